@@ -1,0 +1,155 @@
+//! `ringsync sync`: its options, grouped by purpose.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ringsync::report::Reporter;
+use ringsync::report::bar::Bar;
+use ringsync::report::json::Json;
+use ringsync::report::lines::{Lines, Verbosity};
+use ringsync::{Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
+
+const KEEP: &str = "What is kept";
+const WRITE: &str = "How files are written";
+const SHOW: &str = "What is shown";
+const SPEED: &str = "Engine";
+
+/// Make DST hold what SRC holds: contents, types, modes, owners, times, links, holes and attributes.
+///
+/// A second run copies only what changed. What DST has beyond SRC stays. A trailing slash changes nothing.
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    /// The directory, or the file, to copy
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// The directory that shall hold the same; for a file, its new name or a directory to put it in
+    #[arg(value_name = "DST")]
+    destination: PathBuf,
+
+    /// Change nothing, report what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Make DST's missing parent directories
+    #[arg(long)]
+    mkpath: bool,
+
+    /// Leave owner and group alone
+    #[arg(long, help_heading = KEEP)]
+    no_owner: bool,
+    /// Leave extended attributes and ACLs alone
+    #[arg(long, help_heading = KEEP)]
+    no_xattrs: bool,
+    /// Copy each name of a file with several names
+    #[arg(long, help_heading = KEEP)]
+    no_hard_links: bool,
+    /// Leave modification times alone (the next run then copies everything again)
+    #[arg(long, help_heading = KEEP)]
+    no_times: bool,
+    /// Leave out FIFOs, sockets and devices
+    #[arg(long, help_heading = KEEP)]
+    no_specials: bool,
+
+    /// Write new files under their own names at once: faster, but a kill leaves half a file
+    #[arg(long, help_heading = WRITE)]
+    no_atomic: bool,
+    /// Share extents with the source instead of copying bytes
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, help_heading = WRITE)]
+    reflink: ReflinkArg,
+    /// Don't hash what is copied
+    #[arg(long, help_heading = WRITE)]
+    no_hash: bool,
+
+    /// A line for every entry that changed; twice: for every entry
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = SHOW, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Errors alone
+    #[arg(short, long, help_heading = SHOW)]
+    quiet: bool,
+    /// A table of figures at the end
+    #[arg(long, help_heading = SHOW)]
+    stats: bool,
+    /// One JSON object a line on standard output, and nothing else there
+    #[arg(long, help_heading = SHOW, conflicts_with = "stats")]
+    json: bool,
+
+    /// How system calls reach the kernel
+    #[arg(long, value_enum, default_value_t, help_heading = SPEED)]
+    engine: EngineArg,
+    /// Rings, a thread each [default: the cores, 8 at most]
+    #[arg(short, long, value_name = "N", value_parser = count(64), help_heading = SPEED)]
+    jobs: Option<u16>,
+    /// Copy tasks a ring
+    #[arg(long, value_name = "N", value_parser = count(1024), default_value_t = DEFAULT_DEPTH as u16, help_heading = SPEED)]
+    depth: u16,
+}
+
+/// A number from 1 to `most`.
+fn count(most: i64) -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=most)
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum ReflinkArg {
+    /// Where the file system can
+    #[default]
+    Auto,
+    /// A file that can't be cloned is an error
+    Always,
+    /// Always copy bytes
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum EngineArg {
+    /// io_uring, or threads where it is forbidden
+    #[default]
+    Auto,
+    /// io_uring or nothing
+    Uring,
+    /// Plain system calls on 16 threads
+    Threads,
+}
+
+impl SyncArgs {
+    /// The options, resolved.
+    pub(crate) fn config(&self) -> Config {
+        let mut config = Config::new(&self.source, &self.destination);
+        config.make_parents = self.mkpath;
+        config.dry_run = self.dry_run;
+        config.keep = Keep {
+            owner: !self.no_owner,
+            xattrs: !self.no_xattrs,
+            hard_links: !self.no_hard_links,
+            times: !self.no_times,
+            specials: !self.no_specials,
+        };
+        config.atomic = !self.no_atomic;
+        config.hash = !self.no_hash;
+        config.reflink = match self.reflink {
+            ReflinkArg::Auto => Reflink::Auto,
+            ReflinkArg::Always => Reflink::Always,
+            ReflinkArg::Never => Reflink::Never,
+        };
+        config.engine = match self.engine {
+            EngineArg::Auto => Engine::Auto,
+            EngineArg::Uring => Engine::Uring,
+            EngineArg::Threads => Engine::Threads,
+        };
+        config.jobs = self.jobs.map_or_else(default_jobs, usize::from);
+        config.depth = self.depth.into();
+        config
+    }
+
+    /// The reporter that fits the options and where the output goes.
+    pub(crate) fn reporter(&self) -> Box<dyn Reporter> {
+        let verbosity = Verbosity { quiet: self.quiet, verbose: self.verbose, stats: self.stats };
+        if self.json {
+            Box::new(Json::new(self.verbose > 1))
+        } else if !self.quiet && std::io::stderr().is_terminal() {
+            Box::new(Bar::new(verbosity))
+        } else {
+            Box::new(Lines::new(verbosity))
+        }
+    }
+}

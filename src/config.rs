@@ -1,0 +1,103 @@
+//! The resolved options of a run. The engine sees these and never the command line.
+
+use std::path::PathBuf;
+
+/// What to mirror, where to, and how.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The tree, or the one file, to copy. May be a symlink to it.
+    pub source: PathBuf,
+    /// What shall hold the same afterwards. May be a symlink to a directory.
+    pub destination: PathBuf,
+    /// Make missing parents of the destination.
+    pub make_parents: bool,
+    /// Change nothing; report what would be done.
+    pub dry_run: bool,
+    /// What is kept besides contents and mode.
+    pub keep: Keep,
+    /// Write new files nameless and give them their name when they are whole.
+    pub atomic: bool,
+    /// Hash the bytes that are copied.
+    pub hash: bool,
+    /// Whether to share extents with the source where the file system can.
+    pub reflink: Reflink,
+    /// How system calls reach the kernel.
+    pub engine: Engine,
+    /// Rings, a thread each.
+    pub jobs: usize,
+    /// Copy tasks a ring.
+    pub depth: usize,
+}
+
+/// What a copy keeps of its source besides contents, type and mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Owner and group.
+    pub owner: bool,
+    /// Extended attributes, POSIX ACLs and capabilities among them.
+    pub xattrs: bool,
+    /// Names that share an inode share one afterwards.
+    pub hard_links: bool,
+    /// Modification times, in nanoseconds.
+    pub times: bool,
+    /// FIFOs, sockets and device nodes.
+    pub specials: bool,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Keep { owner: true, xattrs: true, hard_links: true, times: true, specials: true }
+    }
+}
+
+/// When to make a copy share its extents with the source (`FICLONE`, ioctl_ficlone(2)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reflink {
+    /// Where the file system can; bytes are copied elsewhere.
+    #[default]
+    Auto,
+    /// A file that can't be cloned fails.
+    Always,
+    /// Bytes are always copied.
+    Never,
+}
+
+/// How operations reach the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// io_uring, or threads where it is forbidden.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// Plain system calls on a pool of threads.
+    Threads,
+}
+
+impl Config {
+    /// The defaults for mirroring `source` to `destination`.
+    pub fn new(source: impl Into<PathBuf>, destination: impl Into<PathBuf>) -> Self {
+        Config {
+            source: source.into(),
+            destination: destination.into(),
+            make_parents: false,
+            dry_run: false,
+            keep: Keep::default(),
+            atomic: true,
+            hash: true,
+            reflink: Reflink::default(),
+            engine: Engine::default(),
+            jobs: default_jobs(),
+            depth: DEFAULT_DEPTH,
+        }
+    }
+}
+
+/// Copy tasks a ring unless told otherwise: enough to keep a disk's queue full from two rings.
+pub const DEFAULT_DEPTH: usize = 64;
+
+/// The cores this process may use, 8 at most: past that the file systems' locks are the limit.
+pub fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).min(8)
+}

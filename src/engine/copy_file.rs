@@ -1,0 +1,193 @@
+//! Copying one regular file: contents, then metadata, then the name. Files that are large or have holes are cut in
+//! parts (segment.rs); the others are read, hashed and written here.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use blake3::{Hash, Hasher};
+use rustix::io::Errno;
+
+use super::segment::LargeFile;
+use super::temporary::NewFile;
+use super::worker::Item;
+use crate::config::Reflink;
+use crate::content::hash::PART;
+use crate::content::sparse::{self, Layout};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::stat_open;
+use crate::metadata::xattr;
+use crate::metadata::{self, Target};
+use crate::plan::entry::{Kind, Stat};
+use crate::report::event::Action;
+
+/// Files of more bytes are cut in parts that several threads copy at once.
+pub(crate) const LARGE: u64 = 2 * PART;
+/// So often a source that is being written to is read.
+const ATTEMPTS: usize = 3;
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Copied {
+    pub(crate) action: Action,
+    /// Contents copied or cloned, in bytes.
+    pub(crate) bytes: u64,
+    /// The bytes were reported as they were copied.
+    pub(crate) streamed: bool,
+    pub(crate) hash: Option<Hash>,
+    /// A hard link became a copy: the inode has as many names as it can.
+    pub(crate) link_limit: bool,
+}
+
+impl Copied {
+    /// Nothing was copied.
+    pub(crate) fn skipped() -> Self {
+        Copied { action: super::NOTHING, bytes: 0, streamed: false, hash: None, link_limit: false }
+    }
+
+    /// Everything was there already.
+    pub(crate) fn unchanged() -> Self {
+        Copied { action: Action::Unchanged, ..Copied::skipped() }
+    }
+}
+
+/// What the contents came to.
+struct Contents {
+    hash: Option<Hash>,
+    streamed: bool,
+}
+
+/// Copies `source` to the item's name; `taken` says that something has it. A source that changes while it is read is
+/// read again, and in the end left as an error, with what the destination had before untouched.
+pub(crate) async fn copy(item: Item<'_>, source: &Arc<OwnedFd>, taken: bool) -> Result<Copied> {
+    for _ in 0..ATTEMPTS {
+        let before = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+        if before.kind != Kind::File {
+            return Err(Error::new(Operation::OpenSource, item.source_path(), Cause::TypeChanged));
+        }
+        let within = item.within()?;
+        let named = !item.run().config.atomic && !taken;
+        let new = NewFile::create(item.pair, item.target(), named, item.run())
+            .at(Operation::Create, || item.path())?;
+        let contents = match fill(&item, source, &before, &new).await {
+            Ok(contents) => contents,
+            Err(error) => {
+                new.discard(within, item.target());
+                match error.cause {
+                    Cause::Changed => continue,
+                    _ => return Err(error),
+                }
+            }
+        };
+        new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
+        let Contents { hash, streamed } = contents;
+        return Ok(Copied { action: Action::Created, bytes: before.size, streamed, hash, link_limit: false });
+    }
+    Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed))
+}
+
+/// Gives the new file everything but its name.
+async fn fill(item: &Item<'_>, source: &Arc<OwnedFd>, before: &Stat, new: &NewFile) -> Result<Contents> {
+    let contents = copy_contents(item, source, before, new).await?;
+    // Files of no size (in /proc) have times that move with every look.
+    if before.size > 0 {
+        let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+        if after.differs_in_time(before) {
+            return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
+        }
+    }
+    let run = item.run();
+    let have = stat_open(&new.fd).at(Operation::Create, || item.path())?;
+    let xattrs = if run.config.keep.xattrs {
+        let holder = Target::Open(source.as_fd()).into();
+        Some(xattr::read(&holder, run.rules.privileges.root, || item.source_path())?)
+    } else {
+        None
+    };
+    let bare = !item.pair.inherits_acl;
+    let target = Target::Open(new.fd.as_fd());
+    metadata::apply(target, before, &have, xattrs.as_ref(), bare, &run.rules, || item.path())?;
+    Ok(contents)
+}
+
+async fn copy_contents(
+    item: &Item<'_>,
+    source: &Arc<OwnedFd>,
+    stat: &Stat,
+    new: &NewFile,
+) -> Result<Contents> {
+    if stat.size > 0 && clone(item, source, stat, new).await? {
+        return Ok(Contents { hash: None, streamed: false });
+    }
+    let layout = sparse::layout(source, stat);
+    if stat.size > LARGE || layout == Layout::Sparse {
+        let hash = LargeFile::copy(item, source, new, stat, layout).await?;
+        return Ok(Contents { hash, streamed: true });
+    }
+    let hash = copy_small(item, source, stat.size, new).await?;
+    Ok(Contents { hash, streamed: false })
+}
+
+/// Shares the source's extents, where that is wanted and the file systems can (ioctl_ficlone(2)).
+async fn clone(item: &Item<'_>, source: &Arc<OwnedFd>, stat: &Stat, new: &NewFile) -> Result<bool> {
+    let always = match item.run().config.reflink {
+        Reflink::Never => return Ok(false),
+        Reflink::Auto if !item.pair.clones.load(Ordering::Relaxed) => return Ok(false),
+        choice => choice == Reflink::Always,
+    };
+    let result = if stat.size > LARGE {
+        // The kernel writes the source's dirty pages first: that can take a while, and goes to a thread.
+        let (source, destination) = (source.clone(), new.fd.clone());
+        let cloned =
+            tokio::task::spawn_blocking(move || rustix::fs::ioctl_ficlone(destination, source)).await;
+        cloned.unwrap_or(Err(Errno::IO))
+    } else {
+        rustix::fs::ioctl_ficlone(&new.fd, source)
+    };
+    match result {
+        Ok(()) => Ok(true),
+        Err(errno) if always => Err(errno).at(Operation::Clone, || item.path()),
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::NOTTY | Errno::NOSYS) => {
+            item.pair.clones.store(false, Ordering::Relaxed);
+            Ok(false)
+        }
+        Err(_) => Ok(false), // of this file only: a swap file, say
+    }
+}
+
+/// Copies in order through one buffer: for nearly all files a single read and a single write.
+async fn copy_small(
+    item: &Item<'_>,
+    source: &Arc<OwnedFd>,
+    size: u64,
+    new: &NewFile,
+) -> Result<Option<Hash>> {
+    let io = &item.lane.io;
+    let mut hasher = item.run().config.hash.then(Hasher::new);
+    let mut buffer = item.lane.buffers.take(size).await;
+    let mut offset = 0;
+    // A size of 0 is not believed: files in /proc have contents all the same.
+    while offset < size || size == 0 {
+        if item.run().stop.is_stopped() {
+            return Err(Error::new(Operation::Run, item.source_path(), Cause::Interrupted));
+        }
+        let length = if size == 0 { buffer.len() } else { buffer.len().min((size - offset) as usize) };
+        let read;
+        (read, buffer) = io.read(source, buffer, length, offset).await;
+        let read = read.at(Operation::ReadSource, || item.source_path())?;
+        if read == 0 {
+            break;
+        }
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&buffer.bytes()[..read]);
+        }
+        let written;
+        (written, buffer) = io.write(&new.fd, buffer, read, offset).await;
+        written.at(Operation::Write, || item.path())?;
+        offset += read as u64;
+    }
+    if offset < size {
+        return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
+    }
+    Ok(hasher.map(|hasher| hasher.finalize()))
+}

@@ -1,0 +1,323 @@
+//! A directory of both trees. It is opened, and made in the destination, by the first task that needs it; it gets
+//! its metadata when the last of its children is done.
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::worker::Lane;
+use super::{Run, temporary};
+use crate::error::{Context, Operation, Result};
+use crate::io::stat_open;
+use crate::metadata::xattr::{self, Holder};
+use crate::metadata::{self, Target};
+use crate::plan::compare::differences;
+use crate::plan::entry::{Kind, Stat};
+use crate::report::event::{Action, EntryEvent};
+
+/// One directory of the source tree and the one that mirrors it.
+pub(crate) struct Directory {
+    parent: Option<Arc<Directory>>,
+    name: CString,
+    /// The walk, the batches under way, and the subdirectories that are not done.
+    pending: AtomicUsize,
+    state: tokio::sync::Mutex<State>,
+    /// A single file's directories are the user's: they are not mirrored themselves.
+    implied: bool,
+}
+
+enum State {
+    /// Nobody needed it yet.
+    Closed,
+    Open(Arc<Pair>),
+    /// It could not be opened or made; the error has been reported.
+    Failed,
+    /// Its metadata is set. Its descriptors are closed.
+    Finished,
+}
+
+/// The two directories, held open.
+pub(crate) struct Pair {
+    /// Opened with `O_PATH`, so that a directory that can't be listed can still be mirrored.
+    pub(crate) source: Arc<OwnedFd>,
+    pub(crate) source_stat: Stat,
+    /// `None` where a dry run would have made it.
+    pub(crate) destination: Option<Arc<OwnedFd>>,
+    /// This run made it: there is nothing in it to compare with.
+    pub(crate) fresh: bool,
+    /// It replaced something that was no directory.
+    replaced: bool,
+    /// New entries inherit an ACL from it, which their source may not have.
+    pub(crate) inherits_acl: bool,
+    /// Its file system has `O_TMPFILE`, as far as is known.
+    pub(crate) nameless: AtomicBool,
+    /// Files can be cloned into it, as far as is known.
+    pub(crate) clones: AtomicBool,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Directory").field(&self.path()).finish()
+    }
+}
+
+impl Directory {
+    /// The two roots.
+    pub(crate) fn root(pair: Pair, implied: bool) -> Arc<Self> {
+        Arc::new(Directory {
+            parent: None,
+            name: CString::default(),
+            pending: AtomicUsize::new(1),
+            state: tokio::sync::Mutex::new(State::Open(Arc::new(pair))),
+            implied,
+        })
+    }
+
+    /// A subdirectory, which keeps `parent` open until it is done.
+    pub(crate) fn child(parent: &Arc<Directory>, name: CString) -> Arc<Self> {
+        parent.hold();
+        Arc::new(Directory {
+            parent: Some(parent.clone()),
+            name,
+            pending: AtomicUsize::new(1),
+            state: tokio::sync::Mutex::new(State::Closed),
+            implied: false,
+        })
+    }
+
+    /// One more batch is under way.
+    pub(crate) fn hold(&self) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The path below the roots.
+    pub(crate) fn path(&self) -> PathBuf {
+        let mut names = Vec::new();
+        let mut directory = self;
+        while let Some(parent) = &directory.parent {
+            names.push(std::ffi::OsStr::from_bytes(directory.name.to_bytes()));
+            directory = parent;
+        }
+        names.into_iter().rev().collect()
+    }
+
+    /// The path of a name in it, below the roots.
+    pub(crate) fn path_of(&self, name: &CStr) -> PathBuf {
+        self.path().join(std::ffi::OsStr::from_bytes(name.to_bytes()))
+    }
+
+    /// Opens it, and makes it in the destination, together with the parents that nobody needed yet. `None`: that has
+    /// failed, now or before, and been reported.
+    pub(crate) async fn open(self: &Arc<Self>, lane: &Lane) -> Option<Arc<Pair>> {
+        let mut closed = Vec::new();
+        let mut directory = self;
+        let mut pair = loop {
+            match &*directory.state.lock().await {
+                State::Open(pair) => break pair.clone(),
+                State::Failed | State::Finished => return None,
+                State::Closed => {}
+            }
+            closed.push(directory);
+            directory = directory.parent.as_ref()?;
+        };
+        for directory in closed.into_iter().rev() {
+            pair = directory.open_in(&pair, lane).await?;
+        }
+        Some(pair)
+    }
+
+    async fn open_in(&self, parent: &Pair, lane: &Lane) -> Option<Arc<Pair>> {
+        let mut state = self.state.lock().await;
+        match &*state {
+            State::Open(pair) => return Some(pair.clone()),
+            State::Failed | State::Finished => return None,
+            State::Closed => {}
+        }
+        match self.make_pair(parent, lane).await {
+            Ok(pair) => {
+                let pair = Arc::new(pair);
+                *state = State::Open(pair.clone());
+                Some(pair)
+            }
+            Err(error) => {
+                *state = State::Failed;
+                lane.run.report_directory(self, EntryEvent::failed(Kind::Directory, error)).await;
+                None
+            }
+        }
+    }
+
+    async fn make_pair(&self, parent: &Pair, lane: &Lane) -> Result<Pair> {
+        let run = &lane.run;
+        let source_path = || run.source_path(&self.path());
+        let source = lane.io.open(&parent.source, &self.name, OFlags::PATH | OFlags::DIRECTORY).await;
+        let source = Arc::new(source.at(Operation::OpenSource, source_path)?);
+        let stat = stat_open(&source).at(Operation::StatSource, source_path)?;
+        let Some(within) = &parent.destination else {
+            return Ok(Pair::absent(source, stat));
+        };
+        let path = || run.destination_path(&self.path());
+        let existing = if parent.fresh {
+            None
+        } else {
+            lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?
+        };
+        let is_directory = existing.is_some_and(|e| e.kind == Kind::Directory);
+        if run.config.dry_run && !is_directory {
+            return Ok(Pair { replaced: existing.is_some(), ..Pair::absent(source, stat) });
+        }
+        if existing.is_some() && !is_directory {
+            rustix::fs::unlinkat(within, &self.name, AtFlags::empty()).at(Operation::Remove, path)?;
+        }
+        if !is_directory {
+            // Nobody else's until it is whole. A directory that appeared meanwhile is as good.
+            match temporary::writable(within, run, || rustix::fs::mkdirat(within, &self.name, Mode::RWXU)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno).at(Operation::Create, path),
+            }
+        }
+        let destination =
+            open_destination(lane, within, &self.name).await.at(Operation::OpenDestination, path)?;
+        let mut pair = Pair::new(source, stat, Some(Arc::new(destination)), !is_directory, run);
+        pair.replaced = existing.is_some() && !is_directory;
+        if let Some(existing) = existing.filter(|_| is_directory) {
+            pair.remove_litter(&existing, run);
+        }
+        Ok(pair)
+    }
+
+    /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
+    /// the tree; the end of the root is the end of the run.
+    pub(crate) async fn release(self: &Arc<Self>, lane: &Lane) {
+        let mut directory = self;
+        while directory.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            directory.finish(lane).await;
+            match &directory.parent {
+                Some(parent) => directory = parent,
+                None => return lane.run.finished.stop(),
+            }
+        }
+    }
+
+    async fn finish(self: &Arc<Self>, lane: &Lane) {
+        // A directory without entries has not been needed by anybody until now.
+        let pair = self.open(lane).await;
+        *self.state.lock().await = State::Finished;
+        let Some(pair) = pair.filter(|_| !self.implied && !lane.run.stop.is_stopped()) else { return };
+        let event = match self.set_metadata(&pair, &lane.run) {
+            Ok(action) => EntryEvent::done(Kind::Directory, action),
+            Err(error) => EntryEvent::failed(Kind::Directory, error),
+        };
+        lane.run.report_directory(self, event).await;
+    }
+
+    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<Action> {
+        let made = match pair {
+            Pair { replaced: true, .. } => Some(Action::Updated),
+            Pair { fresh: true, .. } => Some(Action::Created),
+            _ => None,
+        };
+        let Some(destination) = &pair.destination else { return Ok(made.unwrap_or(Action::Created)) };
+        let path = || run.destination_path(&self.path());
+        let source_path = || run.source_path(&self.path());
+        let have = stat_open(destination).at(Operation::StatDestination, path)?;
+        let xattrs = if run.config.keep.xattrs {
+            let holder = Target::Handle(std::os::fd::AsFd::as_fd(&pair.source)).into();
+            Some(xattr::read(&holder, run.rules.privileges.root, source_path)?)
+        } else {
+            None
+        };
+        let target = Target::Open(std::os::fd::AsFd::as_fd(destination));
+        let changed = if run.config.dry_run {
+            let differs = match &xattrs {
+                Some(want) => xattr::read(&Holder::from(target), run.rules.privileges.root, path)? != *want,
+                None => false,
+            };
+            differs || !differences(&pair.source_stat, &have, &run.rules).is_empty()
+        } else {
+            let bare = pair.fresh && !pair.inherits_acl;
+            metadata::apply(target, &pair.source_stat, &have, xattrs.as_ref(), bare, &run.rules, path)?
+        };
+        Ok(made.unwrap_or(if changed { Action::Metadata } else { Action::Unchanged }))
+    }
+
+    /// The destination directory again, after it was finished: for a hard link to a name in it.
+    pub(crate) async fn reopen(self: &Arc<Self>, lane: &Lane) -> rustix::io::Result<Arc<OwnedFd>> {
+        let mut names = Vec::new();
+        let mut directory = self;
+        let mut fd = loop {
+            if let State::Open(pair) = &*directory.state.lock().await {
+                break pair.destination.clone().ok_or(Errno::NOENT)?;
+            }
+            names.push(&directory.name);
+            directory = directory.parent.as_ref().ok_or(Errno::NOENT)?;
+        };
+        for name in names.into_iter().rev() {
+            fd = Arc::new(lane.io.open(&fd, name, OFlags::PATH | OFlags::DIRECTORY).await?);
+        }
+        Ok(fd)
+    }
+}
+
+impl Pair {
+    /// Two open directories.
+    pub(crate) fn new(
+        source: Arc<OwnedFd>,
+        source_stat: Stat,
+        destination: Option<Arc<OwnedFd>>,
+        fresh: bool,
+        run: &Run,
+    ) -> Self {
+        let inherits_acl = run.config.keep.xattrs
+            && destination.as_ref().is_some_and(|fd| {
+                rustix::fs::fgetxattr(fd, xattr::DEFAULT_ACL, &mut [0_u8; 0][..])
+                    .is_ok_and(|length| length > 0)
+            });
+        Pair { destination, fresh, inherits_acl, ..Pair::absent(source, source_stat) }
+    }
+
+    /// A source directory whose mirror a dry run would have made.
+    fn absent(source: Arc<OwnedFd>, source_stat: Stat) -> Self {
+        Pair {
+            source,
+            source_stat,
+            destination: None,
+            fresh: true,
+            replaced: false,
+            inherits_acl: false,
+            nameless: AtomicBool::new(true),
+            clones: AtomicBool::new(true),
+        }
+    }
+
+    /// Removes what a killed run left. Its traces are only in directories that it did not get to finish, and these
+    /// don't have their source's time yet: an untouched tree is never listed.
+    pub(crate) fn remove_litter(&self, existing: &Stat, run: &Run) {
+        if let Some(destination) = &self.destination
+            && (existing.modified != self.source_stat.modified || !run.config.keep.times)
+            && !run.config.dry_run
+        {
+            temporary::remove_litter(destination, existing.inode);
+        }
+    }
+}
+
+/// Opens a destination directory, if need be after giving its owner, who is not root, the right to.
+async fn open_destination(lane: &Lane, within: &Arc<OwnedFd>, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    match lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await {
+        Err(Errno::ACCESS) if !lane.run.config.dry_run => {
+            let handle = lane.io.open(within, name, OFlags::PATH | OFlags::DIRECTORY).await?;
+            let mode = Mode::from_raw_mode(stat_open(&handle)?.mode) | Mode::RWXU;
+            rustix::fs::chmodat(rustix::fs::CWD, metadata::proc_path(&handle), mode, AtFlags::empty())?;
+            lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,35 @@
+//! What travels on the channels between the walk and the copy tasks.
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use super::directory::Directory;
+use crate::plan::entry::Kind;
+
+/// The most entries a batch holds.
+pub(crate) const BATCH: usize = 64;
+
+/// Some entries of one directory. Every directory ends with a batch of its own, empty if need be, whose end is the
+/// end of the walk's interest in it.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// One name that is not a directory.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: CString,
+    /// What the listing said it is. What it really is, its stat tells.
+    pub(crate) kind: Kind,
+    /// Its name in the destination, where that is another one (SRC is one file).
+    pub(crate) rename: Option<CString>,
+}
+
+impl Entry {
+    /// Its name in the destination.
+    pub(crate) fn target(&self) -> &CString {
+        self.rename.as_ref().unwrap_or(&self.name)
+    }
+}

@@ -1,0 +1,129 @@
+//! Mirroring hard links: the first name of an inode is copied like any file, the others are linked to it.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::copy_file::Copied;
+use super::temporary::{take_place, temporary_name, writable};
+use super::worker::{Item, Source};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::plan::entry::{Kind, Stat};
+use crate::plan::links::{Claim, Leader};
+use crate::report::event::Action;
+
+/// Mirrors one of several names of an inode.
+pub(crate) async fn mirror(item: Item<'_>, source: Source, destination: Option<Stat>) -> Result<Copied> {
+    match item.run().links.claim(&source.stat).await {
+        Claim::Follow(leader) => follow(item, &leader, source, destination.as_ref()).await,
+        Claim::Lead(mut lead) => {
+            let copied = item.mirror_one(source, destination.as_ref()).await?;
+            *lead = Some(Leader {
+                directory: item.directory.clone(),
+                name: item.target().to_owned(),
+                inode: inode_of(&item, copied.action, destination.as_ref()).await?,
+                hash: copied.hash,
+            });
+            Ok(copied)
+        }
+    }
+}
+
+/// The inode that the first name has now. A dry run, which makes none, gets one that no file has.
+async fn inode_of(
+    item: &Item<'_>,
+    action: Action,
+    before: Option<&Stat>,
+) -> Result<crate::plan::entry::Inode> {
+    match before {
+        Some(stat) if matches!(action, Action::Unchanged | Action::Metadata) => Ok(stat.inode),
+        _ if item.run().config.dry_run => Ok(crate::plan::entry::Inode { device: u64::MAX, number: 0 }),
+        _ => {
+            let stat = item.lane.io.stat(item.within()?, item.target()).await;
+            let stat = stat.and_then(|stat| stat.ok_or(Errno::NOENT));
+            Ok(stat.at(Operation::StatDestination, || item.path())?.inode)
+        }
+    }
+}
+
+async fn follow(
+    item: Item<'_>,
+    leader: &Leader,
+    source: Source,
+    destination: Option<&Stat>,
+) -> Result<Copied> {
+    if destination.is_some_and(|have| have.inode == leader.inode) {
+        return Ok(Copied::unchanged());
+    }
+    let linked = Copied { action: Action::Linked, hash: leader.hash, ..Copied::skipped() };
+    if item.run().config.dry_run {
+        return Ok(linked);
+    }
+    if destination.is_some_and(|have| have.kind == Kind::Directory) {
+        item.remove_empty_directory()?;
+    }
+    match link(&item, leader, destination.is_some()).await {
+        Ok(()) => Ok(linked),
+        // As many names as the file system allows for one inode (btrfs, within one directory): a copy has to do.
+        Err(error) if error.errno() == Some(Errno::MLINK) => {
+            let copied = item.make(source, destination.is_some(), Action::Created).await?;
+            Ok(Copied { link_limit: true, ..copied })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn link(item: &Item<'_>, leader: &Leader, taken: bool) -> Result<()> {
+    let within = item.within()?;
+    let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
+    let link_to = |name: &std::ffi::CStr| {
+        writable(within, item.run(), || {
+            rustix::fs::linkat(&from, &leader.name, within, name, AtFlags::empty())
+        })?;
+        check(within, name, leader)
+    };
+    if !taken {
+        match link_to(item.target()) {
+            Err(Failed::Os(Errno::EXIST)) => {}
+            other => return other.map_err(|failed| failed.error(item)),
+        }
+    }
+    let temporary = temporary_name(within).at(Operation::Link, || item.path())?;
+    link_to(&temporary).map_err(|failed| failed.error(item))?;
+    take_place(within, &temporary, item.target()).at(Operation::Rename, || item.path())?;
+    // rename(2) does nothing, and says nothing, where both names are the same inode already.
+    rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
+    Ok(())
+}
+
+enum Failed {
+    Os(Errno),
+    Replaced,
+}
+
+impl From<Errno> for Failed {
+    fn from(errno: Errno) -> Self {
+        Failed::Os(errno)
+    }
+}
+
+impl Failed {
+    fn error(self, item: &Item<'_>) -> Error {
+        let cause = match self {
+            Failed::Os(errno) => Cause::from(errno),
+            Failed::Replaced => Cause::LinkReplaced,
+        };
+        Error::new(Operation::Link, item.path(), cause)
+    }
+}
+
+/// What was linked must be what was copied, and not what someone put under its name meanwhile.
+fn check(within: &OwnedFd, name: &std::ffi::CStr, leader: &Leader) -> Result<(), Failed> {
+    let stat = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS)?;
+    if Stat::from(&stat).inode == leader.inode {
+        return Ok(());
+    }
+    rustix::fs::unlinkat(within, name, AtFlags::empty())?;
+    Err(Failed::Replaced)
+}

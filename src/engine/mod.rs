@@ -1,0 +1,249 @@
+//! The pipeline's phases: open the roots, start the threads, walk, gather, join.
+
+pub(crate) mod copy_file;
+pub(crate) mod directory;
+pub(crate) mod job;
+pub(crate) mod link;
+pub(crate) mod segment;
+pub(crate) mod special;
+pub(crate) mod stop;
+pub(crate) mod temporary;
+pub(crate) mod worker;
+
+use std::any::Any;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use async_channel::{Receiver, Sender};
+
+use crate::config::{Config, Engine};
+use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
+use crate::io::root::Roots;
+use crate::io::{Io, ring, root, stat_open};
+use crate::plan::compare::{Privileges, Rules};
+use crate::plan::links::Links;
+use crate::report::Reporter;
+use crate::report::event::{Action, Entries, EntryEvent, Event, Start, Summary};
+use crate::report::progress::Progress;
+use crate::walk;
+use directory::{Directory, Pair};
+use job::{Batch, Entry};
+use segment::LargeFile;
+use stop::Stop;
+
+/// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
+const THREADS: usize = 16;
+/// Batches the walk may be ahead, a copy task.
+const BATCHES_A_TASK: usize = 2;
+/// Events a copy task may be ahead of the reporter.
+const EVENTS_A_TASK: usize = 2;
+
+/// What all tasks of a run share.
+pub(crate) struct Run {
+    pub(crate) config: Config,
+    pub(crate) rules: Rules,
+    pub(crate) roots: Roots,
+    pub(crate) links: Links,
+    pub(crate) batches: Receiver<Batch>,
+    /// Large files that want help, a channel a thread.
+    pub(crate) large: Vec<(Sender<Arc<LargeFile>>, Receiver<Arc<LargeFile>>)>,
+    events: Sender<Event>,
+    /// Raised from outside, by a signal or an error that breaks off the run.
+    pub(crate) stop: Stop,
+    /// Raised when the last directory is done.
+    pub(crate) finished: Stop,
+}
+
+impl Run {
+    /// Where in the source tree `below` lies, as the user would name it.
+    pub(crate) fn source_path(&self, below: &Path) -> PathBuf {
+        join(&self.roots.source.path, below)
+    }
+
+    /// Where in the destination tree `below` lies, as the user would name it.
+    pub(crate) fn destination_path(&self, below: &Path) -> PathBuf {
+        join(&self.roots.destination.path, below)
+    }
+
+    /// Sends an event; waits while the reporter is behind. After the reporter has gone there is nobody to tell.
+    pub(crate) async fn report(&self, event: Event) {
+        self.events.send(event).await.ok();
+    }
+
+    /// The same from a thread without a runtime.
+    pub(crate) fn report_blocking(&self, event: Event) {
+        self.events.send_blocking(event).ok();
+    }
+
+    /// Stops the run where an entry's error means that no other one can succeed.
+    pub(crate) fn heed(&self, event: &EntryEvent) {
+        if event.error.as_ref().is_some_and(|error| error.outcome() == Outcome::BrokenOff) {
+            self.stop.stop();
+        }
+    }
+
+    /// Ends the run with an error that is no entry's.
+    fn break_off(&self, error: Error) {
+        self.stop.stop();
+        self.batches.close();
+        self.report_blocking(Event::Failed(error));
+    }
+
+    /// Reports a directory itself.
+    pub(crate) async fn report_directory(&self, directory: &Directory, event: EntryEvent) {
+        self.heed(&event);
+        let entries = Entries { directory: directory.path(), events: vec![event] };
+        self.report(Event::Entries(entries)).await;
+    }
+}
+
+fn join(root: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().as_bytes().is_empty() { root.to_path_buf() } else { root.join(below) }
+}
+
+/// Runs `config` to its end and tells `reporter` what happens.
+///
+/// # Errors
+/// When nothing could be started: SRC or DST can't be used, or the engine is not to be had. What fails later, a
+/// file's error among them, is in the summary.
+pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
+    let (engine, notice) = choose_engine(config)?;
+    raise_descriptor_limit();
+    let roots = root::open(config)?;
+    let (threads, tasks) = match engine {
+        Engine::Threads => (THREADS, 1),
+        _ => (config.jobs.max(1), config.depth.max(1)),
+    };
+    let (batch_sender, batches) = async_channel::bounded(threads * tasks * BATCHES_A_TASK);
+    let (events, event_receiver) = async_channel::bounded(threads * tasks * EVENTS_A_TASK);
+    let run = Arc::new(Run {
+        config: config.clone(),
+        rules: Rules { keep: config.keep, privileges: Privileges::of_process() },
+        roots,
+        links: Links::default(),
+        batches,
+        large: (0..threads).map(|_| async_channel::bounded(tasks)).collect(),
+        events,
+        stop: stop.clone(),
+        finished: Stop::default(),
+    });
+    let root = open_root(&run)?;
+    let start = Start { engine, threads, tasks, notice, dry_run: config.dry_run };
+    let mut workers = start_lanes(&run, engine, tasks)?;
+    workers.push(start_walk(&run, root, batch_sender)?);
+    drop(run); // the channel of events ends when the last worker lets go of it
+    let summary = Progress::new(reporter, stop).gather(&start, event_receiver)?;
+    if !summary.stuck {
+        workers.into_iter().for_each(|worker| drop(worker.join()));
+    }
+    Ok(summary)
+}
+
+/// The engine to use, and why it is not the one hoped for.
+fn choose_engine(config: &Config) -> Result<(Engine, Option<String>)> {
+    match config.engine {
+        Engine::Threads => Ok((Engine::Threads, None)),
+        choice => match ring::probe() {
+            Ok(()) => Ok((Engine::Uring, None)),
+            Err(why) if choice == Engine::Auto => {
+                Ok((Engine::Threads, Some(format!("no io_uring, using {THREADS} threads: {why}"))))
+            }
+            Err(why) => {
+                let cause = Cause::Refused(why.to_string());
+                Err(Error::new(Operation::StartEngine, &config.source, cause))
+            }
+        },
+    }
+}
+
+/// Every directory in progress holds two descriptors: take as many as the system grants.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).ok();
+}
+
+fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
+    let path = || &run.roots.source.path;
+    let source =
+        run.roots.source.fd.clone().ok_or(rustix::io::Errno::NOENT).at(Operation::UseSource, path)?;
+    let stat = stat_open(&source).at(Operation::UseSource, path)?;
+    let destination = run.roots.destination.fd.clone();
+    let fresh = run.roots.fresh || destination.is_none();
+    let existing = destination.as_ref().and_then(|fd| stat_open(fd).ok());
+    let pair = Pair::new(source, stat, destination, fresh, run);
+    if let Some(existing) = existing.filter(|_| !fresh) {
+        pair.remove_litter(&existing, run);
+    }
+    Ok(Directory::root(pair, run.roots.single.is_some()))
+}
+
+/// Starts the walk in its thread. For a single file it is one batch.
+fn start_walk(run: &Arc<Run>, root: Arc<Directory>, batches: Sender<Batch>) -> Result<JoinHandle<()>> {
+    spawn_thread("walk", run, move |run| {
+        let Some(single) = &run.roots.single else {
+            walk::walk(run, root, &batches);
+            return Ok(());
+        };
+        let name = single.source.clone();
+        let entry = Entry { name, kind: single.kind, rename: Some(single.destination.clone()) };
+        run.report_blocking(Event::Found { entries: 1, complete: true });
+        batches.send_blocking(Batch { directory: root, entries: vec![entry] }).ok();
+        Ok(())
+    })
+}
+
+/// Starts the threads that copy, each with a runtime of its own.
+fn start_lanes(run: &Arc<Run>, engine: Engine, tasks: usize) -> Result<Vec<JoinHandle<()>>> {
+    let start = |index| {
+        spawn_thread("copy", run, move |run| match engine {
+            Engine::Threads => run_plain(run, index, tasks),
+            _ => run_ring(run, index, tasks),
+        })
+    };
+    (0..run.large.len()).map(start).collect()
+}
+
+fn run_ring(run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
+    let source = &run.config.source;
+    let runtime = ring::runtime()
+        .map_err(|why| Error::new(Operation::StartEngine, source, Cause::Refused(why.to_string())))?;
+    runtime.block_on(worker::run_tasks(Io::ring(), run.clone(), index, tasks))
+}
+
+fn run_plain(run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| Error::new(Operation::StartEngine, &run.config.source, error))?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, worker::run_tasks(Io::Plain, run.clone(), index, tasks))
+}
+
+/// Starts a thread whose error, or panic, breaks off the run.
+fn spawn_thread(
+    name: &str,
+    run: &Arc<Run>,
+    work: impl FnOnce(&Arc<Run>) -> Result<()> + Send + 'static,
+) -> Result<JoinHandle<()>> {
+    let run = run.clone();
+    let body = move || match catch_unwind(AssertUnwindSafe(|| work(&run))) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => run.break_off(error),
+        Err(panic) => run.break_off(panicked(panic.as_ref())),
+    };
+    thread::Builder::new().name(name.into()).spawn(body).at(Operation::StartEngine, || "threads")
+}
+
+/// The error that a panic becomes.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into());
+    Error::new(Operation::Run, "", Cause::Panic(text))
+}
+
+/// What an entry's own outcome is when the run makes none of it.
+pub(crate) const NOTHING: Action = Action::Skipped;

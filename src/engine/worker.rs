@@ -1,0 +1,313 @@
+//! The copy tasks: a fixed set on each thread. Each takes a batch, compares its entries with the destination one
+//! after the other, and does what the comparison says.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, OFlags};
+use rustix::io::Errno;
+use tokio::task::JoinSet;
+
+use super::copy_file::{self, Copied};
+use super::directory::{Directory, Pair};
+use super::job::{Batch, Entry};
+use super::segment::LargeFile;
+use super::{Run, link, panicked, special};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::buffer::Pool;
+use crate::io::{Io, stat_open};
+use crate::metadata::xattr::{self, Holder};
+use crate::metadata::{self, Target};
+use crate::plan::compare::{Decision, Difference, decide};
+use crate::plan::entry::{Kind, Stat};
+use crate::report::event::{Action, Entries, EntryEvent, Event};
+
+/// What the tasks of one thread share.
+pub(crate) struct Lane {
+    pub(crate) io: Io,
+    pub(crate) buffers: Rc<Pool>,
+    pub(crate) run: Arc<Run>,
+    index: usize,
+    /// Tasks of this thread that help with a large file.
+    helping: Cell<usize>,
+}
+
+/// So many tasks of a thread work on large files: one waits for its write while the other hashes.
+const HELPERS: usize = 2;
+
+/// Runs a thread's tasks until the run is finished or stopped. A panic of one ends them all.
+pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize) -> Result<()> {
+    let lane = Rc::new(Lane { io, buffers: Pool::new(), run: run.clone(), index, helping: Cell::new(0) });
+    let mut set = JoinSet::new();
+    for _ in 0..tasks {
+        set.spawn_local(task(lane.clone()));
+    }
+    let mut result = Ok(());
+    while let Some(ended) = set.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            run.stop.stop();
+            result = Err(panicked(panic.as_ref()));
+        }
+    }
+    // Nobody takes batches any more: a walk that waits for room must not wait for ever.
+    run.batches.close();
+    result
+}
+
+enum Job {
+    Batch(Batch),
+    Help(Arc<LargeFile>),
+    Nothing,
+}
+
+async fn task(lane: Rc<Lane>) {
+    let run = &lane.run;
+    let large = &run.large[lane.index].1;
+    loop {
+        let job = tokio::select! {
+            biased;
+            () = run.stop.stopped() => break,
+            () = run.finished.stopped() => break,
+            Ok(file) = large.recv() => Job::Help(file),
+            batch = run.batches.recv() => batch.map_or(Job::Nothing, Job::Batch),
+        };
+        match job {
+            Job::Help(file) => {
+                if lane.helping.get() < HELPERS {
+                    lane.helping.set(lane.helping.get() + 1);
+                    file.help(&lane).await;
+                    lane.helping.set(lane.helping.get() - 1);
+                }
+            }
+            Job::Batch(batch) => run_batch(&lane, batch).await,
+            // The walk is over. What is left to do is to help, until the last directory is done.
+            Job::Nothing => tokio::select! {
+                biased;
+                () = run.stop.stopped() => break,
+                () = run.finished.stopped() => break,
+                Ok(file) = large.recv() => file.help(&lane).await,
+            },
+        }
+    }
+}
+
+async fn run_batch(lane: &Lane, batch: Batch) {
+    let Batch { directory, entries } = batch;
+    let mut events = Vec::with_capacity(entries.len());
+    if !entries.is_empty() {
+        let pair = directory.open(lane).await;
+        for entry in entries {
+            if lane.run.stop.is_stopped() {
+                break;
+            }
+            let event = match &pair {
+                Some(pair) => Item { lane, directory: &directory, pair, entry: &entry }.mirror().await,
+                None => EntryEvent::done(entry.kind, Action::Skipped),
+            };
+            lane.run.heed(&event);
+            events.push(event.named(entry.name));
+        }
+    }
+    if !events.is_empty() {
+        let entries = Entries { directory: directory.path(), events };
+        lane.run.report(Event::Entries(entries)).await;
+    }
+    directory.release(lane).await;
+}
+
+/// One entry at work, with all that belongs to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Item<'a> {
+    pub(crate) lane: &'a Lane,
+    pub(crate) directory: &'a Arc<Directory>,
+    pub(crate) pair: &'a Arc<Pair>,
+    pub(crate) entry: &'a Entry,
+}
+
+/// An entry's source, as far as it is known.
+pub(crate) struct Source {
+    pub(crate) stat: Stat,
+    /// Opened already, a regular file.
+    pub(crate) file: Option<Arc<OwnedFd>>,
+}
+
+impl Item<'_> {
+    pub(crate) fn run(&self) -> &Run {
+        &self.lane.run
+    }
+
+    /// The entry's name in the destination.
+    pub(crate) fn target(&self) -> &CStr {
+        self.entry.target()
+    }
+
+    /// The destination directory. A dry run, which may have none, never gets to ask.
+    pub(crate) fn within(&self) -> Result<&Arc<OwnedFd>> {
+        self.pair.destination.as_ref().ok_or(Errno::NOENT).at(Operation::Create, || self.path())
+    }
+
+    pub(crate) fn source_path(&self) -> PathBuf {
+        self.run().source_path(&self.directory.path_of(&self.entry.name))
+    }
+
+    /// The entry's path in the destination, for messages.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.run().destination_path(&self.directory.path_of(self.target()))
+    }
+
+    /// Makes the destination's entry what the source's is, and tells what that took.
+    async fn mirror(self) -> EntryEvent {
+        let mut kind = self.entry.kind;
+        let result = async {
+            let source = self.open_source().await?;
+            kind = source.stat.kind;
+            if kind.is_special() && !self.run().rules.keep.specials {
+                return Ok(Copied::skipped());
+            }
+            let destination = self.stat_destination().await?;
+            if source.stat.links > 1 && self.run().rules.keep.hard_links {
+                link::mirror(self, source, destination).await
+            } else {
+                self.mirror_one(source, destination.as_ref()).await
+            }
+        };
+        match result.await {
+            Ok(copied) => EntryEvent::copied(kind, copied),
+            Err(error) => EntryEvent::failed(kind, error),
+        }
+    }
+
+    /// Opens a file that will be copied for certain, and stats anything else.
+    async fn open_source(&self) -> Result<Source> {
+        if self.entry.kind == Kind::File && self.pair.fresh && !self.run().config.dry_run {
+            let file = self.open_file().await?;
+            let stat = stat_open(&file).at(Operation::StatSource, || self.source_path())?;
+            return Ok(Source { stat, file: Some(file) });
+        }
+        let stat = self.lane.io.stat(&self.pair.source, &self.entry.name).await;
+        let stat = stat.and_then(|stat| stat.ok_or(Errno::NOENT));
+        let stat = stat.at(Operation::StatSource, || self.source_path())?;
+        if stat.kind == Kind::Directory {
+            return Err(Error::new(Operation::StatSource, self.source_path(), Cause::TypeChanged));
+        }
+        Ok(Source { stat, file: None })
+    }
+
+    /// Opens the source for reading. A FIFO or a device that took a file's place is not read.
+    async fn open_file(&self) -> Result<Arc<OwnedFd>> {
+        let opened = self.lane.io.open(&self.pair.source, &self.entry.name, OFlags::RDONLY).await;
+        opened.map(Arc::new).at(Operation::OpenSource, || self.source_path())
+    }
+
+    async fn stat_destination(&self) -> Result<Option<Stat>> {
+        match &self.pair.destination {
+            Some(within) if !self.pair.fresh => {
+                self.lane.io.stat(within, self.target()).await.at(Operation::StatDestination, || self.path())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Mirrors an entry that is not a further name of another one.
+    pub(crate) async fn mirror_one(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
+        let same_target = || special::same_target(&self);
+        match decide(&source.stat, destination, &self.run().rules, same_target) {
+            Decision::Create => self.make(source, false, Action::Created).await,
+            Decision::Replace => self.make(source, true, Action::Updated).await,
+            Decision::ReplaceDirectory => {
+                self.remove_empty_directory()?;
+                self.make(source, false, Action::Updated).await
+            }
+            Decision::Keep(difference) => match destination {
+                Some(have) => self.mend(source, have, difference).await,
+                None => Ok(Copied::skipped()),
+            },
+        }
+    }
+
+    /// Makes the entry anew. `taken` says that its name is in use.
+    pub(crate) async fn make(self, source: Source, taken: bool, action: Action) -> Result<Copied> {
+        if self.run().config.dry_run {
+            let bytes = if source.stat.kind == Kind::File { source.stat.size } else { 0 };
+            return Ok(Copied { action, bytes, ..Copied::skipped() });
+        }
+        let copied = match source.stat.kind {
+            Kind::File => {
+                let file = match source.file {
+                    Some(file) => file,
+                    None => self.open_file().await?,
+                };
+                copy_file::copy(self, &file, taken).await?
+            }
+            Kind::Symlink => special::make_symlink(&self, &source.stat)?,
+            _ => special::make_node(&self, &source.stat)?,
+        };
+        Ok(Copied { action, ..copied })
+    }
+
+    pub(crate) fn remove_empty_directory(&self) -> Result<()> {
+        if self.run().config.dry_run {
+            return Ok(());
+        }
+        match rustix::fs::unlinkat(self.within()?, self.target(), AtFlags::REMOVEDIR) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                Err(Error::new(Operation::Create, self.path(), Cause::DirectoryInTheWay))
+            }
+            other => other.at(Operation::Remove, || self.path()),
+        }
+    }
+
+    /// Sets what differs of an entry whose contents are right.
+    async fn mend(self, source: Source, have: &Stat, difference: Difference) -> Result<Copied> {
+        let run = self.run();
+        let xattrs = if run.config.keep.xattrs { Some(self.source_xattrs()?) } else { None };
+        let xattrs_differ = match &xattrs {
+            Some(want) => self.destination_xattrs()? != *want,
+            None => false,
+        };
+        if difference.is_empty() && !xattrs_differ {
+            if have.links > 1 && !run.links.may_share(have.inode, source.stat.inode) {
+                return self.make(source, true, Action::Updated).await;
+            }
+            return Ok(Copied::unchanged());
+        }
+        if have.links > 1 {
+            return self.make(source, true, Action::Updated).await;
+        }
+        if run.config.dry_run {
+            return Ok(Copied { action: Action::Metadata, ..Copied::unchanged() });
+        }
+        let handle = self.handle(self.target())?;
+        let now = stat_open(&handle).at(Operation::StatDestination, || self.path())?;
+        if now.inode != have.inode || now.links > 1 {
+            return Err(Error::new(Operation::OpenDestination, self.path(), Cause::TypeChanged));
+        }
+        let target = Target::Handle(handle.as_fd());
+        metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())?;
+        Ok(Copied { action: Action::Metadata, ..Copied::unchanged() })
+    }
+
+    /// Holds a destination name's inode without opening it.
+    pub(crate) fn handle(&self, name: &CStr) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(self.within()?, name, flags, rustix::fs::Mode::empty())
+            .at(Operation::OpenDestination, || self.path())
+    }
+
+    /// The source's attributes, by its name.
+    pub(crate) fn source_xattrs(&self) -> Result<xattr::Xattrs> {
+        let holder = Holder::name(self.pair.source.as_fd(), &self.entry.name);
+        xattr::read(&holder, self.run().rules.privileges.root, || self.source_path())
+    }
+
+    fn destination_xattrs(&self) -> Result<xattr::Xattrs> {
+        let holder = Holder::name(self.within()?.as_fd(), self.target());
+        xattr::read(&holder, self.run().rules.privileges.root, || self.path())
+    }
+}

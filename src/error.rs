@@ -1,0 +1,248 @@
+//! What can go wrong: one error type that names operation, path and cause, and the table of exit codes.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::text::Escaped;
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One thing that failed: `open source /a/b: Permission denied (os error 13)`.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {}: {cause}", Escaped::path(path))]
+pub struct Error {
+    /// What was being done.
+    pub operation: Operation,
+    /// To which file, as the user would name it.
+    pub path: PathBuf,
+    /// Why it failed.
+    pub cause: Cause,
+}
+
+/// The step that failed. Its text opens the error's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // each is its own description, see `Display`
+pub enum Operation {
+    UseSource,
+    UseDestination,
+    ListSource,
+    ListDestination,
+    OpenSource,
+    StatSource,
+    ReadSource,
+    ReadLink,
+    ReadXattrs,
+    OpenDestination,
+    StatDestination,
+    Create,
+    Write,
+    Clone,
+    Link,
+    Rename,
+    Remove,
+    SetOwner,
+    SetXattr,
+    SetMode,
+    SetTimes,
+    StartEngine,
+    Run,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Operation::UseSource => "use source",
+            Operation::UseDestination => "use destination",
+            Operation::ListSource => "list source directory",
+            Operation::ListDestination => "list destination directory",
+            Operation::OpenSource => "open source",
+            Operation::StatSource => "stat source",
+            Operation::ReadSource => "read source",
+            Operation::ReadLink => "read symlink",
+            Operation::ReadXattrs => "read extended attributes of",
+            Operation::OpenDestination => "open destination",
+            Operation::StatDestination => "stat destination",
+            Operation::Create => "create",
+            Operation::Write => "write",
+            Operation::Clone => "clone",
+            Operation::Link => "link",
+            Operation::Rename => "rename",
+            Operation::Remove => "remove",
+            Operation::SetOwner => "set owner of",
+            Operation::SetXattr => "set extended attribute of",
+            Operation::SetMode => "set mode of",
+            Operation::SetTimes => "set times of",
+            Operation::StartEngine => "start io_uring for",
+            Operation::Run => "copy",
+        })
+    }
+}
+
+impl Operation {
+    /// Whether the operation reads the source tree: a name missing there has vanished since it was listed.
+    fn reads_source(self) -> bool {
+        matches!(
+            self,
+            Operation::ListSource
+                | Operation::OpenSource
+                | Operation::StatSource
+                | Operation::ReadSource
+                | Operation::ReadLink
+                | Operation::ReadXattrs
+        )
+    }
+}
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The kernel said so.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The source was written to while it was read, three times over.
+    #[error("it changed while it was being read")]
+    Changed,
+    /// The file system reported another type on opening than on listing.
+    #[error("its type changed during the run")]
+    TypeChanged,
+    /// A directory stands where a file belongs, and it has entries.
+    #[error("a directory that is not empty is in the way")]
+    DirectoryInTheWay,
+    /// Two hard links led to different inodes: someone else renamed the first one.
+    #[error("the hard link's first name was replaced during the run")]
+    LinkReplaced,
+    /// The run was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A task of the pipeline panicked.
+    #[error("internal error: {0}")]
+    Panic(String),
+    /// SRC and DST overlap.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Error {
+    /// An error of `operation` on `path`.
+    pub fn new(operation: Operation, path: impl Into<PathBuf>, cause: impl Into<Cause>) -> Self {
+        Error { operation, path: path.into(), cause: cause.into() }
+    }
+
+    /// The errno behind this error, if the kernel caused it.
+    pub fn errno(&self) -> Option<Errno> {
+        match &self.cause {
+            Cause::Io(error) => Errno::from_io_error(error),
+            _ => None,
+        }
+    }
+
+    /// What this error makes of the whole run.
+    pub fn outcome(&self) -> Outcome {
+        match (&self.cause, self.errno()) {
+            (Cause::Interrupted, _) => Outcome::Interrupted,
+            (Cause::Panic(_), _) => Outcome::BrokenOff,
+            (_, Some(Errno::NOSPC | Errno::DQUOT)) if !self.operation.reads_source() => Outcome::BrokenOff,
+            (_, Some(Errno::NOENT)) if self.operation.reads_source() => Outcome::Vanished,
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+impl From<Errno> for Cause {
+    fn from(errno: Errno) -> Self {
+        Cause::Io(errno.into())
+    }
+}
+
+/// Adds operation and path to a failed system call.
+pub(crate) trait Context<T> {
+    /// Names what failed. The path is only built when it did.
+    fn at<P: AsRef<Path>>(self, operation: Operation, path: impl FnOnce() -> P) -> Result<T>;
+}
+
+impl<T, E: Into<Cause>> Context<T> for std::result::Result<T, E> {
+    fn at<P: AsRef<Path>>(self, operation: Operation, path: impl FnOnce() -> P) -> Result<T> {
+        self.map_err(|cause| Error::new(operation, path().as_ref(), cause))
+    }
+}
+
+/// How a run ended, the worst last. The order and the codes are those of rsync(1), so that scripts carry over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Everything was done.
+    #[default]
+    Done,
+    /// Some source files vanished between listing and opening.
+    Vanished,
+    /// Some files failed.
+    Failed,
+    /// A signal, or the caller, stopped the run.
+    Interrupted,
+    /// File I/O broke off the run: no space left on the destination.
+    BrokenOff,
+}
+
+/// Exit code of a usage error.
+pub const EXIT_USAGE: u8 = 1;
+/// Exit code when SRC, DST or the engine can't be used.
+pub const EXIT_UNUSABLE: u8 = 3;
+
+impl Outcome {
+    /// The word used in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Vanished => "vanished",
+            Outcome::Failed => "failed",
+            Outcome::Interrupted => "interrupted",
+            Outcome::BrokenOff => "broken-off",
+        }
+    }
+
+    /// The process exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Outcome::Done => 0,
+            Outcome::BrokenOff => 11,
+            Outcome::Interrupted => 20,
+            Outcome::Failed => 23,
+            Outcome::Vanished => 24,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_outcome_wins_in_the_documented_order() {
+        let order =
+            [Outcome::Done, Outcome::Vanished, Outcome::Failed, Outcome::Interrupted, Outcome::BrokenOff];
+        assert!(order.is_sorted());
+        assert_eq!(order.map(Outcome::exit_code), [0, 24, 23, 20, 11]);
+    }
+
+    #[test]
+    fn no_space_breaks_off_only_on_the_destination() {
+        let of = |operation, errno: Errno| Error::new(operation, "x", errno).outcome();
+        assert_eq!(of(Operation::Write, Errno::NOSPC), Outcome::BrokenOff);
+        assert_eq!(of(Operation::Create, Errno::DQUOT), Outcome::BrokenOff);
+        assert_eq!(of(Operation::ReadSource, Errno::NOSPC), Outcome::Failed);
+        assert_eq!(of(Operation::OpenSource, Errno::NOENT), Outcome::Vanished);
+        assert_eq!(of(Operation::Create, Errno::NOENT), Outcome::Failed);
+    }
+
+    #[test]
+    fn a_message_names_operation_path_and_cause_on_one_line() {
+        let error = Error::new(Operation::OpenSource, "a\nb", Errno::ACCESS);
+        assert_eq!(error.to_string(), "open source a\\nb: Permission denied (os error 13)");
+    }
+}

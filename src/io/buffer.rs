@@ -1,0 +1,91 @@
+//! The buffers of one thread: made once, used over and over, the last one returned first since it is still in the
+//! processor's cache. Their number is a semaphore, and so bounds the bytes in flight.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes of a buffer for small files: one read holds the whole file.
+pub(crate) const SMALL: usize = 64 << 10;
+/// Bytes of a buffer for larger files.
+pub(crate) const LARGE: usize = 256 << 10;
+/// Bytes in flight a thread.
+const IN_FLIGHT: usize = 12 << 20;
+
+/// A thread's buffers.
+pub(crate) struct Pool {
+    budget: Arc<Semaphore>,
+    small: RefCell<Vec<Box<[u8]>>>,
+    large: RefCell<Vec<Box<[u8]>>>,
+}
+
+impl Pool {
+    /// An empty pool: buffers are made when they are first wanted.
+    pub(crate) fn new() -> Rc<Self> {
+        let budget = Arc::new(Semaphore::new(IN_FLIGHT / SMALL));
+        Rc::new(Pool { budget, small: RefCell::default(), large: RefCell::default() })
+    }
+
+    /// A buffer that holds at least `wanted` bytes, or a large one; waits while too many bytes are in flight.
+    pub(crate) async fn take(self: &Rc<Self>, wanted: u64) -> Buffer {
+        let size = if wanted <= SMALL as u64 { SMALL } else { LARGE };
+        self.take_sized(size, 1).await.remove(0)
+    }
+
+    /// Two large buffers at once: whoever waits for a second one while holding the first could wait for ever.
+    pub(crate) async fn take_pair(self: &Rc<Self>) -> [Buffer; 2] {
+        let mut two = self.take_sized(LARGE, 2).await;
+        let second = two.remove(1);
+        [two.remove(0), second]
+    }
+
+    async fn take_sized(self: &Rc<Self>, size: usize, count: usize) -> Vec<Buffer> {
+        let units = (size / SMALL) as u32;
+        let permits = self.budget.clone().acquire_many_owned(units * count as u32).await;
+        // The semaphore is never closed; without a permit the buffer would only not be counted.
+        let mut permits = permits.ok();
+        (0..count)
+            .map(|_| {
+                let permit = permits.as_mut().and_then(|all| all.split(units as usize));
+                let bytes = self.shelf(size).borrow_mut().pop();
+                let bytes = bytes.unwrap_or_else(|| vec![0; size].into_boxed_slice());
+                Buffer { bytes, home: self.clone(), _permit: permit }
+            })
+            .collect()
+    }
+
+    fn shelf(&self, size: usize) -> &RefCell<Vec<Box<[u8]>>> {
+        if size == SMALL { &self.small } else { &self.large }
+    }
+}
+
+/// A buffer on loan. Dropping it gives it back.
+pub(crate) struct Buffer {
+    bytes: Box<[u8]>,
+    home: Rc<Pool>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Buffer {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Bytes it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.home.shelf(bytes.len()).borrow_mut().push(bytes);
+    }
+}

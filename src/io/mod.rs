@@ -1,0 +1,178 @@
+//! How operations reach the kernel. [`Io`] offers each one once; below it they go through the ring or, where
+//! io_uring is forbidden, straight into the kernel from one of many threads.
+//!
+//! On the ring's side an operation that the cache can answer is done in place: it takes less time than handing it
+//! over and coming back (docs/performance.md). Only what would wait for a disk goes through the ring, where many
+//! can wait at once.
+
+pub(crate) mod buffer;
+pub(crate) mod op;
+pub(crate) mod ring;
+pub(crate) mod root;
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::plan::entry::Stat;
+use buffer::Buffer;
+
+/// A look-up slower than this came from a disk.
+const FROM_DISK: Duration = Duration::from_micros(80);
+/// After a slow look-up so many go through the ring before the next one is tried in place.
+const LOOKUPS_THROUGH_RING: u32 = 128;
+/// Writes up to this many bytes are made in place: handing one to a kernel worker takes longer than the copy.
+const SHORT_WRITE: usize = 64 << 10;
+
+/// Names are resolved within their directory: one component, never a symlink, never another directory's.
+pub(crate) const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
+/// The operations of one thread.
+pub(crate) enum Io {
+    /// A ring, and how many of the next look-ups should go through it.
+    Ring { cold: Cell<u32> },
+    /// Plain system calls, one after the other: the thread waits.
+    Plain,
+}
+
+impl Io {
+    /// Operations for a thread that runs a ring.
+    pub(crate) fn ring() -> Self {
+        Io::Ring { cold: Cell::new(0) }
+    }
+
+    /// Opens one name of a held directory for reading, never following a symlink, never waiting for a FIFO's writer.
+    pub(crate) async fn open(
+        &self,
+        directory: &Arc<OwnedFd>,
+        name: &CStr,
+        flags: OFlags,
+    ) -> rustix::io::Result<OwnedFd> {
+        // openat2 refuses O_PATH together with flags that mean nothing to it.
+        let waiting = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NONBLOCK };
+        let flags = flags | waiting | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let open = |resolve| rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve);
+        match self {
+            Io::Plain => match open(BENEATH) {
+                // A sandbox that knows no openat2: one component with O_NOFOLLOW stays beneath just as well.
+                Err(Errno::NOSYS) => rustix::fs::openat(directory, name, flags, Mode::empty()),
+                other => other,
+            },
+            Io::Ring { .. } => match open(BENEATH | ResolveFlags::CACHED) {
+                Err(Errno::AGAIN | Errno::INVAL) => op::open(directory.clone(), name, flags, BENEATH).await,
+                other => other,
+            },
+        }
+    }
+
+    /// Stats one name of a held directory, a symlink itself if it is one. `None`: there is no such name.
+    pub(crate) async fn stat(
+        &self,
+        directory: &Arc<OwnedFd>,
+        name: &CStr,
+    ) -> rustix::io::Result<Option<Stat>> {
+        let result = match self {
+            Io::Ring { cold } if cold.get() > 0 => {
+                cold.set(cold.get() - 1);
+                op::stat(directory.clone(), name).await
+            }
+            Io::Ring { cold } => {
+                let start = Instant::now();
+                let result = stat_now(directory, name);
+                if start.elapsed() > FROM_DISK {
+                    cold.set(LOOKUPS_THROUGH_RING);
+                }
+                result
+            }
+            Io::Plain => stat_now(directory, name),
+        };
+        match result {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Reads at most `length` bytes at `offset` into the start of `buffer`. 0 bytes: the end of the file.
+    pub(crate) async fn read(
+        &self,
+        file: &Arc<OwnedFd>,
+        mut buffer: Buffer,
+        length: usize,
+        offset: u64,
+    ) -> (rustix::io::Result<usize>, Buffer) {
+        let flags = match self {
+            Io::Plain => ReadWriteFlags::empty(),
+            Io::Ring { .. } => ReadWriteFlags::NOWAIT,
+        };
+        let result = retry(|| {
+            rustix::io::preadv2(
+                file,
+                &mut [IoSliceMut::new(&mut buffer.bytes_mut()[..length])],
+                offset,
+                flags,
+            )
+        });
+        match (self, result) {
+            (Io::Ring { .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) => {
+                op::read(file.clone(), buffer, length, offset).await
+            }
+            (_, result) => (result, buffer),
+        }
+    }
+
+    /// Writes `buffer[range]` at `offset`, all of it.
+    pub(crate) async fn write(
+        &self,
+        file: &Arc<OwnedFd>,
+        mut buffer: Buffer,
+        length: usize,
+        offset: u64,
+    ) -> (rustix::io::Result<()>, Buffer) {
+        let mut done = 0;
+        while done < length {
+            let at = offset + done as u64;
+            let result = match self {
+                Io::Ring { .. } if length > SHORT_WRITE => {
+                    let result;
+                    (result, buffer) = op::write(file.clone(), buffer, done..length, at).await;
+                    result
+                }
+                // Blocks only where the kernel throttles writers, as it would whoever writes.
+                _ => retry(|| rustix::io::pwrite(file, &buffer.bytes()[done..length], at)),
+            };
+            match result {
+                Ok(0) => return (Err(Errno::IO), buffer),
+                Ok(n) => done += n,
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(errno) => return (Err(errno), buffer),
+            }
+        }
+        (Ok(()), buffer)
+    }
+}
+
+fn stat_now(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<Stat> {
+    rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS).map(|x| Stat::from(&x))
+}
+
+/// Stats an open file. Its inode is in memory, so that this never waits.
+pub(crate) fn stat_open(file: impl AsFd) -> rustix::io::Result<Stat> {
+    rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, Stat::FIELDS).map(|x| Stat::from(&x))
+}
+
+/// Repeats a system call that a signal interrupted.
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The ring's operations, each typed and safe to call: the only file with `unsafe` code.
+//!
+//! What the kernel writes to or reads from while an operation is in flight (names, buffers, stat records) is moved
+//! into the operation. tokio-uring keeps it until the completion has arrived, also when the future is dropped
+//! before that; descriptors are held the same way, so that none is closed and its number reused meanwhile.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+
+use io_uring::{cqueue, opcode, squeue, types};
+use rustix::fs::{OFlags, ResolveFlags, Statx};
+use rustix::io::Errno;
+use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
+
+use super::buffer::Buffer;
+use crate::plan::entry::Stat;
+
+/// Hands back the kernel's answer together with what the operation held.
+struct Complete<D>(std::marker::PhantomData<D>);
+
+impl<D: 'static> OneshotOutputTransform for Complete<D> {
+    type Output = (rustix::io::Result<u32>, D);
+    type StoredData = D;
+
+    fn transform_oneshot_output(self, data: D, completion: cqueue::Entry) -> Self::Output {
+        let result = completion.result();
+        let result = u32::try_from(result).map_err(|_| Errno::from_raw_os_error(-result));
+        (result, data)
+    }
+}
+
+async fn submit<D: Unpin + 'static>(entry: squeue::Entry, data: D) -> (rustix::io::Result<u32>, D) {
+    UnsubmittedOneshot::new(data, Complete(std::marker::PhantomData), entry).submit().await
+}
+
+/// openat2(2) relative to a held directory.
+pub(crate) async fn open(
+    directory: Arc<OwnedFd>,
+    name: &CStr,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let how = types::OpenHow::new().flags(flags.bits().into()).resolve(resolve.bits());
+    let held = (directory, CString::from(name), Box::new(how));
+    let entry =
+        opcode::OpenAt2::new(types::Fd(held.0.as_raw_fd()), held.1.as_ptr(), &raw const *held.2).build();
+    let (result, _held) = submit(entry, held).await;
+    // SAFETY: a successful openat2 returns a descriptor that is new and that nobody else knows of.
+    result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// statx(2) of a name in a held directory, without following a symlink.
+pub(crate) async fn stat(directory: Arc<OwnedFd>, name: &CStr) -> rustix::io::Result<Stat> {
+    let mut held = (directory, CString::from(name), Box::new(MaybeUninit::<Statx>::zeroed()));
+    let record = held.2.as_mut_ptr().cast::<types::statx>();
+    let entry = opcode::Statx::new(types::Fd(held.0.as_raw_fd()), held.1.as_ptr(), record)
+        .flags(libc::AT_SYMLINK_NOFOLLOW)
+        .mask(Stat::FIELDS.bits())
+        .build();
+    let (result, held) = submit(entry, held).await;
+    result?;
+    // SAFETY: the kernel filled the record, of which every bit pattern, zeroes included, is a valid value.
+    Ok(Stat::from(unsafe { held.2.assume_init_ref() }))
+}
+
+/// pread(2) of at most `length` bytes into the start of the buffer.
+pub(crate) async fn read(
+    file: Arc<OwnedFd>,
+    mut buffer: Buffer,
+    length: usize,
+    offset: u64,
+) -> (rustix::io::Result<usize>, Buffer) {
+    let target = &mut buffer.bytes_mut()[..length];
+    let entry = opcode::Read::new(types::Fd(file.as_raw_fd()), target.as_mut_ptr(), length as u32)
+        .offset(offset)
+        .build();
+    let (result, (_file, buffer)) = submit(entry, (file, buffer)).await;
+    (result.map(|n| n as usize), buffer)
+}
+
+/// pwrite(2) of a part of the buffer.
+pub(crate) async fn write(
+    file: Arc<OwnedFd>,
+    buffer: Buffer,
+    part: Range<usize>,
+    offset: u64,
+) -> (rustix::io::Result<usize>, Buffer) {
+    let source = &buffer.bytes()[part];
+    let entry = opcode::Write::new(types::Fd(file.as_raw_fd()), source.as_ptr(), source.len() as u32)
+        .offset(offset)
+        .build();
+    let (result, (_file, buffer)) = submit(entry, (file, buffer)).await;
+    (result.map(|n| n as usize), buffer)
+}

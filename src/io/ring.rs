@@ -1,0 +1,76 @@
+//! Setting up io_uring: what it needs is tried first, so that a refusal can be told apart and remedied.
+
+use std::io;
+
+use io_uring::IoUring;
+use rustix::io::Errno;
+
+/// Submission entries. A short queue on purpose: a full queue is handed to the kernel at once, so that operations
+/// don't wait until every task of the thread has had its turn.
+const ENTRIES: u32 = 32;
+/// Completion entries: every task may have two operations in flight, a large file's tasks more.
+const COMPLETIONS: u32 = 2048;
+/// Kernel workers a ring for what can't be done without waiting (opens and stats of cold files). The kernel's own
+/// limit of four a core leaves a disk's queue empty.
+const WORKERS: u32 = 64;
+
+/// Why a ring could not be set up, with the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}; {remedy}")]
+pub(crate) struct Unavailable {
+    source: io::Error,
+    remedy: &'static str,
+}
+
+impl From<io::Error> for Unavailable {
+    fn from(source: io::Error) -> Self {
+        let remedy = match Errno::from_io_error(&source) {
+            Some(Errno::PERM | Errno::ACCESS) => {
+                "io_uring is forbidden here: set the sysctl kernel.io_uring_disabled to 0, \
+                 allow io_uring_setup in the container's seccomp profile, or use --engine threads"
+            }
+            Some(Errno::NOSYS) => {
+                "this kernel has no io_uring (Linux 5.15 or newer has): use --engine threads"
+            }
+            Some(Errno::NOMEM) => {
+                "the ring's memory counts as locked: raise the limit (ulimit -l), \
+                 lower --jobs, or use --engine threads"
+            }
+            Some(Errno::MFILE | Errno::NFILE) => "too many open files: raise the limit (ulimit -n)",
+            _ => "use --engine threads",
+        };
+        Unavailable { source, remedy }
+    }
+}
+
+/// A runtime with its ring, for the thread that calls.
+pub(crate) fn runtime() -> Result<tokio_uring::Runtime, Unavailable> {
+    let mut settings = tokio_uring::uring_builder();
+    settings.setup_cqsize(COMPLETIONS);
+    let runtime =
+        tokio_uring::Runtime::new(tokio_uring::builder().entries(ENTRIES).uring_builder(&settings))?;
+    // The workers belong to the thread, not to one of its rings: the limit can be set through any of them. A kernel
+    // too old for it (before 5.15) keeps its own.
+    if let Ok(ring) = IoUring::new(2) {
+        ring.submitter().register_iowq_max_workers(&mut [WORKERS, 0]).ok();
+    }
+    Ok(runtime)
+}
+
+/// Whether this process may use io_uring with the operations the engine needs.
+pub(crate) fn probe() -> Result<(), Unavailable> {
+    let ring: IoUring = IoUring::builder().setup_cqsize(COMPLETIONS).build(ENTRIES)?;
+    let mut probe = io_uring::Probe::new();
+    ring.submitter().register_probe(&mut probe)?;
+    let needed = [
+        io_uring::opcode::OpenAt2::CODE,
+        io_uring::opcode::Statx::CODE,
+        io_uring::opcode::Read::CODE,
+        io_uring::opcode::Write::CODE,
+    ];
+    if needed.iter().all(|&code| probe.is_supported(code)) {
+        Ok(())
+    } else {
+        Err(io::Error::from(Errno::NOSYS).into())
+    }
+}

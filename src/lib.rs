@@ -1,0 +1,44 @@
+//! ringsync mirrors directory trees through io_uring. The algorithm, in the order data flows:
+//!
+//! 1. **Roots.** SRC and DST are opened once and held; overlapping ones are refused (`io/root.rs`).
+//! 2. **Walk.** A thread lists the source with walkdir and sends the entries of each directory in batches over a
+//!    bounded channel, parents before children (`walk/`).
+//! 3. **Copy tasks.** A fixed set of tasks, many on each of a few threads with a ring of its own, takes batches
+//!    (`engine/worker.rs`). Each stats an entry on both sides and does what a pure function decides
+//!    (`plan/compare.rs`).
+//! 4. **Contents.** A file is read, hashed with BLAKE3 and written into a nameless file, gets its metadata, and
+//!    then its name (`engine/copy_file.rs`, `engine/temporary.rs`). Large files are cut in parts that tasks of all
+//!    threads take; their hashes are subtrees that are merged (`engine/segment.rs`, `content/hash.rs`).
+//! 5. **Directories** are made by the first task that needs one and completed by the last (`engine/directory.rs`).
+//!    Hard links wait for the first name of their inode (`plan/links.rs`).
+//! 6. **Progress.** Tasks send events; one task gathers them, counts, and tells a reporter (`report/`).
+//!
+//! Memory is bounded by the channels and the buffer pools, whatever the size of the tree. A file that fails costs
+//! that file; a panic or a full disk ends the run.
+//!
+//! ```no_run
+//! use ringsync::{Config, Stop, report::Silent};
+//!
+//! let config = Config::new("photos", "/mnt/backup/photos");
+//! let summary = ringsync::sync(&config, &mut Silent, &Stop::default())?;
+//! println!("{} bytes copied", summary.totals.bytes);
+//! # Ok::<(), ringsync::Error>(())
+//! ```
+
+mod config;
+mod content;
+mod engine;
+mod error;
+mod io;
+mod metadata;
+mod plan;
+pub mod report;
+mod text;
+mod walk;
+
+pub use config::{Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
+pub use engine::stop::Stop;
+pub use engine::sync;
+pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
+pub use plan::entry::Kind;
+pub use text::Escaped;

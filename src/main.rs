@@ -1,0 +1,39 @@
+//! The program: arguments, run, exit code.
+
+mod cli;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ringsync::{EXIT_UNUSABLE, EXIT_USAGE, Stop};
+
+use cli::{Cli, Command, SyncArgs};
+
+fn main() -> ExitCode {
+    let result = match Cli::try_parse() {
+        Ok(Cli { command: Command::Sync(arguments) }) => sync(&arguments),
+        Err(error) => {
+            // --help and --version come this way too, and are no errors.
+            error.print().ok();
+            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("ringsync: {error:#}");
+        EXIT_UNUSABLE.into()
+    })
+}
+
+fn sync(arguments: &SyncArgs) -> anyhow::Result<ExitCode> {
+    let stop = Stop::default();
+    signals::stop_on_signal(&stop)?;
+    let mut reporter = arguments.reporter();
+    let summary = ringsync::sync(&arguments.config(), reporter.as_mut(), &stop)?;
+    let code = summary.outcome.exit_code();
+    if summary.stuck {
+        // Threads that hang in the kernel would keep the process: what they hold is nameless and goes with them.
+        std::process::exit(code.into());
+    }
+    Ok(code.into())
+}

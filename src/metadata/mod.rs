@@ -1,0 +1,109 @@
+//! Metadata, read once and applied through descriptors in the one right order: owner, extended attributes and ACLs,
+//! mode, times. chown(2) clears setuid bits and capabilities, an ACL rewrites the group bits, and every one of them
+//! but the last may touch a time.
+
+pub(crate) mod xattr;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
+
+use crate::error::{Context, Operation, Result};
+use crate::plan::compare::{Difference, Rules, differences};
+use crate::plan::entry::{Stat, Time};
+use xattr::Xattrs;
+
+/// An inode held by a descriptor, never by a path that could be swapped.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    /// Opened for reading or writing.
+    Open(BorrowedFd<'a>),
+    /// Opened with `O_PATH`: for what can't or shouldn't be opened (symlinks, FIFOs, devices, files without read
+    /// permission). System calls without an `AT_EMPTY_PATH` form go through its link in /proc/self/fd.
+    Handle(BorrowedFd<'a>),
+}
+
+/// Makes `target`, which has `have`, equal to the source's `want` and `xattrs` (`None`: leave attributes alone).
+/// `fresh` says that the target was made by us and has no attributes of its own. Returns whether anything was set.
+pub(crate) fn apply<P: AsRef<Path>>(
+    target: Target<'_>,
+    want: &Stat,
+    have: &Stat,
+    xattrs: Option<&Xattrs>,
+    fresh: bool,
+    rules: &Rules,
+    path: impl Fn() -> P + Copy,
+) -> Result<bool> {
+    let mut difference = differences(want, have, rules);
+    set_owner(target, &difference, path)?;
+    let mut changed = !difference.is_empty();
+    if let Some(xattrs) = xattrs
+        && !(fresh && xattrs.is_empty())
+        && xattr::make_equal(target, xattrs, fresh, rules.privileges.root, path)?
+    {
+        changed = true;
+        if want.kind != crate::plan::entry::Kind::Symlink && difference.mode.is_none() {
+            difference.mode = Some(mode_of(want, have, &difference));
+        }
+    }
+    set_mode(target, &difference, path)?;
+    // Setting anything above leaves mtime alone, so that it is set only where it differs.
+    if difference.times {
+        set_mtime(target, want.modified, path)?;
+    }
+    Ok(changed)
+}
+
+/// The mode that `differences` would have set: an ACL may have changed it behind its back.
+fn mode_of(want: &Stat, have: &Stat, difference: &Difference) -> u32 {
+    let (uid, gid) = difference.owner.unwrap_or_default();
+    crate::plan::compare::mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid))
+}
+
+fn set_owner<P: AsRef<Path>>(
+    target: Target<'_>,
+    difference: &Difference,
+    path: impl Fn() -> P,
+) -> Result<()> {
+    let Some((uid, gid)) = difference.owner else { return Ok(()) };
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    match target {
+        Target::Open(fd) => rustix::fs::fchown(fd, uid, gid),
+        Target::Handle(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
+    }
+    .at(Operation::SetOwner, path)
+}
+
+fn set_mode<P: AsRef<Path>>(target: Target<'_>, difference: &Difference, path: impl Fn() -> P) -> Result<()> {
+    let Some(mode) = difference.mode else { return Ok(()) };
+    let mode = Mode::from_raw_mode(mode);
+    match target {
+        Target::Open(fd) => rustix::fs::fchmod(fd, mode),
+        Target::Handle(fd) => rustix::fs::chmodat(CWD, proc_path(fd), mode, AtFlags::empty()),
+    }
+    .at(Operation::SetMode, path)
+}
+
+/// Sets the modification time and leaves the access time alone.
+pub(crate) fn set_mtime<P: AsRef<Path>>(
+    target: Target<'_>,
+    modified: Time,
+    path: impl Fn() -> P,
+) -> Result<()> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanoseconds.into() },
+    };
+    match target {
+        Target::Open(fd) => rustix::fs::futimens(fd, &times),
+        Target::Handle(fd) => rustix::fs::utimensat(CWD, proc_path(fd), &times, AtFlags::empty()),
+    }
+    .at(Operation::SetTimes, path)
+}
+
+/// A descriptor's link in /proc, which leads to the very inode it holds, wherever its names are by now (proc(5)).
+pub(crate) fn proc_path(fd: impl AsFd) -> String {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}

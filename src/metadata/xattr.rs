@@ -1,0 +1,195 @@
+//! Extended attributes, and with them POSIX ACLs and file capabilities, which the kernel shows as attributes.
+//!
+//! Kept are `user.*` and the two ACLs; for root also `trusted.*` and `security.*`, as rsync does. Left out are
+//! `security.evm` and `security.ima`, which the kernel signs for one inode and refuses from elsewhere, and the rest
+//! of `system.*`, which is a file system's own view of other metadata.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+use super::{Target, proc_path};
+use crate::error::{Context, Operation, Result};
+
+/// Whose attributes are meant.
+pub(crate) enum Holder<'a> {
+    /// Those of an open file.
+    Open(BorrowedFd<'a>),
+    /// Those of the inode behind a link in /proc/self/fd.
+    Link(String),
+    /// Those of a name in a held directory, `/proc/self/fd/N/name`, a symlink's own if it is one.
+    Name(CString),
+}
+
+impl<'a> From<Target<'a>> for Holder<'a> {
+    fn from(target: Target<'a>) -> Self {
+        match target {
+            Target::Open(fd) => Holder::Open(fd),
+            Target::Handle(fd) => Holder::Link(proc_path(fd)),
+        }
+    }
+}
+
+impl Holder<'_> {
+    /// A name in a held directory: one look-up less than opening it.
+    pub(crate) fn name(directory: BorrowedFd<'_>, name: &CStr) -> Self {
+        let mut path = proc_path(directory).into_bytes();
+        path.push(b'/');
+        path.extend_from_slice(name.to_bytes_with_nul());
+        // A `CStr` has no NUL inside, and neither has a number.
+        Holder::Name(CString::from_vec_with_nul(path).unwrap_or_default())
+    }
+}
+
+/// A file's attributes, sorted by name.
+pub(crate) type Xattrs = Vec<(CString, Vec<u8>)>;
+
+/// The ACL that new entries of a directory inherit.
+pub(crate) const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
+const ACCESS_ACL: &CStr = c"system.posix_acl_access";
+
+fn is_kept(name: &[u8], root: bool) -> bool {
+    name.starts_with(b"user.")
+        || name == ACCESS_ACL.to_bytes()
+        || name == DEFAULT_ACL.to_bytes()
+        || (root && name.starts_with(b"trusted."))
+        || (root && name.starts_with(b"security.") && name != b"security.evm" && name != b"security.ima")
+}
+
+/// The kept attributes of `holder`, an empty list where the file system has none.
+pub(crate) fn read<P: AsRef<Path>>(
+    holder: &Holder<'_>,
+    root: bool,
+    path: impl Fn() -> P + Copy,
+) -> Result<Xattrs> {
+    let mut found = Xattrs::new();
+    for name in names(holder, root).at(Operation::ReadXattrs, path)? {
+        match get(holder, &name) {
+            Ok(value) => found.push((name, value)),
+            Err(Errno::NODATA) => {} // removed since it was listed
+            Err(errno) => return Err(errno).at(Operation::ReadXattrs, path),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn names(holder: &Holder<'_>, root: bool) -> rustix::io::Result<Vec<CString>> {
+    // Nearly every file has no attributes at all, or few: one call into the stack answers for these.
+    let mut short = [0_u8; 512];
+    let long;
+    let list = match list(holder, &mut short) {
+        Ok(length) => &short[..length],
+        Err(Errno::RANGE) => {
+            long = list_long(holder)?;
+            &long[..]
+        }
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno),
+    };
+    Ok(list
+        .split(|&b| b == 0)
+        .filter(|name| is_kept(name, root))
+        .filter_map(|n| CString::new(n).ok())
+        .collect())
+}
+
+fn list(holder: &Holder<'_>, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    match holder {
+        Holder::Open(fd) => rustix::fs::flistxattr(fd, buffer),
+        Holder::Link(path) => rustix::fs::listxattr(path.as_str(), buffer),
+        Holder::Name(path) => rustix::fs::llistxattr(path, buffer),
+    }
+}
+
+fn list_long(holder: &Holder<'_>) -> rustix::io::Result<Vec<u8>> {
+    let mut buffer = Vec::with_capacity(1 << 16); // XATTR_LIST_MAX
+    match holder {
+        Holder::Open(fd) => rustix::fs::flistxattr(fd, spare_capacity(&mut buffer))?,
+        Holder::Link(path) => rustix::fs::listxattr(path.as_str(), spare_capacity(&mut buffer))?,
+        Holder::Name(path) => rustix::fs::llistxattr(path, spare_capacity(&mut buffer))?,
+    };
+    Ok(buffer)
+}
+
+fn get(holder: &Holder<'_>, name: &CStr) -> rustix::io::Result<Vec<u8>> {
+    let mut value = Vec::with_capacity(256);
+    let read = |value: &mut Vec<u8>| match holder {
+        Holder::Open(fd) => rustix::fs::fgetxattr(fd, name, spare_capacity(value)),
+        Holder::Link(path) => rustix::fs::getxattr(path.as_str(), name, spare_capacity(value)),
+        Holder::Name(path) => rustix::fs::lgetxattr(path, name, spare_capacity(value)),
+    };
+    match read(&mut value) {
+        Err(Errno::RANGE) => {
+            value.reserve_exact(1 << 16); // XATTR_SIZE_MAX
+            read(&mut value)?;
+        }
+        other => {
+            other?;
+        }
+    }
+    Ok(value)
+}
+
+/// Sets what `want` has and `target` lacks, and removes what it has beyond. Returns whether anything was changed.
+pub(crate) fn make_equal<P: AsRef<Path>>(
+    target: Target<'_>,
+    want: &Xattrs,
+    fresh: bool,
+    root: bool,
+    path: impl Fn() -> P + Copy,
+) -> Result<bool> {
+    let have = if fresh { Xattrs::new() } else { read(&target.into(), root, path)? };
+    if have == *want {
+        return Ok(false);
+    }
+    for (name, _) in have.iter().filter(|(name, _)| !want.iter().any(|(n, _)| n == name)) {
+        match remove(target, name) {
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(errno) => return Err(errno).at(Operation::SetXattr, path),
+        }
+    }
+    for entry in want.iter().filter(|entry| !have.contains(entry)) {
+        set(target, &entry.0, &entry.1).at(Operation::SetXattr, path)?;
+    }
+    Ok(true)
+}
+
+fn set(target: Target<'_>, name: &CStr, value: &[u8]) -> rustix::io::Result<()> {
+    match target {
+        Target::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
+        Target::Handle(fd) => rustix::fs::setxattr(proc_path(fd), name, value, XattrFlags::empty()),
+    }
+}
+
+fn remove(target: Target<'_>, name: &CStr) -> rustix::io::Result<()> {
+    match target {
+        Target::Open(fd) => rustix::fs::fremovexattr(fd, name),
+        Target::Handle(fd) => rustix::fs::removexattr(proc_path(fd), name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_kept;
+
+    #[test]
+    fn kept_namespaces_follow_privilege() {
+        for (name, user, root) in [
+            ("user.comment", true, true),
+            ("system.posix_acl_access", true, true),
+            ("system.posix_acl_default", true, true),
+            ("system.nfs4_acl", false, false),
+            ("trusted.overlay.opaque", false, true),
+            ("security.capability", false, true),
+            ("security.ima", false, false),
+        ] {
+            assert_eq!(is_kept(name.as_bytes(), false), user, "{name}");
+            assert_eq!(is_kept(name.as_bytes(), true), root, "{name}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The decisions: pure functions of two stats and the rules, so that a table can test them.
+
+use super::entry::{Kind, Stat};
+use crate::config::Keep;
+
+/// What this process may change of owner and group (chown(2)).
+#[derive(Debug, Clone)]
+pub(crate) struct Privileges {
+    /// Effective user 0: may give files away, and sees every namespace of attributes.
+    pub(crate) root: bool,
+    /// Groups an unprivileged owner may give its files to.
+    pub(crate) groups: Vec<u32>,
+}
+
+impl Privileges {
+    /// Those of this process.
+    pub(crate) fn of_process() -> Self {
+        let mut groups: Vec<u32> =
+            rustix::process::getgroups().unwrap_or_default().into_iter().map(|g| g.as_raw()).collect();
+        groups.push(rustix::process::getegid().as_raw());
+        Privileges { root: rustix::process::geteuid().is_root(), groups }
+    }
+}
+
+/// What counts as different, and what can be mended.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) keep: Keep,
+    pub(crate) privileges: Privileges,
+}
+
+/// What has to happen to a destination name so that it holds what the source holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Nothing is there: make it.
+    Create,
+    /// Something else is there, or its contents differ: make it anew and take its name.
+    Replace,
+    /// A directory is there and must go first, which works only if it is empty.
+    ReplaceDirectory,
+    /// The contents are the same; only metadata may differ.
+    Keep(Difference),
+}
+
+/// Metadata to set, in terms of the values to set it to; `None` where it is right already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// User and group, as far as they differ and this process may change them.
+    pub(crate) owner: Option<(Option<u32>, Option<u32>)>,
+    /// The permission bits.
+    pub(crate) mode: Option<u32>,
+    /// Whether the modification time differs.
+    pub(crate) times: bool,
+}
+
+impl Difference {
+    /// Nothing to set.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Difference::default()
+    }
+}
+
+/// Compares two entries of one name, neither of them a source directory. `same_content` answers for symlinks
+/// whether they point to the same target; it is asked only when all else agrees.
+pub(crate) fn decide(
+    source: &Stat,
+    destination: Option<&Stat>,
+    rules: &Rules,
+    same_content: impl FnOnce() -> bool,
+) -> Decision {
+    let Some(destination) = destination else { return Decision::Create };
+    if destination.kind == Kind::Directory {
+        return Decision::ReplaceDirectory;
+    }
+    let same = source.kind == destination.kind
+        && match source.kind {
+            Kind::File => source.size == destination.size && source.modified == destination.modified,
+            Kind::CharDevice | Kind::BlockDevice => source.device_node == destination.device_node,
+            Kind::Symlink => same_content(),
+            _ => true,
+        };
+    if !same {
+        return Decision::Replace;
+    }
+    let difference = differences(source, destination, rules);
+    // A file with more names than its source is also someone else's: setting its owner or mode would reach through
+    // those names, so it is made anew (as would a hard link planted to a file elsewhere).
+    if destination.links > 1 && !difference.is_empty() {
+        return Decision::Replace;
+    }
+    Decision::Keep(difference)
+}
+
+/// The metadata of `have` that must be set to make it equal to `want`.
+pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference {
+    let owner = if rules.keep.owner { owner_to_set(want, have, &rules.privileges) } else { None };
+    let (uid, gid) = owner.unwrap_or_default();
+    let mode = mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid));
+    // chown(2) clears setuid and setgid, so that these have to be set again after it.
+    let mode_differs = mode != have.mode || (owner.is_some() && mode & 0o6000 != 0);
+    Difference {
+        owner,
+        mode: (want.kind != Kind::Symlink && mode_differs).then_some(mode),
+        times: rules.keep.times && want.modified != have.modified,
+    }
+}
+
+/// Who should own the file, where that differs from who does and this process may say so.
+fn owner_to_set(want: &Stat, have: &Stat, may: &Privileges) -> Option<(Option<u32>, Option<u32>)> {
+    let uid = (want.uid != have.uid && may.root).then_some(want.uid);
+    let gid = (want.gid != have.gid && (may.root || may.groups.contains(&want.gid))).then_some(want.gid);
+    (uid.is_some() || gid.is_some()).then_some((uid, gid))
+}
+
+/// The mode, less setuid or setgid where the file will not belong to whom these bits were meant for.
+pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32) -> u32 {
+    let mut mode = want.mode;
+    if want.kind != Kind::Directory {
+        if uid != want.uid {
+            mode &= !0o4000;
+        }
+        if gid != want.gid {
+            mode &= !0o2000;
+        }
+    }
+    mode
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{Inode, Time};
+    use super::*;
+
+    fn stat(kind: Kind) -> Stat {
+        Stat {
+            kind,
+            mode: 0o644,
+            uid: 7,
+            gid: 8,
+            size: 100,
+            allocated: 4096,
+            links: 1,
+            modified: Time { seconds: 1000, nanoseconds: 5 },
+            changed: Time::default(),
+            inode: Inode { device: 1, number: 2 },
+            device_node: (0, 0),
+        }
+    }
+
+    fn rules(root: bool) -> Rules {
+        Rules { keep: Keep::default(), privileges: Privileges { root, groups: vec![8, 9] } }
+    }
+
+    const SAME: Decision = Decision::Keep(Difference { owner: None, mode: None, times: false });
+
+    #[test]
+    fn contents_are_judged_by_type_size_and_nanoseconds() {
+        type Change = fn(&mut Stat);
+        let table: [(&str, Kind, Change, Decision); 9] = [
+            ("the same", Kind::File, |_| (), SAME),
+            ("another size", Kind::File, |s| s.size = 99, Decision::Replace),
+            ("one nanosecond later", Kind::File, |s| s.modified.nanoseconds = 6, Decision::Replace),
+            ("a symlink in the way", Kind::File, |s| s.kind = Kind::Symlink, Decision::Replace),
+            ("a directory in the way", Kind::File, |s| s.kind = Kind::Directory, Decision::ReplaceDirectory),
+            ("a device's size means nothing", Kind::BlockDevice, |s| s.size = 9, SAME),
+            ("another device", Kind::CharDevice, |s| s.device_node = (1, 3), Decision::Replace),
+            ("a FIFO is a FIFO", Kind::Fifo, |s| s.size = 1, SAME),
+            ("a FIFO for a socket", Kind::Socket, |s| s.kind = Kind::Fifo, Decision::Replace),
+        ];
+        for (what, kind, change, expected) in table {
+            let mut destination = stat(kind);
+            change(&mut destination);
+            assert_eq!(decide(&stat(kind), Some(&destination), &rules(true), || true), expected, "{what}");
+        }
+        assert_eq!(decide(&stat(Kind::File), None, &rules(true), || true), Decision::Create);
+        assert_eq!(
+            decide(&stat(Kind::Symlink), Some(&stat(Kind::Symlink)), &rules(true), || false),
+            Decision::Replace
+        );
+    }
+
+    #[test]
+    fn metadata_is_mended_in_place_unless_other_names_share_it() {
+        let mut have = stat(Kind::File);
+        have.mode = 0o600;
+        let mend = Difference { mode: Some(0o644), ..Difference::default() };
+        assert_eq!(decide(&stat(Kind::File), Some(&have), &rules(true), || true), Decision::Keep(mend));
+        have.links = 2;
+        assert_eq!(decide(&stat(Kind::File), Some(&have), &rules(true), || true), Decision::Replace);
+    }
+
+    #[test]
+    fn only_root_gives_files_away_and_setuid_never_changes_hands() {
+        let mut want = stat(Kind::File);
+        want.mode = 0o6755;
+        let mut have = stat(Kind::File);
+        (have.uid, have.gid, have.mode) = (1, 1, 0o755);
+        let as_root = differences(&want, &have, &rules(true));
+        assert_eq!((as_root.owner, as_root.mode), (Some((Some(7), Some(8))), Some(0o6755)));
+        let as_user = differences(&want, &have, &rules(false));
+        assert_eq!((as_user.owner, as_user.mode), (Some((None, Some(8))), Some(0o2755)));
+        want.gid = 1234; // not a group of ours
+        let stranger = differences(&want, &have, &rules(false));
+        assert_eq!((stranger.owner, stranger.mode), (None, None));
+    }
+
+    #[test]
+    fn what_is_not_kept_does_not_differ() {
+        let mut have = stat(Kind::Symlink);
+        (have.uid, have.modified.seconds, have.mode) = (1, 1, 0o777);
+        let mut lax = rules(true);
+        lax.keep.owner = false;
+        lax.keep.times = false;
+        assert!(differences(&stat(Kind::Symlink), &have, &lax).is_empty());
+        assert!(differences(&stat(Kind::Symlink), &have, &rules(true)).times);
+    }
+}

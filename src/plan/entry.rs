@@ -1,0 +1,148 @@
+//! One stat of one file, in the shape the rest of the program asks for.
+
+use rustix::fs::{FileType, Statx, StatxFlags};
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Kind {
+    File,
+    Directory,
+    Symlink,
+    Fifo,
+    Socket,
+    CharDevice,
+    BlockDevice,
+}
+
+impl Kind {
+    /// The word used in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::File => "file",
+            Kind::Directory => "directory",
+            Kind::Symlink => "symlink",
+            Kind::Fifo => "fifo",
+            Kind::Socket => "socket",
+            Kind::CharDevice => "char-device",
+            Kind::BlockDevice => "block-device",
+        }
+    }
+
+    /// A FIFO, a socket or a device: a name with no contents of its own.
+    pub fn is_special(self) -> bool {
+        matches!(self, Kind::Fifo | Kind::Socket | Kind::CharDevice | Kind::BlockDevice)
+    }
+
+    /// A device node, which only root may make.
+    pub fn is_device(self) -> bool {
+        matches!(self, Kind::CharDevice | Kind::BlockDevice)
+    }
+
+    /// The type for `mknodat`.
+    pub(crate) fn file_type(self) -> FileType {
+        match self {
+            Kind::File => FileType::RegularFile,
+            Kind::Directory => FileType::Directory,
+            Kind::Symlink => FileType::Symlink,
+            Kind::Fifo => FileType::Fifo,
+            Kind::Socket => FileType::Socket,
+            Kind::CharDevice => FileType::CharacterDevice,
+            Kind::BlockDevice => FileType::BlockDevice,
+        }
+    }
+
+    fn from_mode(mode: u32) -> Kind {
+        match FileType::from_raw_mode(mode) {
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink,
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            FileType::CharacterDevice => Kind::CharDevice,
+            FileType::BlockDevice => Kind::BlockDevice,
+            _ => Kind::File,
+        }
+    }
+}
+
+impl From<std::fs::FileType> for Kind {
+    fn from(kind: std::fs::FileType) -> Self {
+        use std::os::unix::fs::FileTypeExt;
+        match kind {
+            k if k.is_dir() => Kind::Directory,
+            k if k.is_symlink() => Kind::Symlink,
+            k if k.is_fifo() => Kind::Fifo,
+            k if k.is_socket() => Kind::Socket,
+            k if k.is_char_device() => Kind::CharDevice,
+            k if k.is_block_device() => Kind::BlockDevice,
+            _ => Kind::File,
+        }
+    }
+}
+
+/// A point in time: seconds since 1970 and nanoseconds past them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Time {
+    pub(crate) seconds: i64,
+    pub(crate) nanoseconds: u32,
+}
+
+/// An inode of this machine: device and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Inode {
+    pub(crate) device: u64,
+    pub(crate) number: u64,
+}
+
+/// What statx(2) told of one file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stat {
+    pub(crate) kind: Kind,
+    /// Permission bits with setuid, setgid and sticky: 0 to 0o7777.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Bytes on the disk, as far as the file system says.
+    pub(crate) allocated: u64,
+    pub(crate) links: u32,
+    pub(crate) modified: Time,
+    pub(crate) changed: Time,
+    pub(crate) inode: Inode,
+    /// The device a device node stands for.
+    pub(crate) device_node: (u32, u32),
+}
+
+impl Stat {
+    /// The fields of `statx` that this type needs.
+    pub(crate) const FIELDS: StatxFlags = StatxFlags::BASIC_STATS;
+
+    /// Whether the file was written to, or its inode changed, between two stats.
+    pub(crate) fn differs_in_time(&self, other: &Stat) -> bool {
+        (self.size, self.modified, self.changed) != (other.size, other.modified, other.changed)
+    }
+}
+
+impl From<&Statx> for Stat {
+    fn from(x: &Statx) -> Self {
+        let mode = u32::from(x.stx_mode);
+        let time = |t: &rustix::fs::StatxTimestamp| Time { seconds: t.tv_sec, nanoseconds: t.tv_nsec };
+        Stat {
+            kind: Kind::from_mode(mode),
+            mode: mode & 0o7777,
+            uid: x.stx_uid,
+            gid: x.stx_gid,
+            size: x.stx_size,
+            allocated: x.stx_blocks.saturating_mul(512),
+            links: x.stx_nlink,
+            modified: time(&x.stx_mtime),
+            changed: time(&x.stx_ctime),
+            inode: Inode {
+                device: (u64::from(x.stx_dev_major) << 32) | u64::from(x.stx_dev_minor),
+                number: x.stx_ino,
+            },
+            device_node: (x.stx_rdev_major, x.stx_rdev_minor),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Hard links: the first name of an inode to arrive leads and is copied; the others wait for it and are linked.
+//!
+//! The table holds an inode from its first name to its last: its size is that of the links still open, not of the
+//! tree. Names outside the tree never arrive, so that such an inode stays until the run ends (some 100 bytes).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ffi::CString;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::entry::{Inode, Stat};
+use crate::engine::directory::Directory;
+
+/// The name that the others are linked to.
+#[derive(Debug, Clone)]
+pub(crate) struct Leader {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) name: CString,
+    /// The destination's inode.
+    pub(crate) inode: Inode,
+    /// Contents' hash, if it was made.
+    pub(crate) hash: Option<blake3::Hash>,
+}
+
+/// The right to say where an inode's first name is. While it is held, the inode's other names wait. Dropped without
+/// a leader named, the next name that waits takes over.
+pub(crate) type Lead = OwnedMutexGuard<Option<Leader>>;
+
+/// What the caller is to the inode.
+pub(crate) enum Claim {
+    /// The first: copy it, then put the leader in.
+    Lead(Lead),
+    /// A further one: link it.
+    Follow(Leader),
+}
+
+struct Group {
+    leader: Arc<tokio::sync::Mutex<Option<Leader>>>,
+    /// Names that have not arrived yet.
+    missing: u32,
+}
+
+/// All inodes with several names that the run has met.
+#[derive(Default)]
+pub(crate) struct Links {
+    sources: Mutex<HashMap<Inode, Group>>,
+    /// For destination inodes with several names: the source inode whose contents they hold.
+    destinations: Mutex<HashMap<Inode, Inode>>,
+}
+
+impl Links {
+    /// Registers one more name of a source inode and waits until it is known who leads.
+    pub(crate) async fn claim(&self, source: &Stat) -> Claim {
+        let leader = self.arrive(source.inode, source.links);
+        let lead = leader.lock_owned().await;
+        match lead.as_ref() {
+            Some(leader) => Claim::Follow(leader.clone()),
+            None => Claim::Lead(lead),
+        }
+    }
+
+    fn arrive(&self, inode: Inode, links: u32) -> Arc<tokio::sync::Mutex<Option<Leader>>> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut group = match sources.entry(inode) {
+            Entry::Occupied(entry) => entry,
+            Entry::Vacant(entry) => entry.insert_entry(Group { leader: Arc::default(), missing: links }),
+        };
+        let leader = group.get().leader.clone();
+        group.get_mut().missing -= 1;
+        if group.get().missing == 0 {
+            group.remove();
+        }
+        leader
+    }
+
+    /// Whether a destination inode with several names may stay what `source` has. It may not when it already stands
+    /// for another source inode: names that are apart in the source would then be one file.
+    pub(crate) fn may_share(&self, destination: Inode, source: Inode) -> bool {
+        let mut destinations = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+        *destinations.entry(destination).or_insert(source) == source
+    }
+}

@@ -1,0 +1,5 @@
+//! What there is and what to do about it: one stat, a pure decision, and who leads a hard link.
+
+pub(crate) mod compare;
+pub(crate) mod entry;
+pub(crate) mod links;

@@ -1,0 +1,123 @@
+//! The display on a terminal: a bar with files and bytes done of those found so far, the rate, and the time left
+//! once that can be told. Errors and lines go above it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Reporter;
+use super::event::{EntryEvent, Start, Summary, Totals};
+use super::lines::{Lines, Verbosity, print_error, summary_line};
+use super::stats;
+use crate::error::Error;
+
+/// Redraws a second.
+const REDRAWS: u8 = 10;
+/// The bar needs no further explanation; the message says the rest.
+const SEARCHING: &str = "{spinner} {msg}";
+const COUNTING_DOWN: &str = "{bar:24} {percent:>3} %  {msg}";
+
+/// Draws on the terminal.
+pub struct Bar {
+    bar: ProgressBar,
+    lines: Lines,
+    verbosity: Verbosity,
+    dry_run: bool,
+    counting_down: bool,
+}
+
+impl Bar {
+    /// A bar on standard error, which must be a terminal, with lines above it as `verbosity` asks for.
+    pub fn new(verbosity: Verbosity) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(REDRAWS));
+        let mut display =
+            Bar { bar, lines: Lines::new(verbosity), verbosity, dry_run: false, counting_down: false };
+        display.set_style(SEARCHING);
+        display
+    }
+
+    fn set_style(&mut self, template: &str) {
+        // The templates are constants; one that did not parse would leave indicatif's own style.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+        }
+    }
+}
+
+impl Reporter for Bar {
+    fn start(&mut self, start: &Start) {
+        self.dry_run = start.dry_run;
+        self.bar.enable_steady_tick(Duration::from_millis(200));
+        if let Some(text) = self.lines.describe_start(start) {
+            self.bar.suspend(|| eprintln!("ringsync: {text}"));
+        }
+    }
+
+    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+        if let Some(error) = &event.error {
+            self.error(error);
+        }
+        if let Some(line) = self.lines.describe(directory, event) {
+            self.bar.suspend(|| println!("{line}"));
+        }
+    }
+
+    fn error(&mut self, error: &Error) {
+        self.bar.suspend(|| print_error(error));
+    }
+
+    fn progress(&mut self, totals: &Totals) {
+        if totals.complete && !self.counting_down {
+            self.counting_down = true;
+            self.set_style(COUNTING_DOWN);
+        }
+        self.bar.set_length(totals.found.max(1));
+        self.bar.set_position(totals.done);
+        self.bar.set_message(message(totals));
+    }
+
+    fn finish(&mut self, summary: &Summary) {
+        self.bar.finish_and_clear();
+        println!("{}", summary_line(summary, self.dry_run));
+        if self.verbosity.stats {
+            println!("{}", stats::table(&summary.totals));
+        }
+    }
+}
+
+fn message(totals: &Totals) -> String {
+    let plus = if totals.complete { "" } else { "+" };
+    let mut text = format!(
+        "{} of {}{plus} entries, {} of {}{plus}, {}/s",
+        HumanCount(totals.done),
+        HumanCount(totals.found),
+        BinaryBytes(totals.bytes),
+        BinaryBytes(totals.bytes_expected),
+        BinaryBytes(totals.rate()),
+    );
+    if let Some(left) = totals.remaining() {
+        let seconds = left.as_secs();
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+        text += &match hours {
+            0 => format!(", {minutes}:{:02} left", seconds % 60),
+            _ => format!(", {hours}:{minutes:02}:{:02} left", seconds % 60),
+        };
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_promises_an_end_only_when_it_is_known() {
+        let mut totals =
+            Totals { found: 4000, done: 1000, elapsed: Duration::from_secs(60), ..Totals::default() };
+        (totals.bytes, totals.bytes_expected) = (6 << 20, 6 << 20);
+        assert_eq!(message(&totals), "1,000 of 4,000+ entries, 6.00 MiB of 6.00 MiB+, 102.40 KiB/s");
+        totals.complete = true;
+        assert_eq!(message(&totals), "1,000 of 4,000 entries, 6.00 MiB of 6.00 MiB, 102.40 KiB/s, 3:00 left");
+    }
+}

@@ -1,0 +1,237 @@
+//! What the pipeline tells: events, and at the end a summary.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use blake3::Hash;
+
+use crate::config::Engine;
+use crate::engine::copy_file::Copied;
+use crate::error::{Error, Outcome};
+use crate::plan::entry::Kind;
+
+/// What was done to an entry, or would be in a dry run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It was not there.
+    Created,
+    /// It took the place of what was there.
+    Updated,
+    /// Its contents were right; owner, mode, times or attributes were set.
+    Metadata,
+    /// It was right already.
+    Unchanged,
+    /// It was linked to another name of its inode.
+    Linked,
+    /// See the error.
+    Failed,
+    /// It was left out: its directory failed, or its type is not kept.
+    Skipped,
+}
+
+impl Action {
+    /// All of them, in the order of reports.
+    pub const ALL: [Action; 7] = [
+        Action::Created,
+        Action::Updated,
+        Action::Metadata,
+        Action::Linked,
+        Action::Unchanged,
+        Action::Skipped,
+        Action::Failed,
+    ];
+
+    /// The word used in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Created => "created",
+            Action::Updated => "updated",
+            Action::Metadata => "metadata",
+            Action::Unchanged => "unchanged",
+            Action::Linked => "linked",
+            Action::Failed => "failed",
+            Action::Skipped => "skipped",
+        }
+    }
+}
+
+/// What became of one entry.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct EntryEvent {
+    /// Its name in its directory; empty for the directory itself.
+    name: CString,
+    /// What it is.
+    pub kind: Kind,
+    /// What was done.
+    pub action: Action,
+    /// Contents copied or cloned, in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the contents, where bytes were copied through and hashed.
+    pub hash: Option<Hash>,
+    /// Why it failed.
+    pub error: Option<Error>,
+    /// A hard link had to become a copy: its inode has as many names as the file system allows.
+    pub link_limit: bool,
+    /// The bytes have been counted as they were copied.
+    pub(crate) streamed: bool,
+}
+
+impl EntryEvent {
+    pub(crate) fn done(kind: Kind, action: Action) -> Self {
+        EntryEvent::copied(kind, Copied { action, ..Copied::skipped() })
+    }
+
+    pub(crate) fn copied(kind: Kind, copied: Copied) -> Self {
+        let Copied { action, bytes, streamed, hash, link_limit } = copied;
+        EntryEvent { name: CString::default(), kind, action, bytes, hash, error: None, link_limit, streamed }
+    }
+
+    pub(crate) fn failed(kind: Kind, error: Error) -> Self {
+        EntryEvent { error: Some(error), ..EntryEvent::done(kind, Action::Failed) }
+    }
+
+    pub(crate) fn named(self, name: CString) -> Self {
+        EntryEvent { name, ..self }
+    }
+
+    /// The entry's path, given its directory's.
+    pub fn path(&self, directory: &Path) -> PathBuf {
+        match self.name.as_c_str() {
+            name if name.is_empty() => directory.to_path_buf(),
+            name => directory.join(os_str(name)),
+        }
+    }
+}
+
+fn os_str(name: &CStr) -> &OsStr {
+    OsStr::from_bytes(name.to_bytes())
+}
+
+/// What became of some entries of one directory.
+#[derive(Debug)]
+pub struct Entries {
+    /// Its path below the roots.
+    pub directory: PathBuf,
+    /// In the order they were done.
+    pub events: Vec<EntryEvent>,
+}
+
+/// What travels from the pipeline to the progress task.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The walk found more entries; after `complete` it finds no more.
+    Found { entries: u64, complete: bool },
+    /// Entries were done.
+    Entries(Entries),
+    /// A large file was begun: so many bytes are to come.
+    Expected(u64),
+    /// Bytes of a large file were copied.
+    Bytes(u64),
+    /// Something failed that is no entry: a listing, a thread.
+    Failed(Error),
+}
+
+/// How a run was set up.
+#[derive(Debug)]
+pub struct Start {
+    /// The engine in use, never [`Engine::Auto`].
+    pub engine: Engine,
+    /// Threads that copy.
+    pub threads: usize,
+    /// Copy tasks a thread.
+    pub tasks: usize,
+    /// Why the engine is not the one hoped for.
+    pub notice: Option<String>,
+    /// Nothing is changed.
+    pub dry_run: bool,
+}
+
+/// Counts while a run goes on, and at its end.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Entries the walk has found.
+    pub found: u64,
+    /// The walk is over: `found` is all there is.
+    pub complete: bool,
+    /// Entries that are done, whatever became of them.
+    pub done: u64,
+    /// Bytes known to be copied: those done, and the rest of the large files begun.
+    pub bytes_expected: u64,
+    /// Bytes copied.
+    pub bytes: u64,
+    /// Bytes that were hashed.
+    pub bytes_hashed: u64,
+    /// Errors, those of directories' listings among them.
+    pub errors: u64,
+    /// Hard links that had to become copies.
+    pub link_limits: u64,
+    /// Since the run began.
+    pub elapsed: Duration,
+    counts: [u64; Action::ALL.len()],
+}
+
+impl Totals {
+    /// Entries to which `action` was done.
+    pub fn count(&self, action: Action) -> u64 {
+        self.counts[Self::index(action)]
+    }
+
+    pub(crate) fn add(&mut self, action: Action) {
+        self.counts[Self::index(action)] += 1;
+    }
+
+    fn index(action: Action) -> usize {
+        Action::ALL.iter().position(|&a| a == action).unwrap_or_default()
+    }
+
+    /// Seconds until the end, as far as can be told: not before the walk is over. The slower of entries and bytes
+    /// decides.
+    pub fn remaining(&self) -> Option<Duration> {
+        if !self.complete || self.done == 0 {
+            return None;
+        }
+        let entries = self.found.saturating_sub(self.done) as f64 / self.done as f64;
+        let bytes = match self.bytes {
+            0 => 0.0,
+            done => self.bytes_expected.saturating_sub(done) as f64 / done as f64,
+        };
+        Duration::try_from_secs_f64(self.elapsed.as_secs_f64() * entries.max(bytes)).ok()
+    }
+
+    /// Bytes a second, over the whole run.
+    pub fn rate(&self) -> u64 {
+        (self.bytes as f64 / self.elapsed.as_secs_f64().max(1e-3)) as u64
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Summary {
+    /// What the exit code tells.
+    pub outcome: Outcome,
+    /// All counts.
+    pub totals: Totals,
+    /// Some operation did not come back after the run was told to stop: threads are left behind.
+    pub stuck: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_end_is_promised_before_the_walk_is_over() {
+        let mut totals =
+            Totals { found: 100, done: 50, elapsed: Duration::from_secs(10), ..Totals::default() };
+        assert_eq!(totals.remaining(), None);
+        totals.complete = true;
+        assert_eq!(totals.remaining(), Some(Duration::from_secs(10)));
+        (totals.bytes, totals.bytes_expected) = (100, 400);
+        assert_eq!(totals.remaining(), Some(Duration::from_secs(30)), "one large file is left");
+    }
+}

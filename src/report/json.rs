@@ -1,0 +1,182 @@
+//! One JSON object a line on standard output: `start`, an `entry` each, `summary`. Nothing else goes there.
+//!
+//! A path is text; one that is not UTF-8 has its bytes beside it as `path_bytes`, in base64 (RFC 4648).
+
+use std::io::{self, BufWriter, Stdout, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::Reporter;
+use super::event::{Action, EntryEvent, Start, Summary};
+use super::lines::print_error;
+use crate::config::Engine;
+use crate::error::{Cause, Error};
+
+/// Writes JSON lines.
+pub struct Json {
+    /// Also entries that were right already.
+    unchanged: bool,
+    /// How standard error is told of errors, too.
+    out: BufWriter<Stdout>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Line<'a> {
+    Start {
+        version: &'static str,
+        engine: &'static str,
+        threads: usize,
+        tasks: usize,
+        dry_run: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        notice: Option<&'a str>,
+    },
+    File {
+        #[serde(flatten)]
+        path: JsonPath,
+        action: &'static str,
+        #[serde(rename = "type")]
+        kind: &'static str,
+        bytes: u64,
+        blake3: Option<String>,
+        error: Option<JsonError>,
+    },
+    Error {
+        #[serde(flatten)]
+        path: JsonPath,
+        error: JsonError,
+    },
+    Summary {
+        outcome: &'static str,
+        exit_code: u8,
+        found: u64,
+        created: u64,
+        updated: u64,
+        metadata: u64,
+        linked: u64,
+        unchanged: u64,
+        skipped: u64,
+        failed: u64,
+        errors: u64,
+        bytes: u64,
+        bytes_hashed: u64,
+        seconds: f64,
+    },
+}
+
+#[derive(Serialize)]
+struct JsonPath {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
+}
+
+impl JsonPath {
+    fn new(path: &Path) -> Self {
+        let bytes = path.as_os_str().as_bytes();
+        let path_bytes = std::str::from_utf8(bytes).is_err().then(|| STANDARD.encode(bytes));
+        JsonPath { path: path.to_string_lossy().into_owned(), path_bytes }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonError {
+    operation: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<i32>,
+}
+
+impl JsonError {
+    fn new(error: &Error) -> Self {
+        JsonError {
+            operation: error.operation.to_string(),
+            message: error.cause.to_string(),
+            errno: match &error.cause {
+                Cause::Io(error) => error.raw_os_error(),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Json {
+    /// JSON lines; `unchanged` asks for entries that were right already, too.
+    pub fn new(unchanged: bool) -> Self {
+        Json { unchanged, out: BufWriter::new(io::stdout()) }
+    }
+
+    /// Writes a line. When nobody reads it any more, the run goes on all the same.
+    fn write(&mut self, line: &Line<'_>) {
+        if serde_json::to_writer(&mut self.out, line).is_ok() {
+            self.out.write_all(b"\n").ok();
+        }
+    }
+}
+
+impl Reporter for Json {
+    fn start(&mut self, start: &Start) {
+        let engine = match start.engine {
+            Engine::Threads => "threads",
+            _ => "uring",
+        };
+        let Start { threads, tasks, dry_run, .. } = *start;
+        let version = env!("CARGO_PKG_VERSION");
+        self.write(&Line::Start {
+            version,
+            engine,
+            threads,
+            tasks,
+            dry_run,
+            notice: start.notice.as_deref(),
+        });
+    }
+
+    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+        if let Some(error) = &event.error {
+            print_error(error);
+        }
+        if event.action == Action::Unchanged && !self.unchanged {
+            return;
+        }
+        self.write(&Line::File {
+            path: JsonPath::new(&event.path(directory)),
+            action: event.action.name(),
+            kind: event.kind.name(),
+            bytes: event.bytes,
+            blake3: event.hash.map(|hash| hash.to_hex().to_string()),
+            error: event.error.as_ref().map(JsonError::new),
+        });
+    }
+
+    fn error(&mut self, error: &Error) {
+        print_error(error);
+        self.write(&Line::Error { path: JsonPath::new(&error.path), error: JsonError::new(error) });
+    }
+
+    fn finish(&mut self, summary: &Summary) {
+        let totals = &summary.totals;
+        self.write(&Line::Summary {
+            outcome: summary.outcome.name(),
+            exit_code: summary.outcome.exit_code(),
+            found: totals.found,
+            created: totals.count(Action::Created),
+            updated: totals.count(Action::Updated),
+            metadata: totals.count(Action::Metadata),
+            linked: totals.count(Action::Linked),
+            unchanged: totals.count(Action::Unchanged),
+            skipped: totals.count(Action::Skipped),
+            failed: totals.count(Action::Failed),
+            errors: totals.errors,
+            bytes: totals.bytes,
+            bytes_hashed: totals.bytes_hashed,
+            seconds: totals.elapsed.as_secs_f64(),
+        });
+        self.out.flush().ok();
+    }
+}

@@ -1,0 +1,151 @@
+//! Plain lines: errors on standard error, the rest on standard output. Nothing here moves a cursor, so that it can
+//! go to a pipe or a file.
+
+use std::io::{self, BufWriter, Stdout, Write};
+use std::path::Path;
+
+use indicatif::{BinaryBytes, HumanCount, HumanDuration};
+
+use super::Reporter;
+use super::event::{Action, EntryEvent, Start, Summary, Totals};
+use super::stats;
+use crate::config::Engine;
+use crate::error::{Error, Outcome};
+use crate::text::Escaped;
+
+/// How much to say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verbosity {
+    /// Errors alone.
+    pub quiet: bool,
+    /// 1: a line for every entry that changed; 2: for every entry.
+    pub verbose: u8,
+    /// A closing table.
+    pub stats: bool,
+}
+
+/// Writes lines.
+pub struct Lines {
+    verbosity: Verbosity,
+    dry_run: bool,
+    out: BufWriter<Stdout>,
+}
+
+impl Lines {
+    /// Lines as `verbosity` asks for.
+    pub fn new(verbosity: Verbosity) -> Self {
+        Lines { verbosity, dry_run: false, out: BufWriter::new(io::stdout()) }
+    }
+
+    /// Writes a line to standard output. When nobody reads it any more, the run goes on all the same.
+    fn say(&mut self, line: impl std::fmt::Display) {
+        writeln!(self.out, "{line}").ok();
+    }
+
+    /// The line for an entry, where one is wanted.
+    pub(crate) fn describe(&self, directory: &Path, event: &EntryEvent) -> Option<String> {
+        let wanted = match event.action {
+            Action::Failed => false,
+            Action::Unchanged => self.verbosity.verbose > 1,
+            _ => self.verbosity.verbose > 0,
+        };
+        let path = event.path(directory);
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
+        wanted.then(|| {
+            let slash = if event.kind == crate::plan::entry::Kind::Directory { "/" } else { "" };
+            format!("{:9} {}{slash}", event.action.name(), Escaped::path(path))
+        })
+    }
+
+    /// What to say about the set-up, where it is wanted.
+    pub(crate) fn describe_start(&self, start: &Start) -> Option<String> {
+        let engine = match start.engine {
+            Engine::Threads => "threads",
+            _ => "io_uring",
+        };
+        (self.verbosity.verbose > 0 && !self.verbosity.quiet).then(|| match &start.notice {
+            Some(notice) => notice.clone(),
+            None => format!("engine: {engine}, {} × {} tasks", start.threads, start.tasks),
+        })
+    }
+}
+
+/// The message of an error on standard error.
+pub fn print_error(error: &Error) {
+    eprintln!("ringsync: {error}");
+}
+
+impl Reporter for Lines {
+    fn start(&mut self, start: &Start) {
+        self.dry_run = start.dry_run;
+        if let Some(text) = self.describe_start(start) {
+            eprintln!("ringsync: {text}");
+        }
+    }
+
+    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+        if let Some(error) = &event.error {
+            print_error(error);
+        }
+        if event.link_limit && self.verbosity.verbose > 0 {
+            eprintln!(
+                "ringsync: {}: copied, its inode has as many links as it can",
+                Escaped::path(&event.path(directory))
+            );
+        }
+        if let Some(line) = self.describe(directory, event) {
+            self.say(line);
+        }
+    }
+
+    fn error(&mut self, error: &Error) {
+        print_error(error);
+    }
+
+    fn finish(&mut self, summary: &Summary) {
+        if !self.verbosity.quiet {
+            self.say(summary_line(summary, self.dry_run));
+        }
+        if self.verbosity.stats {
+            self.say(stats::table(&summary.totals));
+        }
+        self.out.flush().ok();
+    }
+}
+
+/// One line on the whole run.
+pub fn summary_line(summary: &Summary, dry_run: bool) -> String {
+    let totals = &summary.totals;
+    let Totals { bytes, elapsed, errors, .. } = *totals;
+    let mut parts: Vec<String> = Action::ALL
+        .into_iter()
+        .filter(|action| totals.count(*action) > 0)
+        .map(|action| format!("{} {}", HumanCount(totals.count(action)), action.name()))
+        .collect();
+    if parts.is_empty() {
+        parts.push("nothing to do".into());
+    }
+    let opening = match summary.outcome {
+        Outcome::Interrupted => "interrupted: ",
+        Outcome::BrokenOff => "broken off: ",
+        _ if dry_run => "dry run: ",
+        _ => "",
+    };
+    let mut line = format!("{opening}{}", parts.join(", "));
+    if bytes > 0 {
+        line += &format!("; {}", BinaryBytes(bytes));
+        if !dry_run {
+            line += &format!(" at {}/s", BinaryBytes(totals.rate()));
+        }
+    }
+    line += &match elapsed.as_secs() {
+        0..60 => format!("; {:.2} s", elapsed.as_secs_f64()),
+        _ => format!("; {}", HumanDuration(elapsed)),
+    };
+    match errors {
+        0 => {}
+        1 => line += "; 1 error",
+        errors => line += &format!("; {} errors", HumanCount(errors)),
+    }
+    line
+}

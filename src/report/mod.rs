@@ -1,0 +1,34 @@
+//! Showing a run. The pipeline knows nothing of terminals: it sends events, the progress task counts them, and one
+//! of the reporters here shows them.
+
+pub mod bar;
+pub mod event;
+pub mod json;
+pub mod lines;
+pub(crate) mod progress;
+pub mod stats;
+
+use std::path::Path;
+
+use crate::error::Error;
+use event::{EntryEvent, Start, Summary, Totals};
+
+/// Is told what happens, on the thread that called [`crate::sync`]. It must not wait for long: the pipeline waits
+/// for it.
+pub trait Reporter {
+    /// The run begins.
+    fn start(&mut self, _start: &Start) {}
+    /// An entry is done. `directory` is its directory's path below the roots.
+    fn entry(&mut self, _directory: &Path, _event: &EntryEvent) {}
+    /// Something failed that is no entry.
+    fn error(&mut self, _error: &Error) {}
+    /// The counts have changed.
+    fn progress(&mut self, _totals: &Totals) {}
+    /// The run is over.
+    fn finish(&mut self, _summary: &Summary) {}
+}
+
+/// A reporter that shows nothing.
+pub struct Silent;
+
+impl Reporter for Silent {}

@@ -1,0 +1,116 @@
+//! The progress task: gathers the events as they arrive, counts, and hands them to the reporter.
+
+use std::time::{Duration, Instant};
+
+use async_channel::Receiver;
+
+use super::Reporter;
+use super::event::{Entries, Event, Start, Summary, Totals};
+use crate::engine::stop::Stop;
+use crate::error::{Cause, Error, Operation, Outcome, Result};
+
+/// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// Counts, and the reporter that is told.
+pub(crate) struct Progress<'a> {
+    reporter: &'a mut dyn Reporter,
+    stop: &'a Stop,
+    begun: Instant,
+    totals: Totals,
+    outcome: Outcome,
+}
+
+impl<'a> Progress<'a> {
+    pub(crate) fn new(reporter: &'a mut dyn Reporter, stop: &'a Stop) -> Self {
+        Progress {
+            reporter,
+            stop,
+            begun: Instant::now(),
+            totals: Totals::default(),
+            outcome: Outcome::default(),
+        }
+    }
+
+    /// Gathers until every thread of the pipeline has let go of the channel.
+    pub(crate) fn gather(mut self, start: &Start, events: Receiver<Event>) -> Result<Summary> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|error| Error::new(Operation::StartEngine, "", error))?;
+        self.reporter.start(start);
+        let stuck = runtime.block_on(self.receive_all(&events));
+        if self.stop.is_stopped() {
+            self.outcome = self.outcome.max(Outcome::Interrupted);
+        }
+        self.totals.elapsed = self.begun.elapsed();
+        let summary = Summary { outcome: self.outcome, totals: self.totals, stuck };
+        self.reporter.finish(&summary);
+        Ok(summary)
+    }
+
+    /// Returns whether something did not come back after a stop.
+    async fn receive_all(&mut self, events: &Receiver<Event>) -> bool {
+        let stop = self.stop;
+        let out_of_time = async {
+            stop.stopped().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::pin!(out_of_time);
+        loop {
+            tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    Ok(event) => self.take(event),
+                    Err(_) => return false,
+                },
+                () = &mut out_of_time => return true,
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Found { entries, complete } => {
+                self.totals.found += entries;
+                self.totals.complete = complete;
+            }
+            Event::Expected(bytes) => self.totals.bytes_expected += bytes,
+            Event::Bytes(bytes) => self.totals.bytes += bytes,
+            Event::Failed(error) => {
+                self.count_error(&error);
+                self.reporter.error(&error);
+            }
+            Event::Entries(entries) => self.take_entries(entries),
+        }
+        self.totals.elapsed = self.begun.elapsed();
+        self.reporter.progress(&self.totals);
+    }
+
+    fn take_entries(&mut self, entries: Entries) {
+        for event in &entries.events {
+            // What a stop broke off is neither done nor an error of its own.
+            if event.error.as_ref().is_some_and(|error| matches!(error.cause, Cause::Interrupted)) {
+                continue;
+            }
+            let totals = &mut self.totals;
+            totals.done += 1;
+            totals.add(event.action);
+            totals.link_limits += u64::from(event.link_limit);
+            if !event.streamed {
+                totals.bytes += event.bytes;
+                totals.bytes_expected += event.bytes;
+            }
+            if event.hash.is_some() {
+                totals.bytes_hashed += event.bytes;
+            }
+            if let Some(error) = &event.error {
+                self.count_error(error);
+            }
+            self.reporter.entry(&entries.directory, event);
+        }
+    }
+
+    fn count_error(&mut self, error: &Error) {
+        self.totals.errors += 1;
+        self.outcome = self.outcome.max(error.outcome());
+    }
+}

@@ -1,0 +1,33 @@
+//! SIGINT and SIGTERM: the first asks the run to stop, the second ends the process at once.
+
+use anyhow::Context;
+use ringsync::{Outcome, Stop};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Raises `stop` on the first signal. The second one does not wait for anything.
+pub(crate) fn stop_on_signal(stop: &Stop) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().context("start signals")?;
+    let (mut interrupt, mut terminate) = {
+        let _context = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let stop = stop.clone();
+    let wait = move || {
+        runtime.block_on(async {
+            next(&mut interrupt, &mut terminate).await;
+            stop.stop();
+            next(&mut interrupt, &mut terminate).await;
+            std::process::exit(Outcome::Interrupted.exit_code().into());
+        });
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).context("start signals")?;
+    Ok(())
+}
+
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

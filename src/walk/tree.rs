@@ -1,0 +1,169 @@
+//! The walk: lists the source with walkdir, parents before children, and cuts the entries of each directory in
+//! batches. It stats nothing: names and types are what the listing holds.
+//!
+//! walkdir works by path. It starts at the held root's link in /proc/self/fd, and where a path nears `PATH_MAX` it
+//! starts anew at a descriptor of that directory. What it lists is names only; whoever uses a name resolves it
+//! beneath its root.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_channel::Sender;
+use rustix::fs::{Mode, OFlags};
+use walkdir::{DirEntry, WalkDir};
+
+use crate::engine::Run;
+use crate::engine::directory::Directory;
+use crate::engine::job::{BATCH, Batch, Entry};
+use crate::error::{Cause, Error, Operation};
+use crate::io::BENEATH;
+use crate::metadata::proc_path;
+use crate::plan::entry::Kind;
+use crate::report::event::Event;
+
+/// Directories walkdir keeps open. Where a tree is deeper, it reads the rest of the oldest listing into memory.
+const OPEN_LISTINGS: usize = 128;
+/// A directory whose path is longer is listed from a descriptor of its own: one more name of 255 bytes must still
+/// fit in `PATH_MAX`, 4096 bytes.
+const LONG_PATH: usize = 3500;
+/// The smallest batch, while the copy tasks wait for work.
+const SMALLEST: usize = 4;
+/// Entries found are reported in steps of so many.
+const FOUND_STEP: u64 = 256;
+
+/// A directory that is being listed, and its entries that are not sent yet.
+struct Listing {
+    directory: Arc<Directory>,
+    entries: Vec<Entry>,
+}
+
+struct Walk<'a> {
+    run: &'a Run,
+    batches: &'a Sender<Batch>,
+    /// From the root down to the directory that is being listed.
+    listings: Vec<Listing>,
+    /// Entries found and not reported yet.
+    found: u64,
+}
+
+/// Walks the source tree from `root` until it is through or the run is stopped.
+pub(crate) fn walk(run: &Run, root: Arc<Directory>, batches: &Sender<Batch>) {
+    let Some(fd) = run.roots.source.fd.clone() else { return };
+    let mut walk = Walk { run, batches, listings: Vec::new(), found: 0 };
+    walk.listings.push(Listing { directory: root, entries: Vec::new() });
+    walk.list(fd.as_fd());
+    walk.close_down_to(0);
+    walk.report_found(true);
+}
+
+impl Walk<'_> {
+    /// Lists the directory on top, which `fd` holds, and all below it.
+    fn list(&mut self, fd: BorrowedFd<'_>) {
+        let base = PathBuf::from(proc_path(fd));
+        let depth = self.listings.len() - 1;
+        let mut tree = WalkDir::new(&base).min_depth(1).max_open(OPEN_LISTINGS).into_iter();
+        while let Some(item) = tree.next() {
+            if self.run.stop.is_stopped() {
+                break;
+            }
+            match item {
+                Ok(entry) => {
+                    self.close_down_to(depth + entry.depth());
+                    self.add(&entry);
+                    if entry.file_type().is_dir() && entry.path().as_os_str().len() > LONG_PATH {
+                        tree.skip_current_dir();
+                        self.list_apart(fd, entry.path().strip_prefix(&base).unwrap_or(entry.path()));
+                    }
+                }
+                Err(error) => self.report_error(error, &base, depth),
+            }
+        }
+        self.close_down_to(depth + 1);
+    }
+
+    /// Lists the directory on top from a descriptor of its own.
+    fn list_apart(&mut self, fd: BorrowedFd<'_>, below: &Path) {
+        match rustix::fs::openat2(
+            fd,
+            below,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+            BENEATH,
+        ) {
+            Ok(fd) => self.list(OwnedFd::as_fd(&fd)),
+            Err(errno) => {
+                let path = self.listings.last().map(|listing| listing.directory.path()).unwrap_or_default();
+                self.fail(Error::new(Operation::ListSource, self.run.source_path(&path), errno));
+            }
+        }
+    }
+
+    /// Adds an entry to the directory on top; a directory becomes the new top.
+    fn add(&mut self, entry: &DirEntry) {
+        self.found += 1;
+        if self.found == FOUND_STEP {
+            self.report_found(false);
+        }
+        // A name from a listing has no NUL inside.
+        let Ok(name) = CString::new(entry.file_name().as_bytes()) else { return };
+        let size = self.batch_size();
+        let Some(top) = self.listings.last_mut() else { return };
+        if entry.file_type().is_dir() {
+            let directory = Directory::child(&top.directory, name);
+            if size == SMALLEST && !top.entries.is_empty() {
+                self.send();
+            }
+            self.listings.push(Listing { directory, entries: Vec::new() });
+            return;
+        }
+        top.entries.push(Entry { name, kind: Kind::from(entry.file_type()), rename: None });
+        if top.entries.len() >= size {
+            self.send();
+        }
+    }
+
+    /// Small while the copy tasks run out of work, so that few files still keep all of them busy.
+    fn batch_size(&self) -> usize {
+        let plenty = (self.batches.capacity().unwrap_or(1) / 2).max(1);
+        (BATCH * self.batches.len() / plenty).clamp(SMALLEST, BATCH)
+    }
+
+    /// Sends what the directory on top has so far.
+    fn send(&mut self) {
+        if let Some(top) = self.listings.last_mut() {
+            top.directory.hold();
+            let entries = std::mem::take(&mut top.entries);
+            self.batches.send_blocking(Batch { directory: top.directory.clone(), entries }).ok();
+        }
+    }
+
+    /// Ends the listings deeper than `depth`, each with its last batch.
+    fn close_down_to(&mut self, depth: usize) {
+        while self.listings.len() > depth {
+            if let Some(Listing { directory, entries }) = self.listings.pop() {
+                self.batches.send_blocking(Batch { directory, entries }).ok();
+            }
+        }
+    }
+
+    fn report_found(&mut self, complete: bool) {
+        self.run.report_blocking(Event::Found { entries: std::mem::take(&mut self.found), complete });
+    }
+
+    fn report_error(&self, error: walkdir::Error, base: &Path, depth: usize) {
+        let below = error.path().and_then(|path| path.strip_prefix(base).ok()).unwrap_or(Path::new(""));
+        let path = match self.listings.get(depth) {
+            Some(listing) => listing.directory.path().join(below),
+            None => below.to_path_buf(),
+        };
+        let cause = error.into_io_error().map_or_else(|| Cause::TypeChanged, Cause::from);
+        self.fail(Error::new(Operation::ListSource, self.run.source_path(&path), cause));
+    }
+
+    fn fail(&self, error: Error) {
+        self.run.report_blocking(Event::Failed(error));
+    }
+}
