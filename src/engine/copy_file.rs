@@ -18,7 +18,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::xattr;
 use crate::metadata::{self, Target};
-use crate::plan::entry::{Kind, Stat};
+use crate::plan::entry::Stat;
 use crate::report::event::Action;
 
 /// Files of more bytes are cut in parts that several threads copy at once.
@@ -59,24 +59,26 @@ struct Contents {
 
 /// Copies `source` to the item's name; `taken` says that something has it. A source that changes while it is read is
 /// read again, and in the end left as an error, with what the destination had before untouched.
-pub(crate) async fn copy(item: Item<'_>, source: &Arc<OwnedFd>, taken: bool) -> Result<Copied> {
+pub(crate) async fn copy(
+    item: Item<'_>,
+    source: &Arc<OwnedFd>,
+    mut before: Stat,
+    taken: bool,
+) -> Result<Copied> {
+    let within = item.to_change()?;
+    let named = !item.run().config.atomic && !taken;
     for _ in 0..ATTEMPTS {
-        let before = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-        if before.kind != Kind::File {
-            return Err(Error::new(Operation::OpenSource, item.source_path(), Cause::TypeChanged));
-        }
-        let within = item.within()?;
-        let named = !item.run().config.atomic && !taken;
-        let new = NewFile::create(item.pair, item.target(), named, item.run())
+        let new = NewFile::create(item.pair, item.target(), named, before.mode, item.run())
             .at(Operation::Create, || item.path())?;
         let contents = match fill(&item, source, &before, &new).await {
             Ok(contents) => contents,
             Err(error) => {
                 new.discard(within, item.target());
-                match error.cause {
-                    Cause::Changed => continue,
-                    _ => return Err(error),
+                if !matches!(error.cause, Cause::Changed) {
+                    return Err(error);
                 }
+                before = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+                continue;
             }
         };
         new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
@@ -97,14 +99,14 @@ async fn fill(item: &Item<'_>, source: &Arc<OwnedFd>, before: &Stat, new: &NewFi
         }
     }
     let run = item.run();
-    let have = stat_open(&new.fd).at(Operation::Create, || item.path())?;
+    let have = item.pair.stat_of_new(&new.fd, new.mode, run).at(Operation::Create, || item.path())?;
     let xattrs = if run.config.keep.xattrs {
         let holder = Target::Open(source.as_fd()).into();
         Some(xattr::read(&holder, run.rules.privileges.root, || item.source_path())?)
     } else {
         None
     };
-    let bare = !item.pair.inherits_acl;
+    let bare = !item.pair.inherits_acl();
     let target = Target::Open(new.fd.as_fd());
     metadata::apply(target, before, &have, xattrs.as_ref(), bare, &run.rules, || item.path())?;
     Ok(contents)

@@ -6,7 +6,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -19,8 +19,8 @@ use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
 use crate::plan::compare::differences;
-use crate::plan::entry::{Kind, Stat};
-use crate::report::event::{Action, EntryEvent};
+use crate::plan::entry::{Kind, Stat, Time};
+use crate::report::event::{Action, Entries, EntryEvent};
 
 /// One directory of the source tree and the one that mirrors it.
 pub(crate) struct Directory {
@@ -54,8 +54,12 @@ pub(crate) struct Pair {
     pub(crate) fresh: bool,
     /// It replaced something that was no directory.
     replaced: bool,
-    /// New entries inherit an ACL from it, which their source may not have.
-    pub(crate) inherits_acl: bool,
+    /// The destination before this run, where it existed.
+    existing: Option<Stat>,
+    /// An entry of the destination was made or replaced.
+    touched: AtomicBool,
+    /// What a file made in it is like; learnt from the first one.
+    pub(crate) newborn: OnceLock<Newborn>,
     /// Its file system has `O_TMPFILE`, as far as is known.
     pub(crate) nameless: AtomicBool,
     /// Files can be cloned into it, as far as is known.
@@ -95,6 +99,11 @@ impl Directory {
     /// One more batch is under way.
     pub(crate) fn hold(&self) {
         self.pending.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Undoes a `hold` that came to nothing, while another one lasts.
+    pub(crate) fn drop_hold(&self) {
+        self.pending.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The path below the roots.
@@ -148,7 +157,7 @@ impl Directory {
             }
             Err(error) => {
                 *state = State::Failed;
-                lane.run.report_directory(self, EntryEvent::failed(Kind::Directory, error)).await;
+                self.report(EntryEvent::failed(Kind::Directory, error), lane).await;
                 None
             }
         }
@@ -174,10 +183,12 @@ impl Directory {
             return Ok(Pair { replaced: existing.is_some(), ..Pair::absent(source, stat) });
         }
         if existing.is_some() && !is_directory {
+            let within = parent.to_change().at(Operation::Remove, path)?;
             rustix::fs::unlinkat(within, &self.name, AtFlags::empty()).at(Operation::Remove, path)?;
         }
         if !is_directory {
             // Nobody else's until it is whole. A directory that appeared meanwhile is as good.
+            let within = parent.to_change().at(Operation::Create, path)?;
             match temporary::writable(within, run, || rustix::fs::mkdirat(within, &self.name, Mode::RWXU)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno).at(Operation::Create, path),
@@ -185,11 +196,10 @@ impl Directory {
         }
         let destination =
             open_destination(lane, within, &self.name).await.at(Operation::OpenDestination, path)?;
-        let mut pair = Pair::new(source, stat, Some(Arc::new(destination)), !is_directory, run);
+        let before = existing.filter(|_| is_directory);
+        let mut pair = Pair::new(source, stat, Some(Arc::new(destination)), before);
         pair.replaced = existing.is_some() && !is_directory;
-        if let Some(existing) = existing.filter(|_| is_directory) {
-            pair.remove_litter(&existing, run);
-        }
+        pair.remove_litter(run);
         Ok(pair)
     }
 
@@ -206,6 +216,11 @@ impl Directory {
         }
     }
 
+    async fn report(&self, event: EntryEvent, lane: &Lane) {
+        let entries = Entries { directory: self.path(), events: vec![event] };
+        lane.outbox.put(entries, &lane.run).await;
+    }
+
     async fn finish(self: &Arc<Self>, lane: &Lane) {
         // A directory without entries has not been needed by anybody until now.
         let pair = self.open(lane).await;
@@ -215,7 +230,7 @@ impl Directory {
             Ok(action) => EntryEvent::done(Kind::Directory, action),
             Err(error) => EntryEvent::failed(Kind::Directory, error),
         };
-        lane.run.report_directory(self, event).await;
+        self.report(event, lane).await;
     }
 
     fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<Action> {
@@ -227,7 +242,7 @@ impl Directory {
         let Some(destination) = &pair.destination else { return Ok(made.unwrap_or(Action::Created)) };
         let path = || run.destination_path(&self.path());
         let source_path = || run.source_path(&self.path());
-        let have = stat_open(destination).at(Operation::StatDestination, path)?;
+        let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
         let xattrs = if run.config.keep.xattrs {
             let holder = Target::Handle(std::os::fd::AsFd::as_fd(&pair.source)).into();
             Some(xattr::read(&holder, run.rules.privileges.root, source_path)?)
@@ -242,7 +257,7 @@ impl Directory {
             };
             differs || !differences(&pair.source_stat, &have, &run.rules).is_empty()
         } else {
-            let bare = pair.fresh && !pair.inherits_acl;
+            let bare = pair.fresh && !has_default_acl(destination);
             metadata::apply(target, &pair.source_stat, &have, xattrs.as_ref(), bare, &run.rules, path)?
         };
         Ok(made.unwrap_or(if changed { Action::Metadata } else { Action::Unchanged }))
@@ -272,15 +287,46 @@ impl Pair {
         source: Arc<OwnedFd>,
         source_stat: Stat,
         destination: Option<Arc<OwnedFd>>,
-        fresh: bool,
-        run: &Run,
+        existing: Option<Stat>,
     ) -> Self {
-        let inherits_acl = run.config.keep.xattrs
-            && destination.as_ref().is_some_and(|fd| {
-                rustix::fs::fgetxattr(fd, xattr::DEFAULT_ACL, &mut [0_u8; 0][..])
-                    .is_ok_and(|length| length > 0)
-            });
-        Pair { destination, fresh, inherits_acl, ..Pair::absent(source, source_stat) }
+        let fresh = existing.is_none();
+        Pair { destination, fresh, existing, ..Pair::absent(source, source_stat) }
+    }
+
+    /// The destination directory, for whoever is about to change what is in it.
+    pub(crate) fn to_change(&self) -> rustix::io::Result<&Arc<OwnedFd>> {
+        self.touched.store(true, Ordering::Relaxed);
+        self.destination.as_ref().ok_or(Errno::NOENT)
+    }
+
+    /// The destination's stat as it is now.
+    fn destination_stat(&self, destination: &OwnedFd) -> rustix::io::Result<Stat> {
+        match self.existing {
+            Some(existing) if !self.touched.load(Ordering::Relaxed) => Ok(existing),
+            _ => stat_open(destination),
+        }
+    }
+
+    /// What a regular file, asked for with `mode`, got: `file` is one that was just made here.
+    pub(crate) fn stat_of_new(&self, file: &OwnedFd, mode: u32, run: &Run) -> rustix::io::Result<Stat> {
+        if let Some(newborn) = self.newborn.get().filter(|newborn| newborn.predictable) {
+            return Ok(Stat { mode: mode & !run.umask, ..newborn.stat });
+        }
+        let mut stat = stat_open(file)?;
+        // No time that a source could have: the new file's own one moves on with the writing.
+        stat.modified = Time { seconds: i64::MIN, nanoseconds: 0 };
+        let inherits_acl = self.destination.as_ref().is_some_and(|fd| has_default_acl(fd));
+        let predictable = stat.mode == mode & !run.umask && !inherits_acl;
+        self.newborn.get_or_init(|| Newborn { stat, predictable, inherits_acl });
+        Ok(stat)
+    }
+
+    /// Whether new entries inherit an ACL, which their source may not have.
+    pub(crate) fn inherits_acl(&self) -> bool {
+        match self.newborn.get() {
+            Some(newborn) => newborn.inherits_acl,
+            None => self.destination.as_ref().is_some_and(|fd| has_default_acl(fd)),
+        }
     }
 
     /// A source directory whose mirror a dry run would have made.
@@ -291,7 +337,9 @@ impl Pair {
             destination: None,
             fresh: true,
             replaced: false,
-            inherits_acl: false,
+            existing: None,
+            touched: AtomicBool::new(false),
+            newborn: OnceLock::new(),
             nameless: AtomicBool::new(true),
             clones: AtomicBool::new(true),
         }
@@ -299,14 +347,29 @@ impl Pair {
 
     /// Removes what a killed run left. Its traces are only in directories that it did not get to finish, and these
     /// don't have their source's time yet: an untouched tree is never listed.
-    pub(crate) fn remove_litter(&self, existing: &Stat, run: &Run) {
+    pub(crate) fn remove_litter(&self, run: &Run) {
         if let Some(destination) = &self.destination
+            && let Some(existing) = &self.existing
             && (existing.modified != self.source_stat.modified || !run.config.keep.times)
             && !run.config.dry_run
         {
+            self.touched.store(true, Ordering::Relaxed);
             temporary::remove_litter(destination, existing.inode);
         }
     }
+}
+
+/// What a directory makes of a new file: its group may come from the directory, its mode from an ACL, and some file
+/// systems have ideas of their own.
+pub(crate) struct Newborn {
+    stat: Stat,
+    /// The next one will be the same.
+    predictable: bool,
+    inherits_acl: bool,
+}
+
+fn has_default_acl(directory: &OwnedFd) -> bool {
+    rustix::fs::fgetxattr(directory, xattr::DEFAULT_ACL, &mut [0_u8; 0][..]).is_ok_and(|length| length > 0)
 }
 
 /// Opens a destination directory, if need be after giving its owner, who is not root, the right to.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::directory::Directory;
 use crate::plan::entry::Kind;
 
-/// The most entries a batch holds.
-pub(crate) const BATCH: usize = 64;
+/// The most entries a batch holds: so many that most directories are one batch, since two threads that create files in
+/// one directory wait for each other's lock (docs/performance.md).
+pub(crate) const BATCH: usize = 256;
 
 /// Some entries of one directory. Every directory ends with a batch of its own, empty if need be, whose end is the
 /// end of the walk's interest in it.

@@ -4,6 +4,7 @@ pub(crate) mod copy_file;
 pub(crate) mod directory;
 pub(crate) mod job;
 pub(crate) mod link;
+pub(crate) mod outbox;
 pub(crate) mod segment;
 pub(crate) mod special;
 pub(crate) mod stop;
@@ -26,7 +27,7 @@ use crate::io::{Io, ring, root, stat_open};
 use crate::plan::compare::{Privileges, Rules};
 use crate::plan::links::Links;
 use crate::report::Reporter;
-use crate::report::event::{Action, Entries, EntryEvent, Event, Start, Summary};
+use crate::report::event::{Action, EntryEvent, Event, Start, Summary};
 use crate::report::progress::Progress;
 use crate::walk;
 use directory::{Directory, Pair};
@@ -41,15 +42,32 @@ const BATCHES_A_TASK: usize = 2;
 /// Events a copy task may be ahead of the reporter.
 const EVENTS_A_TASK: usize = 2;
 
+/// Both ends of a channel, held by those who may use either.
+pub(crate) struct Channel<T> {
+    pub(crate) sender: Sender<T>,
+    pub(crate) receiver: Receiver<T>,
+}
+
+impl<T> Channel<T> {
+    fn bounded(capacity: usize) -> Self {
+        let (sender, receiver) = async_channel::bounded(capacity);
+        Channel { sender, receiver }
+    }
+}
+
 /// What all tasks of a run share.
 pub(crate) struct Run {
     pub(crate) config: Config,
     pub(crate) rules: Rules,
     pub(crate) roots: Roots,
     pub(crate) links: Links,
+    /// Permission bits that the kernel takes from new files.
+    pub(crate) umask: u32,
     pub(crate) batches: Receiver<Batch>,
+    /// Halves of batches that took their task too long, for tasks that have nothing to do.
+    pub(crate) spilled: Channel<Batch>,
     /// Large files that want help, a channel a thread.
-    pub(crate) large: Vec<(Sender<Arc<LargeFile>>, Receiver<Arc<LargeFile>>)>,
+    pub(crate) large: Vec<Channel<Arc<LargeFile>>>,
     events: Sender<Event>,
     /// Raised from outside, by a signal or an error that breaks off the run.
     pub(crate) stop: Stop,
@@ -91,13 +109,6 @@ impl Run {
         self.batches.close();
         self.report_blocking(Event::Failed(error));
     }
-
-    /// Reports a directory itself.
-    pub(crate) async fn report_directory(&self, directory: &Directory, event: EntryEvent) {
-        self.heed(&event);
-        let entries = Entries { directory: directory.path(), events: vec![event] };
-        self.report(Event::Entries(entries)).await;
-    }
 }
 
 fn join(root: &Path, below: &Path) -> PathBuf {
@@ -124,8 +135,10 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
         rules: Rules { keep: config.keep, privileges: Privileges::of_process() },
         roots,
         links: Links::default(),
+        umask: umask(),
         batches,
-        large: (0..threads).map(|_| async_channel::bounded(tasks)).collect(),
+        spilled: Channel::bounded(threads * tasks),
+        large: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
         stop: stop.clone(),
         finished: Stop::default(),
@@ -167,18 +180,23 @@ fn raise_descriptor_limit() {
     setrlimit(Resource::Nofile, limit).ok();
 }
 
+/// This process's umask, read without changing it (proc_pid_status(5)). Unknown, it is taken for all bits: then the
+/// mode of each new file is set once more.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|value| u32::from_str_radix(value.trim(), 8).ok()).unwrap_or(0o777)
+}
+
 fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let path = || &run.roots.source.path;
     let source =
         run.roots.source.fd.clone().ok_or(rustix::io::Errno::NOENT).at(Operation::UseSource, path)?;
     let stat = stat_open(&source).at(Operation::UseSource, path)?;
     let destination = run.roots.destination.fd.clone();
-    let fresh = run.roots.fresh || destination.is_none();
-    let existing = destination.as_ref().and_then(|fd| stat_open(fd).ok());
-    let pair = Pair::new(source, stat, destination, fresh, run);
-    if let Some(existing) = existing.filter(|_| !fresh) {
-        pair.remove_litter(&existing, run);
-    }
+    let existing = destination.as_ref().filter(|_| !run.roots.fresh).and_then(|fd| stat_open(fd).ok());
+    let pair = Pair::new(source, stat, destination, existing);
+    pair.remove_litter(run);
     Ok(Directory::root(pair, run.roots.single.is_some()))
 }
 

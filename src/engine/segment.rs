@@ -96,9 +96,9 @@ impl LargeFile {
     }
 
     fn invite(self: &Arc<Self>, run: &Run) {
-        for (sender, _) in &run.large {
+        for channel in &run.large {
             for _ in 0..INVITATIONS {
-                sender.try_send(self.clone()).ok();
+                channel.sender.try_send(self.clone()).ok();
             }
         }
     }

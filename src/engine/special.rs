@@ -43,7 +43,7 @@ fn make(
     stat: &Stat,
     create: impl Fn(&OwnedFd, &CStr) -> rustix::io::Result<()>,
 ) -> Result<Copied> {
-    let within = item.within()?;
+    let within = item.to_change()?;
     let temporary = temporary_name(within).at(Operation::Create, || item.path())?;
     writable(within, item.run(), || create(within, &temporary)).at(Operation::Create, || item.path())?;
     let completed = complete(item, stat, &temporary)
@@ -63,7 +63,7 @@ fn complete(item: &Item<'_>, want: &Stat, temporary: &CStr) -> Result<()> {
     }
     let keep = item.run().config.keep.xattrs;
     let xattrs = if keep { Some(item.source_xattrs()?) } else { None };
-    let bare = !item.pair.inherits_acl;
+    let bare = !item.pair.inherits_acl();
     let target = Target::Handle(handle.as_fd());
     metadata::apply(target, want, &have, xattrs.as_ref(), bare, &item.run().rules, || item.path())?;
     Ok(())

@@ -23,6 +23,8 @@ use crate::plan::entry::{Inode, Kind};
 /// A regular file that is being written.
 pub(crate) struct NewFile {
     pub(crate) fd: Arc<OwnedFd>,
+    /// The permission bits it was asked for with.
+    pub(crate) mode: u32,
     form: Form,
 }
 
@@ -35,33 +37,41 @@ enum Form {
 }
 
 impl NewFile {
-    /// Makes an empty file in `pair`'s destination. `named` asks for `name` at once, which must not exist.
-    pub(crate) fn create(pair: &Pair, name: &CStr, named: bool, run: &Run) -> rustix::io::Result<Self> {
-        let within = pair.destination.as_ref().ok_or(Errno::NOENT)?;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let create = |name: &CStr, flags: OFlags| {
+    /// Makes an empty file in `pair`'s destination, for a source with `mode`. `named` asks for `name` at once, which
+    /// must not exist.
+    pub(crate) fn create(pair: &Pair, name: &CStr, named: bool, mode: u32, run: &Run) -> rustix::io::Result<Self> {
+        let within = pair.to_change()?;
+        let create = |name: &CStr, flags: OFlags, mode: u32, form: Form| {
             let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
-            writable(within, run, || rustix::fs::openat(within, name, flags, mode)).map(Arc::new)
+            let mode_bits = Mode::from_raw_mode(mode);
+            let fd = writable(within, run, || rustix::fs::openat(within, name, flags, mode_bits))?;
+            Ok(NewFile { fd: Arc::new(fd), mode, form })
         };
+        // Nobody can open a nameless file: it may have its final permissions at once, and writing it needs none.
+        // One that has a name is nobody else's until it has its owner. Without privilege, setting attributes takes
+        // the right to write.
+        let own = if run.rules.privileges.root { 0 } else { 0o600 };
+        let (open_mode, closed_mode) = (mode & 0o777 | own, 0o600);
+        let new_name = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         if named {
-            match create(name, OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW) {
+            match create(name, new_name, closed_mode, Form::Named) {
                 Err(Errno::EXIST) => {}
-                other => return other.map(|fd| NewFile { fd, form: Form::Named }),
+                other => return other,
             }
         }
         if pair.nameless.load(Ordering::Relaxed) {
-            match create(c".", OFlags::TMPFILE) {
+            match create(c".", OFlags::TMPFILE, open_mode, Form::Nameless) {
                 // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
                 Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
                     pair.nameless.store(false, Ordering::Relaxed);
                 }
-                other => return other.map(|fd| NewFile { fd, form: Form::Nameless }),
+                other => return other,
             }
         }
         let temporary = temporary_name(within)?;
-        let fd = create(&temporary, OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW)?;
-        lock(&fd);
-        Ok(NewFile { fd, form: Form::Temporary(temporary) })
+        let new = create(&temporary, new_name, closed_mode, Form::Temporary(temporary.clone()))?;
+        lock(&new.fd);
+        Ok(new)
     }
 
     /// Gives the file its name. `taken` says that something has it, to be replaced.

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
@@ -16,6 +17,7 @@ use super::copy_file::{self, Copied};
 use super::directory::{Directory, Pair};
 use super::job::{Batch, Entry};
 use super::segment::LargeFile;
+use super::outbox::Outbox;
 use super::{Run, link, panicked, special};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::buffer::Pool;
@@ -24,13 +26,14 @@ use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
 use crate::plan::compare::{Decision, Difference, decide};
 use crate::plan::entry::{Kind, Stat};
-use crate::report::event::{Action, Entries, EntryEvent, Event};
+use crate::report::event::{Action, Entries, EntryEvent};
 
 /// What the tasks of one thread share.
 pub(crate) struct Lane {
     pub(crate) io: Io,
     pub(crate) buffers: Rc<Pool>,
     pub(crate) run: Arc<Run>,
+    pub(crate) outbox: Outbox,
     index: usize,
     /// Tasks of this thread that help with a large file.
     helping: Cell<usize>,
@@ -41,7 +44,8 @@ const HELPERS: usize = 2;
 
 /// Runs a thread's tasks until the run is finished or stopped. A panic of one ends them all.
 pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize) -> Result<()> {
-    let lane = Rc::new(Lane { io, buffers: Pool::new(), run: run.clone(), index, helping: Cell::new(0) });
+    let (buffers, outbox) = (Pool::new(), Outbox::default());
+    let lane = Rc::new(Lane { io, buffers, run: run.clone(), outbox, index, helping: Cell::new(0) });
     let mut set = JoinSet::new();
     for _ in 0..tasks {
         set.spawn_local(task(lane.clone()));
@@ -63,62 +67,93 @@ pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize)
 enum Job {
     Batch(Batch),
     Help(Arc<LargeFile>),
-    Nothing,
 }
 
 async fn task(lane: Rc<Lane>) {
-    let run = &lane.run;
-    let large = &run.large[lane.index].1;
-    loop {
-        let job = tokio::select! {
-            biased;
-            () = run.stop.stopped() => break,
-            () = run.finished.stopped() => break,
-            Ok(file) = large.recv() => Job::Help(file),
-            batch = run.batches.recv() => batch.map_or(Job::Nothing, Job::Batch),
-        };
+    while let Some(job) = next_job(&lane).await {
         match job {
-            Job::Help(file) => {
-                if lane.helping.get() < HELPERS {
-                    lane.helping.set(lane.helping.get() + 1);
-                    file.help(&lane).await;
-                    lane.helping.set(lane.helping.get() - 1);
-                }
-            }
             Job::Batch(batch) => run_batch(&lane, batch).await,
-            // The walk is over. What is left to do is to help, until the last directory is done.
-            Job::Nothing => tokio::select! {
-                biased;
-                () = run.stop.stopped() => break,
-                () = run.finished.stopped() => break,
-                Ok(file) = large.recv() => file.help(&lane).await,
-            },
+            Job::Help(file) if lane.helping.get() < HELPERS => {
+                lane.helping.set(lane.helping.get() + 1);
+                file.help(&lane).await;
+                lane.helping.set(lane.helping.get() - 1);
+            }
+            Job::Help(_) => {}
         }
     }
 }
 
+/// What to do next; `None` once the run is finished or stopped. Large files go first, since they end last.
+async fn next_job(lane: &Lane) -> Option<Job> {
+    let run = &lane.run;
+    let large = &run.large[lane.index].receiver;
+    if !run.stop.is_stopped() {
+        if let Ok(file) = large.try_recv() {
+            return Some(Job::Help(file));
+        }
+        if let Ok(batch) = run.batches.try_recv() {
+            return Some(Job::Batch(batch));
+        }
+    }
+    lane.outbox.send(run).await;
+    tokio::select! {
+        biased;
+        () = run.stop.stopped() => None,
+        () = run.finished.stopped() => None,
+        Ok(file) = large.recv() => Some(Job::Help(file)),
+        // An error tells that the walk is over. What is left is to help, until the last directory is done.
+        Ok(batch) = run.batches.recv() => Some(Job::Batch(batch)),
+        Ok(batch) = run.spilled.receiver.recv() => Some(Job::Batch(batch)),
+    }
+}
+
+/// A batch that takes longer is shared with tasks that have nothing to do.
+const LONG_BATCH: Duration = Duration::from_millis(2);
+
 async fn run_batch(lane: &Lane, batch: Batch) {
-    let Batch { directory, entries } = batch;
+    let Batch { directory, mut entries } = batch;
     let mut events = Vec::with_capacity(entries.len());
-    if !entries.is_empty() {
-        let pair = directory.open(lane).await;
-        for entry in entries {
-            if lane.run.stop.is_stopped() {
-                break;
-            }
-            let event = match &pair {
-                Some(pair) => Item { lane, directory: &directory, pair, entry: &entry }.mirror().await,
-                None => EntryEvent::done(entry.kind, Action::Skipped),
-            };
-            lane.run.heed(&event);
-            events.push(event.named(entry.name));
+    let pair = if entries.is_empty() { None } else { directory.open(lane).await };
+    let begun = Instant::now();
+    entries.reverse();
+    while let Some(entry) = entries.pop() {
+        if lane.run.stop.is_stopped() {
+            break;
+        }
+        let event = match &pair {
+            Some(pair) => Item { lane, directory: &directory, pair, entry: &entry }.mirror().await,
+            None => EntryEvent::done(entry.kind, Action::Skipped),
+        };
+        events.push(event.named(entry.name));
+        if entries.len() > 1 && lane.run.batches.is_empty() && begun.elapsed() > LONG_BATCH {
+            entries = spill(lane, &directory, entries);
         }
     }
     if !events.is_empty() {
         let entries = Entries { directory: directory.path(), events };
-        lane.run.report(Event::Entries(entries)).await;
+        lane.outbox.put(entries, &lane.run).await;
     }
     directory.release(lane).await;
+}
+
+/// Offers half of the entries to other tasks and returns what is left to do here: all, if nobody wants them.
+fn spill(lane: &Lane, directory: &Arc<Directory>, mut entries: Vec<Entry>) -> Vec<Entry> {
+    let channel = &lane.run.spilled;
+    if !channel.receiver.is_empty() {
+        return entries; // somebody would have taken these first
+    }
+    let rest = entries.split_off(entries.len() / 2);
+    directory.hold();
+    match channel.sender.try_send(Batch { directory: directory.clone(), entries }) {
+        Ok(()) => rest,
+        Err(refused) => {
+            // The batch's own hold is still there, so that this one is never the last.
+            directory.drop_hold();
+            let mut entries = refused.into_inner().entries;
+            entries.extend(rest);
+            entries
+        }
+    }
 }
 
 /// One entry at work, with all that belongs to it.
@@ -147,9 +182,14 @@ impl Item<'_> {
         self.entry.target()
     }
 
-    /// The destination directory. A dry run, which may have none, never gets to ask.
+    /// The destination directory, to look at.
     pub(crate) fn within(&self) -> Result<&Arc<OwnedFd>> {
-        self.pair.destination.as_ref().ok_or(Errno::NOENT).at(Operation::Create, || self.path())
+        self.pair.destination.as_ref().ok_or(Errno::NOENT).at(Operation::OpenDestination, || self.path())
+    }
+
+    /// The destination directory, to change an entry of it. A dry run, which may have none, never gets to ask.
+    pub(crate) fn to_change(&self) -> Result<&Arc<OwnedFd>> {
+        self.pair.to_change().at(Operation::Create, || self.path())
     }
 
     pub(crate) fn source_path(&self) -> PathBuf {
@@ -186,8 +226,7 @@ impl Item<'_> {
     /// Opens a file that will be copied for certain, and stats anything else.
     async fn open_source(&self) -> Result<Source> {
         if self.entry.kind == Kind::File && self.pair.fresh && !self.run().config.dry_run {
-            let file = self.open_file().await?;
-            let stat = stat_open(&file).at(Operation::StatSource, || self.source_path())?;
+            let (file, stat) = self.open_file().await?;
             return Ok(Source { stat, file: Some(file) });
         }
         let stat = self.lane.io.stat(&self.pair.source, &self.entry.name).await;
@@ -200,9 +239,14 @@ impl Item<'_> {
     }
 
     /// Opens the source for reading. A FIFO or a device that took a file's place is not read.
-    async fn open_file(&self) -> Result<Arc<OwnedFd>> {
+    async fn open_file(&self) -> Result<(Arc<OwnedFd>, Stat)> {
         let opened = self.lane.io.open(&self.pair.source, &self.entry.name, OFlags::RDONLY).await;
-        opened.map(Arc::new).at(Operation::OpenSource, || self.source_path())
+        let file = opened.map(Arc::new).at(Operation::OpenSource, || self.source_path())?;
+        let stat = stat_open(&file).at(Operation::StatSource, || self.source_path())?;
+        if stat.kind != Kind::File {
+            return Err(Error::new(Operation::OpenSource, self.source_path(), Cause::TypeChanged));
+        }
+        Ok((file, stat))
     }
 
     async fn stat_destination(&self) -> Result<Option<Stat>> {
@@ -239,11 +283,11 @@ impl Item<'_> {
         }
         let copied = match source.stat.kind {
             Kind::File => {
-                let file = match source.file {
-                    Some(file) => file,
+                let (file, stat) = match source.file {
+                    Some(file) => (file, source.stat),
                     None => self.open_file().await?,
                 };
-                copy_file::copy(self, &file, taken).await?
+                copy_file::copy(self, &file, stat, taken).await?
             }
             Kind::Symlink => special::make_symlink(&self, &source.stat)?,
             _ => special::make_node(&self, &source.stat)?,
@@ -255,7 +299,7 @@ impl Item<'_> {
         if self.run().config.dry_run {
             return Ok(());
         }
-        match rustix::fs::unlinkat(self.within()?, self.target(), AtFlags::REMOVEDIR) {
+        match rustix::fs::unlinkat(self.to_change()?, self.target(), AtFlags::REMOVEDIR) {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 Err(Error::new(Operation::Create, self.path(), Cause::DirectoryInTheWay))
             }
@@ -302,12 +346,12 @@ impl Item<'_> {
 
     /// The source's attributes, by its name.
     pub(crate) fn source_xattrs(&self) -> Result<xattr::Xattrs> {
-        let holder = Holder::name(self.pair.source.as_fd(), &self.entry.name);
+        let holder = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
         xattr::read(&holder, self.run().rules.privileges.root, || self.source_path())
     }
 
     fn destination_xattrs(&self) -> Result<xattr::Xattrs> {
-        let holder = Holder::name(self.within()?.as_fd(), self.target());
+        let holder = Holder::Name(self.within()?.as_fd(), self.target());
         xattr::read(&holder, self.run().rules.privileges.root, || self.path())
     }
 }

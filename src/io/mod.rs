@@ -25,8 +25,11 @@ use buffer::Buffer;
 
 /// A look-up slower than this came from a disk.
 const FROM_DISK: Duration = Duration::from_micros(80);
-/// After a slow look-up so many go through the ring before the next one is tried in place.
+/// After slow look-ups so many go through the ring before the next one is tried in place.
 const LOOKUPS_THROUGH_RING: u32 = 128;
+/// A look-up is also slow when another thread took the processor. Only what is slow more often than one time in so
+/// many is taken for a disk.
+const SLOW_ONE_IN: u32 = 8;
 /// Writes up to this many bytes are made in place: handing one to a kernel worker takes longer than the copy.
 const SHORT_WRITE: usize = 64 << 10;
 
@@ -35,16 +38,45 @@ pub(crate) const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlag
 
 /// The operations of one thread.
 pub(crate) enum Io {
-    /// A ring, and how many of the next look-ups should go through it.
-    Ring { cold: Cell<u32> },
+    /// A ring, and what is known of the look-ups' speed.
+    Ring { lookups: Lookups },
     /// Plain system calls, one after the other: the thread waits.
     Plain,
+}
+
+/// Where look-ups are made: in place while the cache answers, through the ring while a disk does.
+#[derive(Default)]
+pub(crate) struct Lookups {
+    /// So many of the next ones go through the ring.
+    through_ring: Cell<u32>,
+    /// Goes up with each slow one and down with each fast one.
+    suspicion: Cell<u32>,
+}
+
+impl Lookups {
+    /// Whether the next one should go through the ring.
+    fn next_through_ring(&self) -> bool {
+        let left = self.through_ring.get();
+        self.through_ring.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    /// Takes note of one made in place.
+    fn took(&self, time: Duration) {
+        if time <= FROM_DISK {
+            self.suspicion.set(self.suspicion.get().saturating_sub(1));
+        } else if self.suspicion.get() < SLOW_ONE_IN {
+            self.suspicion.set(self.suspicion.get() + SLOW_ONE_IN);
+        } else {
+            self.through_ring.set(LOOKUPS_THROUGH_RING);
+        }
+    }
 }
 
 impl Io {
     /// Operations for a thread that runs a ring.
     pub(crate) fn ring() -> Self {
-        Io::Ring { cold: Cell::new(0) }
+        Io::Ring { lookups: Lookups::default() }
     }
 
     /// Opens one name of a held directory for reading, never following a symlink, never waiting for a FIFO's writer.
@@ -78,16 +110,11 @@ impl Io {
         name: &CStr,
     ) -> rustix::io::Result<Option<Stat>> {
         let result = match self {
-            Io::Ring { cold } if cold.get() > 0 => {
-                cold.set(cold.get() - 1);
-                op::stat(directory.clone(), name).await
-            }
-            Io::Ring { cold } => {
+            Io::Ring { lookups } if lookups.next_through_ring() => op::stat(directory.clone(), name).await,
+            Io::Ring { lookups } => {
                 let start = Instant::now();
                 let result = stat_now(directory, name);
-                if start.elapsed() > FROM_DISK {
-                    cold.set(LOOKUPS_THROUGH_RING);
-                }
+                lookups.took(start.elapsed());
                 result
             }
             Io::Plain => stat_now(directory, name),
@@ -174,5 +201,27 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
             Err(Errno::INTR) => {}
             other => return other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slow_look_up_is_no_disk_but_two_in_a_row_are() {
+        let (fast, slow) = (Duration::from_micros(2), Duration::from_millis(3));
+        let lookups = Lookups::default();
+        for _ in 0..10 {
+            lookups.took(slow);
+            assert!(!lookups.next_through_ring(), "a thread lost the processor once in a while");
+            (0..SLOW_ONE_IN).for_each(|_| lookups.took(fast));
+        }
+        lookups.took(slow);
+        lookups.took(slow);
+        assert!((0..LOOKUPS_THROUGH_RING).all(|_| lookups.next_through_ring()));
+        assert!(!lookups.next_through_ring(), "one is tried in place again");
+        lookups.took(slow);
+        assert!(lookups.next_through_ring(), "still the disk");
     }
 }

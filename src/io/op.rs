@@ -1,4 +1,5 @@
-//! The ring's operations, each typed and safe to call: the only file with `unsafe` code.
+//! The ring's operations, each typed and safe to call, and one system call that no library offers: the only file
+//! with `unsafe` code.
 //!
 //! What the kernel writes to or reads from while an operation is in flight (names, buffers, stat records) is moved
 //! into the operation. tokio-uring keeps it until the completion has arrived, also when the future is dropped
@@ -9,8 +10,9 @@
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use io_uring::{cqueue, opcode, squeue, types};
 use rustix::fs::{OFlags, ResolveFlags, Statx};
@@ -96,4 +98,36 @@ pub(crate) async fn write(
         .build();
     let (result, (_file, buffer)) = submit(entry, (file, buffer)).await;
     (result.map(|n| n as usize), buffer)
+}
+
+/// listxattrat(2), of a name in a held directory and without following a symlink: into `buffer`, returning the bytes
+/// filled. New in Linux 6.13; its number is the same on every architecture that Rust runs on.
+pub(crate) fn list_xattrs_at(
+    directory: BorrowedFd<'_>,
+    name: &CStr,
+    buffer: &mut [u8],
+) -> rustix::io::Result<usize> {
+    const LISTXATTRAT: libc::c_long = 465;
+    static UNKNOWN: AtomicBool = AtomicBool::new(false);
+    if UNKNOWN.load(Ordering::Relaxed) {
+        return Err(Errno::NOSYS);
+    }
+    // SAFETY: the kernel reads a string that ends in NUL and writes at most the buffer's length.
+    let result = unsafe {
+        libc::syscall(
+            LISTXATTRAT,
+            directory.as_raw_fd(),
+            name.as_ptr(),
+            libc::AT_SYMLINK_NOFOLLOW,
+            buffer.as_mut_ptr(),
+            buffer.len(),
+        )
+    };
+    usize::try_from(result).map_err(|_| {
+        let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOSYS);
+        if errno == Errno::NOSYS {
+            UNKNOWN.store(true, Ordering::Relaxed);
+        }
+        errno
+    })
 }

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::{Target, proc_path};
 use crate::error::{Context, Operation, Result};
+use crate::io::op;
 
 /// Whose attributes are meant.
 pub(crate) enum Holder<'a> {
@@ -21,8 +22,8 @@ pub(crate) enum Holder<'a> {
     Open(BorrowedFd<'a>),
     /// Those of the inode behind a link in /proc/self/fd.
     Link(String),
-    /// Those of a name in a held directory, `/proc/self/fd/N/name`, a symlink's own if it is one.
-    Name(CString),
+    /// Those of a name in a held directory, a symlink's own if it is one.
+    Name(BorrowedFd<'a>, &'a CStr),
 }
 
 impl<'a> From<Target<'a>> for Holder<'a> {
@@ -34,15 +35,12 @@ impl<'a> From<Target<'a>> for Holder<'a> {
     }
 }
 
-impl Holder<'_> {
-    /// A name in a held directory: one look-up less than opening it.
-    pub(crate) fn name(directory: BorrowedFd<'_>, name: &CStr) -> Self {
-        let mut path = proc_path(directory).into_bytes();
-        path.push(b'/');
-        path.extend_from_slice(name.to_bytes_with_nul());
-        // A `CStr` has no NUL inside, and neither has a number.
-        Holder::Name(CString::from_vec_with_nul(path).unwrap_or_default())
-    }
+/// A name in a held directory as a path, for system calls that know no directory descriptor.
+fn path_in(directory: BorrowedFd<'_>, name: &CStr) -> Vec<u8> {
+    let mut path = proc_path(directory).into_bytes();
+    path.push(b'/');
+    path.extend_from_slice(name.to_bytes());
+    path
 }
 
 /// A file's attributes, sorted by name.
@@ -102,7 +100,10 @@ fn list(holder: &Holder<'_>, buffer: &mut [u8]) -> rustix::io::Result<usize> {
     match holder {
         Holder::Open(fd) => rustix::fs::flistxattr(fd, buffer),
         Holder::Link(path) => rustix::fs::listxattr(path.as_str(), buffer),
-        Holder::Name(path) => rustix::fs::llistxattr(path, buffer),
+        Holder::Name(directory, name) => match op::list_xattrs_at(*directory, name, buffer) {
+            Err(Errno::NOSYS | Errno::PERM) => rustix::fs::llistxattr(path_in(*directory, name), buffer),
+            other => other,
+        },
     }
 }
 
@@ -111,7 +112,9 @@ fn list_long(holder: &Holder<'_>) -> rustix::io::Result<Vec<u8>> {
     match holder {
         Holder::Open(fd) => rustix::fs::flistxattr(fd, spare_capacity(&mut buffer))?,
         Holder::Link(path) => rustix::fs::listxattr(path.as_str(), spare_capacity(&mut buffer))?,
-        Holder::Name(path) => rustix::fs::llistxattr(path, spare_capacity(&mut buffer))?,
+        Holder::Name(directory, name) => {
+            rustix::fs::llistxattr(path_in(*directory, name), spare_capacity(&mut buffer))?
+        }
     };
     Ok(buffer)
 }
@@ -121,7 +124,9 @@ fn get(holder: &Holder<'_>, name: &CStr) -> rustix::io::Result<Vec<u8>> {
     let read = |value: &mut Vec<u8>| match holder {
         Holder::Open(fd) => rustix::fs::fgetxattr(fd, name, spare_capacity(value)),
         Holder::Link(path) => rustix::fs::getxattr(path.as_str(), name, spare_capacity(value)),
-        Holder::Name(path) => rustix::fs::lgetxattr(path, name, spare_capacity(value)),
+        Holder::Name(directory, file) => {
+            rustix::fs::lgetxattr(path_in(*directory, file), name, spare_capacity(value))
+        }
     };
     match read(&mut value) {
         Err(Errno::RANGE) => {

@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn the_message_promises_an_end_only_when_it_is_known() {
-        let mut totals =
-            Totals { found: 4000, done: 1000, elapsed: Duration::from_secs(60), ..Totals::default() };
+        let mut totals = Totals::default();
+        (totals.found, totals.done, totals.elapsed) = (4000, 1000, Duration::from_secs(60));
         (totals.bytes, totals.bytes_expected) = (6 << 20, 6 << 20);
         assert_eq!(message(&totals), "1,000 of 4,000+ entries, 6.00 MiB of 6.00 MiB+, 102.40 KiB/s");
         totals.complete = true;

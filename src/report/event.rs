@@ -124,8 +124,8 @@ pub struct Entries {
 pub(crate) enum Event {
     /// The walk found more entries; after `complete` it finds no more.
     Found { entries: u64, complete: bool },
-    /// Entries were done.
-    Entries(Entries),
+    /// Entries of some directories were done.
+    Entries(Vec<Entries>),
     /// A large file was begun: so many bytes are to come.
     Expected(u64),
     /// Bytes of a large file were copied.

@@ -79,7 +79,7 @@ impl<'a> Progress<'a> {
                 self.count_error(&error);
                 self.reporter.error(&error);
             }
-            Event::Entries(entries) => self.take_entries(entries),
+            Event::Entries(groups) => groups.into_iter().for_each(|entries| self.take_entries(entries)),
         }
         self.totals.elapsed = self.begun.elapsed();
         self.reporter.progress(&self.totals);

@@ -1,0 +1,47 @@
+//! What a thread's tasks have to report, gathered so that the progress task is woken seldom.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use super::Run;
+use crate::report::event::{Entries, Event};
+
+/// Entries that are sent together.
+const FULL: usize = 256;
+/// A report waits no longer than this for others, as long as tasks end at all.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+
+/// Reports of one thread that are not sent yet.
+pub(crate) struct Outbox {
+    groups: RefCell<Vec<Entries>>,
+    entries: Cell<usize>,
+    emptied: Cell<Instant>,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Outbox { groups: RefCell::default(), entries: Cell::new(0), emptied: Cell::new(Instant::now()) }
+    }
+}
+
+impl Outbox {
+    /// Adds a report, and sends all when there are enough.
+    pub(crate) async fn put(&self, entries: Entries, run: &Run) {
+        entries.events.iter().for_each(|event| run.heed(event));
+        self.entries.set(self.entries.get() + entries.events.len());
+        self.groups.borrow_mut().push(entries);
+        if self.entries.get() >= FULL || self.emptied.get().elapsed() > LONGEST_WAIT {
+            self.send(run).await;
+        }
+    }
+
+    /// Sends what there is. Waits while the reporter is behind.
+    pub(crate) async fn send(&self, run: &Run) {
+        self.emptied.set(Instant::now());
+        self.entries.set(0);
+        let groups = self.groups.take();
+        if !groups.is_empty() {
+            run.report(Event::Entries(groups)).await;
+        }
+    }
+}
