@@ -6,8 +6,8 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -211,7 +211,7 @@ impl Directory {
             directory.finish(lane).await;
             match &directory.parent {
                 Some(parent) => directory = parent,
-                None => return lane.run.finished.stop(),
+                None => return lane.run.close(),
             }
         }
     }

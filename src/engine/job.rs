@@ -4,11 +4,23 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use super::directory::Directory;
+use super::segment::LargeFile;
 use crate::plan::entry::Kind;
 
-/// The most entries a batch holds: so many that most directories are one batch, since two threads that create files in
+/// The most entries a batch, or a parcel, holds: so many that most directories are one batch, since two threads that create files in
 /// one directory wait for each other's lock (docs/performance.md).
 pub(crate) const BATCH: usize = 256;
+
+/// Work that a task shares with others.
+pub(crate) enum Offer {
+    /// Half of a batch that took its task too long.
+    Batch(Batch),
+    /// A large file's parts.
+    Large(Arc<LargeFile>),
+}
+
+/// What one message carries: the batches of several small directories, or one of a large one.
+pub(crate) type Parcel = Vec<Batch>;
 
 /// Some entries of one directory. Every directory ends with a batch of its own, empty if need be, whose end is the
 /// end of the walk's interest in it.

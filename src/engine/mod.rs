@@ -31,14 +31,13 @@ use crate::report::event::{Action, EntryEvent, Event, Start, Summary};
 use crate::report::progress::Progress;
 use crate::walk;
 use directory::{Directory, Pair};
-use job::{Batch, Entry};
-use segment::LargeFile;
+use job::{Batch, Entry, Offer, Parcel};
 use stop::Stop;
 
 /// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
 const THREADS: usize = 16;
-/// Batches the walk may be ahead, a copy task.
-const BATCHES_A_TASK: usize = 2;
+/// Parcels the walk may be ahead, a thread. Few: what waits longer has left the processor's cache when its turn comes.
+const PARCELS_A_THREAD: usize = 8;
 /// Events a copy task may be ahead of the reporter.
 const EVENTS_A_TASK: usize = 2;
 
@@ -63,16 +62,12 @@ pub(crate) struct Run {
     pub(crate) links: Links,
     /// Permission bits that the kernel takes from new files.
     pub(crate) umask: u32,
-    pub(crate) batches: Receiver<Batch>,
-    /// Halves of batches that took their task too long, for tasks that have nothing to do.
-    pub(crate) spilled: Channel<Batch>,
-    /// Large files that want help, a channel a thread.
-    pub(crate) large: Vec<Channel<Arc<LargeFile>>>,
+    pub(crate) parcels: Receiver<Parcel>,
+    /// What tasks offer each other, a channel a thread.
+    pub(crate) offers: Vec<Channel<Offer>>,
     events: Sender<Event>,
     /// Raised from outside, by a signal or an error that breaks off the run.
     pub(crate) stop: Stop,
-    /// Raised when the last directory is done.
-    pub(crate) finished: Stop,
 }
 
 impl Run {
@@ -103,10 +98,18 @@ impl Run {
         }
     }
 
+    /// Ends all waiting for work: the last directory is done, or the run was stopped.
+    pub(crate) fn close(&self) {
+        self.parcels.close();
+        for channel in &self.offers {
+            channel.receiver.close();
+        }
+    }
+
     /// Ends the run with an error that is no entry's.
     fn break_off(&self, error: Error) {
         self.stop.stop();
-        self.batches.close();
+        self.close();
         self.report_blocking(Event::Failed(error));
     }
 }
@@ -128,7 +131,7 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
         Engine::Threads => (THREADS, 1),
         _ => (config.jobs.max(1), config.depth.max(1)),
     };
-    let (batch_sender, batches) = async_channel::bounded(threads * tasks * BATCHES_A_TASK);
+    let (parcel_sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
     let (events, event_receiver) = async_channel::bounded(threads * tasks * EVENTS_A_TASK);
     let run = Arc::new(Run {
         config: config.clone(),
@@ -136,19 +139,24 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
         roots,
         links: Links::default(),
         umask: umask(),
-        batches,
-        spilled: Channel::bounded(threads * tasks),
-        large: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
+        parcels,
+        offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
         stop: stop.clone(),
-        finished: Stop::default(),
     });
     let root = open_root(&run)?;
     let start = Start { engine, threads, tasks, notice, dry_run: config.dry_run };
     let mut workers = start_lanes(&run, engine, tasks)?;
-    workers.push(start_walk(&run, root, batch_sender)?);
-    drop(run); // the channel of events ends when the last worker lets go of it
-    let summary = Progress::new(reporter, stop).gather(&start, event_receiver)?;
+    workers.push(start_walk(&run, root, parcel_sender)?);
+    // The channel of events ends when the last worker lets go of the run.
+    let weak = Arc::downgrade(&run);
+    drop(run);
+    let close = || {
+        if let Some(run) = weak.upgrade() {
+            run.close();
+        }
+    };
+    let summary = Progress::new(reporter, stop).gather(&start, event_receiver, close)?;
     if !summary.stuck {
         workers.into_iter().for_each(|worker| drop(worker.join()));
     }
@@ -200,17 +208,17 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     Ok(Directory::root(pair, run.roots.single.is_some()))
 }
 
-/// Starts the walk in its thread. For a single file it is one batch.
-fn start_walk(run: &Arc<Run>, root: Arc<Directory>, batches: Sender<Batch>) -> Result<JoinHandle<()>> {
+/// Starts the walk in its thread. For a single file it is one parcel.
+fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> Result<JoinHandle<()>> {
     spawn_thread("walk", run, move |run| {
         let Some(single) = &run.roots.single else {
-            walk::walk(run, root, &batches);
+            walk::walk(run, root, &parcels);
             return Ok(());
         };
         let name = single.source.clone();
         let entry = Entry { name, kind: single.kind, rename: Some(single.destination.clone()) };
         run.report_blocking(Event::Found { entries: 1, complete: true });
-        batches.send_blocking(Batch { directory: root, entries: vec![entry] }).ok();
+        parcels.send_blocking(vec![Batch { directory: root, entries: vec![entry] }]).ok();
         Ok(())
     })
 }
@@ -223,7 +231,7 @@ fn start_lanes(run: &Arc<Run>, engine: Engine, tasks: usize) -> Result<Vec<JoinH
             _ => run_ring(run, index, tasks),
         })
     };
-    (0..run.large.len()).map(start).collect()
+    (0..run.offers.len()).map(start).collect()
 }
 
 fn run_ring(run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {

@@ -11,6 +11,7 @@ use blake3::{Hash, Hasher};
 use tokio::sync::Notify;
 
 use super::Run;
+use super::job::Offer;
 use super::temporary::NewFile;
 use super::worker::{Item, Lane};
 use crate::content::hash::{PART, Parts, part_hasher};
@@ -96,9 +97,9 @@ impl LargeFile {
     }
 
     fn invite(self: &Arc<Self>, run: &Run) {
-        for channel in &run.large {
+        for channel in &run.offers {
             for _ in 0..INVITATIONS {
-                channel.sender.try_send(self.clone()).ok();
+                channel.sender.try_send(Offer::Large(self.clone())).ok();
             }
         }
     }

@@ -39,7 +39,13 @@ enum Form {
 impl NewFile {
     /// Makes an empty file in `pair`'s destination, for a source with `mode`. `named` asks for `name` at once, which
     /// must not exist.
-    pub(crate) fn create(pair: &Pair, name: &CStr, named: bool, mode: u32, run: &Run) -> rustix::io::Result<Self> {
+    pub(crate) fn create(
+        pair: &Pair,
+        name: &CStr,
+        named: bool,
+        mode: u32,
+        run: &Run,
+    ) -> rustix::io::Result<Self> {
         let within = pair.to_change()?;
         let create = |name: &CStr, flags: OFlags, mode: u32, form: Form| {
             let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;

@@ -15,8 +15,7 @@ use tokio::task::JoinSet;
 
 use super::copy_file::{self, Copied};
 use super::directory::{Directory, Pair};
-use super::job::{Batch, Entry};
-use super::segment::LargeFile;
+use super::job::{Batch, Entry, Offer, Parcel};
 use super::outbox::Outbox;
 use super::{Run, link, panicked, special};
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -35,6 +34,8 @@ pub(crate) struct Lane {
     pub(crate) run: Arc<Run>,
     pub(crate) outbox: Outbox,
     index: usize,
+    /// Tasks of this thread that have work.
+    busy: Cell<usize>,
     /// Tasks of this thread that help with a large file.
     helping: Cell<usize>,
 }
@@ -45,7 +46,8 @@ const HELPERS: usize = 2;
 /// Runs a thread's tasks until the run is finished or stopped. A panic of one ends them all.
 pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize) -> Result<()> {
     let (buffers, outbox) = (Pool::new(), Outbox::default());
-    let lane = Rc::new(Lane { io, buffers, run: run.clone(), outbox, index, helping: Cell::new(0) });
+    let (busy, helping) = (Cell::new(0), Cell::new(0));
+    let lane = Rc::new(Lane { io, buffers, run: run.clone(), outbox, index, busy, helping });
     let mut set = JoinSet::new();
     for _ in 0..tasks {
         set.spawn_local(task(lane.clone()));
@@ -56,54 +58,61 @@ pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize)
             && let Ok(panic) = error.try_into_panic()
         {
             run.stop.stop();
+            run.close();
             result = Err(panicked(panic.as_ref()));
         }
     }
-    // Nobody takes batches any more: a walk that waits for room must not wait for ever.
-    run.batches.close();
     result
 }
 
 enum Job {
-    Batch(Batch),
-    Help(Arc<LargeFile>),
+    Parcel(Parcel),
+    Offer(Offer),
 }
 
 async fn task(lane: Rc<Lane>) {
     while let Some(job) = next_job(&lane).await {
+        lane.busy.set(lane.busy.get() + 1);
         match job {
-            Job::Batch(batch) => run_batch(&lane, batch).await,
-            Job::Help(file) if lane.helping.get() < HELPERS => {
+            Job::Parcel(parcel) => {
+                for batch in parcel {
+                    run_batch(&lane, batch).await;
+                }
+            }
+            Job::Offer(Offer::Batch(batch)) => run_batch(&lane, batch).await,
+            Job::Offer(Offer::Large(file)) if lane.helping.get() < HELPERS => {
                 lane.helping.set(lane.helping.get() + 1);
                 file.help(&lane).await;
                 lane.helping.set(lane.helping.get() - 1);
             }
-            Job::Help(_) => {}
+            Job::Offer(Offer::Large(_)) => {}
         }
+        lane.busy.set(lane.busy.get() - 1);
     }
 }
 
-/// What to do next; `None` once the run is finished or stopped. Large files go first, since they end last.
+/// What to do next; `None` once the run is finished or stopped. Offers go first: a large file ends last.
 async fn next_job(lane: &Lane) -> Option<Job> {
     let run = &lane.run;
-    let large = &run.large[lane.index].receiver;
-    if !run.stop.is_stopped() {
-        if let Ok(file) = large.try_recv() {
-            return Some(Job::Help(file));
-        }
-        if let Ok(batch) = run.batches.try_recv() {
-            return Some(Job::Batch(batch));
-        }
+    let offers = &run.offers[lane.index].receiver;
+    if run.stop.is_stopped() {
+        return None;
     }
-    lane.outbox.send(run).await;
+    if let Ok(offer) = offers.try_recv() {
+        return Some(Job::Offer(offer));
+    }
+    if let Ok(parcel) = run.parcels.try_recv() {
+        return Some(Job::Parcel(parcel));
+    }
+    if lane.busy.get() == 0 {
+        lane.outbox.send(run).await;
+    }
     tokio::select! {
         biased;
-        () = run.stop.stopped() => None,
-        () = run.finished.stopped() => None,
-        Ok(file) = large.recv() => Some(Job::Help(file)),
-        // An error tells that the walk is over. What is left is to help, until the last directory is done.
-        Ok(batch) = run.batches.recv() => Some(Job::Batch(batch)),
-        Ok(batch) = run.spilled.receiver.recv() => Some(Job::Batch(batch)),
+        Ok(offer) = offers.recv() => Some(Job::Offer(offer)),
+        Ok(parcel) = run.parcels.recv() => Some(Job::Parcel(parcel)),
+        // The walk is over, or all is.
+        else => None,
     }
 }
 
@@ -125,7 +134,7 @@ async fn run_batch(lane: &Lane, batch: Batch) {
             None => EntryEvent::done(entry.kind, Action::Skipped),
         };
         events.push(event.named(entry.name));
-        if entries.len() > 1 && lane.run.batches.is_empty() && begun.elapsed() > LONG_BATCH {
+        if entries.len() > 1 && lane.run.parcels.is_empty() && begun.elapsed() > LONG_BATCH {
             entries = spill(lane, &directory, entries);
         }
     }
@@ -138,20 +147,25 @@ async fn run_batch(lane: &Lane, batch: Batch) {
 
 /// Offers half of the entries to other tasks and returns what is left to do here: all, if nobody wants them.
 fn spill(lane: &Lane, directory: &Arc<Directory>, mut entries: Vec<Entry>) -> Vec<Entry> {
-    let channel = &lane.run.spilled;
+    let other = (lane.index + 1) % lane.run.offers.len();
+    let channel = &lane.run.offers[other];
     if !channel.receiver.is_empty() {
         return entries; // somebody would have taken these first
     }
     let rest = entries.split_off(entries.len() / 2);
     directory.hold();
-    match channel.sender.try_send(Batch { directory: directory.clone(), entries }) {
+    match channel.sender.try_send(Offer::Batch(Batch { directory: directory.clone(), entries })) {
         Ok(()) => rest,
         Err(refused) => {
             // The batch's own hold is still there, so that this one is never the last.
             directory.drop_hold();
-            let mut entries = refused.into_inner().entries;
-            entries.extend(rest);
-            entries
+            match refused.into_inner() {
+                Offer::Batch(Batch { mut entries, .. }) => {
+                    entries.extend(rest);
+                    entries
+                }
+                Offer::Large(_) => rest,
+            }
         }
     }
 }

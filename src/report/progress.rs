@@ -32,12 +32,18 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Gathers until every thread of the pipeline has let go of the channel.
-    pub(crate) fn gather(mut self, start: &Start, events: Receiver<Event>) -> Result<Summary> {
+    /// Gathers until every thread of the pipeline has let go of the channel. `close` is called after a stop: it ends
+    /// the pipeline's waiting for work.
+    pub(crate) fn gather(
+        mut self,
+        start: &Start,
+        events: Receiver<Event>,
+        close: impl Fn(),
+    ) -> Result<Summary> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| Error::new(Operation::StartEngine, "", error))?;
         self.reporter.start(start);
-        let stuck = runtime.block_on(self.receive_all(&events));
+        let stuck = runtime.block_on(self.receive_all(&events, close));
         if self.stop.is_stopped() {
             self.outcome = self.outcome.max(Outcome::Interrupted);
         }
@@ -48,10 +54,11 @@ impl<'a> Progress<'a> {
     }
 
     /// Returns whether something did not come back after a stop.
-    async fn receive_all(&mut self, events: &Receiver<Event>) -> bool {
+    async fn receive_all(&mut self, events: &Receiver<Event>, close: impl Fn()) -> bool {
         let stop = self.stop;
         let out_of_time = async {
             stop.stopped().await;
+            close();
             tokio::time::sleep(GRACE).await;
         };
         tokio::pin!(out_of_time);

@@ -17,7 +17,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::engine::Run;
 use crate::engine::directory::Directory;
-use crate::engine::job::{BATCH, Batch, Entry};
+use crate::engine::job::{BATCH, Batch, Entry, Parcel};
 use crate::error::{Cause, Error, Operation};
 use crate::io::BENEATH;
 use crate::metadata::proc_path;
@@ -31,6 +31,8 @@ const OPEN_LISTINGS: usize = 128;
 const LONG_PATH: usize = 3500;
 /// The smallest batch, while the copy tasks wait for work.
 const SMALLEST: usize = 4;
+/// A directory itself is as much work as so many entries.
+const DIRECTORY_WEIGHT: usize = 4;
 /// Entries found are reported in steps of so many.
 const FOUND_STEP: u64 = 256;
 
@@ -42,7 +44,10 @@ struct Listing {
 
 struct Walk<'a> {
     run: &'a Run,
-    batches: &'a Sender<Batch>,
+    parcels: &'a Sender<Parcel>,
+    /// Batches that are not sent yet, and how much work they are.
+    parcel: Parcel,
+    weight: usize,
     /// From the root down to the directory that is being listed.
     listings: Vec<Listing>,
     /// Entries found and not reported yet.
@@ -50,12 +55,14 @@ struct Walk<'a> {
 }
 
 /// Walks the source tree from `root` until it is through or the run is stopped.
-pub(crate) fn walk(run: &Run, root: Arc<Directory>, batches: &Sender<Batch>) {
+pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) {
     let Some(fd) = run.roots.source.fd.clone() else { return };
-    let mut walk = Walk { run, batches, listings: Vec::new(), found: 0 };
+    let (listings, parcel) = (Vec::new(), Parcel::new());
+    let mut walk = Walk { run, parcels, parcel, weight: 0, listings, found: 0 };
     walk.listings.push(Listing { directory: root, entries: Vec::new() });
     walk.list(fd.as_fd());
     walk.close_down_to(0);
+    walk.send_parcel();
     walk.report_found(true);
 }
 
@@ -127,16 +134,16 @@ impl Walk<'_> {
 
     /// Small while the copy tasks run out of work, so that few files still keep all of them busy.
     fn batch_size(&self) -> usize {
-        let plenty = (self.batches.capacity().unwrap_or(1) / 2).max(1);
-        (BATCH * self.batches.len() / plenty).clamp(SMALLEST, BATCH)
+        let plenty = (self.parcels.capacity().unwrap_or(1) / 2).max(1);
+        (BATCH * self.parcels.len() / plenty).clamp(SMALLEST, BATCH)
     }
 
     /// Sends what the directory on top has so far.
     fn send(&mut self) {
         if let Some(top) = self.listings.last_mut() {
             top.directory.hold();
-            let entries = std::mem::take(&mut top.entries);
-            self.batches.send_blocking(Batch { directory: top.directory.clone(), entries }).ok();
+            let batch = Batch { directory: top.directory.clone(), entries: std::mem::take(&mut top.entries) };
+            self.add_to_parcel(batch);
         }
     }
 
@@ -144,9 +151,22 @@ impl Walk<'_> {
     fn close_down_to(&mut self, depth: usize) {
         while self.listings.len() > depth {
             if let Some(Listing { directory, entries }) = self.listings.pop() {
-                self.batches.send_blocking(Batch { directory, entries }).ok();
+                self.add_to_parcel(Batch { directory, entries });
             }
         }
+    }
+
+    fn add_to_parcel(&mut self, batch: Batch) {
+        self.weight += batch.entries.len() + DIRECTORY_WEIGHT;
+        self.parcel.push(batch);
+        if self.weight >= self.batch_size() {
+            self.send_parcel();
+        }
+    }
+
+    fn send_parcel(&mut self) {
+        self.weight = 0;
+        self.parcels.send_blocking(std::mem::take(&mut self.parcel)).ok();
     }
 
     fn report_found(&mut self, complete: bool) {
