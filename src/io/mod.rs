@@ -26,10 +26,12 @@ use buffer::Buffer;
 /// A look-up slower than this came from a disk.
 const FROM_DISK: Duration = Duration::from_micros(80);
 /// After slow look-ups so many go through the ring before the next one is tried in place.
-const LOOKUPS_THROUGH_RING: u32 = 128;
+const LOOKUPS_THROUGH_RING: u32 = 16;
 /// A look-up is also slow when another thread took the processor. Only what is slow more often than one time in so
 /// many is taken for a disk.
 const SLOW_ONE_IN: u32 = 8;
+/// After a read that the page cache could not answer so many go through the ring untried.
+const READS_THROUGH_RING: u32 = 16;
 /// Writes up to this many bytes are made in place: handing one to a kernel worker takes longer than the copy.
 const SHORT_WRITE: usize = 64 << 10;
 
@@ -39,7 +41,7 @@ pub(crate) const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlag
 /// The operations of one thread.
 pub(crate) enum Io {
     /// A ring, and what is known of the look-ups' speed.
-    Ring { lookups: Lookups },
+    Ring { lookups: Lookups, reads: Reads },
     /// Plain system calls, one after the other: the thread waits.
     Plain,
 }
@@ -61,6 +63,14 @@ impl Lookups {
         left > 0
     }
 
+    /// Makes one in place.
+    fn timed<T>(&self, look_up: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = look_up();
+        self.took(start.elapsed());
+        result
+    }
+
     /// Takes note of one made in place.
     fn took(&self, time: Duration) {
         if time <= FROM_DISK {
@@ -73,10 +83,30 @@ impl Lookups {
     }
 }
 
+/// Where reads are made: in place while the page cache answers.
+#[derive(Default)]
+pub(crate) struct Reads {
+    through_ring: Cell<u32>,
+}
+
+impl Reads {
+    /// Whether the next one should go through the ring without being tried in place.
+    fn next_through_ring(&self) -> bool {
+        let left = self.through_ring.get();
+        self.through_ring.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    /// One could not be answered in place.
+    fn missed(&self) {
+        self.through_ring.set(READS_THROUGH_RING);
+    }
+}
+
 impl Io {
     /// Operations for a thread that runs a ring.
     pub(crate) fn ring() -> Self {
-        Io::Ring { lookups: Lookups::default() }
+        Io::Ring { lookups: Lookups::default(), reads: Reads::default() }
     }
 
     /// Opens one name of a held directory for reading, never following a symlink, never waiting for a FIFO's writer.
@@ -96,10 +126,10 @@ impl Io {
                 Err(Errno::NOSYS) => rustix::fs::openat(directory, name, flags, Mode::empty()),
                 other => other,
             },
-            Io::Ring { .. } => match open(BENEATH | ResolveFlags::CACHED) {
-                Err(Errno::AGAIN | Errno::INVAL) => op::open(directory.clone(), name, flags, BENEATH).await,
-                other => other,
-            },
+            Io::Ring { lookups, .. } if lookups.next_through_ring() => {
+                op::open(directory.clone(), name, flags, BENEATH).await
+            }
+            Io::Ring { lookups, .. } => lookups.timed(|| open(BENEATH)),
         }
     }
 
@@ -110,13 +140,8 @@ impl Io {
         name: &CStr,
     ) -> rustix::io::Result<Option<Stat>> {
         let result = match self {
-            Io::Ring { lookups } if lookups.next_through_ring() => op::stat(directory.clone(), name).await,
-            Io::Ring { lookups } => {
-                let start = Instant::now();
-                let result = stat_now(directory, name);
-                lookups.took(start.elapsed());
-                result
-            }
+            Io::Ring { lookups, .. } if lookups.next_through_ring() => op::stat(directory.clone(), name).await,
+            Io::Ring { lookups, .. } => lookups.timed(|| stat_now(directory, name)),
             Io::Plain => stat_now(directory, name),
         };
         match result {
@@ -136,18 +161,17 @@ impl Io {
     ) -> (rustix::io::Result<usize>, Buffer) {
         let flags = match self {
             Io::Plain => ReadWriteFlags::empty(),
+            Io::Ring { reads, .. } if reads.next_through_ring() => {
+                return op::read(file.clone(), buffer, length, offset).await;
+            }
             Io::Ring { .. } => ReadWriteFlags::NOWAIT,
         };
         let result = retry(|| {
-            rustix::io::preadv2(
-                file,
-                &mut [IoSliceMut::new(&mut buffer.bytes_mut()[..length])],
-                offset,
-                flags,
-            )
+            rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut buffer.bytes_mut()[..length])], offset, flags)
         });
         match (self, result) {
-            (Io::Ring { .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) => {
+            (Io::Ring { reads, .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) => {
+                reads.missed();
                 op::read(file.clone(), buffer, length, offset).await
             }
             (_, result) => (result, buffer),
