@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use super::worker::Lane;
 use super::{Run, temporary};
 use crate::error::{Context, Operation, Result};
 use crate::io::stat_open;
-use crate::metadata::xattr::{self, Holder};
+use crate::metadata::xattr::{self, Holder, Xattrs};
 use crate::metadata::{self, Target};
 use crate::plan::compare::differences;
 use crate::plan::entry::{Kind, Stat, Time};
@@ -47,7 +47,9 @@ enum State {
 pub(crate) struct Pair {
     /// Opened with `O_PATH`, so that a directory that can't be listed can still be mirrored.
     pub(crate) source: Arc<OwnedFd>,
-    pub(crate) source_stat: Stat,
+    source_stat: Stat,
+    /// The source's attributes, if they are kept.
+    source_xattrs: Option<Xattrs>,
     /// `None` where a dry run would have made it.
     pub(crate) destination: Option<Arc<OwnedFd>>,
     /// This run made it: there is nothing in it to compare with.
@@ -64,6 +66,13 @@ pub(crate) struct Pair {
     pub(crate) nameless: AtomicBool,
     /// Files can be cloned into it, as far as is known.
     pub(crate) clones: AtomicBool,
+}
+
+/// A source directory, before there is anything to pair it with.
+pub(crate) struct Source {
+    pub(crate) fd: Arc<OwnedFd>,
+    pub(crate) stat: Stat,
+    pub(crate) xattrs: Option<Xattrs>,
 }
 
 impl fmt::Debug for Directory {
@@ -169,8 +178,15 @@ impl Directory {
         let source = lane.io.open(&parent.source, &self.name, OFlags::PATH | OFlags::DIRECTORY).await;
         let source = Arc::new(source.at(Operation::OpenSource, source_path)?);
         let stat = stat_open(&source).at(Operation::StatSource, source_path)?;
+        let xattrs = if run.config.keep.xattrs {
+            let holder = Holder::Name(parent.source.as_fd(), &self.name);
+            Some(xattr::read(&holder, run.rules.privileges.root, source_path)?)
+        } else {
+            None
+        };
+        let source = Source { fd: source, stat, xattrs };
         let Some(within) = &parent.destination else {
-            return Ok(Pair::absent(source, stat));
+            return Ok(Pair::absent(source));
         };
         let path = || run.destination_path(&self.path());
         let existing = if parent.fresh {
@@ -180,7 +196,7 @@ impl Directory {
         };
         let is_directory = existing.is_some_and(|e| e.kind == Kind::Directory);
         if run.config.dry_run && !is_directory {
-            return Ok(Pair { replaced: existing.is_some(), ..Pair::absent(source, stat) });
+            return Ok(Pair { replaced: existing.is_some(), ..Pair::absent(source) });
         }
         if existing.is_some() && !is_directory {
             let within = parent.to_change().at(Operation::Remove, path)?;
@@ -197,7 +213,7 @@ impl Directory {
         let destination =
             open_destination(lane, within, &self.name).await.at(Operation::OpenDestination, path)?;
         let before = existing.filter(|_| is_directory);
-        let mut pair = Pair::new(source, stat, Some(Arc::new(destination)), before);
+        let mut pair = Pair::new(source, Some(Arc::new(destination)), before);
         pair.replaced = existing.is_some() && !is_directory;
         pair.remove_litter(run);
         Ok(pair)
@@ -241,24 +257,18 @@ impl Directory {
         };
         let Some(destination) = &pair.destination else { return Ok(made.unwrap_or(Action::Created)) };
         let path = || run.destination_path(&self.path());
-        let source_path = || run.source_path(&self.path());
         let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
-        let xattrs = if run.config.keep.xattrs {
-            let holder = Target::Handle(std::os::fd::AsFd::as_fd(&pair.source)).into();
-            Some(xattr::read(&holder, run.rules.privileges.root, source_path)?)
-        } else {
-            None
-        };
-        let target = Target::Open(std::os::fd::AsFd::as_fd(destination));
+        let xattrs = pair.source_xattrs.as_ref();
+        let target = Target::Open(destination.as_fd());
         let changed = if run.config.dry_run {
-            let differs = match &xattrs {
+            let differs = match xattrs {
                 Some(want) => xattr::read(&Holder::from(target), run.rules.privileges.root, path)? != *want,
                 None => false,
             };
             differs || !differences(&pair.source_stat, &have, &run.rules).is_empty()
         } else {
             let bare = pair.fresh && !has_default_acl(destination);
-            metadata::apply(target, &pair.source_stat, &have, xattrs.as_ref(), bare, &run.rules, path)?
+            metadata::apply(target, &pair.source_stat, &have, xattrs, bare, &run.rules, path)?
         };
         Ok(made.unwrap_or(if changed { Action::Metadata } else { Action::Unchanged }))
     }
@@ -284,13 +294,12 @@ impl Directory {
 impl Pair {
     /// Two open directories.
     pub(crate) fn new(
-        source: Arc<OwnedFd>,
-        source_stat: Stat,
+        source: Source,
         destination: Option<Arc<OwnedFd>>,
         existing: Option<Stat>,
     ) -> Self {
         let fresh = existing.is_none();
-        Pair { destination, fresh, existing, ..Pair::absent(source, source_stat) }
+        Pair { destination, fresh, existing, ..Pair::absent(source) }
     }
 
     /// The destination directory, for whoever is about to change what is in it.
@@ -330,10 +339,11 @@ impl Pair {
     }
 
     /// A source directory whose mirror a dry run would have made.
-    fn absent(source: Arc<OwnedFd>, source_stat: Stat) -> Self {
+    fn absent(source: Source) -> Self {
         Pair {
-            source,
-            source_stat,
+            source: source.fd,
+            source_stat: source.stat,
+            source_xattrs: source.xattrs,
             destination: None,
             fresh: true,
             replaced: false,

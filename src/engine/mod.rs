@@ -12,6 +12,7 @@ pub(crate) mod temporary;
 pub(crate) mod worker;
 
 use std::any::Any;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -24,13 +25,14 @@ use crate::config::{Config, Engine};
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::io::root::Roots;
 use crate::io::{Io, ring, root, stat_open};
+use crate::metadata::xattr::{self, Holder};
 use crate::plan::compare::{Privileges, Rules};
 use crate::plan::links::Links;
 use crate::report::Reporter;
 use crate::report::event::{Action, EntryEvent, Event, Start, Summary};
 use crate::report::progress::Progress;
 use crate::walk;
-use directory::{Directory, Pair};
+use directory::{Directory, Pair, Source};
 use job::{Batch, Entry, Offer, Parcel};
 use stop::Stop;
 
@@ -203,7 +205,13 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let stat = stat_open(&source).at(Operation::UseSource, path)?;
     let destination = run.roots.destination.fd.clone();
     let existing = destination.as_ref().filter(|_| !run.roots.fresh).and_then(|fd| stat_open(fd).ok());
-    let pair = Pair::new(source, stat, destination, existing);
+    let xattrs = if run.config.keep.xattrs && run.roots.single.is_none() {
+        let holder = Holder::Open(source.as_fd());
+        Some(xattr::read(&holder, run.rules.privileges.root, path)?)
+    } else {
+        None
+    };
+    let pair = Pair::new(Source { fd: source, stat, xattrs }, destination, existing);
     pair.remove_litter(run);
     Ok(Directory::root(pair, run.roots.single.is_some()))
 }

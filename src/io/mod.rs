@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::plan::entry::Stat;
@@ -30,13 +30,12 @@ const LOOKUPS_THROUGH_RING: u32 = 16;
 /// A look-up is also slow when another thread took the processor. Only what is slow more often than one time in so
 /// many is taken for a disk.
 const SLOW_ONE_IN: u32 = 8;
+/// Of fast look-ups one in so many is timed.
+const TIMED_ONE_IN: u32 = 4;
 /// After a read that the page cache could not answer so many go through the ring untried.
 const READS_THROUGH_RING: u32 = 16;
 /// Writes up to this many bytes are made in place: handing one to a kernel worker takes longer than the copy.
 const SHORT_WRITE: usize = 64 << 10;
-
-/// Names are resolved within their directory: one component, never a symlink, never another directory's.
-pub(crate) const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
 /// The operations of one thread.
 pub(crate) enum Io {
@@ -53,6 +52,8 @@ pub(crate) struct Lookups {
     through_ring: Cell<u32>,
     /// Goes up with each slow one and down with each fast one.
     suspicion: Cell<u32>,
+    /// Counts them: the clock is read for one in so many while there is no suspicion.
+    made: Cell<u32>,
 }
 
 impl Lookups {
@@ -65,6 +66,10 @@ impl Lookups {
 
     /// Makes one in place.
     fn timed<T>(&self, look_up: impl FnOnce() -> T) -> T {
+        self.made.set(self.made.get().wrapping_add(1));
+        if self.suspicion.get() == 0 && self.made.get() % TIMED_ONE_IN != 0 {
+            return look_up();
+        }
         let start = Instant::now();
         let result = look_up();
         self.took(start.elapsed());
@@ -109,27 +114,20 @@ impl Io {
         Io::Ring { lookups: Lookups::default(), reads: Reads::default() }
     }
 
-    /// Opens one name of a held directory for reading, never following a symlink, never waiting for a FIFO's writer.
+    /// Opens one name of a held directory, never following a symlink, never waiting for a FIFO's writer.
     pub(crate) async fn open(
         &self,
         directory: &Arc<OwnedFd>,
         name: &CStr,
         flags: OFlags,
     ) -> rustix::io::Result<OwnedFd> {
-        // openat2 refuses O_PATH together with flags that mean nothing to it.
-        let waiting = if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NONBLOCK };
-        let flags = flags | waiting | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let open = |resolve| rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve);
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         match self {
-            Io::Plain => match open(BENEATH) {
-                // A sandbox that knows no openat2: one component with O_NOFOLLOW stays beneath just as well.
-                Err(Errno::NOSYS) => rustix::fs::openat(directory, name, flags, Mode::empty()),
-                other => other,
-            },
             Io::Ring { lookups, .. } if lookups.next_through_ring() => {
-                op::open(directory.clone(), name, flags, BENEATH).await
+                op::open(directory.clone(), name, flags).await
             }
-            Io::Ring { lookups, .. } => lookups.timed(|| open(BENEATH)),
+            Io::Ring { lookups, .. } => lookups.timed(|| open_now(directory, name, flags)),
+            Io::Plain => open_now(directory, name, flags),
         }
     }
 
@@ -209,13 +207,19 @@ impl Io {
     }
 }
 
+/// openat(2) of one component (`Walk::add` sees to that) with `O_NOFOLLOW` stays beneath the directory. openat2(2) with
+/// `RESOLVE_BENEATH` promises no more here, and takes a lock that all threads of the machine share.
+fn open_now(directory: &OwnedFd, name: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(directory, name, flags, Mode::empty())
+}
+
 fn stat_now(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<Stat> {
     rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS).map(|x| Stat::from(&x))
 }
 
 /// Stats an open file. Its inode is in memory, so that this never waits.
 pub(crate) fn stat_open(file: impl AsFd) -> rustix::io::Result<Stat> {
-    rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, Stat::FIELDS).map(|x| Stat::from(&x))
+    rustix::fs::fstat(file).map(|stat| Stat::from(&stat))
 }
 
 /// Repeats a system call that a signal interrupted.

@@ -63,7 +63,7 @@ pub(crate) fn probe() -> Result<(), Unavailable> {
     let mut probe = io_uring::Probe::new();
     ring.submitter().register_probe(&mut probe)?;
     let needed = [
-        io_uring::opcode::OpenAt2::CODE,
+        io_uring::opcode::OpenAt::CODE,
         io_uring::opcode::Statx::CODE,
         io_uring::opcode::Read::CODE,
         io_uring::opcode::Write::CODE,

@@ -7,11 +7,12 @@ pub(crate) mod xattr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use rustix::io::Errno;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
 
 use crate::error::{Context, Operation, Result};
 use crate::plan::compare::{Difference, Rules, differences};
-use crate::plan::entry::{Stat, Time};
+use crate::plan::entry::{Kind, Stat, Time};
 use xattr::Xattrs;
 
 /// An inode held by a descriptor, never by a path that could be swapped.
@@ -40,10 +41,10 @@ pub(crate) fn apply<P: AsRef<Path>>(
     let mut changed = !difference.is_empty();
     if let Some(xattrs) = xattrs
         && !(fresh && xattrs.is_empty())
-        && xattr::make_equal(target, xattrs, fresh, rules.privileges.root, path)?
+        && set_xattrs(target, xattrs, have, fresh, rules, path)?
     {
         changed = true;
-        if want.kind != crate::plan::entry::Kind::Symlink && difference.mode.is_none() {
+        if want.kind != Kind::Symlink && difference.mode.is_none() {
             difference.mode = Some(mode_of(want, have, &difference));
         }
     }
@@ -53,6 +54,27 @@ pub(crate) fn apply<P: AsRef<Path>>(
         set_mtime(target, want.modified, path)?;
     }
     Ok(changed)
+}
+
+/// Makes the attributes equal. Without privilege that takes the right to write, which the owner may give himself: the
+/// mode is set afterwards in any case.
+fn set_xattrs<P: AsRef<Path>>(
+    target: Target<'_>,
+    want: &Xattrs,
+    have: &Stat,
+    fresh: bool,
+    rules: &Rules,
+    path: impl Fn() -> P + Copy,
+) -> Result<bool> {
+    let root = rules.privileges.root;
+    match xattr::make_equal(target, want, fresh, root, path) {
+        Err(error) if error.errno() == Some(Errno::ACCESS) && !root && have.kind != Kind::Symlink => {
+            let writable = Difference { mode: Some(have.mode | 0o600), ..Difference::default() };
+            set_mode(target, &writable, path)?;
+            xattr::make_equal(target, want, fresh, root, path)
+        }
+        other => other,
+    }
 }
 
 /// The mode that `differences` would have set: an ACL may have changed it behind its back.

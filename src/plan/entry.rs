@@ -94,7 +94,13 @@ pub(crate) struct Inode {
     pub(crate) number: u64,
 }
 
-/// What statx(2) told of one file.
+impl Inode {
+    fn new((major, minor): (u32, u32), number: u64) -> Self {
+        Inode { device: (u64::from(major) << 32) | u64::from(minor), number }
+    }
+}
+
+/// What statx(2) or fstat(2) told of one file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stat {
     pub(crate) kind: Kind,
@@ -124,6 +130,25 @@ impl Stat {
     }
 }
 
+impl From<&rustix::fs::Stat> for Stat {
+    fn from(stat: &rustix::fs::Stat) -> Self {
+        let split = |device| (rustix::fs::major(device), rustix::fs::minor(device));
+        Stat {
+            kind: Kind::from_mode(stat.st_mode),
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: stat.st_size as u64,
+            allocated: (stat.st_blocks as u64).saturating_mul(512),
+            links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
+            modified: Time { seconds: stat.st_mtime as i64, nanoseconds: stat.st_mtime_nsec as u32 },
+            changed: Time { seconds: stat.st_ctime as i64, nanoseconds: stat.st_ctime_nsec as u32 },
+            inode: Inode::new(split(stat.st_dev), stat.st_ino),
+            device_node: split(stat.st_rdev),
+        }
+    }
+}
+
 impl From<&Statx> for Stat {
     fn from(x: &Statx) -> Self {
         let mode = u32::from(x.stx_mode);
@@ -138,10 +163,7 @@ impl From<&Statx> for Stat {
             links: x.stx_nlink,
             modified: time(&x.stx_mtime),
             changed: time(&x.stx_ctime),
-            inode: Inode {
-                device: (u64::from(x.stx_dev_major) << 32) | u64::from(x.stx_dev_minor),
-                number: x.stx_ino,
-            },
+            inode: Inode::new((x.stx_dev_major, x.stx_dev_minor), x.stx_ino),
             device_node: (x.stx_rdev_major, x.stx_rdev_minor),
         }
     }

@@ -23,6 +23,16 @@ pub fn table(totals: &Totals) -> String {
     row("bytes hashed", HumanCount(totals.bytes_hashed).to_string());
     row("rate", format!("{}/s", BinaryBytes(totals.rate())));
     row("elapsed", format!("{:.3} s", totals.elapsed.as_secs_f64()));
+    if let Some(peak) = peak_memory() {
+        row("peak memory, KiB", HumanCount(peak).to_string());
+    }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// The most memory this process ever held, in KiB (proc_pid_status(5), `VmHWM`).
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
 }

@@ -12,14 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_channel::Sender;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::engine::Run;
 use crate::engine::directory::Directory;
 use crate::engine::job::{BATCH, Batch, Entry, Parcel};
 use crate::error::{Cause, Error, Operation};
-use crate::io::BENEATH;
 use crate::metadata::proc_path;
 use crate::plan::entry::Kind;
 use crate::report::event::Event;
@@ -93,13 +92,9 @@ impl Walk<'_> {
 
     /// Lists the directory on top from a descriptor of its own.
     fn list_apart(&mut self, fd: BorrowedFd<'_>, below: &Path) {
-        match rustix::fs::openat2(
-            fd,
-            below,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-            BENEATH,
-        ) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match rustix::fs::openat2(fd, below, flags, Mode::empty(), beneath) {
             Ok(fd) => self.list(OwnedFd::as_fd(&fd)),
             Err(errno) => {
                 let path = self.listings.last().map(|listing| listing.directory.path()).unwrap_or_default();
@@ -114,8 +109,9 @@ impl Walk<'_> {
         if self.found == FOUND_STEP {
             self.report_found(false);
         }
-        // A name from a listing has no NUL inside.
-        let Ok(name) = CString::new(entry.file_name().as_bytes()) else { return };
+        // A name is one component: a file system that lists another must not lead out of the directory.
+        let name = entry.file_name().as_bytes();
+        let Some(name) = CString::new(name).ok().filter(|_| !name.contains(&b'/') && name != b"..") else { return };
         let size = self.batch_size();
         let Some(top) = self.listings.last_mut() else { return };
         if entry.file_type().is_dir() {

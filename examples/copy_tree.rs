@@ -1,0 +1,22 @@
+//! Copies a tree and prints what that came to: `cargo run --example copy_tree -- SRC DST`
+
+use std::process::ExitCode;
+
+use ringsync::report::Silent;
+use ringsync::{Config, Stop};
+
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args_os().skip(1);
+    let (Some(source), Some(destination)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: copy_tree SRC DST".into());
+    };
+    let summary = ringsync::sync(&Config::new(source, destination), &mut Silent, &Stop::default())?;
+    println!(
+        "{} entries, {} bytes, {} errors, {:.2} s",
+        summary.totals.done,
+        summary.totals.bytes,
+        summary.totals.errors,
+        summary.totals.elapsed.as_secs_f64()
+    );
+    Ok(summary.outcome.exit_code().into())
+}

@@ -1,0 +1,105 @@
+//! Signals: what is in flight is finished or discarded whole, and the program is gone within two seconds.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::needs::tests;
+use crate::support::tree::{file, noise, snapshot, sparse};
+use crate::support::{ENGINES, assert_equal, assert_no_litter, finish, program, scratch, sync_with};
+
+tests![
+    a_signal_ends_the_run_with_whole_files,
+    a_large_file_is_discarded_whole,
+    a_second_signal_ends_at_once,
+];
+
+fn start(engine: &str, source: &Path, destination: &Path) -> Child {
+    let mut command = Command::new(program());
+    command.args(["sync", "--json", "--engine", engine]).arg(source).arg(destination);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+fn a_signal_ends_the_run_with_whole_files() {
+    for (engine, kind) in ENGINES.iter().zip([Signal::INT, Signal::TERM]) {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for index in 0..6000 {
+            file(source.join(format!("d{}/file{index}", index % 30)), noise(index, 20_000));
+        }
+        let mut child = start(engine, &source, &destination);
+        // The first line comes before the first file; from then on the run is under way.
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        signal(&child, kind);
+        let begun = Instant::now();
+        let rest = std::thread::spawn(move || out.lines().map_while(Result::ok).last());
+        let ran = finish(child, Duration::from_secs(20));
+        assert!(begun.elapsed() < Duration::from_secs(10), "far from two seconds, whatever else the machine does");
+        assert_eq!(ran.code, Some(20), "{ran:?}");
+        let summary: serde_json::Value = serde_json::from_str(&rest.join().unwrap().unwrap()).unwrap();
+        assert_eq!((summary["event"].as_str(), summary["outcome"].as_str()), (Some("summary"), Some("interrupted")));
+        if destination.exists() {
+            let (from, to) = (snapshot(&source), snapshot(&destination));
+            assert_no_litter(&destination);
+            assert!(to.iter().filter(|(_, node)| node.kind == "file").all(|(path, node)| from.get(path) == Some(node)));
+        }
+        sync_with(engine, &[], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+    }
+}
+
+fn a_large_file_is_discarded_whole() {
+    for engine in ENGINES {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        std::fs::create_dir(&source).unwrap();
+        // Nearly all of it must be read, but little memory is needed to hold it.
+        let piece = [7_u8; 4096];
+        let data: Vec<(u64, &[u8])> = (0..40_000).map(|at| (at * 8192, &piece[..])).collect();
+        sparse(source.join("large"), 40_000 * 8192, &data);
+        file(destination.join("large"), "old");
+        let mut child = start(engine, &source, &destination);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        signal(&child, Signal::INT);
+        drop(std::thread::spawn(move || out.lines().count()));
+        let ran = finish(child, Duration::from_secs(20));
+        assert_no_litter(&destination);
+        match ran.code {
+            Some(20) => assert_eq!(std::fs::read(destination.join("large")).unwrap(), b"old"),
+            code => assert_eq!(code, Some(0), "{ran:?}"), // it was quicker than the signal
+        }
+    }
+}
+
+fn a_second_signal_ends_at_once() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    for index in 0..3000 {
+        file(source.join(format!("d{}/file{index}", index % 30)), noise(index, 20_000));
+    }
+    let mut child = start("auto", &source, &destination);
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    // Nobody reads on, so that the run can't end by itself; the second signal must do without it.
+    signal(&child, Signal::INT);
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "two signals and still there");
+        signal(&child, Signal::INT);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(20));
+    drop(out);
+    if destination.exists() {
+        assert_no_litter(&destination);
+    }
+}

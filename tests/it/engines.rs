@@ -1,0 +1,184 @@
+//! The two engines, hashes, clones, and what happens where io_uring is forbidden.
+
+use std::fs;
+use std::process::Command;
+
+use seccompiler::{SeccompAction, SeccompFilter};
+
+use crate::support::mount::Mount;
+use crate::support::needs::{Need, tests};
+use crate::support::tree::{file, noise, sparse};
+use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_with, tool};
+
+tests![
+    hashes_are_those_of_b3sum: [Need::Tool("b3sum")],
+    no_hash_means_no_hash,
+    many_large_files_at_once_come_through,
+    few_tasks_are_enough,
+    without_io_uring_auto_uses_threads,
+    without_io_uring_the_ring_engine_says_why,
+    the_ring_engine_runs: [Need::Uring],
+    clones_share_extents_on_xfs: [Need::FileSystem("xfs")],
+    always_cloning_fails_where_it_cannot_be_done,
+    without_openat2_the_threads_still_run,
+];
+
+fn hashes_are_those_of_b3sum() {
+    for engine in ENGINES {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for size in [0, 1, 1024, 65_536, 65_537, 1 << 20, 8 << 20, (8 << 20) + 1, (12 << 20) - 1, 33 << 20] {
+            file(source.join(format!("f{size}")), noise(size as u64, size));
+        }
+        sparse(source.join("sparse small"), 3 << 20, &[(1 << 20, &noise(1, 100_000))]);
+        sparse(source.join("sparse large"), 30 << 20, &[((4 << 20) - 9, &noise(2, 100_000)), (29 << 20, b"!")]);
+        let ran = sync_with(engine, &["--json", "--reflink", "never"], &source, &destination).exits(0);
+        let mut hashed = 0;
+        for line in ran.json().iter().filter(|line| line["type"] == "file") {
+            let name = line["path"].as_str().unwrap();
+            let printed = tool("b3sum", &["--no-names", destination.join(name).to_str().unwrap()]);
+            assert_eq!(line["blake3"].as_str(), Some(printed.trim()), "{name} on {engine}");
+            hashed += 1;
+        }
+        assert_eq!(hashed, 12);
+    }
+}
+
+fn no_hash_means_no_hash() {
+    for engine in ENGINES {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("small"), "x");
+        file(source.join("large"), noise(0, 20 << 20));
+        let ran = sync_with(engine, &["--json", "--no-hash"], &source, &destination).exits(0);
+        assert!(ran.json().iter().all(|line| line["blake3"].is_null()));
+        assert_equal(&source, &destination);
+    }
+}
+
+fn many_large_files_at_once_come_through() {
+    for engine in ENGINES {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for index in 0..24 {
+            file(source.join(format!("d{}/large{index}", index % 4)), noise(index, (9 << 20) + index as usize));
+        }
+        sync_with(engine, &["--stats"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+    }
+}
+
+fn few_tasks_are_enough() {
+    let home = scratch();
+    let source = home.path().join("src");
+    for index in 0..300 {
+        file(source.join(format!("d{}/e/file{index}", index % 90)), noise(index, 300));
+    }
+    for index in 0..3 {
+        file(source.join(format!("large{index}")), noise(index, 17 << 20));
+        fs::hard_link(source.join(format!("large{index}")), source.join(format!("d{index}/link"))).unwrap();
+    }
+    for (jobs, depth) in [("1", "1"), ("1", "3"), ("3", "1"), ("5", "200")] {
+        let destination = home.path().join(format!("{jobs}-{depth}"));
+        sync_with("auto", &["-j", jobs, "--depth", depth], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+    }
+}
+
+/// Runs the program where these system calls are refused with an errno, as container runtimes do.
+fn refusing(calls: &[i64], errno: i32, arguments: &[&std::ffi::OsStr]) -> Ran {
+    let rules = calls.iter().map(|&call| (call, Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into().expect("an architecture that seccomp knows");
+    let refusal = SeccompAction::Errno(errno as u32);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch).unwrap();
+    let program_text: seccompiler::BpfProgram = filter.try_into().unwrap();
+    let mut command = Command::new(program());
+    command.args(arguments);
+    // The filter is the thread's, and so that of what it starts.
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                seccompiler::apply_filter(&program_text).unwrap();
+                run(command)
+            })
+            .join()
+            .unwrap()
+    })
+}
+
+fn without_io_uring_auto_uses_threads() {
+    for errno in [libc::EPERM, libc::ENOSYS, libc::ENOMEM] {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("a/file"), noise(1, 10 << 20));
+        let arguments = ["sync".as_ref(), "-v".as_ref(), source.as_os_str(), destination.as_os_str()];
+        let ran = refusing(&[libc::SYS_io_uring_setup], errno, &arguments).exits(0);
+        assert!(ran.err.contains("no io_uring, using 16 threads"), "{}", ran.err);
+        assert_equal(&source, &destination);
+        let quiet = ["sync".as_ref(), source.as_os_str(), destination.as_os_str()];
+        assert_eq!(refusing(&[libc::SYS_io_uring_setup], errno, &quiet).exits(0).err, "");
+    }
+}
+
+fn without_io_uring_the_ring_engine_says_why() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("file"), "x");
+    for (errno, remedy) in [
+        (libc::EPERM, "kernel.io_uring_disabled"),
+        (libc::ENOSYS, "has no io_uring"),
+        (libc::ENOMEM, "ulimit -l"),
+    ] {
+        let arguments =
+            ["sync", "--engine", "uring"].map(AsRef::as_ref).into_iter().chain([source.as_os_str(), destination.as_os_str()]);
+        let arguments: Vec<_> = arguments.collect();
+        let ran = refusing(&[libc::SYS_io_uring_setup], errno, &arguments).exits(3);
+        assert!(ran.err.contains(remedy) && ran.err.lines().count() == 1, "{}", ran.err);
+        assert!(!destination.exists());
+    }
+}
+
+fn the_ring_engine_runs() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("file"), "x");
+    let ran = sync_with("uring", &["--json"], &source, &destination).exits(0);
+    assert_eq!(ran.json()[0]["engine"], "uring");
+    let ran = sync_with("auto", &["--json"], &source, &destination).exits(0);
+    assert_eq!(ran.json()[0]["engine"], "uring");
+}
+
+fn clones_share_extents_on_xfs() {
+    let mount = Mount::new("xfs", "400M");
+    for engine in ENGINES {
+        let (source, destination) = (mount.path().join("src"), mount.path().join(engine));
+        file(source.join("large"), noise(1, 20 << 20));
+        file(source.join("small"), noise(2, 5000));
+        sync_with(engine, &["--reflink", "always"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        let map = tool("filefrag", &["-v", destination.join("large").to_str().unwrap()]);
+        assert!(map.contains("shared"), "{map}");
+        let apart = mount.path().join(format!("{engine}-apart"));
+        sync_with(engine, &["--reflink", "never"], &source, &apart).exits(0);
+        let map = tool("filefrag", &["-v", apart.join("large").to_str().unwrap()]);
+        assert!(!map.contains("shared"), "{map}");
+    }
+}
+
+fn always_cloning_fails_where_it_cannot_be_done() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("file"), "x");
+    let ran = sync_with("auto", &["--reflink", "always"], &source, &destination).exits(23);
+    assert!(ran.err.contains("clone ") && ran.err.contains("/dst/file: "), "{}", ran.err);
+    assert!(!destination.join("file").exists());
+}
+
+fn without_openat2_the_threads_still_run() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("a/b/file"), "x");
+    let arguments = ["sync".as_ref(), source.as_os_str(), destination.as_os_str()];
+    refusing(&[libc::SYS_io_uring_setup, libc::SYS_openat2], libc::ENOSYS, &arguments).exits(0);
+    assert_equal(&source, &destination);
+}

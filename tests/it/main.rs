@@ -1,0 +1,52 @@
+//! The integration tests: one binary, a module a promise. A test whose needs the machine does not meet says so in a
+//! line and counts as ignored; with `RINGSYNC_TEST_ALL=1` it fails instead.
+
+mod again;
+mod beneath;
+mod bounded;
+mod cancel;
+mod engines;
+mod errors;
+mod faithful;
+mod property;
+mod reality;
+mod show;
+mod support;
+mod whole;
+
+use libtest_mimic::{Arguments, Trial};
+use support::needs::Test;
+
+fn main() {
+    let all = std::env::var_os("RINGSYNC_TEST_ALL").is_some_and(|value| value == "1");
+    let tests = [
+        again::TESTS,
+        beneath::TESTS,
+        bounded::TESTS,
+        cancel::TESTS,
+        engines::TESTS,
+        errors::TESTS,
+        faithful::TESTS,
+        property::TESTS,
+        reality::TESTS,
+        show::TESTS,
+        whole::TESTS,
+    ];
+    let trials = tests.into_iter().flatten().map(|test| trial(test, all)).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn trial(test: &'static Test, all: bool) -> Trial {
+    let missing = test.needs.iter().find_map(|need| need.missing());
+    match missing {
+        None => Trial::test(test.name, || {
+            (test.run)();
+            Ok(())
+        }),
+        Some(what) if all => Trial::test(test.name, move || Err(format!("needs {what}").into())),
+        Some(what) => {
+            eprintln!("skipped: {}: needs {what}", test.name);
+            Trial::test(test.name, || Ok(())).with_ignored_flag(true)
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What the tests stand on: a place to work in, the program, trees as values, file systems to mount.
+
+pub mod mount;
+pub mod needs;
+pub mod tree;
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Both engines: the core of the suite runs on each.
+pub const ENGINES: [&str; 2] = ["uring", "threads"];
+
+/// A directory of the test's own, on a tmpfs where the machine has one: creating thousands of files is quick there.
+/// It goes when it is dropped.
+pub fn scratch() -> tempfile::TempDir {
+    let shared = Path::new("/dev/shm");
+    let place = if shared.is_dir() { shared.to_path_buf() } else { std::env::temp_dir() };
+    tempfile::Builder::new().prefix("ringsync-test-").tempdir_in(place).expect("a scratch directory")
+}
+
+/// The program under test.
+pub fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_ringsync"))
+}
+
+/// What a run of the program came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    /// Requires an exit code, and shows everything if it is another one.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// The lines of `--json`, parsed.
+    pub fn json(&self) -> Vec<serde_json::Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// The last line of `--json`.
+    pub fn summary(&self) -> serde_json::Value {
+        let last = self.json().pop().expect("a summary");
+        assert_eq!(last["event"], "summary");
+        last
+    }
+}
+
+/// `ringsync sync` with these arguments.
+pub fn sync<A: AsRef<OsStr>>(arguments: &[A]) -> Ran {
+    let mut command = Command::new(program());
+    command.arg("sync").args(arguments);
+    run(command)
+}
+
+/// `ringsync sync --engine ENGINE OPTIONS SRC DST`.
+pub fn sync_with(engine: &str, options: &[&str], source: &Path, destination: &Path) -> Ran {
+    let mut command = Command::new(program());
+    command.args(["sync", "--engine", engine]).args(options).arg(source).arg(destination);
+    run(command)
+}
+
+/// Runs a command to its end, which must come within two minutes: a hang is a failure, and is killed.
+pub fn run(mut command: Command) -> Ran {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    finish(child.unwrap_or_else(|error| panic!("{command:?}: {error}")), Duration::from_secs(120))
+}
+
+/// Waits for a child that writes to pipes.
+pub fn finish(mut child: Child, limit: Duration) -> Ran {
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let out = std::thread::spawn(move || read(out));
+    let err = std::thread::spawn(move || read(err));
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child to wait for") {
+            break status;
+        }
+        if begun.elapsed() > limit {
+            child.kill().expect("a child to kill");
+            panic!("the program hung: {:?}, {:?}", out.join(), err.join());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let (out, err) = (out.join().expect("output"), err.join().expect("messages"));
+    Ran { code: status.code(), signal: status.signal(), out, err }
+}
+
+fn read(pipe: Option<impl std::io::Read>) -> String {
+    let mut bytes = Vec::new();
+    pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+    String::from_utf8(bytes).expect("messages are escaped, and so UTF-8")
+}
+
+/// Runs a tool that must succeed, and returns what it printed.
+#[track_caller]
+pub fn tool<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> String {
+    let mut command = Command::new(name);
+    command.args(arguments);
+    run(command).exits(0).out
+}
+
+/// What rsync finds to do between two trees, contents compared: nothing, if they are equal.
+pub fn rsync_finds(source: &Path, destination: &Path) -> String {
+    let slash = |path: &Path| path.join("").into_os_string();
+    let mut command = Command::new("rsync");
+    command.args(["-aHAXn", "--itemize-changes", "--checksum", "--delete"]);
+    command.arg(slash(source)).arg(slash(destination));
+    let ran = run(command).exits(0);
+    ran.out + &ran.err
+}
+
+/// Requires two trees to be equal in everything that is kept.
+#[track_caller]
+pub fn assert_equal(source: &Path, destination: &Path) {
+    let differences = tree::differences(&tree::snapshot(source), &tree::snapshot(destination));
+    let mut text = String::new();
+    for difference in differences.iter().take(20) {
+        writeln!(text, "  {difference}").expect("a string takes all");
+    }
+    assert!(differences.is_empty(), "{} differences:\n{text}", differences.len());
+}
+
+/// Requires that no temporary file was left anywhere below.
+#[track_caller]
+pub fn assert_no_litter(root: &Path) {
+    let names: Vec<PathBuf> = tree::snapshot(root).into_keys().collect();
+    let litter: Vec<&PathBuf> =
+        names.iter().filter(|path| path.to_string_lossy().contains(".ringsync-")).collect();
+    assert!(litter.is_empty(), "{litter:?}");
+}
