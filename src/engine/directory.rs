@@ -233,6 +233,7 @@ impl Directory {
     }
 
     async fn report(&self, event: EntryEvent, lane: &Lane) {
+        lane.run.heed(&event);
         let entries = Entries { directory: self.path(), events: vec![event] };
         lane.outbox.put(entries, &lane.run).await;
     }
@@ -293,11 +294,7 @@ impl Directory {
 
 impl Pair {
     /// Two open directories.
-    pub(crate) fn new(
-        source: Source,
-        destination: Option<Arc<OwnedFd>>,
-        existing: Option<Stat>,
-    ) -> Self {
+    pub(crate) fn new(source: Source, destination: Option<Arc<OwnedFd>>, existing: Option<Stat>) -> Self {
         let fresh = existing.is_none();
         Pair { destination, fresh, existing, ..Pair::absent(source) }
     }
@@ -379,7 +376,10 @@ pub(crate) struct Newborn {
 }
 
 fn has_default_acl(directory: &OwnedFd) -> bool {
-    rustix::fs::fgetxattr(directory, xattr::DEFAULT_ACL, &mut [0_u8; 0][..]).is_ok_and(|length| length > 0)
+    match rustix::fs::fgetxattr(directory, xattr::DEFAULT_ACL, &mut [0_u8; 256][..]) {
+        Ok(length) => length > 0,
+        Err(errno) => errno == Errno::RANGE, // a long one
+    }
 }
 
 /// Opens a destination directory, if need be after giving its owner, who is not root, the right to.

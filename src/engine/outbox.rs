@@ -27,7 +27,6 @@ impl Default for Outbox {
 impl Outbox {
     /// Adds a report, and sends all when there are enough.
     pub(crate) async fn put(&self, entries: Entries, run: &Run) {
-        entries.events.iter().for_each(|event| run.heed(event));
         self.entries.set(self.entries.get() + entries.events.len());
         self.groups.borrow_mut().push(entries);
         if self.entries.get() >= FULL || self.emptied.get().elapsed() > LONGEST_WAIT {

@@ -62,6 +62,7 @@ pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize)
             result = Err(panicked(panic.as_ref()));
         }
     }
+    lane.outbox.send(&run).await;
     result
 }
 
@@ -133,6 +134,7 @@ async fn run_batch(lane: &Lane, batch: Batch) {
             Some(pair) => Item { lane, directory: &directory, pair, entry: &entry }.mirror().await,
             None => EntryEvent::done(entry.kind, Action::Skipped),
         };
+        lane.run.heed(&event);
         events.push(event.named(entry.name));
         if entries.len() > 1 && lane.run.parcels.is_empty() && begun.elapsed() > LONG_BATCH {
             entries = spill(lane, &directory, entries);

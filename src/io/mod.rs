@@ -138,7 +138,9 @@ impl Io {
         name: &CStr,
     ) -> rustix::io::Result<Option<Stat>> {
         let result = match self {
-            Io::Ring { lookups, .. } if lookups.next_through_ring() => op::stat(directory.clone(), name).await,
+            Io::Ring { lookups, .. } if lookups.next_through_ring() => {
+                op::stat(directory.clone(), name).await
+            }
             Io::Ring { lookups, .. } => lookups.timed(|| stat_now(directory, name)),
             Io::Plain => stat_now(directory, name),
         };
@@ -165,7 +167,12 @@ impl Io {
             Io::Ring { .. } => ReadWriteFlags::NOWAIT,
         };
         let result = retry(|| {
-            rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut buffer.bytes_mut()[..length])], offset, flags)
+            rustix::io::preadv2(
+                file,
+                &mut [IoSliceMut::new(&mut buffer.bytes_mut()[..length])],
+                offset,
+                flags,
+            )
         });
         match (self, result) {
             (Io::Ring { reads, .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) => {

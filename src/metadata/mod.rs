@@ -7,8 +7,8 @@ pub(crate) mod xattr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::io::Errno;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::io::Errno;
 
 use crate::error::{Context, Operation, Result};
 use crate::plan::compare::{Difference, Rules, differences};

@@ -123,7 +123,7 @@ pub fn summary_line(summary: &Summary, dry_run: bool) -> String {
         .map(|action| format!("{} {}", HumanCount(totals.count(action)), action.name()))
         .collect();
     if parts.is_empty() {
-        parts.push("nothing to do".into());
+        parts.push(if summary.outcome == Outcome::Done { "nothing to do" } else { "nothing done" }.into());
     }
     let opening = match summary.outcome {
         Outcome::Interrupted => "interrupted: ",

@@ -111,7 +111,9 @@ impl Walk<'_> {
         }
         // A name is one component: a file system that lists another must not lead out of the directory.
         let name = entry.file_name().as_bytes();
-        let Some(name) = CString::new(name).ok().filter(|_| !name.contains(&b'/') && name != b"..") else { return };
+        let Some(name) = CString::new(name).ok().filter(|_| !name.contains(&b'/') && name != b"..") else {
+            return;
+        };
         let size = self.batch_size();
         let Some(top) = self.listings.last_mut() else { return };
         if entry.file_type().is_dir() {

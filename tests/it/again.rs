@@ -24,7 +24,10 @@ tests![
 
 fn small_tree(root: &Path) {
     for index in 0..50 {
-        file(root.join(format!("d{}/e{}/file{index}", index % 3, index % 7)), noise(index, 100 * index as usize));
+        file(
+            root.join(format!("d{}/e{}/file{index}", index % 3, index % 7)),
+            noise(index, 100 * index as usize),
+        );
     }
     symlink("file0", root.join("d0/link")).unwrap();
     node(root.join("d0/fifo"), FileType::Fifo, (0, 0));

@@ -11,11 +11,7 @@ use crate::support::needs::tests;
 use crate::support::tree::{file, noise, snapshot, sparse};
 use crate::support::{ENGINES, assert_equal, assert_no_litter, finish, program, scratch, sync_with};
 
-tests![
-    a_signal_ends_the_run_with_whole_files,
-    a_large_file_is_discarded_whole,
-    a_second_signal_ends_at_once,
-];
+tests![a_signal_ends_the_run_with_whole_files, a_large_file_is_discarded_whole, a_second_signal_ends_at_once,];
 
 fn start(engine: &str, source: &Path, destination: &Path) -> Child {
     let mut command = Command::new(program());
@@ -42,14 +38,24 @@ fn a_signal_ends_the_run_with_whole_files() {
         let begun = Instant::now();
         let rest = std::thread::spawn(move || out.lines().map_while(Result::ok).last());
         let ran = finish(child, Duration::from_secs(20));
-        assert!(begun.elapsed() < Duration::from_secs(10), "far from two seconds, whatever else the machine does");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "far from two seconds, whatever else the machine does"
+        );
         assert_eq!(ran.code, Some(20), "{ran:?}");
         let summary: serde_json::Value = serde_json::from_str(&rest.join().unwrap().unwrap()).unwrap();
-        assert_eq!((summary["event"].as_str(), summary["outcome"].as_str()), (Some("summary"), Some("interrupted")));
+        assert_eq!(
+            (summary["event"].as_str(), summary["outcome"].as_str()),
+            (Some("summary"), Some("interrupted"))
+        );
         if destination.exists() {
             let (from, to) = (snapshot(&source), snapshot(&destination));
             assert_no_litter(&destination);
-            assert!(to.iter().filter(|(_, node)| node.kind == "file").all(|(path, node)| from.get(path) == Some(node)));
+            assert!(
+                to.iter()
+                    .filter(|(_, node)| node.kind == "file")
+                    .all(|(path, node)| from.get(path) == Some(node))
+            );
         }
         sync_with(engine, &[], &source, &destination).exits(0);
         assert_equal(&source, &destination);

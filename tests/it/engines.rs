@@ -31,7 +31,11 @@ fn hashes_are_those_of_b3sum() {
             file(source.join(format!("f{size}")), noise(size as u64, size));
         }
         sparse(source.join("sparse small"), 3 << 20, &[(1 << 20, &noise(1, 100_000))]);
-        sparse(source.join("sparse large"), 30 << 20, &[((4 << 20) - 9, &noise(2, 100_000)), (29 << 20, b"!")]);
+        sparse(
+            source.join("sparse large"),
+            30 << 20,
+            &[((4 << 20) - 9, &noise(2, 100_000)), (29 << 20, b"!")],
+        );
         let ran = sync_with(engine, &["--json", "--reflink", "never"], &source, &destination).exits(0);
         let mut hashed = 0;
         for line in ran.json().iter().filter(|line| line["type"] == "file") {
@@ -61,7 +65,10 @@ fn many_large_files_at_once_come_through() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         for index in 0..24 {
-            file(source.join(format!("d{}/large{index}", index % 4)), noise(index, (9 << 20) + index as usize));
+            file(
+                source.join(format!("d{}/large{index}", index % 4)),
+                noise(index, (9 << 20) + index as usize),
+            );
         }
         sync_with(engine, &["--stats"], &source, &destination).exits(0);
         assert_equal(&source, &destination);
@@ -129,8 +136,10 @@ fn without_io_uring_the_ring_engine_says_why() {
         (libc::ENOSYS, "has no io_uring"),
         (libc::ENOMEM, "ulimit -l"),
     ] {
-        let arguments =
-            ["sync", "--engine", "uring"].map(AsRef::as_ref).into_iter().chain([source.as_os_str(), destination.as_os_str()]);
+        let arguments = ["sync", "--engine", "uring"]
+            .map(AsRef::as_ref)
+            .into_iter()
+            .chain([source.as_os_str(), destination.as_os_str()]);
         let arguments: Vec<_> = arguments.collect();
         let ran = refusing(&[libc::SYS_io_uring_setup], errno, &arguments).exits(3);
         assert!(ran.err.contains(remedy) && ran.err.lines().count() == 1, "{}", ran.err);

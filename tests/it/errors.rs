@@ -70,10 +70,14 @@ fn what_cannot_be_made_costs_itself_alone() {
             file(source.join(name), name);
         }
         file(destination.join("theirs/old"), "root's"); // a directory of root's: not ours to write
-        mode(&destination, 0o777);
+        std::os::unix::fs::chown(&destination, Some(65534), Some(65534)).unwrap();
         let ran = sync_as_nobody(engine, &source, &destination).exits(23);
         assert!(ran.err.lines().all(|line| line.contains("/dst/theirs")), "{}", ran.err);
-        assert!(ran.err.contains("create") && ran.err.contains("/dst/theirs/file: Permission denied"), "{}", ran.err);
+        assert!(
+            ran.err.contains("create") && ran.err.contains("/dst/theirs/file: Permission denied"),
+            "{}",
+            ran.err
+        );
         assert_eq!(fs::read(destination.join("good/file")).unwrap(), b"good/file");
         assert!(!destination.join("theirs/file").exists());
     }
@@ -182,8 +186,14 @@ fn a_read_only_destination_fails_each_file() {
 }
 
 fn usage_errors_exit_1() {
-    for arguments in [&["sync"][..], &["sync", "a"], &["sync", "a", "b", "--dept", "3"], &["snyc"], &[], &["sync", "a", "b", "-j0"]]
-    {
+    for arguments in [
+        &["sync"][..],
+        &["sync", "a"],
+        &["sync", "a", "b", "--dept", "3"],
+        &["snyc"],
+        &[],
+        &["sync", "a", "b", "-j0"],
+    ] {
         let mut command = std::process::Command::new(program());
         command.args(arguments);
         let ran = run(command).exits(1);

@@ -32,7 +32,8 @@ tests![
 
 /// Contents of all sizes around the limits of buffers and parts, modes, times with nanoseconds, symlinks.
 fn plain_tree(root: &Path) {
-    for (index, size) in [0, 1, 4095, 65535, 65536, 65537, 262_145, 4 << 20, (8 << 20) + 1, 13 << 20].iter().enumerate()
+    for (index, size) in
+        [0, 1, 4095, 65535, 65536, 65537, 262_145, 4 << 20, (8 << 20) + 1, 13 << 20].iter().enumerate()
     {
         file(root.join(format!("sizes/{size}")), noise(index as u64, *size));
     }
@@ -47,7 +48,7 @@ fn plain_tree(root: &Path) {
     symlink("sizes/1", root.join("relative")).unwrap();
     symlink("/nowhere/at/all", root.join("dangling")).unwrap();
     symlink("..", root.join("empty/up")).unwrap();
-    symlink("a".repeat(3000), root.join("long")).unwrap();
+    symlink("a".repeat(1000), root.join("long")).unwrap();
     for (index, name) in ["sizes/0", "relative", "empty/inner", "modes/644", "empty"].iter().enumerate() {
         modified(root.join(name), 1_000_000_000 - index as i64 * 300_000_000, 123_456_789 + index as i64);
     }
@@ -142,7 +143,7 @@ fn everything_that_root_can_keep() {
 }
 
 fn everything_on_ext4() {
-    everything(Mount::new("ext4", "300M").path());
+    everything(Mount::new("ext4", "600M").path());
 }
 
 fn everything_on_xfs() {
@@ -198,7 +199,11 @@ fn holes_stay_holes() {
         sparse(source.join("small"), 1 << 20, &[(300_000, &piece)]);
         sparse(source.join("end"), 40 << 20, &[((40 << 20) - 10_000, &piece)]);
         sparse(source.join("start"), 40 << 20, &[(0, &piece)]);
-        sparse(source.join("islands"), 100 << 20, &[(5 << 20, &piece), ((50 << 20) - 5000, &piece), (99 << 20, b"!")]);
+        sparse(
+            source.join("islands"),
+            100 << 20,
+            &[(5 << 20, &piece), ((50 << 20) - 5000, &piece), (99 << 20, b"!")],
+        );
         sparse(source.join("huge"), 1 << 40, &[(1 << 39, &piece), ((1 << 40) - 4096, &piece[..4096])]);
         sync_with(engine, &[], &source, &destination).exits(0);
         for name in ["all hole", "small", "end", "start", "islands", "huge"] {
@@ -294,9 +299,14 @@ fn without_privilege_the_owner_is_the_user() {
         let metadata = |name: &str| fs::metadata(destination.join(name)).unwrap();
         assert_eq!((metadata("modes/644").uid(), metadata("modes/644").gid()), (65534, 65534));
         assert_eq!(metadata("modes/644").mode() & 0o7777, 0o444);
-        assert_eq!(metadata("setuid").mode() & 0o7777, 0o755, "setuid of someone else's file is not ours to give");
+        assert_eq!(
+            metadata("setuid").mode() & 0o7777,
+            0o755,
+            "setuid of someone else's file is not ours to give"
+        );
         let mut value = [0_u8; 64];
-        let length = rustix::fs::lgetxattr(destination.join("modes/644"), "user.comment", &mut value[..]).unwrap();
+        let length =
+            rustix::fs::lgetxattr(destination.join("modes/644"), "user.comment", &mut value[..]).unwrap();
         assert_eq!(&value[..length], b"on a file that can't be written");
     }
 }

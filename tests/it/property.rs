@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 use rustix::fs::FileType;
 
 use crate::support::needs::tests;
-use crate::support::tree::{modified, mode, node, noise};
+use crate::support::tree::{mode, modified, node, noise};
 use crate::support::{ENGINES, assert_equal, assert_no_litter, scratch, sync_with};
 
 tests![random_trees_are_mirrored_and_mirrored_again];
@@ -83,10 +83,14 @@ fn seed() -> impl Strategy<Value = Seed> {
 fn build(root: &Path, seeds: &[Seed]) {
     use std::os::unix::ffi::OsStrExt;
     fs::create_dir(root).unwrap();
-    let (mut directories, mut files, mut taken) = (vec![root.to_path_buf()], Vec::<PathBuf>::new(), BTreeSet::new());
+    let (mut directories, mut files, mut taken) =
+        (vec![root.to_path_buf()], Vec::<PathBuf>::new(), BTreeSet::new());
     for seed in seeds {
         let path = directories[seed.place % directories.len()].join(std::ffi::OsStr::from_bytes(&seed.name));
-        if [&b"."[..], b".."].contains(&&seed.name[..]) || path.as_os_str().len() > 3000 || !taken.insert(path.clone()) {
+        if [&b"."[..], b".."].contains(&&seed.name[..])
+            || path.as_os_str().len() > 3000
+            || !taken.insert(path.clone())
+        {
             continue;
         }
         match &seed.what {
@@ -107,7 +111,9 @@ fn build(root: &Path, seeds: &[Seed]) {
                 files.push(path);
             }
             What::Symlink(target) => symlink(std::ffi::OsStr::from_bytes(target), &path).unwrap(),
-            What::Link(which) if !files.is_empty() => fs::hard_link(&files[which % files.len()], &path).unwrap(),
+            What::Link(which) if !files.is_empty() => {
+                fs::hard_link(&files[which % files.len()], &path).unwrap()
+            }
             What::Link(_) => {}
             What::Fifo => node(&path, FileType::Fifo, (0, 0)),
             What::Socket => node(&path, FileType::Socket, (0, 0)),
@@ -164,7 +170,8 @@ fn mirror_over(engine: &str, home: &Path, seeds: &[Seed]) {
     assert_eq!(ran.err.lines().count(), in_the_way, "{}", ran.err);
     let ran = ran.exits(if in_the_way > 0 { 23 } else { 0 });
     assert_no_litter(&destination);
-    let (want, have) = (crate::support::tree::snapshot(&source), crate::support::tree::snapshot(&destination));
+    let (want, have) =
+        (crate::support::tree::snapshot(&source), crate::support::tree::snapshot(&destination));
     for (path, node) in &want {
         let Some(other) = have.get(path) else { panic!("{} is missing: {}", path.display(), ran.err) };
         if node.kind != "directory" && other.kind == "directory" {

@@ -105,12 +105,20 @@ fn litter_of_a_killed_run_is_removed_and_nothing_else() {
         file(source.join("directory/file"), "new contents");
         file(destination.join("directory/file"), "old");
         let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=rename,renameat,renameat2:signal=KILL:when=1"]);
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "inject=rename,renameat,renameat2:signal=KILL:when=1",
+        ]);
         command.arg(program()).args(["sync", "-q", "--engine", engine]).arg(&source).arg(&destination);
         assert_eq!(run(command).code, None, "killed");
         assert_eq!(fs::read(destination.join("directory/file")).unwrap(), b"old");
         let names = fs::read_dir(destination.join("directory")).unwrap().map(|entry| entry.unwrap().path());
-        let litter: Vec<PathBuf> = names.filter(|path| path.to_string_lossy().contains("/.ringsync-")).collect();
+        let litter: Vec<PathBuf> =
+            names.filter(|path| path.to_string_lossy().contains("/.ringsync-")).collect();
         assert_eq!(litter.len(), 1, "{litter:?}");
         let copy = destination.join(litter[0].file_name().unwrap());
         fs::copy(&litter[0], &copy).unwrap();

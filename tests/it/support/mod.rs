@@ -6,7 +6,6 @@ pub mod tree;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,7 +30,6 @@ pub fn program() -> PathBuf {
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
-    pub signal: Option<i32>,
     pub out: String,
     pub err: String,
 }
@@ -55,13 +53,6 @@ impl Ran {
         assert_eq!(last["event"], "summary");
         last
     }
-}
-
-/// `ringsync sync` with these arguments.
-pub fn sync<A: AsRef<OsStr>>(arguments: &[A]) -> Ran {
-    let mut command = Command::new(program());
-    command.arg("sync").args(arguments);
-    run(command)
 }
 
 /// `ringsync sync --engine ENGINE OPTIONS SRC DST`.
@@ -94,7 +85,7 @@ pub fn finish(mut child: Child, limit: Duration) -> Ran {
         std::thread::sleep(Duration::from_millis(2));
     };
     let (out, err) = (out.join().expect("output"), err.join().expect("messages"));
-    Ran { code: status.code(), signal: status.signal(), out, err }
+    Ran { code: status.code(), out, err }
 }
 
 fn read(pipe: Option<impl std::io::Read>) -> String {

@@ -39,6 +39,14 @@ pub fn snapshot(root: &Path) -> BTreeMap<PathBuf, Node> {
         }
         nodes.insert(below, node);
     }
+    // Names outside the tree don't count.
+    let mut names = BTreeMap::<PathBuf, usize>::new();
+    for first in nodes.values().filter_map(|node| node.links.clone()) {
+        *names.entry(first).or_default() += 1;
+    }
+    for node in nodes.values_mut() {
+        node.links = node.links.take().filter(|first| names.get(first).is_some_and(|&count| count > 1));
+    }
     nodes
 }
 
@@ -126,12 +134,14 @@ pub fn modified(path: impl AsRef<Path>, seconds: i64, nanoseconds: i64) {
 /// Makes a FIFO, a socket or a device.
 pub fn node(path: impl AsRef<Path>, kind: FileType, device: (u32, u32)) {
     let device = rustix::fs::makedev(device.0, device.1);
-    rustix::fs::mknodat(CWD, path.as_ref(), kind, Mode::from_raw_mode(0o640), device).expect("a node to make");
+    rustix::fs::mknodat(CWD, path.as_ref(), kind, Mode::from_raw_mode(0o640), device)
+        .expect("a node to make");
 }
 
 /// Sets an extended attribute, of a symlink itself if it is one.
 pub fn xattr(path: impl AsRef<Path>, name: &str, value: &[u8]) {
-    rustix::fs::lsetxattr(path.as_ref(), name, value, rustix::fs::XattrFlags::empty()).expect("an attribute to set");
+    rustix::fs::lsetxattr(path.as_ref(), name, value, rustix::fs::XattrFlags::empty())
+        .expect("an attribute to set");
 }
 
 /// Makes a file of `size` bytes with `data` at these offsets and holes elsewhere.
