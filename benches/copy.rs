@@ -1,6 +1,8 @@
 //! Whole mirrors, as a user runs them, on a scratch directory. They guard against a change that makes the pipeline
 //! slower; figures against other programs need interleaved runs and are not made here.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

@@ -75,6 +75,16 @@ pub(crate) struct Source {
     pub(crate) xattrs: Option<Xattrs>,
 }
 
+impl Drop for Directory {
+    /// Lets go of the parents one by one: a chain of many thousands would otherwise be dropped by recursion.
+    fn drop(&mut self) {
+        let mut parent = self.parent.take();
+        while let Some(mut directory) = parent.and_then(Arc::into_inner) {
+            parent = directory.parent.take();
+        }
+    }
+}
+
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Directory").field(&self.path()).finish()
@@ -174,17 +184,7 @@ impl Directory {
 
     async fn make_pair(&self, parent: &Pair, lane: &Lane) -> Result<Pair> {
         let run = &lane.run;
-        let source_path = || run.source_path(&self.path());
-        let source = lane.io.open(&parent.source, &self.name, OFlags::PATH | OFlags::DIRECTORY).await;
-        let source = Arc::new(source.at(Operation::OpenSource, source_path)?);
-        let stat = stat_open(&source).at(Operation::StatSource, source_path)?;
-        let xattrs = if run.config.keep.xattrs {
-            let holder = Holder::Name(parent.source.as_fd(), &self.name);
-            Some(xattr::read(&holder, run.rules.privileges.root, source_path)?)
-        } else {
-            None
-        };
-        let source = Source { fd: source, stat, xattrs };
+        let source = self.open_source(parent, lane).await?;
         let Some(within) = &parent.destination else {
             return Ok(Pair::absent(source));
         };
@@ -194,29 +194,48 @@ impl Directory {
         } else {
             lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?
         };
-        let is_directory = existing.is_some_and(|e| e.kind == Kind::Directory);
-        if run.config.dry_run && !is_directory {
-            return Ok(Pair { replaced: existing.is_some(), ..Pair::absent(source) });
-        }
-        if existing.is_some() && !is_directory {
-            let within = parent.to_change().at(Operation::Remove, path)?;
-            rustix::fs::unlinkat(within, &self.name, AtFlags::empty()).at(Operation::Remove, path)?;
-        }
-        if !is_directory {
-            // Nobody else's until it is whole. A directory that appeared meanwhile is as good.
-            let within = parent.to_change().at(Operation::Create, path)?;
-            match temporary::writable(within, run, || rustix::fs::mkdirat(within, &self.name, Mode::RWXU)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno).at(Operation::Create, path),
+        let before = existing.filter(|existing| existing.kind == Kind::Directory);
+        let replaced = existing.is_some() && before.is_none();
+        if before.is_none() {
+            if run.config.dry_run {
+                return Ok(Pair { replaced, ..Pair::absent(source) });
             }
+            self.make(parent, replaced, run)?;
         }
-        let destination =
-            open_destination(lane, within, &self.name).await.at(Operation::OpenDestination, path)?;
-        let before = existing.filter(|_| is_directory);
-        let mut pair = Pair::new(source, Some(Arc::new(destination)), before);
-        pair.replaced = existing.is_some() && !is_directory;
+        let destination = open_destination(lane, within, &self.name).await;
+        let destination = Arc::new(destination.at(Operation::OpenDestination, path)?);
+        let pair = Pair { replaced, ..Pair::new(source, Some(destination), before) };
         pair.remove_litter(run);
         Ok(pair)
+    }
+
+    async fn open_source(&self, parent: &Pair, lane: &Lane) -> Result<Source> {
+        let run = &lane.run;
+        let path = || run.source_path(&self.path());
+        let fd = lane.io.open(&parent.source, &self.name, OFlags::PATH | OFlags::DIRECTORY).await;
+        let fd = Arc::new(fd.at(Operation::OpenSource, path)?);
+        let stat = stat_open(&fd).at(Operation::StatSource, path)?;
+        let xattrs = if run.config.keep.xattrs {
+            let holder = Holder::Name(parent.source.as_fd(), &self.name);
+            Some(xattr::read(&holder, run.rules.privileges.root, path)?)
+        } else {
+            None
+        };
+        Ok(Source { fd, stat, xattrs })
+    }
+
+    /// Makes the directory in the destination, in the place of something else if `taken`.
+    fn make(&self, parent: &Pair, taken: bool, run: &Run) -> Result<()> {
+        let path = || run.destination_path(&self.path());
+        let within = parent.changing().at(Operation::Create, path)?;
+        if taken {
+            rustix::fs::unlinkat(within, &self.name, AtFlags::empty()).at(Operation::Remove, path)?;
+        }
+        // Nobody else's until it is whole. A directory that appeared meanwhile is as good.
+        match temporary::writable(within, run, || rustix::fs::mkdirat(within, &self.name, Mode::RWXU)) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno).at(Operation::Create, path),
+        }
     }
 
     /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
@@ -300,7 +319,7 @@ impl Pair {
     }
 
     /// The destination directory, for whoever is about to change what is in it.
-    pub(crate) fn to_change(&self) -> rustix::io::Result<&Arc<OwnedFd>> {
+    pub(crate) fn changing(&self) -> rustix::io::Result<&Arc<OwnedFd>> {
         self.touched.store(true, Ordering::Relaxed);
         self.destination.as_ref().ok_or(Errno::NOENT)
     }
@@ -315,8 +334,11 @@ impl Pair {
 
     /// What a regular file, asked for with `mode`, got: `file` is one that was just made here.
     pub(crate) fn stat_of_new(&self, file: &OwnedFd, mode: u32, run: &Run) -> rustix::io::Result<Stat> {
-        if let Some(newborn) = self.newborn.get().filter(|newborn| newborn.predictable) {
-            return Ok(Stat { mode: mode & !run.umask, ..newborn.stat });
+        if let Some(newborn) = self.newborn.get()
+            && newborn.predictable
+            && newborn.stat.mode == mode & !run.umask
+        {
+            return Ok(newborn.stat);
         }
         let mut stat = stat_open(file)?;
         // No time that a source could have: the new file's own one moves on with the writing.

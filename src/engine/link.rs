@@ -75,7 +75,7 @@ async fn follow(
 }
 
 async fn link(item: &Item<'_>, leader: &Leader, taken: bool) -> Result<()> {
-    let within = item.to_change()?;
+    let within = item.changing()?;
     let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
     let link_to = |name: &std::ffi::CStr| {
         writable(within, item.run(), || {

@@ -108,10 +108,15 @@ impl Run {
         }
     }
 
-    /// Ends the run with an error that is no entry's.
-    fn break_off(&self, error: Error) {
+    /// Gives up on all that is not done.
+    pub(crate) fn abandon(&self) {
         self.stop.stop();
         self.close();
+    }
+
+    /// Ends the run with an error that is no entry's.
+    fn break_off(&self, error: Error) {
+        self.abandon();
         self.report_blocking(Event::Failed(error));
     }
 }
@@ -148,8 +153,8 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     });
     let root = open_root(&run)?;
     let start = Start { engine, threads, tasks, notice, dry_run: config.dry_run };
-    let mut workers = start_lanes(&run, engine, tasks)?;
-    workers.push(start_walk(&run, root, parcel_sender)?);
+    let progress = Progress::new(reporter, stop)?;
+    let workers = start_workers(&run, engine, tasks, root, parcel_sender).inspect_err(|_| run.abandon())?;
     // The channel of events ends when the last worker lets go of the run.
     let weak = Arc::downgrade(&run);
     drop(run);
@@ -158,18 +163,30 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
             run.close();
         }
     };
-    let summary = Progress::new(reporter, stop).gather(&start, event_receiver, close)?;
+    let summary = progress.gather(&start, event_receiver, close);
     if !summary.stuck {
         workers.into_iter().for_each(|worker| drop(worker.join()));
     }
     Ok(summary)
 }
 
+fn start_workers(
+    run: &Arc<Run>,
+    engine: Engine,
+    tasks: usize,
+    root: Arc<Directory>,
+    parcels: Sender<Parcel>,
+) -> Result<Vec<JoinHandle<()>>> {
+    let mut workers = start_lanes(run, engine, tasks)?;
+    workers.push(start_walk(run, root, parcels)?);
+    Ok(workers)
+}
+
 /// The engine to use, and why it is not the one hoped for.
 fn choose_engine(config: &Config) -> Result<(Engine, Option<String>)> {
     match config.engine {
         Engine::Threads => Ok((Engine::Threads, None)),
-        choice => match ring::probe() {
+        choice => match ring::probe(config.jobs.max(1)) {
             Ok(()) => Ok((Engine::Uring, None)),
             Err(why) if choice == Engine::Auto => {
                 Ok((Engine::Threads, Some(format!("no io_uring, using {THREADS} threads: {why}"))))

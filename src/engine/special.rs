@@ -43,7 +43,7 @@ fn make(
     stat: &Stat,
     create: impl Fn(&OwnedFd, &CStr) -> rustix::io::Result<()>,
 ) -> Result<Copied> {
-    let within = item.to_change()?;
+    let within = item.changing()?;
     let temporary = temporary_name(within).at(Operation::Create, || item.path())?;
     writable(within, item.run(), || create(within, &temporary)).at(Operation::Create, || item.path())?;
     let completed = complete(item, stat, &temporary)

@@ -46,7 +46,7 @@ impl NewFile {
         mode: u32,
         run: &Run,
     ) -> rustix::io::Result<Self> {
-        let within = pair.to_change()?;
+        let within = pair.changing()?;
         let create = |name: &CStr, flags: OFlags, mode: u32, form: Form| {
             let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
             let mode_bits = Mode::from_raw_mode(mode);

@@ -57,8 +57,7 @@ pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize)
         if let Err(error) = ended
             && let Ok(panic) = error.try_into_panic()
         {
-            run.stop.stop();
-            run.close();
+            run.abandon();
             result = Err(panicked(panic.as_ref()));
         }
     }
@@ -204,8 +203,8 @@ impl Item<'_> {
     }
 
     /// The destination directory, to change an entry of it. A dry run, which may have none, never gets to ask.
-    pub(crate) fn to_change(&self) -> Result<&Arc<OwnedFd>> {
-        self.pair.to_change().at(Operation::Create, || self.path())
+    pub(crate) fn changing(&self) -> Result<&Arc<OwnedFd>> {
+        self.pair.changing().at(Operation::Create, || self.path())
     }
 
     pub(crate) fn source_path(&self) -> PathBuf {
@@ -315,7 +314,7 @@ impl Item<'_> {
         if self.run().config.dry_run {
             return Ok(());
         }
-        match rustix::fs::unlinkat(self.to_change()?, self.target(), AtFlags::REMOVEDIR) {
+        match rustix::fs::unlinkat(self.changing()?, self.target(), AtFlags::REMOVEDIR) {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 Err(Error::new(Operation::Create, self.path(), Cause::DirectoryInTheWay))
             }

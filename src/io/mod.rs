@@ -67,7 +67,7 @@ impl Lookups {
     /// Makes one in place.
     fn timed<T>(&self, look_up: impl FnOnce() -> T) -> T {
         self.made.set(self.made.get().wrapping_add(1));
-        if self.suspicion.get() == 0 && self.made.get() % TIMED_ONE_IN != 0 {
+        if self.suspicion.get() == 0 && !self.made.get().is_multiple_of(TIMED_ONE_IN) {
             return look_up();
         }
         let start = Instant::now();

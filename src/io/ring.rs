@@ -57,11 +57,15 @@ pub(crate) fn runtime() -> Result<tokio_uring::Runtime, Unavailable> {
     Ok(runtime)
 }
 
-/// Whether this process may use io_uring with the operations the engine needs.
-pub(crate) fn probe() -> Result<(), Unavailable> {
-    let ring: IoUring = IoUring::builder().setup_cqsize(COMPLETIONS).build(ENTRIES)?;
+/// Whether this process may use so many rings with the operations the engine needs.
+pub(crate) fn probe(rings: usize) -> Result<(), Unavailable> {
+    let build =
+        || -> std::io::Result<IoUring> { IoUring::builder().setup_cqsize(COMPLETIONS).build(ENTRIES) };
+    let rings = (0..rings).map(|_| build()).collect::<std::io::Result<Vec<_>>>()?;
     let mut probe = io_uring::Probe::new();
-    ring.submitter().register_probe(&mut probe)?;
+    if let Some(ring) = rings.first() {
+        ring.submitter().register_probe(&mut probe)?;
+    }
     let needed = [
         io_uring::opcode::OpenAt::CODE,
         io_uring::opcode::Statx::CODE,

@@ -141,8 +141,8 @@ impl From<&rustix::fs::Stat> for Stat {
             size: stat.st_size as u64,
             allocated: (stat.st_blocks as u64).saturating_mul(512),
             links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
-            modified: Time { seconds: stat.st_mtime as i64, nanoseconds: stat.st_mtime_nsec as u32 },
-            changed: Time { seconds: stat.st_ctime as i64, nanoseconds: stat.st_ctime_nsec as u32 },
+            modified: Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
+            changed: Time { seconds: stat.st_ctime, nanoseconds: stat.st_ctime_nsec as u32 },
             inode: Inode::new(split(stat.st_dev), stat.st_ino),
             device_node: split(stat.st_rdev),
         }

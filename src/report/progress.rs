@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
+use tokio::runtime::Runtime;
 
 use super::Reporter;
 use super::event::{Entries, Event, Start, Summary, Totals};
@@ -12,8 +13,14 @@ use crate::error::{Cause, Error, Operation, Outcome, Result};
 /// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
 
-/// Counts, and the reporter that is told.
+/// The task's runtime, and what it keeps.
 pub(crate) struct Progress<'a> {
+    runtime: Runtime,
+    tally: Tally<'a>,
+}
+
+/// Counts, and the reporter that is told.
+struct Tally<'a> {
     reporter: &'a mut dyn Reporter,
     stop: &'a Stop,
     begun: Instant,
@@ -22,35 +29,31 @@ pub(crate) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    pub(crate) fn new(reporter: &'a mut dyn Reporter, stop: &'a Stop) -> Self {
-        Progress {
-            reporter,
-            stop,
-            begun: Instant::now(),
-            totals: Totals::default(),
-            outcome: Outcome::default(),
-        }
+    pub(crate) fn new(reporter: &'a mut dyn Reporter, stop: &'a Stop) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|error| Error::new(Operation::StartEngine, "", error))?;
+        let (totals, outcome) = (Totals::default(), Outcome::default());
+        Ok(Progress { runtime, tally: Tally { reporter, stop, begun: Instant::now(), totals, outcome } })
     }
 
     /// Gathers until every thread of the pipeline has let go of the channel. `close` is called after a stop: it ends
     /// the pipeline's waiting for work.
-    pub(crate) fn gather(
-        mut self,
-        start: &Start,
-        events: Receiver<Event>,
-        close: impl Fn(),
-    ) -> Result<Summary> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let runtime = runtime.map_err(|error| Error::new(Operation::StartEngine, "", error))?;
-        self.reporter.start(start);
-        let stuck = runtime.block_on(self.receive_all(&events, close));
+    pub(crate) fn gather(mut self, start: &Start, events: Receiver<Event>, close: impl Fn()) -> Summary {
+        self.tally.reporter.start(start);
+        let stuck = self.runtime.block_on(self.tally.receive_all(&events, close));
+        self.tally.finish(stuck)
+    }
+}
+
+impl Tally<'_> {
+    fn finish(mut self, stuck: bool) -> Summary {
         if self.stop.is_stopped() {
             self.outcome = self.outcome.max(Outcome::Interrupted);
         }
         self.totals.elapsed = self.begun.elapsed();
         let summary = Summary { outcome: self.outcome, totals: self.totals, stuck };
         self.reporter.finish(&summary);
-        Ok(summary)
+        summary
     }
 
     /// Returns whether something did not come back after a stop.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use async_channel::Sender;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::engine::Run;
@@ -57,7 +58,7 @@ struct Walk<'a> {
 pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) {
     let Some(fd) = run.roots.source.fd.clone() else { return };
     let (listings, parcel) = (Vec::new(), Parcel::new());
-    let mut walk = Walk { run, parcels, parcel, weight: 0, listings, found: 0 };
+    let mut walk = Walk { run, parcels, parcel, weight: 0, listings, found: 1 }; // the root itself
     walk.listings.push(Listing { directory: root, entries: Vec::new() });
     walk.list(fd.as_fd());
     walk.close_down_to(0);
@@ -97,8 +98,7 @@ impl Walk<'_> {
         match rustix::fs::openat2(fd, below, flags, Mode::empty(), beneath) {
             Ok(fd) => self.list(OwnedFd::as_fd(&fd)),
             Err(errno) => {
-                let path = self.listings.last().map(|listing| listing.directory.path()).unwrap_or_default();
-                self.fail(Error::new(Operation::ListSource, self.run.source_path(&path), errno));
+                self.fail(Error::new(Operation::ListSource, self.run.source_path(&self.top_path()), errno));
             }
         }
     }
@@ -112,7 +112,8 @@ impl Walk<'_> {
         // A name is one component: a file system that lists another must not lead out of the directory.
         let name = entry.file_name().as_bytes();
         let Some(name) = CString::new(name).ok().filter(|_| !name.contains(&b'/') && name != b"..") else {
-            return;
+            let path = self.top_path().join(entry.file_name());
+            return self.fail(Error::new(Operation::ListSource, self.run.source_path(&path), Errno::INVAL));
         };
         let size = self.batch_size();
         let Some(top) = self.listings.last_mut() else { return };
@@ -165,6 +166,11 @@ impl Walk<'_> {
     fn send_parcel(&mut self) {
         self.weight = 0;
         self.parcels.send_blocking(std::mem::take(&mut self.parcel)).ok();
+    }
+
+    /// The path of the directory on top, below the roots.
+    fn top_path(&self) -> PathBuf {
+        self.listings.last().map(|listing| listing.directory.path()).unwrap_or_default()
     }
 
     fn report_found(&mut self, complete: bool) {

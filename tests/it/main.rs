@@ -1,6 +1,9 @@
 //! The integration tests: one binary, a module a promise. A test whose needs the machine does not meet says so in a
 //! line and counts as ignored; with `RINGSYNC_TEST_ALL=1` it fails instead.
 
+// A panic is how a test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod again;
 mod beneath;
 mod bounded;
