@@ -1,5 +1,6 @@
 //! Files before they have their name. New ones are nameless (`O_TMPFILE`), so that a kill leaves nothing; where the
-//! file system can't do that, and to take the place of what is there, a temporary name and rename(2).
+//! file system can't do that, and to take the place of what is there, a temporary name and rename(2). New directories
+//! without subdirectories, one batch at most, are staged: filled under a temporary name and then renamed.
 //!
 //! A temporary name is `.ringsync-`, 16 hex digits by chance, and 16 hex digits that only fit this chance in this very
 //! directory: a later run tells by them what is litter of ours, and takes no other file for it, not even a copy of
@@ -18,7 +19,7 @@ use super::Run;
 use super::directory::Pair;
 use crate::io::stat_open;
 use crate::metadata::proc_path;
-use crate::plan::entry::{Inode, Kind};
+use crate::plan::entry::{Inode, Kind, Stat};
 
 /// A regular file that is being written.
 pub(crate) struct NewFile {
@@ -32,7 +33,7 @@ enum Form {
     Nameless,
     /// Under a temporary name.
     Temporary(CString),
-    /// Under its own name: `--no-atomic`.
+    /// Under its own name: `--no-atomic`, or in a staged directory.
     Named,
 }
 
@@ -54,13 +55,14 @@ impl NewFile {
             Ok(NewFile { fd: Arc::new(fd), mode, form })
         };
         // Nobody can open a nameless file: it may have its final permissions at once, and writing it needs none.
-        // One that has a name is nobody else's until it has its owner. Without privilege, setting attributes takes
-        // the right to write.
+        // One that has a name others can reach is nobody else's until it has its owner. Without privilege, setting
+        // attributes takes the right to write.
         let own = if run.rules.privileges.root { 0 } else { 0o600 };
         let (open_mode, closed_mode) = (mode & 0o777 | own, 0o600);
         let new_name = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        if named {
-            match create(name, new_name, closed_mode, Form::Named) {
+        let staged = pair.staged.is_some();
+        if named || staged {
+            match create(name, new_name, if staged { open_mode } else { closed_mode }, Form::Named) {
                 Err(Errno::EXIST) => {}
                 other => return other,
             }
@@ -151,7 +153,7 @@ pub(crate) fn writable<T>(
 }
 
 /// Holds the file's lock for as long as it is open. A file system without locks only leaves litter longer.
-fn lock(fd: &OwnedFd) {
+pub(crate) fn lock(fd: &OwnedFd) {
     rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive).ok();
 }
 
@@ -183,33 +185,55 @@ fn is_temporary(name: &[u8], directory: Inode) -> bool {
     chance.and_then(|c| std::str::from_utf8(c).ok()).is_some_and(|chance| name_for(directory, chance) == name)
 }
 
-/// Removes the temporary files that killed runs left in a directory.
+/// Removes the temporary files and staged directories that killed runs left in a directory. What can't be removed stays
+/// what it is, hidden litter that the next run tries to remove.
 pub(crate) fn remove_litter(within: &OwnedFd, inode: Inode) {
-    let Ok(listing) = rustix::fs::Dir::read_from(within) else { return };
-    for entry in listing.flatten() {
-        let name = entry.file_name();
-        if is_temporary(name.to_bytes(), inode) && is_abandoned(within, name) {
-            // What can't be removed stays what it is: a hidden file that the next run tries to remove.
-            rustix::fs::unlinkat(within, name, AtFlags::empty()).ok();
+    for (name, kind) in listing(within, |name| is_temporary(name.to_bytes(), inode)) {
+        if !is_abandoned(within, &name, kind) {
+            continue;
+        }
+        if kind == Kind::Directory {
+            remove_staged(within, &name);
+        } else {
+            rustix::fs::unlinkat(within, &name, AtFlags::empty()).ok();
         }
     }
 }
 
-/// Whether no living run holds the file's lock. Only regular files can be locked; all else has its temporary name
-/// for microseconds.
-fn is_abandoned(within: &OwnedFd, name: &CStr) -> bool {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, rustix::fs::StatxFlags::TYPE) {
-        Ok(stat) if Kind::File.file_type() == rustix::fs::FileType::from_raw_mode(stat.stx_mode.into()) => {
-            rustix::fs::openat(within, name, flags, Mode::empty()).is_ok_and(|fd| {
-                rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
-            })
+/// Removes a staged directory. It has no subdirectories: one that does is not ours and stays.
+pub(crate) fn remove_staged(within: &OwnedFd, name: &CStr) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(directory) = rustix::fs::openat(within, name, flags, Mode::empty()) else { return };
+    let entries = listing(&directory, |name| name != c"." && name != c"..");
+    if entries.iter().all(|(_, kind)| *kind != Kind::Directory) {
+        for (entry, _) in entries {
+            rustix::fs::unlinkat(&directory, &entry, AtFlags::empty()).ok();
         }
-        Ok(stat) => {
-            rustix::fs::FileType::from_raw_mode(stat.stx_mode.into()) != rustix::fs::FileType::Directory
-        }
-        Err(_) => false,
+        rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR).ok();
     }
+}
+
+/// The wanted names in a directory, and their types; none where it can't be listed.
+fn listing(directory: &OwnedFd, wanted: impl Fn(&CStr) -> bool) -> Vec<(CString, Kind)> {
+    let entries = rustix::fs::Dir::read_from(directory).into_iter().flatten().flatten();
+    let names = entries.filter(|entry| wanted(entry.file_name())).map(|entry| entry.file_name().to_owned());
+    let kind = |name: &CString| {
+        let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+        stat.ok().map(|stat| Stat::from(&stat).kind)
+    };
+    names.filter_map(|name| kind(&name).map(|kind| (name, kind))).collect()
+}
+
+/// Whether no living run holds the lock. Only files and directories can be locked; all else has its temporary name for
+/// microseconds.
+fn is_abandoned(within: &OwnedFd, name: &CStr, kind: Kind) -> bool {
+    if kind != Kind::File && kind != Kind::Directory {
+        return true;
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(within, name, flags, Mode::empty()).is_ok_and(|fd| {
+        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
+    })
 }
 
 #[cfg(test)]

@@ -40,6 +40,14 @@ const FOUND_STEP: u64 = 256;
 struct Listing {
     directory: Arc<Directory>,
     entries: Vec<Entry>,
+    /// It has no subdirectories, and all its entries are here.
+    leaf: bool,
+}
+
+impl Listing {
+    fn new(directory: Arc<Directory>) -> Self {
+        Listing { directory, entries: Vec::new(), leaf: true }
+    }
 }
 
 struct Walk<'a> {
@@ -59,7 +67,7 @@ pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) {
     let Some(fd) = run.roots.source.fd.clone() else { return };
     let (listings, parcel) = (Vec::new(), Parcel::new());
     let mut walk = Walk { run, parcels, parcel, weight: 0, listings, found: 1 }; // the root itself
-    walk.listings.push(Listing { directory: root, entries: Vec::new() });
+    walk.listings.push(Listing::new(root));
     walk.list(fd.as_fd());
     walk.close_down_to(0);
     walk.send_parcel();
@@ -119,10 +127,11 @@ impl Walk<'_> {
         let Some(top) = self.listings.last_mut() else { return };
         if entry.file_type().is_dir() {
             let directory = Directory::child(&top.directory, name);
+            top.leaf = false;
             if size == SMALLEST && !top.entries.is_empty() {
                 self.send();
             }
-            self.listings.push(Listing { directory, entries: Vec::new() });
+            self.listings.push(Listing::new(directory));
             return;
         }
         top.entries.push(Entry { name, kind: Kind::from(entry.file_type()), rename: None });
@@ -141,6 +150,7 @@ impl Walk<'_> {
     fn send(&mut self) {
         if let Some(top) = self.listings.last_mut() {
             top.directory.hold();
+            top.leaf = false;
             let batch = Batch { directory: top.directory.clone(), entries: std::mem::take(&mut top.entries) };
             self.add_to_parcel(batch);
         }
@@ -149,7 +159,10 @@ impl Walk<'_> {
     /// Ends the listings deeper than `depth`, each with its last batch.
     fn close_down_to(&mut self, depth: usize) {
         while self.listings.len() > depth {
-            if let Some(Listing { directory, entries }) = self.listings.pop() {
+            if let Some(Listing { directory, entries, leaf }) = self.listings.pop() {
+                if leaf && !entries.is_empty() {
+                    directory.is_leaf();
+                }
                 self.add_to_parcel(Batch { directory, entries });
             }
         }

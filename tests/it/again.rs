@@ -198,7 +198,7 @@ fn a_dry_run_writes_nothing_and_tells_all() {
         file(source.join("new/deep/file"), "new");
         file(source.join("d0/e0/file0"), "changed");
         mode(source.join("d1/e1/file1"), 0o600);
-        fs::hard_link(source.join("d1/e1/file1"), source.join("linked")).unwrap();
+        fs::hard_link(source.join("new/deep/file"), source.join("linked")).unwrap();
         let before = traces(&destination);
         let would = sync_with(engine, &["-n", "--json"], &source, &destination).exits(0);
         let fresh = sync_with(engine, &["-n", "--json"], &source, &home.path().join("fresh")).exits(0);
