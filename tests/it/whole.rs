@@ -16,6 +16,8 @@ tests![
     a_kill_leaves_old_files_or_new_ones_on_ext4: [Need::FileSystem("ext4")],
     a_kill_leaves_old_files_or_new_ones_on_xfs: [Need::FileSystem("xfs")],
     a_kill_leaves_old_files_or_new_ones_on_btrfs: [Need::FileSystem("btrfs")],
+    a_staged_directory_is_litter_until_it_has_its_name: [Need::Tool("strace")],
+    a_run_that_breaks_off_keeps_what_a_staged_directory_has: [Need::Root],
     litter_of_a_killed_run_is_removed_and_nothing_else: [Need::Tool("strace")],
 ];
 
@@ -99,28 +101,37 @@ fn a_kill_leaves_old_files_or_new_ones_on_btrfs() {
     kill_again_and_again(Mount::new("btrfs", "900M").path());
 }
 
-/// strace(1) kills the run right at its first rename: the temporary name is there, the final one is still the old file.
+/// Runs a mirror that strace(1) kills right at its first rename.
+fn kill_at_rename(engine: &str, source: &Path, destination: &Path) {
+    let mut command = Command::new("strace");
+    command.args([
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=rename,renameat,renameat2:signal=KILL:when=1",
+    ]);
+    command.arg(program()).args(["sync", "-q", "--engine", engine]).arg(source).arg(destination);
+    assert_eq!(run(command).code, None, "killed");
+}
+
+/// The temporary names in a directory.
+fn litter_in(directory: &Path) -> Vec<PathBuf> {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|path| path.to_string_lossy().contains("/.ringsync-")).collect()
+}
+
+/// A kill right at the first rename: the temporary name is there, the final one is still the old file.
 fn litter_of_a_killed_run_is_removed_and_nothing_else() {
     for engine in ENGINES {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("directory/file"), "new contents");
         file(destination.join("directory/file"), "old");
-        let mut command = Command::new("strace");
-        command.args([
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "inject=rename,renameat,renameat2:signal=KILL:when=1",
-        ]);
-        command.arg(program()).args(["sync", "-q", "--engine", engine]).arg(&source).arg(&destination);
-        assert_eq!(run(command).code, None, "killed");
+        kill_at_rename(engine, &source, &destination);
         assert_eq!(fs::read(destination.join("directory/file")).unwrap(), b"old");
-        let names = fs::read_dir(destination.join("directory")).unwrap().map(|entry| entry.unwrap().path());
-        let litter: Vec<PathBuf> =
-            names.filter(|path| path.to_string_lossy().contains("/.ringsync-")).collect();
+        let litter = litter_in(&destination.join("directory"));
         assert_eq!(litter.len(), 1, "{litter:?}");
         let copy = destination.join(litter[0].file_name().unwrap());
         fs::copy(&litter[0], &copy).unwrap();
@@ -129,4 +140,40 @@ fn litter_of_a_killed_run_is_removed_and_nothing_else() {
         assert!(!litter[0].exists(), "the next run removes it");
         assert!(copy.exists(), "a copy elsewhere is a user's file");
     }
+}
+
+/// A new directory is filled under a temporary name: a kill leaves no half of it under its own.
+fn a_staged_directory_is_litter_until_it_has_its_name() {
+    for engine in ENGINES {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for index in 0..3 {
+            file(source.join(format!("directory/file{index}")), noise(index, 2000));
+        }
+        file(destination.join("kept/.ringsync-mine/file"), "a user's");
+        kill_at_rename(engine, &source, &destination);
+        assert!(!destination.join("directory").exists());
+        let litter = litter_in(&destination);
+        assert_eq!(litter.len(), 1, "{litter:?}");
+        assert!(litter[0].is_dir() && fs::read_dir(&litter[0]).unwrap().count() == 3);
+        sync_with(engine, &[], &source, &destination).exits(0);
+        assert!(litter_in(&destination).is_empty());
+        assert_eq!(fs::read(destination.join("kept/.ringsync-mine/file")).unwrap(), b"a user's");
+        assert_equal(&source.join("directory"), &destination.join("directory"));
+    }
+}
+
+/// A run that breaks off leaves what it has of a staged directory under the directory's own name.
+fn a_run_that_breaks_off_keeps_what_a_staged_directory_has() {
+    let home = scratch();
+    let source = home.path().join("src");
+    for index in 0..3 {
+        file(source.join(format!("directory/file{index}")), noise(index, 4 << 20));
+    }
+    let mount = Mount::new("tmpfs", "9M");
+    let destination = mount.path().join("dst");
+    sync_with("auto", &[], &source, &destination).exits(11);
+    assert!(litter_in(&destination).is_empty());
+    assert!(fs::read_dir(destination.join("directory")).unwrap().count() >= 1);
+    assert_old_or_new(&BTreeMap::new(), &snapshot(&source), &destination);
 }
