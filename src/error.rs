@@ -117,6 +117,9 @@ pub enum Cause {
     /// Two hard links led to different inodes: someone else renamed the first one.
     #[error("the hard link's first name was replaced during the run")]
     LinkReplaced,
+    /// The file system called something a hole that is none.
+    #[error("it has data where its file system shows a hole")]
+    FalseHole,
     /// The run was told to stop.
     #[error("interrupted")]
     Interrupted,
@@ -147,7 +150,13 @@ impl Error {
         match (&self.cause, self.errno()) {
             (Cause::Interrupted, _) => Outcome::Interrupted,
             (Cause::Panic(_), _) => Outcome::BrokenOff,
-            (_, Some(Errno::NOSPC | Errno::DQUOT)) if !self.operation.reads_source() => Outcome::BrokenOff,
+            _ if self.operation == Operation::StartEngine => Outcome::BrokenOff,
+            // An attribute may be too large for its inode where there is room for many files.
+            (_, Some(Errno::NOSPC | Errno::DQUOT))
+                if !self.operation.reads_source() && self.operation != Operation::SetXattr =>
+            {
+                Outcome::BrokenOff
+            }
             (_, Some(Errno::NOENT)) if self.operation.reads_source() => Outcome::Vanished,
             _ => Outcome::Failed,
         }
@@ -236,6 +245,7 @@ mod tests {
         assert_eq!(of(Operation::Write, Errno::NOSPC), Outcome::BrokenOff);
         assert_eq!(of(Operation::Create, Errno::DQUOT), Outcome::BrokenOff);
         assert_eq!(of(Operation::ReadSource, Errno::NOSPC), Outcome::Failed);
+        assert_eq!(of(Operation::SetXattr, Errno::NOSPC), Outcome::Failed);
         assert_eq!(of(Operation::OpenSource, Errno::NOENT), Outcome::Vanished);
         assert_eq!(of(Operation::Create, Errno::NOENT), Outcome::Failed);
     }

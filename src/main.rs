@@ -6,6 +6,7 @@ mod signals;
 use std::process::ExitCode;
 
 use clap::Parser;
+use ringsync::report::lines::message;
 use ringsync::{EXIT_UNUSABLE, EXIT_USAGE, Stop};
 
 use cli::{Cli, Command, SyncArgs};
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        eprintln!("ringsync: {error:#}");
+        message(format_args!("{error:#}"));
         EXIT_UNUSABLE.into()
     })
 }
@@ -32,7 +33,8 @@ fn sync(arguments: &SyncArgs) -> anyhow::Result<ExitCode> {
     let summary = ringsync::sync(&arguments.config(), reporter.as_mut(), &stop)?;
     let code = summary.outcome.exit_code();
     if summary.stuck {
-        // Threads that hang in the kernel would keep the process: what they hold is nameless and goes with them.
+        // Threads that hang in the kernel would keep the process. What they hold is nameless and goes with them, or
+        // under a temporary name and goes with the next run.
         std::process::exit(code.into());
     }
     Ok(code.into())

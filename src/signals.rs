@@ -1,13 +1,18 @@
 //! SIGINT and SIGTERM: the first asks the run to stop, the second ends the process at once.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use ringsync::{Outcome, Stop};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// How long a run may take to end after a signal.
+const LIMIT: Duration = Duration::from_millis(1900);
+
 /// Raises `stop` on the first signal. The second one does not wait for anything.
 pub(crate) fn stop_on_signal(stop: &Stop) -> anyhow::Result<()> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().build().context("start signals")?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start signals")?;
     let (mut interrupt, mut terminate) = {
         let _context = runtime.enter();
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
@@ -17,7 +22,9 @@ pub(crate) fn stop_on_signal(stop: &Stop) -> anyhow::Result<()> {
         runtime.block_on(async {
             next(&mut interrupt, &mut terminate).await;
             stop.stop();
-            next(&mut interrupt, &mut terminate).await;
+            // The run ends by itself in less, unless its output is stuck: nobody reads the pipe, say.
+            let again = next(&mut interrupt, &mut terminate);
+            tokio::time::timeout(LIMIT, again).await.ok();
             std::process::exit(Outcome::Interrupted.exit_code().into());
         });
     };

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Shows bytes of a file name so that they can't move the cursor or forge a line: control characters and bytes
-/// that are not UTF-8 are escaped as in a Rust string, a backslash only where it would be mistaken for one.
+/// that are not UTF-8 are escaped as in a Rust string, and so is the backslash.
 pub struct Escaped<'a>(&'a [u8]);
 
 impl<'a> Escaped<'a> {

@@ -1,7 +1,7 @@
 //! Holes: where a file has none of its bytes on the disk (lseek(2), `SEEK_DATA` and `SEEK_HOLE`).
 //!
-//! A file system's word on holes is taken only as far as it holds: what it calls a hole is sampled, and where it is
-//! not all zeroes, or the answers make no sense, the whole file is read instead.
+//! A file system's word on holes is taken only as far as it holds: each one is sampled as it is passed, and where it is
+//! not all zeroes, or the answers make no sense, the whole file is read again without them.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -20,45 +20,27 @@ pub(crate) enum Layout {
     Sparse,
 }
 
-/// So many holes of a file are sampled.
-const SAMPLED_HOLES: usize = 16;
 /// Bytes of one sample.
 const SAMPLE: usize = 4096;
 
-/// Looks for holes in a file whose stat shows fewer bytes on the disk than it holds.
-pub(crate) fn layout(file: &OwnedFd, stat: &Stat) -> Layout {
-    if stat.allocated >= stat.size {
-        return Layout::Dense;
-    }
-    match first_holes_are_true(file, stat) {
-        Ok(true) => Layout::Sparse,
-        _ => Layout::Dense,
-    }
+/// Whether to look for holes: where a file has fewer bytes on the disk than it holds.
+pub(crate) fn layout(stat: &Stat) -> Layout {
+    if stat.allocated < stat.size { Layout::Sparse } else { Layout::Dense }
 }
 
-/// Whether there is a hole, and the first ones hold nothing but zeroes.
-fn first_holes_are_true(file: &OwnedFd, stat: &Stat) -> rustix::io::Result<bool> {
-    let (mut at, mut holes, mut data) = (0, 0, 0);
-    while at < stat.size && holes < SAMPLED_HOLES {
-        let next = next_data(file, at..stat.size)?;
-        let hole = at..next.as_ref().map_or(stat.size, |range| range.start);
-        if !hole.is_empty() {
-            holes += 1;
-            if !is_zero(file, hole)? {
-                return Ok(false);
-            }
-        }
-        let Some(range) = next else { break };
-        data += range.end - range.start;
-        at = range.end;
-    }
-    // All hole, but with bytes on the disk: only a file system that does not know says that.
-    let contradiction = data == 0 && holes < SAMPLED_HOLES && stat.allocated > SAMPLE as u64 * 16;
-    Ok(holes > 0 && !contradiction)
-}
-
-/// The first stretch of data within `range`, or `None` where only a hole is left.
+/// The first stretch of data within `range`, or `None` where only a hole is left. What is passed over is sampled:
+/// `EILSEQ` tells that it is no hole, or that the answers make no sense.
 pub(crate) fn next_data(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<Option<Range<u64>>> {
+    let data = match seek_data(file, range.clone()) {
+        // Not every file system has an answer: then all of it is data.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Some(range.clone()),
+        other => other?,
+    };
+    let hole = range.start..data.as_ref().map_or(range.end, |data| data.start);
+    if hole.is_empty() || is_zero(file, hole)? { Ok(data) } else { Err(Errno::ILSEQ) }
+}
+
+fn seek_data(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<Option<Range<u64>>> {
     let start = match rustix::fs::seek(file, SeekFrom::Data(range.start)) {
         Ok(start) if start >= range.end => return Ok(None),
         Ok(start) => start,
@@ -67,7 +49,7 @@ pub(crate) fn next_data(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result
     };
     let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(range.end);
     if start < range.start || end <= start {
-        return Err(Errno::INVAL); // an answer that would never come to an end
+        return Err(Errno::ILSEQ); // an answer that would never come to an end
     }
     Ok(Some(start..end))
 }
@@ -84,4 +66,33 @@ fn is_zero(file: &OwnedFd, hole: Range<u64>) -> rustix::io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn data_is_found_and_holes_are_passed() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        file.write_all_at(&[1; 5000], 1 << 19).unwrap();
+        let fd = OwnedFd::from(file);
+        let data = next_data(&fd, 0..1 << 20).unwrap().unwrap();
+        assert!(data.start <= 1 << 19 && data.end >= (1 << 19) + 5000);
+        assert_eq!(next_data(&fd, data.end..1 << 20).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_not_zero_is_no_hole() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[0; 20_000], 0).unwrap();
+        file.write_all_at(b"!", 19_999).unwrap();
+        let fd = OwnedFd::from(file);
+        assert!(is_zero(&fd, 0..19_999).unwrap());
+        assert!(!is_zero(&fd, 0..20_000).unwrap());
+        assert!(!is_zero(&fd, 19_000..20_000).unwrap());
+    }
 }

@@ -9,7 +9,7 @@ use blake3::{Hash, Hasher};
 use rustix::io::Errno;
 
 use super::segment::LargeFile;
-use super::temporary::NewFile;
+use super::temporary::{NewFile, Taken};
 use super::worker::Item;
 use crate::config::Reflink;
 use crate::content::hash::PART;
@@ -54,6 +54,8 @@ impl Copied {
 /// What the contents came to.
 struct Contents {
     hash: Option<Hash>,
+    /// Bytes copied or cloned, holes not counted.
+    bytes: u64,
     streamed: bool,
 }
 
@@ -63,40 +65,47 @@ pub(crate) async fn copy(
     item: Item<'_>,
     source: &Arc<OwnedFd>,
     mut before: Stat,
-    taken: bool,
+    taken: Taken,
 ) -> Result<Copied> {
     let within = item.changing()?;
-    let named = !item.run().config.atomic && !taken;
+    let named = !item.run().config.atomic && taken == Taken::Nothing;
+    let mut holes = true;
     for _ in 0..ATTEMPTS {
         let new = NewFile::create(item.pair, item.target(), named, before.mode, item.run())
             .at(Operation::Create, || item.path())?;
-        let contents = match fill(&item, source, &before, &new).await {
+        let contents = match fill(&item, source, &before, holes, &new).await {
             Ok(contents) => contents,
             Err(error) => {
                 new.discard(within, item.target());
-                if !matches!(error.cause, Cause::Changed) {
-                    return Err(error);
+                match error.cause {
+                    Cause::Changed => {}
+                    Cause::FalseHole => holes = false,
+                    _ => return Err(error),
                 }
                 before = stat_open(source).at(Operation::StatSource, || item.source_path())?;
                 continue;
             }
         };
         new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
-        let Contents { hash, streamed } = contents;
-        return Ok(Copied { action: Action::Created, bytes: before.size, streamed, hash, link_limit: false });
+        let Contents { hash, bytes, streamed } = contents;
+        return Ok(Copied { action: Action::Created, bytes, streamed, hash, link_limit: false });
     }
     Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed))
 }
 
 /// Gives the new file everything but its name.
-async fn fill(item: &Item<'_>, source: &Arc<OwnedFd>, before: &Stat, new: &NewFile) -> Result<Contents> {
-    let contents = copy_contents(item, source, before, new).await?;
-    // Files of no size (in /proc) have times that move with every look.
-    if before.size > 0 {
-        let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-        if after.differs_in_time(before) {
-            return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
-        }
+async fn fill(
+    item: &Item<'_>,
+    source: &Arc<OwnedFd>,
+    before: &Stat,
+    holes: bool,
+    new: &NewFile,
+) -> Result<Contents> {
+    let contents = copy_contents(item, source, before, holes, new).await?;
+    let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+    // Files that never have a size (in /proc) have times that move with every look.
+    if before.size + after.size > 0 && after.differs_in_time(before) {
+        return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
     }
     let run = item.run();
     let have = item.pair.stat_of_new(&new.fd, new.mode, run).at(Operation::Create, || item.path())?;
@@ -116,18 +125,19 @@ async fn copy_contents(
     item: &Item<'_>,
     source: &Arc<OwnedFd>,
     stat: &Stat,
+    holes: bool,
     new: &NewFile,
 ) -> Result<Contents> {
     if stat.size > 0 && clone(item, source, stat, new).await? {
-        return Ok(Contents { hash: None, streamed: false });
+        return Ok(Contents { hash: None, bytes: stat.data(), streamed: false });
     }
-    let layout = sparse::layout(source, stat);
+    let layout = if holes { sparse::layout(stat) } else { Layout::Dense };
     if stat.size > LARGE || layout == Layout::Sparse {
-        let hash = LargeFile::copy(item, source, new, stat, layout).await?;
-        return Ok(Contents { hash, streamed: true });
+        let (hash, bytes) = LargeFile::copy(item, source, new, stat, layout).await?;
+        return Ok(Contents { hash, bytes, streamed: true });
     }
-    let hash = copy_small(item, source, stat.size, new).await?;
-    Ok(Contents { hash, streamed: false })
+    let (hash, bytes) = copy_small(item, source, stat.size, new).await?;
+    Ok(Contents { hash, bytes, streamed: false })
 }
 
 /// Shares the source's extents, where that is wanted and the file systems can (ioctl_ficlone(2)).
@@ -163,7 +173,7 @@ async fn copy_small(
     source: &Arc<OwnedFd>,
     size: u64,
     new: &NewFile,
-) -> Result<Option<Hash>> {
+) -> Result<(Option<Hash>, u64)> {
     let io = &item.lane.io;
     let mut hasher = item.run().config.hash.then(Hasher::new);
     let mut whole = None;
@@ -196,5 +206,5 @@ async fn copy_small(
     if offset < size {
         return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
     }
-    Ok(whole.or_else(|| hasher.map(|hasher| hasher.finalize())))
+    Ok((whole.or_else(|| hasher.map(|hasher| hasher.finalize())), offset))
 }

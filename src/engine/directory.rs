@@ -212,12 +212,14 @@ impl Directory {
         }
         let staged = if before.is_none() { self.make(parent, replaced, run)? } else { None };
         let name = staged.as_ref().unwrap_or(&self.name);
-        let destination = open_destination(lane, within, name).await;
-        let destination = Arc::new(destination.at(Operation::OpenDestination, path)?);
+        let opened = open_destination(lane, within, name).await;
+        let (destination, changed) = opened.at(Operation::OpenDestination, path)?;
+        let destination = Arc::new(destination);
         if staged.is_some() {
             temporary::lock(&destination);
         }
         let pair = Pair { replaced, staged, ..Pair::new(source, Some(destination), before) };
+        pair.touched.store(changed, Ordering::Relaxed);
         pair.remove_litter(run);
         Ok(pair)
     }
@@ -243,18 +245,24 @@ impl Directory {
     fn make(&self, parent: &Pair, taken: bool, run: &Run) -> Result<Option<CString>> {
         let path = || run.destination_path(&self.path());
         let within = parent.changing().at(Operation::Create, path)?;
-        if taken {
-            rustix::fs::unlinkat(within, &self.name, AtFlags::empty()).at(Operation::Remove, path)?;
-        }
-        let is_staged = self.leaf.load(Ordering::Relaxed) && run.config.atomic;
-        let staged = is_staged.then(|| temporary::temporary_name(within)).transpose();
-        let staged = staged.at(Operation::Create, path)?;
-        let name = staged.as_ref().unwrap_or(&self.name);
+        let is_staged = self.leaf.load(Ordering::Relaxed) && run.config.atomic && !taken;
+        let temporary = (is_staged || taken).then(|| temporary::temporary_name(within)).transpose();
+        let temporary = temporary.at(Operation::Create, path)?;
+        let name = temporary.as_ref().unwrap_or(&self.name);
         // Nobody else's until it is whole. A directory that appeared meanwhile is as good.
         match temporary::writable(within, run, || rustix::fs::mkdirat(within, name, Mode::RWXU)) {
-            Ok(()) | Err(Errno::EXIST) => Ok(staged),
-            Err(errno) => Err(errno).at(Operation::Create, path),
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno).at(Operation::Create, path),
         }
+        if let Some(temporary) = temporary.as_ref().filter(|_| taken) {
+            // What is in the way goes only now that its successor is there.
+            rustix::fs::unlinkat(within, &self.name, AtFlags::empty())
+                .and_then(|()| rustix::fs::renameat(within, temporary, within, &self.name))
+                .inspect_err(|_| temporary::remove_staged(within, temporary))
+                .at(Operation::Remove, path)?;
+            return Ok(None);
+        }
+        Ok(temporary)
     }
 
     /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
@@ -278,7 +286,12 @@ impl Directory {
 
     async fn finish(self: &Arc<Self>, lane: &Lane) {
         // A directory without entries has not been needed by anybody until now.
-        if let Some(pair) = self.open(lane).await.filter(|_| !self.implied) {
+        let pair = self.open(lane).await;
+        if pair.is_none() && matches!(*self.state.lock().await, State::Closed) {
+            // One above it has failed.
+            self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
+        }
+        if let Some(pair) = pair.filter(|_| !self.implied) {
             // After a stop it may be incomplete: it then keeps the time that tells the next run so.
             let stopped = lane.run.stop.is_stopped();
             let action = if stopped { Ok(Action::Skipped) } else { self.set_metadata(&pair, &lane.run) };
@@ -433,21 +446,35 @@ pub(crate) struct Newborn {
 }
 
 fn has_default_acl(directory: &OwnedFd) -> bool {
-    match rustix::fs::fgetxattr(directory, xattr::DEFAULT_ACL, &mut [0_u8; 256][..]) {
+    let mut value = [0_u8; 256];
+    let length = match rustix::fs::fgetxattr(directory, xattr::DEFAULT_ACL, &mut value[..]) {
+        // It was opened with O_PATH, since it can't be listed.
+        Err(Errno::BADF) => {
+            rustix::fs::getxattr(metadata::proc_path(directory), xattr::DEFAULT_ACL, &mut value[..])
+        }
+        other => other,
+    };
+    match length {
         Ok(length) => length > 0,
         Err(errno) => errno == Errno::RANGE, // a long one
     }
 }
 
-/// Opens a destination directory, if need be after giving its owner, who is not root, the right to.
-async fn open_destination(lane: &Lane, within: &Arc<OwnedFd>, name: &CStr) -> rustix::io::Result<OwnedFd> {
+/// Opens a destination directory, if need be after giving its owner, who is not root, the right to. Returns whether that
+/// was done.
+async fn open_destination(
+    lane: &Lane,
+    within: &Arc<OwnedFd>,
+    name: &CStr,
+) -> rustix::io::Result<(OwnedFd, bool)> {
     match lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await {
         Err(Errno::ACCESS) if !lane.run.config.dry_run => {
             let handle = lane.io.open(within, name, OFlags::PATH | OFlags::DIRECTORY).await?;
             let mode = Mode::from_raw_mode(stat_open(&handle)?.mode) | Mode::RWXU;
             rustix::fs::chmodat(rustix::fs::CWD, metadata::proc_path(&handle), mode, AtFlags::empty())?;
-            lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await
+            let opened = lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await?;
+            Ok((opened, true))
         }
-        other => other,
+        other => Ok((other?, false)),
     }
 }

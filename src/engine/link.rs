@@ -6,7 +6,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::copy_file::Copied;
-use super::temporary::{take_place, temporary_name, writable};
+use super::temporary::{Taken, take_place, temporary_name, writable};
 use super::worker::{Item, Source};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::plan::entry::{Kind, Stat};
@@ -16,7 +16,21 @@ use crate::report::event::Action;
 /// Mirrors one of several names of an inode.
 pub(crate) async fn mirror(item: Item<'_>, source: Source, destination: Option<Stat>) -> Result<Copied> {
     match item.run().links.claim(&source.stat).await {
-        Claim::Follow(leader) => follow(item, &leader, source, destination.as_ref()).await,
+        Claim::Follow(leader) => {
+            let stat = source.stat;
+            let copied = follow(item, &leader, source, destination.as_ref()).await?;
+            if copied.link_limit {
+                // The names to come are linked to this one.
+                let leader = Leader {
+                    directory: item.directory.clone(),
+                    name: item.target().to_owned(),
+                    inode: inode_of(&item, copied.action, destination.as_ref()).await?,
+                    hash: copied.hash,
+                };
+                item.run().links.replace_leader(&stat, leader).await;
+            }
+            Ok(copied)
+        }
         Claim::Lead(mut lead) => {
             let copied = item.mirror_one(source, destination.as_ref()).await?;
             *lead = Some(Leader {
@@ -57,24 +71,29 @@ async fn follow(
         return Ok(Copied::unchanged());
     }
     let linked = Copied { action: Action::Linked, hash: leader.hash, ..Copied::skipped() };
+    let taken = match destination {
+        None => Taken::Nothing,
+        Some(have) if have.kind == Kind::Directory => {
+            item.require_empty_directory()?;
+            Taken::EmptyDirectory
+        }
+        Some(_) => Taken::Entry,
+    };
     if item.run().config.dry_run {
         return Ok(linked);
     }
-    if destination.is_some_and(|have| have.kind == Kind::Directory) {
-        item.remove_empty_directory()?;
-    }
-    match link(&item, leader, destination.is_some()).await {
+    match link(&item, leader, taken).await {
         Ok(()) => Ok(linked),
         // As many names as the file system allows for one inode (btrfs, within one directory): a copy has to do.
         Err(error) if error.errno() == Some(Errno::MLINK) => {
-            let copied = item.make(source, destination.is_some(), Action::Created).await?;
+            let copied = item.mirror_one(source, destination).await?;
             Ok(Copied { link_limit: true, ..copied })
         }
         Err(error) => Err(error),
     }
 }
 
-async fn link(item: &Item<'_>, leader: &Leader, taken: bool) -> Result<()> {
+async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {
     let within = item.changing()?;
     let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
     let link_to = |name: &std::ffi::CStr| {
@@ -83,7 +102,7 @@ async fn link(item: &Item<'_>, leader: &Leader, taken: bool) -> Result<()> {
         })?;
         check(within, name, leader)
     };
-    if !taken {
+    if taken == Taken::Nothing {
         match link_to(item.target()) {
             Err(Failed::Os(Errno::EXIST)) => {}
             other => return other.map_err(|failed| failed.error(item)),
@@ -91,7 +110,7 @@ async fn link(item: &Item<'_>, leader: &Leader, taken: bool) -> Result<()> {
     }
     let temporary = temporary_name(within).at(Operation::Link, || item.path())?;
     link_to(&temporary).map_err(|failed| failed.error(item))?;
-    take_place(within, &temporary, item.target()).at(Operation::Rename, || item.path())?;
+    take_place(within, &temporary, item.target(), taken).at(Operation::Rename, || item.path())?;
     // rename(2) does nothing, and says nothing, where both names are the same inode already.
     rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
     Ok(())

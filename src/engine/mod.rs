@@ -38,6 +38,8 @@ use stop::Stop;
 
 /// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
 const THREADS: usize = 16;
+/// Descriptors a task may hold: a file and a directory on each side, and one to spare.
+const DESCRIPTORS_A_TASK: usize = 5;
 /// Parcels the walk may be ahead, a thread. Few: what waits longer has left the processor's cache when its turn comes.
 const PARCELS_A_THREAD: usize = 8;
 /// Events a copy task may be ahead of the reporter.
@@ -68,7 +70,7 @@ pub(crate) struct Run {
     /// What tasks offer each other, a channel a thread.
     pub(crate) offers: Vec<Channel<Offer>>,
     events: Sender<Event>,
-    /// Raised from outside, by a signal or an error that breaks off the run.
+    /// Raised when the run ends early: the caller's flag was raised, or an error broke it off.
     pub(crate) stop: Stop,
 }
 
@@ -96,7 +98,7 @@ impl Run {
     /// Stops the run where an entry's error means that no other one can succeed.
     pub(crate) fn heed(&self, event: &EntryEvent) {
         if event.error.as_ref().is_some_and(|error| error.outcome() == Outcome::BrokenOff) {
-            self.stop.stop();
+            self.abandon();
         }
     }
 
@@ -132,11 +134,14 @@ fn join(root: &Path, below: &Path) -> PathBuf {
 /// file's error among them, is in the summary.
 pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
     let (engine, notice) = choose_engine(config)?;
-    raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit();
     let roots = root::open(config)?;
     let (threads, tasks) = match engine {
-        Engine::Threads => (THREADS, 1),
-        _ => (config.jobs.max(1), config.depth.max(1)),
+        Engine::Threads => (THREADS.min(descriptors / DESCRIPTORS_A_TASK).max(1), 1),
+        _ => (
+            config.jobs.max(1),
+            config.depth.min(descriptors / DESCRIPTORS_A_TASK / config.jobs.max(1)).max(1),
+        ),
     };
     let (parcel_sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
     let (events, event_receiver) = async_channel::bounded(threads * tasks * EVENTS_A_TASK);
@@ -149,21 +154,21 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
-        stop: stop.clone(),
+        stop: Stop::default(),
     });
     let root = open_root(&run)?;
     let start = Start { engine, threads, tasks, notice, dry_run: config.dry_run };
     let progress = Progress::new(reporter, stop)?;
     let workers = start_workers(&run, engine, tasks, root, parcel_sender).inspect_err(|_| run.abandon())?;
     // The channel of events ends when the last worker lets go of the run.
-    let weak = Arc::downgrade(&run);
+    let (weak, stopped) = (Arc::downgrade(&run), run.stop.clone());
     drop(run);
-    let close = || {
+    let abandon = || {
         if let Some(run) = weak.upgrade() {
-            run.close();
+            run.abandon();
         }
     };
-    let summary = progress.gather(&start, event_receiver, close);
+    let summary = progress.gather(&start, event_receiver, &stopped, abandon);
     if !summary.stuck {
         workers.into_iter().for_each(|worker| drop(worker.join()));
     }
@@ -199,12 +204,15 @@ fn choose_engine(config: &Config) -> Result<(Engine, Option<String>)> {
     }
 }
 
-/// Every directory in progress holds two descriptors: take as many as the system grants.
-fn raise_descriptor_limit() {
+/// Takes as many descriptors as the system grants, and returns how many the tasks may use.
+fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).ok();
+    let granted =
+        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    granted - granted / 4 // the rest is for the rings, the walk and the directories above
 }
 
 /// This process's umask, read without changing it (proc_pid_status(5)). Unknown, it is taken for all bits: then the

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use blake3::{Hash, Hasher};
 use tokio::sync::Notify;
 
+use rustix::io::Errno;
+
 use super::Run;
 use super::job::Offer;
 use super::temporary::NewFile;
@@ -40,6 +42,8 @@ pub(crate) struct LargeFile {
     working: AtomicUsize,
     idle: Notify,
     failed: AtomicBool,
+    /// Bytes, holes not counted.
+    copied: AtomicU64,
     error: Mutex<Option<Failure>>,
 }
 
@@ -50,20 +54,48 @@ struct Failure {
 }
 
 impl Failure {
-    fn of(operation: Operation) -> impl FnOnce(rustix::io::Errno) -> Failure {
+    fn of(operation: Operation) -> impl FnOnce(Errno) -> Failure {
         move |errno| Failure { operation, cause: errno.into() }
+    }
+
+    /// Of looking for data: `EILSEQ` is sparse.rs's word for a hole that is none.
+    fn of_seek(errno: Errno) -> Failure {
+        let cause = if errno == Errno::ILSEQ { Cause::FalseHole } else { errno.into() };
+        Failure { operation: Operation::ReadSource, cause }
+    }
+}
+
+/// A task at work on a file. However it ends, by a panic too, the task that has the file hears of it.
+struct Working<'a>(&'a LargeFile);
+
+impl<'a> Working<'a> {
+    fn on(file: &'a LargeFile) -> Self {
+        file.working.fetch_add(1, Ordering::AcqRel);
+        Working(file)
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.failed.store(true, Ordering::Relaxed);
+        }
+        if self.0.working.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_one();
+        }
     }
 }
 
 impl LargeFile {
-    /// Copies the contents of `source` and returns their hash, if hashes are wanted and the holes allow it.
+    /// Copies the contents of `source` and returns their hash, if hashes are wanted and the holes allow it, and the bytes
+    /// copied.
     pub(crate) async fn copy(
         item: &Item<'_>,
         source: &Arc<OwnedFd>,
         new: &NewFile,
         stat: &Stat,
         layout: Layout,
-    ) -> Result<Option<Hash>> {
+    ) -> Result<(Option<Hash>, u64)> {
         let run = item.run();
         // The size comes first: parts are written in any order, and a hole at the end is never written.
         rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
@@ -78,6 +110,7 @@ impl LargeFile {
             working: AtomicUsize::new(0),
             idle: Notify::new(),
             failed: AtomicBool::new(false),
+            copied: AtomicU64::new(0),
             error: Mutex::new(None),
         });
         run.report(Event::Expected(stat.size - holes.min(stat.size))).await;
@@ -89,11 +122,15 @@ impl LargeFile {
             file.idle.notified().await;
         }
         let failure = file.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if failure.is_none() && file.failed.load(Ordering::Relaxed) {
+            // A helper panicked: its thread reports that.
+            return Err(Error::new(Operation::Run, item.source_path(), Cause::Interrupted));
+        }
         if let Some(Failure { operation, cause }) = failure {
             let path = if operation == Operation::Write { item.path() } else { item.source_path() };
             return Err(Error { operation, path, cause });
         }
-        Ok(file.parts.as_ref().and_then(Parts::finish))
+        Ok((file.parts.as_ref().and_then(Parts::finish), file.copied.load(Ordering::Relaxed)))
     }
 
     fn invite(self: &Arc<Self>, run: &Run) {
@@ -106,13 +143,10 @@ impl LargeFile {
 
     /// Copies parts until there are none left.
     pub(crate) async fn help(&self, lane: &Lane) {
-        self.working.fetch_add(1, Ordering::AcqRel);
+        let _working = Working::on(self);
         if let Err(failure) = self.copy_parts(lane).await {
             self.failed.store(true, Ordering::Relaxed);
             self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
-        }
-        if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.idle.notify_one();
         }
     }
 
@@ -123,6 +157,7 @@ impl LargeFile {
             if let (Some(parts), Some(hasher)) = (&self.parts, &hasher) {
                 parts.put(part.start, hasher);
             }
+            self.copied.fetch_add(copied, Ordering::Relaxed);
             lane.run.report(Event::Bytes(copied)).await;
         }
         Ok(())
@@ -140,9 +175,7 @@ impl LargeFile {
             if !leaps {
                 return Ok(Some(part));
             }
-            match sparse::next_data(&self.source, start..self.size)
-                .map_err(Failure::of(Operation::ReadSource))?
-            {
+            match sparse::next_data(&self.source, start..self.size).map_err(Failure::of_seek)? {
                 None => self.next.fetch_max(self.size, Ordering::AcqRel),
                 Some(data) if data.start < part.end => return Ok(Some(part)),
                 Some(data) => self.next.fetch_max(data.start / PART * PART, Ordering::AcqRel),
@@ -212,9 +245,7 @@ impl LargeFile {
         let data = match self.layout {
             _ if *at >= end => None,
             Layout::Dense => Some(*at..end),
-            Layout::Sparse => {
-                sparse::next_data(&self.source, *at..end).map_err(Failure::of(Operation::ReadSource))?
-            }
+            Layout::Sparse => sparse::next_data(&self.source, *at..end).map_err(Failure::of_seek)?,
         };
         let start = data.as_ref().map_or(end, |data| data.start);
         if let Some(hasher) = hasher {

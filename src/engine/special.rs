@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode};
 
 use super::copy_file::Copied;
-use super::temporary::{take_place, temporary_name, writable};
+use super::temporary::{Taken, take_place, temporary_name, writable};
 use super::worker::Item;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
@@ -25,29 +25,33 @@ pub(crate) fn same_target(item: &Item<'_>) -> bool {
 }
 
 /// Makes a symlink.
-pub(crate) fn make_symlink(item: &Item<'_>, stat: &Stat) -> Result<Copied> {
+pub(crate) fn make_symlink(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
     let points_to = read_target(&item.pair.source, &item.entry.name);
     let points_to = points_to.at(Operation::ReadLink, || item.source_path())?;
-    make(item, stat, |within, name| rustix::fs::symlinkat(&points_to, within, name))
+    make(item, stat, taken, |within, name| rustix::fs::symlinkat(&points_to, within, name))
 }
 
 /// Makes a FIFO, a socket or a device node.
-pub(crate) fn make_node(item: &Item<'_>, stat: &Stat) -> Result<Copied> {
+pub(crate) fn make_node(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
     let device = rustix::fs::makedev(stat.device_node.0, stat.device_node.1);
     let mode = Mode::RUSR | Mode::WUSR;
-    make(item, stat, |within, name| rustix::fs::mknodat(within, name, stat.kind.file_type(), mode, device))
+    make(item, stat, taken, |within, name| {
+        rustix::fs::mknodat(within, name, stat.kind.file_type(), mode, device)
+    })
 }
 
 fn make(
     item: &Item<'_>,
     stat: &Stat,
+    taken: Taken,
     create: impl Fn(&OwnedFd, &CStr) -> rustix::io::Result<()>,
 ) -> Result<Copied> {
     let within = item.changing()?;
     let temporary = temporary_name(within).at(Operation::Create, || item.path())?;
     writable(within, item.run(), || create(within, &temporary)).at(Operation::Create, || item.path())?;
-    let completed = complete(item, stat, &temporary)
-        .and_then(|()| take_place(within, &temporary, item.target()).at(Operation::Rename, || item.path()));
+    let completed = complete(item, stat, &temporary).and_then(|()| {
+        take_place(within, &temporary, item.target(), taken).at(Operation::Rename, || item.path())
+    });
     if completed.is_err() {
         rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
     }

@@ -21,6 +21,16 @@ use crate::io::stat_open;
 use crate::metadata::proc_path;
 use crate::plan::entry::{Inode, Kind, Stat};
 
+/// What has the name that a new entry is to get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Nothing,
+    /// Anything that rename(2) replaces.
+    Entry,
+    /// A directory, to be removed at the last moment, when its successor is there.
+    EmptyDirectory,
+}
+
 /// A regular file that is being written.
 pub(crate) struct NewFile {
     pub(crate) fd: Arc<OwnedFd>,
@@ -82,13 +92,13 @@ impl NewFile {
         Ok(new)
     }
 
-    /// Gives the file its name. `taken` says that something has it, to be replaced.
-    pub(crate) fn publish(self, within: &OwnedFd, name: &CStr, taken: bool) -> rustix::io::Result<()> {
+    /// Gives the file its name.
+    pub(crate) fn publish(self, within: &OwnedFd, name: &CStr, taken: Taken) -> rustix::io::Result<()> {
         match self.form {
             Form::Named => Ok(()),
-            Form::Temporary(temporary) => take_place(within, &temporary, name),
+            Form::Temporary(temporary) => take_place(within, &temporary, name, taken),
             Form::Nameless => {
-                if !taken {
+                if taken == Taken::Nothing {
                     match link_nameless(&self.fd, within, name) {
                         Err(Errno::EXIST) => {}
                         other => return other,
@@ -97,7 +107,7 @@ impl NewFile {
                 lock(&self.fd);
                 let temporary = temporary_name(within)?;
                 link_nameless(&self.fd, within, &temporary)?;
-                take_place(within, &temporary, name)
+                take_place(within, &temporary, name, taken)
             }
         }
     }
@@ -115,8 +125,17 @@ impl NewFile {
 }
 
 /// Renames a temporary name to the one it is for.
-pub(crate) fn take_place(within: &OwnedFd, temporary: &CStr, name: &CStr) -> rustix::io::Result<()> {
-    let result = rustix::fs::renameat(within, temporary, within, name);
+pub(crate) fn take_place(
+    within: &OwnedFd,
+    temporary: &CStr,
+    name: &CStr,
+    taken: Taken,
+) -> rustix::io::Result<()> {
+    let cleared = match taken {
+        Taken::EmptyDirectory => rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR),
+        _ => Ok(()),
+    };
+    let result = cleared.and_then(|()| rustix::fs::renameat(within, temporary, within, name));
     if result.is_err() {
         rustix::fs::unlinkat(within, temporary, AtFlags::empty()).ok();
     }
@@ -211,6 +230,14 @@ pub(crate) fn remove_staged(within: &OwnedFd, name: &CStr) {
         }
         rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR).ok();
     }
+}
+
+/// Whether a directory has no entries, as far as can be told without trying to remove it.
+pub(crate) fn is_empty(within: &OwnedFd, name: &CStr) -> rustix::io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(within, name, flags, Mode::empty())?;
+    let mut entries = rustix::fs::Dir::read_from(directory)?.flatten();
+    Ok(!entries.any(|entry| entry.file_name() != c"." && entry.file_name() != c".."))
 }
 
 /// The wanted names in a directory, and their types; none where it can't be listed.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tokio::task::JoinSet;
 
@@ -17,6 +17,7 @@ use super::copy_file::{self, Copied};
 use super::directory::{Directory, Pair};
 use super::job::{Batch, Entry, Offer, Parcel};
 use super::outbox::Outbox;
+use super::temporary::{self, Taken};
 use super::{Run, link, panicked, special};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::buffer::Pool;
@@ -277,11 +278,11 @@ impl Item<'_> {
     pub(crate) async fn mirror_one(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
         let same_target = || special::same_target(&self);
         match decide(&source.stat, destination, &self.run().rules, same_target) {
-            Decision::Create => self.make(source, false, Action::Created).await,
-            Decision::Replace => self.make(source, true, Action::Updated).await,
+            Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
+            Decision::Replace => self.make(source, Taken::Entry, Action::Updated).await,
             Decision::ReplaceDirectory => {
-                self.remove_empty_directory()?;
-                self.make(source, false, Action::Updated).await
+                self.require_empty_directory()?;
+                self.make(source, Taken::EmptyDirectory, Action::Updated).await
             }
             Decision::Keep(difference) => match destination {
                 Some(have) => self.mend(source, have, difference).await,
@@ -290,10 +291,10 @@ impl Item<'_> {
         }
     }
 
-    /// Makes the entry anew. `taken` says that its name is in use.
-    pub(crate) async fn make(self, source: Source, taken: bool, action: Action) -> Result<Copied> {
+    /// Makes the entry anew.
+    pub(crate) async fn make(self, source: Source, taken: Taken, action: Action) -> Result<Copied> {
         if self.run().config.dry_run {
-            let bytes = if source.stat.kind == Kind::File { source.stat.size } else { 0 };
+            let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });
         }
         let copied = match source.stat.kind {
@@ -304,21 +305,19 @@ impl Item<'_> {
                 };
                 copy_file::copy(self, &file, stat, taken).await?
             }
-            Kind::Symlink => special::make_symlink(&self, &source.stat)?,
-            _ => special::make_node(&self, &source.stat)?,
+            Kind::Symlink => special::make_symlink(&self, &source.stat, taken)?,
+            _ => special::make_node(&self, &source.stat, taken)?,
         };
         Ok(Copied { action, ..copied })
     }
 
-    pub(crate) fn remove_empty_directory(&self) -> Result<()> {
-        if self.run().config.dry_run {
-            return Ok(());
-        }
-        match rustix::fs::unlinkat(self.changing()?, self.target(), AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                Err(Error::new(Operation::Create, self.path(), Cause::DirectoryInTheWay))
-            }
-            other => other.at(Operation::Remove, || self.path()),
+    /// Requires that the directory in the way is empty, before anything is made to take its place.
+    pub(crate) fn require_empty_directory(&self) -> Result<()> {
+        match temporary::is_empty(self.within()?, self.target())
+            .at(Operation::OpenDestination, || self.path())?
+        {
+            true => Ok(()),
+            false => Err(Error::new(Operation::Create, self.path(), Cause::DirectoryInTheWay)),
         }
     }
 
@@ -332,12 +331,12 @@ impl Item<'_> {
         };
         if difference.is_empty() && !xattrs_differ {
             if have.links > 1 && !run.links.may_share(have.inode, source.stat.inode) {
-                return self.make(source, true, Action::Updated).await;
+                return self.make(source, Taken::Entry, Action::Updated).await;
             }
             return Ok(Copied::unchanged());
         }
         if have.links > 1 {
-            return self.make(source, true, Action::Updated).await;
+            return self.make(source, Taken::Entry, Action::Updated).await;
         }
         if run.config.dry_run {
             return Ok(Copied { action: Action::Metadata, ..Copied::unchanged() });

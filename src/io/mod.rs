@@ -159,6 +159,25 @@ impl Io {
         length: usize,
         offset: u64,
     ) -> (rustix::io::Result<usize>, Buffer) {
+        let result;
+        (result, buffer) = self.try_read(file, buffer, length, offset).await;
+        match result {
+            // Old kernels say so on the ring where a file system can't tell whether a read would wait.
+            Err(Errno::AGAIN | Errno::INTR) => {
+                let result = retry(|| rustix::io::pread(file, &mut buffer.bytes_mut()[..length], offset));
+                (result, buffer)
+            }
+            result => (result, buffer),
+        }
+    }
+
+    async fn try_read(
+        &self,
+        file: &Arc<OwnedFd>,
+        mut buffer: Buffer,
+        length: usize,
+        offset: u64,
+    ) -> (rustix::io::Result<usize>, Buffer) {
         let flags = match self {
             Io::Plain => ReadWriteFlags::empty(),
             Io::Ring { reads, .. } if reads.next_through_ring() => {

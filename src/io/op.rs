@@ -96,7 +96,8 @@ pub(crate) async fn write(
 }
 
 /// listxattrat(2), of a name in a held directory and without following a symlink: into `buffer`, returning the bytes
-/// filled. New in Linux 6.13; its number is the same on every architecture that Rust runs on.
+/// filled. New in Linux 6.13. Its number is the same on all architectures but those with an offset of their own, where
+/// it is not called.
 pub(crate) fn list_xattrs_at(
     directory: BorrowedFd<'_>,
     name: &CStr,
@@ -104,7 +105,17 @@ pub(crate) fn list_xattrs_at(
 ) -> rustix::io::Result<usize> {
     const LISTXATTRAT: libc::c_long = 465;
     static UNKNOWN: AtomicBool = AtomicBool::new(false);
-    if UNKNOWN.load(Ordering::Relaxed) {
+    let known = cfg!(any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64",
+        target_arch = "powerpc64",
+        target_arch = "s390x",
+        target_arch = "loongarch64",
+    )) && cfg!(not(target_abi = "x32"));
+    if !known || UNKNOWN.load(Ordering::Relaxed) {
         return Err(Errno::NOSYS);
     }
     // SAFETY: the kernel reads a string that ends in NUL and writes at most the buffer's length.

@@ -117,7 +117,7 @@ fn nearest_existing(path: &Path) -> Result<(PathBuf, PathBuf)> {
 
 fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     let (directory, name) = split(source, Operation::UseSource)?;
-    let source_root = open_directory(&directory, Operation::UseSource)?;
+    let source_root = open_around(&directory, Operation::UseSource)?;
     let is_directory = fs::metadata(&config.destination).is_ok_and(|m| m.is_dir());
     let named_as_directory = config.destination.as_os_str().as_bytes().ends_with(b"/");
     let into = if is_directory || named_as_directory {
@@ -135,7 +135,7 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     if config.make_parents && !config.dry_run {
         fs::create_dir_all(&parent).at(Operation::UseDestination, || &parent)?;
     }
-    let destination = match open_directory(&parent, Operation::UseDestination) {
+    let destination = match open_around(&parent, Operation::UseDestination) {
         Err(error) if config.dry_run && error.errno() == Some(Errno::NOENT) => {
             Root { fd: None, path: parent }
         }
@@ -191,6 +191,12 @@ fn c_name(name: &OsStr) -> Result<CString> {
 
 fn open_directory(path: &Path, operation: Operation) -> Result<Root> {
     let fd = rustix::fs::open(path, DIRECTORY, Mode::empty()).at(operation, || path)?;
+    Ok(Root { fd: Some(Arc::new(fd)), path: path.to_path_buf() })
+}
+
+/// Opens the directory around a single file, which need not be one that can be listed.
+fn open_around(path: &Path, operation: Operation) -> Result<Root> {
+    let fd = rustix::fs::open(path, DIRECTORY | OFlags::PATH, Mode::empty()).at(operation, || path)?;
     Ok(Root { fd: Some(Arc::new(fd)), path: path.to_path_buf() })
 }
 

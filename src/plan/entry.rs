@@ -124,6 +124,11 @@ impl Stat {
     /// The fields of `statx` that this type needs.
     pub(crate) const FIELDS: StatxFlags = StatxFlags::BASIC_STATS;
 
+    /// Bytes that are no hole, as far as the file system says.
+    pub(crate) fn data(&self) -> u64 {
+        self.size.min(self.allocated)
+    }
+
     /// Whether the file was written to, or its inode changed, between two stats.
     pub(crate) fn differs_in_time(&self, other: &Stat) -> bool {
         (self.size, self.modified, self.changed) != (other.size, other.modified, other.changed)

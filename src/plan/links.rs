@@ -61,6 +61,17 @@ impl Links {
         }
     }
 
+    /// Makes another name the one that those to come are linked to: the old one's inode has as many as it can.
+    pub(crate) async fn replace_leader(&self, source: &Stat, leader: Leader) {
+        let group = {
+            let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            sources.get(&source.inode).map(|group| group.leader.clone())
+        };
+        if let Some(group) = group {
+            *group.lock().await = Some(leader);
+        }
+    }
+
     fn arrive(&self, inode: Inode, links: u32) -> Arc<tokio::sync::Mutex<Option<Leader>>> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let mut group = match sources.entry(inode) {

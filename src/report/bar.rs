@@ -8,7 +8,7 @@ use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressDrawTarget, Progre
 
 use super::Reporter;
 use super::event::{EntryEvent, Start, Summary, Totals};
-use super::lines::{Lines, Verbosity, print_error, summary_line};
+use super::lines::{self, Lines, Verbosity, summary_line};
 use super::stats;
 use crate::error::Error;
 
@@ -50,7 +50,7 @@ impl Reporter for Bar {
         self.dry_run = start.dry_run;
         self.bar.enable_steady_tick(Duration::from_millis(200));
         if let Some(text) = self.lines.describe_start(start) {
-            self.bar.suspend(|| eprintln!("ringsync: {text}"));
+            self.bar.suspend(|| lines::message(text));
         }
     }
 
@@ -58,13 +58,16 @@ impl Reporter for Bar {
         if let Some(error) = &event.error {
             self.error(error);
         }
+        if event.link_limit && !self.verbosity.quiet {
+            self.bar.suspend(|| lines::message(lines::link_limit(directory, event)));
+        }
         if let Some(line) = self.lines.describe(directory, event) {
-            self.bar.suspend(|| println!("{line}"));
+            self.bar.suspend(|| lines::line(line));
         }
     }
 
     fn error(&mut self, error: &Error) {
-        self.bar.suspend(|| print_error(error));
+        self.bar.suspend(|| lines::message(error));
     }
 
     fn progress(&mut self, totals: &Totals) {
@@ -79,9 +82,11 @@ impl Reporter for Bar {
 
     fn finish(&mut self, summary: &Summary) {
         self.bar.finish_and_clear();
-        println!("{}", summary_line(summary, self.dry_run));
+        if !self.verbosity.quiet {
+            lines::line(summary_line(summary, self.dry_run));
+        }
         if self.verbosity.stats {
-            println!("{}", stats::table(&summary.totals));
+            lines::line(stats::table(&summary.totals));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One JSON object a line on standard output: `start`, an `entry` each, `summary`. Nothing else goes there.
+//! One JSON object a line on standard output: `start`, a `file` for each entry, an `error` for what is no entry,
+//! `summary`. Nothing else goes there.
 //!
 //! A path is text; one that is not UTF-8 has its bytes beside it as `path_bytes`, in base64 (RFC 4648).
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 use super::Reporter;
 use super::event::{Action, EntryEvent, Start, Summary};
-use super::lines::print_error;
+use super::lines::message;
 use crate::config::Engine;
 use crate::error::{Cause, Error};
 
@@ -20,7 +21,6 @@ use crate::error::{Cause, Error};
 pub struct Json {
     /// Also entries that were right already.
     unchanged: bool,
-    /// How standard error is told of errors, too.
     out: BufWriter<Stdout>,
 }
 
@@ -139,7 +139,7 @@ impl Reporter for Json {
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
         if let Some(error) = &event.error {
-            print_error(error);
+            message(error);
         }
         if event.action == Action::Unchanged && !self.unchanged {
             return;
@@ -155,7 +155,7 @@ impl Reporter for Json {
     }
 
     fn error(&mut self, error: &Error) {
-        print_error(error);
+        message(error);
         self.write(&Line::Error { path: JsonPath::new(&error.path), error: JsonError::new(error) });
     }
 

@@ -70,28 +70,36 @@ impl Lines {
     }
 }
 
-/// The message of an error on standard error.
-pub fn print_error(error: &Error) {
-    eprintln!("ringsync: {error}");
+/// A message for people, on standard error. When nobody reads it, the run goes on all the same.
+pub fn message(text: impl std::fmt::Display) {
+    writeln!(io::stderr(), "ringsync: {text}").ok();
+}
+
+/// What to say of a hard link that became a copy.
+pub(crate) fn link_limit(directory: &Path, event: &EntryEvent) -> String {
+    let path = event.path(directory);
+    format!("copied {}: its inode has as many links as the file system allows", Escaped::path(&path))
+}
+
+/// A line on standard output. When nobody reads it, the run goes on all the same.
+pub(crate) fn line(text: impl std::fmt::Display) {
+    writeln!(io::stdout(), "{text}").ok();
 }
 
 impl Reporter for Lines {
     fn start(&mut self, start: &Start) {
         self.dry_run = start.dry_run;
         if let Some(text) = self.describe_start(start) {
-            eprintln!("ringsync: {text}");
+            message(text);
         }
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
         if let Some(error) = &event.error {
-            print_error(error);
+            message(error);
         }
-        if event.link_limit && self.verbosity.verbose > 0 {
-            eprintln!(
-                "ringsync: {}: copied, its inode has as many links as it can",
-                Escaped::path(&event.path(directory))
-            );
+        if event.link_limit && !self.verbosity.quiet {
+            message(link_limit(directory, event));
         }
         if let Some(line) = self.describe(directory, event) {
             self.say(line);
@@ -99,7 +107,7 @@ impl Reporter for Lines {
     }
 
     fn error(&mut self, error: &Error) {
-        print_error(error);
+        message(error);
     }
 
     fn finish(&mut self, summary: &Summary) {

@@ -36,11 +36,17 @@ impl<'a> Progress<'a> {
         Ok(Progress { runtime, tally: Tally { reporter, stop, begun: Instant::now(), totals, outcome } })
     }
 
-    /// Gathers until every thread of the pipeline has let go of the channel. `close` is called after a stop: it ends
-    /// the pipeline's waiting for work.
-    pub(crate) fn gather(mut self, start: &Start, events: Receiver<Event>, close: impl Fn()) -> Summary {
+    /// Gathers until every thread of the pipeline has let go of the channel. `abandon` is called when the caller's flag
+    /// is raised: it makes the pipeline raise its own, `stopped`.
+    pub(crate) fn gather(
+        mut self,
+        start: &Start,
+        events: Receiver<Event>,
+        stopped: &Stop,
+        abandon: impl Fn(),
+    ) -> Summary {
         self.tally.reporter.start(start);
-        let stuck = self.runtime.block_on(self.tally.receive_all(&events, close));
+        let stuck = self.runtime.block_on(self.tally.receive_all(&events, stopped, abandon));
         self.tally.finish(stuck)
     }
 }
@@ -57,11 +63,13 @@ impl Tally<'_> {
     }
 
     /// Returns whether something did not come back after a stop.
-    async fn receive_all(&mut self, events: &Receiver<Event>, close: impl Fn()) -> bool {
+    async fn receive_all(&mut self, events: &Receiver<Event>, stopped: &Stop, abandon: impl Fn()) -> bool {
         let stop = self.stop;
         let out_of_time = async {
-            stop.stopped().await;
-            close();
+            tokio::select! {
+                () = stop.stopped() => abandon(),
+                () = stopped.stopped() => {}
+            }
             tokio::time::sleep(GRACE).await;
         };
         tokio::pin!(out_of_time);

@@ -24,7 +24,7 @@ use crate::metadata::proc_path;
 use crate::plan::entry::Kind;
 use crate::report::event::Event;
 
-/// Directories walkdir keeps open. Where a tree is deeper, it reads the rest of the oldest listing into memory.
+/// Directories walkdir keeps open at most. Where a tree is deeper, it reads the rest of the oldest listing into memory.
 const OPEN_LISTINGS: usize = 128;
 /// A directory whose path is longer is listed from a descriptor of its own: one more name of 255 bytes must still
 /// fit in `PATH_MAX`, 4096 bytes.
@@ -62,6 +62,12 @@ struct Walk<'a> {
     found: u64,
 }
 
+/// Fewer where descriptors are scarce.
+fn open_listings() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(OPEN_LISTINGS, |limit| (limit / 16).clamp(1, OPEN_LISTINGS as u64) as usize)
+}
+
 /// Walks the source tree from `root` until it is through or the run is stopped.
 pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) {
     let Some(fd) = run.roots.source.fd.clone() else { return };
@@ -79,7 +85,7 @@ impl Walk<'_> {
     fn list(&mut self, fd: BorrowedFd<'_>) {
         let base = PathBuf::from(proc_path(fd));
         let depth = self.listings.len() - 1;
-        let mut tree = WalkDir::new(&base).min_depth(1).max_open(OPEN_LISTINGS).into_iter();
+        let mut tree = WalkDir::new(&base).min_depth(1).max_open(open_listings()).into_iter();
         while let Some(item) = tree.next() {
             if self.run.stop.is_stopped() {
                 break;
