@@ -285,24 +285,34 @@ impl Directory {
     }
 
     async fn finish(self: &Arc<Self>, lane: &Lane) {
-        // A directory without entries has not been needed by anybody until now.
-        let pair = self.open(lane).await;
-        if pair.is_none() && matches!(*self.state.lock().await, State::Closed) {
+        if lane.run.stop.is_stopped() {
+            self.finish_early(lane).await;
+        } else if let Some(pair) = self.open(lane).await {
+            // One without entries has not been needed by anybody until now.
+            if !self.implied {
+                let action = self.set_metadata(&pair, &lane.run);
+                let action = self.unstage(&pair, lane).await.and(action);
+                let done = |action| EntryEvent::done(Kind::Directory, action);
+                let failed = |error| EntryEvent::failed(Kind::Directory, error);
+                self.report(action.map_or_else(failed, done), lane).await;
+            }
+        } else if matches!(*self.state.lock().await, State::Closed) {
             // One above it has failed.
             self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
         }
-        if let Some(pair) = pair.filter(|_| !self.implied) {
-            // After a stop it may be incomplete: it then keeps the time that tells the next run so.
-            let stopped = lane.run.stop.is_stopped();
-            let action = if stopped { Ok(Action::Skipped) } else { self.set_metadata(&pair, &lane.run) };
-            let action = self.unstage(&pair, lane).await.and(action);
-            match action {
-                Ok(_) if stopped => {}
-                Ok(action) => self.report(EntryEvent::done(Kind::Directory, action), lane).await,
-                Err(error) => self.report(EntryEvent::failed(Kind::Directory, error), lane).await,
-            }
-        }
         *self.state.lock().await = State::Finished;
+    }
+
+    /// After a stop the directory may be incomplete. It keeps the time that tells the next run so; what it has goes under
+    /// its own name.
+    async fn finish_early(&self, lane: &Lane) {
+        let pair = match &*self.state.lock().await {
+            State::Open(pair) => pair.clone(),
+            _ => return,
+        };
+        if let Err(error) = self.unstage(&pair, lane).await {
+            self.report(EntryEvent::failed(Kind::Directory, error), lane).await;
+        }
     }
 
     /// Gives a staged directory its name.

@@ -38,8 +38,8 @@ use stop::Stop;
 
 /// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
 const THREADS: usize = 16;
-/// Descriptors a task may hold: a file and a directory on each side, and one to spare.
-const DESCRIPTORS_A_TASK: usize = 5;
+/// Descriptors a task may hold: a file on each side, its directory, and some directories above it.
+const DESCRIPTORS_A_TASK: usize = 12;
 /// Parcels the walk may be ahead, a thread. Few: what waits longer has left the processor's cache when its turn comes.
 const PARCELS_A_THREAD: usize = 8;
 /// Events a copy task may be ahead of the reporter.
@@ -112,8 +112,9 @@ impl Run {
 
     /// Gives up on all that is not done.
     pub(crate) fn abandon(&self) {
-        self.stop.stop();
+        // In this order: whoever sees the flag knows that no more offers can come.
         self.close();
+        self.stop.stop();
     }
 
     /// Ends the run with an error that is no entry's.

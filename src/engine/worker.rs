@@ -97,7 +97,8 @@ async fn next_job(lane: &Lane) -> Option<Job> {
     let run = &lane.run;
     let offers = &run.offers[lane.index].receiver;
     if run.stop.is_stopped() {
-        return None;
+        // What was taken from a batch has to be given back, so that its directory comes to an end.
+        return offers.try_recv().ok().map(Job::Offer);
     }
     if let Ok(offer) = offers.try_recv() {
         return Some(Job::Offer(offer));
@@ -123,7 +124,8 @@ const LONG_BATCH: Duration = Duration::from_millis(2);
 async fn run_batch(lane: &Lane, batch: Batch) {
     let Batch { directory, mut entries } = batch;
     let mut events = Vec::with_capacity(entries.len());
-    let pair = if entries.is_empty() { None } else { directory.open(lane).await };
+    let wanted = !entries.is_empty() && !lane.run.stop.is_stopped();
+    let pair = if wanted { directory.open(lane).await } else { None };
     let begun = Instant::now();
     entries.reverse();
     while let Some(entry) = entries.pop() {

@@ -19,6 +19,9 @@ tests![
     what_the_destination_has_beyond_stays,
     a_shared_inode_is_never_written_through,
     a_dry_run_writes_nothing_and_tells_all,
+    a_dry_run_sees_what_is_in_the_way,
+    without_atomic_the_result_is_the_same,
+    a_directory_that_had_to_be_opened_gets_its_mode_back: [Need::Root, Need::Tool("setpriv")],
     read_only_directories_are_no_obstacle: [Need::Root, Need::Tool("setpriv")],
 ];
 
@@ -46,7 +49,7 @@ fn traces(root: &Path) -> Vec<(std::path::PathBuf, i64, i64, u64)> {
 }
 
 fn an_untouched_tree_is_not_written() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         small_tree(&source);
@@ -61,7 +64,7 @@ fn an_untouched_tree_is_not_written() {
 }
 
 fn metadata_is_mended_without_copying() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         small_tree(&source);
@@ -82,7 +85,7 @@ fn metadata_is_mended_without_copying() {
 }
 
 fn changed_contents_are_copied() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         small_tree(&source);
@@ -110,7 +113,7 @@ fn another_type_in_the_way_is_replaced() {
         |path| node(path, FileType::CharacterDevice, (1, 3)),
         |path| fs::create_dir(path).unwrap(),
     ];
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         fs::create_dir(&source).unwrap();
@@ -129,7 +132,7 @@ fn another_type_in_the_way_is_replaced() {
 }
 
 fn a_directory_that_is_not_empty_stays() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("name"), "a file");
@@ -143,7 +146,7 @@ fn a_directory_that_is_not_empty_stays() {
 }
 
 fn what_the_destination_has_beyond_stays() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("a/file"), "x");
@@ -158,7 +161,7 @@ fn what_the_destination_has_beyond_stays() {
 }
 
 fn a_shared_inode_is_never_written_through() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("contents"), "new contents");
@@ -190,7 +193,7 @@ fn a_shared_inode_is_never_written_through() {
 }
 
 fn a_dry_run_writes_nothing_and_tells_all() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         small_tree(&source);
@@ -223,8 +226,59 @@ fn a_dry_run_writes_nothing_and_tells_all() {
     }
 }
 
+fn a_dry_run_sees_what_is_in_the_way() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("full"), "x");
+        file(source.join("empty"), "x");
+        file(destination.join("full/file"), "x");
+        fs::create_dir(destination.join("empty")).unwrap();
+        let would = sync_with(engine, &["-n"], &source, &destination).exits(23);
+        assert!(destination.join("empty").is_dir());
+        let did = sync_with(engine, &[], &source, &destination).exits(23);
+        assert_eq!(would.err, did.err);
+        assert!(destination.join("empty").is_file());
+    }
+}
+
+fn without_atomic_the_result_is_the_same() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        small_tree(&source);
+        file(source.join("large"), noise(1, 20 << 20));
+        mode(source.join("d0/e0/file0"), 0o4755);
+        sync_with(engine, &["--no-atomic"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        file(source.join("large"), noise(2, 21 << 20));
+        sync_with(engine, &["--no-atomic"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        assert_no_litter(&destination);
+    }
+}
+
+/// Not readable for its owner, in both trees: it is opened up for the run and must be closed again each time.
+fn a_directory_that_had_to_be_opened_gets_its_mode_back() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        mode(home.path(), 0o777);
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        fs::create_dir_all(source.join("closed")).unwrap();
+        mode(source.join("closed"), 0o311);
+        for _ in 0..3 {
+            let mut command = std::process::Command::new("setpriv");
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+            command.arg(crate::support::program()).args(["sync", "--engine", engine, "--no-owner"]);
+            command.arg(&source).arg(&destination);
+            crate::support::run(command).exits(23); // it can't be listed
+            assert_eq!(fs::metadata(destination.join("closed")).unwrap().mode() & 0o777, 0o311);
+        }
+    }
+}
+
 fn read_only_directories_are_no_obstacle() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         mode(home.path(), 0o777);
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));

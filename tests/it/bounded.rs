@@ -42,7 +42,7 @@ fn deepest(root: &Path, depth: usize) -> String {
 }
 
 fn paths_longer_than_the_kernel_takes() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         fs::create_dir(&source).unwrap();
@@ -66,7 +66,7 @@ fn peak(engine: &str, source: &Path, destination: &Path) -> u64 {
 }
 
 fn memory_does_not_grow_with_the_files() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let source = home.path().join("src");
         let grow = |from: usize, to: usize| {

@@ -11,7 +11,12 @@ use crate::support::needs::tests;
 use crate::support::tree::{file, noise, snapshot, sparse};
 use crate::support::{ENGINES, assert_equal, assert_no_litter, finish, program, scratch, sync_with};
 
-tests![a_signal_ends_the_run_with_whole_files, a_large_file_is_discarded_whole, a_second_signal_ends_at_once,];
+tests![
+    a_signal_ends_the_run_with_whole_files,
+    a_large_file_is_discarded_whole,
+    a_second_signal_ends_at_once,
+    a_stuck_output_does_not_hold_up_the_end,
+];
 
 fn start(engine: &str, source: &Path, destination: &Path) -> Child {
     let mut command = Command::new(program());
@@ -24,7 +29,7 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 fn a_signal_ends_the_run_with_whole_files() {
-    for (engine, kind) in ENGINES.iter().zip([Signal::INT, Signal::TERM]) {
+    for (&engine, kind) in ENGINES.iter().zip([Signal::INT, Signal::TERM]) {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         for index in 0..6000 {
@@ -63,7 +68,7 @@ fn a_signal_ends_the_run_with_whole_files() {
 }
 
 fn a_large_file_is_discarded_whole() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         std::fs::create_dir(&source).unwrap();
@@ -105,7 +110,27 @@ fn a_second_signal_ends_at_once() {
     }
     assert_eq!(child.wait().unwrap().code(), Some(20));
     drop(out);
-    if destination.exists() {
-        assert_no_litter(&destination);
+    sync_with("auto", &[], &source, &destination).exits(0);
+    assert_equal(&source, &destination);
+    assert_no_litter(&destination);
+}
+
+/// Nobody reads what the run has to say, and so it can't end by itself.
+fn a_stuck_output_does_not_hold_up_the_end() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    for index in 0..5000 {
+        file(source.join(format!("d{}/{index}-{}", index % 30, "n".repeat(200))), "x");
     }
+    let mut child = start("auto", &source, &destination);
+    let mut out = BufReader::with_capacity(1, child.stdout.take().unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    signal(&child, Signal::INT);
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "one signal and still there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(20));
+    drop(out);
 }

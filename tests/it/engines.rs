@@ -24,7 +24,7 @@ tests![
 ];
 
 fn hashes_are_those_of_b3sum() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         for size in [0, 1, 1024, 65_536, 65_537, 1 << 20, 8 << 20, (8 << 20) + 1, (12 << 20) - 1, 33 << 20] {
@@ -49,7 +49,7 @@ fn hashes_are_those_of_b3sum() {
 }
 
 fn no_hash_means_no_hash() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("small"), "x");
@@ -61,7 +61,7 @@ fn no_hash_means_no_hash() {
 }
 
 fn many_large_files_at_once_come_through() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         for index in 0..24 {
@@ -159,7 +159,7 @@ fn the_ring_engine_runs() {
 
 fn clones_share_extents_on_xfs() {
     let mount = Mount::new("xfs", "400M");
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let (source, destination) = (mount.path().join("src"), mount.path().join(engine));
         file(source.join("large"), noise(1, 20 << 20));
         file(source.join("small"), noise(2, 5000));

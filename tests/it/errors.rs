@@ -17,7 +17,159 @@ tests![
     a_file_that_grows_all_the_time_is_reported,
     a_read_only_destination_fails_each_file: [Need::FileSystem("ext4")],
     usage_errors_exit_1,
+    a_full_ext4_breaks_off: [Need::FileSystem("ext4")],
+    an_attribute_that_does_not_fit_costs_its_file_alone: [Need::FileSystem("ext4")],
+    files_that_vanish_are_told_apart,
+    messages_that_nobody_reads_do_not_end_the_run,
+    scarce_descriptors_are_enough: [Need::Tool("prlimit")],
+    too_many_links_become_copies_once: [Need::FileSystem("ext4")],
+    what_is_in_the_way_stays_until_its_successor_is_there: [Need::Root, Need::Tool("setpriv")],
 ];
+
+fn a_full_ext4_breaks_off() {
+    let home = scratch();
+    let source = home.path().join("src");
+    for index in 0..300 {
+        file(source.join(format!("d{}/file{index}", index % 10)), noise(index, 100_000));
+    }
+    for &engine in ENGINES.iter() {
+        let mount = Mount::new("ext4", "16M");
+        let ran = sync_with(engine, &[], &source, &mount.path().join("dst")).exits(11);
+        assert!(ran.err.contains("No space left on device"), "{}", ran.err);
+        assert_whole(&source, &mount.path().join("dst"));
+    }
+}
+
+fn an_attribute_that_does_not_fit_costs_its_file_alone() {
+    let home = scratch();
+    let source = home.path().join("src");
+    for index in 0..50 {
+        file(source.join(format!("file{index}")), "x");
+    }
+    crate::support::tree::xattr(source.join("file7"), "user.large", &noise(0, 20_000));
+    let mount = Mount::new("ext4", "600M");
+    for &engine in ENGINES.iter() {
+        let destination = mount.path().join(engine);
+        let ran = sync_with(engine, &[], &source, &destination).exits(23);
+        assert!(ran.err.contains("set extended attribute of") && ran.err.contains("/file7: "), "{}", ran.err);
+        assert_eq!(fs::read_dir(&destination).unwrap().count(), 49);
+    }
+}
+
+/// Files come and go while mirrors run, until one is gone between listing and opening.
+fn files_that_vanish_are_told_apart() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    for index in 0..3000 {
+        file(source.join(format!("d{}/file{index}", index % 10)), "x");
+    }
+    let done = AtomicBool::new(false);
+    let vanished = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for index in 0..3000 {
+                    let path = source.join(format!("d{}/file{index}", index % 10));
+                    fs::remove_file(&path).unwrap();
+                    fs::write(&path, "x").unwrap();
+                }
+            }
+        });
+        let vanished = (0..200).find_map(|turn| {
+            let ran = sync_with(ENGINES[turn % ENGINES.len()], &[], &source, &destination);
+            assert!(matches!(ran.code, Some(0 | 23 | 24)), "{ran:#?}");
+            (ran.code == Some(24)).then_some(ran)
+        });
+        done.store(true, Ordering::Relaxed);
+        vanished
+    });
+    let ran = vanished.expect("a file that vanished");
+    assert!(ran.err.lines().all(|line| line.contains("No such file or directory")), "{}", ran.err);
+}
+
+fn messages_that_nobody_reads_do_not_end_the_run() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for index in 0..500 {
+            file(source.join(format!("file{index}")), "x");
+            file(destination.join(format!("file{index}/full")), "x");
+        }
+        file(source.join("good/file"), "x");
+        for tail in ["2>&1 | head -n 1 >/dev/null", "2>/dev/full", ">/dev/full 2>&1", ">&- 2>&-"] {
+            let line = format!(
+                "{{ {} sync -v --engine {engine} {} {} {tail}; }}",
+                program().display(),
+                source.display(),
+                destination.display()
+            );
+            let mut command = std::process::Command::new("bash");
+            command.args(["-o", "pipefail", "-c", &line]);
+            run(command).exits(23);
+            assert_eq!(fs::read(destination.join("good/file")).unwrap(), b"x");
+        }
+    }
+}
+
+fn scarce_descriptors_are_enough() {
+    let home = scratch();
+    let source = home.path().join("src");
+    for index in 0..500 {
+        file(source.join(format!("d{}/e{}/f/file{index}", index % 60, index % 7)), noise(index, 3000));
+    }
+    file(source.join("large"), noise(1, 20 << 20));
+    for &engine in ENGINES.iter() {
+        let destination = home.path().join(engine);
+        let mut command = std::process::Command::new("prlimit");
+        command.arg("--nofile=128:128").arg(program()).args(["sync", "--engine", engine]);
+        let ran = run({
+            command.arg(&source).arg(&destination);
+            command
+        });
+        ran.exits(0);
+        crate::support::assert_equal(&source, &destination);
+    }
+}
+
+/// ext4 allows 65,000 names an inode; the source, on a tmpfs, has more.
+fn too_many_links_become_copies_once() {
+    let home = scratch();
+    let source = home.path().join("src");
+    file(source.join("d0/first"), "shared");
+    for index in 0..65_050 {
+        let directory = source.join(format!("d{}", index % 20));
+        if index < 20 {
+            fs::create_dir_all(&directory).unwrap();
+        }
+        fs::hard_link(source.join("d0/first"), directory.join(index.to_string())).unwrap();
+    }
+    let mount = Mount::new("ext4", "200M");
+    let destination = mount.path().join("dst");
+    let ran = sync_with("auto", &[], &source, &destination).exits(0);
+    assert!(ran.err.contains("as many links as the file system allows"), "{}", ran.err);
+    assert!(ran.err.lines().count() <= ENGINES.len() * 64, "the names after the copy are linked to it");
+    let names =
+        walkdir::WalkDir::new(&destination).into_iter().filter(|e| e.as_ref().unwrap().file_type().is_file());
+    assert_eq!(names.count(), 65_051);
+    let again = sync_with("auto", &["--json"], &source, &destination).exits(0);
+    assert_eq!(again.summary()["bytes"], 0, "nothing is copied again: {}", again.out);
+}
+
+fn what_is_in_the_way_stays_until_its_successor_is_there() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        mode(home.path(), 0o777);
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("name"), "unreadable");
+        mode(source.join("name"), 0o000);
+        fs::create_dir_all(destination.join("name")).unwrap();
+        for path in [&destination, &destination.join("name")] {
+            std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+        }
+        sync_as_nobody(engine, &source, &destination).exits(23);
+        assert!(destination.join("name").is_dir());
+    }
+}
 
 /// `sync` as another user.
 fn sync_as_nobody(engine: &str, source: &Path, destination: &Path) -> Ran {
@@ -28,7 +180,7 @@ fn sync_as_nobody(engine: &str, source: &Path, destination: &Path) -> Ran {
 }
 
 fn what_cannot_be_read_costs_itself_alone() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         mode(home.path(), 0o777);
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
@@ -62,7 +214,7 @@ fn what_cannot_be_read_costs_itself_alone() {
 }
 
 fn what_cannot_be_made_costs_itself_alone() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         mode(home.path(), 0o777);
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
@@ -85,7 +237,7 @@ fn what_cannot_be_made_costs_itself_alone() {
 
 fn an_immutable_file_is_named() {
     let mount = Mount::new("ext4", "64M");
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let (source, destination) = (mount.path().join("src"), mount.path().join(engine));
         file(source.join("file"), "new");
         file(source.join("other"), "new");
@@ -112,7 +264,7 @@ fn assert_whole(source: &Path, destination: &Path) {
 }
 
 fn a_full_disk_breaks_off() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let source = home.path().join("src");
         for index in 0..300 {
@@ -129,7 +281,7 @@ fn a_full_disk_breaks_off() {
 }
 
 fn a_file_system_out_of_inodes_breaks_off() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let source = home.path().join("src");
         for index in 0..300 {
@@ -145,10 +297,10 @@ fn a_file_system_out_of_inodes_breaks_off() {
 fn a_file_that_grows_all_the_time_is_reported() {
     use std::io::Write;
     use std::sync::atomic::{AtomicBool, Ordering};
-    for engine in ENGINES {
+    for (&engine, size) in ENGINES.iter().cycle().zip([6 << 20, 6 << 20, 25 << 20, 25 << 20]) {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        file(source.join("log"), noise(0, 6 << 20));
+        file(source.join("log"), noise(0, size));
         file(source.join("other"), "other");
         file(destination.join("log"), "old");
         let done = AtomicBool::new(false);
@@ -178,7 +330,7 @@ fn a_read_only_destination_fails_each_file() {
     file(source.join("other"), "x");
     let mount = Mount::new("ext4", "32M");
     crate::support::tool("mount", &[Path::new("-o"), Path::new("remount,ro"), mount.path()]);
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let ran = sync_with(engine, &[], &source, mount.path()).exits(23);
         assert!(ran.err.lines().all(|line| line.contains("Read-only file system")), "{}", ran.err);
         assert!(ran.err.contains("/other: Read-only"), "{}", ran.err);

@@ -88,7 +88,7 @@ fn root_tree(root: &Path) {
 }
 
 fn contents_modes_times_and_symlinks() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         plain_tree(&source);
@@ -102,7 +102,7 @@ fn contents_modes_times_and_symlinks() {
 }
 
 fn names_are_bytes() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         let names: [&[u8]; 8] =
@@ -128,7 +128,7 @@ fn everything(place: &Path) {
     let source = place.join("src");
     fs::create_dir(&source).unwrap();
     root_tree(&source);
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let destination = place.join(engine);
         sync_with(engine, &[], &source, &destination).exits(0);
         assert_equal(&source, &destination);
@@ -155,7 +155,7 @@ fn everything_on_btrfs() {
 }
 
 fn hard_links_across_directories() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         for group in 0..20 {
@@ -190,7 +190,7 @@ fn hard_links_across_directories() {
 }
 
 fn holes_stay_holes() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         fs::create_dir(&source).unwrap();
@@ -226,7 +226,7 @@ fn holes_stay_holes() {
 }
 
 fn an_inherited_acl_does_not_stay() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, parent) = (home.path().join("src"), home.path().join("parent"));
         plain_tree(&source);
@@ -240,7 +240,7 @@ fn an_inherited_acl_does_not_stay() {
 }
 
 fn a_setgid_directory_does_not_choose_the_group() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, parent) = (home.path().join("src"), home.path().join("parent"));
         plain_tree(&source);
@@ -261,7 +261,7 @@ fn options_leave_things_out() {
     modified(source.join("file"), 1, 1);
     node(source.join("fifo"), FileType::Fifo, (0, 0));
     let options = ["--no-owner", "--no-xattrs", "--no-times", "--no-specials"];
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let destination = home.path().join(engine);
         sync_with(engine, &options, &source, &destination).exits(0);
         let metadata = fs::metadata(destination.join("file")).unwrap();
@@ -288,7 +288,7 @@ fn without_privilege_the_owner_is_the_user() {
     }
     file(source.join("setuid"), "x");
     mode(source.join("setuid"), 0o4755);
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let destination = home.path().join(engine);
         let mut command = std::process::Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
@@ -312,7 +312,7 @@ fn without_privilege_the_owner_is_the_user() {
 }
 
 fn a_umask_changes_nothing() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         plain_tree(&source);
@@ -327,7 +327,7 @@ fn a_umask_changes_nothing() {
 
 fn files_of_proc_have_contents() {
     let home = scratch();
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let destination = home.path().join(engine);
         sync_with(engine, &[], Path::new("/proc/filesystems"), &destination).exits(0);
         assert_eq!(fs::read(&destination).unwrap(), fs::read("/proc/filesystems").unwrap());
@@ -335,7 +335,7 @@ fn files_of_proc_have_contents() {
 }
 
 fn a_single_file_goes_to_a_name_or_into_a_directory() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let at = |name: &str| home.path().join(name);
         file(at("file"), "contents");

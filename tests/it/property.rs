@@ -143,7 +143,7 @@ fn random_trees_are_mirrored_and_mirrored_again() {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let trees = (vec(seed(), 0..60), vec(seed(), 0..60));
     let result = TestRunner::new(config).run(&trees, |(first, second)| {
-        for engine in ENGINES {
+        for &engine in ENGINES.iter() {
             let home = scratch();
             let at = |name: &str| home.path().join(name);
             build(&at("first"), &first);

@@ -18,7 +18,13 @@ fn real_trees() -> Vec<PathBuf> {
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo = cargo.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
     let registry = cargo.map(|cargo| cargo.join("registry/src"));
-    [Some(PathBuf::from("/usr/share")), registry].into_iter().flatten().filter(|path| path.is_dir()).collect()
+    let trees: Vec<PathBuf> = [Some(PathBuf::from("/usr/share")), registry]
+        .into_iter()
+        .flatten()
+        .filter(|path| path.is_dir())
+        .collect();
+    assert!(!trees.is_empty(), "no real tree on this machine");
+    trees
 }
 
 fn mirror_all(place: &Path, engines: &[&str]) {

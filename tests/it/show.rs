@@ -23,7 +23,7 @@ tests![
 ];
 
 fn without_flags_one_line_ends_the_run() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("a/file"), "12345");
@@ -72,7 +72,7 @@ fn control_characters_are_escaped() {
 }
 
 fn json_holds_every_entry() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("a/file"), "12345");
@@ -114,7 +114,7 @@ fn a_path_that_is_not_text_has_its_bytes() {
 }
 
 fn stats_add_up() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         for index in 0..100 {

@@ -57,7 +57,12 @@ fn kill_again_and_again(place: &Path) {
     let none = BTreeMap::new();
     let first = snapshot(&source);
     for turn in 0..6 {
-        kill_after(Duration::from_millis(4 + 9 * turn), ENGINES[turn as usize % 2], &source, &destination);
+        kill_after(
+            Duration::from_millis(4 + 9 * turn),
+            ENGINES[turn as usize % ENGINES.len()],
+            &source,
+            &destination,
+        );
         if destination.exists() {
             assert_old_or_new(&none, &first, &destination);
         }
@@ -67,7 +72,12 @@ fn kill_again_and_again(place: &Path) {
     build(&source, 1);
     let second = snapshot(&source);
     for turn in 0..10 {
-        kill_after(Duration::from_millis(4 + 7 * turn), ENGINES[turn as usize % 2], &source, &destination);
+        kill_after(
+            Duration::from_millis(4 + 7 * turn),
+            ENGINES[turn as usize % ENGINES.len()],
+            &source,
+            &destination,
+        );
         assert_old_or_new(&first, &second, &destination);
     }
     sync_with("auto", &[], &source, &destination).exits(0);
@@ -124,7 +134,7 @@ fn litter_in(directory: &Path) -> Vec<PathBuf> {
 
 /// A kill right at the first rename: the temporary name is there, the final one is still the old file.
 fn litter_of_a_killed_run_is_removed_and_nothing_else() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("directory/file"), "new contents");
@@ -144,7 +154,7 @@ fn litter_of_a_killed_run_is_removed_and_nothing_else() {
 
 /// A new directory is filled under a temporary name: a kill leaves no half of it under its own.
 fn a_staged_directory_is_litter_until_it_has_its_name() {
-    for engine in ENGINES {
+    for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         for index in 0..3 {

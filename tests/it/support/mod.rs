@@ -8,16 +8,28 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// Both engines: the core of the suite runs on each.
-pub const ENGINES: [&str; 2] = ["uring", "threads"];
+/// Both engines: the core of the suite runs on each. Where io_uring is forbidden the fallback alone is tested, which a
+/// line tells, and which fails `engines::the_ring_engine_runs` when nothing may be skipped.
+pub static ENGINES: LazyLock<Vec<&'static str>> = LazyLock::new(|| match needs::Need::Uring.missing() {
+    None => vec!["uring", "threads"],
+    Some(what) => {
+        eprintln!("skipped: everything on the uring engine: needs {what}");
+        vec!["threads"]
+    }
+});
+
+/// Bytes that the largest tests take.
+const ROOM: u64 = 4 << 30;
 
 /// A directory of the test's own, on a tmpfs where the machine has one: creating thousands of files is quick there.
 /// It goes when it is dropped.
 pub fn scratch() -> tempfile::TempDir {
     let shared = Path::new("/dev/shm");
-    let place = if shared.is_dir() { shared.to_path_buf() } else { std::env::temp_dir() };
+    let free = rustix::fs::statvfs(shared).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+    let place = if free >= ROOM { shared.to_path_buf() } else { std::env::temp_dir() };
     tempfile::Builder::new().prefix("ringsync-test-").tempdir_in(place).expect("a scratch directory")
 }
 
