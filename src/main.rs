@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ringsync::report::lines::message;
-use ringsync::{EXIT_UNUSABLE, EXIT_USAGE, Stop};
+use ringsync::{EXIT_UNUSABLE, EXIT_USAGE, Outcome, Stop};
 
 use cli::{Cli, Command, SyncArgs};
 
@@ -31,7 +31,12 @@ fn sync(arguments: &SyncArgs) -> anyhow::Result<ExitCode> {
     signals::stop_on_signal(&stop)?;
     let mut reporter = arguments.reporter();
     let summary = ringsync::sync(&arguments.config(), reporter.as_mut(), &stop)?;
-    let code = summary.outcome.exit_code();
+    let mut outcome = summary.outcome;
+    if let Some(trouble) = reporter.trouble() {
+        message(format_args!("write standard output: {trouble}"));
+        outcome = outcome.max(Outcome::Failed);
+    }
+    let code = outcome.exit_code();
     if summary.stuck {
         // Threads that hang in the kernel would keep the process. What they hold is nameless and goes with them, or
         // under a temporary name and goes with the next run.

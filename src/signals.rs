@@ -15,6 +15,8 @@ pub(crate) fn stop_on_signal(stop: &Stop) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start signals")?;
     let (mut interrupt, mut terminate) = {
         let _context = runtime.enter();
+        // Past RLIMIT_FSIZE a write is to fail with EFBIG, and not to kill: a handler is enough for that.
+        drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
     let stop = stop.clone();

@@ -23,9 +23,13 @@ pub(crate) enum Layout {
 /// Bytes of one sample.
 const SAMPLE: usize = 4096;
 
+/// A file of a page that takes no room may well be one of /sys, whose size is made up: it is simply read.
+const PAGE: u64 = 4096;
+
 /// Whether to look for holes: where a file has fewer bytes on the disk than it holds.
 pub(crate) fn layout(stat: &Stat) -> Layout {
-    if stat.allocated < stat.size { Layout::Sparse } else { Layout::Dense }
+    let pretends = stat.allocated == 0 && stat.size <= PAGE;
+    if stat.allocated < stat.size && !pretends { Layout::Sparse } else { Layout::Dense }
 }
 
 /// The first stretch of data within `range`, or `None` where only a hole is left. What is passed over is sampled:

@@ -42,8 +42,8 @@ const THREADS: usize = 16;
 const DESCRIPTORS_A_TASK: usize = 12;
 /// Parcels the walk may be ahead, a thread. Few: what waits longer has left the processor's cache when its turn comes.
 const PARCELS_A_THREAD: usize = 8;
-/// Events a copy task may be ahead of the reporter.
-const EVENTS_A_TASK: usize = 2;
+/// Messages, of some hundred entries each, that the tasks may be ahead of the reporter.
+const EVENTS: usize = 32;
 
 /// Both ends of a channel, held by those who may use either.
 pub(crate) struct Channel<T> {
@@ -144,19 +144,7 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
             config.depth.min(descriptors / DESCRIPTORS_A_TASK / config.jobs.max(1)).max(1),
         ),
     };
-    let (parcel_sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
-    let (events, event_receiver) = async_channel::bounded(threads * tasks * EVENTS_A_TASK);
-    let run = Arc::new(Run {
-        config: config.clone(),
-        rules: Rules { keep: config.keep, privileges: Privileges::of_process() },
-        roots,
-        links: Links::default(),
-        umask: umask(),
-        parcels,
-        offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
-        events,
-        stop: Stop::default(),
-    });
+    let (run, parcel_sender, events) = new_run(config, roots, threads, tasks);
     let root = open_root(&run)?;
     let start = Start { engine, threads, tasks, notice, dry_run: config.dry_run };
     let progress = Progress::new(reporter, stop)?;
@@ -169,11 +157,34 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
             run.abandon();
         }
     };
-    let summary = progress.gather(&start, event_receiver, &stopped, abandon);
+    let summary = progress.gather(&start, events, &stopped, abandon);
     if !summary.stuck {
         workers.into_iter().for_each(|worker| drop(worker.join()));
     }
     Ok(summary)
+}
+
+/// What the tasks will share, the walk's end of one channel, and the progress task's end of another.
+fn new_run(
+    config: &Config,
+    roots: Roots,
+    threads: usize,
+    tasks: usize,
+) -> (Arc<Run>, Sender<Parcel>, Receiver<Event>) {
+    let (parcel_sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
+    let (events, event_receiver) = async_channel::bounded(EVENTS);
+    let run = Run {
+        config: config.clone(),
+        rules: Rules { keep: config.keep, privileges: Privileges::of_process() },
+        roots,
+        links: Links::default(),
+        umask: umask(),
+        parcels,
+        offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
+        events,
+        stop: Stop::default(),
+    };
+    (Arc::new(run), parcel_sender, event_receiver)
 }
 
 fn start_workers(
@@ -307,3 +318,35 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
 
 /// What an entry's own outcome is when the run makes none of it.
 pub(crate) const NOTHING: Action = Action::Skipped;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Silent;
+
+    #[test]
+    fn a_panic_in_a_thread_ends_the_run_with_an_error() {
+        let home = tempfile::tempdir().unwrap();
+        let source = home.path().join("src");
+        std::fs::create_dir(&source).unwrap();
+        let config = Config::new(&source, home.path().join("dst"));
+        let roots = root::open(&config).unwrap();
+        let (run, parcels, events) = new_run(&config, roots, 1, 1);
+        // The walk waits for room that nobody makes: only the end of the run lets it go.
+        let walk = spawn_thread("walk", &run, move |_| {
+            while parcels.send_blocking(Parcel::new()).is_ok() {}
+            Ok(())
+        });
+        let copy = spawn_thread("copy", &run, |_| panic!("on purpose"));
+        let stopped = run.stop.clone();
+        drop(run);
+        let start = Start { engine: Engine::Threads, threads: 1, tasks: 1, notice: None, dry_run: false };
+        let (mut silent, stop) = (Silent, Stop::default());
+        let progress = Progress::new(&mut silent, &stop).unwrap();
+        let summary = progress.gather(&start, events, &stopped, || ());
+        assert_eq!((summary.outcome, summary.totals.errors, summary.stuck), (Outcome::BrokenOff, 1, false));
+        assert!(!stop.is_stopped(), "the flag is the caller's");
+        walk.unwrap().join().unwrap();
+        copy.unwrap().join().unwrap();
+    }
+}

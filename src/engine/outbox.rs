@@ -7,7 +7,7 @@ use super::Run;
 use crate::report::event::{Entries, Event};
 
 /// Entries that are sent together.
-const FULL: usize = 256;
+const FULL: usize = 512;
 /// A report waits no longer than this for others, as long as tasks end at all.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 

@@ -118,14 +118,16 @@ fn nearest_existing(path: &Path) -> Result<(PathBuf, PathBuf)> {
 fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     let (directory, name) = split(source, Operation::UseSource)?;
     let source_root = open_around(&directory, Operation::UseSource)?;
-    let is_directory = fs::metadata(&config.destination).is_ok_and(|m| m.is_dir());
+    let named = resolve_destination(&config.destination)?;
+    let is_directory = fs::metadata(&named).is_ok_and(|m| m.is_dir());
     let named_as_directory = config.destination.as_os_str().as_bytes().ends_with(b"/");
     let into = if is_directory || named_as_directory {
         // As the user named it: SRC may be a symlink, whose own name counts here.
         let own = config.source.file_name().map_or_else(|| name.clone(), OsStr::to_os_string);
-        config.destination.join(own)
+        named.join(own)
     } else {
-        config.destination.clone()
+        refuse_special(&named, kind)?;
+        named
     };
     let (parent, target) = split(&into, Operation::UseDestination)?;
     if !parent.exists() && !config.make_parents {
@@ -150,6 +152,25 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
 fn resolve_source(path: &Path) -> Result<PathBuf> {
     let is_link = fs::symlink_metadata(path).at(Operation::UseSource, || path)?.is_symlink();
     if is_link { fs::canonicalize(path).at(Operation::UseSource, || path) } else { Ok(path.to_path_buf()) }
+}
+
+/// DST as the user named it may be a symlink to a file, or to the directory to put one in.
+fn resolve_destination(path: &Path) -> Result<PathBuf> {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    if is_link {
+        fs::canonicalize(path).at(Operation::UseDestination, || path)
+    } else {
+        Ok(path.to_path_buf())
+    }
+}
+
+/// A device, FIFO or socket that the user names as DST of a file is not meant to be replaced by it: think of /dev/null.
+fn refuse_special(path: &Path, source: Kind) -> Result<()> {
+    let existing = fs::symlink_metadata(path).map(|metadata| Kind::from(metadata.file_type()));
+    if source == Kind::File && existing.is_ok_and(Kind::is_special) {
+        return Err(refusal(path, "it is a device, FIFO or socket"));
+    }
+    Ok(())
 }
 
 fn refuse_same_file(

@@ -1,8 +1,8 @@
 //! Extended attributes, and with them POSIX ACLs and file capabilities, which the kernel shows as attributes.
 //!
 //! Kept are `user.*` and the two ACLs; for root also `trusted.*` and `security.*`, as rsync does. Left out are
-//! `security.evm` and `security.ima`, which the kernel signs for one inode and refuses from elsewhere, and the rest
-//! of `system.*`, which is a file system's own view of other metadata.
+//! `security.evm` and `security.ima`, which the kernel signs for one inode and refuses from elsewhere, and what is a file
+//! system's own view of other metadata: the rest of `system.*`, and the names under which xfs shows ACLs once more.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
@@ -54,7 +54,7 @@ fn is_kept(name: &[u8], root: bool) -> bool {
     name.starts_with(b"user.")
         || name == ACCESS_ACL.to_bytes()
         || name == DEFAULT_ACL.to_bytes()
-        || (root && name.starts_with(b"trusted."))
+        || (root && name.starts_with(b"trusted.") && !name.starts_with(b"trusted.SGI_ACL_"))
         || (root && name.starts_with(b"security.") && name != b"security.evm" && name != b"security.ima")
 }
 
@@ -158,7 +158,12 @@ pub(crate) fn make_equal<P: AsRef<Path>>(
             Err(errno) => return Err(errno).at(Operation::SetXattr, path),
         }
     }
-    for entry in want.iter().filter(|entry| !have.contains(entry)) {
+    // ACLs last: one may take the right to set the others.
+    let (acls, others): (Vec<_>, Vec<_>) = want
+        .iter()
+        .filter(|entry| !have.contains(entry))
+        .partition(|(name, _)| name.to_bytes().starts_with(b"system."));
+    for entry in others.into_iter().chain(acls) {
         set(target, &entry.0, &entry.1).at(Operation::SetXattr, path)?;
     }
     Ok(true)
@@ -190,6 +195,7 @@ mod tests {
             ("system.posix_acl_default", true, true),
             ("system.nfs4_acl", false, false),
             ("trusted.overlay.opaque", false, true),
+            ("trusted.SGI_ACL_FILE", false, false),
             ("security.capability", false, true),
             ("security.ima", false, false),
         ] {

@@ -3,7 +3,7 @@
 //!
 //! A path is text; one that is not UTF-8 has its bytes beside it as `path_bytes`, in base64 (RFC 4648).
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Reporter;
 use super::event::{Action, EntryEvent, Start, Summary};
-use super::lines::message;
+use super::lines::{Out, message};
 use crate::config::Engine;
 use crate::error::{Cause, Error};
 
@@ -21,7 +21,7 @@ use crate::error::{Cause, Error};
 pub struct Json {
     /// Also entries that were right already.
     unchanged: bool,
-    out: BufWriter<Stdout>,
+    out: Out,
 }
 
 #[derive(Serialize)]
@@ -108,14 +108,14 @@ impl JsonError {
 impl Json {
     /// JSON lines; `unchanged` asks for entries that were right already, too.
     pub fn new(unchanged: bool) -> Self {
-        Json { unchanged, out: BufWriter::new(io::stdout()) }
+        Json { unchanged, out: Out::new() }
     }
 
-    /// Writes a line. When nobody reads it any more, the run goes on all the same.
     fn write(&mut self, line: &Line<'_>) {
-        if serde_json::to_writer(&mut self.out, line).is_ok() {
-            self.out.write_all(b"\n").ok();
-        }
+        self.out.write(|out| {
+            serde_json::to_writer(&mut *out, line)?;
+            out.write_all(b"\n")
+        });
     }
 }
 
@@ -177,6 +177,10 @@ impl Reporter for Json {
             bytes_hashed: totals.bytes_hashed,
             seconds: totals.elapsed.as_secs_f64(),
         });
-        self.out.flush().ok();
+        self.out.write(Write::flush);
+    }
+
+    fn trouble(&mut self) -> Option<io::Error> {
+        self.out.trouble()
     }
 }

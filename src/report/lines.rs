@@ -28,18 +28,50 @@ pub struct Verbosity {
 pub struct Lines {
     verbosity: Verbosity,
     dry_run: bool,
-    out: BufWriter<Stdout>,
+    out: Out,
+}
+
+/// Standard output, which may fail. The run goes on all the same, and the first failure is kept.
+pub(crate) struct Out {
+    writer: BufWriter<Stdout>,
+    trouble: Option<io::Error>,
+}
+
+impl Out {
+    pub(crate) fn new() -> Self {
+        Out { writer: BufWriter::new(io::stdout()), trouble: None }
+    }
+
+    /// Takes note of how a write went.
+    pub(crate) fn note(&mut self, written: io::Result<()>) {
+        if let Err(error) = written
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            self.trouble.get_or_insert(error);
+        }
+    }
+
+    /// Writes something with `write`.
+    pub(crate) fn write(&mut self, write: impl FnOnce(&mut BufWriter<Stdout>) -> io::Result<()>) {
+        let written = write(&mut self.writer);
+        self.note(written);
+    }
+
+    /// The first failure, if there was one.
+    pub(crate) fn trouble(&mut self) -> Option<io::Error> {
+        self.trouble.take()
+    }
 }
 
 impl Lines {
     /// Lines as `verbosity` asks for.
     pub fn new(verbosity: Verbosity) -> Self {
-        Lines { verbosity, dry_run: false, out: BufWriter::new(io::stdout()) }
+        Lines { verbosity, dry_run: false, out: Out::new() }
     }
 
-    /// Writes a line to standard output. When nobody reads it any more, the run goes on all the same.
+    /// Writes a line to standard output.
     fn say(&mut self, line: impl std::fmt::Display) {
-        writeln!(self.out, "{line}").ok();
+        self.out.write(|out| writeln!(out, "{line}"));
     }
 
     /// The line for an entry, where one is wanted.
@@ -117,7 +149,11 @@ impl Reporter for Lines {
         if self.verbosity.stats {
             self.say(stats::table(&summary.totals));
         }
-        self.out.flush().ok();
+        self.out.write(Write::flush);
+    }
+
+    fn trouble(&mut self) -> Option<io::Error> {
+        self.out.trouble()
     }
 }
 

@@ -26,6 +26,10 @@ pub trait Reporter {
     fn progress(&mut self, _totals: &Totals) {}
     /// The run is over.
     fn finish(&mut self, _summary: &Summary) {}
+    /// What kept this reporter from saying everything, if anything did. A reader that went away is no trouble.
+    fn trouble(&mut self) -> Option<std::io::Error> {
+        None
+    }
 }
 
 /// A reporter that shows nothing.

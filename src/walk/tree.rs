@@ -34,7 +34,7 @@ const SMALLEST: usize = 4;
 /// A directory itself is as much work as so many entries.
 const DIRECTORY_WEIGHT: usize = 4;
 /// Entries found are reported in steps of so many.
-const FOUND_STEP: u64 = 256;
+const FOUND_STEP: u64 = 1024;
 
 /// A directory that is being listed, and its entries that are not sent yet.
 struct Listing {

@@ -21,6 +21,8 @@ tests![
     an_attribute_that_does_not_fit_costs_its_file_alone: [Need::FileSystem("ext4")],
     files_that_vanish_are_told_apart,
     messages_that_nobody_reads_do_not_end_the_run,
+    a_file_size_limit_costs_the_large_file_alone: [Need::Tool("prlimit")],
+    a_full_disk_for_the_log_is_told,
     scarce_descriptors_are_enough: [Need::Tool("prlimit")],
     too_many_links_become_copies_once: [Need::FileSystem("ext4")],
     what_is_in_the_way_stays_until_its_successor_is_there: [Need::Root, Need::Tool("setpriv")],
@@ -108,6 +110,41 @@ fn messages_that_nobody_reads_do_not_end_the_run() {
             run(command).exits(23);
             assert_eq!(fs::read(destination.join("good/file")).unwrap(), b"x");
         }
+    }
+}
+
+fn a_file_size_limit_costs_the_large_file_alone() {
+    let home = scratch();
+    let source = home.path().join("src");
+    file(source.join("large"), noise(1, 3 << 20));
+    file(source.join("larger"), noise(1, 20 << 20));
+    file(source.join("small"), "x");
+    for &engine in ENGINES.iter() {
+        let destination = home.path().join(engine);
+        let mut command = std::process::Command::new("prlimit");
+        command.arg("--fsize=1000000").arg(program()).args(["sync", "--engine", engine]);
+        let ran = run({
+            command.arg(&source).arg(&destination);
+            command
+        })
+        .exits(23);
+        assert!(ran.err.lines().all(|line| line.contains("File too large")), "{}", ran.err);
+        assert_eq!(fs::read_dir(&destination).unwrap().count(), 1);
+    }
+}
+
+fn a_full_disk_for_the_log_is_told() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("file"), "x");
+    for option in ["--json", "-v"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = std::process::Command::new(program());
+        command.args(["sync", option]).arg(&source).arg(&destination);
+        let child = command.stdout(full).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let ran = crate::support::finish(child, std::time::Duration::from_secs(60)).exits(23);
+        assert!(ran.err.contains("write standard output: No space left on device"), "{}", ran.err);
+        assert_eq!(fs::read(destination.join("file")).unwrap(), b"x");
     }
 }
 

@@ -26,6 +26,10 @@ tests![
     options_leave_things_out: [Need::Root],
     without_privilege_the_owner_is_the_user: [Need::Root, Need::Tool("setpriv")],
     a_umask_changes_nothing,
+    acls_stay_where_a_file_system_shows_them_twice: [Need::FileSystem("xfs"), Need::Tool("setfacl")],
+    an_acl_does_not_lock_out_the_other_attributes: [Need::Root, Need::Tool("setpriv"), Need::Tool("setfacl")],
+    a_file_never_replaces_a_device_by_name: [Need::Root],
+    files_of_sys_have_contents,
     files_of_proc_have_contents,
     a_single_file_goes_to_a_name_or_into_a_directory,
 ];
@@ -322,6 +326,88 @@ fn a_umask_changes_nothing() {
         command.args(["sync", "--engine", engine]).arg(&source).arg(&destination);
         crate::support::run(command).exits(0);
         assert_equal(&source, &destination);
+    }
+}
+
+/// xfs shows an ACL a second time, as `trusted.SGI_ACL_FILE`: removing that would remove the ACL.
+fn acls_stay_where_a_file_system_shows_them_twice() {
+    let home = scratch();
+    let source = home.path().join("src");
+    file(source.join("file"), "x");
+    for arguments in [["-m", "u:1000:rwx"], ["-m", "d:u:1000:rwx"]] {
+        let target = if arguments[1].starts_with("d:") { source.clone() } else { source.join("file") };
+        tool("setfacl", &[arguments[0], arguments[1], target.to_str().unwrap()]);
+    }
+    let mount = Mount::new("xfs", "400M");
+    for &engine in ENGINES.iter() {
+        let destination = mount.path().join(engine);
+        let acls = |root: &Path| {
+            let list = |path: &Path| tool("getfacl", &["--omit-header", "--numeric", path.to_str().unwrap()]);
+            list(root) + &list(&root.join("file"))
+        };
+        for _ in 0..3 {
+            sync_with(engine, &[], &source, &destination).exits(0);
+            assert_eq!(acls(&source), acls(&destination).replace(engine, "src"));
+        }
+        // And back: what another file system made of the ACL is no attribute of the file.
+        let back = home.path().join(engine);
+        sync_with(engine, &[], &destination, &back).exits(0);
+        assert_equal(&source, &back);
+    }
+}
+
+fn an_acl_does_not_lock_out_the_other_attributes() {
+    let home = scratch();
+    mode(home.path(), 0o777);
+    let source = home.path().join("src");
+    file(source.join("file"), "x");
+    xattr(source.join("file"), "user.comment", b"value");
+    tool("setfacl", &["-m", "u:5:r", source.join("file").to_str().unwrap()]);
+    mode(source.join("file"), 0o444);
+    for name in ["", "file"] {
+        std::os::unix::fs::chown(source.join(name), Some(65534), Some(65534)).unwrap();
+    }
+    for &engine in ENGINES.iter() {
+        let destination = home.path().join(engine);
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        command.arg(crate::support::program()).args(["sync", "--engine", engine]);
+        crate::support::run({
+            command.arg(&source).arg(&destination);
+            command
+        })
+        .exits(0);
+        assert_equal(&source, &destination);
+    }
+}
+
+fn a_file_never_replaces_a_device_by_name() {
+    let home = scratch();
+    let at = |name: &str| home.path().join(name);
+    file(at("file"), "new");
+    file(at("target"), "old");
+    node(at("null"), FileType::CharacterDevice, (1, 3));
+    symlink("null", at("link to null")).unwrap();
+    symlink("target", at("link")).unwrap();
+    for name in ["null", "link to null"] {
+        sync_with("auto", &[], &at("file"), &at(name)).exits(3);
+    }
+    use std::os::unix::fs::FileTypeExt;
+    assert!(fs::metadata(at("null")).unwrap().file_type().is_char_device());
+    sync_with("auto", &[], &at("file"), &at("link")).exits(0);
+    assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+    assert_eq!(fs::read(at("target")).unwrap(), b"new");
+}
+
+/// Their size is a page, whatever they hold.
+fn files_of_sys_have_contents() {
+    let source = Path::new("/sys/kernel/mm/transparent_hugepage/enabled");
+    let source = if source.exists() { source } else { Path::new("/sys/kernel/profiling") };
+    let home = scratch();
+    for &engine in ENGINES.iter() {
+        let destination = home.path().join(engine);
+        sync_with(engine, &[], source, &destination).exits(0);
+        assert_eq!(fs::read(&destination).unwrap(), fs::read(source).unwrap());
     }
 }
 
