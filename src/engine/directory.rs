@@ -58,8 +58,10 @@ pub(crate) struct Pair {
     pub(crate) fresh: bool,
     /// It replaced something that was no directory.
     replaced: bool,
-    /// Its name until it is done: nobody sees what is in it before.
-    pub(crate) staged: Option<CString>,
+    /// Its name until it is done, or turns out to take long: nobody sees what is in it before.
+    staged: Option<CString>,
+    /// It has its own name.
+    placed: AtomicBool,
     /// The destination before this run, where it existed.
     existing: Option<Stat>,
     /// An entry of the destination was made or replaced.
@@ -315,9 +317,13 @@ impl Directory {
         }
     }
 
-    /// Gives a staged directory its name.
-    async fn unstage(&self, pair: &Pair, lane: &Lane) -> Result<()> {
+    /// Gives a staged directory its name. No file in it may be half written: its one batch must be between two entries,
+    /// or at its end.
+    pub(crate) async fn unstage(&self, pair: &Pair, lane: &Lane) -> Result<()> {
         let (Some(staged), Some(parent)) = (&pair.staged, &self.parent) else { return Ok(()) };
+        if pair.placed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         let path = || lane.run.destination_path(&self.path());
         let parent = parent.open(lane).await.ok_or(Errno::NOENT).at(Operation::Rename, path)?;
         let within = parent.changing().at(Operation::Rename, path)?;
@@ -381,6 +387,11 @@ impl Pair {
         self.destination.as_ref().ok_or(Errno::NOENT)
     }
 
+    /// Nobody sees yet what is in it.
+    pub(crate) fn is_staged(&self) -> bool {
+        self.staged.is_some() && !self.placed.load(Ordering::Relaxed)
+    }
+
     /// The destination's stat as it is now.
     fn destination_stat(&self, destination: &OwnedFd) -> rustix::io::Result<Stat> {
         match self.existing {
@@ -424,6 +435,7 @@ impl Pair {
             fresh: true,
             replaced: false,
             staged: None,
+            placed: AtomicBool::new(false),
             existing: None,
             touched: AtomicBool::new(false),
             newborn: OnceLock::new(),

@@ -1,6 +1,7 @@
 //! Files before they have their name. New ones are nameless (`O_TMPFILE`), so that a kill leaves nothing; where the
 //! file system can't do that, and to take the place of what is there, a temporary name and rename(2). New directories
-//! without subdirectories, one batch at most, are staged: filled under a temporary name and then renamed.
+//! without subdirectories, one batch at most, are staged: filled under a temporary
+//! name and then renamed, when they are done or turn out to take long.
 //!
 //! A temporary name is `.ringsync-`, 16 hex digits by chance, and 16 hex digits that only fit this chance in this very
 //! directory: a later run tells by them what is litter of ours, and takes no other file for it, not even a copy of
@@ -70,7 +71,7 @@ impl NewFile {
         let own = if run.rules.privileges.root { 0 } else { 0o600 };
         let (open_mode, closed_mode) = (mode & 0o777 | own, 0o600);
         let new_name = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let staged = pair.staged.is_some();
+        let staged = pair.is_staged();
         if named || staged {
             match create(name, new_name, if staged { open_mode } else { closed_mode }, Form::Named) {
                 Err(Errno::EXIST) => {}

@@ -121,6 +121,9 @@ async fn next_job(lane: &Lane) -> Option<Job> {
 /// A batch that takes longer is shared with tasks that have nothing to do.
 const LONG_BATCH: Duration = Duration::from_millis(2);
 
+/// A staged directory that takes longer gets its name, so that a kill does not cost what is done of it.
+const LONGEST_STAGE: Duration = Duration::from_millis(100);
+
 async fn run_batch(lane: &Lane, batch: Batch) {
     let Batch { directory, mut entries } = batch;
     let mut events = Vec::with_capacity(entries.len());
@@ -138,7 +141,17 @@ async fn run_batch(lane: &Lane, batch: Batch) {
         };
         lane.run.heed(&event);
         events.push(event.named(entry.name));
-        if entries.len() > 1 && lane.run.parcels.is_empty() && begun.elapsed() > LONG_BATCH {
+        let taken = begun.elapsed();
+        let shared = entries.len() > 1 && taken > LONG_BATCH && lane.run.parcels.is_empty();
+        if let Some(pair) = pair.as_ref().filter(|pair| pair.is_staged() && (shared || taken > LONGEST_STAGE))
+        {
+            // Only this task has files in it: none is half written now. Without its name the directory is lost, and so is what was left to do.
+            if let Err(error) = directory.unstage(pair, lane).await {
+                events.push(EntryEvent::failed(Kind::Directory, error));
+                break;
+            }
+        }
+        if shared {
             entries = spill(lane, &directory, entries);
         }
     }

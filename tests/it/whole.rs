@@ -16,6 +16,7 @@ tests![
     a_kill_leaves_old_files_or_new_ones_on_ext4: [Need::FileSystem("ext4")],
     a_kill_leaves_old_files_or_new_ones_on_xfs: [Need::FileSystem("xfs")],
     a_kill_leaves_old_files_or_new_ones_on_btrfs: [Need::FileSystem("btrfs")],
+    a_slow_directory_is_not_staged_to_its_end: [Need::Tool("strace")],
     a_staged_directory_is_litter_until_it_has_its_name: [Need::Tool("strace")],
     a_run_that_breaks_off_keeps_what_a_staged_directory_has: [Need::Root],
     litter_of_a_killed_run_is_removed_and_nothing_else: [Need::Tool("strace")],
@@ -170,6 +171,28 @@ fn a_staged_directory_is_litter_until_it_has_its_name() {
         assert!(litter_in(&destination).is_empty());
         assert_eq!(fs::read(destination.join("kept/.ringsync-mine/file")).unwrap(), b"a user's");
         assert_equal(&source.join("directory"), &destination.join("directory"));
+    }
+}
+
+/// A directory that takes long has its name before it is done: a kill does not cost the files that are.
+fn a_slow_directory_is_not_staged_to_its_end() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for index in 0..3 {
+            file(source.join(format!("directory/file{index}")), noise(index, 3000));
+        }
+        // Each file's descriptor is given its time late, so that the first file alone takes longer than the limit; the
+        // last of the three is killed before it has its name.
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=utimensat:delay_enter=300000"]);
+        command.args(["-e", "inject=linkat:signal=KILL:when=1"]);
+        command.arg(program()).args(["sync", "-q", "-j1", "--depth=1", "--engine", engine]);
+        command.arg(&source).arg(&destination);
+        assert_eq!(run(command).code, None, "killed at the first nameless file");
+        assert!(litter_in(&destination).is_empty());
+        assert_eq!(fs::read_dir(destination.join("directory")).unwrap().count(), 1);
+        assert_old_or_new(&BTreeMap::new(), &snapshot(&source), &destination);
     }
 }
 
