@@ -111,6 +111,9 @@ pub enum Cause {
     /// The file system reported another type on opening than on listing.
     #[error("its type changed during the run")]
     TypeChanged,
+    /// Another directory has the name of one that was closed for a while.
+    #[error("it was replaced during the run")]
+    DirectoryReplaced,
     /// A directory stands where a file belongs, and it has entries.
     #[error("a directory that is not empty is in the way")]
     DirectoryInTheWay,

@@ -6,26 +6,32 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::pair::{Origin, Pair, Parked, Source, has_default_acl, open_destination};
 use super::worker::Lane;
 use super::{Run, temporary};
-use crate::error::{Context, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
-use crate::metadata::xattr::{self, Holder, Xattrs};
+use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
 use crate::plan::compare::differences;
-use crate::plan::entry::{Kind, Stat, Time};
+use crate::plan::entry::Kind;
 use crate::report::event::{Action, Entries, EntryEvent};
+
+/// Of the levels of a deep tree, one in so many stays open whatever the limit on descriptors.
+const LANDING: usize = 32;
 
 /// One directory of the source tree and the one that mirrors it.
 pub(crate) struct Directory {
     parent: Option<Arc<Directory>>,
     name: CString,
+    /// Directories above it.
+    depth: usize,
     /// The walk, the batches under way, and the subdirectories that are not done.
     pending: AtomicUsize,
     state: tokio::sync::Mutex<State>,
@@ -39,46 +45,12 @@ enum State {
     /// Nobody needed it yet.
     Closed,
     Open(Arc<Pair>),
+    /// It was open, and is to be opened again when it is needed: descriptors are scarce.
+    Parked(Parked),
     /// It could not be opened or made; the error has been reported.
     Failed,
     /// Its metadata is set. Its descriptors are closed.
     Finished,
-}
-
-/// The two directories, held open.
-pub(crate) struct Pair {
-    /// Opened with `O_PATH`, so that a directory that can't be listed can still be mirrored.
-    pub(crate) source: Arc<OwnedFd>,
-    source_stat: Stat,
-    /// The source's attributes, if they are kept.
-    source_xattrs: Option<Xattrs>,
-    /// `None` where a dry run would have made it.
-    pub(crate) destination: Option<Arc<OwnedFd>>,
-    /// This run made it: there is nothing in it to compare with.
-    pub(crate) fresh: bool,
-    /// It replaced something that was no directory.
-    replaced: bool,
-    /// Its name until it is done, or turns out to take long: nobody sees what is in it before.
-    staged: Option<CString>,
-    /// It has its own name.
-    placed: AtomicBool,
-    /// The destination before this run, where it existed.
-    existing: Option<Stat>,
-    /// An entry of the destination was made or replaced.
-    touched: AtomicBool,
-    /// What a file made in it is like; learnt from the first one.
-    pub(crate) newborn: OnceLock<Newborn>,
-    /// Its file system has `O_TMPFILE`, as far as is known.
-    pub(crate) nameless: AtomicBool,
-    /// Files can be cloned into it, as far as is known.
-    pub(crate) clones: AtomicBool,
-}
-
-/// A source directory, before there is anything to pair it with.
-pub(crate) struct Source {
-    pub(crate) fd: Arc<OwnedFd>,
-    pub(crate) stat: Stat,
-    pub(crate) xattrs: Option<Xattrs>,
 }
 
 impl Drop for Directory {
@@ -103,6 +75,7 @@ impl Directory {
         Arc::new(Directory {
             parent: None,
             name: CString::default(),
+            depth: 0,
             pending: AtomicUsize::new(1),
             state: tokio::sync::Mutex::new(State::Open(Arc::new(pair))),
             implied,
@@ -116,6 +89,7 @@ impl Directory {
         Arc::new(Directory {
             parent: Some(parent.clone()),
             name,
+            depth: parent.depth + 1,
             pending: AtomicUsize::new(1),
             state: tokio::sync::Mutex::new(State::Closed),
             implied: false,
@@ -163,7 +137,7 @@ impl Directory {
             match &*directory.state.lock().await {
                 State::Open(pair) => break pair.clone(),
                 State::Failed | State::Finished => return None,
-                State::Closed => {}
+                State::Closed | State::Parked(_) => {}
             }
             closed.push(directory);
             directory = directory.parent.as_ref()?;
@@ -176,15 +150,19 @@ impl Directory {
 
     async fn open_in(&self, parent: &Pair, lane: &Lane) -> Option<Arc<Pair>> {
         let mut state = self.state.lock().await;
-        match &*state {
+        let made = match &*state {
             State::Open(pair) => return Some(pair.clone()),
             State::Failed | State::Finished => return None,
-            State::Closed => {}
-        }
-        match self.make_pair(parent, lane).await {
+            State::Closed => self.make_pair(parent, lane).await,
+            State::Parked(parked) => self.open_again(parked, parent, lane).await,
+        };
+        match made {
             Ok(pair) => {
                 let pair = Arc::new(pair);
                 *state = State::Open(pair.clone());
+                if lane.run.directories.opened() {
+                    self.park_above(&lane.run);
+                }
                 Some(pair)
             }
             Err(error) => {
@@ -199,7 +177,7 @@ impl Directory {
         let run = &lane.run;
         let source = self.open_source(parent, lane).await?;
         let Some(within) = &parent.destination else {
-            return Ok(Pair::absent(source));
+            return Ok(Pair::new(source, None, Origin::default()));
         };
         let path = || run.destination_path(&self.path());
         let existing = if parent.fresh {
@@ -207,23 +185,68 @@ impl Directory {
         } else {
             lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?
         };
-        let before = existing.filter(|existing| existing.kind == Kind::Directory);
-        let replaced = existing.is_some() && before.is_none();
-        if before.is_none() && run.config.dry_run {
-            return Ok(Pair { replaced, ..Pair::absent(source) });
+        let mut origin = Origin::default();
+        origin.existing = existing.filter(|existing| existing.kind == Kind::Directory);
+        origin.replaced = existing.is_some() && origin.existing.is_none();
+        if origin.existing.is_none() {
+            if run.config.dry_run {
+                return Ok(Pair::new(source, None, origin));
+            }
+            origin.staged = self.make(parent, origin.replaced, run)?;
         }
-        let staged = if before.is_none() { self.make(parent, replaced, run)? } else { None };
-        let name = staged.as_ref().unwrap_or(&self.name);
+        let name = origin.staged.as_ref().unwrap_or(&self.name);
         let opened = open_destination(lane, within, name).await;
         let (destination, changed) = opened.at(Operation::OpenDestination, path)?;
         let destination = Arc::new(destination);
-        if staged.is_some() {
+        if origin.staged.is_some() {
             temporary::lock(&destination);
         }
-        let pair = Pair { replaced, staged, ..Pair::new(source, Some(destination), before) };
+        let pair = Pair::new(source, Some(destination), origin);
         pair.touched.store(changed, Ordering::Relaxed);
         pair.remove_litter(run);
         Ok(pair)
+    }
+
+    /// Opens a parked one by its name. It must be the one it was: others may have moved it meanwhile.
+    async fn open_again(&self, parked: &Parked, parent: &Pair, lane: &Lane) -> Result<Pair> {
+        let path = || lane.run.source_path(&self.path());
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let source = lane.io.open(&parent.source, &self.name, flags).await.at(Operation::OpenSource, path)?;
+        let path = || lane.run.destination_path(&self.path());
+        let destination = match &parent.destination {
+            Some(within) if parked.has_destination() => {
+                let opened = open_destination(lane, within, &self.name).await;
+                Some(Arc::new(opened.at(Operation::OpenDestination, path)?.0))
+            }
+            _ => None,
+        };
+        if parked.is(&source, destination.as_ref()).at(Operation::StatDestination, path)? {
+            Ok(parked.resume(Arc::new(source), destination))
+        } else {
+            Err(Error::new(Operation::OpenDestination, path(), Cause::DirectoryReplaced))
+        }
+    }
+
+    /// Closes the directories above that nobody works in. Every so many levels one stays open, so that the way down to
+    /// one that is needed again is short.
+    fn park_above(&self, run: &Run) {
+        let mut above = self.parent.as_ref();
+        let mut fruitless = 0;
+        // Where several levels in a row are closed already, so are those above them.
+        while let Some(directory) = above.filter(|_| fruitless < 2 * LANDING) {
+            fruitless += 1;
+            if !directory.depth.is_multiple_of(LANDING)
+                && let Ok(mut state) = directory.state.try_lock()
+                && let State::Open(pair) = &*state
+                && Arc::strong_count(pair) == 1
+                && let Ok(parked) = pair.park()
+            {
+                *state = State::Parked(parked);
+                run.directories.closed();
+                fruitless = 0;
+            }
+            above = directory.parent.as_ref();
+        }
     }
 
     async fn open_source(&self, parent: &Pair, lane: &Lane) -> Result<Source> {
@@ -302,7 +325,10 @@ impl Directory {
             // One above it has failed.
             self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
         }
-        *self.state.lock().await = State::Finished;
+        let before = std::mem::replace(&mut *self.state.lock().await, State::Finished);
+        if matches!(before, State::Open(_)) {
+            lane.run.directories.closed();
+        }
     }
 
     /// After a stop the directory may be incomplete. It keeps the time that tells the next run so; what it has goes under
@@ -333,10 +359,10 @@ impl Directory {
     }
 
     fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<Action> {
-        let made = match pair {
-            Pair { replaced: true, .. } => Some(Action::Updated),
-            Pair { fresh: true, .. } => Some(Action::Created),
-            _ => None,
+        let made = match (pair.replaced, pair.fresh) {
+            (true, _) => Some(Action::Updated),
+            (false, true) => Some(Action::Created),
+            (false, false) => None,
         };
         let Some(destination) = &pair.destination else { return Ok(made.unwrap_or(Action::Created)) };
         let path = || run.destination_path(&self.path());
@@ -374,129 +400,27 @@ impl Directory {
     }
 }
 
-impl Pair {
-    /// Two open directories.
-    pub(crate) fn new(source: Source, destination: Option<Arc<OwnedFd>>, existing: Option<Stat>) -> Self {
-        let fresh = existing.is_none();
-        Pair { destination, fresh, existing, ..Pair::absent(source) }
+/// How many directories are open, two descriptors each, and how many may be.
+pub(crate) struct OpenDirectories {
+    count: AtomicUsize,
+    limit: usize,
+}
+
+impl OpenDirectories {
+    /// For a process that may have so many `descriptors` open: an eighth of them is for directories.
+    pub(crate) fn new(descriptors: usize) -> Self {
+        OpenDirectories { count: AtomicUsize::new(0), limit: (descriptors / 16).clamp(1, MOST_OPEN) }
     }
 
-    /// The destination directory, for whoever is about to change what is in it.
-    pub(crate) fn changing(&self) -> rustix::io::Result<&Arc<OwnedFd>> {
-        self.touched.store(true, Ordering::Relaxed);
-        self.destination.as_ref().ok_or(Errno::NOENT)
+    /// Counts one more. Returns whether there are too many.
+    pub(crate) fn opened(&self) -> bool {
+        self.count.fetch_add(1, Ordering::Relaxed) >= self.limit
     }
 
-    /// Nobody sees yet what is in it.
-    pub(crate) fn is_staged(&self) -> bool {
-        self.staged.is_some() && !self.placed.load(Ordering::Relaxed)
-    }
-
-    /// The destination's stat as it is now.
-    fn destination_stat(&self, destination: &OwnedFd) -> rustix::io::Result<Stat> {
-        match self.existing {
-            Some(existing) if !self.touched.load(Ordering::Relaxed) => Ok(existing),
-            _ => stat_open(destination),
-        }
-    }
-
-    /// What a regular file, asked for with `mode`, got: `file` is one that was just made here.
-    pub(crate) fn stat_of_new(&self, file: &OwnedFd, mode: u32, run: &Run) -> rustix::io::Result<Stat> {
-        if let Some(newborn) = self.newborn.get()
-            && newborn.predictable
-            && newborn.stat.mode == mode & !run.umask
-        {
-            return Ok(newborn.stat);
-        }
-        let mut stat = stat_open(file)?;
-        // No time that a source could have: the new file's own one moves on with the writing.
-        stat.modified = Time { seconds: i64::MIN, nanoseconds: 0 };
-        let inherits_acl = self.destination.as_ref().is_some_and(|fd| has_default_acl(fd));
-        let predictable = stat.mode == mode & !run.umask && !inherits_acl;
-        self.newborn.get_or_init(|| Newborn { stat, predictable, inherits_acl });
-        Ok(stat)
-    }
-
-    /// Whether new entries inherit an ACL, which their source may not have.
-    pub(crate) fn inherits_acl(&self) -> bool {
-        match self.newborn.get() {
-            Some(newborn) => newborn.inherits_acl,
-            None => self.destination.as_ref().is_some_and(|fd| has_default_acl(fd)),
-        }
-    }
-
-    /// A source directory whose mirror a dry run would have made.
-    fn absent(source: Source) -> Self {
-        Pair {
-            source: source.fd,
-            source_stat: source.stat,
-            source_xattrs: source.xattrs,
-            destination: None,
-            fresh: true,
-            replaced: false,
-            staged: None,
-            placed: AtomicBool::new(false),
-            existing: None,
-            touched: AtomicBool::new(false),
-            newborn: OnceLock::new(),
-            nameless: AtomicBool::new(true),
-            clones: AtomicBool::new(true),
-        }
-    }
-
-    /// Removes what a killed run left. Its traces are only in directories that it did not get to finish, and these
-    /// don't have their source's time yet: an untouched tree is never listed.
-    pub(crate) fn remove_litter(&self, run: &Run) {
-        if let Some(destination) = &self.destination
-            && let Some(existing) = &self.existing
-            && (existing.modified != self.source_stat.modified || !run.config.keep.times)
-            && !run.config.dry_run
-        {
-            self.touched.store(true, Ordering::Relaxed);
-            temporary::remove_litter(destination, existing.inode);
-        }
+    fn closed(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// What a directory makes of a new file: its group may come from the directory, its mode from an ACL, and some file
-/// systems have ideas of their own.
-pub(crate) struct Newborn {
-    stat: Stat,
-    /// The next one will be the same.
-    predictable: bool,
-    inherits_acl: bool,
-}
-
-fn has_default_acl(directory: &OwnedFd) -> bool {
-    let mut value = [0_u8; 256];
-    let length = match rustix::fs::fgetxattr(directory, xattr::DEFAULT_ACL, &mut value[..]) {
-        // It was opened with O_PATH, since it can't be listed.
-        Err(Errno::BADF) => {
-            rustix::fs::getxattr(metadata::proc_path(directory), xattr::DEFAULT_ACL, &mut value[..])
-        }
-        other => other,
-    };
-    match length {
-        Ok(length) => length > 0,
-        Err(errno) => errno == Errno::RANGE, // a long one
-    }
-}
-
-/// Opens a destination directory, if need be after giving its owner, who is not root, the right to. Returns whether that
-/// was done.
-async fn open_destination(
-    lane: &Lane,
-    within: &Arc<OwnedFd>,
-    name: &CStr,
-) -> rustix::io::Result<(OwnedFd, bool)> {
-    match lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await {
-        Err(Errno::ACCESS) if !lane.run.config.dry_run => {
-            let handle = lane.io.open(within, name, OFlags::PATH | OFlags::DIRECTORY).await?;
-            let mode = Mode::from_raw_mode(stat_open(&handle)?.mode) | Mode::RWXU;
-            rustix::fs::chmodat(rustix::fs::CWD, metadata::proc_path(&handle), mode, AtFlags::empty())?;
-            let opened = lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await?;
-            Ok((opened, true))
-        }
-        other => Ok((other?, false)),
-    }
-}
+/// More directories need not be open, whatever the limit on descriptors.
+const MOST_OPEN: usize = 4096;

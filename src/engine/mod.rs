@@ -5,6 +5,7 @@ pub(crate) mod directory;
 pub(crate) mod job;
 pub(crate) mod link;
 pub(crate) mod outbox;
+pub(crate) mod pair;
 pub(crate) mod segment;
 pub(crate) mod special;
 pub(crate) mod stop;
@@ -32,8 +33,9 @@ use crate::report::Reporter;
 use crate::report::event::{Action, EntryEvent, Event, Start, Summary};
 use crate::report::progress::Progress;
 use crate::walk;
-use directory::{Directory, Pair, Source};
+use directory::{Directory, OpenDirectories};
 use job::{Batch, Entry, Offer, Parcel};
+use pair::{Pair, Source};
 use stop::Stop;
 
 /// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
@@ -64,6 +66,7 @@ pub(crate) struct Run {
     pub(crate) rules: Rules,
     pub(crate) roots: Roots,
     pub(crate) links: Links,
+    pub(crate) directories: OpenDirectories,
     /// Permission bits that the kernel takes from new files.
     pub(crate) umask: u32,
     pub(crate) parcels: Receiver<Parcel>,
@@ -178,6 +181,7 @@ fn new_run(
         rules: Rules { keep: config.keep, privileges: Privileges::of_process() },
         roots,
         links: Links::default(),
+        directories: OpenDirectories::new(descriptor_limit()),
         umask: umask(),
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
@@ -222,9 +226,13 @@ fn raise_descriptor_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).ok();
-    let granted =
-        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let granted = descriptor_limit();
     granted - granted / 4 // the rest is for the rings, the walk and the directories above
+}
+
+fn descriptor_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
 }
 
 /// This process's umask, read without changing it (proc_pid_status(5)). Unknown, it is taken for all bits: then the
@@ -248,8 +256,9 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     } else {
         None
     };
-    let pair = Pair::new(Source { fd: source, stat, xattrs }, destination, existing);
+    let pair = Pair::of_roots(Source { fd: source, stat, xattrs }, destination, existing);
     pair.remove_litter(run);
+    run.directories.opened();
     Ok(Directory::root(pair, run.roots.single.is_some()))
 }
 

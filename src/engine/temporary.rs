@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Run;
-use super::directory::Pair;
+use super::pair::Pair;
 use crate::io::stat_open;
 use crate::metadata::proc_path;
 use crate::plan::entry::{Inode, Kind, Stat};

@@ -14,9 +14,10 @@ use rustix::io::Errno;
 use tokio::task::JoinSet;
 
 use super::copy_file::{self, Copied};
-use super::directory::{Directory, Pair};
+use super::directory::Directory;
 use super::job::{Batch, Entry, Offer, Parcel};
 use super::outbox::Outbox;
+use super::pair::Pair;
 use super::temporary::{self, Taken};
 use super::{Run, link, panicked, special};
 use crate::error::{Cause, Context, Error, Operation, Result};

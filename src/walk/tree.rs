@@ -58,21 +58,24 @@ struct Walk<'a> {
     weight: usize,
     /// From the root down to the directory that is being listed.
     listings: Vec<Listing>,
+    /// Listings that wait for one inside of them, begun where the path got long.
+    waiting: usize,
     /// Entries found and not reported yet.
     found: u64,
 }
 
-/// Fewer where descriptors are scarce.
-fn open_listings() -> usize {
+/// Fewer where descriptors are scarce, and in listings inside of listings.
+fn open_listings(inside: usize) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.map_or(OPEN_LISTINGS, |limit| (limit / 16).clamp(1, OPEN_LISTINGS as u64) as usize)
+    let most = limit.map_or(OPEN_LISTINGS, |limit| (limit / 16).clamp(1, OPEN_LISTINGS as u64) as usize);
+    (most >> inside).max(1)
 }
 
 /// Walks the source tree from `root` until it is through or the run is stopped.
 pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) {
     let Some(fd) = run.roots.source.fd.clone() else { return };
     let (listings, parcel) = (Vec::new(), Parcel::new());
-    let mut walk = Walk { run, parcels, parcel, weight: 0, listings, found: 1 }; // the root itself
+    let mut walk = Walk { run, parcels, parcel, weight: 0, listings, waiting: 0, found: 1 }; // the root itself
     walk.listings.push(Listing::new(root));
     walk.list(fd.as_fd());
     walk.close_down_to(0);
@@ -85,7 +88,7 @@ impl Walk<'_> {
     fn list(&mut self, fd: BorrowedFd<'_>) {
         let base = PathBuf::from(proc_path(fd));
         let depth = self.listings.len() - 1;
-        let mut tree = WalkDir::new(&base).min_depth(1).max_open(open_listings()).into_iter();
+        let mut tree = WalkDir::new(&base).min_depth(1).max_open(open_listings(self.waiting)).into_iter();
         while let Some(item) = tree.next() {
             if self.run.stop.is_stopped() {
                 break;
@@ -110,7 +113,11 @@ impl Walk<'_> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         match rustix::fs::openat2(fd, below, flags, Mode::empty(), beneath) {
-            Ok(fd) => self.list(OwnedFd::as_fd(&fd)),
+            Ok(fd) => {
+                self.waiting += 1;
+                self.list(OwnedFd::as_fd(&fd));
+                self.waiting -= 1;
+            }
             Err(errno) => {
                 self.fail(Error::new(Operation::ListSource, self.run.source_path(&self.top_path()), errno));
             }

@@ -1,0 +1,244 @@
+//! A source directory and the one that mirrors it, held open, and what a run learns of them. Where descriptors are
+//! scarce the two are closed for a while (`park`) and what was learnt stays.
+
+use std::ffi::{CStr, CString};
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::worker::Lane;
+use super::{Run, temporary};
+use crate::io::stat_open;
+use crate::metadata;
+use crate::metadata::xattr::{self, Xattrs};
+use crate::plan::entry::{Inode, Stat, Time};
+
+/// The two directories, held open.
+pub(crate) struct Pair {
+    /// Opened with `O_PATH`, so that a directory that can't be listed can still be mirrored.
+    pub(crate) source: Arc<OwnedFd>,
+    /// `None` where a dry run would have made it.
+    pub(crate) destination: Option<Arc<OwnedFd>>,
+    memory: Arc<Memory>,
+}
+
+/// What is known of two directories.
+pub(crate) struct Memory {
+    pub(super) source_stat: Stat,
+    /// The source's attributes, if they are kept.
+    pub(super) source_xattrs: Option<Xattrs>,
+    /// This run made it: there is nothing in it to compare with.
+    pub(crate) fresh: bool,
+    /// It replaced something that was no directory.
+    pub(super) replaced: bool,
+    /// Its name until it is done, or turns out to take long: nobody sees what is in it before.
+    pub(super) staged: Option<CString>,
+    /// It has its own name.
+    pub(super) placed: AtomicBool,
+    /// The destination before this run, where it existed.
+    existing: Option<Stat>,
+    /// An entry of the destination was made or replaced.
+    pub(super) touched: AtomicBool,
+    /// What a file made in it is like; learnt from the first one.
+    newborn: OnceLock<Newborn>,
+    /// Its file system has `O_TMPFILE`, as far as is known.
+    pub(crate) nameless: AtomicBool,
+    /// Files can be cloned into it, as far as is known.
+    pub(crate) clones: AtomicBool,
+}
+
+impl Deref for Pair {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+/// A source directory, before there is anything to pair it with.
+pub(crate) struct Source {
+    pub(crate) fd: Arc<OwnedFd>,
+    pub(crate) stat: Stat,
+    pub(crate) xattrs: Option<Xattrs>,
+}
+
+/// How a directory of the destination came to be.
+#[derive(Default)]
+pub(super) struct Origin {
+    /// What was there before this run.
+    pub(super) existing: Option<Stat>,
+    /// It replaced something that was no directory.
+    pub(super) replaced: bool,
+    /// The temporary name it has.
+    pub(super) staged: Option<CString>,
+}
+
+/// Two directories that were closed because descriptors are scarce.
+pub(crate) struct Parked {
+    memory: Arc<Memory>,
+    destination: Option<Inode>,
+}
+
+impl Pair {
+    /// Two open directories; without a destination a dry run, which would have made it.
+    pub(super) fn new(source: Source, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
+        let Origin { existing, replaced, staged } = origin;
+        let memory = Memory {
+            source_stat: source.stat,
+            source_xattrs: source.xattrs,
+            fresh: existing.is_none(),
+            replaced,
+            staged,
+            placed: AtomicBool::new(false),
+            existing,
+            touched: AtomicBool::new(false),
+            newborn: OnceLock::new(),
+            nameless: AtomicBool::new(true),
+            clones: AtomicBool::new(true),
+        };
+        Pair { source: source.fd, destination, memory: Arc::new(memory) }
+    }
+
+    /// The two roots.
+    pub(crate) fn of_roots(
+        source: Source,
+        destination: Option<Arc<OwnedFd>>,
+        existing: Option<Stat>,
+    ) -> Self {
+        Pair::new(source, destination, Origin { existing, ..Origin::default() })
+    }
+
+    /// Closes both, and keeps what is needed to know them again.
+    pub(super) fn park(&self) -> rustix::io::Result<Parked> {
+        let destination = self.destination.as_ref().map(stat_open).transpose()?;
+        Ok(Parked { memory: self.memory.clone(), destination: destination.map(|stat| stat.inode) })
+    }
+
+    /// The destination directory, for whoever is about to change what is in it.
+    pub(crate) fn changing(&self) -> rustix::io::Result<&Arc<OwnedFd>> {
+        self.touched.store(true, Ordering::Relaxed);
+        self.destination.as_ref().ok_or(Errno::NOENT)
+    }
+
+    /// The destination's stat as it is now.
+    pub(super) fn destination_stat(&self, destination: &OwnedFd) -> rustix::io::Result<Stat> {
+        match self.existing {
+            Some(existing) if !self.touched.load(Ordering::Relaxed) => Ok(existing),
+            _ => stat_open(destination),
+        }
+    }
+
+    /// What a regular file, asked for with `mode`, got: `file` is one that was just made here.
+    pub(crate) fn stat_of_new(&self, file: &OwnedFd, mode: u32, run: &Run) -> rustix::io::Result<Stat> {
+        if let Some(newborn) = self.newborn.get()
+            && newborn.predictable
+            && newborn.stat.mode == mode & !run.umask
+        {
+            return Ok(newborn.stat);
+        }
+        let mut stat = stat_open(file)?;
+        // No time that a source could have: the new file's own one moves on with the writing.
+        stat.modified = Time { seconds: i64::MIN, nanoseconds: 0 };
+        let inherits_acl = self.destination.as_ref().is_some_and(|fd| has_default_acl(fd));
+        let predictable = stat.mode == mode & !run.umask && !inherits_acl;
+        self.newborn.get_or_init(|| Newborn { stat, predictable, inherits_acl });
+        Ok(stat)
+    }
+
+    /// Whether new entries inherit an ACL, which their source may not have.
+    pub(crate) fn inherits_acl(&self) -> bool {
+        match self.newborn.get() {
+            Some(newborn) => newborn.inherits_acl,
+            None => self.destination.as_ref().is_some_and(|fd| has_default_acl(fd)),
+        }
+    }
+
+    /// Removes what a killed run left. Its traces are only in directories that it did not get to finish, and these
+    /// don't have their source's time yet: an untouched tree is never listed.
+    pub(crate) fn remove_litter(&self, run: &Run) {
+        if let Some(destination) = &self.destination
+            && let Some(existing) = &self.existing
+            && (existing.modified != self.source_stat.modified || !run.config.keep.times)
+            && !run.config.dry_run
+        {
+            self.touched.store(true, Ordering::Relaxed);
+            temporary::remove_litter(destination, existing.inode);
+        }
+    }
+}
+
+impl Memory {
+    /// Nobody sees yet what is in it.
+    pub(crate) fn is_staged(&self) -> bool {
+        self.staged.is_some() && !self.placed.load(Ordering::Relaxed)
+    }
+}
+
+impl Parked {
+    /// Whether two directories, opened again by their names, are the ones that were closed.
+    pub(super) fn is(
+        &self,
+        source: &OwnedFd,
+        destination: Option<&Arc<OwnedFd>>,
+    ) -> rustix::io::Result<bool> {
+        let destination = destination.map(stat_open).transpose()?.map(|stat| stat.inode);
+        Ok(stat_open(source)?.inode == self.memory.source_stat.inode && destination == self.destination)
+    }
+
+    /// The two, open again.
+    pub(super) fn resume(&self, source: Arc<OwnedFd>, destination: Option<Arc<OwnedFd>>) -> Pair {
+        Pair { source, destination, memory: self.memory.clone() }
+    }
+
+    /// Whether there is a directory in the destination.
+    pub(super) fn has_destination(&self) -> bool {
+        self.destination.is_some()
+    }
+}
+
+/// What a directory makes of a new file: its group may come from the directory, its mode from an ACL, and some file
+/// systems have ideas of their own.
+struct Newborn {
+    stat: Stat,
+    /// The next one will be the same.
+    predictable: bool,
+    inherits_acl: bool,
+}
+
+pub(super) fn has_default_acl(directory: &OwnedFd) -> bool {
+    let mut value = [0_u8; 256];
+    let length = match rustix::fs::fgetxattr(directory, xattr::DEFAULT_ACL, &mut value[..]) {
+        // It was opened with O_PATH, since it can't be listed.
+        Err(Errno::BADF) => {
+            rustix::fs::getxattr(metadata::proc_path(directory), xattr::DEFAULT_ACL, &mut value[..])
+        }
+        other => other,
+    };
+    match length {
+        Ok(length) => length > 0,
+        Err(errno) => errno == Errno::RANGE, // a long one
+    }
+}
+
+/// Opens a destination directory, if need be after giving its owner, who is not root, the right to. Returns whether that
+/// was done.
+pub(super) async fn open_destination(
+    lane: &Lane,
+    within: &Arc<OwnedFd>,
+    name: &CStr,
+) -> rustix::io::Result<(OwnedFd, bool)> {
+    match lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await {
+        Err(Errno::ACCESS) if !lane.run.config.dry_run => {
+            let handle = lane.io.open(within, name, OFlags::PATH | OFlags::DIRECTORY).await?;
+            let mode = Mode::from_raw_mode(stat_open(&handle)?.mode) | Mode::RWXU;
+            rustix::fs::chmodat(rustix::fs::CWD, metadata::proc_path(&handle), mode, AtFlags::empty())?;
+            let opened = lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await?;
+            Ok((opened, true))
+        }
+        other => Ok((other?, false)),
+    }
+}
