@@ -18,6 +18,17 @@ pub struct Config {
     pub keep: Keep,
     /// Write new files nameless and give them their name when they are whole.
     pub atomic: bool,
+    /// Rewrite files that exist where they are, block by block where they differ, instead of replacing them.
+    pub in_place: bool,
+    /// Keep what a broken off copy of a large file has written, and go on there in the next run.
+    pub partial: bool,
+    /// Have all data, names and directories on stable storage before the run ends; a file gets its name after its data is.
+    pub fsync: bool,
+    /// Read each copied file back from the destination's storage and compare. Takes hashing.
+    pub verify: bool,
+    /// Write the hashes of all files of the destination, those that were there already included, to this file. Takes
+    /// hashing.
+    pub manifest: Option<PathBuf>,
     /// Hash the bytes that are copied.
     pub hash: bool,
     /// Whether to share extents with the source where the file system can.
@@ -85,12 +96,28 @@ impl Config {
             dry_run: false,
             keep: Keep::default(),
             atomic: true,
+            in_place: false,
+            partial: false,
+            fsync: false,
+            verify: false,
+            manifest: None,
             hash: true,
             reflink: Reflink::default(),
             engine: Engine::default(),
             jobs: default_jobs(),
             depth: DEFAULT_DEPTH,
         }
+    }
+
+    /// Whether a hash is needed of every file, however it came to be.
+    pub(crate) fn needs_hashes(&self) -> bool {
+        self.verify || self.manifest.is_some()
+    }
+
+    /// Whether new directories may be filled under a temporary name: not where files must be on stable storage, or be
+    /// found again by the next run, one by one.
+    pub(crate) fn stages_directories(&self) -> bool {
+        self.atomic && !self.fsync && !self.partial
     }
 }
 

@@ -41,6 +41,9 @@ pub enum Operation {
     StatDestination,
     Create,
     Write,
+    ReadDestination,
+    Flush,
+    Verify,
     Clone,
     Link,
     Rename,
@@ -69,6 +72,9 @@ impl fmt::Display for Operation {
             Operation::StatDestination => "stat destination",
             Operation::Create => "create",
             Operation::Write => "write",
+            Operation::ReadDestination => "read destination",
+            Operation::Flush => "flush to stable storage",
+            Operation::Verify => "verify",
             Operation::Clone => "clone",
             Operation::Link => "link",
             Operation::Rename => "rename",
@@ -85,7 +91,7 @@ impl fmt::Display for Operation {
 
 impl Operation {
     /// Whether the operation reads the source tree: a name missing there has vanished since it was listed.
-    fn reads_source(self) -> bool {
+    pub(crate) fn reads_source(self) -> bool {
         matches!(
             self,
             Operation::ListSource
@@ -123,6 +129,9 @@ pub enum Cause {
     /// The file system called something a hole that is none.
     #[error("it has data where its file system shows a hole")]
     FalseHole,
+    /// What was read back is not what was written, twice over.
+    #[error("what was read back from the destination differs from what was written")]
+    Mismatch,
     /// The run was told to stop.
     #[error("interrupted")]
     Interrupted,
@@ -154,6 +163,8 @@ impl Error {
             (Cause::Interrupted, _) => Outcome::Interrupted,
             (Cause::Panic(_), _) => Outcome::BrokenOff,
             _ if self.operation == Operation::StartEngine => Outcome::BrokenOff,
+            // What the kernel could not write back is lost, and whose it was it does not say (fsync(2)).
+            (Cause::Io(_), _) if self.operation == Operation::Flush => Outcome::BrokenOff,
             // An attribute may be too large for its inode where there is room for many files.
             (_, Some(Errno::NOSPC | Errno::DQUOT))
                 if !self.operation.reads_source() && self.operation != Operation::SetXattr =>

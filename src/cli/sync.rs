@@ -53,6 +53,21 @@ pub(crate) struct SyncArgs {
     /// Write new files under their own names at once: faster, but a kill leaves half a file
     #[arg(long, help_heading = WRITE)]
     no_atomic: bool,
+    /// Rewrite existing files where they are, only the blocks that differ; a kill leaves a mixture
+    #[arg(long, help_heading = WRITE)]
+    inplace: bool,
+    /// Keep a large file's copy that broke off (over 8 MiB), and go on there in the next run
+    #[arg(long, help_heading = WRITE)]
+    partial: bool,
+    /// Have everything on stable storage before the run ends, and each file's data before its name
+    #[arg(long, help_heading = WRITE)]
+    fsync: bool,
+    /// Read each copied file back from the destination's storage and compare
+    #[arg(long, help_heading = WRITE, conflicts_with = "no_hash")]
+    verify: bool,
+    /// Write the hashes of all files, also of those that were there, to FILE, as b3sum does
+    #[arg(long, value_name = "FILE", help_heading = WRITE, conflicts_with_all = ["no_hash", "dry_run"])]
+    manifest: Option<PathBuf>,
     /// Share extents with the source instead of copying bytes
     #[arg(long, value_enum, value_name = "WHEN", default_value_t, help_heading = WRITE)]
     reflink: ReflinkArg,
@@ -125,6 +140,11 @@ impl SyncArgs {
             specials: !self.no_specials,
         };
         config.atomic = !self.no_atomic;
+        config.in_place = self.inplace;
+        config.partial = self.partial;
+        config.fsync = self.fsync;
+        config.verify = self.verify;
+        config.manifest.clone_from(&self.manifest);
         config.hash = !self.no_hash;
         config.reflink = match self.reflink {
             ReflinkArg::Auto => Reflink::Auto,

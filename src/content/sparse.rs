@@ -44,7 +44,7 @@ pub(crate) fn next_data(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result
     if hole.is_empty() || is_zero(file, hole)? { Ok(data) } else { Err(Errno::ILSEQ) }
 }
 
-fn seek_data(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<Option<Range<u64>>> {
+pub(crate) fn seek_data(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<Option<Range<u64>>> {
     let start = match rustix::fs::seek(file, SeekFrom::Data(range.start)) {
         Ok(start) if start >= range.end => return Ok(None),
         Ok(start) => start,

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use blake3::{Hash, Hasher};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::read_back;
 use super::segment::LargeFile;
-use super::temporary::{NewFile, Taken};
+use super::temporary::{NewFile, Taken, Way};
 use super::worker::Item;
 use crate::config::Reflink;
 use crate::content::hash::PART;
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
-use crate::metadata::xattr;
-use crate::metadata::{self, Target};
-use crate::plan::entry::Stat;
+use crate::metadata::{self, Target, proc_path, xattr};
+use crate::plan::entry::{Kind, Stat};
 use crate::report::event::Action;
 
 /// Files of more bytes are cut in parts that several threads copy at once.
@@ -68,32 +69,65 @@ pub(crate) async fn copy(
     taken: Taken,
 ) -> Result<Copied> {
     let within = item.changing()?;
-    let named = !item.run().config.atomic && taken == Taken::Nothing;
     let mut holes = true;
+    let mut mismatches = 0;
     for _ in 0..ATTEMPTS {
-        let new = NewFile::create(item.pair, item.target(), named, before.mode, item.run())
-            .at(Operation::Create, || item.path())?;
-        let contents = match fill(&item, source, &before, holes, &new).await {
-            Ok(contents) => contents,
-            Err(error) => {
-                new.discard(within, item.target());
-                match error.cause {
-                    Cause::Changed => {}
-                    Cause::FalseHole => holes = false,
-                    _ => return Err(error),
-                }
-                before = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-                continue;
+        let new = new_file(&item, &before, taken)?;
+        let error = match fill(&item, source, &before, holes, &new).await {
+            Ok(Contents { hash, bytes, streamed }) => {
+                new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
+                return Ok(Copied { action: Action::Created, bytes, streamed, hash, link_limit: false });
             }
+            Err(error) => error,
         };
-        new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
-        let Contents { hash, bytes, streamed } = contents;
-        return Ok(Copied { action: Action::Created, bytes, streamed, hash, link_limit: false });
+        if new.discard(within, item.target()) {
+            item.pair.leaves_partial();
+        }
+        match error.cause {
+            Cause::Changed => {}
+            Cause::FalseHole => holes = false,
+            Cause::Mismatch if mismatches == 0 => mismatches += 1,
+            _ => return Err(error),
+        }
+        before = stat_open(source).at(Operation::StatSource, || item.source_path())?;
     }
     Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed))
 }
 
-/// Gives the new file everything but its name.
+/// Makes, or opens, the file to write to.
+fn new_file(item: &Item<'_>, source: &Stat, taken: Taken) -> Result<NewFile> {
+    let config = &item.run().config;
+    // A file without a size may have contents all the same, whose length is not known: it is made anew.
+    if config.in_place
+        && taken == Taken::Entry
+        && source.size > 0
+        && let Some(existing) = open_existing(item)
+    {
+        return Ok(NewFile::existing(existing));
+    }
+    let way = match taken {
+        _ if config.partial && source.size > LARGE => Way::Partial,
+        Taken::Nothing if !config.atomic => Way::Named,
+        _ => Way::Atomic,
+    };
+    NewFile::create(item.pair, item.target(), way, source.mode, item.run())
+        .at(Operation::Create, || item.path())
+}
+
+/// Opens the destination's file to rewrite it. What is no file, can't be written to, or has further names, which may lie
+/// anywhere, is replaced instead.
+fn open_existing(item: &Item<'_>) -> Option<OwnedFd> {
+    // Opening a device would already do something to it: first it is held, and looked at.
+    let handle = item.handle(item.target()).ok()?;
+    let stat = stat_open(&handle).ok()?;
+    if stat.kind != Kind::File || stat.links != 1 {
+        return None;
+    }
+    rustix::fs::open(proc_path(&handle), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Gives the new file everything but its name: contents, metadata, and, where that is asked for, a place on stable
+/// storage and a look at what is there.
 async fn fill(
     item: &Item<'_>,
     source: &Arc<OwnedFd>,
@@ -108,16 +142,27 @@ async fn fill(
         return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
     }
     let run = item.run();
-    let have = item.pair.stat_of_new(&new.fd, new.mode, run).at(Operation::Create, || item.path())?;
+    let have = match new.has_contents() {
+        true => stat_open(&new.fd),
+        false => item.pair.stat_of_new(&new.fd, new.mode, run),
+    };
+    let have = have.at(Operation::StatDestination, || item.path())?;
     let xattrs = if run.config.keep.xattrs {
         let holder = Target::Open(source.as_fd()).into();
         Some(xattr::read(&holder, run.rules.privileges.root, || item.source_path())?)
     } else {
         None
     };
-    let bare = !item.pair.inherits_acl();
+    let bare = !new.has_contents() && !item.pair.inherits_acl();
     let target = Target::Open(new.fd.as_fd());
     metadata::apply(target, before, &have, xattrs.as_ref(), bare, &run.rules, || item.path())?;
+    if let Some(hash) = contents.hash.filter(|_| run.config.verify) {
+        if !read_back::is_intact(item, new, hash).await? {
+            return Err(Error::new(Operation::Verify, item.path(), Cause::Mismatch));
+        }
+    } else if run.config.fsync {
+        item.lane.io.flush(&new.fd).await.at(Operation::Flush, || item.path())?;
+    }
     Ok(contents)
 }
 
@@ -128,11 +173,15 @@ async fn copy_contents(
     holes: bool,
     new: &NewFile,
 ) -> Result<Contents> {
-    if stat.size > 0 && clone(item, source, stat, new).await? {
-        return Ok(Contents { hash: None, bytes: stat.data(), streamed: false });
+    if stat.size > 0 && !new.has_contents() && clone(item, source, stat, new).await? {
+        let hash = match item.run().config.needs_hashes() {
+            true => Some(read_back::hash(item, source, stat, Operation::ReadSource).await?),
+            false => None,
+        };
+        return Ok(Contents { hash, bytes: stat.data(), streamed: false });
     }
     let layout = if holes { sparse::layout(stat) } else { Layout::Dense };
-    if stat.size > LARGE || layout == Layout::Sparse {
+    if stat.size > LARGE || layout == Layout::Sparse || new.has_contents() {
         let (hash, bytes) = LargeFile::copy(item, source, new, stat, layout).await?;
         return Ok(Contents { hash, bytes, streamed: true });
     }
@@ -181,9 +230,7 @@ async fn copy_small(
     let mut offset = 0;
     // A size of 0 is not believed: files in /proc have contents all the same.
     while offset < size || size == 0 {
-        if item.run().stop.is_stopped() {
-            return Err(Error::new(Operation::Run, item.source_path(), Cause::Interrupted));
-        }
+        item.check_stop()?;
         let length = if size == 0 { buffer.len() } else { buffer.len().min((size - offset) as usize) };
         let read;
         (read, buffer) = io.read(source, buffer, length, offset).await;
@@ -199,7 +246,7 @@ async fn copy_small(
             hasher.update(bytes);
         }
         let written;
-        (written, buffer) = io.write(&new.fd, buffer, read, offset).await;
+        (written, buffer) = io.write(&new.fd, buffer, 0..read, offset).await;
         written.at(Operation::Write, || item.path())?;
         offset += read as u64;
     }

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::pair::{Origin, Pair, Parked, Source, has_default_acl, open_destination};
 use super::worker::Lane;
-use super::{Run, temporary};
+use super::{Run, durable, temporary};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
@@ -39,6 +39,8 @@ pub(crate) struct Directory {
     implied: bool,
     /// It has no subdirectories, and its entries are one batch.
     leaf: AtomicBool,
+    /// Its name is on stable storage: `--fsync`.
+    pub(super) name_is_durable: AtomicBool,
 }
 
 enum State {
@@ -80,6 +82,7 @@ impl Directory {
             state: tokio::sync::Mutex::new(State::Open(Arc::new(pair))),
             implied,
             leaf: AtomicBool::new(false),
+            name_is_durable: AtomicBool::new(false),
         })
     }
 
@@ -94,7 +97,12 @@ impl Directory {
             state: tokio::sync::Mutex::new(State::Closed),
             implied: false,
             leaf: AtomicBool::new(false),
+            name_is_durable: AtomicBool::new(false),
         })
+    }
+
+    pub(super) fn parent(&self) -> Option<&Arc<Directory>> {
+        self.parent.as_ref()
     }
 
     /// The walk found one batch of entries in it and no subdirectory.
@@ -198,6 +206,9 @@ impl Directory {
         let opened = open_destination(lane, within, name).await;
         let (destination, changed) = opened.at(Operation::OpenDestination, path)?;
         let destination = Arc::new(destination);
+        if let Some(stat) = origin.existing.as_ref().filter(|_| run.config.fsync) {
+            run.file_systems.add(&destination, stat);
+        }
         if origin.staged.is_some() {
             temporary::lock(&destination);
         }
@@ -270,7 +281,7 @@ impl Directory {
     fn make(&self, parent: &Pair, taken: bool, run: &Run) -> Result<Option<CString>> {
         let path = || run.destination_path(&self.path());
         let within = parent.changing().at(Operation::Create, path)?;
-        let is_staged = self.leaf.load(Ordering::Relaxed) && run.config.atomic && !taken;
+        let is_staged = self.leaf.load(Ordering::Relaxed) && run.config.stages_directories() && !taken;
         let temporary = (is_staged || taken).then(|| temporary::temporary_name(within)).transpose();
         let temporary = temporary.at(Operation::Create, path)?;
         let name = temporary.as_ref().unwrap_or(&self.name);
@@ -298,7 +309,12 @@ impl Directory {
             directory.finish(lane).await;
             match &directory.parent {
                 Some(parent) => directory = parent,
-                None => return lane.run.close(),
+                None => {
+                    if lane.run.config.fsync && !lane.run.stop.is_stopped() && !lane.run.config.dry_run {
+                        durable::flush_all(&lane.run).await;
+                    }
+                    return lane.run.close();
+                }
             }
         }
     }
@@ -314,6 +330,7 @@ impl Directory {
             self.finish_early(lane).await;
         } else if let Some(pair) = self.open(lane).await {
             // One without entries has not been needed by anybody until now.
+            pair.remove_obsolete_partials();
             if !self.implied {
                 let action = self.set_metadata(&pair, &lane.run);
                 let action = self.unstage(&pair, lane).await.and(action);
@@ -367,6 +384,10 @@ impl Directory {
         let Some(destination) = &pair.destination else { return Ok(made.unwrap_or(Action::Created)) };
         let path = || run.destination_path(&self.path());
         let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
+        let mut want = pair.source_stat;
+        if pair.broken_off.load(Ordering::Relaxed) {
+            want.modified = have.modified; // the next run is to see that there is something left in it
+        }
         let xattrs = pair.source_xattrs.as_ref();
         let target = Target::Open(destination.as_fd());
         let changed = if run.config.dry_run {
@@ -374,10 +395,10 @@ impl Directory {
                 Some(want) => xattr::read(&Holder::from(target), run.rules.privileges.root, path)? != *want,
                 None => false,
             };
-            differs || !differences(&pair.source_stat, &have, &run.rules).is_empty()
+            differs || !differences(&want, &have, &run.rules).is_empty()
         } else {
             let bare = pair.fresh && !has_default_acl(destination);
-            metadata::apply(target, &pair.source_stat, &have, xattrs, bare, &run.rules, path)?
+            metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?
         };
         Ok(made.unwrap_or(if changed { Action::Metadata } else { Action::Unchanged }))
     }

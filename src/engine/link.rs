@@ -68,7 +68,7 @@ async fn follow(
     destination: Option<&Stat>,
 ) -> Result<Copied> {
     if destination.is_some_and(|have| have.inode == leader.inode) {
-        return Ok(Copied::unchanged());
+        return Ok(Copied { hash: leader.hash, ..Copied::unchanged() });
     }
     let linked = Copied { action: Action::Linked, hash: leader.hash, ..Copied::skipped() };
     let taken = match destination {

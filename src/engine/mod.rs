@@ -2,10 +2,13 @@
 
 pub(crate) mod copy_file;
 pub(crate) mod directory;
+pub(crate) mod durable;
 pub(crate) mod job;
 pub(crate) mod link;
 pub(crate) mod outbox;
 pub(crate) mod pair;
+pub(crate) mod part;
+pub(crate) mod read_back;
 pub(crate) mod segment;
 pub(crate) mod special;
 pub(crate) mod stop;
@@ -34,6 +37,7 @@ use crate::report::event::{Action, EntryEvent, Event, Start, Summary};
 use crate::report::progress::Progress;
 use crate::walk;
 use directory::{Directory, OpenDirectories};
+use durable::FileSystems;
 use job::{Batch, Entry, Offer, Parcel};
 use pair::{Pair, Source};
 use stop::Stop;
@@ -67,6 +71,7 @@ pub(crate) struct Run {
     pub(crate) roots: Roots,
     pub(crate) links: Links,
     pub(crate) directories: OpenDirectories,
+    pub(crate) file_systems: FileSystems,
     /// Permission bits that the kernel takes from new files.
     pub(crate) umask: u32,
     pub(crate) parcels: Receiver<Parcel>,
@@ -149,7 +154,7 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     };
     let (run, parcel_sender, events) = new_run(config, roots, threads, tasks);
     let root = open_root(&run)?;
-    let start = Start { engine, threads, tasks, notice, dry_run: config.dry_run };
+    let start = Start { engine, threads, tasks, notice, dry_run: config.dry_run, fsync: config.fsync };
     let progress = Progress::new(reporter, stop)?;
     let workers = start_workers(&run, engine, tasks, root, parcel_sender).inspect_err(|_| run.abandon())?;
     // The channel of events ends when the last worker lets go of the run.
@@ -182,6 +187,7 @@ fn new_run(
         roots,
         links: Links::default(),
         directories: OpenDirectories::new(descriptor_limit()),
+        file_systems: FileSystems::default(),
         umask: umask(),
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
@@ -249,7 +255,11 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
         run.roots.source.fd.clone().ok_or(rustix::io::Errno::NOENT).at(Operation::UseSource, path)?;
     let stat = stat_open(&source).at(Operation::UseSource, path)?;
     let destination = run.roots.destination.fd.clone();
-    let existing = destination.as_ref().filter(|_| !run.roots.fresh).and_then(|fd| stat_open(fd).ok());
+    let have = destination.as_ref().map(stat_open).transpose().at(Operation::UseDestination, path)?;
+    if let (Some(fd), Some(stat)) = (&destination, &have) {
+        run.file_systems.add(fd, stat);
+    }
+    let existing = have.filter(|_| !run.roots.fresh);
     let xattrs = if run.config.keep.xattrs && run.roots.single.is_none() {
         let holder = Holder::Open(source.as_fd());
         Some(xattr::read(&holder, run.rules.privileges.root, path)?)
@@ -349,7 +359,14 @@ mod tests {
         let copy = spawn_thread("copy", &run, |_| panic!("on purpose"));
         let stopped = run.stop.clone();
         drop(run);
-        let start = Start { engine: Engine::Threads, threads: 1, tasks: 1, notice: None, dry_run: false };
+        let start = Start {
+            engine: Engine::Threads,
+            threads: 1,
+            tasks: 1,
+            notice: None,
+            dry_run: false,
+            fsync: false,
+        };
         let (mut silent, stop) = (Silent, Stop::default());
         let progress = Progress::new(&mut silent, &stop).unwrap();
         let summary = progress.gather(&start, events, &stopped, || ());

@@ -43,6 +43,10 @@ pub(crate) struct Memory {
     existing: Option<Stat>,
     /// An entry of the destination was made or replaced.
     pub(super) touched: AtomicBool,
+    /// An earlier run, or this one, left a copy in it that broke off: `--partial`.
+    partial: AtomicBool,
+    /// This run left one: the directory must not look as if it were complete.
+    pub(super) broken_off: AtomicBool,
     /// What a file made in it is like; learnt from the first one.
     newborn: OnceLock<Newborn>,
     /// Its file system has `O_TMPFILE`, as far as is known.
@@ -96,6 +100,8 @@ impl Pair {
             placed: AtomicBool::new(false),
             existing,
             touched: AtomicBool::new(false),
+            partial: AtomicBool::new(false),
+            broken_off: AtomicBool::new(false),
             newborn: OnceLock::new(),
             nameless: AtomicBool::new(true),
             clones: AtomicBool::new(true),
@@ -166,8 +172,24 @@ impl Pair {
             && !run.config.dry_run
         {
             self.touched.store(true, Ordering::Relaxed);
-            temporary::remove_litter(destination, existing.inode);
+            let kept = temporary::remove_litter(destination, existing.inode, run.config.partial);
+            self.partial.store(kept, Ordering::Relaxed);
         }
+    }
+
+    /// Removes broken off copies that nobody went on with, now that everything in it is done.
+    pub(super) fn remove_obsolete_partials(&self) {
+        if self.partial.load(Ordering::Relaxed)
+            && !self.broken_off.load(Ordering::Relaxed)
+            && let (Some(destination), Some(existing)) = (&self.destination, &self.existing)
+        {
+            temporary::remove_litter(destination, existing.inode, false);
+        }
+    }
+
+    /// A copy in it broke off and is kept for the next run.
+    pub(crate) fn leaves_partial(&self) {
+        self.broken_off.store(true, Ordering::Relaxed);
     }
 }
 

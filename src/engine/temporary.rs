@@ -40,46 +40,62 @@ pub(crate) struct NewFile {
     form: Form,
 }
 
+/// The way a new file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It gets its name when it is whole.
+    Atomic,
+    /// It has its name, which nothing has yet, from the beginning.
+    Named,
+    /// As `Atomic`, and what is written of it when the copy breaks off is kept for the next run.
+    Partial,
+}
+
 enum Form {
     Nameless,
     /// Under a temporary name.
     Temporary(CString),
+    /// Under a temporary name that the next run finds; `resumed`, if it has contents from an earlier run.
+    Partial {
+        name: CString,
+        resumed: bool,
+    },
     /// Under its own name: `--no-atomic`, or in a staged directory.
     Named,
+    /// It was there before this run: `--inplace`.
+    Existing,
 }
 
 impl NewFile {
-    /// Makes an empty file in `pair`'s destination, for a source with `mode`. `named` asks for `name` at once, which
-    /// must not exist.
+    /// Makes an empty file in `pair`'s destination, for a source with `mode`.
     pub(crate) fn create(
         pair: &Pair,
         name: &CStr,
-        named: bool,
+        way: Way,
         mode: u32,
         run: &Run,
     ) -> rustix::io::Result<Self> {
         let within = pair.changing()?;
-        let create = |name: &CStr, flags: OFlags, mode: u32, form: Form| {
-            let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
-            let mode_bits = Mode::from_raw_mode(mode);
-            let fd = writable(within, run, || rustix::fs::openat(within, name, flags, mode_bits))?;
-            Ok(NewFile { fd: Arc::new(fd), mode, form })
-        };
         // Nobody can open a nameless file: it may have its final permissions at once, and writing it needs none.
         // One that has a name others can reach is nobody else's until it has its owner. Without privilege, setting
         // attributes takes the right to write.
         let own = if run.rules.privileges.root { 0 } else { 0o600 };
         let (open_mode, closed_mode) = (mode & 0o777 | own, 0o600);
-        let new_name = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let make = |name: &CStr, mode, form| NewFile::make(within, name, NEW_NAME, mode, form, run);
+        if way == Way::Partial
+            && let Some(new) = NewFile::partial(within, name, closed_mode, run)?
+        {
+            return Ok(new);
+        }
         let staged = pair.is_staged();
-        if named || staged {
-            match create(name, new_name, if staged { open_mode } else { closed_mode }, Form::Named) {
+        if way == Way::Named || staged {
+            match make(name, if staged { open_mode } else { closed_mode }, Form::Named) {
                 Err(Errno::EXIST) => {}
                 other => return other,
             }
         }
         if pair.nameless.load(Ordering::Relaxed) {
-            match create(c".", OFlags::TMPFILE, open_mode, Form::Nameless) {
+            match NewFile::make(within, c".", OFlags::TMPFILE, open_mode, Form::Nameless, run) {
                 // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
                 Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
                     pair.nameless.store(false, Ordering::Relaxed);
@@ -88,16 +104,60 @@ impl NewFile {
             }
         }
         let temporary = temporary_name(within)?;
-        let new = create(&temporary, new_name, closed_mode, Form::Temporary(temporary.clone()))?;
+        let new = make(&temporary, closed_mode, Form::Temporary(temporary.clone()))?;
         lock(&new.fd);
         Ok(new)
+    }
+
+    fn make(
+        within: &OwnedFd,
+        name: &CStr,
+        flags: OFlags,
+        mode: u32,
+        form: Form,
+        run: &Run,
+    ) -> rustix::io::Result<Self> {
+        let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
+        let mode_bits = Mode::from_raw_mode(mode);
+        let fd = writable(within, run, || rustix::fs::openat(within, name, flags, mode_bits))?;
+        Ok(NewFile { fd: Arc::new(fd), mode, form })
+    }
+
+    /// Opens what an earlier run left of the file, or makes one that a later run will find. `None` while another run has it.
+    fn partial(within: &OwnedFd, name: &CStr, mode: u32, run: &Run) -> rustix::io::Result<Option<Self>> {
+        let name = partial_name(within, name)?;
+        if let Some(fd) = open_partial(within, &name) {
+            let form = Form::Partial { name, resumed: true };
+            return Ok(Some(NewFile { fd: Arc::new(fd), mode, form }));
+        }
+        let form = Form::Partial { name: name.clone(), resumed: false };
+        match NewFile::make(within, &name, NEW_NAME, mode, form, run) {
+            Ok(new) => {
+                lock(&new.fd);
+                Ok(Some(new))
+            }
+            Err(Errno::EXIST) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// A file that is there already and is to be rewritten where it is.
+    pub(crate) fn existing(fd: OwnedFd) -> Self {
+        NewFile { fd: Arc::new(fd), mode: 0, form: Form::Existing }
+    }
+
+    /// Whether it has contents from before this run, which may differ from what they are to be.
+    pub(crate) fn has_contents(&self) -> bool {
+        matches!(self.form, Form::Existing | Form::Partial { resumed: true, .. })
     }
 
     /// Gives the file its name.
     pub(crate) fn publish(self, within: &OwnedFd, name: &CStr, taken: Taken) -> rustix::io::Result<()> {
         match self.form {
-            Form::Named => Ok(()),
-            Form::Temporary(temporary) => take_place(within, &temporary, name, taken),
+            Form::Named | Form::Existing => Ok(()),
+            Form::Temporary(temporary) | Form::Partial { name: temporary, .. } => {
+                take_place(within, &temporary, name, taken)
+            }
             Form::Nameless => {
                 if taken == Taken::Nothing {
                     match link_nameless(&self.fd, within, name) {
@@ -113,15 +173,17 @@ impl NewFile {
         }
     }
 
-    /// Gives up on the file.
-    pub(crate) fn discard(self, within: &OwnedFd, name: &CStr) {
+    /// Gives up on the file. Returns whether what there is of it was left for the next run.
+    pub(crate) fn discard(self, within: &OwnedFd, name: &CStr) -> bool {
         let name = match &self.form {
-            Form::Nameless => return,
+            Form::Partial { .. } => return true,
+            Form::Nameless | Form::Existing => return false,
             Form::Temporary(temporary) => temporary,
             Form::Named => name,
         };
         // What can't be removed now is litter for the next run; the error that led here is the one to report.
         rustix::fs::unlinkat(within, name, AtFlags::empty()).ok();
+        false
     }
 }
 
@@ -177,7 +239,11 @@ pub(crate) fn lock(fd: &OwnedFd) {
     rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive).ok();
 }
 
+/// For a name that must not be there yet.
+const NEW_NAME: OFlags = OFlags::CREATE.union(OFlags::EXCL).union(OFlags::NOFOLLOW);
+
 const PREFIX: &[u8] = b".ringsync-";
+const PARTIAL: &[u8] = b".ringsync-partial-";
 const DIGITS: usize = 16;
 
 /// A temporary name for this directory that is not in use: 2⁶⁴ chances, and `O_EXCL` or link(2) would tell.
@@ -186,29 +252,63 @@ pub(crate) fn temporary_name(within: impl AsFd) -> rustix::io::Result<CString> {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u64(COUNT.fetch_add(1, Ordering::Relaxed));
     let chance = format!("{:016x}", hasher.finish());
-    let name = name_for(stat_open(within)?.inode, &chance);
+    let name = name_for(PREFIX, stat_open(within)?.inode, &chance);
     CString::new(name).map_err(|_| Errno::INVAL)
 }
 
-fn name_for(directory: Inode, chance: &str) -> Vec<u8> {
+/// The temporary name of a file that may be resumed: 16 hex digits of its name's hash stand for the chance.
+fn partial_name(within: impl AsFd, name: &CStr) -> rustix::io::Result<CString> {
+    let digits = blake3::hash(name.to_bytes()).to_hex();
+    let name = name_for(PARTIAL, stat_open(within)?.inode, &digits[..DIGITS]);
+    CString::new(name).map_err(|_| Errno::INVAL)
+}
+
+/// Opens what an earlier run left of a file. Nobody else may have a name for it, or the right to write to it; otherwise
+/// it is removed, as far as possible, and `None` returned.
+fn open_partial(within: &OwnedFd, name: &CStr) -> Option<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(within, name, flags, Mode::empty()).ok()?;
+    let stat = stat_open(&fd).ok()?;
+    if rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return None;
+    }
+    let ours = stat.kind == Kind::File
+        && stat.links == 1
+        && stat.uid == rustix::process::geteuid().as_raw()
+        && stat.mode == 0o600;
+    if !ours {
+        rustix::fs::unlinkat(within, name, AtFlags::empty()).ok();
+    }
+    ours.then_some(fd)
+}
+
+fn name_for(prefix: &[u8], directory: Inode, chance: &str) -> Vec<u8> {
     let mut proof = blake3::Hasher::new_derive_key("ringsync 2026 temporary file name");
     proof.update(&directory.number.to_le_bytes()).update(chance.as_bytes());
-    let mut name = PREFIX.to_vec();
+    let mut name = prefix.to_vec();
     name.extend_from_slice(chance.as_bytes());
     name.extend_from_slice(&proof.finalize().to_hex().as_bytes()[..DIGITS]);
     name
 }
 
-/// Whether a name is one that [`temporary_name`] gave in this directory.
+/// Whether a name is one that [`temporary_name`] or [`partial_name`] gave in this directory.
 fn is_temporary(name: &[u8], directory: Inode) -> bool {
-    let chance = name.strip_prefix(PREFIX).and_then(|rest| rest.get(..DIGITS));
-    chance.and_then(|c| std::str::from_utf8(c).ok()).is_some_and(|chance| name_for(directory, chance) == name)
+    let prefix = if name.starts_with(PARTIAL) { PARTIAL } else { PREFIX };
+    let chance = name.strip_prefix(prefix).and_then(|rest| rest.get(..DIGITS));
+    let chance = chance.and_then(|chance| std::str::from_utf8(chance).ok());
+    chance.is_some_and(|chance| name_for(prefix, directory, chance) == name)
 }
 
-/// Removes the temporary files and staged directories that killed runs left in a directory. What can't be removed stays
-/// what it is, hidden litter that the next run tries to remove.
-pub(crate) fn remove_litter(within: &OwnedFd, inode: Inode) {
+/// Removes the temporary files and staged directories that killed runs left in a directory; with `keep_partial` not
+/// those that may be resumed. What can't be removed stays what it is, hidden litter that the next run tries to remove.
+/// Returns whether any was kept.
+pub(crate) fn remove_litter(within: &OwnedFd, inode: Inode, keep_partial: bool) -> bool {
+    let mut kept = false;
     for (name, kind) in listing(within, |name| is_temporary(name.to_bytes(), inode)) {
+        if keep_partial && name.to_bytes().starts_with(PARTIAL) {
+            kept = true;
+            continue;
+        }
         if !is_abandoned(within, &name, kind) {
             continue;
         }
@@ -218,6 +318,7 @@ pub(crate) fn remove_litter(within: &OwnedFd, inode: Inode) {
             rustix::fs::unlinkat(within, &name, AtFlags::empty()).ok();
         }
     }
+    kept
 }
 
 /// Removes a staged directory. It has no subdirectories: one that does is not ours and stays.
@@ -272,8 +373,10 @@ mod tests {
     fn only_our_names_in_the_right_directory_are_litter() {
         let here = Inode { device: 1, number: 77 };
         let there = Inode { device: 1, number: 78 };
-        let name = name_for(here, "0123456789abcdef");
+        let name = name_for(PREFIX, here, "0123456789abcdef");
         assert!(name.len() < 64);
+        let partial = name_for(PARTIAL, here, "0123456789abcdef");
+        assert!(is_temporary(&partial, here) && !is_temporary(&partial, there));
         assert!(is_temporary(&name, here));
         assert!(!is_temporary(&name, there), "a copy in another directory is a user's file");
         assert!(!is_temporary(b".ringsync-0123456789abcdef0123456789abcdef", here));

@@ -19,7 +19,7 @@ use super::job::{Batch, Entry, Offer, Parcel};
 use super::outbox::Outbox;
 use super::pair::Pair;
 use super::temporary::{self, Taken};
-use super::{Run, link, panicked, special};
+use super::{Run, durable, link, panicked, read_back, special};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::buffer::Pool;
 use crate::io::{Io, stat_open};
@@ -156,6 +156,9 @@ async fn run_batch(lane: &Lane, batch: Batch) {
             entries = spill(lane, &directory, entries);
         }
     }
+    if let Some(pair) = pair.as_ref().filter(|_| lane.run.config.fsync) {
+        durable::flush_names(&directory, pair, &mut events, lane).await;
+    }
     if !events.is_empty() {
         let entries = Entries { directory: directory.path(), events };
         lane.outbox.put(entries, &lane.run).await;
@@ -290,8 +293,32 @@ impl Item<'_> {
         }
     }
 
+    /// The error of an operation that is broken off since the run was stopped.
+    pub(crate) fn check_stop(&self) -> Result<()> {
+        match self.run().stop.is_stopped() {
+            true => Err(Error::new(Operation::Run, self.source_path(), Cause::Interrupted)),
+            false => Ok(()),
+        }
+    }
+
+    /// The path that an error of `operation` names.
+    pub(crate) fn path_of(&self, operation: Operation) -> PathBuf {
+        if operation.reads_source() { self.source_path() } else { self.path() }
+    }
+
     /// Mirrors an entry that is not a further name of another one.
     pub(crate) async fn mirror_one(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
+        let kind = source.stat.kind;
+        let mut copied = self.bring_about(source, destination).await?;
+        let config = &self.run().config;
+        if kind == Kind::File && copied.hash.is_none() && config.manifest.is_some() && !config.dry_run {
+            copied.hash = Some(read_back::hash_destination(&self).await?);
+        }
+        Ok(copied)
+    }
+
+    /// Does what the comparison says.
+    async fn bring_about(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
         let same_target = || special::same_target(&self);
         match decide(&source.stat, destination, &self.run().rules, same_target) {
             Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,

@@ -13,6 +13,7 @@ pub(crate) mod root;
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::io::IoSliceMut;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -202,34 +203,42 @@ impl Io {
         }
     }
 
-    /// Writes `buffer[range]` at `offset`, all of it.
+    /// Writes `buffer[part]` at `offset`, all of it.
     pub(crate) async fn write(
         &self,
         file: &Arc<OwnedFd>,
         mut buffer: Buffer,
-        length: usize,
+        part: Range<usize>,
         offset: u64,
     ) -> (rustix::io::Result<()>, Buffer) {
-        let mut done = 0;
-        while done < length {
-            let at = offset + done as u64;
+        let mut left = part.clone();
+        while !left.is_empty() {
+            let at = offset + (left.start - part.start) as u64;
             let result = match self {
-                Io::Ring { .. } if length > SHORT_WRITE => {
+                Io::Ring { .. } if part.len() > SHORT_WRITE => {
                     let result;
-                    (result, buffer) = op::write(file.clone(), buffer, done..length, at).await;
+                    (result, buffer) = op::write(file.clone(), buffer, left.clone(), at).await;
                     result
                 }
                 // Blocks only where the kernel throttles writers, as it would whoever writes.
-                _ => retry(|| rustix::io::pwrite(file, &buffer.bytes()[done..length], at)),
+                _ => retry(|| rustix::io::pwrite(file, &buffer.bytes()[left.clone()], at)),
             };
             match result {
                 Ok(0) => return (Err(Errno::IO), buffer),
-                Ok(n) => done += n,
+                Ok(n) => left.start += n,
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(errno) => return (Err(errno), buffer),
             }
         }
         (Ok(()), buffer)
+    }
+
+    /// Waits until a file, or the names in a directory, are on stable storage (fsync(2)).
+    pub(crate) async fn flush(&self, file: &Arc<OwnedFd>) -> rustix::io::Result<()> {
+        match self {
+            Io::Ring { .. } => op::flush(file.clone()).await,
+            Io::Plain => retry(|| rustix::fs::fsync(file)),
+        }
     }
 }
 

@@ -95,6 +95,12 @@ pub(crate) async fn write(
     (result.map(|n| n as usize), buffer)
 }
 
+/// fsync(2).
+pub(crate) async fn flush(file: Arc<OwnedFd>) -> rustix::io::Result<()> {
+    let entry = opcode::Fsync::new(types::Fd(file.as_raw_fd())).build();
+    submit(entry, file).await.0.map(drop)
+}
+
 /// listxattrat(2), of a name in a held directory and without following a symlink: into `buffer`, returning the bytes
 /// filled. New in Linux 6.13. Its number is the same on all architectures but those with an offset of their own, where
 /// it is not called.

@@ -71,6 +71,7 @@ pub(crate) fn probe(rings: usize) -> Result<(), Unavailable> {
         io_uring::opcode::Statx::CODE,
         io_uring::opcode::Read::CODE,
         io_uring::opcode::Write::CODE,
+        io_uring::opcode::Fsync::CODE,
     ];
     if needed.iter().all(|&code| probe.is_supported(code)) {
         Ok(())

@@ -92,6 +92,9 @@ fn make_destination(config: &Config, source: &Root) -> Result<Root> {
         }
         let child = rustix::fs::openat(parent, name.as_os_str(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
             .at(Operation::UseDestination, || path)?;
+        if config.fsync {
+            rustix::fs::fsync(parent).at(Operation::Flush, || path)?;
+        }
         fd = Some(Arc::new(child));
     }
     Ok(Root { fd, path: path.clone() })
@@ -137,7 +140,13 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     if config.make_parents && !config.dry_run {
         fs::create_dir_all(&parent).at(Operation::UseDestination, || &parent)?;
     }
-    let destination = match open_around(&parent, Operation::UseDestination) {
+    // A directory opened with O_PATH can't be flushed.
+    let opened = if config.fsync {
+        open_directory(&parent, Operation::UseDestination)
+    } else {
+        open_around(&parent, Operation::UseDestination)
+    };
+    let destination = match opened {
         Err(error) if config.dry_run && error.errno() == Some(Errno::NOENT) => {
             Root { fd: None, path: parent }
         }

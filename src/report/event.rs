@@ -67,14 +67,16 @@ pub struct EntryEvent {
     pub kind: Kind,
     /// What was done.
     pub action: Action,
-    /// Contents copied or cloned, in bytes.
+    /// Contents copied, cloned, or compared and mended where they were, in bytes.
     pub bytes: u64,
-    /// BLAKE3 of the contents, where bytes were copied through and hashed.
+    /// BLAKE3 of the contents, where bytes were copied through and hashed, or all hashes were asked for.
     pub hash: Option<Hash>,
     /// Why it failed.
     pub error: Option<Error>,
     /// A hard link had to become a copy: its inode has as many names as the file system allows.
     pub link_limit: bool,
+    /// Its contents, its metadata and its name are on stable storage.
+    pub durable: bool,
     /// The bytes have been counted as they were copied.
     pub(crate) streamed: bool,
 }
@@ -86,7 +88,8 @@ impl EntryEvent {
 
     pub(crate) fn copied(kind: Kind, copied: Copied) -> Self {
         let Copied { action, bytes, streamed, hash, link_limit } = copied;
-        EntryEvent { name: CString::default(), kind, action, bytes, hash, error: None, link_limit, streamed }
+        let name = CString::default();
+        EntryEvent { name, kind, action, bytes, hash, error: None, link_limit, durable: false, streamed }
     }
 
     pub(crate) fn failed(kind: Kind, error: Error) -> Self {
@@ -130,6 +133,8 @@ pub(crate) enum Event {
     Expected(u64),
     /// Bytes of a large file were copied.
     Bytes(u64),
+    /// Everything is on stable storage.
+    Durable,
     /// Something failed that is no entry: a listing, a thread.
     Failed(Error),
 }
@@ -147,6 +152,8 @@ pub struct Start {
     pub notice: Option<String>,
     /// Nothing is changed.
     pub dry_run: bool,
+    /// What is made is flushed to stable storage.
+    pub fsync: bool,
 }
 
 /// Counts while a run goes on, and at its end.
@@ -167,6 +174,8 @@ pub struct Totals {
     pub bytes_hashed: u64,
     /// Errors, those of directories' listings among them.
     pub errors: u64,
+    /// All of the destination is on stable storage: `--fsync`, and no error in flushing.
+    pub durable: bool,
     /// Hard links that had to become copies.
     pub link_limits: u64,
     /// Since the run began.

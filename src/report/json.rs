@@ -6,21 +6,28 @@
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::Reporter;
-use super::event::{Action, EntryEvent, Start, Summary};
+use super::event::{Action, EntryEvent, Start, Summary, Totals};
 use super::lines::{Out, message};
 use crate::config::Engine;
 use crate::error::{Cause, Error};
+
+/// A line stays in the buffer no longer than this, as long as anything happens.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// Writes JSON lines.
 pub struct Json {
     /// Also entries that were right already.
     unchanged: bool,
+    /// The run flushes what it makes, and each entry says whether that is done.
+    fsync: bool,
+    flushed: Instant,
     out: Out,
 }
 
@@ -44,6 +51,8 @@ enum Line<'a> {
         kind: &'static str,
         bytes: u64,
         blake3: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        durable: Option<bool>,
         error: Option<JsonError>,
     },
     Error {
@@ -65,6 +74,8 @@ enum Line<'a> {
         errors: u64,
         bytes: u64,
         bytes_hashed: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        durable: Option<bool>,
         seconds: f64,
     },
 }
@@ -108,7 +119,7 @@ impl JsonError {
 impl Json {
     /// JSON lines; `unchanged` asks for entries that were right already, too.
     pub fn new(unchanged: bool) -> Self {
-        Json { unchanged, out: Out::new() }
+        Json { unchanged, fsync: false, flushed: Instant::now(), out: Out::new() }
     }
 
     fn write(&mut self, line: &Line<'_>) {
@@ -125,7 +136,8 @@ impl Reporter for Json {
             Engine::Threads => "threads",
             _ => "uring",
         };
-        let Start { threads, tasks, dry_run, .. } = *start;
+        let Start { threads, tasks, dry_run, fsync, .. } = *start;
+        self.fsync = fsync;
         let version = env!("CARGO_PKG_VERSION");
         self.write(&Line::Start {
             version,
@@ -150,6 +162,7 @@ impl Reporter for Json {
             kind: event.kind.name(),
             bytes: event.bytes,
             blake3: event.hash.map(|hash| hash.to_hex().to_string()),
+            durable: self.fsync.then_some(event.durable),
             error: event.error.as_ref().map(JsonError::new),
         });
     }
@@ -157,6 +170,14 @@ impl Reporter for Json {
     fn error(&mut self, error: &Error) {
         message(error);
         self.write(&Line::Error { path: JsonPath::new(&error.path), error: JsonError::new(error) });
+    }
+
+    fn progress(&mut self, _totals: &Totals) {
+        // Whoever reads along is not to wait for a full buffer.
+        if self.flushed.elapsed() > LONGEST_WAIT {
+            self.out.write(Write::flush);
+            self.flushed = Instant::now();
+        }
     }
 
     fn finish(&mut self, summary: &Summary) {
@@ -175,6 +196,7 @@ impl Reporter for Json {
             errors: totals.errors,
             bytes: totals.bytes,
             bytes_hashed: totals.bytes_hashed,
+            durable: self.fsync.then_some(totals.durable),
             seconds: totals.elapsed.as_secs_f64(),
         });
         self.out.write(Write::flush);

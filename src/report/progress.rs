@@ -93,6 +93,7 @@ impl Tally<'_> {
             }
             Event::Expected(bytes) => self.totals.bytes_expected += bytes,
             Event::Bytes(bytes) => self.totals.bytes += bytes,
+            Event::Durable => self.totals.durable = true,
             Event::Failed(error) => {
                 self.count_error(&error);
                 self.reporter.error(&error);

@@ -1,0 +1,258 @@
+//! One part of a large file: copied, compared and mended where it is, or only hashed. Holes are passed over as the
+//! file system tells them, and their zeroes hashed.
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use blake3::Hasher;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::segment::{Failure, LargeFile};
+use super::worker::Lane;
+use crate::content::sparse::{self, Layout};
+use crate::error::{Cause, Operation, Result};
+use crate::io::buffer::{self, Buffer};
+
+static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+
+/// What differs is written in multiples of so many bytes: the block of most file systems.
+const BLOCK: usize = 4096;
+
+impl LargeFile {
+    /// Copies one part, reading ahead of the write. Returns the bytes copied, holes not counted.
+    pub(super) async fn copy_part(
+        &self,
+        lane: &Lane,
+        to: &Arc<OwnedFd>,
+        part: Range<u64>,
+        mut hasher: Option<&mut Hasher>,
+    ) -> Result<u64, Failure> {
+        let mut buffers = Vec::from(lane.buffers.take_pair().await);
+        let mut read: Option<(Buffer, usize, u64)> = None;
+        let (mut at, mut copied) = (part.start, 0);
+        loop {
+            let next = self.next_data(&mut at, part.end, hasher.as_deref_mut())?;
+            let write = async {
+                match read.take() {
+                    Some((buffer, length, offset)) => {
+                        let (result, buffer) = lane.io.write(to, buffer, 0..length, offset).await;
+                        result.map(|()| Some(buffer)).map_err(Failure::of(Operation::Write))
+                    }
+                    None => Ok(None),
+                }
+            };
+            let ahead = async {
+                match (next, buffers.pop()) {
+                    (Some(data), Some(buffer)) => Some(self.read(lane, buffer, data).await),
+                    _ => None,
+                }
+            };
+            let (written, ahead) = tokio::join!(write, ahead);
+            buffers.extend(written?);
+            let Some(ahead) = ahead else { return Ok(copied) };
+            let (buffer, length) = ahead?;
+            if let Some(hasher) = hasher.as_deref_mut() {
+                hasher.update(&buffer.bytes()[..length]);
+            }
+            read = Some((buffer, length, at));
+            at += length as u64;
+            copied += length as u64;
+            check_stop(lane)?;
+        }
+    }
+
+    /// Makes one part of `old` equal: writes the blocks that differ, and makes holes where the source has some. Returns the
+    /// bytes compared.
+    pub(super) async fn update_part(
+        &self,
+        lane: &Lane,
+        old: &Arc<OwnedFd>,
+        part: Range<u64>,
+        mut hasher: Option<&mut Hasher>,
+    ) -> Result<u64, Failure> {
+        let [mut new_data, mut old_data] = lane.buffers.take_pair().await;
+        let (mut at, mut compared) = (part.start, 0);
+        loop {
+            let from = at;
+            let data = self.next_data(&mut at, part.end, hasher.as_deref_mut())?;
+            make_hole(old, from..data.as_ref().map_or(part.end, |data| data.start))
+                .map_err(Failure::of(Operation::Write))?;
+            let Some(data) = data else { return Ok(compared) };
+            let length;
+            (new_data, length) = self.read(lane, new_data, data).await?;
+            if let Some(hasher) = hasher.as_deref_mut() {
+                hasher.update(&new_data.bytes()[..length]);
+            }
+            let had;
+            (old_data, had) = read_old(lane, old, old_data, length, at).await?;
+            let mut next = 0;
+            while let Some(run) = next_difference(&new_data.bytes()[..length], &old_data.bytes()[..had], next)
+            {
+                next = run.end;
+                let result;
+                let offset = at + run.start as u64;
+                (result, new_data) = lane.io.write(old, new_data, run, offset).await;
+                result.map_err(Failure::of(Operation::Write))?;
+            }
+            at += length as u64;
+            compared += length as u64;
+            check_stop(lane)?;
+        }
+    }
+
+    /// Hashes one part. Returns its bytes, holes not counted.
+    pub(super) async fn hash_part(
+        &self,
+        lane: &Lane,
+        part: Range<u64>,
+        mut hasher: Option<&mut Hasher>,
+    ) -> Result<u64, Failure> {
+        let mut buffer = lane.buffers.take(buffer::LARGE as u64).await;
+        let (mut at, mut hashed) = (part.start, 0);
+        while let Some(data) = self.next_data(&mut at, part.end, hasher.as_deref_mut())? {
+            let length;
+            (buffer, length) = self.read(lane, buffer, data).await?;
+            if let Some(hasher) = hasher.as_deref_mut() {
+                hasher.update(&buffer.bytes()[..length]);
+            }
+            at += length as u64;
+            hashed += length as u64;
+            check_stop(lane)?;
+        }
+        Ok(hashed)
+    }
+
+    async fn read(&self, lane: &Lane, buffer: Buffer, data: Range<u64>) -> Result<(Buffer, usize), Failure> {
+        let length = (data.end - data.start) as usize;
+        let (result, buffer) = lane.io.read(&self.source, buffer, length, data.start).await;
+        match result.map_err(Failure::of(self.reading))? {
+            0 => Err(Failure { operation: self.reading, cause: Cause::Changed }), // it was truncated
+            length => Ok((buffer, length)),
+        }
+    }
+
+    /// Moves `at` past a hole, hashing its zeroes, and returns the data there, a buffer full at most.
+    fn next_data(
+        &self,
+        at: &mut u64,
+        end: u64,
+        hasher: Option<&mut Hasher>,
+    ) -> Result<Option<Range<u64>>, Failure> {
+        let data = match self.layout {
+            _ if *at >= end => None,
+            Layout::Dense => Some(*at..end),
+            Layout::Sparse => {
+                sparse::next_data(&self.source, *at..end).map_err(Failure::of_seek(self.reading))?
+            }
+        };
+        let start = data.as_ref().map_or(end, |data| data.start);
+        if let Some(hasher) = hasher {
+            hash_zeroes(hasher, start.saturating_sub(*at));
+        }
+        *at = start.max(*at);
+        Ok(data.map(|data| data.start..data.end.min(data.start + buffer::LARGE as u64)))
+    }
+}
+
+/// Reads what the destination has at `offset`: `length` bytes, or fewer where it ends.
+async fn read_old(
+    lane: &Lane,
+    old: &Arc<OwnedFd>,
+    mut buffer: Buffer,
+    length: usize,
+    offset: u64,
+) -> Result<(Buffer, usize), Failure> {
+    let result;
+    (result, buffer) = lane.io.read(old, buffer, length, offset).await;
+    let mut had = result.map_err(Failure::of(Operation::ReadDestination))?;
+    while had < length {
+        // A short read, which is rare, is completed in place.
+        let rest = &mut buffer.bytes_mut()[had..length];
+        match rustix::io::pread(old, rest, offset + had as u64) {
+            Ok(0) => break,
+            Ok(more) => had += more,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Failure::of(Operation::ReadDestination)(errno)),
+        }
+    }
+    Ok((buffer, had))
+}
+
+/// The next run of blocks, at or after `from`, in which `new` is not what `old` is. What `old` lacks at its end differs.
+fn next_difference(new: &[u8], old: &[u8], from: usize) -> Option<Range<usize>> {
+    let differs = |start: usize| {
+        let end = (start + BLOCK).min(new.len());
+        old.get(start..end) != Some(&new[start..end])
+    };
+    let start = (from..new.len()).step_by(BLOCK).find(|&start| differs(start))?;
+    let end = (start..new.len()).step_by(BLOCK).find(|&start| !differs(start));
+    Some(start..end.unwrap_or(new.len()))
+}
+
+/// Makes a hole of `range`, where there is data; a file system without holes gets zeroes.
+fn make_hole(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<()> {
+    if range.is_empty() || matches!(sparse::seek_data(file, range.clone()), Ok(None)) {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, flags, range.start, range.end - range.start) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeroes(file, range),
+        other => other,
+    }
+}
+
+fn write_zeroes(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let now = (range.end - at).min(ZEROES.len() as u64) as usize;
+        match rustix::io::pwrite(file, &ZEROES[..now], at) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => at += written as u64,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn hash_zeroes(hasher: &mut Hasher, mut length: u64) {
+    while length > 0 {
+        let now = length.min(ZEROES.len() as u64);
+        hasher.update(&ZEROES[..now as usize]);
+        length -= now;
+    }
+}
+
+fn check_stop(lane: &Lane) -> Result<(), Failure> {
+    if lane.run.stop.is_stopped() {
+        return Err(Failure { operation: Operation::Run, cause: Cause::Interrupted });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_blocks_that_differ_are_found() {
+        let old = vec![1; 10 * BLOCK];
+        let mut new = old.clone();
+        assert_eq!(next_difference(&new, &old, 0), None);
+        new[3 * BLOCK] = 2;
+        new[5 * BLOCK - 1] = 2;
+        assert_eq!(next_difference(&new, &old, 0), Some(3 * BLOCK..5 * BLOCK), "neighbours go together");
+        assert_eq!(next_difference(&new, &old, 5 * BLOCK), None);
+        new[0] = 2;
+        assert_eq!(next_difference(&new, &old, 0), Some(0..BLOCK));
+        let (short, long) = (&old[..2 * BLOCK + 7], &old[..4 * BLOCK + 9]);
+        assert_eq!(
+            next_difference(long, short, 0),
+            Some(2 * BLOCK..4 * BLOCK + 9),
+            "what is missing differs"
+        );
+        assert_eq!(next_difference(short, long, 0), None);
+    }
+}
