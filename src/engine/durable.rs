@@ -15,6 +15,7 @@ use super::directory::Directory;
 use super::pair::Pair;
 use super::worker::Lane;
 use crate::error::{Context, Error, Operation, Result};
+use crate::io::stat_open;
 use crate::plan::entry::Stat;
 use crate::report::event::{Action, EntryEvent, Event};
 
@@ -31,7 +32,10 @@ impl FileSystems {
 
     fn flush(&self) -> rustix::io::Result<()> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.values().try_for_each(rustix::fs::syncfs)
+        known.values().try_for_each(|directory| {
+            rustix::fs::syncfs(directory)?;
+            check_alive(directory)
+        })
     }
 }
 
@@ -79,9 +83,16 @@ async fn flush_names_above(directory: &Arc<Directory>, lane: &Lane) -> Result<()
 /// Some file systems have nothing to flush of a directory, and say so.
 async fn flush_directory(directory: &Arc<OwnedFd>, lane: &Lane) -> rustix::io::Result<()> {
     match lane.io.flush(directory).await {
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
-        other => other,
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => {}
+        other => other?,
     }
+    check_alive(directory)
+}
+
+/// xfs that has shut itself down, since its disk failed, has dropped the names it had not written: there is nothing to
+/// flush any more, and fsync(2) of a directory succeeds. A stat tells.
+fn check_alive(directory: &OwnedFd) -> rustix::io::Result<()> {
+    stat_open(directory).map(drop)
 }
 
 /// Ends a run: everything on the file systems of the destination is on stable storage, or the run has failed.

@@ -192,7 +192,7 @@ fn next_difference(new: &[u8], old: &[u8], from: usize) -> Option<Range<usize>> 
 }
 
 /// Makes a hole of `range`, where there is data; a file system without holes gets zeroes.
-fn make_hole(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<()> {
+pub(super) fn make_hole(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<()> {
     if range.is_empty() || matches!(sparse::seek_data(file, range.clone()), Ok(None)) {
         return Ok(());
     }

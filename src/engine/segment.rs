@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::Run;
 use super::job::Offer;
+use super::part;
 use super::temporary::NewFile;
 use super::worker::{Item, Lane};
 use crate::content::hash::{PART, Parts, part_hasher};
@@ -215,10 +216,9 @@ impl LargeFile {
         Ok(())
     }
 
-    /// Takes the next part. Where holes are neither hashed nor made, those that are whole parts are leapt over.
+    /// Takes the next part. Where holes are not hashed, those that are whole parts are leapt over.
     fn next_part(&self) -> Result<Option<Range<u64>>, Failure> {
-        let makes_holes = matches!(self.work, Work::Update(_));
-        let leaps = self.layout == Layout::Sparse && self.parts.is_none() && !makes_holes;
+        let leaps = self.layout == Layout::Sparse && self.parts.is_none();
         loop {
             let start = self.next.fetch_add(PART, Ordering::AcqRel);
             if start >= self.size || self.failed.load(Ordering::Relaxed) {
@@ -228,11 +228,16 @@ impl LargeFile {
             if !leaps {
                 return Ok(Some(part));
             }
-            match sparse::next_data(&self.source, start..self.size).map_err(Failure::of_seek(self.reading))? {
-                None => self.next.fetch_max(self.size, Ordering::AcqRel),
+            let data = sparse::next_data(&self.source, start..self.size);
+            let next = match data.map_err(Failure::of_seek(self.reading))? {
+                None => self.size,
                 Some(data) if data.start < part.end => return Ok(Some(part)),
-                Some(data) => self.next.fetch_max(data.start / PART * PART, Ordering::AcqRel),
+                Some(data) => data.start / PART * PART,
             };
+            self.next.fetch_max(next, Ordering::AcqRel);
+            if let Work::Update(old) = &self.work {
+                part::make_hole(old, start..next).map_err(Failure::of(Operation::Write))?;
+            }
         }
     }
 }

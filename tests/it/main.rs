@@ -8,9 +8,11 @@ mod again;
 mod beneath;
 mod bounded;
 mod cancel;
+mod durable;
 mod engines;
 mod errors;
 mod faithful;
+mod inplace;
 mod property;
 mod reality;
 mod show;
@@ -27,9 +29,11 @@ fn main() {
         beneath::TESTS,
         bounded::TESTS,
         cancel::TESTS,
+        durable::TESTS,
         engines::TESTS,
         errors::TESTS,
         faithful::TESTS,
+        inplace::TESTS,
         property::TESTS,
         reality::TESTS,
         show::TESTS,

@@ -30,6 +30,15 @@ impl Mount {
         Mount { point, _home: home }
     }
 
+    /// Mounts what an image file holds.
+    pub fn of_image(image: &Path) -> Mount {
+        let home = scratch();
+        let point = home.path().join("mnt");
+        std::fs::create_dir(&point).expect("a mount point");
+        tool("mount", &["-o", "loop", text(image), text(&point)]);
+        Mount { point, _home: home }
+    }
+
     /// A second view of a directory.
     pub fn bind(directory: &Path) -> Mount {
         let home = scratch();
