@@ -37,6 +37,7 @@ mod text;
 mod walk;
 
 pub use config::{Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
+pub use content::manifest;
 pub use engine::stop::Stop;
 pub use engine::sync;
 pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
