@@ -34,6 +34,7 @@ mod metadata;
 mod plan;
 pub mod report;
 mod text;
+pub mod verify;
 mod walk;
 
 pub use config::{Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
@@ -43,3 +44,4 @@ pub use engine::sync;
 pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
 pub use plan::entry::Kind;
 pub use text::Escaped;
+pub use verify::{VerifyConfig, verify};

@@ -2,10 +2,12 @@
 //! module knows of clap.
 
 mod sync;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use sync::SyncArgs;
+pub(crate) use verify::VerifyArgs;
 
 /// Mirror files and directories through io_uring
 #[derive(Debug, Parser)]
@@ -21,4 +23,6 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make DST hold what SRC holds
     Sync(SyncArgs),
+    /// Check files against a manifest of their hashes
+    Verify(VerifyArgs),
 }

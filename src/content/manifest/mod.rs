@@ -27,6 +27,7 @@ mod read;
 mod write;
 
 pub use read::{Malformed, Reader, parse_line};
+pub(crate) use write::escape_path;
 pub use write::{Writer, format_line};
 
 use std::path::PathBuf;

@@ -19,21 +19,34 @@ use crate::plan::entry::Kind;
 /// The line for a file, its newline included. For a path without NUL, and not empty, it is one that
 /// [`parse_line`](super::parse_line) takes apart again, unless it is too long.
 pub fn format_line(path: &Path, hash: &Hash) -> Vec<u8> {
-    let path = path.as_os_str().as_bytes();
-    let escaped = path.iter().any(|byte| matches!(byte, b'\\' | b'\n'));
-    let mut line = Vec::with_capacity(path.len() + 80);
-    if escaped {
+    let bytes = path.as_os_str().as_bytes();
+    let mut line = Vec::with_capacity(bytes.len() + 80);
+    if needs_escape(bytes) {
         line.push(b'\\');
     }
     line.extend_from_slice(hash.to_hex().as_bytes());
     line.extend_from_slice(GAP);
-    escape(path, &mut line);
+    escape(bytes, &mut line);
     line.push(b'\n');
     line
 }
 
-/// Appends a path as it stands in a line.
-pub(crate) fn escape(path: &[u8], line: &mut Vec<u8>) {
+/// A path as `b3sum --check` shows it: escaped as in a manifest, after a backslash that says so.
+pub(crate) fn escape_path(path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes();
+    let mut text = Vec::with_capacity(bytes.len() + 80);
+    if needs_escape(bytes) {
+        text.push(b'\\');
+    }
+    escape(bytes, &mut text);
+    text
+}
+
+fn needs_escape(path: &[u8]) -> bool {
+    path.iter().any(|byte| matches!(byte, b'\\' | b'\n'))
+}
+
+fn escape(path: &[u8], line: &mut Vec<u8>) {
     for &byte in path {
         match byte {
             b'\\' => line.extend_from_slice(b"\\\\"),
