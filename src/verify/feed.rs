@@ -19,7 +19,7 @@ use crate::manifest::{Entry, Malformed, Reader};
 /// Bytes that are read from the manifest at a time.
 const CHUNK: usize = 64 << 10;
 /// The most lines of a parcel, and the fewest while the tasks wait for work: few files then still reach all of them.
-const FULL: usize = 64;
+const FULL: usize = 32;
 const SMALLEST: usize = 4;
 /// Bytes of paths after which a parcel is full.
 const FULL_BYTES: usize = 64 << 10;

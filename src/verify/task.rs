@@ -111,38 +111,50 @@ async fn next_job(lane: &Lane) -> Option<Job> {
     }
 }
 
+/// News of one task that the reporter has not been told yet.
+struct Pending {
+    news: Vec<News>,
+    told: Instant,
+}
+
+impl Pending {
+    async fn tell(&mut self, lane: &Lane) {
+        self.told = Instant::now();
+        lane.tell(std::mem::take(&mut self.news)).await;
+    }
+}
+
 async fn check_parcel(lane: &Lane, mut parcel: Parcel) {
-    let (mut news, mut told) = (Vec::new(), Instant::now());
+    let mut pending = Pending { news: Vec::new(), told: Instant::now() };
     for line in std::mem::take(&mut parcel.lines) {
         if lane.check.stop.is_stopped() {
             break;
         }
         match line {
-            Line::Entry(entry) => news.extend(check_entry(lane, entry).await),
-            Line::Malformed { number: line, why } => news.push(News::Malformed { line, why }),
-            Line::Broken(error) => news.push(News::Failed(error)),
+            Line::Entry(entry) => check_entry(lane, entry, &mut pending).await,
+            Line::Malformed { number: line, why } => pending.news.push(News::Malformed { line, why }),
+            Line::Broken(error) => pending.news.push(News::Failed(error)),
         }
-        if told.elapsed() > LONGEST_WAIT {
-            lane.tell(std::mem::take(&mut news)).await;
-            told = Instant::now();
+        if pending.told.elapsed() > LONGEST_WAIT {
+            pending.tell(lane).await;
         }
     }
-    lane.tell(news).await;
+    pending.tell(lane).await;
 }
 
 /// Checks one file. What a stop broke off is neither right nor wrong.
-async fn check_entry(lane: &Lane, Entry { path, hash }: Entry) -> Option<News> {
-    let (verdict, bytes) = match hash_file(lane, &path).await {
+async fn check_entry(lane: &Lane, Entry { path, hash }: Entry, pending: &mut Pending) {
+    let (verdict, bytes) = match hash_file(lane, &path, pending).await {
         Ok((found, bytes)) if found == hash => (Verdict::Right, bytes),
         Ok((found, bytes)) => (Verdict::Wrong(found), bytes),
-        Err(Cause::Interrupted) => return None,
+        Err(Cause::Interrupted) => return,
         Err(cause) => (Verdict::Failed(cause), 0),
     };
-    Some(News::File { path, verdict, bytes })
+    pending.news.push(News::File { path, verdict, bytes });
 }
 
 /// The hash of what a path leads to, and the bytes read that have not been told of.
-async fn hash_file(lane: &Lane, path: &Path) -> Result<(Hash, u64), Cause> {
+async fn hash_file(lane: &Lane, path: &Path, pending: &mut Pending) -> Result<(Hash, u64), Cause> {
     let scope = lane.check.scope;
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
     let opened = lane.io.open_path(&lane.check.base, &name, scope).await;
@@ -154,6 +166,7 @@ async fn hash_file(lane: &Lane, path: &Path) -> Result<(Hash, u64), Cause> {
         _ => return Err(Cause::Refused("it is not a regular file".into())),
     }
     if large::is_worth_cutting(stat.size) {
+        pending.tell(lane).await; // this may take a while
         return Ok((LargeFile::hash(lane, file, stat.size).await?, 0));
     }
     hash_in_order(lane, &file, stat.size).await
