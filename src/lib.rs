@@ -13,6 +13,8 @@
 //!    Hard links wait for the first name of their inode (`plan/links.rs`).
 //! 6. **Progress.** Tasks send events; one task gathers them, counts, and tells a reporter (`report/`).
 //!
+//! [`verify()`] checks files against a [`manifest`] with the same rings (`verify/`).
+//!
 //! Memory is bounded by the channels and the buffer pools, whatever the size of the tree. A file that fails costs
 //! that file; a panic or a full disk ends the run.
 //!

@@ -12,7 +12,7 @@ pub(crate) use verify::VerifyArgs;
 /// Mirror files and directories through io_uring
 #[derive(Debug, Parser)]
 #[command(name = "ringsync", version, max_term_width = 100, infer_subcommands = false)]
-#[command(after_help = "Exit codes: 0 all done, 1 usage, 3 SRC, DST or the engine can't be used, \
+#[command(after_help = "Exit codes: 0 all done, 1 usage, 3 what was named or the engine can't be used, \
     11 no space left, 20 interrupted, 23 some files failed, 24 some source files vanished.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
