@@ -52,6 +52,11 @@ pub enum Operation {
     SetXattr,
     SetMode,
     SetTimes,
+    UseManifest,
+    ReadManifest,
+    WriteManifest,
+    UseDirectory,
+    ListDirectory,
     StartEngine,
     Run,
 }
@@ -83,6 +88,11 @@ impl fmt::Display for Operation {
             Operation::SetXattr => "set extended attribute of",
             Operation::SetMode => "set mode of",
             Operation::SetTimes => "set times of",
+            Operation::UseManifest => "use manifest",
+            Operation::ReadManifest => "read manifest",
+            Operation::WriteManifest => "write manifest",
+            Operation::UseDirectory => "use directory",
+            Operation::ListDirectory => "list directory",
             Operation::StartEngine => "start io_uring for",
             Operation::Run => "copy",
         })

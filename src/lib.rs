@@ -13,6 +13,8 @@
 //!    Hard links wait for the first name of their inode (`plan/links.rs`).
 //! 6. **Progress.** Tasks send events; one task gathers them, counts, and tells a reporter (`report/`).
 //!
+//! [`verify()`] checks files against a [`manifest`] with the same rings (`verify/`).
+//!
 //! Memory is bounded by the channels and the buffer pools, whatever the size of the tree. A file that fails costs
 //! that file; a panic or a full disk ends the run.
 //!
@@ -34,11 +36,14 @@ mod metadata;
 mod plan;
 pub mod report;
 mod text;
+pub mod verify;
 mod walk;
 
 pub use config::{Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
+pub use content::manifest;
 pub use engine::stop::Stop;
 pub use engine::sync;
 pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
 pub use plan::entry::Kind;
 pub use text::Escaped;
+pub use verify::{VerifyConfig, verify};

@@ -9,11 +9,12 @@ use clap::Parser;
 use ringsync::report::lines::message;
 use ringsync::{EXIT_UNUSABLE, EXIT_USAGE, Outcome, Stop};
 
-use cli::{Cli, Command, SyncArgs};
+use cli::{Cli, Command, SyncArgs, VerifyArgs};
 
 fn main() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(Cli { command: Command::Sync(arguments) }) => sync(&arguments),
+        Ok(Cli { command: Command::Verify(arguments) }) => verify(&arguments),
         Err(error) => {
             // --help and --version come this way too, and are no errors.
             error.print().ok();
@@ -31,16 +32,28 @@ fn sync(arguments: &SyncArgs) -> anyhow::Result<ExitCode> {
     signals::stop_on_signal(&stop)?;
     let mut reporter = arguments.reporter();
     let summary = ringsync::sync(&arguments.config(), reporter.as_mut(), &stop)?;
-    let mut outcome = summary.outcome;
-    if let Some(trouble) = reporter.trouble() {
+    Ok(exit_code(summary.outcome, summary.stuck, reporter.trouble()))
+}
+
+fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let stop = Stop::default();
+    signals::stop_on_signal(&stop)?;
+    let mut reporter = arguments.reporter();
+    let summary = ringsync::verify(&arguments.config(), reporter.as_mut(), &stop)?;
+    Ok(exit_code(summary.outcome, summary.stuck, reporter.trouble()))
+}
+
+/// The exit code of a run, whose output may have met `trouble`.
+fn exit_code(mut outcome: Outcome, stuck: bool, trouble: Option<std::io::Error>) -> ExitCode {
+    if let Some(trouble) = trouble {
         message(format_args!("write standard output: {trouble}"));
         outcome = outcome.max(Outcome::Failed);
     }
     let code = outcome.exit_code();
-    if summary.stuck {
+    if stuck {
         // Threads that hang in the kernel would keep the process. What they hold is nameless and goes with them, or
         // under a temporary name and goes with the next run.
         std::process::exit(code.into());
     }
-    Ok(code.into())
+    code.into()
 }

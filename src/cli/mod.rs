@@ -2,15 +2,17 @@
 //! module knows of clap.
 
 mod sync;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use sync::SyncArgs;
+pub(crate) use verify::VerifyArgs;
 
 /// Mirror files and directories through io_uring
 #[derive(Debug, Parser)]
 #[command(name = "ringsync", version, max_term_width = 100, infer_subcommands = false)]
-#[command(after_help = "Exit codes: 0 all done, 1 usage, 3 SRC, DST or the engine can't be used, \
+#[command(after_help = "Exit codes: 0 all done, 1 usage, 3 what was named or the engine can't be used, \
     11 no space left, 20 interrupted, 23 some files failed, 24 some source files vanished.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -21,4 +23,6 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make DST hold what SRC holds
     Sync(SyncArgs),
+    /// Check files against a manifest of their hashes
+    Verify(VerifyArgs),
 }

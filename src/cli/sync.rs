@@ -100,7 +100,7 @@ pub(crate) struct SyncArgs {
 }
 
 /// A number from 1 to `most`.
-fn count(most: i64) -> clap::builder::RangedI64ValueParser<u16> {
+pub(super) fn count(most: i64) -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=most)
 }
 
@@ -116,7 +116,7 @@ enum ReflinkArg {
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum EngineArg {
+pub(super) enum EngineArg {
     /// io_uring, or threads where it is forbidden
     #[default]
     Auto,
@@ -124,6 +124,16 @@ enum EngineArg {
     Uring,
     /// Plain system calls on 16 threads
     Threads,
+}
+
+impl From<EngineArg> for Engine {
+    fn from(engine: EngineArg) -> Self {
+        match engine {
+            EngineArg::Auto => Engine::Auto,
+            EngineArg::Uring => Engine::Uring,
+            EngineArg::Threads => Engine::Threads,
+        }
+    }
 }
 
 impl SyncArgs {
@@ -151,11 +161,7 @@ impl SyncArgs {
             ReflinkArg::Always => Reflink::Always,
             ReflinkArg::Never => Reflink::Never,
         };
-        config.engine = match self.engine {
-            EngineArg::Auto => Engine::Auto,
-            EngineArg::Uring => Engine::Uring,
-            EngineArg::Threads => Engine::Threads,
-        };
+        config.engine = self.engine.into();
         config.jobs = self.jobs.map_or_else(default_jobs, usize::from);
         config.depth = self.depth.into();
         config

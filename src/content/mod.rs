@@ -1,4 +1,5 @@
-//! What files hold: hashing it and finding its holes.
+//! What files hold: hashing it, finding its holes, and manifests of it.
 
 pub(crate) mod hash;
+pub mod manifest;
 pub(crate) mod sparse;

@@ -43,7 +43,7 @@ use pair::{Pair, Source};
 use stop::Stop;
 
 /// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
-const THREADS: usize = 16;
+pub(crate) const THREADS: usize = 16;
 /// Descriptors a task may hold: a file on each side, its directory, and some directories above it.
 const DESCRIPTORS_A_TASK: usize = 12;
 /// Parcels the walk may be ahead, a thread. Few: what waits longer has left the processor's cache when its turn comes.
@@ -58,7 +58,7 @@ pub(crate) struct Channel<T> {
 }
 
 impl<T> Channel<T> {
-    fn bounded(capacity: usize) -> Self {
+    pub(crate) fn bounded(capacity: usize) -> Self {
         let (sender, receiver) = async_channel::bounded(capacity);
         Channel { sender, receiver }
     }
@@ -142,7 +142,7 @@ fn join(root: &Path, below: &Path) -> PathBuf {
 /// When nothing could be started: SRC or DST can't be used, or the engine is not to be had. What fails later, a
 /// file's error among them, is in the summary.
 pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
-    let (engine, notice) = choose_engine(config)?;
+    let (engine, notice) = choose_engine(config.engine, config.jobs, &config.source)?;
     let descriptors = raise_descriptor_limit();
     let roots = root::open(config)?;
     let (threads, tasks) = match engine {
@@ -209,25 +209,25 @@ fn start_workers(
     Ok(workers)
 }
 
-/// The engine to use, and why it is not the one hoped for.
-fn choose_engine(config: &Config) -> Result<(Engine, Option<String>)> {
-    match config.engine {
+/// The engine to use, and why it is not the one hoped for. `subject` is what a refusal names.
+pub(crate) fn choose_engine(choice: Engine, jobs: usize, subject: &Path) -> Result<(Engine, Option<String>)> {
+    match choice {
         Engine::Threads => Ok((Engine::Threads, None)),
-        choice => match ring::probe(config.jobs.max(1)) {
+        choice => match ring::probe(jobs.max(1)) {
             Ok(()) => Ok((Engine::Uring, None)),
             Err(why) if choice == Engine::Auto => {
                 Ok((Engine::Threads, Some(format!("no io_uring, using {THREADS} threads: {why}"))))
             }
             Err(why) => {
                 let cause = Cause::Refused(why.to_string());
-                Err(Error::new(Operation::StartEngine, &config.source, cause))
+                Err(Error::new(Operation::StartEngine, subject, cause))
             }
         },
     }
 }
 
 /// Takes as many descriptors as the system grants, and returns how many the tasks may use.
-fn raise_descriptor_limit() -> usize {
+pub(crate) fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

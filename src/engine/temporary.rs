@@ -206,7 +206,7 @@ pub(crate) fn take_place(
 }
 
 /// Links a nameless file: by its descriptor, or through /proc where that takes a privilege (open(2), `O_TMPFILE`).
-fn link_nameless(fd: &OwnedFd, within: &OwnedFd, name: &CStr) -> rustix::io::Result<()> {
+pub(crate) fn link_nameless(fd: impl AsFd + Copy, within: &OwnedFd, name: &CStr) -> rustix::io::Result<()> {
     static BY_DESCRIPTOR: AtomicBool = AtomicBool::new(true);
     if BY_DESCRIPTOR.load(Ordering::Relaxed) {
         match rustix::fs::linkat(fd, c"", within, name, AtFlags::EMPTY_PATH) {

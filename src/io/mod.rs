@@ -7,6 +7,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod op;
+pub(crate) mod path;
 pub(crate) mod ring;
 pub(crate) mod root;
 

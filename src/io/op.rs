@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use io_uring::{cqueue, opcode, squeue, types};
-use rustix::fs::{OFlags, Statx};
+use rustix::fs::{OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
@@ -48,6 +48,22 @@ pub(crate) async fn open(directory: Arc<OwnedFd>, name: &CStr, flags: OFlags) ->
         .build();
     let (result, _held) = submit(entry, held).await;
     // SAFETY: a successful openat returns a descriptor that is new and that nobody else knows of.
+    result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// openat2(2) of a path from a held directory.
+pub(crate) async fn open_path(
+    directory: Arc<OwnedFd>,
+    path: &CStr,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let how = types::OpenHow::new().flags(flags.bits().into()).resolve(resolve.bits());
+    let held = (directory, CString::from(path), Box::new(how));
+    let entry =
+        opcode::OpenAt2::new(types::Fd(held.0.as_raw_fd()), held.1.as_ptr(), &raw const *held.2).build();
+    let (result, _held) = submit(entry, held).await;
+    // SAFETY: a successful openat2 returns a descriptor that is new and that nobody else knows of.
     result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 

@@ -81,14 +81,14 @@ enum Line<'a> {
 }
 
 #[derive(Serialize)]
-struct JsonPath {
+pub(crate) struct JsonPath {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,
 }
 
 impl JsonPath {
-    fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         let bytes = path.as_os_str().as_bytes();
         let path_bytes = std::str::from_utf8(bytes).is_err().then(|| STANDARD.encode(bytes));
         JsonPath { path: path.to_string_lossy().into_owned(), path_bytes }
@@ -96,7 +96,7 @@ impl JsonPath {
 }
 
 #[derive(Serialize)]
-struct JsonError {
+pub(crate) struct JsonError {
     operation: String,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +104,7 @@ struct JsonError {
 }
 
 impl JsonError {
-    fn new(error: &Error) -> Self {
+    pub(crate) fn new(error: &Error) -> Self {
         JsonError {
             operation: error.operation.to_string(),
             message: error.cause.to_string(),

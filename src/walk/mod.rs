@@ -1,5 +1,5 @@
 //! Listing the source tree: the first stage of the pipeline, in a thread of its own.
 
-mod tree;
+pub(crate) mod tree;
 
 pub(crate) use tree::walk;

@@ -28,7 +28,7 @@ use crate::report::event::Event;
 const OPEN_LISTINGS: usize = 128;
 /// A directory whose path is longer is listed from a descriptor of its own: one more name of 255 bytes must still
 /// fit in `PATH_MAX`, 4096 bytes.
-const LONG_PATH: usize = 3500;
+pub(crate) const LONG_PATH: usize = 3500;
 /// The smallest batch, while the copy tasks wait for work.
 const SMALLEST: usize = 4;
 /// A directory itself is as much work as so many entries.
@@ -65,7 +65,7 @@ struct Walk<'a> {
 }
 
 /// Fewer where descriptors are scarce, and in listings inside of listings.
-fn open_listings(inside: usize) -> usize {
+pub(crate) fn open_listings(inside: usize) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let most = limit.map_or(OPEN_LISTINGS, |limit| (limit / 16).clamp(1, OPEN_LISTINGS as u64) as usize);
     (most >> inside).max(1)

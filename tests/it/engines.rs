@@ -93,7 +93,7 @@ fn few_tasks_are_enough() {
 }
 
 /// Runs the program where these system calls are refused with an errno, as container runtimes do.
-fn refusing(calls: &[i64], errno: i32, arguments: &[&std::ffi::OsStr]) -> Ran {
+pub(crate) fn refusing(calls: &[i64], errno: i32, arguments: &[&std::ffi::OsStr]) -> Ran {
     let rules = calls.iter().map(|&call| (call, Vec::new())).collect();
     let arch = std::env::consts::ARCH.try_into().expect("an architecture that seccomp knows");
     let refusal = SeccompAction::Errno(errno as u32);

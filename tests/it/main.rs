@@ -17,6 +17,7 @@ mod property;
 mod reality;
 mod show;
 mod support;
+mod verify;
 mod whole;
 
 use libtest_mimic::{Arguments, Trial};
@@ -37,6 +38,7 @@ fn main() {
         property::TESTS,
         reality::TESTS,
         show::TESTS,
+        verify::TESTS,
         whole::TESTS,
     ];
     let trials = tests.into_iter().flatten().map(|test| trial(test, all)).collect();

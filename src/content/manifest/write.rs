@@ -1,0 +1,257 @@
+//! Writing manifests: one line by a pure function, a file as a whole or not at all.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use blake3::Hash;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{GAP, LINE_LIMIT};
+use crate::engine::temporary::{Taken, link_nameless, lock, take_place, temporary_name};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::plan::entry::Kind;
+
+/// The line for a file, its newline included. For a path without NUL, and not empty, it is one that
+/// [`parse_line`](super::parse_line) takes apart again, unless it is too long.
+pub fn format_line(path: &Path, hash: &Hash) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes();
+    let mut line = Vec::with_capacity(bytes.len() + 80);
+    if needs_escape(bytes) {
+        line.push(b'\\');
+    }
+    line.extend_from_slice(hash.to_hex().as_bytes());
+    line.extend_from_slice(GAP);
+    escape(bytes, &mut line);
+    line.push(b'\n');
+    line
+}
+
+/// A path as `b3sum --check` shows it: escaped as in a manifest, after a backslash that says so.
+pub(crate) fn escape_path(path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes();
+    let mut text = Vec::with_capacity(bytes.len() + 80);
+    if needs_escape(bytes) {
+        text.push(b'\\');
+    }
+    escape(bytes, &mut text);
+    text
+}
+
+fn needs_escape(path: &[u8]) -> bool {
+    path.iter().any(|byte| matches!(byte, b'\\' | b'\n'))
+}
+
+fn escape(path: &[u8], line: &mut Vec<u8>) {
+    for &byte in path {
+        match byte {
+            b'\\' => line.extend_from_slice(b"\\\\"),
+            b'\n' => line.extend_from_slice(b"\\n"),
+            byte => line.push(byte),
+        }
+    }
+}
+
+/// Writes a manifest. Its file has its name only when it is whole: until [`finish`](Writer::finish) whatever had the
+/// name before stays, and a writer that is dropped leaves nothing.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    directory: OwnedFd,
+    name: CString,
+    file: BufWriter<File>,
+    /// The file's name meanwhile, where the file system has no nameless files.
+    temporary: Option<CString>,
+}
+
+impl Writer {
+    /// Begins the manifest that shall be at `path`, which may be a symlink to where it shall be.
+    ///
+    /// # Errors
+    /// When no file can be made there, or something that is no regular file has the name.
+    pub fn create(path: &Path) -> Result<Self> {
+        let at = || path;
+        let target = resolve(path)?;
+        let name = target.file_name().ok_or(Errno::ISDIR).at(Operation::WriteManifest, at)?;
+        let name =
+            CString::new(name.as_bytes()).map_err(|_| Errno::INVAL).at(Operation::WriteManifest, at)?;
+        let parent = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(parent, flags, Mode::empty()).at(Operation::WriteManifest, at)?;
+        let (fd, temporary) = create_in(&directory).at(Operation::WriteManifest, at)?;
+        let file = BufWriter::new(File::from(fd));
+        Ok(Writer { path: path.to_path_buf(), directory, name, file, temporary })
+    }
+
+    /// Adds a line. It is buffered: what goes wrong may show with a later one.
+    ///
+    /// # Errors
+    /// When the line can't be written, or not so that it could be read again: it would be longer than [`LINE_LIMIT`],
+    /// or the path is empty or has a NUL in it.
+    pub fn add(&mut self, path: &Path, hash: &Hash) -> Result<()> {
+        let bytes = path.as_os_str().as_bytes();
+        let line = format_line(path, hash);
+        if bytes.is_empty() || bytes.contains(&0) || line.len() > LINE_LIMIT + 1 {
+            let cause = Cause::Refused("no manifest can hold this path".into());
+            return Err(Error::new(Operation::WriteManifest, path, cause));
+        }
+        self.file.write_all(&line).at(Operation::WriteManifest, || &self.path)
+    }
+
+    /// Flushes the manifest to the disk and gives it its name.
+    ///
+    /// # Errors
+    /// When it can't be written or named. What had the name before is then still there.
+    pub fn finish(mut self) -> Result<()> {
+        let at = Operation::WriteManifest;
+        self.file.flush().at(at, || &self.path)?;
+        self.file.get_ref().sync_all().at(at, || &self.path)?;
+        let temporary = match self.temporary.take() {
+            Some(temporary) => temporary,
+            None => self.name_temporarily().at(at, || &self.path)?,
+        };
+        take_place(&self.directory, &temporary, &self.name, Taken::Entry).at(at, || &self.path)
+    }
+
+    /// Gives up: what had the name before stays.
+    pub fn abandon(self) {}
+
+    fn name_temporarily(&self) -> rustix::io::Result<CString> {
+        let temporary = temporary_name(&self.directory)?;
+        link_nameless(self.file.get_ref(), &self.directory, &temporary)?;
+        Ok(temporary)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            rustix::fs::unlinkat(&self.directory, temporary, AtFlags::empty()).ok();
+        }
+    }
+}
+
+/// Where the manifest is to be, and that it may be there.
+fn resolve(path: &Path) -> Result<PathBuf> {
+    let at = Operation::WriteManifest;
+    let target = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => fs::canonicalize(path).at(at, || path)?,
+        _ => path.to_path_buf(),
+    };
+    match fs::symlink_metadata(&target).map(|metadata| Kind::from(metadata.file_type())) {
+        Ok(Kind::File) => Ok(target),
+        Ok(Kind::Directory) => Err(Errno::ISDIR).at(at, || path),
+        Ok(_) => {
+            let cause = Cause::Refused("it is a device, FIFO or socket".into());
+            Err(Error::new(at, path, cause))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(target),
+        Err(error) => Err(error).at(at, || path),
+    }
+}
+
+/// Makes the file: nameless, or under a temporary name where the file system can't do that.
+fn create_in(directory: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<CString>)> {
+    let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o666));
+    let (fd, temporary) = match rustix::fs::openat(directory, c".", flags | OFlags::TMPFILE, mode) {
+        Ok(fd) => (fd, None),
+        // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
+            let temporary = temporary_name(directory)?;
+            let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+            (rustix::fs::openat(directory, &temporary, flags, mode)?, Some(temporary))
+        }
+        Err(errno) => return Err(errno),
+    };
+    // So that no mirror that runs at the same time takes it for litter.
+    lock(&fd);
+    Ok((fd, temporary))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_manifest_has_its_name_only_when_it_is_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("sums");
+        fs::write(&path, "old").unwrap();
+        let mut writer = Writer::create(&path).unwrap();
+        writer.add(Path::new("a\nb"), &blake3::hash(b"x")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        writer.finish().unwrap();
+        let line = format_line(Path::new("a\nb"), &blake3::hash(b"x"));
+        assert_eq!(fs::read(&path).unwrap(), line);
+        assert_eq!(names(home.path()), ["sums"]);
+        fs::write(home.path().join("ordinary"), "").unwrap();
+        let mode = |name: &str| fs::metadata(home.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode("sums"), mode("ordinary"));
+    }
+
+    #[test]
+    fn what_is_abandoned_or_dropped_leaves_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("sums");
+        let mut writer = Writer::create(&path).unwrap();
+        writer.add(Path::new("a"), &blake3::hash(b"x")).unwrap();
+        writer.abandon();
+        assert!(names(home.path()).is_empty());
+        // Without nameless files.
+        let mut writer = Writer::create(&path).unwrap();
+        writer.temporary = Some(writer.name_temporarily().unwrap());
+        assert_eq!(names(home.path()).len(), 1);
+        drop(writer);
+        assert!(names(home.path()).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_a_symlink_followed() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::create_dir(at("directory")).unwrap();
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        symlink("fifo", at("to-fifo")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        for name in ["directory", "fifo", "to-fifo", "dangling", "missing/sums", "directory/.."] {
+            let error = Writer::create(&at(name)).unwrap_err();
+            assert!(error.to_string().starts_with("write manifest "), "{error}");
+        }
+        fs::write(at("directory/file"), "old").unwrap();
+        symlink("directory/file", at("link")).unwrap();
+        let before = fs::metadata(at("link")).unwrap().ino();
+        Writer::create(&at("link")).unwrap().finish().unwrap();
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        assert_ne!(fs::metadata(at("link")).unwrap().ino(), before);
+        assert_eq!(fs::read(at("directory/file")).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_path_that_could_not_be_read_again_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(&home.path().join("sums")).unwrap();
+        let hash = blake3::hash(b"");
+        for path in ["", "a\0b", &"x".repeat(LINE_LIMIT - 65)] {
+            assert!(writer.add(Path::new(path), &hash).is_err());
+        }
+        writer.add(Path::new(&"x".repeat(LINE_LIMIT - 66)), &hash).unwrap();
+    }
+}

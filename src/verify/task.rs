@@ -1,0 +1,204 @@
+//! The tasks: each takes parcels of lines, and reads and hashes one file after the other.
+
+use std::cell::Cell;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_channel::Sender;
+use blake3::{Hash, Hasher};
+use rustix::io::Errno;
+use tokio::task::JoinSet;
+
+use super::Check;
+use super::feed::{Line, Parcel};
+use super::large::{self, LargeFile};
+use super::report::{News, Verdict};
+use crate::engine::panicked;
+use crate::error::{Cause, Result};
+use crate::io::buffer::Pool;
+use crate::io::path::Scope;
+use crate::io::{Io, stat_open};
+use crate::manifest::Entry;
+use crate::plan::entry::Kind;
+
+/// So many tasks of a thread work on large files: one waits for its read while the other hashes.
+pub(super) const HELPERS: usize = 2;
+/// News waits no longer than this for the end of its parcel, as long as files end at all.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+
+/// What the tasks of one thread share.
+pub(super) struct Lane {
+    pub(super) io: Io,
+    pub(super) buffers: Rc<Pool>,
+    pub(super) check: Arc<Check>,
+    news: Sender<Vec<News>>,
+    index: usize,
+    /// Tasks of this thread that help with a large file.
+    helping: Cell<usize>,
+}
+
+impl Lane {
+    /// Tells the reporter, and waits while it is behind. After it has gone there is nobody to tell.
+    pub(super) async fn tell(&self, news: Vec<News>) {
+        if !news.is_empty() {
+            self.news.send(news).await.ok();
+        }
+    }
+}
+
+/// Runs a thread's tasks until the work is done or the run is stopped. A panic of one ends them all.
+pub(super) async fn run_tasks(
+    io: Io,
+    check: &Arc<Check>,
+    news: &Sender<Vec<News>>,
+    index: usize,
+    tasks: usize,
+) -> Result<()> {
+    let (check, news) = (check.clone(), news.clone());
+    let lane = Rc::new(Lane { io, buffers: Pool::new(), check, news, index, helping: Cell::new(0) });
+    let mut set = JoinSet::new();
+    for _ in 0..tasks {
+        set.spawn_local(task(lane.clone()));
+    }
+    let mut result = Ok(());
+    while let Some(ended) = set.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            lane.check.abandon();
+            result = Err(panicked(panic.as_ref()));
+        }
+    }
+    result
+}
+
+enum Job {
+    Parcel(Parcel),
+    Large(Arc<LargeFile>),
+}
+
+async fn task(lane: Rc<Lane>) {
+    while let Some(job) = next_job(&lane).await {
+        match job {
+            Job::Parcel(parcel) => check_parcel(&lane, parcel).await,
+            Job::Large(file) if lane.helping.get() < HELPERS => {
+                lane.helping.set(lane.helping.get() + 1);
+                file.help(&lane).await;
+                lane.helping.set(lane.helping.get() - 1);
+            }
+            Job::Large(_) => {}
+        }
+    }
+}
+
+/// What to do next; `None` once the work is done or the run stopped. Large files go first: they end last.
+async fn next_job(lane: &Lane) -> Option<Job> {
+    let check = &lane.check;
+    if check.stop.is_stopped() {
+        return None;
+    }
+    let offers = &check.offers.get(lane.index)?.receiver;
+    tokio::select! {
+        biased;
+        Ok(file) = offers.recv() => Some(Job::Large(file)),
+        Ok(parcel) = check.parcels.recv() => Some(Job::Parcel(parcel)),
+        else => None,
+    }
+}
+
+/// News of one task that the reporter has not been told yet.
+struct Pending {
+    news: Vec<News>,
+    told: Instant,
+}
+
+impl Pending {
+    async fn tell(&mut self, lane: &Lane) {
+        self.told = Instant::now();
+        lane.tell(std::mem::take(&mut self.news)).await;
+    }
+}
+
+async fn check_parcel(lane: &Lane, mut parcel: Parcel) {
+    let mut pending = Pending { news: Vec::new(), told: Instant::now() };
+    for line in std::mem::take(&mut parcel.lines) {
+        if lane.check.stop.is_stopped() {
+            break;
+        }
+        match line {
+            Line::Entry(entry) => check_entry(lane, entry, &mut pending).await,
+            Line::Malformed { number: line, why } => pending.news.push(News::Malformed { line, why }),
+            Line::Broken(error) => pending.news.push(News::Failed(error)),
+        }
+        if pending.told.elapsed() > LONGEST_WAIT {
+            pending.tell(lane).await;
+        }
+    }
+    pending.tell(lane).await;
+}
+
+/// Checks one file. What a stop broke off is neither right nor wrong.
+async fn check_entry(lane: &Lane, Entry { path, hash }: Entry, pending: &mut Pending) {
+    let (verdict, bytes) = match hash_file(lane, &path, pending).await {
+        Ok((found, bytes)) if found == hash => (Verdict::Right, bytes),
+        Ok((found, bytes)) => (Verdict::Wrong(found), bytes),
+        Err(Cause::Interrupted) => return,
+        Err(cause) => (Verdict::Failed(cause), 0),
+    };
+    pending.news.push(News::File { path, verdict, bytes });
+}
+
+/// The hash of what a path leads to, and the bytes read that have not been told of.
+async fn hash_file(lane: &Lane, path: &Path, pending: &mut Pending) -> Result<(Hash, u64), Cause> {
+    let scope = lane.check.scope;
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+    let opened = lane.io.open_path(&lane.check.base, &name, scope).await;
+    let file = Arc::new(opened.map_err(|errno| describe(errno, scope))?);
+    let stat = stat_open(&file)?;
+    match stat.kind {
+        Kind::File => {}
+        Kind::Directory => return Err(Errno::ISDIR.into()),
+        _ => return Err(Cause::Refused("it is not a regular file".into())),
+    }
+    if large::is_worth_cutting(stat.size) {
+        pending.tell(lane).await; // this may take a while
+        return Ok((LargeFile::hash(lane, file, stat.size).await?, 0));
+    }
+    hash_in_order(lane, &file, stat.size).await
+}
+
+/// Says what the kernel's refusals mean to whoever reads of them.
+fn describe(errno: Errno, scope: Scope) -> Cause {
+    match (scope, errno) {
+        (Scope::Beneath, Errno::XDEV) => Cause::Refused("it leads out of the directory".into()),
+        (Scope::Beneath, Errno::LOOP) => Cause::Refused("a symlink is in the way".into()),
+        (_, errno) => errno.into(),
+    }
+}
+
+/// Reads to the end, whatever the size said: files in /proc have none.
+async fn hash_in_order(lane: &Lane, file: &Arc<OwnedFd>, size: u64) -> Result<(Hash, u64), Cause> {
+    let mut hasher = Hasher::new();
+    let mut buffer = lane.buffers.take(size).await;
+    let mut offset = 0;
+    loop {
+        if lane.check.stop.is_stopped() {
+            return Err(Cause::Interrupted);
+        }
+        let (read, length);
+        length = buffer.len();
+        (read, buffer) = lane.io.read(file, buffer, length, offset).await;
+        match read? {
+            0 => return Ok((hasher.finalize(), offset)),
+            read => {
+                hasher.update(&buffer.bytes()[..read]);
+                offset += read as u64;
+            }
+        }
+    }
+}
