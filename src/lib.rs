@@ -40,5 +40,6 @@ pub use config::{Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
 pub use engine::stop::Stop;
 pub use engine::sync;
 pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
+pub use plan::changes::Changes;
 pub use plan::entry::Kind;
 pub use text::Escaped;

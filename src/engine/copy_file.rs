@@ -18,6 +18,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::xattr;
 use crate::metadata::{self, Target};
+use crate::plan::changes::Changes;
 use crate::plan::entry::Stat;
 use crate::report::event::Action;
 
@@ -37,12 +38,21 @@ pub(crate) struct Copied {
     pub(crate) hash: Option<Hash>,
     /// A hard link became a copy: the inode has as many names as it can.
     pub(crate) link_limit: bool,
+    /// What differed.
+    pub(crate) changes: Changes,
 }
 
 impl Copied {
     /// Nothing was copied.
     pub(crate) fn skipped() -> Self {
-        Copied { action: super::NOTHING, bytes: 0, streamed: false, hash: None, link_limit: false }
+        Copied {
+            action: super::NOTHING,
+            bytes: 0,
+            streamed: false,
+            hash: None,
+            link_limit: false,
+            changes: Changes::NONE,
+        }
     }
 
     /// Everything was there already.
@@ -88,7 +98,7 @@ pub(crate) async fn copy(
         };
         new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
         let Contents { hash, bytes, streamed } = contents;
-        return Ok(Copied { action: Action::Created, bytes, streamed, hash, link_limit: false });
+        return Ok(Copied { action: Action::Created, bytes, streamed, hash, ..Copied::skipped() });
     }
     Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed))
 }

@@ -18,6 +18,7 @@ use crate::error::{Context, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder, Xattrs};
 use crate::metadata::{self, Target};
+use crate::plan::changes::Changes;
 use crate::plan::compare::differences;
 use crate::plan::entry::{Kind, Stat, Time};
 use crate::report::event::{Action, Entries, EntryEvent};
@@ -294,7 +295,7 @@ impl Directory {
             if !self.implied {
                 let action = self.set_metadata(&pair, &lane.run);
                 let action = self.unstage(&pair, lane).await.and(action);
-                let done = |action| EntryEvent::done(Kind::Directory, action);
+                let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
                 let failed = |error| EntryEvent::failed(Kind::Directory, error);
                 self.report(action.map_or_else(failed, done), lane).await;
             }
@@ -332,28 +333,35 @@ impl Directory {
             .at(Operation::Rename, path)
     }
 
-    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<Action> {
+    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes)> {
         let made = match pair {
             Pair { replaced: true, .. } => Some(Action::Updated),
             Pair { fresh: true, .. } => Some(Action::Created),
             _ => None,
         };
-        let Some(destination) = &pair.destination else { return Ok(made.unwrap_or(Action::Created)) };
+        let made = made.map(|action| (action, Changes::NEW));
+        let Some(destination) = &pair.destination else {
+            return Ok(made.unwrap_or((Action::Created, Changes::NEW)));
+        };
         let path = || run.destination_path(&self.path());
         let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
         let xattrs = pair.source_xattrs.as_ref();
         let target = Target::Open(destination.as_fd());
-        let changed = if run.config.dry_run {
-            let differs = match xattrs {
-                Some(want) => xattr::read(&Holder::from(target), run.rules.privileges.root, path)? != *want,
-                None => false,
+        let changes = if run.config.dry_run {
+            let of_xattrs = match xattrs {
+                Some(want) => {
+                    xattr::changes(want, &xattr::read(&target.into(), run.rules.privileges.root, path)?)
+                }
+                None => Changes::NONE,
             };
-            differs || !differences(&pair.source_stat, &have, &run.rules).is_empty()
+            let of_stat = differences(&pair.source_stat, &have, &run.rules).changes(&have);
+            Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
         } else {
             let bare = pair.fresh && !has_default_acl(destination);
             metadata::apply(target, &pair.source_stat, &have, xattrs, bare, &run.rules, path)?
         };
-        Ok(made.unwrap_or(if changed { Action::Metadata } else { Action::Unchanged }))
+        let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
+        Ok(made.unwrap_or((action, changes)))
     }
 
     /// The destination directory again, after it was finished: for a hard link to a name in it.

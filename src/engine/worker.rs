@@ -24,7 +24,8 @@ use crate::io::buffer::Pool;
 use crate::io::{Io, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
-use crate::plan::compare::{Decision, Difference, decide};
+use crate::plan::changes::Changes;
+use crate::plan::compare::{Decision, Difference, changes, decide};
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, Entries, EntryEvent};
 
@@ -291,8 +292,14 @@ impl Item<'_> {
 
     /// Mirrors an entry that is not a further name of another one.
     pub(crate) async fn mirror_one(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
-        let same_target = || special::same_target(&self);
-        match decide(&source.stat, destination, &self.run().rules, same_target) {
+        let mut changes = changes(&source.stat, destination, &self.run().rules);
+        let same_target = || {
+            let same = special::same_target(&self);
+            changes.contents |= !same;
+            same
+        };
+        let decision = decide(&source.stat, destination, &self.run().rules, same_target);
+        let copied = match decision {
             Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
             Decision::Replace => self.make(source, Taken::Entry, Action::Updated).await,
             Decision::ReplaceDirectory => {
@@ -300,10 +307,11 @@ impl Item<'_> {
                 self.make(source, Taken::EmptyDirectory, Action::Updated).await
             }
             Decision::Keep(difference) => match destination {
-                Some(have) => self.mend(source, have, difference).await,
-                None => Ok(Copied::skipped()),
+                Some(have) => return self.mend(source, have, difference).await,
+                None => return Ok(Copied::skipped()),
             },
-        }
+        };
+        copied.map(|copied| Copied { changes, ..copied })
     }
 
     /// Makes the entry anew.
@@ -340,21 +348,24 @@ impl Item<'_> {
     async fn mend(self, source: Source, have: &Stat, difference: Difference) -> Result<Copied> {
         let run = self.run();
         let xattrs = if run.config.keep.xattrs { Some(self.source_xattrs()?) } else { None };
-        let xattrs_differ = match &xattrs {
-            Some(want) => self.destination_xattrs()? != *want,
-            None => false,
+        let of_xattrs = match &xattrs {
+            Some(want) => xattr::changes(want, &self.destination_xattrs()?),
+            None => Changes::NONE,
         };
-        if difference.is_empty() && !xattrs_differ {
+        let changes = Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..difference.changes(have) };
+        let mended = Copied { action: Action::Metadata, changes, ..Copied::skipped() };
+        if difference.is_empty() && of_xattrs.is_empty() {
             if have.links > 1 && !run.links.may_share(have.inode, source.stat.inode) {
                 return self.make(source, Taken::Entry, Action::Updated).await;
             }
             return Ok(Copied::unchanged());
         }
         if have.links > 1 {
-            return self.make(source, Taken::Entry, Action::Updated).await;
+            let copied = self.make(source, Taken::Entry, Action::Updated).await?;
+            return Ok(Copied { changes, ..copied });
         }
         if run.config.dry_run {
-            return Ok(Copied { action: Action::Metadata, ..Copied::unchanged() });
+            return Ok(mended);
         }
         let handle = self.handle(self.target())?;
         let now = stat_open(&handle).at(Operation::StatDestination, || self.path())?;
@@ -363,7 +374,7 @@ impl Item<'_> {
         }
         let target = Target::Handle(handle.as_fd());
         metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())?;
-        Ok(Copied { action: Action::Metadata, ..Copied::unchanged() })
+        Ok(mended)
     }
 
     /// Holds a destination name's inode without opening it.

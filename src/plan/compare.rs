@@ -1,5 +1,6 @@
 //! The decisions: pure functions of two stats and the rules, so that a table can test them.
 
+use super::changes::Changes;
 use super::entry::{Kind, Stat};
 use crate::config::Keep;
 
@@ -58,6 +59,41 @@ impl Difference {
     pub(crate) fn is_empty(&self) -> bool {
         *self == Difference::default()
     }
+
+    /// The same in terms of what differs from `have`.
+    pub(crate) fn changes(&self, have: &Stat) -> Changes {
+        let (uid, gid) = self.owner.unwrap_or_default();
+        Changes {
+            times: self.times,
+            // One that chown(2) clears, and that is only set again, does not differ.
+            mode: self.mode.is_some_and(|mode| mode != have.mode),
+            owner: uid.is_some(),
+            group: gid.is_some(),
+            ..Changes::NONE
+        }
+    }
+}
+
+/// What two stats show to differ. Whether contents or attributes do, other than in size, they don't tell.
+pub(crate) fn changes(source: &Stat, destination: Option<&Stat>, rules: &Rules) -> Changes {
+    let Some(have) = destination.filter(|have| is_similar(source.kind, have.kind)) else {
+        return Changes::NEW;
+    };
+    Changes {
+        contents: source.kind != have.kind
+            || source.kind.is_device() && source.device_node != have.device_node,
+        size: source.kind == Kind::File && source.size != have.size,
+        ..differences(source, have, rules).changes(have)
+    }
+}
+
+/// Types that count as one where changes are named, as rsync has it: one can be called a change of the other.
+fn is_similar(one: Kind, other: Kind) -> bool {
+    one == other || one.is_device() && other.is_device() || is_channel(one) && is_channel(other)
+}
+
+fn is_channel(kind: Kind) -> bool {
+    matches!(kind, Kind::Fifo | Kind::Socket)
 }
 
 /// Compares two entries of one name, neither of them a source directory. `same_content` answers for symlinks
@@ -202,6 +238,46 @@ mod tests {
         want.gid = 1234; // not a group of ours
         let stranger = differences(&want, &have, &rules(false));
         assert_eq!((stranger.owner, stranger.mode), (None, None));
+    }
+
+    #[test]
+    fn changes_are_named_one_by_one() {
+        type Change = fn(&mut Stat);
+        let none = Changes::NONE;
+        let table: [(&str, Kind, Change, Changes); 11] = [
+            ("the same", Kind::File, |_| (), none),
+            ("another size", Kind::File, |s| s.size = 9, Changes { size: true, ..none }),
+            ("a symlink's size is its target's", Kind::Symlink, |s| s.size = 9, none),
+            ("a nanosecond", Kind::Fifo, |s| s.modified.nanoseconds = 6, Changes { times: true, ..none }),
+            ("permissions", Kind::Directory, |s| s.mode = 0o600, Changes { mode: true, ..none }),
+            ("a symlink has none", Kind::Symlink, |s| s.mode = 0o600, none),
+            ("the user", Kind::Symlink, |s| s.uid = 9, Changes { owner: true, ..none }),
+            ("the group", Kind::File, |s| s.gid = 9, Changes { group: true, ..none }),
+            (
+                "a device's number",
+                Kind::CharDevice,
+                |s| s.device_node.1 = 1,
+                Changes { contents: true, ..none },
+            ),
+            (
+                "a FIFO for a socket",
+                Kind::Socket,
+                |s| s.kind = Kind::Fifo,
+                Changes { contents: true, ..none },
+            ),
+            ("a FIFO for a file", Kind::File, |s| s.kind = Kind::Fifo, Changes::NEW),
+        ];
+        for (what, kind, change, expected) in table {
+            let mut have = stat(kind);
+            change(&mut have);
+            assert_eq!(changes(&stat(kind), Some(&have), &rules(true)), expected, "{what}");
+        }
+        assert_eq!(changes(&stat(Kind::File), None, &rules(true)), Changes::NEW);
+        let mut setuid = stat(Kind::File);
+        setuid.mode = 0o4755;
+        let have = Stat { uid: 9, ..setuid };
+        let found = changes(&setuid, Some(&have), &rules(true));
+        assert_eq!(found, Changes { owner: true, ..none }, "setuid is set again, but does not differ");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use blake3::Hash;
 use crate::config::Engine;
 use crate::engine::copy_file::Copied;
 use crate::error::{Error, Outcome};
+use crate::plan::changes::Changes;
 use crate::plan::entry::Kind;
 
 /// What was done to an entry, or would be in a dry run.
@@ -25,6 +26,8 @@ pub enum Action {
     Unchanged,
     /// It was linked to another name of its inode.
     Linked,
+    /// The source does not have it.
+    Deleted,
     /// See the error.
     Failed,
     /// It was left out: its directory failed, or its type is not kept.
@@ -33,11 +36,12 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order of reports.
-    pub const ALL: [Action; 7] = [
+    pub const ALL: [Action; 8] = [
         Action::Created,
         Action::Updated,
         Action::Metadata,
         Action::Linked,
+        Action::Deleted,
         Action::Unchanged,
         Action::Skipped,
         Action::Failed,
@@ -51,10 +55,20 @@ impl Action {
             Action::Metadata => "metadata",
             Action::Unchanged => "unchanged",
             Action::Linked => "linked",
+            Action::Deleted => "deleted",
             Action::Failed => "failed",
             Action::Skipped => "skipped",
         }
     }
+}
+
+/// What an entry of the source leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PointsTo {
+    /// A symlink: to this target.
+    Target(PathBuf),
+    /// One of several names of an inode: to this other one, whose path is below the roots.
+    Name(PathBuf),
 }
 
 /// What became of one entry.
@@ -67,6 +81,10 @@ pub struct EntryEvent {
     pub kind: Kind,
     /// What was done.
     pub action: Action,
+    /// What differed; nothing, where it failed.
+    pub changes: Changes,
+    /// Only in a comparison, and only where something differs.
+    pub points_to: Option<PointsTo>,
     /// Contents copied or cloned, in bytes.
     pub bytes: u64,
     /// BLAKE3 of the contents, where bytes were copied through and hashed.
@@ -84,9 +102,14 @@ impl EntryEvent {
         EntryEvent::copied(kind, Copied { action, ..Copied::skipped() })
     }
 
+    pub(crate) fn changed(kind: Kind, action: Action, changes: Changes) -> Self {
+        EntryEvent::copied(kind, Copied { action, changes, ..Copied::skipped() })
+    }
+
     pub(crate) fn copied(kind: Kind, copied: Copied) -> Self {
-        let Copied { action, bytes, streamed, hash, link_limit } = copied;
-        EntryEvent { name: CString::default(), kind, action, bytes, hash, error: None, link_limit, streamed }
+        let Copied { action, bytes, streamed, hash, link_limit, changes } = copied;
+        let (name, points_to, error) = (CString::default(), None, None);
+        EntryEvent { name, kind, action, changes, points_to, bytes, hash, error, link_limit, streamed }
     }
 
     pub(crate) fn failed(kind: Kind, error: Error) -> Self {
