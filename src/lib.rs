@@ -38,7 +38,7 @@ mod walk;
 
 pub use config::{Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
 pub use engine::stop::Stop;
-pub use engine::sync;
+pub use engine::{check, sync};
 pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
 pub use plan::changes::Changes;
 pub use plan::entry::Kind;

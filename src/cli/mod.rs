@@ -1,17 +1,20 @@
 //! The command line: clap's definition, and its translation into a [`Config`](ringsync::Config). Nothing past this
 //! module knows of clap.
 
+mod check;
+mod options;
 mod sync;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use check::CheckArgs;
 pub(crate) use sync::SyncArgs;
 
 /// Mirror files and directories through io_uring
 #[derive(Debug, Parser)]
 #[command(name = "ringsync", version, max_term_width = 100, infer_subcommands = false)]
 #[command(after_help = "Exit codes: 0 all done, 1 usage, 3 SRC, DST or the engine can't be used, \
-    11 no space left, 20 interrupted, 23 some files failed, 24 some source files vanished.")]
+    11 no space left, 20 interrupted, 23 some files failed (check: or differ), 24 some source files vanished.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -21,4 +24,6 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make DST hold what SRC holds
     Sync(SyncArgs),
+    /// Compare two trees and write nothing
+    Check(CheckArgs),
 }

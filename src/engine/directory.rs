@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::worker::Lane;
-use super::{Run, temporary};
+use super::{Run, check, extra, temporary};
 use crate::error::{Context, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder, Xattrs};
@@ -34,6 +34,8 @@ pub(crate) struct Directory {
     implied: bool,
     /// It has no subdirectories, and its entries are one batch.
     leaf: AtomicBool,
+    /// Not all of its names are known.
+    unlisted: AtomicBool,
 }
 
 enum State {
@@ -73,6 +75,8 @@ pub(crate) struct Pair {
     pub(crate) nameless: AtomicBool,
     /// Files can be cloned into it, as far as is known.
     pub(crate) clones: AtomicBool,
+    /// Names of the source that the destination has too, whatever is behind them. Counted in a comparison alone.
+    compared: AtomicUsize,
 }
 
 /// A source directory, before there is anything to pair it with.
@@ -108,6 +112,7 @@ impl Directory {
             state: tokio::sync::Mutex::new(State::Open(Arc::new(pair))),
             implied,
             leaf: AtomicBool::new(false),
+            unlisted: AtomicBool::new(false),
         })
     }
 
@@ -121,12 +126,18 @@ impl Directory {
             state: tokio::sync::Mutex::new(State::Closed),
             implied: false,
             leaf: AtomicBool::new(false),
+            unlisted: AtomicBool::new(false),
         })
     }
 
     /// The walk found one batch of entries in it and no subdirectory.
     pub(crate) fn is_leaf(&self) {
         self.leaf.store(true, Ordering::Relaxed);
+    }
+
+    /// The walk could not list all of it.
+    pub(crate) fn is_unlisted(&self) {
+        self.unlisted.store(true, Ordering::Relaxed);
     }
 
     /// One more batch is under way.
@@ -208,6 +219,9 @@ impl Directory {
         } else {
             lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?
         };
+        if existing.is_some() {
+            parent.count_compared();
+        }
         let before = existing.filter(|existing| existing.kind == Kind::Directory);
         let replaced = existing.is_some() && before.is_none();
         if before.is_none() && run.config.dry_run {
@@ -276,7 +290,10 @@ impl Directory {
             directory.finish(lane).await;
             match &directory.parent {
                 Some(parent) => directory = parent,
-                None => return lane.run.close(),
+                None => {
+                    check::report_rest(lane).await;
+                    return lane.run.close();
+                }
             }
         }
     }
@@ -298,6 +315,9 @@ impl Directory {
                 let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
                 let failed = |error| EntryEvent::failed(Kind::Directory, error);
                 self.report(action.map_or_else(failed, done), lane).await;
+                if lane.run.config.check && !self.unlisted.load(Ordering::Relaxed) {
+                    extra::report(self, &pair, lane).await;
+                }
             }
         } else if matches!(*self.state.lock().await, State::Closed) {
             // One above it has failed.
@@ -395,6 +415,16 @@ impl Pair {
         self.destination.as_ref().ok_or(Errno::NOENT)
     }
 
+    /// The destination has one more name of the source.
+    pub(crate) fn count_compared(&self) {
+        self.compared.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many names the destination has.
+    pub(crate) fn compared(&self) -> usize {
+        self.compared.load(Ordering::Relaxed)
+    }
+
     /// Nobody sees yet what is in it.
     pub(crate) fn is_staged(&self) -> bool {
         self.staged.is_some() && !self.placed.load(Ordering::Relaxed)
@@ -449,6 +479,7 @@ impl Pair {
             newborn: OnceLock::new(),
             nameless: AtomicBool::new(true),
             clones: AtomicBool::new(true),
+            compared: AtomicUsize::new(0),
         }
     }
 

@@ -18,14 +18,14 @@ use super::directory::{Directory, Pair};
 use super::job::{Batch, Entry, Offer, Parcel};
 use super::outbox::Outbox;
 use super::temporary::{self, Taken};
-use super::{Run, link, panicked, special};
+use super::{Run, check, contents, link, panicked, special};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::buffer::Pool;
 use crate::io::{Io, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
 use crate::plan::changes::Changes;
-use crate::plan::compare::{Decision, Difference, changes, decide};
+use crate::plan::compare::{Decision, Difference, changes, decide, keep};
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, Entries, EntryEvent};
 
@@ -137,7 +137,16 @@ async fn run_batch(lane: &Lane, batch: Batch) {
             break;
         }
         let event = match &pair {
-            Some(pair) => Item { lane, directory: &directory, pair, entry: &entry }.mirror().await,
+            Some(pair) => {
+                let item = Item { lane, directory: &directory, pair, entry: &entry };
+                if !lane.run.config.check {
+                    item.mirror().await
+                } else if let Some(event) = check::check(item).await {
+                    event
+                } else {
+                    continue;
+                }
+            }
             None => EntryEvent::done(entry.kind, Action::Skipped),
         };
         lane.run.heed(&event);
@@ -256,7 +265,7 @@ impl Item<'_> {
     }
 
     /// Opens a file that will be copied for certain, and stats anything else.
-    async fn open_source(&self) -> Result<Source> {
+    pub(crate) async fn open_source(&self) -> Result<Source> {
         if self.entry.kind == Kind::File && self.pair.fresh && !self.run().config.dry_run {
             let (file, stat) = self.open_file().await?;
             return Ok(Source { stat, file: Some(file) });
@@ -281,7 +290,7 @@ impl Item<'_> {
         Ok((file, stat))
     }
 
-    async fn stat_destination(&self) -> Result<Option<Stat>> {
+    pub(crate) async fn stat_destination(&self) -> Result<Option<Stat>> {
         match &self.pair.destination {
             Some(within) if !self.pair.fresh => {
                 self.lane.io.stat(within, self.target()).await.at(Operation::StatDestination, || self.path())
@@ -298,10 +307,17 @@ impl Item<'_> {
             changes.contents |= !same;
             same
         };
-        let decision = decide(&source.stat, destination, &self.run().rules, same_target);
+        let mut decision = decide(&source.stat, destination, &self.run().rules, same_target);
+        if let (Decision::CompareContents, Some(have)) = (decision, destination) {
+            let same = self.same_contents(&source.stat, have).await?;
+            changes.contents = !same;
+            decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
+        }
         let copied = match decision {
             Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
-            Decision::Replace => self.make(source, Taken::Entry, Action::Updated).await,
+            Decision::Replace | Decision::CompareContents => {
+                self.make(source, Taken::Entry, Action::Updated).await
+            }
             Decision::ReplaceDirectory => {
                 self.require_empty_directory()?;
                 self.make(source, Taken::EmptyDirectory, Action::Updated).await
@@ -312,6 +328,17 @@ impl Item<'_> {
             },
         };
         copied.map(|copied| Copied { changes, ..copied })
+    }
+
+    /// Whether the destination's file holds what the source's does. One that can't be read is taken not to.
+    async fn same_contents(&self, source: &Stat, destination: &Stat) -> Result<bool> {
+        match contents::compare(self, source, destination).await {
+            Ok(compared) => Ok(compared.same),
+            Err(Error { operation: Operation::OpenDestination | Operation::ReadDestination, .. }) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes the entry anew.
@@ -390,7 +417,7 @@ impl Item<'_> {
         xattr::read(&holder, self.run().rules.privileges.root, || self.source_path())
     }
 
-    fn destination_xattrs(&self) -> Result<xattr::Xattrs> {
+    pub(crate) fn destination_xattrs(&self) -> Result<xattr::Xattrs> {
         let holder = Holder::Name(self.within()?.as_fd(), self.target());
         xattr::read(&holder, self.run().rules.privileges.root, || self.path())
     }

@@ -28,6 +28,8 @@ impl Privileges {
 pub(crate) struct Rules {
     pub(crate) keep: Keep,
     pub(crate) privileges: Privileges,
+    /// Files of one size are compared by contents, and not by time.
+    pub(crate) checksum: bool,
 }
 
 /// What has to happen to a destination name so that it holds what the source holds.
@@ -39,6 +41,8 @@ pub(crate) enum Decision {
     Replace,
     /// A directory is there and must go first, which works only if it is empty.
     ReplaceDirectory,
+    /// Files of one size, whose contents have to be compared. Where they are the same, [`keep`] has the rest.
+    CompareContents,
     /// The contents are the same; only metadata may differ.
     Keep(Difference),
 }
@@ -79,10 +83,11 @@ pub(crate) fn changes(source: &Stat, destination: Option<&Stat>, rules: &Rules) 
     let Some(have) = destination.filter(|have| is_similar(source.kind, have.kind)) else {
         return Changes::NEW;
     };
+    let other_size = source.kind == Kind::File && source.size != have.size;
+    let other_device = source.kind.is_device() && source.device_node != have.device_node;
     Changes {
-        contents: source.kind != have.kind
-            || source.kind.is_device() && source.device_node != have.device_node,
-        size: source.kind == Kind::File && source.size != have.size,
+        contents: source.kind != have.kind || other_device || other_size && rules.checksum,
+        size: other_size,
         ..differences(source, have, rules).changes(have)
     }
 }
@@ -110,6 +115,9 @@ pub(crate) fn decide(
     }
     let same = source.kind == destination.kind
         && match source.kind {
+            Kind::File if rules.checksum && source.size == destination.size => {
+                return Decision::CompareContents;
+            }
             Kind::File => source.size == destination.size && source.modified == destination.modified,
             Kind::CharDevice | Kind::BlockDevice => source.device_node == destination.device_node,
             Kind::Symlink => same_content(),
@@ -118,6 +126,11 @@ pub(crate) fn decide(
     if !same {
         return Decision::Replace;
     }
+    keep(source, destination, rules)
+}
+
+/// Decides for entries whose contents are the same.
+pub(crate) fn keep(source: &Stat, destination: &Stat, rules: &Rules) -> Decision {
     let difference = differences(source, destination, rules);
     // A file with more names than its source is also someone else's: setting its owner or mode would reach through
     // those names, so it is made anew (as would a hard link planted to a file elsewhere).
@@ -184,7 +197,7 @@ mod tests {
     }
 
     fn rules(root: bool) -> Rules {
-        Rules { keep: Keep::default(), privileges: Privileges { root, groups: vec![8, 9] } }
+        Rules { keep: Keep::default(), privileges: Privileges { root, groups: vec![8, 9] }, checksum: false }
     }
 
     const SAME: Decision = Decision::Keep(Difference { owner: None, mode: None, times: false });
@@ -213,6 +226,21 @@ mod tests {
             decide(&stat(Kind::Symlink), Some(&stat(Kind::Symlink)), &rules(true), || false),
             Decision::Replace
         );
+    }
+
+    #[test]
+    fn with_checksum_the_time_is_metadata_and_files_of_one_size_are_read() {
+        let rules = Rules { checksum: true, ..rules(true) };
+        let have = Stat { modified: Time { seconds: 9, nanoseconds: 9 }, ..stat(Kind::File) };
+        let of = |have: &Stat| decide(&stat(have.kind), Some(have), &rules, || true);
+        assert_eq!(of(&have), Decision::CompareContents);
+        assert_eq!(of(&stat(Kind::File)), Decision::CompareContents, "an equal time proves nothing");
+        assert_eq!(of(&Stat { size: 99, ..have }), Decision::Replace, "and is not read");
+        let times = Difference { times: true, ..Difference::default() };
+        assert_eq!(keep(&stat(Kind::File), &have, &rules), Decision::Keep(times));
+        assert_eq!(of(&Stat { kind: Kind::Fifo, ..have }), Decision::Keep(times));
+        let changes = changes(&stat(Kind::File), Some(&Stat { size: 99, ..stat(Kind::File) }), &rules);
+        assert_eq!(changes, Changes { contents: true, size: true, ..Changes::NONE });
     }
 
     #[test]

@@ -4,3 +4,4 @@ pub(crate) mod changes;
 pub(crate) mod compare;
 pub(crate) mod entry;
 pub(crate) mod links;
+pub(crate) mod names;

@@ -47,6 +47,11 @@ impl Action {
         Action::Failed,
     ];
 
+    /// Whether something was, or would be, changed in the destination.
+    pub fn is_change(self) -> bool {
+        !matches!(self, Action::Unchanged | Action::Skipped | Action::Failed)
+    }
+
     /// The word used in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -76,7 +81,7 @@ pub enum PointsTo {
 #[non_exhaustive]
 pub struct EntryEvent {
     /// Its name in its directory; empty for the directory itself.
-    name: CString,
+    pub(crate) name: CString,
     /// What it is.
     pub kind: Kind,
     /// What was done.
@@ -170,6 +175,55 @@ pub struct Start {
     pub notice: Option<String>,
     /// Nothing is changed.
     pub dry_run: bool,
+    /// The trees are only compared.
+    pub check: bool,
+}
+
+impl Start {
+    /// What kind of run it is.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Start { check: true, .. } => Mode::Check,
+            Start { dry_run: true, .. } => Mode::DryRun,
+            _ => Mode::Sync,
+        }
+    }
+}
+
+/// What a run is for, and so the words that tell of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The destination becomes what the source is.
+    #[default]
+    Sync,
+    /// It is told what that would take.
+    DryRun,
+    /// It is told what differs.
+    Check,
+}
+
+impl Mode {
+    /// How many entries are what, in one word.
+    pub fn word(self, action: Action) -> &'static str {
+        match action {
+            _ if self != Mode::Check => action.name(),
+            Action::Created => "missing",
+            Action::Updated => "different",
+            Action::Metadata => "different in metadata",
+            Action::Linked => "linked otherwise",
+            Action::Deleted => "extra",
+            Action::Unchanged => "equal",
+            Action::Failed | Action::Skipped => action.name(),
+        }
+    }
+
+    /// What a summary begins with.
+    pub(crate) fn opening(self) -> &'static str {
+        match self {
+            Mode::DryRun => "dry run: ",
+            Mode::Sync | Mode::Check => "",
+        }
+    }
 }
 
 /// Counts while a run goes on, and at its end.

@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::Reporter;
 use super::event::{Action, EntryEvent, Start, Summary};
 use super::lines::{Out, message};
+use super::{Reporter, itemize};
 use crate::config::Engine;
 use crate::error::{Cause, Error};
 
@@ -21,6 +21,8 @@ use crate::error::{Cause, Error};
 pub struct Json {
     /// Also entries that were right already.
     unchanged: bool,
+    /// With the letters of what differs.
+    itemize: bool,
     out: Out,
 }
 
@@ -33,6 +35,7 @@ enum Line<'a> {
         threads: usize,
         tasks: usize,
         dry_run: bool,
+        check: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         notice: Option<&'a str>,
     },
@@ -40,6 +43,8 @@ enum Line<'a> {
         #[serde(flatten)]
         path: JsonPath,
         action: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        itemized: Option<String>,
         #[serde(rename = "type")]
         kind: &'static str,
         bytes: u64,
@@ -59,6 +64,7 @@ enum Line<'a> {
         updated: u64,
         metadata: u64,
         linked: u64,
+        deleted: u64,
         unchanged: u64,
         skipped: u64,
         failed: u64,
@@ -108,7 +114,7 @@ impl JsonError {
 impl Json {
     /// JSON lines; `unchanged` asks for entries that were right already, too.
     pub fn new(unchanged: bool) -> Self {
-        Json { unchanged, out: Out::new() }
+        Json { unchanged, itemize: false, out: Out::new() }
     }
 
     fn write(&mut self, line: &Line<'_>) {
@@ -125,7 +131,8 @@ impl Reporter for Json {
             Engine::Threads => "threads",
             _ => "uring",
         };
-        let Start { threads, tasks, dry_run, .. } = *start;
+        let Start { threads, tasks, dry_run, check, .. } = *start;
+        self.itemize = check;
         let version = env!("CARGO_PKG_VERSION");
         self.write(&Line::Start {
             version,
@@ -133,6 +140,7 @@ impl Reporter for Json {
             threads,
             tasks,
             dry_run,
+            check,
             notice: start.notice.as_deref(),
         });
     }
@@ -147,6 +155,7 @@ impl Reporter for Json {
         self.write(&Line::File {
             path: JsonPath::new(&event.path(directory)),
             action: event.action.name(),
+            itemized: self.itemize.then(|| itemize::letters(event.action, event.kind, &event.changes)),
             kind: event.kind.name(),
             bytes: event.bytes,
             blake3: event.hash.map(|hash| hash.to_hex().to_string()),
@@ -169,6 +178,7 @@ impl Reporter for Json {
             updated: totals.count(Action::Updated),
             metadata: totals.count(Action::Metadata),
             linked: totals.count(Action::Linked),
+            deleted: totals.count(Action::Deleted),
             unchanged: totals.count(Action::Unchanged),
             skipped: totals.count(Action::Skipped),
             failed: totals.count(Action::Failed),
