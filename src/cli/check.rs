@@ -13,14 +13,15 @@ use ringsync::report::lines::{Lines, Verbosity};
 use super::options::{EngineArgs, KeepArgs, SHOW};
 
 /// Compare two trees, or two files, and write nothing.
-///
-/// A line for every difference, in the words of `rsync --itemize-changes`: what a sync would do, and what DST has beyond
-/// SRC as `*deleting`. The exit code is 0 if there is none, and 23 otherwise.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Each line is YXcstpoguax and a path. Y: > contents differ, c to be made or changed, h to be a hard link,\n\
-. only metadata differ. X: f file, d directory, L symlink, D device, S FIFO or socket. Then what differs:\n\
-contents, size, time, permissions, owner, group, ACL, xattrs; all + is new, all blank is a link alone.")]
+#[command(
+    after_help = "Prints a line for every difference, as rsync -i does: YXcstpoguax and a path. Y is what a sync \
+    would do: > copy a file, c make or change something else, h make a hard link, . mend metadata alone. X is the type: \
+    file, directory, symLink, Device, Special (FIFO, socket). The letters stand for contents, size, time, permissions, \
+    owner, group, ACL and extended attributes; + is new. What only DST has is shown as *deleting.\n\n\
+    Exit codes: 0 no difference, 1 usage, 3 SRC, DST or the engine can't be used, 20 interrupted, 23 they differ, or \
+    something could not be read."
+)]
 pub(crate) struct CheckArgs {
     /// The directory, or the file, as it should be
     #[arg(value_name = "SRC")]

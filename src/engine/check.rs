@@ -134,6 +134,9 @@ fn target(item: &Item<'_>, kind: Kind) -> Result<Option<PathBuf>> {
 /// Reports the names whose inodes have others outside the tree: at the end of the run.
 pub(crate) async fn report_rest(lane: &Lane) {
     for names in lane.run.names.take_rest() {
+        if lane.run.stop.is_stopped() {
+            return; // names that nobody got to may be missing: another one would lead
+        }
         report_names(names, lane).await;
     }
 }

@@ -8,6 +8,7 @@ mod again;
 mod beneath;
 mod bounded;
 mod cancel;
+mod check;
 mod engines;
 mod errors;
 mod faithful;
@@ -27,6 +28,7 @@ fn main() {
         beneath::TESTS,
         bounded::TESTS,
         cancel::TESTS,
+        check::TESTS,
         engines::TESTS,
         errors::TESTS,
         faithful::TESTS,

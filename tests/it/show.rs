@@ -175,11 +175,15 @@ fn a_reader_that_goes_away_does_not_stop_the_mirror() {
 }
 
 fn help_names_every_option() {
-    let mut command = Command::new(program());
-    command.args(["sync", "--help"]);
-    let help = run(command).exits(0).out;
+    let help = |name: &str| {
+        let mut command = Command::new(program());
+        command.args([name, "--help"]);
+        run(command).exits(0).out
+    };
+    let (sync, check) = (help("sync"), help("check"));
     let options = [
         "--dry-run",
+        "--checksum",
         "--mkpath",
         "--no-owner",
         "--no-xattrs",
@@ -199,7 +203,9 @@ fn help_names_every_option() {
     ];
     let readme = include_str!("../../README.md");
     for option in options {
-        assert!(help.contains(option), "{option} is not in --help");
+        assert!(sync.contains(option), "{option} is not in --help");
+        let of_writing = ["--dry-run", "--mkpath", "--no-atomic", "--reflink", "--no-hash", "--verbose"];
+        assert_eq!(check.contains(option), !of_writing.contains(&option), "{option} of check");
         assert!(readme.contains(option), "{option} is not in README.md");
     }
 }
