@@ -62,7 +62,7 @@ impl Reporter for Bar {
             self.bar.suspend(|| lines::message(lines::link_limit(directory, event)));
         }
         if let Some(line) = self.lines.describe(directory, event) {
-            self.bar.suspend(|| lines::line(line));
+            self.bar.suspend(|| self.lines.say_now(line));
         }
     }
 
@@ -83,11 +83,15 @@ impl Reporter for Bar {
     fn finish(&mut self, summary: &Summary) {
         self.bar.finish_and_clear();
         if !self.verbosity.quiet {
-            lines::line(summary_line(summary, self.mode));
+            self.lines.say_now(summary_line(summary, self.mode));
         }
         if self.verbosity.stats {
-            lines::line(stats::table(&summary.totals, self.mode));
+            self.lines.say_now(stats::table(&summary.totals, self.mode));
         }
+    }
+
+    fn trouble(&mut self) -> Option<std::io::Error> {
+        self.lines.trouble()
     }
 }
 

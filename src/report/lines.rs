@@ -76,6 +76,12 @@ impl Lines {
         self.out.write(|out| writeln!(out, "{line}"));
     }
 
+    /// The same at once, for whoever also writes to the terminal in another way.
+    pub(crate) fn say_now(&mut self, line: impl std::fmt::Display) {
+        self.say(line);
+        self.out.write(Write::flush);
+    }
+
     /// The line for an entry, where one is wanted.
     pub(crate) fn describe(&self, directory: &Path, event: &EntryEvent) -> Option<String> {
         if self.verbosity.itemize {
@@ -116,11 +122,6 @@ pub fn message(text: impl std::fmt::Display) {
 pub(crate) fn link_limit(directory: &Path, event: &EntryEvent) -> String {
     let path = event.path(directory);
     format!("copied {}: its inode has as many links as the file system allows", Escaped::path(&path))
-}
-
-/// A line on standard output. When nobody reads it, the run goes on all the same.
-pub(crate) fn line(text: impl std::fmt::Display) {
-    writeln!(io::stdout(), "{text}").ok();
 }
 
 impl Reporter for Lines {

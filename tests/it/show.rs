@@ -18,6 +18,7 @@ tests![
     a_path_that_is_not_text_has_its_bytes,
     stats_add_up,
     a_terminal_gets_a_display_and_a_pipe_does_not: [Need::Tool("script")],
+    a_display_does_not_hide_a_full_output: [Need::Tool("script")],
     a_reader_that_goes_away_does_not_stop_the_mirror,
     help_names_every_option,
 ];
@@ -151,6 +152,18 @@ fn a_terminal_gets_a_display_and_a_pipe_does_not() {
     let through_pipe = sync_with("auto", &[], &source, &destination).exits(23);
     assert!(!through_pipe.out.contains('\x1b') && !through_pipe.err.contains('\x1b'));
     assert_eq!(through_pipe.err.lines().count(), 1);
+}
+
+fn a_display_does_not_hide_a_full_output() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("file"), "x");
+    file(destination.join("file"), "longer");
+    let line =
+        format!("{} check {} {} >/dev/full", program().display(), source.display(), destination.display());
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm");
+    assert!(run(command).exits(23).out.contains("write standard output: No space left"));
 }
 
 fn a_reader_that_goes_away_does_not_stop_the_mirror() {
