@@ -14,7 +14,7 @@ use crate::plan::changes::Changes;
 use crate::plan::compare;
 use crate::plan::entry::{Kind, Stat};
 use crate::plan::names::{self, Name};
-use crate::report::event::{Action, Entries, EntryEvent, PointsTo};
+use crate::report::event::{Action, Entries, EntryEvent, Event, PointsTo};
 
 /// Compares an entry. `None`: it has other names, and is reported with them.
 pub(crate) async fn check(item: Item<'_>) -> Option<EntryEvent> {
@@ -52,6 +52,11 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
             target,
             inode: have.filter(|_| !changes.new && !joined).map(|have| have.inode),
         };
+        if let Some(Compared { bytes, streamed: false, .. }) = compared.filter(|compared| compared.bytes > 0)
+        {
+            run.report(Event::Expected(bytes)).await;
+            run.report(Event::Bytes(bytes)).await;
+        }
         if let Some(names) = run.names.arrive(&source, name) {
             report_names(names, item.lane).await;
         }

@@ -79,6 +79,8 @@ fn equal_trees_are_equal() {
             symlink("large", source.join("symlink")).unwrap();
             node(source.join("fifo"), FileType::Fifo, (0, 0));
             link(source.join("large"), source.join("d0/link"));
+            file(source.join("small"), "small");
+            link(source.join("small"), source.join("d0/small link"));
         });
         let entries = walkdir::WalkDir::new(&source).into_iter().count();
         for options in [&[][..], &["-c"]] {
@@ -89,6 +91,8 @@ fn equal_trees_are_equal() {
             );
             assert_eq!((ran.out.lines().count(), ran.err.as_str()), (1, ""));
         }
+        let summary = check(engine, &["-c", "--json"], &source, &destination).exits(0).summary();
+        assert_eq!(summary["bytes"], 3000 * 50 + (9 << 20) + 5, "each inode is read once");
         assert_eq!(check(engine, &["-q"], &source, &destination).exits(0).out, "");
     }
 }
