@@ -16,6 +16,10 @@ pub struct Config {
     pub dry_run: bool,
     /// What is kept besides contents and mode.
     pub keep: Keep,
+    /// Compare files of one size by their contents, whatever their times.
+    pub checksum: bool,
+    /// Only compare the trees: set by [`crate::check`].
+    pub(crate) check: bool,
     /// Write new files nameless and give them their name when they are whole.
     pub atomic: bool,
     /// Rewrite files that exist where they are, block by block where they differ, instead of replacing them.
@@ -94,6 +98,8 @@ impl Config {
             destination: destination.into(),
             make_parents: false,
             dry_run: false,
+            checksum: false,
+            check: false,
             keep: Keep::default(),
             atomic: true,
             in_place: false,

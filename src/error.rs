@@ -39,9 +39,9 @@ pub enum Operation {
     ReadXattrs,
     OpenDestination,
     StatDestination,
+    ReadDestination,
     Create,
     Write,
-    ReadDestination,
     Flush,
     Verify,
     Clone,
@@ -75,9 +75,9 @@ impl fmt::Display for Operation {
             Operation::ReadXattrs => "read extended attributes of",
             Operation::OpenDestination => "open destination",
             Operation::StatDestination => "stat destination",
+            Operation::ReadDestination => "read destination",
             Operation::Create => "create",
             Operation::Write => "write",
-            Operation::ReadDestination => "read destination",
             Operation::Flush => "flush to stable storage",
             Operation::Verify => "verify",
             Operation::Clone => "clone",
@@ -214,6 +214,8 @@ pub enum Outcome {
     Done,
     /// Some source files vanished between listing and opening.
     Vanished,
+    /// A comparison found differences.
+    Different,
     /// Some files failed.
     Failed,
     /// A signal, or the caller, stopped the run.
@@ -233,6 +235,7 @@ impl Outcome {
         match self {
             Outcome::Done => "done",
             Outcome::Vanished => "vanished",
+            Outcome::Different => "different",
             Outcome::Failed => "failed",
             Outcome::Interrupted => "interrupted",
             Outcome::BrokenOff => "broken-off",
@@ -245,7 +248,7 @@ impl Outcome {
             Outcome::Done => 0,
             Outcome::BrokenOff => 11,
             Outcome::Interrupted => 20,
-            Outcome::Failed => 23,
+            Outcome::Different | Outcome::Failed => 23,
             Outcome::Vanished => 24,
         }
     }
@@ -257,10 +260,16 @@ mod tests {
 
     #[test]
     fn the_worst_outcome_wins_in_the_documented_order() {
-        let order =
-            [Outcome::Done, Outcome::Vanished, Outcome::Failed, Outcome::Interrupted, Outcome::BrokenOff];
+        let order = [
+            Outcome::Done,
+            Outcome::Vanished,
+            Outcome::Different,
+            Outcome::Failed,
+            Outcome::Interrupted,
+            Outcome::BrokenOff,
+        ];
         assert!(order.is_sorted());
-        assert_eq!(order.map(Outcome::exit_code), [0, 24, 23, 20, 11]);
+        assert_eq!(order.map(Outcome::exit_code), [0, 24, 23, 23, 20, 11]);
     }
 
     #[test]

@@ -6,15 +6,18 @@ mod signals;
 use std::process::ExitCode;
 
 use clap::Parser;
+use ringsync::report::Reporter;
+use ringsync::report::event::Summary;
 use ringsync::report::lines::message;
-use ringsync::{EXIT_UNUSABLE, EXIT_USAGE, Outcome, Stop};
+use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Outcome, Stop};
 
-use cli::{Cli, Command, SyncArgs, VerifyArgs};
+use cli::{Cli, Command, VerifyArgs};
 
 fn main() -> ExitCode {
-    let result = match Cli::try_parse() {
-        Ok(Cli { command: Command::Sync(arguments) }) => sync(&arguments),
-        Ok(Cli { command: Command::Verify(arguments) }) => verify(&arguments),
+    let result = match Cli::try_parse().map(|cli| cli.command) {
+        Ok(Command::Sync(arguments)) => run(ringsync::sync, &arguments.config(), arguments.reporter()),
+        Ok(Command::Check(arguments)) => run(ringsync::check, &arguments.config(), arguments.reporter()),
+        Ok(Command::Verify(arguments)) => verify(&arguments),
         Err(error) => {
             // --help and --version come this way too, and are no errors.
             error.print().ok();
@@ -27,11 +30,13 @@ fn main() -> ExitCode {
     })
 }
 
-fn sync(arguments: &SyncArgs) -> anyhow::Result<ExitCode> {
+/// A run of the engine, to sync or to check.
+type Engine = fn(&Config, &mut dyn Reporter, &Stop) -> ringsync::Result<Summary>;
+
+fn run(engine: Engine, config: &Config, mut reporter: Box<dyn Reporter>) -> anyhow::Result<ExitCode> {
     let stop = Stop::default();
     signals::stop_on_signal(&stop)?;
-    let mut reporter = arguments.reporter();
-    let summary = ringsync::sync(&arguments.config(), reporter.as_mut(), &stop)?;
+    let summary = engine(config, reporter.as_mut(), &stop)?;
     Ok(exit_code(summary.outcome, summary.stuck, reporter.trouble()))
 }
 

@@ -1,11 +1,14 @@
 //! The command line: clap's definition, and its translation into a [`Config`](ringsync::Config). Nothing past this
 //! module knows of clap.
 
+mod check;
+mod options;
 mod sync;
 mod verify;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use check::CheckArgs;
 pub(crate) use sync::SyncArgs;
 pub(crate) use verify::VerifyArgs;
 
@@ -13,7 +16,7 @@ pub(crate) use verify::VerifyArgs;
 #[derive(Debug, Parser)]
 #[command(name = "ringsync", version, max_term_width = 100, infer_subcommands = false)]
 #[command(after_help = "Exit codes: 0 all done, 1 usage, 3 what was named or the engine can't be used, \
-    11 no space left, 20 interrupted, 23 some files failed, 24 some source files vanished.")]
+    11 no space left, 20 interrupted, 23 some files failed (check: or differ), 24 some source files vanished.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -25,4 +28,6 @@ pub(crate) enum Command {
     Sync(SyncArgs),
     /// Check files against a manifest of their hashes
     Verify(VerifyArgs),
+    /// Compare two trees and write nothing
+    Check(CheckArgs),
 }

@@ -8,12 +8,11 @@ use ringsync::report::Reporter;
 use ringsync::report::bar::Bar;
 use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
-use ringsync::{Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
+use ringsync::{Config, Reflink};
 
-const KEEP: &str = "What is kept";
+use super::options::{EngineArgs, KeepArgs, SHOW};
+
 const WRITE: &str = "How files are written";
-const SHOW: &str = "What is shown";
-const SPEED: &str = "Engine";
 
 /// Make DST hold what SRC holds: contents, types, modes, owners, times, links, holes and attributes.
 ///
@@ -30,25 +29,15 @@ pub(crate) struct SyncArgs {
     /// Change nothing, report what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Compare files of one size by their contents, not by their times
+    #[arg(short, long)]
+    checksum: bool,
     /// Make DST's missing parent directories
     #[arg(long)]
     mkpath: bool,
 
-    /// Leave owner and group alone
-    #[arg(long, help_heading = KEEP)]
-    no_owner: bool,
-    /// Leave extended attributes and ACLs alone
-    #[arg(long, help_heading = KEEP)]
-    no_xattrs: bool,
-    /// Copy each name of a file with several names
-    #[arg(long, help_heading = KEEP)]
-    no_hard_links: bool,
-    /// Leave modification times alone (the next run then copies everything again)
-    #[arg(long, help_heading = KEEP)]
-    no_times: bool,
-    /// Leave out FIFOs, sockets and devices
-    #[arg(long, help_heading = KEEP)]
-    no_specials: bool,
+    #[command(flatten)]
+    keep: KeepArgs,
 
     /// Write new files under their own names at once: faster, but a kill leaves half a file
     #[arg(long, help_heading = WRITE)]
@@ -88,20 +77,8 @@ pub(crate) struct SyncArgs {
     #[arg(long, help_heading = SHOW, conflicts_with = "stats")]
     json: bool,
 
-    /// How system calls reach the kernel
-    #[arg(long, value_enum, default_value_t, help_heading = SPEED)]
-    engine: EngineArg,
-    /// Rings, a thread each [default: the cores, 8 at most]
-    #[arg(short, long, value_name = "N", value_parser = count(64), help_heading = SPEED)]
-    jobs: Option<u16>,
-    /// Copy tasks a ring
-    #[arg(long, value_name = "N", value_parser = count(1024), default_value_t = DEFAULT_DEPTH as u16, help_heading = SPEED)]
-    depth: u16,
-}
-
-/// A number from 1 to `most`.
-pub(super) fn count(most: i64) -> clap::builder::RangedI64ValueParser<u16> {
-    clap::value_parser!(u16).range(1..=most)
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -115,40 +92,14 @@ enum ReflinkArg {
     Never,
 }
 
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub(super) enum EngineArg {
-    /// io_uring, or threads where it is forbidden
-    #[default]
-    Auto,
-    /// io_uring or nothing
-    Uring,
-    /// Plain system calls on 16 threads
-    Threads,
-}
-
-impl From<EngineArg> for Engine {
-    fn from(engine: EngineArg) -> Self {
-        match engine {
-            EngineArg::Auto => Engine::Auto,
-            EngineArg::Uring => Engine::Uring,
-            EngineArg::Threads => Engine::Threads,
-        }
-    }
-}
-
 impl SyncArgs {
     /// The options, resolved.
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::new(&self.source, &self.destination);
         config.make_parents = self.mkpath;
         config.dry_run = self.dry_run;
-        config.keep = Keep {
-            owner: !self.no_owner,
-            xattrs: !self.no_xattrs,
-            hard_links: !self.no_hard_links,
-            times: !self.no_times,
-            specials: !self.no_specials,
-        };
+        config.checksum = self.checksum;
+        self.keep.apply(&mut config);
         config.atomic = !self.no_atomic;
         config.in_place = self.inplace;
         config.partial = self.partial;
@@ -161,15 +112,14 @@ impl SyncArgs {
             ReflinkArg::Always => Reflink::Always,
             ReflinkArg::Never => Reflink::Never,
         };
-        config.engine = self.engine.into();
-        config.jobs = self.jobs.map_or_else(default_jobs, usize::from);
-        config.depth = self.depth.into();
+        self.engine.apply(&mut config);
         config
     }
 
     /// The reporter that fits the options and where the output goes.
     pub(crate) fn reporter(&self) -> Box<dyn Reporter> {
-        let verbosity = Verbosity { quiet: self.quiet, verbose: self.verbose, stats: self.stats };
+        let verbosity =
+            Verbosity { quiet: self.quiet, verbose: self.verbose, stats: self.stats, itemize: false };
         if self.json {
             Box::new(Json::new(self.verbose > 1))
         } else if !self.quiet && std::io::stderr().is_terminal() {

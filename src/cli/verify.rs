@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ringsync::VerifyConfig;
 use ringsync::verify::{Manifest, VerifyJson, VerifyLines, VerifyReporter};
-use ringsync::{DEFAULT_DEPTH, VerifyConfig, default_jobs};
 
-use super::sync::{EngineArg, count};
+use super::options::EngineArgs;
 
 /// Check files against a manifest of their hashes, as b3sum prints it.
 ///
@@ -34,15 +34,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     json: bool,
 
-    /// How system calls reach the kernel
-    #[arg(long, value_enum, default_value_t)]
-    engine: EngineArg,
-    /// Rings, a thread each [default: the cores, 8 at most]
-    #[arg(short, long, value_name = "N", value_parser = count(64))]
-    jobs: Option<u16>,
-    /// Files that each ring has open at a time
-    #[arg(long, value_name = "N", value_parser = count(1024), default_value_t = DEFAULT_DEPTH as u16)]
-    depth: u16,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 impl VerifyArgs {
@@ -59,9 +52,7 @@ impl VerifyArgs {
         let mut config = VerifyConfig::new(self.manifest());
         config.directory = self.directory.clone();
         config.strict = self.strict;
-        config.engine = self.engine.into();
-        config.jobs = self.jobs.map_or_else(default_jobs, usize::from);
-        config.depth = self.depth.into();
+        (config.engine, config.jobs, config.depth) = self.engine.resolved();
         config
     }
 

@@ -19,6 +19,7 @@ use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::{self, Target, proc_path, xattr};
+use crate::plan::changes::Changes;
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::Action;
 
@@ -38,12 +39,21 @@ pub(crate) struct Copied {
     pub(crate) hash: Option<Hash>,
     /// A hard link became a copy: the inode has as many names as it can.
     pub(crate) link_limit: bool,
+    /// What differed.
+    pub(crate) changes: Changes,
 }
 
 impl Copied {
     /// Nothing was copied.
     pub(crate) fn skipped() -> Self {
-        Copied { action: super::NOTHING, bytes: 0, streamed: false, hash: None, link_limit: false }
+        Copied {
+            action: super::NOTHING,
+            bytes: 0,
+            streamed: false,
+            hash: None,
+            link_limit: false,
+            changes: Changes::NONE,
+        }
     }
 
     /// Everything was there already.
@@ -76,7 +86,7 @@ pub(crate) async fn copy(
         let error = match fill(&item, source, &before, holes, &new).await {
             Ok(Contents { hash, bytes, streamed }) => {
                 new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
-                return Ok(Copied { action: Action::Created, bytes, streamed, hash, link_limit: false });
+                return Ok(Copied { action: Action::Created, bytes, streamed, hash, ..Copied::skipped() });
             }
             Err(error) => error,
         };

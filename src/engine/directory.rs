@@ -14,11 +14,12 @@ use rustix::io::Errno;
 
 use super::pair::{Origin, Pair, Parked, Source, has_default_acl, open_destination};
 use super::worker::Lane;
-use super::{Run, durable, temporary};
+use super::{Run, check, durable, extra, temporary};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
+use crate::plan::changes::Changes;
 use crate::plan::compare::differences;
 use crate::plan::entry::Kind;
 use crate::report::event::{Action, Entries, EntryEvent};
@@ -41,6 +42,8 @@ pub(crate) struct Directory {
     leaf: AtomicBool,
     /// Its name is on stable storage: `--fsync`.
     pub(super) name_is_durable: AtomicBool,
+    /// Not all of its names are known.
+    unlisted: AtomicBool,
 }
 
 enum State {
@@ -83,6 +86,7 @@ impl Directory {
             implied,
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
+            unlisted: AtomicBool::new(false),
         })
     }
 
@@ -98,6 +102,7 @@ impl Directory {
             implied: false,
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
+            unlisted: AtomicBool::new(false),
         })
     }
 
@@ -108,6 +113,11 @@ impl Directory {
     /// The walk found one batch of entries in it and no subdirectory.
     pub(crate) fn is_leaf(&self) {
         self.leaf.store(true, Ordering::Relaxed);
+    }
+
+    /// The walk could not list all of it.
+    pub(crate) fn is_unlisted(&self) {
+        self.unlisted.store(true, Ordering::Relaxed);
     }
 
     /// One more batch is under way.
@@ -193,6 +203,9 @@ impl Directory {
         } else {
             lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?
         };
+        if existing.is_some() {
+            parent.count_compared();
+        }
         let mut origin = Origin::default();
         origin.existing = existing.filter(|existing| existing.kind == Kind::Directory);
         origin.replaced = existing.is_some() && origin.existing.is_none();
@@ -313,6 +326,7 @@ impl Directory {
                     if lane.run.config.fsync && !lane.run.stop.is_stopped() && !lane.run.config.dry_run {
                         durable::flush_all(&lane.run).await;
                     }
+                    check::report_rest(lane).await;
                     return lane.run.close();
                 }
             }
@@ -334,9 +348,12 @@ impl Directory {
             if !self.implied {
                 let action = self.set_metadata(&pair, &lane.run);
                 let action = self.unstage(&pair, lane).await.and(action);
-                let done = |action| EntryEvent::done(Kind::Directory, action);
+                let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
                 let failed = |error| EntryEvent::failed(Kind::Directory, error);
                 self.report(action.map_or_else(failed, done), lane).await;
+                if lane.run.config.check && !self.unlisted.load(Ordering::Relaxed) {
+                    extra::report(self, &pair, lane).await;
+                }
             }
         } else if matches!(*self.state.lock().await, State::Closed) {
             // One above it has failed.
@@ -375,13 +392,16 @@ impl Directory {
             .at(Operation::Rename, path)
     }
 
-    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<Action> {
+    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes)> {
         let made = match (pair.replaced, pair.fresh) {
             (true, _) => Some(Action::Updated),
             (false, true) => Some(Action::Created),
             (false, false) => None,
         };
-        let Some(destination) = &pair.destination else { return Ok(made.unwrap_or(Action::Created)) };
+        let made = made.map(|action| (action, Changes::NEW));
+        let Some(destination) = &pair.destination else {
+            return Ok(made.unwrap_or((Action::Created, Changes::NEW)));
+        };
         let path = || run.destination_path(&self.path());
         let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
         let mut want = pair.source_stat;
@@ -390,17 +410,21 @@ impl Directory {
         }
         let xattrs = pair.source_xattrs.as_ref();
         let target = Target::Open(destination.as_fd());
-        let changed = if run.config.dry_run {
-            let differs = match xattrs {
-                Some(want) => xattr::read(&Holder::from(target), run.rules.privileges.root, path)? != *want,
-                None => false,
+        let changes = if run.config.dry_run {
+            let of_xattrs = match xattrs {
+                Some(want) => {
+                    xattr::changes(want, &xattr::read(&target.into(), run.rules.privileges.root, path)?)
+                }
+                None => Changes::NONE,
             };
-            differs || !differences(&want, &have, &run.rules).is_empty()
+            let of_stat = differences(&want, &have, &run.rules).changes(&have);
+            Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
         } else {
             let bare = pair.fresh && !has_default_acl(destination);
             metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?
         };
-        Ok(made.unwrap_or(if changed { Action::Metadata } else { Action::Unchanged }))
+        let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
+        Ok(made.unwrap_or((action, changes)))
     }
 
     /// The destination directory again, after it was finished: for a hard link to a name in it.

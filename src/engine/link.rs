@@ -9,6 +9,7 @@ use super::copy_file::Copied;
 use super::temporary::{Taken, take_place, temporary_name, writable};
 use super::worker::{Item, Source};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::plan::compare::changes;
 use crate::plan::entry::{Kind, Stat};
 use crate::plan::links::{Claim, Leader};
 use crate::report::event::Action;
@@ -70,7 +71,8 @@ async fn follow(
     if destination.is_some_and(|have| have.inode == leader.inode) {
         return Ok(Copied { hash: leader.hash, ..Copied::unchanged() });
     }
-    let linked = Copied { action: Action::Linked, hash: leader.hash, ..Copied::skipped() };
+    let changes = changes(&source.stat, destination, &item.run().rules);
+    let linked = Copied { action: Action::Linked, hash: leader.hash, changes, ..Copied::skipped() };
     let taken = match destination {
         None => Taken::Nothing,
         Some(have) if have.kind == Kind::Directory => {

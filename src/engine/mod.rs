@@ -1,8 +1,11 @@
 //! The pipeline's phases: open the roots, start the threads, walk, gather, join.
 
+pub(crate) mod check;
+pub(crate) mod contents;
 pub(crate) mod copy_file;
 pub(crate) mod directory;
 pub(crate) mod durable;
+pub(crate) mod extra;
 pub(crate) mod job;
 pub(crate) mod link;
 pub(crate) mod outbox;
@@ -32,6 +35,7 @@ use crate::io::{Io, ring, root, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::compare::{Privileges, Rules};
 use crate::plan::links::Links;
+use crate::plan::names::Names;
 use crate::report::Reporter;
 use crate::report::event::{Action, EntryEvent, Event, Start, Summary};
 use crate::report::progress::Progress;
@@ -72,6 +76,8 @@ pub(crate) struct Run {
     pub(crate) links: Links,
     pub(crate) directories: OpenDirectories,
     pub(crate) file_systems: FileSystems,
+    /// Hard links that a comparison holds back.
+    pub(crate) names: Names,
     /// Permission bits that the kernel takes from new files.
     pub(crate) umask: u32,
     pub(crate) parcels: Receiver<Parcel>,
@@ -154,7 +160,8 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     };
     let (run, parcel_sender, events) = new_run(config, roots, threads, tasks);
     let root = open_root(&run)?;
-    let start = Start { engine, threads, tasks, notice, dry_run: config.dry_run, fsync: config.fsync };
+    let Config { dry_run, check, fsync, .. } = *config;
+    let start = Start { engine, threads, tasks, notice, dry_run, check, fsync };
     let progress = Progress::new(reporter, stop)?;
     let workers = start_workers(&run, engine, tasks, root, parcel_sender).inspect_err(|_| run.abandon())?;
     // The channel of events ends when the last worker lets go of the run.
@@ -172,6 +179,18 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     Ok(summary)
 }
 
+/// Compares the trees and writes nothing. What differs is reported as a sync would mend it; what only the destination
+/// has, as [`Action::Deleted`]. The outcome is [`Outcome::Done`] if they are equal.
+///
+/// # Errors
+/// As for [`sync`]; also where the destination does not exist.
+pub fn check(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
+    let destination = &config.destination;
+    std::fs::metadata(destination).at(Operation::UseDestination, || destination)?;
+    let config = Config { check: true, dry_run: true, make_parents: false, ..config.clone() };
+    sync(&config, reporter, stop)
+}
+
 /// What the tasks will share, the walk's end of one channel, and the progress task's end of another.
 fn new_run(
     config: &Config,
@@ -183,11 +202,12 @@ fn new_run(
     let (events, event_receiver) = async_channel::bounded(EVENTS);
     let run = Run {
         config: config.clone(),
-        rules: Rules { keep: config.keep, privileges: Privileges::of_process() },
+        rules: Rules { keep: config.keep, privileges: Privileges::of_process(), checksum: config.checksum },
         roots,
         links: Links::default(),
         directories: OpenDirectories::new(descriptor_limit()),
         file_systems: FileSystems::default(),
+        names: Names::default(),
         umask: umask(),
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
@@ -366,6 +386,7 @@ mod tests {
             notice: None,
             dry_run: false,
             fsync: false,
+            check: false,
         };
         let (mut silent, stop) = (Silent, Stop::default());
         let progress = Progress::new(&mut silent, &stop).unwrap();

@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -53,6 +53,8 @@ pub(crate) struct Memory {
     pub(crate) nameless: AtomicBool,
     /// Files can be cloned into it, as far as is known.
     pub(crate) clones: AtomicBool,
+    /// Names of the source that the destination has too, whatever is behind them. Counted in a comparison alone.
+    compared: AtomicUsize,
 }
 
 impl Deref for Pair {
@@ -105,6 +107,7 @@ impl Pair {
             newborn: OnceLock::new(),
             nameless: AtomicBool::new(true),
             clones: AtomicBool::new(true),
+            compared: AtomicUsize::new(0),
         };
         Pair { source: source.fd, destination, memory: Arc::new(memory) }
     }
@@ -194,6 +197,16 @@ impl Pair {
 }
 
 impl Memory {
+    /// The destination has one more name of the source.
+    pub(crate) fn count_compared(&self) {
+        self.compared.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many names the destination has.
+    pub(crate) fn compared(&self) -> usize {
+        self.compared.load(Ordering::Relaxed)
+    }
+
     /// Nobody sees yet what is in it.
     pub(crate) fn is_staged(&self) -> bool {
         self.staged.is_some() && !self.placed.load(Ordering::Relaxed)

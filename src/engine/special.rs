@@ -19,15 +19,19 @@ fn read_target(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<CString> 
 
 /// Whether the destination's symlink points where the source's does. One that can't be read does not.
 pub(crate) fn same_target(item: &Item<'_>) -> bool {
-    let source = read_target(&item.pair.source, &item.entry.name);
+    let source = source_target(item);
     let destination = item.within().ok().and_then(|within| read_target(within, item.target()).ok());
     source.ok().is_some_and(|target| Some(target) == destination)
 }
 
+/// Where the source's symlink points to.
+pub(crate) fn source_target(item: &Item<'_>) -> Result<CString> {
+    read_target(&item.pair.source, &item.entry.name).at(Operation::ReadLink, || item.source_path())
+}
+
 /// Makes a symlink.
 pub(crate) fn make_symlink(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
-    let points_to = read_target(&item.pair.source, &item.entry.name);
-    let points_to = points_to.at(Operation::ReadLink, || item.source_path())?;
+    let points_to = source_target(item)?;
     make(item, stat, taken, |within, name| rustix::fs::symlinkat(&points_to, within, name))
 }
 

@@ -19,13 +19,14 @@ use super::job::{Batch, Entry, Offer, Parcel};
 use super::outbox::Outbox;
 use super::pair::Pair;
 use super::temporary::{self, Taken};
-use super::{Run, durable, link, panicked, read_back, special};
+use super::{Run, check, contents, durable, link, panicked, read_back, special};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::buffer::Pool;
 use crate::io::{Io, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
-use crate::plan::compare::{Decision, Difference, decide};
+use crate::plan::changes::Changes;
+use crate::plan::compare::{Decision, Difference, changes, decide, keep};
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, Entries, EntryEvent};
 
@@ -137,7 +138,16 @@ async fn run_batch(lane: &Lane, batch: Batch) {
             break;
         }
         let event = match &pair {
-            Some(pair) => Item { lane, directory: &directory, pair, entry: &entry }.mirror().await,
+            Some(pair) => {
+                let item = Item { lane, directory: &directory, pair, entry: &entry };
+                if !lane.run.config.check {
+                    item.mirror().await
+                } else if let Some(event) = check::check(item).await {
+                    event
+                } else {
+                    continue;
+                }
+            }
             None => EntryEvent::done(entry.kind, Action::Skipped),
         };
         lane.run.heed(&event);
@@ -259,7 +269,7 @@ impl Item<'_> {
     }
 
     /// Opens a file that will be copied for certain, and stats anything else.
-    async fn open_source(&self) -> Result<Source> {
+    pub(crate) async fn open_source(&self) -> Result<Source> {
         if self.entry.kind == Kind::File && self.pair.fresh && !self.run().config.dry_run {
             let (file, stat) = self.open_file().await?;
             return Ok(Source { stat, file: Some(file) });
@@ -284,7 +294,7 @@ impl Item<'_> {
         Ok((file, stat))
     }
 
-    async fn stat_destination(&self) -> Result<Option<Stat>> {
+    pub(crate) async fn stat_destination(&self) -> Result<Option<Stat>> {
         match &self.pair.destination {
             Some(within) if !self.pair.fresh => {
                 self.lane.io.stat(within, self.target()).await.at(Operation::StatDestination, || self.path())
@@ -319,18 +329,43 @@ impl Item<'_> {
 
     /// Does what the comparison says.
     async fn bring_about(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
-        let same_target = || special::same_target(&self);
-        match decide(&source.stat, destination, &self.run().rules, same_target) {
+        let mut changes = changes(&source.stat, destination, &self.run().rules);
+        let same_target = || {
+            let same = special::same_target(&self);
+            changes.contents |= !same;
+            same
+        };
+        let mut decision = decide(&source.stat, destination, &self.run().rules, same_target);
+        if let (Decision::CompareContents, Some(have)) = (decision, destination) {
+            let same = self.same_contents(&source.stat, have).await?;
+            changes.contents = !same;
+            decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
+        }
+        let copied = match decision {
             Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
-            Decision::Replace => self.make(source, Taken::Entry, Action::Updated).await,
+            Decision::Replace | Decision::CompareContents => {
+                self.make(source, Taken::Entry, Action::Updated).await
+            }
             Decision::ReplaceDirectory => {
                 self.require_empty_directory()?;
                 self.make(source, Taken::EmptyDirectory, Action::Updated).await
             }
             Decision::Keep(difference) => match destination {
-                Some(have) => self.mend(source, have, difference).await,
-                None => Ok(Copied::skipped()),
+                Some(have) => return self.mend(source, have, difference).await,
+                None => return Ok(Copied::skipped()),
             },
+        };
+        copied.map(|copied| Copied { changes, ..copied })
+    }
+
+    /// Whether the destination's file holds what the source's does. One that can't be read is taken not to.
+    async fn same_contents(&self, source: &Stat, destination: &Stat) -> Result<bool> {
+        match contents::compare(self, source, destination).await {
+            Ok(compared) => Ok(compared.same),
+            Err(Error { operation: Operation::OpenDestination | Operation::ReadDestination, .. }) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -368,21 +403,24 @@ impl Item<'_> {
     async fn mend(self, source: Source, have: &Stat, difference: Difference) -> Result<Copied> {
         let run = self.run();
         let xattrs = if run.config.keep.xattrs { Some(self.source_xattrs()?) } else { None };
-        let xattrs_differ = match &xattrs {
-            Some(want) => self.destination_xattrs()? != *want,
-            None => false,
+        let of_xattrs = match &xattrs {
+            Some(want) => xattr::changes(want, &self.destination_xattrs()?),
+            None => Changes::NONE,
         };
-        if difference.is_empty() && !xattrs_differ {
+        let changes = Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..difference.changes(have) };
+        let mended = Copied { action: Action::Metadata, changes, ..Copied::skipped() };
+        if difference.is_empty() && of_xattrs.is_empty() {
             if have.links > 1 && !run.links.may_share(have.inode, source.stat.inode) {
                 return self.make(source, Taken::Entry, Action::Updated).await;
             }
             return Ok(Copied::unchanged());
         }
         if have.links > 1 {
-            return self.make(source, Taken::Entry, Action::Updated).await;
+            let copied = self.make(source, Taken::Entry, Action::Updated).await?;
+            return Ok(Copied { changes, ..copied });
         }
         if run.config.dry_run {
-            return Ok(Copied { action: Action::Metadata, ..Copied::unchanged() });
+            return Ok(mended);
         }
         let handle = self.handle(self.target())?;
         let now = stat_open(&handle).at(Operation::StatDestination, || self.path())?;
@@ -391,7 +429,7 @@ impl Item<'_> {
         }
         let target = Target::Handle(handle.as_fd());
         metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())?;
-        Ok(Copied { action: Action::Metadata, ..Copied::unchanged() })
+        Ok(mended)
     }
 
     /// Holds a destination name's inode without opening it.
@@ -407,7 +445,7 @@ impl Item<'_> {
         xattr::read(&holder, self.run().rules.privileges.root, || self.source_path())
     }
 
-    fn destination_xattrs(&self) -> Result<xattr::Xattrs> {
+    pub(crate) fn destination_xattrs(&self) -> Result<xattr::Xattrs> {
         let holder = Holder::Name(self.within()?.as_fd(), self.target());
         xattr::read(&holder, self.run().rules.privileges.root, || self.path())
     }

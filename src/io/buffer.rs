@@ -30,13 +30,17 @@ impl Pool {
 
     /// A buffer that holds at least `wanted` bytes, or a large one; waits while too many bytes are in flight.
     pub(crate) async fn take(self: &Rc<Self>, wanted: u64) -> Buffer {
-        let size = if wanted <= SMALL as u64 { SMALL } else { LARGE };
-        self.take_sized(size, 1).await.remove(0)
+        self.take_sized(size_for(wanted), 1).await.remove(0)
     }
 
     /// Two large buffers at once: whoever waits for a second one while holding the first could wait for ever.
     pub(crate) async fn take_pair(self: &Rc<Self>) -> [Buffer; 2] {
-        let mut two = self.take_sized(LARGE, 2).await;
+        self.take_pair_of(u64::MAX).await
+    }
+
+    /// Two buffers at once, each of which holds at least `wanted` bytes, or large ones.
+    pub(crate) async fn take_pair_of(self: &Rc<Self>, wanted: u64) -> [Buffer; 2] {
+        let mut two = self.take_sized(size_for(wanted), 2).await;
         let second = two.remove(1);
         [two.remove(0), second]
     }
@@ -59,6 +63,10 @@ impl Pool {
     fn shelf(&self, size: usize) -> &RefCell<Vec<Box<[u8]>>> {
         if size == SMALL { &self.small } else { &self.large }
     }
+}
+
+fn size_for(wanted: u64) -> usize {
+    if wanted <= SMALL as u64 { SMALL } else { LARGE }
 }
 
 /// A buffer on loan. Dropping it gives it back.

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid}
 use rustix::io::Errno;
 
 use crate::error::{Context, Operation, Result};
+use crate::plan::changes::Changes;
 use crate::plan::compare::{Difference, Rules, differences};
 use crate::plan::entry::{Kind, Stat, Time};
 use xattr::Xattrs;
@@ -26,7 +27,7 @@ pub(crate) enum Target<'a> {
 }
 
 /// Makes `target`, which has `have`, equal to the source's `want` and `xattrs` (`None`: leave attributes alone).
-/// `fresh` says that the target was made by us and has no attributes of its own. Returns whether anything was set.
+/// `fresh` says that the target was made by us and has no attributes of its own. Returns what was set.
 pub(crate) fn apply<P: AsRef<Path>>(
     target: Target<'_>,
     want: &Stat,
@@ -35,16 +36,15 @@ pub(crate) fn apply<P: AsRef<Path>>(
     fresh: bool,
     rules: &Rules,
     path: impl Fn() -> P + Copy,
-) -> Result<bool> {
+) -> Result<Changes> {
     let mut difference = differences(want, have, rules);
     set_owner(target, &difference, path)?;
-    let mut changed = !difference.is_empty();
-    if let Some(xattrs) = xattrs
-        && !(fresh && xattrs.is_empty())
-        && set_xattrs(target, xattrs, have, fresh, rules, path)?
-    {
-        changed = true;
-        if want.kind != Kind::Symlink && difference.mode.is_none() {
+    let mut changes = difference.changes(have);
+    if let Some(xattrs) = xattrs.filter(|xattrs| !(fresh && xattrs.is_empty())) {
+        let set = set_xattrs(target, xattrs, have, fresh, rules, path)?;
+        (changes.acl, changes.xattrs) = (set.acl, set.xattrs);
+        // An ACL may have changed the mode behind our back.
+        if !set.is_empty() && want.kind != Kind::Symlink && difference.mode.is_none() {
             difference.mode = Some(mode_of(want, have, &difference));
         }
     }
@@ -53,7 +53,7 @@ pub(crate) fn apply<P: AsRef<Path>>(
     if difference.times {
         set_mtime(target, want.modified, path)?;
     }
-    Ok(changed)
+    Ok(changes)
 }
 
 /// Makes the attributes equal. Without privilege that takes the right to write, which the owner may give himself: the
@@ -65,7 +65,7 @@ fn set_xattrs<P: AsRef<Path>>(
     fresh: bool,
     rules: &Rules,
     path: impl Fn() -> P + Copy,
-) -> Result<bool> {
+) -> Result<Changes> {
     let root = rules.privileges.root;
     match xattr::make_equal(target, want, fresh, root, path) {
         Err(error) if error.errno() == Some(Errno::ACCESS) && !root && have.kind != Kind::Symlink => {

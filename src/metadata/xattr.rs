@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::{Target, proc_path};
 use crate::error::{Context, Operation, Result};
 use crate::io::op;
+use crate::plan::changes::Changes;
 
 /// Whose attributes are meant.
 pub(crate) enum Holder<'a> {
@@ -140,17 +141,34 @@ fn get(holder: &Holder<'_>, name: &CStr) -> rustix::io::Result<Vec<u8>> {
     Ok(value)
 }
 
-/// Sets what `want` has and `target` lacks, and removes what it has beyond. Returns whether anything was changed.
+/// Whether ACLs differ, and whether other attributes do.
+pub(crate) fn changes(want: &Xattrs, have: &Xattrs) -> Changes {
+    let of_one = |one: &Xattrs, other: &Xattrs, acl: bool| {
+        one.iter().any(|entry| is_acl(&entry.0) == acl && !other.contains(entry))
+    };
+    let differ = |acl| of_one(want, have, acl) || of_one(have, want, acl);
+    match want == have {
+        true => Changes::NONE,
+        false => Changes { acl: differ(true), xattrs: differ(false), ..Changes::NONE },
+    }
+}
+
+fn is_acl(name: &CStr) -> bool {
+    name == ACCESS_ACL || name == DEFAULT_ACL
+}
+
+/// Sets what `want` has and `target` lacks, and removes what it has beyond. Returns what differed.
 pub(crate) fn make_equal<P: AsRef<Path>>(
     target: Target<'_>,
     want: &Xattrs,
     fresh: bool,
     root: bool,
     path: impl Fn() -> P + Copy,
-) -> Result<bool> {
+) -> Result<Changes> {
     let have = if fresh { Xattrs::new() } else { read(&target.into(), root, path)? };
-    if have == *want {
-        return Ok(false);
+    let changes = changes(want, &have);
+    if changes.is_empty() {
+        return Ok(changes);
     }
     for (name, _) in have.iter().filter(|(name, _)| !want.iter().any(|(n, _)| n == name)) {
         match remove(target, name) {
@@ -159,14 +177,12 @@ pub(crate) fn make_equal<P: AsRef<Path>>(
         }
     }
     // ACLs last: one may take the right to set the others.
-    let (acls, others): (Vec<_>, Vec<_>) = want
-        .iter()
-        .filter(|entry| !have.contains(entry))
-        .partition(|(name, _)| name.to_bytes().starts_with(b"system."));
+    let (acls, others): (Vec<_>, Vec<_>) =
+        want.iter().filter(|entry| !have.contains(entry)).partition(|(name, _)| is_acl(name));
     for entry in others.into_iter().chain(acls) {
         set(target, &entry.0, &entry.1).at(Operation::SetXattr, path)?;
     }
-    Ok(true)
+    Ok(changes)
 }
 
 fn set(target: Target<'_>, name: &CStr, value: &[u8]) -> rustix::io::Result<()> {
@@ -185,7 +201,25 @@ fn remove(target: Target<'_>, name: &CStr) -> rustix::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_kept;
+    use super::*;
+
+    #[test]
+    fn acls_are_told_from_other_attributes() {
+        let list = |entries: &[(&str, u8)]| -> Xattrs {
+            entries.iter().map(|(name, value)| (CString::new(*name).unwrap(), vec![*value])).collect()
+        };
+        let (acl, other) = ("system.posix_acl_access", "user.a");
+        let both = list(&[(acl, 1), (other, 1)]);
+        let found = |have: &[(&str, u8)]| {
+            let changes = changes(&both, &list(have));
+            (changes.acl, changes.xattrs)
+        };
+        assert_eq!(found(&[(acl, 1), (other, 1)]), (false, false));
+        assert_eq!(found(&[(acl, 2), (other, 1)]), (true, false));
+        assert_eq!(found(&[(acl, 1), (other, 2)]), (false, true));
+        assert_eq!(found(&[(acl, 1), (other, 1), ("user.b", 1)]), (false, true));
+        assert_eq!(found(&[]), (true, true));
+    }
 
     #[test]
     fn kept_namespaces_follow_privilege() {

@@ -1,5 +1,6 @@
 //! The decisions: pure functions of two stats and the rules, so that a table can test them.
 
+use super::changes::Changes;
 use super::entry::{Kind, Stat};
 use crate::config::Keep;
 
@@ -27,6 +28,8 @@ impl Privileges {
 pub(crate) struct Rules {
     pub(crate) keep: Keep,
     pub(crate) privileges: Privileges,
+    /// Files of one size are compared by contents, and not by time.
+    pub(crate) checksum: bool,
 }
 
 /// What has to happen to a destination name so that it holds what the source holds.
@@ -38,6 +41,8 @@ pub(crate) enum Decision {
     Replace,
     /// A directory is there and must go first, which works only if it is empty.
     ReplaceDirectory,
+    /// Files of one size, whose contents have to be compared. Where they are the same, [`keep`] has the rest.
+    CompareContents,
     /// The contents are the same; only metadata may differ.
     Keep(Difference),
 }
@@ -58,6 +63,42 @@ impl Difference {
     pub(crate) fn is_empty(&self) -> bool {
         *self == Difference::default()
     }
+
+    /// The same in terms of what differs from `have`.
+    pub(crate) fn changes(&self, have: &Stat) -> Changes {
+        let (uid, gid) = self.owner.unwrap_or_default();
+        Changes {
+            times: self.times,
+            // One that chown(2) clears, and that is only set again, does not differ.
+            mode: self.mode.is_some_and(|mode| mode != have.mode),
+            owner: uid.is_some(),
+            group: gid.is_some(),
+            ..Changes::NONE
+        }
+    }
+}
+
+/// What two stats show to differ. Whether contents or attributes do, other than in size, they don't tell.
+pub(crate) fn changes(source: &Stat, destination: Option<&Stat>, rules: &Rules) -> Changes {
+    let Some(have) = destination.filter(|have| is_similar(source.kind, have.kind)) else {
+        return Changes::NEW;
+    };
+    let other_size = source.kind == Kind::File && source.size != have.size;
+    let other_device = source.kind.is_device() && source.device_node != have.device_node;
+    Changes {
+        contents: source.kind != have.kind || other_device || other_size && rules.checksum,
+        size: other_size,
+        ..differences(source, have, rules).changes(have)
+    }
+}
+
+/// Types that count as one where changes are named, as rsync has it: one can be called a change of the other.
+fn is_similar(one: Kind, other: Kind) -> bool {
+    one == other || one.is_device() && other.is_device() || is_channel(one) && is_channel(other)
+}
+
+fn is_channel(kind: Kind) -> bool {
+    matches!(kind, Kind::Fifo | Kind::Socket)
 }
 
 /// Compares two entries of one name, neither of them a source directory. `same_content` answers for symlinks
@@ -74,6 +115,9 @@ pub(crate) fn decide(
     }
     let same = source.kind == destination.kind
         && match source.kind {
+            Kind::File if rules.checksum && source.size == destination.size => {
+                return Decision::CompareContents;
+            }
             Kind::File => source.size == destination.size && source.modified == destination.modified,
             Kind::CharDevice | Kind::BlockDevice => source.device_node == destination.device_node,
             Kind::Symlink => same_content(),
@@ -82,6 +126,11 @@ pub(crate) fn decide(
     if !same {
         return Decision::Replace;
     }
+    keep(source, destination, rules)
+}
+
+/// Decides for entries whose contents are the same.
+pub(crate) fn keep(source: &Stat, destination: &Stat, rules: &Rules) -> Decision {
     let difference = differences(source, destination, rules);
     // A file with more names than its source is also someone else's: setting its owner or mode would reach through
     // those names, so it is made anew (as would a hard link planted to a file elsewhere).
@@ -148,7 +197,7 @@ mod tests {
     }
 
     fn rules(root: bool) -> Rules {
-        Rules { keep: Keep::default(), privileges: Privileges { root, groups: vec![8, 9] } }
+        Rules { keep: Keep::default(), privileges: Privileges { root, groups: vec![8, 9] }, checksum: false }
     }
 
     const SAME: Decision = Decision::Keep(Difference { owner: None, mode: None, times: false });
@@ -180,6 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn with_checksum_the_time_is_metadata_and_files_of_one_size_are_read() {
+        let rules = Rules { checksum: true, ..rules(true) };
+        let have = Stat { modified: Time { seconds: 9, nanoseconds: 9 }, ..stat(Kind::File) };
+        let of = |have: &Stat| decide(&stat(have.kind), Some(have), &rules, || true);
+        assert_eq!(of(&have), Decision::CompareContents);
+        assert_eq!(of(&stat(Kind::File)), Decision::CompareContents, "an equal time proves nothing");
+        assert_eq!(of(&Stat { size: 99, ..have }), Decision::Replace, "and is not read");
+        let times = Difference { times: true, ..Difference::default() };
+        assert_eq!(keep(&stat(Kind::File), &have, &rules), Decision::Keep(times));
+        assert_eq!(of(&Stat { kind: Kind::Fifo, ..have }), Decision::Keep(times));
+        let changes = changes(&stat(Kind::File), Some(&Stat { size: 99, ..stat(Kind::File) }), &rules);
+        assert_eq!(changes, Changes { contents: true, size: true, ..Changes::NONE });
+    }
+
+    #[test]
     fn metadata_is_mended_in_place_unless_other_names_share_it() {
         let mut have = stat(Kind::File);
         have.mode = 0o600;
@@ -202,6 +266,46 @@ mod tests {
         want.gid = 1234; // not a group of ours
         let stranger = differences(&want, &have, &rules(false));
         assert_eq!((stranger.owner, stranger.mode), (None, None));
+    }
+
+    #[test]
+    fn changes_are_named_one_by_one() {
+        type Change = fn(&mut Stat);
+        let none = Changes::NONE;
+        let table: [(&str, Kind, Change, Changes); 11] = [
+            ("the same", Kind::File, |_| (), none),
+            ("another size", Kind::File, |s| s.size = 9, Changes { size: true, ..none }),
+            ("a symlink's size is its target's", Kind::Symlink, |s| s.size = 9, none),
+            ("a nanosecond", Kind::Fifo, |s| s.modified.nanoseconds = 6, Changes { times: true, ..none }),
+            ("permissions", Kind::Directory, |s| s.mode = 0o600, Changes { mode: true, ..none }),
+            ("a symlink has none", Kind::Symlink, |s| s.mode = 0o600, none),
+            ("the user", Kind::Symlink, |s| s.uid = 9, Changes { owner: true, ..none }),
+            ("the group", Kind::File, |s| s.gid = 9, Changes { group: true, ..none }),
+            (
+                "a device's number",
+                Kind::CharDevice,
+                |s| s.device_node.1 = 1,
+                Changes { contents: true, ..none },
+            ),
+            (
+                "a FIFO for a socket",
+                Kind::Socket,
+                |s| s.kind = Kind::Fifo,
+                Changes { contents: true, ..none },
+            ),
+            ("a FIFO for a file", Kind::File, |s| s.kind = Kind::Fifo, Changes::NEW),
+        ];
+        for (what, kind, change, expected) in table {
+            let mut have = stat(kind);
+            change(&mut have);
+            assert_eq!(changes(&stat(kind), Some(&have), &rules(true)), expected, "{what}");
+        }
+        assert_eq!(changes(&stat(Kind::File), None, &rules(true)), Changes::NEW);
+        let mut setuid = stat(Kind::File);
+        setuid.mode = 0o4755;
+        let have = Stat { uid: 9, ..setuid };
+        let found = changes(&setuid, Some(&have), &rules(true));
+        assert_eq!(found, Changes { owner: true, ..none }, "setuid is set again, but does not differ");
     }
 
     #[test]

@@ -53,7 +53,13 @@ impl Kind {
     }
 
     fn from_mode(mode: u32) -> Kind {
-        match FileType::from_raw_mode(mode) {
+        Kind::from(FileType::from_raw_mode(mode))
+    }
+}
+
+impl From<FileType> for Kind {
+    fn from(kind: FileType) -> Self {
+        match kind {
             FileType::Directory => Kind::Directory,
             FileType::Symlink => Kind::Symlink,
             FileType::Fifo => Kind::Fifo,

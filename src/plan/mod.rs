@@ -1,5 +1,7 @@
 //! What there is and what to do about it: one stat, a pure decision, and who leads a hard link.
 
+pub(crate) mod changes;
 pub(crate) mod compare;
 pub(crate) mod entry;
 pub(crate) mod links;
+pub(crate) mod names;

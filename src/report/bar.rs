@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
-use super::event::{EntryEvent, Start, Summary, Totals};
+use super::event::{EntryEvent, Mode, Start, Summary, Totals};
 use super::lines::{self, Lines, Verbosity, summary_line};
 use super::stats;
 use crate::error::Error;
@@ -23,7 +23,7 @@ pub struct Bar {
     bar: ProgressBar,
     lines: Lines,
     verbosity: Verbosity,
-    dry_run: bool,
+    mode: Mode,
     counting_down: bool,
 }
 
@@ -32,7 +32,7 @@ impl Bar {
     pub fn new(verbosity: Verbosity) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(REDRAWS));
         let mut display =
-            Bar { bar, lines: Lines::new(verbosity), verbosity, dry_run: false, counting_down: false };
+            Bar { bar, lines: Lines::new(verbosity), verbosity, mode: Mode::Sync, counting_down: false };
         display.set_style(SEARCHING);
         display
     }
@@ -47,7 +47,7 @@ impl Bar {
 
 impl Reporter for Bar {
     fn start(&mut self, start: &Start) {
-        self.dry_run = start.dry_run;
+        self.mode = start.mode();
         self.bar.enable_steady_tick(Duration::from_millis(200));
         if let Some(text) = self.lines.describe_start(start) {
             self.bar.suspend(|| lines::message(text));
@@ -62,7 +62,7 @@ impl Reporter for Bar {
             self.bar.suspend(|| lines::message(lines::link_limit(directory, event)));
         }
         if let Some(line) = self.lines.describe(directory, event) {
-            self.bar.suspend(|| lines::line(line));
+            self.bar.suspend(|| self.lines.say_now(line));
         }
     }
 
@@ -83,11 +83,15 @@ impl Reporter for Bar {
     fn finish(&mut self, summary: &Summary) {
         self.bar.finish_and_clear();
         if !self.verbosity.quiet {
-            lines::line(summary_line(summary, self.dry_run));
+            self.lines.say_now(summary_line(summary, self.mode));
         }
         if self.verbosity.stats {
-            lines::line(stats::table(&summary.totals));
+            self.lines.say_now(stats::table(&summary.totals, self.mode));
         }
+    }
+
+    fn trouble(&mut self) -> Option<std::io::Error> {
+        self.lines.trouble()
     }
 }
 

@@ -10,6 +10,7 @@ use blake3::Hash;
 use crate::config::Engine;
 use crate::engine::copy_file::Copied;
 use crate::error::{Error, Outcome};
+use crate::plan::changes::Changes;
 use crate::plan::entry::Kind;
 
 /// What was done to an entry, or would be in a dry run.
@@ -25,6 +26,8 @@ pub enum Action {
     Unchanged,
     /// It was linked to another name of its inode.
     Linked,
+    /// The source does not have it.
+    Deleted,
     /// See the error.
     Failed,
     /// It was left out: its directory failed, or its type is not kept.
@@ -33,15 +36,21 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order of reports.
-    pub const ALL: [Action; 7] = [
+    pub const ALL: [Action; 8] = [
         Action::Created,
         Action::Updated,
         Action::Metadata,
         Action::Linked,
+        Action::Deleted,
         Action::Unchanged,
         Action::Skipped,
         Action::Failed,
     ];
+
+    /// Whether something was, or would be, changed in the destination.
+    pub fn is_change(self) -> bool {
+        !matches!(self, Action::Unchanged | Action::Skipped | Action::Failed)
+    }
 
     /// The word used in reports.
     pub fn name(self) -> &'static str {
@@ -51,10 +60,20 @@ impl Action {
             Action::Metadata => "metadata",
             Action::Unchanged => "unchanged",
             Action::Linked => "linked",
+            Action::Deleted => "deleted",
             Action::Failed => "failed",
             Action::Skipped => "skipped",
         }
     }
+}
+
+/// What an entry of the source leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PointsTo {
+    /// A symlink: to this target.
+    Target(PathBuf),
+    /// One of several names of an inode: to this other one, whose path is below the roots.
+    Name(PathBuf),
 }
 
 /// What became of one entry.
@@ -62,11 +81,15 @@ impl Action {
 #[non_exhaustive]
 pub struct EntryEvent {
     /// Its name in its directory; empty for the directory itself.
-    name: CString,
+    pub(crate) name: CString,
     /// What it is.
     pub kind: Kind,
     /// What was done.
     pub action: Action,
+    /// What differed; nothing, where it failed.
+    pub changes: Changes,
+    /// Only in a comparison, and only where something differs.
+    pub points_to: Option<PointsTo>,
     /// Contents copied, cloned, or compared and mended where they were, in bytes.
     pub bytes: u64,
     /// BLAKE3 of the contents, where bytes were copied through and hashed, or all hashes were asked for.
@@ -86,10 +109,26 @@ impl EntryEvent {
         EntryEvent::copied(kind, Copied { action, ..Copied::skipped() })
     }
 
+    pub(crate) fn changed(kind: Kind, action: Action, changes: Changes) -> Self {
+        EntryEvent::copied(kind, Copied { action, changes, ..Copied::skipped() })
+    }
+
     pub(crate) fn copied(kind: Kind, copied: Copied) -> Self {
-        let Copied { action, bytes, streamed, hash, link_limit } = copied;
-        let name = CString::default();
-        EntryEvent { name, kind, action, bytes, hash, error: None, link_limit, durable: false, streamed }
+        let Copied { action, bytes, streamed, hash, link_limit, changes } = copied;
+        let (name, points_to, error, durable) = (CString::default(), None, None, false);
+        EntryEvent {
+            name,
+            kind,
+            action,
+            changes,
+            points_to,
+            bytes,
+            hash,
+            error,
+            link_limit,
+            durable,
+            streamed,
+        }
     }
 
     pub(crate) fn failed(kind: Kind, error: Error) -> Self {
@@ -154,6 +193,55 @@ pub struct Start {
     pub dry_run: bool,
     /// What is made is flushed to stable storage.
     pub fsync: bool,
+    /// The trees are only compared.
+    pub check: bool,
+}
+
+impl Start {
+    /// What kind of run it is.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Start { check: true, .. } => Mode::Check,
+            Start { dry_run: true, .. } => Mode::DryRun,
+            _ => Mode::Sync,
+        }
+    }
+}
+
+/// What a run is for, and so the words that tell of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The destination becomes what the source is.
+    #[default]
+    Sync,
+    /// It is told what that would take.
+    DryRun,
+    /// It is told what differs.
+    Check,
+}
+
+impl Mode {
+    /// How many entries are what, in one word.
+    pub fn word(self, action: Action) -> &'static str {
+        match action {
+            _ if self != Mode::Check => action.name(),
+            Action::Created => "missing",
+            Action::Updated => "different",
+            Action::Metadata => "different in metadata",
+            Action::Linked => "linked otherwise",
+            Action::Deleted => "extra",
+            Action::Unchanged => "equal",
+            Action::Failed | Action::Skipped => action.name(),
+        }
+    }
+
+    /// What a summary begins with.
+    pub(crate) fn opening(self) -> &'static str {
+        match self {
+            Mode::DryRun => "dry run: ",
+            Mode::Sync | Mode::Check => "",
+        }
+    }
 }
 
 /// Counts while a run goes on, and at its end.

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::Reporter;
 use super::event::{Action, EntryEvent, Start, Summary, Totals};
+use super::itemize;
 use super::lines::{Out, message};
 use crate::config::Engine;
 use crate::error::{Cause, Error};
@@ -28,6 +29,8 @@ pub struct Json {
     /// The run flushes what it makes, and each entry says whether that is done.
     fsync: bool,
     flushed: Instant,
+    /// With the letters of what differs.
+    itemize: bool,
     out: Out,
 }
 
@@ -40,6 +43,7 @@ enum Line<'a> {
         threads: usize,
         tasks: usize,
         dry_run: bool,
+        check: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         notice: Option<&'a str>,
     },
@@ -47,6 +51,8 @@ enum Line<'a> {
         #[serde(flatten)]
         path: JsonPath,
         action: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        itemized: Option<String>,
         #[serde(rename = "type")]
         kind: &'static str,
         bytes: u64,
@@ -68,6 +74,7 @@ enum Line<'a> {
         updated: u64,
         metadata: u64,
         linked: u64,
+        deleted: u64,
         unchanged: u64,
         skipped: u64,
         failed: u64,
@@ -119,7 +126,8 @@ impl JsonError {
 impl Json {
     /// JSON lines; `unchanged` asks for entries that were right already, too.
     pub fn new(unchanged: bool) -> Self {
-        Json { unchanged, fsync: false, flushed: Instant::now(), out: Out::new() }
+        let flushed = Instant::now();
+        Json { unchanged, fsync: false, flushed, itemize: false, out: Out::new() }
     }
 
     fn write(&mut self, line: &Line<'_>) {
@@ -136,8 +144,8 @@ impl Reporter for Json {
             Engine::Threads => "threads",
             _ => "uring",
         };
-        let Start { threads, tasks, dry_run, fsync, .. } = *start;
-        self.fsync = fsync;
+        let Start { threads, tasks, dry_run, check, fsync, .. } = *start;
+        (self.itemize, self.fsync) = (check, fsync);
         let version = env!("CARGO_PKG_VERSION");
         self.write(&Line::Start {
             version,
@@ -145,6 +153,7 @@ impl Reporter for Json {
             threads,
             tasks,
             dry_run,
+            check,
             notice: start.notice.as_deref(),
         });
     }
@@ -159,6 +168,7 @@ impl Reporter for Json {
         self.write(&Line::File {
             path: JsonPath::new(&event.path(directory)),
             action: event.action.name(),
+            itemized: self.itemize.then(|| itemize::letters(event.action, event.kind, &event.changes)),
             kind: event.kind.name(),
             bytes: event.bytes,
             blake3: event.hash.map(|hash| hash.to_hex().to_string()),
@@ -190,6 +200,7 @@ impl Reporter for Json {
             updated: totals.count(Action::Updated),
             metadata: totals.count(Action::Metadata),
             linked: totals.count(Action::Linked),
+            deleted: totals.count(Action::Deleted),
             unchanged: totals.count(Action::Unchanged),
             skipped: totals.count(Action::Skipped),
             failed: totals.count(Action::Failed),

@@ -7,8 +7,8 @@ use std::path::Path;
 use indicatif::{BinaryBytes, HumanCount, HumanDuration};
 
 use super::Reporter;
-use super::event::{Action, EntryEvent, Start, Summary, Totals};
-use super::stats;
+use super::event::{Action, EntryEvent, Mode, Start, Summary, Totals};
+use super::{itemize, stats};
 use crate::config::Engine;
 use crate::error::{Error, Outcome};
 use crate::text::Escaped;
@@ -22,12 +22,14 @@ pub struct Verbosity {
     pub verbose: u8,
     /// A closing table.
     pub stats: bool,
+    /// A line in itemised form for every entry that differs.
+    pub itemize: bool,
 }
 
 /// Writes lines.
 pub struct Lines {
     verbosity: Verbosity,
-    dry_run: bool,
+    mode: Mode,
     out: Out,
 }
 
@@ -66,7 +68,7 @@ impl Out {
 impl Lines {
     /// Lines as `verbosity` asks for.
     pub fn new(verbosity: Verbosity) -> Self {
-        Lines { verbosity, dry_run: false, out: Out::new() }
+        Lines { verbosity, mode: Mode::Sync, out: Out::new() }
     }
 
     /// Writes a line to standard output.
@@ -74,8 +76,17 @@ impl Lines {
         self.out.write(|out| writeln!(out, "{line}"));
     }
 
+    /// The same at once, for whoever also writes to the terminal in another way.
+    pub(crate) fn say_now(&mut self, line: impl std::fmt::Display) {
+        self.say(line);
+        self.out.write(Write::flush);
+    }
+
     /// The line for an entry, where one is wanted.
     pub(crate) fn describe(&self, directory: &Path, event: &EntryEvent) -> Option<String> {
+        if self.verbosity.itemize {
+            return event.action.is_change().then(|| itemize::line(directory, event));
+        }
         let wanted = match event.action {
             Action::Failed => false,
             Action::Unchanged => self.verbosity.verbose > 1,
@@ -113,14 +124,9 @@ pub(crate) fn link_limit(directory: &Path, event: &EntryEvent) -> String {
     format!("copied {}: its inode has as many links as the file system allows", Escaped::path(&path))
 }
 
-/// A line on standard output. When nobody reads it, the run goes on all the same.
-pub(crate) fn line(text: impl std::fmt::Display) {
-    writeln!(io::stdout(), "{text}").ok();
-}
-
 impl Reporter for Lines {
     fn start(&mut self, start: &Start) {
-        self.dry_run = start.dry_run;
+        self.mode = start.mode();
         if let Some(text) = self.describe_start(start) {
             message(text);
         }
@@ -144,10 +150,10 @@ impl Reporter for Lines {
 
     fn finish(&mut self, summary: &Summary) {
         if !self.verbosity.quiet {
-            self.say(summary_line(summary, self.dry_run));
+            self.say(summary_line(summary, self.mode));
         }
         if self.verbosity.stats {
-            self.say(stats::table(&summary.totals));
+            self.say(stats::table(&summary.totals, self.mode));
         }
         self.out.write(Write::flush);
     }
@@ -158,13 +164,13 @@ impl Reporter for Lines {
 }
 
 /// One line on the whole run.
-pub fn summary_line(summary: &Summary, dry_run: bool) -> String {
+pub fn summary_line(summary: &Summary, mode: Mode) -> String {
     let totals = &summary.totals;
     let Totals { bytes, elapsed, errors, .. } = *totals;
     let mut parts: Vec<String> = Action::ALL
         .into_iter()
         .filter(|action| totals.count(*action) > 0)
-        .map(|action| format!("{} {}", HumanCount(totals.count(action)), action.name()))
+        .map(|action| format!("{} {}", HumanCount(totals.count(action)), mode.word(action)))
         .collect();
     if parts.is_empty() {
         parts.push(if summary.outcome == Outcome::Done { "nothing to do" } else { "nothing done" }.into());
@@ -172,13 +178,12 @@ pub fn summary_line(summary: &Summary, dry_run: bool) -> String {
     let opening = match summary.outcome {
         Outcome::Interrupted => "interrupted: ",
         Outcome::BrokenOff => "broken off: ",
-        _ if dry_run => "dry run: ",
-        _ => "",
+        _ => mode.opening(),
     };
     let mut line = format!("{opening}{}", parts.join(", "));
     if bytes > 0 {
         line += &format!("; {}", BinaryBytes(bytes));
-        if !dry_run {
+        if mode != Mode::DryRun {
             line += &format!(" at {}/s", BinaryBytes(totals.rate()));
         }
     }

@@ -6,7 +6,7 @@ use async_channel::Receiver;
 use tokio::runtime::Runtime;
 
 use super::Reporter;
-use super::event::{Entries, Event, Start, Summary, Totals};
+use super::event::{Action, Entries, Event, Start, Summary, Totals};
 use crate::engine::stop::Stop;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 
@@ -26,6 +26,8 @@ struct Tally<'a> {
     begun: Instant,
     totals: Totals,
     outcome: Outcome,
+    /// What differs is what the run is to tell.
+    check: bool,
 }
 
 impl<'a> Progress<'a> {
@@ -33,7 +35,8 @@ impl<'a> Progress<'a> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| Error::new(Operation::StartEngine, "", error))?;
         let (totals, outcome) = (Totals::default(), Outcome::default());
-        Ok(Progress { runtime, tally: Tally { reporter, stop, begun: Instant::now(), totals, outcome } })
+        let begun = Instant::now();
+        Ok(Progress { runtime, tally: Tally { reporter, stop, begun, totals, outcome, check: false } })
     }
 
     /// Gathers until every thread of the pipeline has let go of the channel. `abandon` is called when the caller's flag
@@ -45,6 +48,7 @@ impl<'a> Progress<'a> {
         stopped: &Stop,
         abandon: impl Fn(),
     ) -> Summary {
+        self.tally.check = start.check;
         self.tally.reporter.start(start);
         let stuck = self.runtime.block_on(self.tally.receive_all(&events, stopped, abandon));
         self.tally.finish(stuck)
@@ -111,7 +115,8 @@ impl Tally<'_> {
                 continue;
             }
             let totals = &mut self.totals;
-            totals.done += 1;
+            // What is only in the destination was not found by the walk.
+            totals.done += u64::from(event.action != Action::Deleted);
             totals.add(event.action);
             totals.link_limits += u64::from(event.link_limit);
             if !event.streamed {
@@ -124,12 +129,20 @@ impl Tally<'_> {
             if let Some(error) = &event.error {
                 self.count_error(error);
             }
+            if self.check && event.action.is_change() {
+                self.outcome = self.outcome.max(Outcome::Different);
+            }
             self.reporter.entry(&entries.directory, event);
         }
     }
 
     fn count_error(&mut self, error: &Error) {
         self.totals.errors += 1;
-        self.outcome = self.outcome.max(error.outcome());
+        let outcome = match error.outcome() {
+            // A comparison has no special word for what it could not compare.
+            Outcome::Vanished if self.check => Outcome::Failed,
+            outcome => outcome,
+        };
+        self.outcome = self.outcome.max(outcome);
     }
 }

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use indicatif::{BinaryBytes, HumanCount};
 
-use super::event::{Action, Totals};
+use super::event::{Action, Mode, Totals};
 
 /// A line for each figure, labels to the left.
-pub fn table(totals: &Totals) -> String {
+pub fn table(totals: &Totals, mode: Mode) -> String {
     let mut text = String::new();
     let mut row = |label: &str, value: String| {
         // Writing to a string can't fail.
@@ -15,11 +15,14 @@ pub fn table(totals: &Totals) -> String {
     };
     row("entries found", HumanCount(totals.found).to_string());
     for action in Action::ALL {
-        row(action.name(), HumanCount(totals.count(action)).to_string());
+        row(mode.word(action), HumanCount(totals.count(action)).to_string());
     }
     row("errors", HumanCount(totals.errors).to_string());
     row("link limits met", HumanCount(totals.link_limits).to_string());
-    row("bytes copied", HumanCount(totals.bytes).to_string());
+    row(
+        if mode == Mode::Check { "bytes compared" } else { "bytes copied" },
+        HumanCount(totals.bytes).to_string(),
+    );
     row("bytes hashed", HumanCount(totals.bytes_hashed).to_string());
     row("rate", format!("{}/s", BinaryBytes(totals.rate())));
     row("elapsed", format!("{:.3} s", totals.elapsed.as_secs_f64()));

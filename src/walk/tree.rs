@@ -119,6 +119,7 @@ impl Walk<'_> {
                 self.waiting -= 1;
             }
             Err(errno) => {
+                self.mark_unlisted(self.listings.len() - 1);
                 self.fail(Error::new(Operation::ListSource, self.run.source_path(&self.top_path()), errno));
             }
         }
@@ -204,6 +205,8 @@ impl Walk<'_> {
     }
 
     fn report_error(&self, error: walkdir::Error, base: &Path, depth: usize) {
+        // With a path it is about that entry, the directory itself if it is one; without, about an entry of a directory.
+        self.mark_unlisted((depth + error.depth()).saturating_sub(usize::from(error.path().is_none())));
         let below = error.path().and_then(|path| path.strip_prefix(base).ok()).unwrap_or(Path::new(""));
         let path = match self.listings.get(depth) {
             Some(listing) => listing.directory.path().join(below),
@@ -211,6 +214,11 @@ impl Walk<'_> {
         };
         let cause = error.into_io_error().map_or_else(|| Cause::TypeChanged, Cause::from);
         self.fail(Error::new(Operation::ListSource, self.run.source_path(&path), cause));
+    }
+
+    /// Takes note that not all entries of a directory, and those in it, are known.
+    fn mark_unlisted(&self, depth: usize) {
+        self.listings.iter().skip(depth).for_each(|listing| listing.directory.is_unlisted());
     }
 
     fn fail(&self, error: Error) {

@@ -98,7 +98,8 @@ fn crash(place: &Mount, source: &Path, engine: &str) -> Vec<PathBuf> {
     let destination = place.path().join("dst");
     let mut command = Command::new(program());
     command.args(["sync", "--json", "--fsync", "--engine", engine]).arg(source).arg(&destination);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // There will be more errors than a pipe holds that nobody reads before the output ends.
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let reported = |line: String| {
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -112,7 +113,7 @@ fn crash(place: &Mount, source: &Path, engine: &str) -> Vec<PathBuf> {
     tool("xfs_io", &["-x", "-c", "shutdown", place.path().to_str().unwrap()]);
     durable.extend(out.filter_map(reported));
     let ran = finish(child, Duration::from_secs(60));
-    assert_eq!(ran.code, Some(11), "{}", ran.err);
+    assert_eq!(ran.code, Some(11));
     durable
 }
 

@@ -8,6 +8,7 @@ mod again;
 mod beneath;
 mod bounded;
 mod cancel;
+mod check;
 mod durable;
 mod engines;
 mod errors;
@@ -30,6 +31,7 @@ fn main() {
         beneath::TESTS,
         bounded::TESTS,
         cancel::TESTS,
+        check::TESTS,
         durable::TESTS,
         engines::TESTS,
         errors::TESTS,

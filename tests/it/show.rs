@@ -18,6 +18,7 @@ tests![
     a_path_that_is_not_text_has_its_bytes,
     stats_add_up,
     a_terminal_gets_a_display_and_a_pipe_does_not: [Need::Tool("script")],
+    a_display_does_not_hide_a_full_output: [Need::Tool("script")],
     a_reader_that_goes_away_does_not_stop_the_mirror,
     help_names_every_option,
 ];
@@ -153,6 +154,18 @@ fn a_terminal_gets_a_display_and_a_pipe_does_not() {
     assert_eq!(through_pipe.err.lines().count(), 1);
 }
 
+fn a_display_does_not_hide_a_full_output() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("file"), "x");
+    file(destination.join("file"), "longer");
+    let line =
+        format!("{} check {} {} >/dev/full", program().display(), source.display(), destination.display());
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm");
+    assert!(run(command).exits(23).out.contains("write standard output: No space left"));
+}
+
 fn a_reader_that_goes_away_does_not_stop_the_mirror() {
     let home = scratch();
     let (source, destination) = (home.path().join("src"), home.path().join("dst"));
@@ -175,11 +188,15 @@ fn a_reader_that_goes_away_does_not_stop_the_mirror() {
 }
 
 fn help_names_every_option() {
-    let mut command = Command::new(program());
-    command.args(["sync", "--help"]);
-    let help = run(command).exits(0).out;
+    let help = |name: &str| {
+        let mut command = Command::new(program());
+        command.args([name, "--help"]);
+        run(command).exits(0).out
+    };
+    let (sync, check) = (help("sync"), help("check"));
     let options = [
         "--dry-run",
+        "--checksum",
         "--mkpath",
         "--no-owner",
         "--no-xattrs",
@@ -199,7 +216,9 @@ fn help_names_every_option() {
     ];
     let readme = include_str!("../../README.md");
     for option in options {
-        assert!(help.contains(option), "{option} is not in --help");
+        assert!(sync.contains(option), "{option} is not in --help");
+        let of_writing = ["--dry-run", "--mkpath", "--no-atomic", "--reflink", "--no-hash", "--verbose"];
+        assert_eq!(check.contains(option), !of_writing.contains(&option), "{option} of check");
         assert!(readme.contains(option), "{option} is not in README.md");
     }
 }

@@ -1,0 +1,75 @@
+//! `ringsync check`: its options.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::Args;
+use ringsync::Config;
+use ringsync::report::Reporter;
+use ringsync::report::bar::Bar;
+use ringsync::report::json::Json;
+use ringsync::report::lines::{Lines, Verbosity};
+
+use super::options::{EngineArgs, KeepArgs, SHOW};
+
+/// Compare two trees, or two files, and write nothing.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints a line for every difference, as rsync -i does: YXcstpoguax and a path. Y is what a sync \
+    would do: > copy a file, c make or change something else, h make a hard link, . mend metadata alone. X is the type: \
+    file, directory, symLink, Device, Special (FIFO, socket). The letters stand for contents, size, time, permissions, \
+    owner, group, ACL and extended attributes; + is new. What only DST has is shown as *deleting.\n\n\
+    Exit codes: 0 no difference, 1 usage, 3 SRC, DST or the engine can't be used, 20 interrupted, 23 they differ, or \
+    something could not be read."
+)]
+pub(crate) struct CheckArgs {
+    /// The directory, or the file, as it should be
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// The one that should be the same
+    #[arg(value_name = "DST")]
+    destination: PathBuf,
+
+    /// Compare files of one size by their contents, not by their times
+    #[arg(short, long)]
+    checksum: bool,
+
+    #[command(flatten)]
+    keep: KeepArgs,
+
+    /// Errors alone: the exit code tells
+    #[arg(short, long, help_heading = SHOW)]
+    quiet: bool,
+    /// A table of figures at the end
+    #[arg(long, help_heading = SHOW)]
+    stats: bool,
+    /// One JSON object a line on standard output, and nothing else there
+    #[arg(long, help_heading = SHOW, conflicts_with = "stats")]
+    json: bool,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+impl CheckArgs {
+    /// The options, resolved.
+    pub(crate) fn config(&self) -> Config {
+        let mut config = Config::new(&self.source, &self.destination);
+        config.checksum = self.checksum;
+        self.keep.apply(&mut config);
+        self.engine.apply(&mut config);
+        config
+    }
+
+    /// The reporter that fits the options and where the output goes.
+    pub(crate) fn reporter(&self) -> Box<dyn Reporter> {
+        let verbosity = Verbosity { quiet: self.quiet, verbose: 0, stats: self.stats, itemize: !self.quiet };
+        if self.json {
+            Box::new(Json::new(false))
+        } else if !self.quiet && std::io::stderr().is_terminal() {
+            Box::new(Bar::new(verbosity))
+        } else {
+            Box::new(Lines::new(verbosity))
+        }
+    }
+}

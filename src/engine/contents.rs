@@ -1,0 +1,95 @@
+//! Comparing what two files hold, byte by byte: both are read side by side, and the first difference ends it. That
+//! takes less than hashing both, and tells as much.
+
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::copy_file::LARGE;
+use super::worker::{Item, Lane};
+use crate::content::hash::PART;
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::stat_open;
+use crate::plan::entry::{Kind, Stat};
+use crate::report::event::Event;
+
+/// What a comparison came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compared {
+    pub(crate) same: bool,
+    /// Bytes read of each side.
+    pub(crate) bytes: u64,
+    /// The bytes were reported as they were read.
+    pub(crate) streamed: bool,
+}
+
+/// Compares the item's file with the destination's, both of one size.
+pub(crate) async fn compare(item: &Item<'_>, source: &Stat, destination: &Stat) -> Result<Compared> {
+    if source.inode == destination.inode {
+        return Ok(Compared { same: true, bytes: 0, streamed: false });
+    }
+    let ours = open(item.lane, &item.pair.source, &item.entry.name).await;
+    let ours = ours.at(Operation::OpenSource, || item.source_path())?;
+    let theirs = open(item.lane, item.within()?, item.target()).await;
+    let theirs = theirs.at(Operation::OpenDestination, || item.path())?;
+    let streamed = source.size > LARGE && item.run().config.check;
+    if streamed {
+        item.run().report(Event::Expected(source.size)).await;
+    }
+    let (same, bytes) = compare_open(item, &ours, &theirs, source.size, streamed).await?;
+    if streamed {
+        item.run().report(Event::Bytes(bytes % PART)).await;
+    }
+    Ok(Compared { same, bytes, streamed })
+}
+
+async fn compare_open(
+    item: &Item<'_>,
+    ours: &Arc<OwnedFd>,
+    theirs: &Arc<OwnedFd>,
+    size: u64,
+    streamed: bool,
+) -> Result<(bool, u64)> {
+    let [mut one, mut other] = item.lane.buffers.take_pair_of(size).await;
+    let mut at = 0;
+    loop {
+        if item.run().stop.is_stopped() {
+            return Err(Error::new(Operation::Run, item.source_path(), Cause::Interrupted));
+        }
+        // Both reads are in flight at once: the trees may well be on two disks.
+        let (length, io) = (one.len(), &item.lane.io);
+        let (from_source, from_destination);
+        ((from_source, one), (from_destination, other)) =
+            tokio::join!(io.read(ours, one, length, at), io.read(theirs, other, length, at));
+        let read = from_source.at(Operation::ReadSource, || item.source_path())?;
+        let have = from_destination.at(Operation::ReadDestination, || item.path())?;
+        // Either may have been given fewer bytes than there are, but none only at its end.
+        let both = read.min(have);
+        if read.max(have) > 0 && both == 0 || one.bytes()[..both] != other.bytes()[..both] {
+            return Ok((false, at));
+        }
+        let before = at / PART;
+        at += both as u64;
+        if streamed && at / PART > before {
+            item.run().report(Event::Bytes(PART)).await;
+        }
+        if both == 0 || at == size {
+            return Ok((true, at));
+        }
+    }
+}
+
+/// Opens a regular file for reading, without moving its time of access where that is allowed (open(2), `O_NOATIME`).
+async fn open(lane: &Lane, directory: &Arc<OwnedFd>, name: &CStr) -> Result<Arc<OwnedFd>, Cause> {
+    let file = match lane.io.open(directory, name, OFlags::RDONLY | OFlags::NOATIME).await {
+        Err(Errno::PERM) => lane.io.open(directory, name, OFlags::RDONLY).await?,
+        other => other?,
+    };
+    match stat_open(&file)?.kind {
+        Kind::File => Ok(Arc::new(file)),
+        _ => Err(Cause::TypeChanged),
+    }
+}

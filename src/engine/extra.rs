@@ -1,0 +1,176 @@
+//! What the destination has beyond the source, found in a comparison when a directory is done: its mirror is listed, and
+//! if it has more names than were compared, each one is looked up in the source. No list of names is kept.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
+
+use super::directory::Directory;
+use super::pair::Pair;
+use super::worker::{Item, Lane};
+use super::{Run, panicked};
+use crate::error::{Context, Error, Operation, Result};
+use crate::plan::entry::{Kind, Stat};
+use crate::report::event::{Action, Entries, EntryEvent, Event};
+
+/// Extra entries that are reported together.
+const CHUNK: usize = 256;
+
+const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Reports what the mirror of a directory has beyond it.
+pub(crate) async fn report(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) {
+    let Some(destination) = pair.destination.clone() else { return };
+    let (pair, path) = (pair.clone(), directory.path());
+    let listed = in_thread(lane, move |run| {
+        let count = count(&destination).at(Operation::ListDestination, || run.destination_path(&path))?;
+        if count == pair.compared() {
+            return Ok(());
+        }
+        let is_extra = |name: &CStr| {
+            let stat = rustix::fs::statx(&pair.source, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
+            matches!(stat, Err(Errno::NOENT))
+        };
+        Extras::new(run, path).report(destination.as_fd(), is_extra)
+    });
+    if let Err(error) = listed.await {
+        lane.run.report(Event::Failed(error)).await;
+    }
+}
+
+/// Reports what is in a directory that has the name of something else.
+pub(crate) async fn report_in_the_way(item: &Item<'_>) -> Result<()> {
+    let path = item.directory.path_of(item.target());
+    let (within, name) = (item.within()?.clone(), item.target().to_owned());
+    in_thread(item.lane, move |run| {
+        let directory = rustix::fs::openat(within, &name, LIST, Mode::empty());
+        let directory = directory.at(Operation::ListDestination, || run.destination_path(&path))?;
+        Extras::new(run, path).report(directory.as_fd(), |_| true)
+    })
+    .await
+}
+
+/// Listing waits for the disk: it must not hold up the other tasks of this thread.
+async fn in_thread(lane: &Lane, work: impl FnOnce(&Run) -> Result<()> + Send + 'static) -> Result<()> {
+    let run = lane.run.clone();
+    match tokio::task::spawn_blocking(move || work(&run)).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => Err(panicked(panic.as_ref())),
+            Err(_) => Ok(()), // the runtime ends before it was begun: the run was stopped
+        },
+    }
+}
+
+/// What a directory holds, in the directory's order.
+fn names(directory: impl AsFd) -> rustix::io::Result<impl Iterator<Item = rustix::io::Result<DirEntry>>> {
+    let is_itself = |entry: &DirEntry| entry.file_name() == c"." || entry.file_name() == c"..";
+    Ok(Dir::read_from(directory)?.filter(move |entry| !entry.as_ref().is_ok_and(is_itself)))
+}
+
+fn count(directory: &OwnedFd) -> rustix::io::Result<usize> {
+    names(directory)?.try_fold(0, |count, entry| entry.map(|_| count + 1))
+}
+
+/// Extra entries on their way to the reporter.
+struct Extras<'a> {
+    run: &'a Run,
+    /// The directory that is being listed, below the roots.
+    path: PathBuf,
+    events: Vec<EntryEvent>,
+}
+
+/// A directory that is extra as a whole, or the one where it began.
+struct Level {
+    fd: OwnedFd,
+    /// Those that have not been listed.
+    subdirectories: Vec<CString>,
+}
+
+impl<'a> Extras<'a> {
+    fn new(run: &'a Run, path: PathBuf) -> Self {
+        Extras { run, path, events: Vec::new() }
+    }
+
+    /// Reports the entries of `directory` that are extra, each subdirectory among them with all that is in it. One that
+    /// can't be listed is an error of its own.
+    fn report(mut self, directory: BorrowedFd<'_>, is_extra: impl Fn(&CStr) -> bool) -> Result<()> {
+        let at = |this: &Self| this.run.destination_path(&this.path);
+        let fd = directory
+            .try_clone_to_owned()
+            .map_err(|error| Error::new(Operation::ListDestination, at(&self), error))?;
+        let listed = self.list(directory, is_extra);
+        let subdirectories = listed.at(Operation::ListDestination, || at(&self))?;
+        let mut levels = vec![Level { fd, subdirectories }];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.subdirectories.pop() else {
+                levels.pop();
+                self.path.pop();
+                continue;
+            };
+            if self.run.stop.is_stopped() {
+                break;
+            }
+            self.path.push(std::ffi::OsStr::from_bytes(name.to_bytes()));
+            let below = rustix::fs::openat(&level.fd, &name, LIST, Mode::empty()).and_then(|fd| {
+                self.list(fd.as_fd(), |_| true).map(|subdirectories| Level { fd, subdirectories })
+            });
+            match below {
+                Ok(below) => levels.push(below),
+                Err(errno) => {
+                    let error = Error::new(Operation::ListDestination, at(&self), errno);
+                    self.run.report_blocking(Event::Failed(error));
+                    self.path.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports the extra entries of one directory, and returns the subdirectories among them.
+    fn list(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        is_extra: impl Fn(&CStr) -> bool,
+    ) -> rustix::io::Result<Vec<CString>> {
+        let mut subdirectories = Vec::new();
+        for entry in names(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !is_extra(name) {
+                continue;
+            }
+            let kind = kind_of(directory, &entry);
+            if kind == Kind::Directory {
+                subdirectories.push(name.to_owned());
+            }
+            self.events.push(EntryEvent::done(kind, Action::Deleted).named(name.to_owned()));
+            if self.events.len() == CHUNK {
+                self.send();
+            }
+        }
+        self.send();
+        Ok(subdirectories)
+    }
+
+    fn send(&mut self) {
+        if !self.events.is_empty() {
+            let entries = Entries { directory: self.path.clone(), events: std::mem::take(&mut self.events) };
+            self.run.report_blocking(Event::Entries(vec![entries]));
+        }
+    }
+}
+
+/// What the listing says it is, or where that says nothing, its stat.
+fn kind_of(directory: BorrowedFd<'_>, entry: &DirEntry) -> Kind {
+    if entry.file_type() != FileType::Unknown {
+        return Kind::from(entry.file_type());
+    }
+    let stat = rustix::fs::statx(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+    stat.map_or(Kind::File, |stat| Stat::from(&stat).kind)
+}

@@ -1,0 +1,113 @@
+//! The itemised form of a difference, rsync's `YXcstpoguax path`: what would be done (Y), to what type (X), and a letter
+//! for each thing that differs. See rsync(1), `--itemize-changes`.
+//!
+//! Y is `>` for a file whose contents are to be copied, `c` for another entry that is to be made or changed, `h` for
+//! one that is to be a hard link (or already is one, and changes with the name it is linked to), `.` where only metadata
+//! differ. X is `f`, `d`, `L`, `D` for a device, `S` for a FIFO or a socket. The letters stand for contents, size, time,
+//! permissions, owner, group, access time (never), ACL and extended attributes; all of them are `+` for what is new.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::event::{Action, EntryEvent, PointsTo};
+use crate::plan::changes::Changes;
+use crate::plan::entry::Kind;
+use crate::text::Escaped;
+
+/// The eleven letters.
+pub fn letters(action: Action, kind: Kind, changes: &Changes) -> String {
+    let what = match kind {
+        Kind::File => 'f',
+        Kind::Directory => 'd',
+        Kind::Symlink => 'L',
+        Kind::CharDevice | Kind::BlockDevice => 'D',
+        Kind::Fifo | Kind::Socket => 'S',
+    };
+    let doing = match action {
+        Action::Deleted => return "*deleting  ".into(),
+        Action::Linked => 'h',
+        Action::Created | Action::Updated if kind == Kind::File => '>',
+        Action::Created | Action::Updated => 'c',
+        Action::Metadata | Action::Unchanged | Action::Failed | Action::Skipped => '.',
+    };
+    let mut text = String::from_iter([doing, what]);
+    if changes.new {
+        return text + "+++++++++";
+    }
+    if changes.is_empty() && matches!(doing, 'h' | '.') {
+        return text + "         ";
+    }
+    let letters = [
+        (changes.contents, 'c'),
+        (changes.size, 's'),
+        (changes.times, 't'),
+        (changes.mode, 'p'),
+        (changes.owner, 'o'),
+        (changes.group, 'g'),
+        (false, 'u'),
+        (changes.acl, 'a'),
+        (changes.xattrs, 'x'),
+    ];
+    text.extend(letters.map(|(differs, letter)| if differs { letter } else { '.' }));
+    text
+}
+
+/// The letters, the path, and where it points to. Control characters are escaped.
+pub fn line(directory: &Path, event: &EntryEvent) -> String {
+    let path = event.path(directory);
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
+    let slash = if event.kind == Kind::Directory { "/" } else { "" };
+    let mut text = letters(event.action, event.kind, &event.changes);
+    // Writing to a string can't fail.
+    write!(text, " {}{slash}", Escaped::path(path)).ok();
+    match &event.points_to {
+        Some(PointsTo::Target(path)) => write!(text, " -> {}", Escaped::path(path)).ok(),
+        Some(PointsTo::Name(path)) => write!(text, " => {}", Escaped::path(path)).ok(),
+        None => None,
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_those_of_rsync() {
+        const NONE: Changes = Changes::NONE;
+        let all = Changes {
+            contents: true,
+            size: true,
+            times: true,
+            mode: true,
+            owner: true,
+            group: true,
+            acl: true,
+            xattrs: true,
+            ..NONE
+        };
+        let table = [
+            (Action::Created, Kind::File, Changes::NEW, ">f+++++++++"),
+            (Action::Updated, Kind::File, Changes { size: true, times: true, ..NONE }, ">f.st......"),
+            (Action::Updated, Kind::File, Changes { contents: true, ..NONE }, ">fc........"),
+            (Action::Updated, Kind::File, NONE, ">f........."),
+            (Action::Metadata, Kind::Directory, Changes { times: true, ..NONE }, ".d..t......"),
+            (Action::Metadata, Kind::File, Changes { owner: true, group: true, ..NONE }, ".f....og..."),
+            (Action::Metadata, Kind::Fifo, Changes { mode: true, ..NONE }, ".S...p....."),
+            (Action::Metadata, Kind::File, Changes { acl: true, xattrs: true, ..NONE }, ".f.......ax"),
+            (Action::Metadata, Kind::File, all, ".fcstpog.ax"),
+            (Action::Created, Kind::Directory, Changes::NEW, "cd+++++++++"),
+            (Action::Updated, Kind::Symlink, Changes { contents: true, ..NONE }, "cLc........"),
+            (Action::Updated, Kind::BlockDevice, Changes { contents: true, ..NONE }, "cDc........"),
+            (Action::Created, Kind::Socket, Changes::NEW, "cS+++++++++"),
+            (Action::Linked, Kind::File, Changes::NEW, "hf+++++++++"),
+            (Action::Linked, Kind::File, NONE, "hf         "),
+            (Action::Linked, Kind::Symlink, Changes { times: true, ..NONE }, "hL..t......"),
+            (Action::Unchanged, Kind::File, NONE, ".f         "),
+            (Action::Deleted, Kind::Directory, NONE, "*deleting  "),
+        ];
+        for (action, kind, changes, expected) in table {
+            assert_eq!(letters(action, kind, &changes), expected, "{action:?} {kind:?} {changes:?}");
+        }
+    }
+}
