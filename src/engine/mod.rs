@@ -19,6 +19,7 @@ pub(crate) mod temporary;
 pub(crate) mod worker;
 
 use std::any::Any;
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,6 +39,7 @@ use crate::plan::links::Links;
 use crate::plan::names::Names;
 use crate::report::Reporter;
 use crate::report::event::{Action, EntryEvent, Event, Start, Summary};
+use crate::report::hashes::Hashes;
 use crate::report::progress::Progress;
 use crate::walk;
 use directory::{Directory, OpenDirectories};
@@ -162,7 +164,14 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let root = open_root(&run)?;
     let Config { dry_run, check, fsync, .. } = *config;
     let start = Start { engine, threads, tasks, notice, dry_run, check, fsync };
-    let progress = Progress::new(reporter, stop)?;
+    let single = run
+        .roots
+        .single
+        .as_ref()
+        .map(|single| PathBuf::from(OsStr::from_bytes(single.destination.to_bytes())));
+    let manifest = config.manifest.as_deref().filter(|_| !dry_run);
+    let manifest = manifest.map(|path| Hashes::create(path, single)).transpose()?;
+    let progress = Progress::new(reporter, stop, manifest)?;
     let workers = start_workers(&run, engine, tasks, root, parcel_sender).inspect_err(|_| run.abandon())?;
     // The channel of events ends when the last worker lets go of the run.
     let (weak, stopped) = (Arc::downgrade(&run), run.stop.clone());
@@ -389,7 +398,7 @@ mod tests {
             check: false,
         };
         let (mut silent, stop) = (Silent, Stop::default());
-        let progress = Progress::new(&mut silent, &stop).unwrap();
+        let progress = Progress::new(&mut silent, &stop, None).unwrap();
         let summary = progress.gather(&start, events, &stopped, || ());
         assert_eq!((summary.outcome, summary.totals.errors, summary.stuck), (Outcome::BrokenOff, 1, false));
         assert!(!stop.is_stopped(), "the flag is the caller's");

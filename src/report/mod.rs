@@ -3,6 +3,7 @@
 
 pub mod bar;
 pub mod event;
+pub(crate) mod hashes;
 pub mod itemize;
 pub mod json;
 pub mod lines;

@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 
 use super::Reporter;
 use super::event::{Action, Entries, Event, Start, Summary, Totals};
+use super::hashes::Hashes;
 use crate::engine::stop::Stop;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 
@@ -28,15 +29,21 @@ struct Tally<'a> {
     outcome: Outcome,
     /// What differs is what the run is to tell.
     check: bool,
+    manifest: Option<Hashes>,
 }
 
 impl<'a> Progress<'a> {
-    pub(crate) fn new(reporter: &'a mut dyn Reporter, stop: &'a Stop) -> Result<Self> {
+    pub(crate) fn new(
+        reporter: &'a mut dyn Reporter,
+        stop: &'a Stop,
+        manifest: Option<Hashes>,
+    ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| Error::new(Operation::StartEngine, "", error))?;
         let (totals, outcome) = (Totals::default(), Outcome::default());
         let begun = Instant::now();
-        Ok(Progress { runtime, tally: Tally { reporter, stop, begun, totals, outcome, check: false } })
+        let tally = Tally { reporter, stop, begun, totals, outcome, check: false, manifest };
+        Ok(Progress { runtime, tally })
     }
 
     /// Gathers until every thread of the pipeline has let go of the channel. `abandon` is called when the caller's flag
@@ -60,6 +67,8 @@ impl Tally<'_> {
         if self.stop.is_stopped() {
             self.outcome = self.outcome.max(Outcome::Interrupted);
         }
+        let manifest = self.manifest.take().map_or(Ok(()), |manifest| manifest.finish(self.outcome));
+        self.note(manifest);
         self.totals.elapsed = self.begun.elapsed();
         let summary = Summary { outcome: self.outcome, totals: self.totals, stuck };
         self.reporter.finish(&summary);
@@ -98,10 +107,7 @@ impl Tally<'_> {
             Event::Expected(bytes) => self.totals.bytes_expected += bytes,
             Event::Bytes(bytes) => self.totals.bytes += bytes,
             Event::Durable => self.totals.durable = true,
-            Event::Failed(error) => {
-                self.count_error(&error);
-                self.reporter.error(&error);
-            }
+            Event::Failed(error) => self.note(Err(error)),
             Event::Entries(groups) => groups.into_iter().for_each(|entries| self.take_entries(entries)),
         }
         self.totals.elapsed = self.begun.elapsed();
@@ -133,6 +139,16 @@ impl Tally<'_> {
                 self.outcome = self.outcome.max(Outcome::Different);
             }
             self.reporter.entry(&entries.directory, event);
+            let added = self.manifest.as_mut().map_or(Ok(()), |hashes| hashes.add(&entries.directory, event));
+            self.note(added);
+        }
+    }
+
+    /// Reports an error that is no entry's.
+    fn note(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            self.count_error(&error);
+            self.reporter.error(&error);
         }
     }
 

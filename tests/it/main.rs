@@ -14,6 +14,7 @@ mod engines;
 mod errors;
 mod faithful;
 mod inplace;
+mod manifest;
 mod property;
 mod reality;
 mod show;
@@ -37,6 +38,7 @@ fn main() {
         errors::TESTS,
         faithful::TESTS,
         inplace::TESTS,
+        manifest::TESTS,
         property::TESTS,
         reality::TESTS,
         show::TESTS,

@@ -117,7 +117,13 @@ impl Writer {
             Some(temporary) => temporary,
             None => self.name_temporarily().at(at, || &self.path)?,
         };
-        take_place(&self.directory, &temporary, &self.name, Taken::Entry).at(at, || &self.path)
+        take_place(&self.directory, &temporary, &self.name, Taken::Entry).at(at, || &self.path)?;
+        // A directory that may be written to and not read can't be flushed.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.directory, c".", flags, Mode::empty()).and_then(rustix::fs::fsync) {
+            Err(Errno::ACCESS | Errno::INVAL) => Ok(()),
+            flushed => flushed.at(at, || &self.path),
+        }
     }
 
     /// Gives up: what had the name before stays.

@@ -1,0 +1,41 @@
+//! `--manifest`: the hashes of a run's files, written as the entries come. It is finished with the run, unless that was
+//! broken off: then whatever manifest there was before stays.
+
+use std::path::{Path, PathBuf};
+
+use super::event::EntryEvent;
+use crate::content::manifest::Writer;
+use crate::error::{Outcome, Result};
+
+/// The manifest of a run under way.
+pub(crate) struct Hashes {
+    /// `None` after an error, which has been reported.
+    writer: Option<Writer>,
+    /// The one file's name in the destination, which may differ from the source's.
+    single: Option<PathBuf>,
+}
+
+impl Hashes {
+    /// Begins the manifest at `path`.
+    pub(crate) fn create(path: &Path, single: Option<PathBuf>) -> Result<Self> {
+        Ok(Hashes { writer: Some(Writer::create(path)?), single })
+    }
+
+    /// Adds an entry, if it is a file that the destination has.
+    pub(crate) fn add(&mut self, directory: &Path, event: &EntryEvent) -> Result<()> {
+        let (Some(writer), Some(hash)) = (&mut self.writer, &event.hash) else { return Ok(()) };
+        let added = match &self.single {
+            Some(name) => writer.add(name, hash),
+            None => writer.add(&event.path(directory), hash),
+        };
+        added.inspect_err(|_| self.writer = None)
+    }
+
+    /// Ends it.
+    pub(crate) fn finish(self, outcome: Outcome) -> Result<()> {
+        match self.writer {
+            Some(writer) if outcome < Outcome::Interrupted => writer.finish(),
+            _ => Ok(()),
+        }
+    }
+}
