@@ -152,6 +152,9 @@ fn join(root: &Path, below: &Path) -> PathBuf {
 pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
     let (engine, notice) = choose_engine(config.engine, config.jobs, &config.source)?;
     let descriptors = raise_descriptor_limit();
+    // Before anything is written: what can't be used is to be told first.
+    let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
+    let mut manifest = manifest.map(Hashes::create).transpose()?;
     let roots = root::open(config)?;
     let (threads, tasks) = match engine {
         Engine::Threads => (THREADS.min(descriptors / DESCRIPTORS_A_TASK).max(1), 1),
@@ -164,13 +167,9 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let root = open_root(&run)?;
     let Config { dry_run, check, fsync, .. } = *config;
     let start = Start { engine, threads, tasks, notice, dry_run, check, fsync };
-    let single = run
-        .roots
-        .single
-        .as_ref()
-        .map(|single| PathBuf::from(OsStr::from_bytes(single.destination.to_bytes())));
-    let manifest = config.manifest.as_deref().filter(|_| !dry_run);
-    let manifest = manifest.map(|path| Hashes::create(path, single)).transpose()?;
+    if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
+        manifest.is_for(OsStr::from_bytes(single.destination.to_bytes()));
+    }
     let progress = Progress::new(reporter, stop, manifest)?;
     let workers = start_workers(&run, engine, tasks, root, parcel_sender).inspect_err(|_| run.abandon())?;
     // The channel of events ends when the last worker lets go of the run.

@@ -1,6 +1,7 @@
 //! `--manifest`: the hashes of a run's files, written as the entries come. It is finished with the run, unless that was
 //! broken off: then whatever manifest there was before stays.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::event::EntryEvent;
@@ -17,8 +18,13 @@ pub(crate) struct Hashes {
 
 impl Hashes {
     /// Begins the manifest at `path`.
-    pub(crate) fn create(path: &Path, single: Option<PathBuf>) -> Result<Self> {
-        Ok(Hashes { writer: Some(Writer::create(path)?), single })
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        Ok(Hashes { writer: Some(Writer::create(path)?), single: None })
+    }
+
+    /// The run is for one file, which gets this name.
+    pub(crate) fn is_for(&mut self, name: &OsStr) {
+        self.single = Some(name.into());
     }
 
     /// Adds an entry, if it is a file that the destination has.

@@ -117,6 +117,7 @@ fn a_manifest_that_cannot_be_written_is_told() {
     file(source.join("file"), "x");
     let nowhere = home.path().join("missing/sums");
     let ran = sync_with("auto", &["--manifest", nowhere.to_str().unwrap()], &source, &destination).exits(3);
+    assert!(!destination.exists(), "nothing was begun");
     assert!(ran.err.contains("write manifest") && ran.err.contains("missing/sums"), "{}", ran.err);
     let fifo = home.path().join("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
