@@ -197,11 +197,11 @@ impl Walk<'_> {
     }
 
     fn report_error(&self, error: walkdir::Error, base: &Path, depth: usize) {
-        let below = error.path().and_then(|path| path.strip_prefix(base).ok()).unwrap_or(Path::new(""));
-        let path = match self.listings.get(depth) {
-            Some(listing) => listing.directory.path().join(below),
-            None => below.to_path_buf(),
-        };
+        // Reading on in a directory fails without a path; its depth is that of the entries.
+        let depth = if error.path().is_none() { depth + error.depth().saturating_sub(1) } else { depth };
+        let mut path = self.listings.get(depth).map(|listing| listing.directory.path()).unwrap_or_default();
+        let below = error.path().and_then(|path| path.strip_prefix(base).ok());
+        path.extend(below.filter(|below| !below.as_os_str().is_empty()));
         let cause = error.into_io_error().map_or_else(|| Cause::TypeChanged, Cause::from);
         self.fail(Error::new(Operation::ListSource, self.run.source_path(&path), cause));
     }
