@@ -11,6 +11,7 @@ mod cancel;
 mod engines;
 mod errors;
 mod faithful;
+mod fuse;
 mod property;
 mod reality;
 mod show;
@@ -30,6 +31,7 @@ fn main() {
         engines::TESTS,
         errors::TESTS,
         faithful::TESTS,
+        fuse::TESTS,
         property::TESTS,
         reality::TESTS,
         show::TESTS,
