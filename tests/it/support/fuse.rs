@@ -107,7 +107,9 @@ impl Fuse {
         let state = Arc::downgrade(&self.memory.state);
         std::thread::spawn(move || {
             std::thread::sleep(LONGEST_STALL);
-            state.upgrade().map(release);
+            if let Some(state) = state.upgrade() {
+                release(state);
+            }
         });
     }
 
