@@ -16,6 +16,7 @@ mod property;
 mod reality;
 mod show;
 mod support;
+mod torn;
 mod whole;
 
 use libtest_mimic::{Arguments, Trial};
@@ -35,6 +36,7 @@ fn main() {
         property::TESTS,
         reality::TESTS,
         show::TESTS,
+        torn::TESTS,
         whole::TESTS,
     ];
     let trials = tests.into_iter().flatten().map(|test| trial(test, all)).collect();

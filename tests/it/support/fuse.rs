@@ -43,6 +43,8 @@ pub enum Effect {
     Fail(i32),
     /// At most so many bytes are given or taken.
     Short(usize),
+    /// Somebody else changes the file just before it is read.
+    Change(fn(&mut Vec<u8>)),
     /// There is no answer until [`Fuse::release`].
     Stall,
 }
@@ -346,6 +348,13 @@ macro_rules! spoil {
             None => usize::MAX,
             Some(Effect::Short(limit)) => limit,
             Some(Effect::Fail(errno)) => return $reply.error(Errno::from_i32(errno)),
+            Some(Effect::Change(change)) => {
+                if let Ok(bytes) = state.contents($ino) {
+                    change(bytes);
+                    state.touch($ino);
+                }
+                usize::MAX
+            }
             Some(Effect::Stall) => {
                 return state.stalled.push(Box::new(move || $reply.error(Errno::EIO)));
             }
