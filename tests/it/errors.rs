@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, noise, snapshot};
-use crate::support::{ENGINES, Ran, assert_no_litter, program, run, scratch, sync_with};
+use crate::support::tree::{file, mode, noise};
+use crate::support::{ENGINES, Ran, assert_no_litter, assert_whole, program, run, scratch, sync_with};
 
 tests![
     what_cannot_be_read_costs_itself_alone: [Need::Root, Need::Tool("setpriv")],
@@ -287,15 +287,6 @@ fn an_immutable_file_is_named() {
         assert_eq!(fs::read(destination.join("file")).unwrap(), b"old!");
         assert_eq!(fs::read(destination.join("other")).unwrap(), b"new");
         assert_no_litter(&destination);
-    }
-}
-
-/// Requires that each file below `destination` is whole.
-fn assert_whole(source: &Path, destination: &Path) {
-    let (from, to) = (snapshot(source), snapshot(destination));
-    assert_no_litter(destination);
-    for (path, node) in to.iter().filter(|(_, node)| node.kind == "file") {
-        assert_eq!(from.get(path), Some(node), "{}", path.display());
     }
 }
 

@@ -11,6 +11,7 @@ mod cancel;
 mod engines;
 mod errors;
 mod faithful;
+mod faults;
 mod fuse;
 mod property;
 mod reality;
@@ -32,6 +33,7 @@ fn main() {
         engines::TESTS,
         errors::TESTS,
         faithful::TESTS,
+        faults::TESTS,
         fuse::TESTS,
         property::TESTS,
         reality::TESTS,

@@ -144,3 +144,13 @@ pub fn assert_no_litter(root: &Path) {
         names.iter().filter(|path| path.to_string_lossy().contains(".ringsync-")).collect();
     assert!(litter.is_empty(), "{litter:?}");
 }
+
+/// Requires that each file below `destination` is whole.
+#[track_caller]
+pub fn assert_whole(source: &Path, destination: &Path) {
+    let (from, to) = (tree::snapshot(source), tree::snapshot(destination));
+    assert_no_litter(destination);
+    for (path, node) in to.iter().filter(|(_, node)| node.kind == "file") {
+        assert_eq!(from.get(path), Some(node), "{}", path.display());
+    }
+}
