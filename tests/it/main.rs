@@ -13,6 +13,7 @@ mod errors;
 mod faithful;
 mod faults;
 mod fuse;
+mod hostile;
 mod property;
 mod reality;
 mod show;
@@ -24,6 +25,9 @@ use libtest_mimic::{Arguments, Trial};
 use support::needs::Test;
 
 fn main() {
+    if let Some(place) = std::env::var_os(hostile::ATTACK) {
+        hostile::attack(place.as_ref());
+    }
     let all = std::env::var_os("RINGSYNC_TEST_ALL").is_some_and(|value| value == "1");
     let tests = [
         again::TESTS,
@@ -35,6 +39,7 @@ fn main() {
         faithful::TESTS,
         faults::TESTS,
         fuse::TESTS,
+        hostile::TESTS,
         property::TESTS,
         reality::TESTS,
         show::TESTS,

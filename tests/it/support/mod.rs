@@ -34,6 +34,15 @@ pub fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("ringsync-test-").tempdir_in(place).expect("a scratch directory")
 }
 
+/// Tells another thread that a test, or a part of it, is over, also when it failed.
+pub struct AtEnd<'a>(pub &'a std::sync::atomic::AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// The program under test.
 pub fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_ringsync"))
