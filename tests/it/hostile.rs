@@ -16,7 +16,7 @@ use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise};
 use crate::support::{
-    AtEnd, ENGINES, Ran, assert_equal, assert_no_litter, program, scratch, sync_with, tool,
+    AtEnd, ENGINES, Ran, assert_equal, assert_no_litter, everything, program, scratch, sync_with, tool,
 };
 
 tests![
@@ -38,10 +38,9 @@ const NAMES: u64 = 24;
 
 /// How long the attack lasts.
 fn duration() -> Duration {
-    let all = std::env::var_os("RINGSYNC_TEST_ALL").is_some_and(|value| value == "1");
     let given =
         std::env::var("RINGSYNC_HOSTILE_SECONDS").ok().map(|seconds| seconds.parse().expect("seconds"));
-    Duration::from_secs(given.unwrap_or(if all { 60 } else { 5 }))
+    Duration::from_secs(given.unwrap_or(if everything() { 60 } else { 5 }))
 }
 
 /// The attacker, who goes when this is dropped, or when the tests end in any other way.

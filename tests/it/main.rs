@@ -28,7 +28,7 @@ fn main() {
     if let Some(place) = std::env::var_os(hostile::ATTACK) {
         hostile::attack(place.as_ref());
     }
-    let all = std::env::var_os("RINGSYNC_TEST_ALL").is_some_and(|value| value == "1");
+    let all = support::everything();
     let tests = [
         again::TESTS,
         beneath::TESTS,

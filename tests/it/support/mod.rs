@@ -22,6 +22,11 @@ pub static ENGINES: LazyLock<Vec<&'static str>> = LazyLock::new(|| match needs::
     }
 });
 
+/// Whether nothing may be skipped, and what takes minutes is run as well.
+pub fn everything() -> bool {
+    std::env::var_os("RINGSYNC_TEST_ALL").is_some_and(|value| value == "1")
+}
+
 /// Bytes that the largest tests take.
 const ROOM: u64 = 4 << 30;
 
