@@ -36,6 +36,8 @@ const SLOW_ONE_IN: u32 = 8;
 const TIMED_ONE_IN: u32 = 4;
 /// After a read that the page cache could not answer so many go through the ring untried.
 const READS_THROUGH_RING: u32 = 16;
+/// So often a read that the file system refuses for now is tried again; a file in /proc may refuse it for ever.
+const REFUSED_READS: usize = 16;
 /// Writes up to this many bytes are made in place: handing one to a kernel worker takes longer than the copy.
 const SHORT_WRITE: usize = 64 << 10;
 
@@ -166,7 +168,14 @@ impl Io {
         match result {
             // Old kernels say so on the ring where a file system can't tell whether a read would wait.
             Err(Errno::AGAIN | Errno::INTR) => {
-                let result = retry(|| rustix::io::pread(file, &mut buffer.bytes_mut()[..length], offset));
+                let mut read =
+                    || retry(|| rustix::io::pread(file, &mut buffer.bytes_mut()[..length], offset));
+                let mut result = read();
+                for _ in 0..REFUSED_READS {
+                    if result == Err(Errno::AGAIN) {
+                        result = read();
+                    }
+                }
                 (result, buffer)
             }
             result => (result, buffer),

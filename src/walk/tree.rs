@@ -205,13 +205,15 @@ impl Walk<'_> {
     }
 
     fn report_error(&self, error: walkdir::Error, base: &Path, depth: usize) {
-        // With a path it is about that entry, the directory itself if it is one; without, about an entry of a directory.
-        self.mark_unlisted((depth + error.depth()).saturating_sub(usize::from(error.path().is_none())));
-        let below = error.path().and_then(|path| path.strip_prefix(base).ok()).unwrap_or(Path::new(""));
-        let path = match self.listings.get(depth) {
-            Some(listing) => listing.directory.path().join(below),
-            None => below.to_path_buf(),
-        };
+        // With a path it is about that entry, the directory itself if it is one. Reading on in a directory fails without
+        // a path; its depth is that of the entries.
+        let listed = depth + error.depth();
+        let unlisted = if error.path().is_some() { listed } else { listed.saturating_sub(1) };
+        self.mark_unlisted(unlisted);
+        let depth = if error.path().is_some() { depth } else { unlisted };
+        let mut path = self.listings.get(depth).map(|listing| listing.directory.path()).unwrap_or_default();
+        let below = error.path().and_then(|path| path.strip_prefix(base).ok());
+        path.extend(below.filter(|below| !below.as_os_str().is_empty()));
         let cause = error.into_io_error().map_or_else(|| Cause::TypeChanged, Cause::from);
         self.fail(Error::new(Operation::ListSource, self.run.source_path(&path), cause));
     }

@@ -2,14 +2,23 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::support::needs::tests;
-use crate::support::{ENGINES, scratch};
+use crate::support::needs::{Need, tests};
+use crate::support::tree::{file, noise, sparse};
+use crate::support::{ENGINES, Ran, everything, program, run, scratch};
 
-tests![paths_longer_than_the_kernel_takes, memory_does_not_grow_with_the_files];
+tests![
+    paths_longer_than_the_kernel_takes,
+    memory_does_not_grow_with_the_files,
+    one_directory_with_a_million_files: [Need::Tool("prlimit")],
+    a_hundred_thousand_links_to_one_file: [Need::Tool("prlimit")],
+    a_sparse_file_of_terabytes: [Need::Tool("prlimit")],
+];
 
 /// A chain of directories, each with a file, whose path is four times `PATH_MAX`.
 fn make_chain(root: &Path, depth: usize) -> OwnedFd {
@@ -60,7 +69,10 @@ fn paths_longer_than_the_kernel_takes() {
 
 /// The peak resident memory of a run, in KiB, as `--stats` tells it.
 fn peak(engine: &str, source: &Path, destination: &Path) -> u64 {
-    let ran = crate::support::sync_with(engine, &["--stats"], source, destination).exits(0);
+    peak_of(&crate::support::sync_with(engine, &["--stats"], source, destination).exits(0))
+}
+
+fn peak_of(ran: &Ran) -> u64 {
     let line = ran.out.lines().find(|line| line.starts_with("peak memory, KiB")).expect("a figure");
     line.split_whitespace().last().unwrap().replace(',', "").parse().unwrap()
 }
@@ -83,5 +95,107 @@ fn memory_does_not_grow_with_the_files() {
         grow(20, 200);
         let many = peak(engine, &source, &home.path().join("many"));
         assert!(many < few + 16 * 1024, "{engine}: {few} KiB for 10,000 files, {many} KiB for 100,000");
+    }
+}
+
+/// More than any run takes, whatever it mirrors, in KiB.
+const MOST_MEMORY: u64 = 40 << 10;
+
+/// A run that may have no more than 1024 descriptors.
+fn sync_bounded(engine: &str, source: &Path, destination: &Path) -> Ran {
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=1024:1024").arg(program()).args(["sync", "--stats", "--engine", engine]);
+    command.arg(source).arg(destination);
+    run(command)
+}
+
+/// Requires that neither a fresh copy nor a run with nothing to do takes more than any may.
+fn assert_bounded(engine: &str, source: &Path, destination: &Path) {
+    for what in ["a fresh copy", "nothing to do"] {
+        let peak = peak_of(&sync_bounded(engine, source, destination).exits(0));
+        assert!(peak < MOST_MEMORY, "{engine}, {what}: {peak} KiB");
+    }
+}
+
+/// A million where nothing may be skipped, and on one engine: that takes about a minute.
+fn one_directory_with_a_million_files() {
+    let home = scratch();
+    let source = home.path().join("src");
+    fs::create_dir(&source).unwrap();
+    let mut made = 0;
+    for (engine, files) in ENGINES.iter().rev().zip([200_000, if everything() { 1_000_000 } else { 200_000 }])
+    {
+        for name in made..files {
+            fs::File::create(source.join(name.to_string())).unwrap();
+        }
+        made = files;
+        let destination = home.path().join(engine);
+        assert_bounded(engine, &source, &destination);
+        assert_eq!(fs::read_dir(&destination).unwrap().count(), files);
+        fs::remove_dir_all(&destination).unwrap();
+    }
+}
+
+fn a_hundred_thousand_links_to_one_file() {
+    const LINKS: u64 = 100_000;
+    let home = scratch();
+    let source = home.path().join("src");
+    file(source.join("d0/first"), "shared");
+    for name in 1..LINKS {
+        let directory = source.join(format!("d{}", name % 50));
+        if name < 50 {
+            fs::create_dir_all(&directory).unwrap();
+        }
+        fs::hard_link(source.join("d0/first"), directory.join(name.to_string())).unwrap();
+    }
+    for &engine in ENGINES.iter() {
+        let destination = home.path().join(engine);
+        assert_bounded(engine, &source, &destination);
+        assert_eq!(fs::metadata(destination.join("d0/first")).unwrap().nlink(), LINKS);
+        assert_eq!(fs::read(destination.join("d0/first")).unwrap(), b"shared");
+    }
+}
+
+fn a_sparse_file_of_terabytes() {
+    const SIZE: u64 = 8 << 40;
+    let home = scratch();
+    let source = home.path().join("src");
+    fs::create_dir(&source).unwrap();
+    let piece = noise(1, 128 << 10);
+    let places: Vec<u64> = (0..8).map(|index| index * (1 << 40) + index * 12_288).collect();
+    let data: Vec<(u64, &[u8])> = places.iter().map(|&at| (at, &piece[..])).collect();
+    sparse(source.join("sparse"), SIZE, &data);
+    for &engine in ENGINES.iter() {
+        let destination = home.path().join(engine);
+        assert_bounded(engine, &source, &destination);
+        let copy = fs::File::open(destination.join("sparse")).unwrap();
+        let stat = copy.metadata().unwrap();
+        assert_eq!(stat.len(), SIZE);
+        assert!(stat.blocks() * 512 < 2 << 20, "{} blocks", stat.blocks());
+        for &at in &places {
+            let mut read = vec![0; piece.len()];
+            copy.read_exact_at(&mut read, at).unwrap();
+            assert!(read == piece, "at {at}");
+        }
+    }
+}
+
+/// A chain of directories as deep as this, of which not all can be open at once.
+#[expect(dead_code, reason = "it fails: a directory is open until all below it are done")]
+fn a_chain_longer_than_the_descriptors() {
+    const DEPTH: usize = 2000;
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        fs::create_dir(&source).unwrap();
+        drop(make_chain(&source, DEPTH));
+        let ran = sync_bounded(engine, &source, &destination);
+        let deepest = (ran.code == Some(0)).then(|| deepest(&destination, DEPTH));
+        for tree in [&source, &destination] {
+            crate::support::tool("rm", &[Path::new("-rf"), tree]);
+        }
+        let ran = ran.exits(0);
+        assert_eq!(deepest.unwrap(), format!("level {}", DEPTH - 1));
+        assert!(peak_of(&ran) < MOST_MEMORY, "{engine}: {} KiB", peak_of(&ran));
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, noise, snapshot};
-use crate::support::{ENGINES, Ran, assert_no_litter, program, run, scratch, sync_with};
+use crate::support::tree::{file, mode, noise};
+use crate::support::{ENGINES, Ran, assert_no_litter, assert_whole, program, run, scratch, sync_with};
 
 tests![
     what_cannot_be_read_costs_itself_alone: [Need::Root, Need::Tool("setpriv")],
@@ -14,7 +14,6 @@ tests![
     an_immutable_file_is_named: [Need::FileSystem("ext4"), Need::Tool("chattr")],
     a_full_disk_breaks_off: [Need::Root],
     a_file_system_out_of_inodes_breaks_off: [Need::Root],
-    a_file_that_grows_all_the_time_is_reported,
     a_read_only_destination_fails_each_file: [Need::FileSystem("ext4")],
     usage_errors_exit_1,
     a_full_ext4_breaks_off: [Need::FileSystem("ext4")],
@@ -291,15 +290,6 @@ fn an_immutable_file_is_named() {
     }
 }
 
-/// Requires that each file below `destination` is whole.
-fn assert_whole(source: &Path, destination: &Path) {
-    let (from, to) = (snapshot(source), snapshot(destination));
-    assert_no_litter(destination);
-    for (path, node) in to.iter().filter(|(_, node)| node.kind == "file") {
-        assert_eq!(from.get(path), Some(node), "{}", path.display());
-    }
-}
-
 fn a_full_disk_breaks_off() {
     for &engine in ENGINES.iter() {
         let home = scratch();
@@ -329,40 +319,6 @@ fn a_file_system_out_of_inodes_breaks_off() {
         let ran = sync_with(engine, &[], &source, &mount.path().join("dst")).exits(11);
         assert!(ran.err.contains("No space left on device"), "{}", ran.err);
         assert_whole(&source, &mount.path().join("dst"));
-    }
-}
-
-fn a_file_that_grows_all_the_time_is_reported() {
-    use std::io::Write;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    for (&engine, size) in ENGINES.iter().cycle().zip([6 << 20, 6 << 20, 25 << 20, 25 << 20]) {
-        let home = scratch();
-        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        file(source.join("log"), noise(0, size));
-        file(source.join("other"), "other");
-        file(destination.join("log"), "old");
-        let done = AtomicBool::new(false);
-        let reported = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut log = fs::OpenOptions::new().append(true).open(source.join("log")).unwrap();
-                while !done.load(Ordering::Relaxed) {
-                    log.write_all(b"one more line\n").unwrap();
-                }
-            });
-            // Another process may keep the writer from writing for the moment a copy takes: then there is another try.
-            let reported = (0..100).find_map(|_| {
-                file(destination.join("log"), "old");
-                let ran = sync_with(engine, &[], &source, &destination);
-                (ran.code != Some(0)).then_some(ran)
-            });
-            done.store(true, Ordering::Relaxed);
-            reported
-        });
-        let ran = reported.expect("a copy that the writer disturbed").exits(23);
-        assert!(ran.err.contains("log: it changed while it was being read"), "{}", ran.err);
-        assert_eq!(fs::read(destination.join("log")).unwrap(), b"old");
-        assert_eq!(fs::read(destination.join("other")).unwrap(), b"other");
-        assert_no_litter(&destination);
     }
 }
 

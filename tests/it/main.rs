@@ -13,12 +13,16 @@ mod durable;
 mod engines;
 mod errors;
 mod faithful;
+mod faults;
+mod fuse;
+mod hostile;
 mod inplace;
 mod manifest;
 mod property;
 mod reality;
 mod show;
 mod support;
+mod torn;
 mod verify;
 mod whole;
 
@@ -26,7 +30,10 @@ use libtest_mimic::{Arguments, Trial};
 use support::needs::Test;
 
 fn main() {
-    let all = std::env::var_os("RINGSYNC_TEST_ALL").is_some_and(|value| value == "1");
+    if let Some(place) = std::env::var_os(hostile::ATTACK) {
+        hostile::attack(place.as_ref());
+    }
+    let all = support::everything();
     let tests = [
         again::TESTS,
         beneath::TESTS,
@@ -37,11 +44,15 @@ fn main() {
         engines::TESTS,
         errors::TESTS,
         faithful::TESTS,
+        faults::TESTS,
+        fuse::TESTS,
+        hostile::TESTS,
         inplace::TESTS,
         manifest::TESTS,
         property::TESTS,
         reality::TESTS,
         show::TESTS,
+        torn::TESTS,
         verify::TESTS,
         whole::TESTS,
     ];

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{Node, file, modified, noise, snapshot};
+use crate::support::tree::{Node, file, mode, modified, noise, snapshot};
 use crate::support::{ENGINES, assert_equal, assert_no_litter, program, run, scratch, sync_with};
 
 tests![
@@ -22,16 +22,24 @@ tests![
     litter_of_a_killed_run_is_removed_and_nothing_else: [Need::Tool("strace")],
 ];
 
+/// Files small and large, in directories that are staged and some that are not, with metadata that tells the
+/// generations apart.
 fn build(source: &Path, generation: u64) {
-    for index in 0..400 {
-        let size = if index % 40 == 0 { 9 << 20 } else { 500 * index as usize % 70_000 };
+    for index in 0..240 {
+        let size = if index % 80 == 7 { 9 << 20 } else { 500 * index as usize % 70_000 };
         let path = source.join(format!("d{}/file{index}", index % 20));
         file(&path, noise(index + 1000 * generation, size));
+        mode(&path, 0o600 + 0o044 * generation as u32);
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(1000 + generation as u32), None).unwrap();
+        }
         modified(&path, 1_000_000 + generation as i64, index as i64);
+        if index % 5 == 0 {
+            file(source.join(format!("d{}/inner/file{index}", index % 20)), noise(index + generation, 3000));
+        }
     }
-    let link = source.join("d0/link");
-    fs::remove_file(&link).ok();
-    std::os::unix::fs::symlink(format!("target{generation}"), link).unwrap();
+    std::os::unix::fs::symlink(format!("target{generation}"), source.join("d0/link")).unwrap();
+    fs::hard_link(source.join("d1/file1"), source.join("d2/second name")).unwrap();
 }
 
 /// Each name is absent, the old file or the new one.
@@ -42,8 +50,12 @@ fn assert_old_or_new(old: &BTreeMap<PathBuf, Node>, new: &BTreeMap<PathBuf, Node
         if node.kind == "directory" || temporary {
             continue;
         }
+        // The other name of a hard link may be missing still.
+        let is = |other: Option<&Node>| {
+            other.is_some_and(|other| Node { links: other.links.clone(), ..node.clone() } == *other)
+        };
         assert!(
-            old.get(&path) == Some(&node) || new.get(&path) == Some(&node),
+            is(old.get(&path)) || is(new.get(&path)),
             "{}: {node:?} is neither {:?} nor {:?}",
             path.display(),
             old.get(&path),
@@ -52,48 +64,109 @@ fn assert_old_or_new(old: &BTreeMap<PathBuf, Node>, new: &BTreeMap<PathBuf, Node
     }
 }
 
-fn kill_again_and_again(place: &Path) {
-    let (source, destination) = (place.join("src"), place.join("dst"));
-    build(&source, 0);
-    let none = BTreeMap::new();
-    let first = snapshot(&source);
-    for turn in 0..6 {
-        kill_after(
-            Duration::from_millis(4 + 9 * turn),
-            ENGINES[turn as usize % ENGINES.len()],
-            &source,
-            &destination,
-        );
-        if destination.exists() {
-            assert_old_or_new(&none, &first, &destination);
-        }
-        fs::remove_dir_all(&destination).ok();
+/// So many runs are killed while they make a tree, and as many while they change one.
+const KILLS: usize = 25;
+
+/// Numbers by chance from a seed that is printed; `RINGSYNC_TEST_SEED` brings it back (SplitMix64).
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Chance {
+        use std::hash::{BuildHasher, Hasher, RandomState};
+        let given = std::env::var("RINGSYNC_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
+        let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        eprintln!("RINGSYNC_TEST_SEED={seed}");
+        Chance(seed)
     }
-    sync_with("auto", &[], &source, &destination).exits(0);
-    build(&source, 1);
-    let second = snapshot(&source);
-    for turn in 0..10 {
-        kill_after(
-            Duration::from_millis(4 + 7 * turn),
-            ENGINES[turn as usize % ENGINES.len()],
-            &source,
-            &destination,
-        );
-        assert_old_or_new(&first, &second, &destination);
+
+    /// From 0 to 1.
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
-    sync_with("auto", &[], &source, &destination).exits(0);
-    assert_equal(&source, &destination);
-    assert_no_litter(&destination);
 }
 
-/// Runs a mirror and kills it; the moment is not chosen, and the assertions hold for any.
-fn kill_after(moment: Duration, engine: &str, source: &Path, destination: &Path) {
-    let mut command = Command::new(program());
-    command.args(["sync", "-q", "--engine", engine]).arg(source).arg(destination);
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(moment);
-    child.kill().ok();
-    child.wait().unwrap();
+/// Moments by chance within the time that a run takes, as far as is known.
+struct Moments {
+    chance: Chance,
+    whole: Duration,
+}
+
+impl Moments {
+    /// Kills a mirror at a random moment. `false`: it was done before that, and the next moments are earlier.
+    fn kill(&mut self, engine: &str, source: &Path, destination: &Path) -> bool {
+        let mut command = Command::new(program());
+        let clone = if self.chance.next() < 0.3 { "auto" } else { "never" };
+        command.args(["sync", "-q", "--engine", engine, "--reflink", clone]).arg(source).arg(destination);
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(self.whole.mul_f64(self.chance.next()));
+        child.kill().ok();
+        let killed = child.wait().unwrap().code().is_none();
+        if !killed {
+            self.whole = self.whole.mul_f64(0.9);
+        }
+        killed
+    }
+
+    /// Measures a run that comes to its end.
+    fn measure(&mut self, source: &Path, destination: &Path) {
+        let begun = Instant::now();
+        sync_with("auto", &["--reflink", "never"], source, destination).exits(0);
+        self.whole = begun.elapsed();
+    }
+}
+
+fn kill_again_and_again(place: &Path) {
+    let [old, new, destination] = ["old", "new", "dst"].map(|name| place.join(name));
+    build(&old, 0);
+    build(&new, 1);
+    let (first, second) = (snapshot(&old), snapshot(&new));
+    let mut moments = Moments { chance: Chance::new(), whole: Duration::ZERO };
+    moments.measure(&old, &destination);
+    let mut killed = 0;
+    for turn in 0.. {
+        assert!(turn < 20 * KILLS, "runs end before they can be killed");
+        fs::remove_dir_all(&destination).ok();
+        killed += usize::from(moments.kill(ENGINES[turn % ENGINES.len()], &old, &destination));
+        if destination.exists() {
+            assert_old_or_new(&BTreeMap::new(), &first, &destination);
+        }
+        if turn % 5 == 4 {
+            complete(&old, &destination);
+        }
+        if killed == KILLS {
+            break;
+        }
+    }
+    complete(&old, &destination);
+    // From one generation to the other and back, each run from where the last one was killed.
+    file(destination.join("d3/.ringsync-0123456789abcdef0123456789abcdef"), "a user's");
+    moments.measure(&new, &destination);
+    let mut killed = 0;
+    for turn in 0.. {
+        assert!(turn < 20 * KILLS, "runs end before they can be killed");
+        let source = if turn % 2 == 0 { &old } else { &new };
+        killed += usize::from(moments.kill(ENGINES[turn / 2 % ENGINES.len()], source, &destination));
+        assert_old_or_new(&first, &second, &destination);
+        if killed == KILLS {
+            break;
+        }
+    }
+    let kept = destination.join("d3/.ringsync-0123456789abcdef0123456789abcdef");
+    sync_with("auto", &[], &new, &destination).exits(0);
+    assert_eq!(fs::read(&kept).unwrap(), b"a user's");
+    fs::remove_file(&kept).unwrap();
+    complete(&new, &destination);
+}
+
+/// The next run completes the mirror and removes what the killed ones left.
+fn complete(source: &Path, destination: &Path) {
+    sync_with("auto", &[], source, destination).exits(0);
+    assert_equal(source, destination);
+    assert_no_litter(destination);
 }
 
 fn a_kill_leaves_old_files_or_new_ones_on_tmpfs() {

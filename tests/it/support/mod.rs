@@ -1,6 +1,7 @@
 //! What the tests stand on: a place to work in, the program, trees as values, file systems to mount.
 
 pub mod changed;
+pub mod fuse;
 pub mod mount;
 pub mod needs;
 pub mod tree;
@@ -22,6 +23,11 @@ pub static ENGINES: LazyLock<Vec<&'static str>> = LazyLock::new(|| match needs::
     }
 });
 
+/// Whether nothing may be skipped, and what takes minutes is run as well.
+pub fn everything() -> bool {
+    std::env::var_os("RINGSYNC_TEST_ALL").is_some_and(|value| value == "1")
+}
+
 /// Bytes that the largest tests take.
 const ROOM: u64 = 4 << 30;
 
@@ -32,6 +38,15 @@ pub fn scratch() -> tempfile::TempDir {
     let free = rustix::fs::statvfs(shared).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
     let place = if free >= ROOM { shared.to_path_buf() } else { std::env::temp_dir() };
     tempfile::Builder::new().prefix("ringsync-test-").tempdir_in(place).expect("a scratch directory")
+}
+
+/// Tells another thread that a test, or a part of it, is over, also when it failed.
+pub struct AtEnd<'a>(pub &'a std::sync::atomic::AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 /// The program under test.
@@ -143,4 +158,14 @@ pub fn assert_no_litter(root: &Path) {
     let litter: Vec<&PathBuf> =
         names.iter().filter(|path| path.to_string_lossy().contains(".ringsync-")).collect();
     assert!(litter.is_empty(), "{litter:?}");
+}
+
+/// Requires that each file below `destination` is whole.
+#[track_caller]
+pub fn assert_whole(source: &Path, destination: &Path) {
+    let (from, to) = (tree::snapshot(source), tree::snapshot(destination));
+    assert_no_litter(destination);
+    for (path, node) in to.iter().filter(|(_, node)| node.kind == "file") {
+        assert_eq!(from.get(path), Some(node), "{}", path.display());
+    }
 }

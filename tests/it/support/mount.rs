@@ -53,6 +53,70 @@ impl Mount {
     }
 }
 
+/// A file system in an image, to be mounted, changed from below, and mounted again.
+pub struct Image {
+    home: tempfile::TempDir,
+}
+
+impl Image {
+    /// A new one, with further options of its mkfs(8).
+    pub fn new(kind: &str, size: &str, options: &[&str]) -> Image {
+        let image = Image { home: scratch() };
+        tool("truncate", &["-s", size, text(&image.path())]);
+        let path = image.path();
+        tool(&format!("mkfs.{kind}"), &[&["-q"], options, &[text(&path)]].concat());
+        image
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.home.path().join("image")
+    }
+
+    /// The bytes from `size` on are gone.
+    pub fn truncate(&self, size: u64) {
+        let image = std::fs::File::options().write(true).open(self.path());
+        image.and_then(|image| image.set_len(size)).expect("an image to cut");
+    }
+
+    pub fn mount(&self) -> ImageMount<'_> {
+        self.mount_with("loop")
+    }
+
+    pub fn mount_read_only(&self) -> ImageMount<'_> {
+        self.mount_with("loop,ro")
+    }
+
+    fn mount_with(&self, options: &str) -> ImageMount<'_> {
+        let point = self.home.path().join("mnt");
+        std::fs::create_dir_all(&point).expect("a mount point");
+        tool("mount", &["-o", options, text(&self.path()), text(&point)]);
+        ImageMount { point, _image: self }
+    }
+}
+
+/// An image that is mounted. Once this is dropped, all of it is in the image.
+pub struct ImageMount<'a> {
+    point: PathBuf,
+    _image: &'a Image,
+}
+
+impl ImageMount<'_> {
+    pub fn path(&self) -> &Path {
+        &self.point
+    }
+}
+
+impl Drop for ImageMount<'_> {
+    fn drop(&mut self) {
+        // Not lazily, except after a failure: the next look at the image must see everything.
+        let unmount = |options: &[&str]| Command::new("umount").args(options).arg(&self.point).status();
+        let done = unmount(&[]).is_ok_and(|status| status.success());
+        if !done && !unmount(&["--lazy"]).is_ok_and(|status| status.success()) {
+            eprintln!("could not unmount {}", self.point.display());
+        }
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         // Lazily, so that a process that still runs in it does not keep it; the loop device goes with the mount.

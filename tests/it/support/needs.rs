@@ -31,6 +31,8 @@ pub enum Need {
     FileSystem(&'static str),
     /// io_uring.
     Uring,
+    /// A file system of the test's own, through FUSE.
+    Fuse,
 }
 
 impl Need {
@@ -44,6 +46,11 @@ impl Need {
                 let root = Need::Root.missing();
                 root.or_else(|| (!on_path(&maker)).then(|| format!("the program {maker}")))
                     .or_else(|| (!knows(kind)).then(|| format!("a kernel with {kind}")))
+            }
+            Need::Fuse => {
+                let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
+                let root = Need::Root.missing();
+                root.or_else(|| device.err().map(|error| format!("/dev/fuse, which says: {error}")))
             }
             Need::Uring => {
                 io_uring::IoUring::new(2).err().map(|error| format!("io_uring, which says: {error}"))

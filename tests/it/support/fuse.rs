@@ -1,0 +1,585 @@
+//! A file system in memory that misbehaves when it is told to: it gives less than it was asked for, fails, lies about
+//! holes, or never answers. Mounted through FUSE, without `O_TMPFILE` and extended attributes, and gone when dropped,
+//! also after a failure and with requests that it never answered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
+};
+
+use super::scratch;
+
+/// Nothing is cached: each look asks this file system.
+const ANSWERS_LAST: Duration = Duration::ZERO;
+/// Less than a hanging program is given.
+const LONGEST_STALL: Duration = Duration::from_secs(100);
+
+/// What the kernel may ask that can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Getattr,
+    Open,
+    Read,
+    Readdir,
+    /// Known by how the bytes start: a file may have a temporary name while it is written.
+    Write,
+}
+
+/// How it goes wrong.
+#[derive(Debug, Clone, Copy)]
+pub enum Effect {
+    /// The answer is an error.
+    Fail(i32),
+    /// At most so many bytes are given or taken.
+    Short(usize),
+    /// Somebody else changes the file just before it is read.
+    Change(fn(&mut Vec<u8>)),
+    /// There is no answer until [`Fuse::release`].
+    Stall,
+}
+
+/// What goes wrong with whom. An empty subject is everybody.
+#[derive(Debug)]
+struct Rule {
+    call: Call,
+    subject: &'static str,
+    effect: Effect,
+    left: usize,
+    fired: usize,
+}
+
+/// The mounted file system.
+pub struct Fuse {
+    point: PathBuf,
+    memory: Memory,
+    session: Option<BackgroundSession>,
+    // Dropped last: it holds the mount point.
+    _home: tempfile::TempDir,
+}
+
+impl Fuse {
+    pub fn new() -> Fuse {
+        Fuse::mount(false)
+    }
+
+    /// One whose direct reads and writes the kernel may answer in the background, as most file systems allow.
+    pub fn asynchronous() -> Fuse {
+        Fuse::mount(true)
+    }
+
+    fn mount(asynchronous: bool) -> Fuse {
+        let home = scratch();
+        let point = home.path().join("mnt");
+        std::fs::create_dir(&point).expect("a mount point");
+        let memory = Memory { state: Arc::new(Mutex::new(State::new())), asynchronous };
+        let session = fuser::spawn_mount(memory.clone(), &point, &Config::default()).expect("a FUSE mount");
+        Fuse { point, memory, session: Some(session), _home: home }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.point
+    }
+
+    /// From now on `call` goes wrong for `subject`, so many `times`.
+    pub fn spoil(&self, call: Call, subject: &'static str, effect: Effect, times: usize) {
+        if matches!(effect, Effect::Stall) {
+            self.release_in_the_end();
+        }
+        self.memory.state().rules.push(Rule { call, subject, effect, left: times, fired: 0 });
+    }
+
+    /// From now on the file system says that these bytes of all files of this name are a hole.
+    pub fn pretend_hole(&self, name: &'static str, hole: Range<u64>) {
+        self.memory.state().holes.insert(OsString::from(name), hole);
+    }
+
+    /// A process that waits for an answer can't even be killed: a test that hangs must come to its end all the same.
+    fn release_in_the_end(&self) {
+        let state = Arc::downgrade(&self.memory.state);
+        std::thread::spawn(move || {
+            std::thread::sleep(LONGEST_STALL);
+            if let Some(state) = state.upgrade() {
+                release(state);
+            }
+        });
+    }
+
+    /// How often `call` went wrong so far.
+    pub fn spoiled(&self, call: Call) -> usize {
+        self.memory.state().rules.iter().filter(|rule| rule.call == call).map(|rule| rule.fired).sum()
+    }
+
+    /// Nothing goes wrong any more, and what was never answered fails now.
+    pub fn release(&self) {
+        release(self.memory.state.clone());
+    }
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        self.release();
+        // By force, so that whoever still waits for an answer hears that there will be none.
+        let status = Command::new("umount").args(["--force", "--lazy"]).arg(&self.point).status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("could not unmount {}", self.point.display());
+        }
+        drop(self.session.take());
+    }
+}
+
+struct Node {
+    attr: FileAttr,
+    /// The name it got last.
+    name: OsString,
+    body: Body,
+}
+
+enum Body {
+    File(Vec<u8>),
+    Directory(BTreeMap<OsString, INodeNo>),
+    Symlink(PathBuf),
+}
+
+struct State {
+    nodes: HashMap<INodeNo, Node>,
+    rules: Vec<Rule>,
+    holes: HashMap<OsString, Range<u64>>,
+    /// Answers that are held back.
+    stalled: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+fn release(state: Arc<Mutex<State>>) {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    state.rules.clear();
+    state.holes.clear();
+    let stalled = std::mem::take(&mut state.stalled);
+    drop(state);
+    stalled.into_iter().for_each(|answer| answer());
+}
+
+type Answer<T> = Result<T, Errno>;
+
+impl State {
+    fn new() -> State {
+        let root = Node {
+            attr: attributes(INodeNo::ROOT, FileType::Directory, 0o755, (0, 0)),
+            name: OsString::new(),
+            body: Body::Directory(BTreeMap::new()),
+        };
+        State {
+            nodes: HashMap::from([(INodeNo::ROOT, root)]),
+            rules: Vec::new(),
+            holes: HashMap::new(),
+            stalled: Vec::new(),
+        }
+    }
+
+    fn node(&mut self, ino: INodeNo) -> Answer<&mut Node> {
+        self.nodes.get_mut(&ino).ok_or(Errno::ENOENT)
+    }
+
+    fn entries(&mut self, ino: INodeNo) -> Answer<&mut BTreeMap<OsString, INodeNo>> {
+        match &mut self.node(ino)?.body {
+            Body::Directory(entries) => Ok(entries),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    fn contents(&mut self, ino: INodeNo) -> Answer<&mut Vec<u8>> {
+        match &mut self.node(ino)?.body {
+            Body::File(bytes) => Ok(bytes),
+            _ => Err(Errno::EISDIR),
+        }
+    }
+
+    fn child(&mut self, parent: INodeNo, name: &OsStr) -> Answer<INodeNo> {
+        self.entries(parent)?.get(name).copied().ok_or(Errno::ENOENT)
+    }
+
+    /// What stat(2) shows.
+    fn attr(&mut self, ino: INodeNo) -> Answer<FileAttr> {
+        let node = self.nodes.get(&ino).ok_or(Errno::ENOENT)?;
+        let mut attr = node.attr;
+        if let Body::File(bytes) = &node.body {
+            let hole = self.holes.get(&node.name).map_or(0, |hole| hole.end - hole.start);
+            attr.size = bytes.len() as u64;
+            attr.blocks = attr.size.saturating_sub(hole).div_ceil(512);
+        }
+        Ok(attr)
+    }
+
+    fn make(
+        &mut self,
+        request: &Request,
+        (parent, name): (INodeNo, &OsStr),
+        mode: u32,
+        body: Body,
+    ) -> Answer<FileAttr> {
+        if self.child(parent, name).is_ok() {
+            return Err(Errno::EEXIST);
+        }
+        let ino = INodeNo(self.nodes.len() as u64 + 1); // none ever goes: the kernel may still hold it
+        let kind = match body {
+            Body::File(_) => FileType::RegularFile,
+            Body::Directory(_) => FileType::Directory,
+            Body::Symlink(_) => FileType::Symlink,
+        };
+        let attr = attributes(ino, kind, mode as u16 & 0o7777, (request.uid(), request.gid()));
+        self.nodes.insert(ino, Node { attr, name: name.into(), body });
+        self.entries(parent)?.insert(name.into(), ino);
+        self.touch(parent);
+        Ok(attr)
+    }
+
+    fn remove(&mut self, parent: INodeNo, name: &OsStr) -> Answer<()> {
+        let ino = self.child(parent, name)?;
+        if self.entries(ino).is_ok_and(|entries| !entries.is_empty()) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        self.entries(parent)?.remove(name);
+        let node = self.node(ino)?;
+        node.attr.nlink = node.attr.nlink.saturating_sub(1);
+        self.touch(parent);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: (INodeNo, &OsStr), to: (INodeNo, &OsStr)) -> Answer<()> {
+        let ino = self.child(from.0, from.1)?;
+        match self.remove(to.0, to.1) {
+            Err(errno) if errno.code() != libc::ENOENT => return Err(errno),
+            _ => {}
+        }
+        self.entries(from.0)?.remove(from.1);
+        self.entries(to.0)?.insert(to.1.into(), ino);
+        self.node(ino)?.name = to.1.into();
+        self.touch(from.0);
+        self.touch(to.0);
+        Ok(())
+    }
+
+    fn link(&mut self, ino: INodeNo, to: (INodeNo, &OsStr)) -> Answer<FileAttr> {
+        if self.child(to.0, to.1).is_ok() {
+            return Err(Errno::EEXIST);
+        }
+        self.entries(to.0)?.insert(to.1.into(), ino);
+        let node = self.node(ino)?;
+        node.attr.nlink += 1;
+        node.name = to.1.into();
+        self.touch(to.0);
+        self.attr(ino)
+    }
+
+    fn touch(&mut self, ino: INodeNo) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.attr.mtime = SystemTime::now();
+            node.attr.ctime = node.attr.mtime;
+        }
+    }
+
+    /// What goes wrong with this call.
+    fn effect(&mut self, call: Call, ino: INodeNo, data: &[u8]) -> Option<Effect> {
+        let name = self.nodes.get(&ino)?.name.clone();
+        let rule = self.rules.iter_mut().find(|rule| {
+            let subject = rule.subject.as_bytes();
+            let meant =
+                if call == Call::Write { data.starts_with(subject) } else { name.as_bytes() == subject };
+            rule.call == call && rule.left > 0 && (subject.is_empty() || meant)
+        })?;
+        rule.left -= 1;
+        rule.fired += 1;
+        Some(rule.effect)
+    }
+}
+
+fn attributes(ino: INodeNo, kind: FileType, perm: u16, (uid, gid): (u32, u32)) -> FileAttr {
+    let now = SystemTime::now();
+    FileAttr {
+        ino,
+        size: 0,
+        blocks: 0,
+        atime: now,
+        mtime: now,
+        ctime: now,
+        crtime: now,
+        kind,
+        perm,
+        nlink: 1,
+        uid,
+        gid,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+#[derive(Clone)]
+struct Memory {
+    state: Arc<Mutex<State>>,
+    /// Reads and writes past the page cache may be answered in the background.
+    asynchronous: bool,
+}
+
+/// Answers with what a function of the state comes to.
+macro_rules! answer {
+    ($reply:ident, $result:expr, $value:pat => $give:expr) => {
+        match $result {
+            Ok($value) => $give,
+            Err(errno) => $reply.error(errno),
+        }
+    };
+}
+
+/// Gives way to what was told to go wrong; a limit on bytes is the value.
+macro_rules! spoil {
+    ($self:ident, $call:ident, $ino:ident, $data:expr, $reply:ident) => {{
+        let mut state = $self.state();
+        match state.effect(Call::$call, $ino, $data) {
+            None => usize::MAX,
+            Some(Effect::Short(limit)) => limit,
+            Some(Effect::Fail(errno)) => return $reply.error(Errno::from_i32(errno)),
+            Some(Effect::Change(change)) => {
+                if let Ok(bytes) = state.contents($ino) {
+                    change(bytes);
+                    state.touch($ino);
+                }
+                usize::MAX
+            }
+            Some(Effect::Stall) => {
+                return state.stalled.push(Box::new(move || $reply.error(Errno::EIO)));
+            }
+        }
+    }};
+}
+
+impl Memory {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Filesystem for Memory {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        if self.asynchronous {
+            config.add_capabilities(InitFlags::FUSE_ASYNC_DIO).expect("a kernel of this century");
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let mut state = self.state();
+        let found = state.child(parent, name).and_then(|ino| state.attr(ino));
+        answer!(reply, found, attr => reply.entry(&ANSWERS_LAST, &attr, Generation(0)))
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        spoil!(self, Getattr, ino, b"", reply);
+        answer!(reply, self.state().attr(ino), attr => reply.attr(&ANSWERS_LAST, &attr))
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        _: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let mut state = self.state();
+        if let Some(size) = size
+            && let Ok(bytes) = state.contents(ino)
+        {
+            bytes.resize(size as usize, 0);
+            state.touch(ino);
+        }
+        if let Ok(Node { attr, .. }) = state.node(ino) {
+            attr.perm = mode.map_or(attr.perm, |mode| mode as u16 & 0o7777);
+            attr.uid = uid.unwrap_or(attr.uid);
+            attr.gid = gid.unwrap_or(attr.gid);
+            attr.ctime = SystemTime::now();
+            attr.mtime = match mtime {
+                Some(TimeOrNow::SpecificTime(time)) => time,
+                Some(TimeOrNow::Now) => attr.ctime,
+                None => attr.mtime,
+            };
+        }
+        answer!(reply, state.attr(ino), attr => reply.attr(&ANSWERS_LAST, &attr))
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        match &self.state().node(ino).map(|node| &node.body) {
+            Ok(Body::Symlink(target)) => reply.data(target.as_os_str().as_bytes()),
+            _ => reply.error(Errno::EINVAL),
+        }
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
+        let made = self.state().make(req, (parent, name), mode, Body::Directory(BTreeMap::new()));
+        answer!(reply, made, attr => reply.entry(&ANSWERS_LAST, &attr, Generation(0)))
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let made = self.state().make(req, (parent, name), 0o777, Body::Symlink(target.into()));
+        answer!(reply, made, attr => reply.entry(&ANSWERS_LAST, &attr, Generation(0)))
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(reply, self.state().remove(parent, name), () => reply.ok())
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(reply, self.state().remove(parent, name), () => reply.ok())
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        _: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        answer!(reply, self.state().rename((parent, name), (newparent, newname)), () => reply.ok())
+    }
+
+    fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let linked = self.state().link(ino, (parent, name));
+        answer!(reply, linked, attr => reply.entry(&ANSWERS_LAST, &attr, Generation(0)))
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        spoil!(self, Open, ino, b"", reply);
+        reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
+        let made = self.state().make(req, (parent, name), mode, Body::File(Vec::new()));
+        let direct = FopenFlags::FOPEN_DIRECT_IO;
+        answer!(reply, made, attr => {
+            reply.created(&ANSWERS_LAST, &attr, Generation(0), FileHandle(0), direct);
+        })
+    }
+
+    /// Past the page cache: there a short answer would be the end of the file.
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let limit = spoil!(self, Read, ino, b"", reply);
+        let mut state = self.state();
+        answer!(reply, state.contents(ino), bytes => {
+            let rest = &bytes[(offset as usize).min(bytes.len())..];
+            reply.data(&rest[..rest.len().min(size as usize).min(limit)]);
+        })
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let limit = spoil!(self, Write, ino, data, reply);
+        let data = &data[..data.len().min(limit)];
+        let mut state = self.state();
+        answer!(reply, state.contents(ino), bytes => {
+            let (start, end) = (offset as usize, offset as usize + data.len());
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[start..end].copy_from_slice(data);
+            state.touch(ino);
+            reply.written(data.len() as u32);
+        })
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        spoil!(self, Readdir, ino, b"", reply);
+        let mut state = self.state();
+        let names: Vec<(OsString, INodeNo)> = match state.entries(ino) {
+            Ok(entries) => entries.iter().map(|(name, ino)| (name.clone(), *ino)).collect(),
+            Err(errno) => return reply.error(errno),
+        };
+        let dots = [(OsString::from("."), ino), (OsString::from(".."), ino)];
+        for (index, (name, ino)) in dots.into_iter().chain(names).enumerate().skip(offset as usize) {
+            let Ok(kind) = state.node(ino).map(|node| node.attr.kind) else { continue };
+            if reply.add(ino, index as u64 + 1, kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let mut state = self.state();
+        let Ok(FileAttr { size, .. }) = state.attr(ino) else { return reply.error(Errno::ENOENT) };
+        let name = state.nodes.get(&ino).map(|node| node.name.clone()).unwrap_or_default();
+        let hole = state.holes.get(&name).cloned().unwrap_or(size..size);
+        let at = offset as u64;
+        let found = match whence {
+            libc::SEEK_HOLE if at < hole.end => hole.start.max(at),
+            libc::SEEK_HOLE => size,
+            _ if hole.contains(&at) => hole.end,
+            _ => at,
+        };
+        if at >= size || (whence == libc::SEEK_DATA && found >= size) {
+            reply.error(Errno::ENXIO);
+        } else {
+            reply.offset(found as i64);
+        }
+    }
+}

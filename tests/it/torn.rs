@@ -1,0 +1,239 @@
+//! Sources that are written to while they are read: a copy is a state that the file was in, or there is none.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::fuse::{Call, Effect, Fuse};
+use crate::support::needs::{Need, tests};
+use crate::support::tree::{file, noise};
+use crate::support::{AtEnd, ENGINES, assert_equal, assert_no_litter, scratch, sync_with};
+
+tests![
+    a_file_that_grows_all_the_time_is_reported,
+    a_file_that_shrinks_all_the_time_is_reported,
+    a_file_that_is_truncated_all_the_time_is_reported,
+    a_file_that_is_rewritten_all_the_time_is_reported,
+    three_changes_are_too_many: [Need::Fuse],
+    after_two_changes_the_third_copy_is_whole: [Need::Fuse],
+    a_file_that_is_emptied_becomes_empty: [Need::Fuse],
+];
+
+/// Bytes that are written at once, and so of which all or none are there.
+const CHUNK: usize = 4096;
+
+/// Somebody who writes to a file of `size` bytes.
+struct Writer {
+    size: usize,
+    /// Does so once; the number goes up.
+    step: fn(&File, usize, u64),
+    /// Whether these bytes are ones that the file ever had.
+    whole: fn(&[u8]) -> bool,
+}
+
+/// A chunk that shows when it was written.
+fn stamped(number: u64) -> [u8; CHUNK] {
+    let mut chunk = [0; CHUNK];
+    chunk.chunks_exact_mut(8).for_each(|stamp| stamp.copy_from_slice(&number.to_le_bytes()));
+    chunk
+}
+
+/// The numbers of all stamps, in order, each once in a row.
+fn stamps(bytes: &[u8]) -> Vec<u64> {
+    let mut stamps: Vec<u64> =
+        bytes.chunks(8).map(|stamp| stamp.try_into().map_or(u64::MAX, u64::from_le_bytes)).collect();
+    stamps.dedup();
+    stamps
+}
+
+/// Mirrors again and again while the file is written to, until a run gave up on it. Then the writer stops, and the next
+/// run has the whole file.
+fn copy_while_written(writer: &Writer) {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("torn"), stamped(0).repeat(writer.size / CHUNK));
+        file(source.join("other"), "other");
+        let torn = OpenOptions::new().write(true).open(source.join("torn")).unwrap();
+        let done = AtomicBool::new(false);
+        let reported = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 1.. {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    (writer.step)(&torn, writer.size, number);
+                }
+            });
+            let _end = AtEnd(&done);
+            // Another process may keep the writer from writing for the moment a copy takes: then there is another try.
+            let mut runs = 0..200;
+            runs.find(|_| {
+                file(destination.join("torn"), "old");
+                let ran = sync_with(engine, &[], &source, &destination);
+                let copy = fs::read(destination.join("torn")).unwrap();
+                if ran.code == Some(0) {
+                    assert!((writer.whole)(&copy), "a mixture: {:?}", stamps(&copy));
+                    return false;
+                }
+                let ran = ran.exits(23);
+                assert!(ran.err.contains("torn: it changed while it was being read"), "{}", ran.err);
+                assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+                assert_eq!(copy, b"old");
+                true
+            })
+        });
+        assert!(reported.is_some(), "no copy was disturbed");
+        assert_eq!(fs::read(destination.join("other")).unwrap(), b"other");
+        assert_no_litter(&destination);
+        sync_with(engine, &[], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+    }
+}
+
+/// One that a single task copies, and one that is cut in parts.
+const SIZES: [usize; 2] = [600 << 10, 24 << 20];
+
+fn a_file_that_grows_all_the_time_is_reported() {
+    for size in SIZES {
+        copy_while_written(&Writer {
+            size,
+            step: |file, size, number| {
+                file.write_all_at(&stamped(number), (size + number as usize * CHUNK) as u64).unwrap();
+            },
+            // The first number follows a hole of one chunk.
+            whole: |bytes| bytes.len() % CHUNK == 0 && stamps(bytes).is_sorted(),
+        });
+    }
+}
+
+fn a_file_that_shrinks_all_the_time_is_reported() {
+    for size in SIZES {
+        copy_while_written(&Writer {
+            size,
+            step: |file, size, number| {
+                let chunks = (size / CHUNK) as u64;
+                match number % chunks {
+                    0 => (0..chunks).for_each(|at| {
+                        file.write_all_at(&stamped(number), at * CHUNK as u64).unwrap();
+                    }),
+                    gone => file.set_len((chunks - gone) * CHUNK as u64).unwrap(),
+                }
+            },
+            // The last number, or while it is made whole again that and no more.
+            whole: |bytes| bytes.len() % CHUNK == 0 && stamps(bytes).len() <= 2,
+        });
+    }
+}
+
+fn a_file_that_is_truncated_all_the_time_is_reported() {
+    for size in SIZES {
+        copy_while_written(&Writer {
+            size,
+            step: |file, size, number| {
+                file.set_len(0).unwrap();
+                for at in 0..size / CHUNK {
+                    file.write_all_at(&stamped(number), (at * CHUNK) as u64).unwrap();
+                }
+            },
+            whole: |bytes| bytes.len() % CHUNK == 0 && stamps(bytes).len() <= 1,
+        });
+    }
+}
+
+fn a_file_that_is_rewritten_all_the_time_is_reported() {
+    for size in SIZES {
+        copy_while_written(&Writer {
+            size,
+            step: |file, size, number| {
+                for at in 0..size / CHUNK {
+                    file.write_all_at(&stamped(number), (at * CHUNK) as u64).unwrap();
+                }
+            },
+            // What is written so far, and the rest of the last time.
+            whole: |bytes| match stamps(bytes)[..] {
+                [_] => true,
+                [new, old] => new == old + 1,
+                _ => false,
+            },
+        });
+    }
+}
+
+type Change = (&'static str, fn(&mut Vec<u8>), usize);
+
+/// What another process does to a file while it is read, and how many reads of it an attempt then takes.
+const CHANGES: [Change; 4] = [
+    ("grows", |bytes| bytes.push(1), 1),
+    // Less than there should be: one more read shows that this is the end.
+    ("shrinks", |bytes| bytes.truncate(bytes.len() - 1), 2),
+    ("has another start", |bytes| bytes[0] = bytes[0].wrapping_add(1), 1),
+    (
+        "has another end",
+        |bytes| bytes.iter_mut().rev().take(1).for_each(|byte| *byte = byte.wrapping_add(1)),
+        1,
+    ),
+];
+
+fn three_changes_are_too_many() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    for &engine in ENGINES.iter() {
+        for ((what, change, reads), size) in
+            CHANGES.into_iter().flat_map(|change| [(change, 1000), (change, 200_000)])
+        {
+            let place = format!("{engine} {what} {size}");
+            let (source, destination) = (fuse.path().join(&place), home.path().join(&place));
+            file(source.join("torn"), noise(1, size));
+            file(source.join("other"), "other");
+            file(destination.join("torn"), "old");
+            fuse.spoil(Call::Read, "torn", Effect::Change(change), usize::MAX);
+            let ran = sync_with(engine, &[], &source, &destination).exits(23);
+            assert_eq!(fuse.spoiled(Call::Read), 3 * reads, "it is read three times: {what}, {ran:?}");
+            fuse.release();
+            let torn = source.join("torn");
+            let line =
+                format!("ringsync: read source {}: it changed while it was being read\n", torn.display());
+            assert_eq!(ran.err, line);
+            assert_eq!(fs::read(destination.join("torn")).unwrap(), b"old");
+            assert_eq!(fs::read(destination.join("other")).unwrap(), b"other");
+            assert_no_litter(&destination);
+        }
+    }
+}
+
+fn after_two_changes_the_third_copy_is_whole() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    for &engine in ENGINES.iter() {
+        for (what, change, reads) in CHANGES {
+            for size in [1000, 200_000, 9 << 20] {
+                let place = format!("{engine} {what} {size}");
+                let (source, destination) = (fuse.path().join(&place), home.path().join(&place));
+                file(source.join("torn"), noise(1, size));
+                file(destination.join("torn"), "old");
+                fuse.spoil(Call::Read, "torn", Effect::Change(change), 2 * reads);
+                sync_with(engine, &[], &source, &destination).exits(0);
+                assert_eq!(fuse.spoiled(Call::Read), 2 * reads, "it was disturbed: {what}");
+                fuse.release();
+                assert_equal(&source, &destination);
+            }
+        }
+    }
+}
+
+/// Nothing is also what a file may hold: the second look finds it, and believes it.
+fn a_file_that_is_emptied_becomes_empty() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    for &engine in ENGINES.iter() {
+        for size in [1000, 9 << 20] {
+            let place = format!("{engine} {size}");
+            let (source, destination) = (fuse.path().join(&place), home.path().join(&place));
+            file(source.join("torn"), noise(1, size));
+            file(destination.join("torn"), "old");
+            fuse.spoil(Call::Read, "torn", Effect::Change(Vec::clear), 1);
+            sync_with(engine, &[], &source, &destination).exits(0);
+            assert_eq!(fuse.spoiled(Call::Read), 1);
+            fuse.release();
+            assert_equal(&source, &destination);
+        }
+    }
+}
