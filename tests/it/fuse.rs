@@ -212,7 +212,10 @@ fn holes_that_are_none_are_copied() {
 }
 
 /// Only reading all of an alleged hole would show this one.
-#[expect(dead_code, reason = "it fails without a word: of a hole its first and last bytes alone are looked at")]
+#[expect(
+    dead_code,
+    reason = "it fails without a word: of a hole its first and last bytes alone are looked at"
+)]
 fn holes_that_are_none_in_the_middle_are_copied() {
     let (fuse, home) = (Fuse::new(), scratch());
     for &engine in ENGINES.iter() {
