@@ -1,6 +1,7 @@
 //! The resolved options of a run. The engine sees these and never the command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What to mirror, where to, and how.
 #[derive(Debug, Clone)]
@@ -33,6 +34,9 @@ pub struct Config {
     /// Write the hashes of all files of the destination, those that were there already included, to this file. Takes
     /// hashing.
     pub manifest: Option<PathBuf>,
+    /// Give up on an operation that makes no progress for so long. Takes [`Engine::Threads`]: only a thread can be left
+    /// behind in the kernel.
+    pub timeout: Option<Duration>,
     /// Hash the bytes that are copied.
     pub hash: bool,
     /// Whether to share extents with the source where the file system can.
@@ -107,6 +111,7 @@ impl Config {
             fsync: false,
             verify: false,
             manifest: None,
+            timeout: None,
             hash: true,
             reflink: Reflink::default(),
             engine: Engine::default(),

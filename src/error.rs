@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -139,6 +140,9 @@ pub enum Cause {
     /// The file system called something a hole that is none.
     #[error("it has data where its file system shows a hole")]
     FalseHole,
+    /// There was no answer, or no progress, for so long.
+    #[error("timed out: no progress for {} s", .0.as_secs_f64())]
+    TimedOut(Duration),
     /// What was read back is not what was written, twice over.
     #[error("what was read back from the destination differs from what was written")]
     Mismatch,
@@ -172,6 +176,7 @@ impl Error {
         match (&self.cause, self.errno()) {
             (Cause::Interrupted, _) => Outcome::Interrupted,
             (Cause::Panic(_), _) => Outcome::BrokenOff,
+            (Cause::TimedOut(_), _) => Outcome::TimedOut,
             _ if self.operation == Operation::StartEngine => Outcome::BrokenOff,
             // What the kernel could not write back is lost, and whose it was it does not say (fsync(2)).
             (Cause::Io(_), _) if self.operation == Operation::Flush => Outcome::BrokenOff,
@@ -218,6 +223,8 @@ pub enum Outcome {
     Different,
     /// Some files failed.
     Failed,
+    /// Some operation had no answer, or made no progress, for too long.
+    TimedOut,
     /// A signal, or the caller, stopped the run.
     Interrupted,
     /// File I/O broke off the run: no space left on the destination.
@@ -237,6 +244,7 @@ impl Outcome {
             Outcome::Vanished => "vanished",
             Outcome::Different => "different",
             Outcome::Failed => "failed",
+            Outcome::TimedOut => "timed-out",
             Outcome::Interrupted => "interrupted",
             Outcome::BrokenOff => "broken-off",
         }
@@ -250,6 +258,7 @@ impl Outcome {
             Outcome::Interrupted => 20,
             Outcome::Different | Outcome::Failed => 23,
             Outcome::Vanished => 24,
+            Outcome::TimedOut => 30,
         }
     }
 }
@@ -265,11 +274,12 @@ mod tests {
             Outcome::Vanished,
             Outcome::Different,
             Outcome::Failed,
+            Outcome::TimedOut,
             Outcome::Interrupted,
             Outcome::BrokenOff,
         ];
         assert!(order.is_sorted());
-        assert_eq!(order.map(Outcome::exit_code), [0, 24, 23, 23, 20, 11]);
+        assert_eq!(order.map(Outcome::exit_code), [0, 24, 23, 23, 30, 20, 11]);
     }
 
     #[test]

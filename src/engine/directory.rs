@@ -6,8 +6,8 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -38,6 +38,8 @@ pub(crate) struct Directory {
     state: tokio::sync::Mutex<State>,
     /// A single file's directories are the user's: they are not mirrored themselves.
     implied: bool,
+    /// Its source, as the walk opened it, until somebody needs it.
+    source: Mutex<Option<Arc<OwnedFd>>>,
     /// It has no subdirectories, and its entries are one batch.
     leaf: AtomicBool,
     /// Its name is on stable storage: `--fsync`.
@@ -84,6 +86,7 @@ impl Directory {
             pending: AtomicUsize::new(1),
             state: tokio::sync::Mutex::new(State::Open(Arc::new(pair))),
             implied,
+            source: Mutex::default(),
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
@@ -100,6 +103,7 @@ impl Directory {
             pending: AtomicUsize::new(1),
             state: tokio::sync::Mutex::new(State::Closed),
             implied: false,
+            source: Mutex::default(),
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
@@ -108,6 +112,13 @@ impl Directory {
 
     pub(super) fn parent(&self) -> Option<&Arc<Directory>> {
         self.parent.as_ref()
+    }
+
+    /// Takes the source directory over from the walk, where there are descriptors for that.
+    pub(crate) fn take_source(&self, fd: &Arc<OwnedFd>, run: &Run) {
+        if run.directories.lend() {
+            *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(fd.clone());
+        }
     }
 
     /// The walk found one batch of entries in it and no subdirectory.
@@ -276,8 +287,14 @@ impl Directory {
     async fn open_source(&self, parent: &Pair, lane: &Lane) -> Result<Source> {
         let run = &lane.run;
         let path = || run.source_path(&self.path());
-        let fd = lane.io.open(&parent.source, &self.name, OFlags::PATH | OFlags::DIRECTORY).await;
-        let fd = Arc::new(fd.at(Operation::OpenSource, path)?);
+        let lent = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let fd = match lent.inspect(|_| run.directories.give_back()) {
+            Some(fd) => fd,
+            None => {
+                let opened = lane.io.open(&parent.source, &self.name, OFlags::PATH | OFlags::DIRECTORY).await;
+                Arc::new(opened.at(Operation::OpenSource, path)?)
+            }
+        };
         let stat = stat_open(&fd).at(Operation::StatSource, path)?;
         let xattrs = if run.config.keep.xattrs {
             let holder = Holder::Name(parent.source.as_fd(), &self.name);
@@ -448,13 +465,28 @@ impl Directory {
 /// How many directories are open, two descriptors each, and how many may be.
 pub(crate) struct OpenDirectories {
     count: AtomicUsize,
+    /// Source directories that the walk opened and nobody needed yet.
+    lent: AtomicUsize,
     limit: usize,
 }
 
 impl OpenDirectories {
     /// For a process that may have so many `descriptors` open: an eighth of them is for directories.
     pub(crate) fn new(descriptors: usize) -> Self {
-        OpenDirectories { count: AtomicUsize::new(0), limit: (descriptors / 16).clamp(1, MOST_OPEN) }
+        let limit = (descriptors / 16).clamp(1, MOST_OPEN);
+        OpenDirectories { count: AtomicUsize::new(0), lent: AtomicUsize::new(0), limit }
+    }
+
+    /// Whether the walk may leave one more of its own open. Only the walk asks.
+    fn lend(&self) -> bool {
+        self.lent.load(Ordering::Relaxed) < self.limit / 4 && {
+            self.lent.fetch_add(1, Ordering::Relaxed);
+            true
+        }
+    }
+
+    fn give_back(&self) {
+        self.lent.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts one more. Returns whether there are too many.

@@ -304,8 +304,7 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
 fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> Result<JoinHandle<()>> {
     spawn_thread("walk", run, move |run| {
         let Some(single) = &run.roots.single else {
-            walk::walk(run, root, &parcels);
-            return Ok(());
+            return walk::walk(run, root, &parcels);
         };
         let name = single.source.clone();
         let entry = Entry { name, kind: single.kind, rename: Some(single.destination.clone()) };

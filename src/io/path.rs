@@ -1,5 +1,5 @@
-//! Opening a regular file, to read it, by a path of many components: beneath a held directory and never through a
-//! symlink, or wherever the path leads.
+//! Opening by a path of many components: a regular file, to read it, beneath a held directory and never through a
+//! symlink, or wherever the path leads; and a directory, beneath.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -51,7 +51,7 @@ impl Io {
         match (result, scope) {
             // No openat2(2), or a sandbox that forbids it; or more than PATH_MAX bytes.
             (Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG), Scope::Beneath) => {
-                open_stepwise(base, path)
+                open_stepwise(base, path.to_bytes(), FLAGS)
             }
             (Err(Errno::NOSYS | Errno::PERM), Scope::Anywhere) => {
                 rustix::fs::openat(base, path, FLAGS, Mode::empty())
@@ -95,9 +95,23 @@ pub(crate) fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
     Some(kept)
 }
 
+/// Holds the directory that `path`, taken from the directory `base`, leads to: beneath it, and never through a symlink.
+pub(crate) fn open_directory(base: &OwnedFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if !path.contains(&b'/') {
+        return open_stepwise(base, path, flags);
+    }
+    match rustix::fs::openat2(base, path, flags, Mode::empty(), Scope::Beneath.resolve()) {
+        Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG | Errno::AGAIN) => {
+            open_stepwise(base, path, flags)
+        }
+        result => result,
+    }
+}
+
 /// What openat2(2) does with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`, one held directory after the other.
-fn open_stepwise(base: &OwnedFd, path: &CStr) -> rustix::io::Result<OwnedFd> {
-    let names = components(path.to_bytes()).ok_or(Errno::XDEV)?;
+fn open_stepwise(base: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let names = components(path).ok_or(Errno::XDEV)?;
     let (last, parents) = names.split_last().ok_or(Errno::ISDIR)?;
     let open = |directory: &OwnedFd, name: &[u8], flags: OFlags| {
         let name = CString::new(name).map_err(|_| Errno::INVAL)?;
@@ -107,7 +121,7 @@ fn open_stepwise(base: &OwnedFd, path: &CStr) -> rustix::io::Result<OwnedFd> {
     for name in parents {
         within = Some(open(within.as_ref().unwrap_or(base), name, OFlags::PATH | OFlags::DIRECTORY)?);
     }
-    open(within.as_ref().unwrap_or(base), last, FLAGS)
+    open(within.as_ref().unwrap_or(base), last, flags)
 }
 
 #[cfg(test)]
@@ -149,9 +163,9 @@ mod tests {
         {
             let resolve = Scope::Beneath.resolve();
             let at_once = rustix::fs::openat2(&base, path, FLAGS, Mode::empty(), resolve).map(drop);
-            assert_eq!(open_stepwise(&base, path).map(drop), at_once, "{path:?}");
+            assert_eq!(open_stepwise(&base, path.to_bytes(), FLAGS).map(drop), at_once, "{path:?}");
         }
         // The kernel words this one otherwise.
-        assert_eq!(open_stepwise(&base, c"link/b/file").map(drop), Err(Errno::NOTDIR));
+        assert_eq!(open_stepwise(&base, b"link/b/file", FLAGS).map(drop), Err(Errno::NOTDIR));
     }
 }

@@ -50,7 +50,7 @@ impl Walk<'_> {
     /// Lists the directory that `fd` holds, `below` the one of the run, and all beneath it.
     fn list(&self, fd: BorrowedFd<'_>, below: &Path) {
         let base = PathBuf::from(proc_path(fd));
-        let mut tree = WalkDir::new(&base).min_depth(1).max_open(open_listings(0)).into_iter();
+        let mut tree = WalkDir::new(&base).min_depth(1).max_open(open_listings()).into_iter();
         while let Some(item) = tree.next() {
             if self.check.stop.is_stopped() {
                 return;

@@ -1,32 +1,31 @@
-//! The walk: lists the source with walkdir, parents before children, and cuts the entries of each directory in
-//! batches. It stats nothing: names and types are what the listing holds.
+//! The walk: lists the source with walkdir, one directory after the other, parents before children, and cuts the
+//! entries of each in batches. It stats nothing: names and types are what the listing holds.
 //!
-//! walkdir works by path. It starts at the held root's link in /proc/self/fd, and where a path nears `PATH_MAX` it
-//! starts anew at a descriptor of that directory. What it lists is names only; whoever uses a name resolves it
-//! beneath its root.
+//! Each directory is opened beneath one that is held, never through a symlink, so that nobody who swaps a directory
+//! for one can have another listed. Down to some depth the directories above stay open; deeper ones are listed to their
+//! end first and closed, so that descriptors don't limit the depth.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use async_channel::Sender;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
-use walkdir::{DirEntry, WalkDir};
 
+use super::lister::{Lister, Told};
+use super::listing::{self, Found, Listing, Unlisted};
 use crate::engine::Run;
 use crate::engine::directory::Directory;
 use crate::engine::job::{BATCH, Batch, Entry, Parcel};
-use crate::error::{Cause, Error, Operation};
-use crate::metadata::proc_path;
+use crate::error::{Cause, Error, Operation, Result};
 use crate::plan::entry::Kind;
 use crate::report::event::Event;
 
-/// Directories walkdir keeps open at most. Where a tree is deeper, it reads the rest of the oldest listing into memory.
+/// Directories kept open at most while those below them are listed.
 const OPEN_LISTINGS: usize = 128;
-/// A directory whose path is longer is listed from a descriptor of its own: one more name of 255 bytes must still
+/// Where the way down from an open directory is longer, one more is kept open: one more name of 255 bytes must still
 /// fit in `PATH_MAX`, 4096 bytes.
 pub(crate) const LONG_PATH: usize = 3500;
 /// The smallest batch, while the copy tasks wait for work.
@@ -37,16 +36,31 @@ const DIRECTORY_WEIGHT: usize = 4;
 const FOUND_STEP: u64 = 1024;
 
 /// A directory that is being listed, and its entries that are not sent yet.
-struct Listing {
+struct Level {
     directory: Arc<Directory>,
+    name: CString,
     entries: Vec<Entry>,
     /// It has no subdirectories, and all its entries are here.
     leaf: bool,
+    /// It is open.
+    fd: Option<Arc<OwnedFd>>,
+    rest: Rest,
 }
 
-impl Listing {
-    fn new(directory: Arc<Directory>) -> Self {
-        Listing { directory, entries: Vec::new(), leaf: true }
+/// What is still to come of a directory.
+enum Rest {
+    /// What has not been read yet.
+    Listing(Box<Listing>),
+    /// It has been read to its end; these were its subdirectories.
+    Directories(std::vec::IntoIter<CString>),
+}
+
+impl Rest {
+    fn next(&mut self) -> Option<Result<Found, Unlisted>> {
+        match self {
+            Rest::Listing(listing) => listing.next(),
+            Rest::Directories(names) => names.next().map(|name| Ok(Found { name, kind: Kind::Directory })),
+        }
     }
 }
 
@@ -57,100 +71,196 @@ struct Walk<'a> {
     parcel: Parcel,
     weight: usize,
     /// From the root down to the directory that is being listed.
-    listings: Vec<Listing>,
-    /// Listings that wait for one inside of them, begun where the path got long.
-    waiting: usize,
+    levels: Vec<Level>,
+    /// How many of them are open, and how many should be at most.
+    open: usize,
+    most_open: usize,
     /// Entries found and not reported yet.
     found: u64,
+    patience: Option<Patience>,
 }
 
-/// Fewer where descriptors are scarce, and in listings inside of listings.
-pub(crate) fn open_listings(inside: usize) -> usize {
+/// `--timeout`: who lists, and how long an answer may take.
+struct Patience {
+    lister: Lister,
+    limit: Duration,
+}
+
+/// Fewer where descriptors are scarce.
+pub(crate) fn open_listings() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let most = limit.map_or(OPEN_LISTINGS, |limit| (limit / 16).clamp(1, OPEN_LISTINGS as u64) as usize);
-    (most >> inside).max(1)
+    limit.map_or(OPEN_LISTINGS, |limit| (limit / 32).clamp(1, OPEN_LISTINGS as u64) as usize)
 }
 
 /// Walks the source tree from `root` until it is through or the run is stopped.
-pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) {
-    let Some(fd) = run.roots.source.fd.clone() else { return };
-    let (listings, parcel) = (Vec::new(), Parcel::new());
-    let mut walk = Walk { run, parcels, parcel, weight: 0, listings, waiting: 0, found: 1 }; // the root itself
-    walk.listings.push(Listing::new(root));
-    walk.list(fd.as_fd());
-    walk.close_down_to(0);
+///
+/// # Errors
+/// When no thread can be started.
+pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) -> Result<()> {
+    let Some(fd) = run.roots.source.fd.clone() else { return Ok(()) };
+    listing::prepare_thread();
+    let patience = match run.config.timeout {
+        Some(limit) => Some(Patience { lister: Lister::start()?, limit }),
+        None => None,
+    };
+    let (levels, parcel, most_open) = (Vec::new(), Parcel::new(), open_listings());
+    // The root itself is found.
+    let mut walk = Walk { run, parcels, parcel, weight: 0, levels, open: 0, most_open, found: 1, patience };
+    if walk.patience.is_some() {
+        walk.list_patiently(root, CString::default(), fd, Vec::new())?;
+    } else {
+        walk.push(root, CString::default(), Listing::of(fd));
+    }
+    while !walk.levels.is_empty() && !run.stop.is_stopped() {
+        walk.step()?;
+    }
+    while !walk.levels.is_empty() {
+        walk.close_top();
+    }
     walk.send_parcel();
     walk.report_found(true);
+    Ok(())
 }
 
 impl Walk<'_> {
-    /// Lists the directory on top, which `fd` holds, and all below it.
-    fn list(&mut self, fd: BorrowedFd<'_>) {
-        let base = PathBuf::from(proc_path(fd));
-        let depth = self.listings.len() - 1;
-        let mut tree = WalkDir::new(&base).min_depth(1).max_open(open_listings(self.waiting)).into_iter();
-        while let Some(item) = tree.next() {
-            if self.run.stop.is_stopped() {
-                break;
-            }
-            match item {
-                Ok(entry) => {
-                    self.close_down_to(depth + entry.depth());
-                    self.add(&entry);
-                    if entry.file_type().is_dir() && entry.path().as_os_str().len() > LONG_PATH {
-                        tree.skip_current_dir();
-                        self.list_apart(fd, entry.path().strip_prefix(&base).unwrap_or(entry.path()));
-                    }
-                }
-                Err(error) => self.report_error(error, &base, depth),
-            }
+    /// Takes the next entry of the directory on top.
+    fn step(&mut self) -> Result<()> {
+        let Some(top) = self.levels.last_mut() else { return Ok(()) };
+        match top.rest.next() {
+            Some(Ok(found)) if found.kind == Kind::Directory => self.descend(found.name)?,
+            Some(Ok(found)) => self.add(found),
+            Some(Err(unlisted)) => self.report_unlisted(unlisted),
+            None => self.close_top(),
         }
-        self.close_down_to(depth + 1);
+        Ok(())
     }
 
-    /// Lists the directory on top from a descriptor of its own.
-    fn list_apart(&mut self, fd: BorrowedFd<'_>, below: &Path) {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        match rustix::fs::openat2(fd, below, flags, Mode::empty(), beneath) {
-            Ok(fd) => {
-                self.waiting += 1;
-                self.list(OwnedFd::as_fd(&fd));
-                self.waiting -= 1;
-            }
-            Err(errno) => {
-                self.mark_unlisted(self.listings.len() - 1);
-                self.fail(Error::new(Operation::ListSource, self.run.source_path(&self.top_path()), errno));
-            }
-        }
-    }
-
-    /// Adds an entry to the directory on top; a directory becomes the new top.
-    fn add(&mut self, entry: &DirEntry) {
-        self.found += 1;
-        if self.found == FOUND_STEP {
-            self.report_found(false);
-        }
-        // A name is one component: a file system that lists another must not lead out of the directory.
-        let name = entry.file_name().as_bytes();
-        let Some(name) = CString::new(name).ok().filter(|_| !name.contains(&b'/') && name != b"..") else {
-            let path = self.top_path().join(entry.file_name());
-            return self.fail(Error::new(Operation::ListSource, self.run.source_path(&path), Errno::INVAL));
-        };
+    /// Adds an entry that is no directory to the directory on top.
+    fn add(&mut self, found: Found) {
+        self.count();
         let size = self.batch_size();
-        let Some(top) = self.listings.last_mut() else { return };
-        if entry.file_type().is_dir() {
-            let directory = Directory::child(&top.directory, name);
-            top.leaf = false;
-            if size == SMALLEST && !top.entries.is_empty() {
-                self.send();
-            }
-            self.listings.push(Listing::new(directory));
-            return;
-        }
-        top.entries.push(Entry { name, kind: Kind::from(entry.file_type()), rename: None });
+        let Some(top) = self.levels.last_mut() else { return };
+        top.entries.push(Entry { name: found.name, kind: found.kind, rename: None });
         if top.entries.len() >= size {
             self.send();
+        }
+    }
+
+    /// Begins a subdirectory of the directory on top.
+    fn descend(&mut self, name: CString) -> Result<()> {
+        self.count();
+        let size = self.batch_size();
+        let Some(top) = self.levels.last_mut() else { return Ok(()) };
+        let directory = Directory::child(&top.directory, name.clone());
+        top.leaf = false;
+        if size == SMALLEST && !top.entries.is_empty() {
+            self.send();
+        }
+        let Some((base, below)) = self.way_to(&name) else { return Ok(()) };
+        if self.patience.is_some() {
+            return self.list_patiently(directory, name, base, below);
+        }
+        match Listing::open(&base, &below) {
+            Ok(listing) => {
+                directory.take_source(&listing.fd, self.run);
+                self.push(directory, name, listing);
+            }
+            Err(errno) => {
+                self.push_level(directory, name, None, Rest::Directories(Vec::new().into_iter()));
+                self.report_unlisted(Unlisted { name: None, cause: errno.into() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The nearest open directory above a name of the one on top, and the path that leads from there to it.
+    fn way_to(&self, name: &CString) -> Option<(Arc<OwnedFd>, Vec<u8>)> {
+        let open = self.levels.iter().rposition(|level| level.fd.is_some())?;
+        let base = self.levels[open].fd.clone()?;
+        let mut below = Vec::new();
+        for level in &self.levels[open + 1..] {
+            below.extend_from_slice(level.name.to_bytes());
+            below.push(b'/');
+        }
+        below.extend_from_slice(name.to_bytes());
+        Some((base, below))
+    }
+
+    fn push(&mut self, directory: Arc<Directory>, name: CString, listing: Listing) {
+        let fd = Some(listing.fd.clone());
+        let way = self.way_to(&name).map_or(0, |(_, below)| below.len());
+        self.push_level(directory, name, fd, Rest::Listing(Box::new(listing)));
+        if self.open > self.most_open {
+            self.read_to_its_end(way);
+        }
+    }
+
+    fn push_level(&mut self, directory: Arc<Directory>, name: CString, fd: Option<Arc<OwnedFd>>, rest: Rest) {
+        self.open += usize::from(fd.is_some());
+        self.levels.push(Level { directory, name, entries: Vec::new(), leaf: true, fd, rest });
+    }
+
+    /// Reads all of the directory on top, to which the way is so long, and closes it.
+    fn read_to_its_end(&mut self, way: usize) {
+        let mut names = Vec::new();
+        while let Some(entry) = self.levels.last_mut().and_then(|top| top.rest.next()) {
+            match entry {
+                Ok(found) if found.kind == Kind::Directory => names.push(found.name),
+                Ok(found) => self.add(found),
+                Err(unlisted) => self.report_unlisted(unlisted),
+            }
+        }
+        let Some(top) = self.levels.last_mut() else { return };
+        top.rest = Rest::Directories(names.into_iter());
+        if way < LONG_PATH && top.fd.take().is_some() {
+            self.open -= 1;
+        }
+    }
+
+    /// Has a directory listed to its end. One whose listing gives no answer for too long is left behind, and who listed it.
+    fn list_patiently(
+        &mut self,
+        directory: Arc<Directory>,
+        name: CString,
+        base: Arc<OwnedFd>,
+        below: Vec<u8>,
+    ) -> Result<()> {
+        let Some(patience) = &mut self.patience else { return Ok(()) };
+        let (limit, way) = (patience.limit, below.len());
+        let answers = patience.lister.list(base, below);
+        self.push_level(directory, name, None, Rest::Directories(Vec::new().into_iter()));
+        let mut names = Vec::new();
+        loop {
+            match answers.recv_timeout(limit) {
+                Ok(told) => told.into_iter().for_each(|told| self.take_told(told, way, &mut names)),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.report_unlisted(Unlisted { name: None, cause: Cause::TimedOut(limit) });
+                    self.patience = Some(Patience { lister: Lister::start()?, limit });
+                    break;
+                }
+            }
+        }
+        if let Some(top) = self.levels.last_mut() {
+            top.rest = Rest::Directories(names.into_iter());
+        }
+        Ok(())
+    }
+
+    /// Takes note of what the lister tells of the directory on top.
+    fn take_told(&mut self, told: Told, way: usize, names: &mut Vec<CString>) {
+        match told {
+            Told::Opened(fd) => {
+                if (self.open < self.most_open || way >= LONG_PATH)
+                    && let Some(top) = self.levels.last_mut()
+                {
+                    top.fd = Some(fd);
+                    self.open += 1;
+                }
+            }
+            Told::Entry(found) if found.kind == Kind::Directory => names.push(found.name),
+            Told::Entry(found) => self.add(found),
+            Told::Unlisted(unlisted) => self.report_unlisted(unlisted),
         }
     }
 
@@ -162,7 +272,7 @@ impl Walk<'_> {
 
     /// Sends what the directory on top has so far.
     fn send(&mut self) {
-        if let Some(top) = self.listings.last_mut() {
+        if let Some(top) = self.levels.last_mut() {
             top.directory.hold();
             top.leaf = false;
             let batch = Batch { directory: top.directory.clone(), entries: std::mem::take(&mut top.entries) };
@@ -170,15 +280,14 @@ impl Walk<'_> {
         }
     }
 
-    /// Ends the listings deeper than `depth`, each with its last batch.
-    fn close_down_to(&mut self, depth: usize) {
-        while self.listings.len() > depth {
-            if let Some(Listing { directory, entries, leaf }) = self.listings.pop() {
-                if leaf && !entries.is_empty() {
-                    directory.is_leaf();
-                }
-                self.add_to_parcel(Batch { directory, entries });
+    /// Ends the directory on top, with its last batch.
+    fn close_top(&mut self) {
+        if let Some(Level { directory, entries, leaf, fd, .. }) = self.levels.pop() {
+            self.open -= usize::from(fd.is_some());
+            if leaf && !entries.is_empty() {
+                directory.is_leaf();
             }
+            self.add_to_parcel(Batch { directory, entries });
         }
     }
 
@@ -195,35 +304,24 @@ impl Walk<'_> {
         self.parcels.send_blocking(std::mem::take(&mut self.parcel)).ok();
     }
 
-    /// The path of the directory on top, below the roots.
-    fn top_path(&self) -> PathBuf {
-        self.listings.last().map(|listing| listing.directory.path()).unwrap_or_default()
+    fn count(&mut self) {
+        self.found += 1;
+        if self.found == FOUND_STEP {
+            self.report_found(false);
+        }
     }
 
     fn report_found(&mut self, complete: bool) {
         self.run.report_blocking(Event::Found { entries: std::mem::take(&mut self.found), complete });
     }
 
-    fn report_error(&self, error: walkdir::Error, base: &Path, depth: usize) {
-        // With a path it is about that entry, the directory itself if it is one. Reading on in a directory fails without
-        // a path; its depth is that of the entries.
-        let listed = depth + error.depth();
-        let unlisted = if error.path().is_some() { listed } else { listed.saturating_sub(1) };
-        self.mark_unlisted(unlisted);
-        let depth = if error.path().is_some() { depth } else { unlisted };
-        let mut path = self.listings.get(depth).map(|listing| listing.directory.path()).unwrap_or_default();
-        let below = error.path().and_then(|path| path.strip_prefix(base).ok());
-        path.extend(below.filter(|below| !below.as_os_str().is_empty()));
-        let cause = error.into_io_error().map_or_else(|| Cause::TypeChanged, Cause::from);
-        self.fail(Error::new(Operation::ListSource, self.run.source_path(&path), cause));
-    }
-
-    /// Takes note that not all entries of a directory, and those in it, are known.
-    fn mark_unlisted(&self, depth: usize) {
-        self.listings.iter().skip(depth).for_each(|listing| listing.directory.is_unlisted());
-    }
-
-    fn fail(&self, error: Error) {
+    /// Reports that not all entries of the directory on top, or of the named one in it, are known.
+    fn report_unlisted(&mut self, Unlisted { name, cause }: Unlisted) {
+        let Some(top) = self.levels.last() else { return };
+        top.directory.is_unlisted();
+        let mut path: PathBuf = top.directory.path();
+        path.extend(name);
+        let error = Error::new(Operation::ListSource, self.run.source_path(&path), cause);
         self.run.report_blocking(Event::Failed(error));
     }
 }

@@ -1,0 +1,78 @@
+//! `--timeout`: a thread that lists directories for the walk and can be left behind, should the kernel never answer it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+
+use super::listing::{self, Found, Listing, Unlisted};
+use crate::error::{Context, Operation, Result};
+
+/// Entries that are handed over together.
+const CHUNK: usize = 256;
+/// Chunks that the lister may be ahead.
+const AHEAD: usize = 4;
+
+/// What the lister tells of a directory.
+pub(super) enum Told {
+    /// It is open.
+    Opened(Arc<OwnedFd>),
+    Entry(Found),
+    /// Some of it, or all, can't be listed.
+    Unlisted(Unlisted),
+}
+
+struct Order {
+    base: Arc<OwnedFd>,
+    below: Vec<u8>,
+    answers: SyncSender<Vec<Told>>,
+}
+
+/// The walk's side of the thread.
+pub(super) struct Lister(mpsc::Sender<Order>);
+
+impl Lister {
+    /// Starts the thread. It ends when this is dropped and it has nothing more to wait for.
+    pub(super) fn start() -> Result<Self> {
+        let (sender, orders) = mpsc::channel::<Order>();
+        let work = move || {
+            listing::prepare_thread();
+            orders.into_iter().for_each(|order| list(&order));
+        };
+        thread::Builder::new().name("list".into()).spawn(work).at(Operation::StartEngine, || "threads")?;
+        Ok(Lister(sender))
+    }
+
+    /// Has a directory listed; `below` leads to it from `base`, which it is itself if that is empty. The answers end with
+    /// the directory.
+    pub(super) fn list(&self, base: Arc<OwnedFd>, below: Vec<u8>) -> Receiver<Vec<Told>> {
+        let (answers, receiver) = mpsc::sync_channel(AHEAD);
+        // A thread that is gone gives no answer, which the receiver tells.
+        self.0.send(Order { base, below, answers }).ok();
+        receiver
+    }
+}
+
+fn list(order: &Order) {
+    let opened = if order.below.is_empty() {
+        Ok(Listing::of(order.base.clone()))
+    } else {
+        Listing::open(&order.base, &order.below)
+    };
+    let mut listing = match opened {
+        Ok(listing) => listing,
+        Err(errno) => {
+            let unlisted = Unlisted { name: None, cause: errno.into() };
+            order.answers.send(vec![Told::Unlisted(unlisted)]).ok();
+            return;
+        }
+    };
+    let mut chunk = vec![Told::Opened(listing.fd.clone())];
+    loop {
+        chunk
+            .extend(listing.by_ref().take(CHUNK).map(|entry| entry.map_or_else(Told::Unlisted, Told::Entry)));
+        if chunk.is_empty() || order.answers.send(std::mem::take(&mut chunk)).is_err() {
+            return;
+        }
+    }
+}
