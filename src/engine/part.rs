@@ -14,6 +14,7 @@ use super::worker::Lane;
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Operation, Result};
 use crate::io::buffer::{self, Buffer};
+use crate::io::file::File;
 
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -68,7 +69,7 @@ impl LargeFile {
     pub(super) async fn update_part(
         &self,
         lane: &Lane,
-        old: &Arc<OwnedFd>,
+        old: &File,
         part: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
@@ -77,7 +78,7 @@ impl LargeFile {
         loop {
             let from = at;
             let data = self.next_data(&mut at, part.end, hasher.as_deref_mut())?;
-            make_hole(old, from..data.as_ref().map_or(part.end, |data| data.start))
+            make_hole(&old.fd, from..data.as_ref().map_or(part.end, |data| data.start))
                 .map_err(Failure::of(Operation::Write))?;
             let Some(data) = data else { return Ok(compared) };
             let length;
@@ -93,7 +94,7 @@ impl LargeFile {
                 next = run.end;
                 let result;
                 let offset = at + run.start as u64;
-                (result, new_data) = lane.io.write(old, new_data, run, offset).await;
+                (result, new_data) = lane.io.write(&old.fd, new_data, run, offset).await;
                 result.map_err(Failure::of(Operation::Write))?;
             }
             at += length as u64;
@@ -144,7 +145,7 @@ impl LargeFile {
             _ if *at >= end => None,
             Layout::Dense => Some(*at..end),
             Layout::Sparse => {
-                sparse::next_data(&self.source, *at..end).map_err(Failure::of_seek(self.reading))?
+                sparse::next_data(&self.source.fd, *at..end).map_err(Failure::of_seek(self.reading))?
             }
         };
         let start = data.as_ref().map_or(end, |data| data.start);
@@ -159,7 +160,7 @@ impl LargeFile {
 /// Reads what the destination has at `offset`: `length` bytes, or fewer where it ends.
 async fn read_old(
     lane: &Lane,
-    old: &Arc<OwnedFd>,
+    old: &File,
     mut buffer: Buffer,
     length: usize,
     offset: u64,

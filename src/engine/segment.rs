@@ -19,6 +19,8 @@ use super::worker::{Item, Lane};
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::file::File;
+use crate::io::stat_open;
 use crate::plan::entry::Stat;
 use crate::report::event::Event;
 
@@ -33,14 +35,14 @@ pub(super) enum Work {
     /// They are written to a file that has none.
     Copy(Arc<OwnedFd>),
     /// They are compared with those of another file, and what differs there is written.
-    Update(Arc<OwnedFd>),
+    Update(File),
     /// They are only hashed.
     Hash,
 }
 
 /// A file that several tasks work on.
 pub(crate) struct LargeFile {
-    pub(super) source: Arc<OwnedFd>,
+    pub(super) source: File,
     pub(super) work: Work,
     /// What an error of reading it is called.
     pub(super) reading: Operation,
@@ -104,7 +106,7 @@ impl LargeFile {
     /// copied. Where the new file has contents already, only what differs is written.
     pub(crate) async fn copy(
         item: &Item<'_>,
-        source: &Arc<OwnedFd>,
+        source: &File,
         new: &NewFile,
         stat: &Stat,
         layout: Layout,
@@ -113,7 +115,12 @@ impl LargeFile {
         // The size comes first: parts are written in any order, and a hole at the end is never written.
         rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
         let hashed = run.config.hash && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
-        let work = if new.has_contents() { Work::Update } else { Work::Copy }(new.fd.clone());
+        let work = if new.has_contents() {
+            let have = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
+            Work::Update(item.lane.io.file(new.fd.clone(), &have))
+        } else {
+            Work::Copy(new.fd.clone())
+        };
         let file = LargeFile::new(source, work, Operation::ReadSource, stat.size, layout, hashed);
         run.report(Event::Expected(stat.size - holes(stat, layout))).await;
         file.finish(item).await
@@ -122,7 +129,7 @@ impl LargeFile {
     /// Hashes a whole file. `reading` names it in errors: the source, or the destination.
     pub(crate) async fn hash(
         item: &Item<'_>,
-        file: &Arc<OwnedFd>,
+        file: &File,
         size: u64,
         layout: Layout,
         reading: Operation,
@@ -134,7 +141,7 @@ impl LargeFile {
     }
 
     fn new(
-        source: &Arc<OwnedFd>,
+        source: &File,
         work: Work,
         reading: Operation,
         size: u64,
@@ -228,7 +235,7 @@ impl LargeFile {
             if !leaps {
                 return Ok(Some(part));
             }
-            let data = sparse::next_data(&self.source, start..self.size);
+            let data = sparse::next_data(&self.source.fd, start..self.size);
             let next = match data.map_err(Failure::of_seek(self.reading))? {
                 None => self.size,
                 Some(data) if data.start < part.end => return Ok(Some(part)),
@@ -236,7 +243,7 @@ impl LargeFile {
             };
             self.next.fetch_max(next, Ordering::AcqRel);
             if let Work::Update(old) = &self.work {
-                part::make_hole(old, start..next).map_err(Failure::of(Operation::Write))?;
+                part::make_hole(&old.fd, start..next).map_err(Failure::of(Operation::Write))?;
             }
         }
     }

@@ -1,17 +1,22 @@
 //! File systems that misbehave: short reads and writes, interruptions, I/O errors, holes that are none.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, noise, snapshot};
-use crate::support::{ENGINES, assert_equal, assert_no_litter, scratch, sync_with};
+use crate::support::{ENGINES, Ran, assert_equal, assert_no_litter, program, run, scratch, sync_with};
 
 tests![
     a_file_system_without_nameless_files_and_attributes_works: [Need::Fuse],
     short_writes_are_normal: [Need::Fuse],
     short_reads_are_normal: [Need::Fuse],
+    short_reads_are_normal_where_the_kernel_reads_on: [Need::Fuse],
+    short_reads_are_normal_when_files_are_checked: [Need::Fuse],
     interruptions_are_no_errors: [Need::Fuse],
     a_read_error_costs_its_file_alone: [Need::Fuse],
     a_write_error_costs_its_file_alone: [Need::Fuse],
@@ -97,9 +102,48 @@ fn short_reads_are_normal() {
 
 /// Where a file system takes no direct reads in the background, Linux (6.18) itself goes on after a short one that came
 /// through io_uring, and reads the same place again.
-#[expect(dead_code, reason = "it fails on the ring: such reads must not go through it")]
 fn short_reads_are_normal_where_the_kernel_reads_on() {
     copy_with_short_reads(&Fuse::new());
+}
+
+/// `ringsync COMMAND --engine ENGINE ARGUMENTS`.
+fn command(engine: &str, command: &str, arguments: &[&OsStr]) -> Ran {
+    let mut ringsync = Command::new(program());
+    ringsync.args([command, "--engine", engine]).args(arguments);
+    run(ringsync)
+}
+
+/// A text's lines, whose order is that in which files were done.
+fn lines(path: &Path) -> BTreeSet<String> {
+    fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Everything else that reads: comparing, verifying, reading back, mending in place, and hashing for a manifest.
+fn short_reads_are_normal_when_files_are_checked() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    for &engine in ENGINES.iter() {
+        let (here, there) = (home.path().join(engine), fuse.path().join(engine));
+        let [sums, again] = ["sums", "again"].map(|name| home.path().join(format!("{engine}-{name}")));
+        small_tree(&here);
+        sync_with(engine, &["--manifest", sums.to_str().unwrap()], &here, &there).exits(0);
+        fuse.spoil(Call::Read, "", Effect::Short(10_007), ALWAYS);
+        for (from, to) in [(&here, &there), (&there, &here)] {
+            command(engine, "check", &["-c".as_ref(), from.as_ref(), to.as_ref()]).exits(0);
+        }
+        command(engine, "verify", &[sums.as_ref(), there.as_ref()]).exits(0);
+        sync_with(engine, &["--manifest", again.to_str().unwrap()], &here, &there).exits(0);
+        assert_eq!(lines(&again), lines(&sums), "nothing was copied, all was read");
+        for size in [65_537, (9 << 20) + 1] {
+            file(here.join(format!("a/size{size}")), noise(99, size));
+        }
+        sync_with(engine, &["--inplace", "--verify"], &here, &there).exits(0);
+        let copy = fuse.path().join(format!("{engine}-copy"));
+        sync_with(engine, &["--verify"], &here, &copy).exits(0);
+        assert!(fuse.spoiled(Call::Read) > 5000, "in pieces of 10,007 bytes");
+        fuse.release();
+        assert_equal(&here, &there);
+        assert_equal(&here, &copy);
+    }
 }
 
 fn interruptions_are_no_errors() {
