@@ -179,8 +179,8 @@ async fn copy_contents(
         };
         return Ok(Contents { hash, bytes: stat.data(), streamed: false });
     }
-    let layout = if holes { sparse::layout(stat) } else { Layout::Dense };
-    if stat.size > LARGE || layout == Layout::Sparse || new.has_contents() {
+    let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };
+    if stat.size > LARGE || layout != Layout::Dense || new.has_contents() {
         let (hash, bytes) = LargeFile::copy(item, source, new, stat, layout).await?;
         return Ok(Contents { hash, bytes, streamed: true });
     }

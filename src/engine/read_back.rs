@@ -18,8 +18,8 @@ use crate::plan::entry::{Kind, Stat};
 
 /// Hashes a file of either tree; `reading` tells which, for errors.
 pub(crate) async fn hash(item: &Item<'_>, file: &File, stat: &Stat, reading: Operation) -> Result<Hash> {
-    let layout = sparse::layout(stat);
-    if stat.size <= LARGE && layout == Layout::Dense {
+    let layout = sparse::layout(stat, file.family);
+    if stat.size <= LARGE && layout != Layout::Sparse {
         return hash_small(item, file, stat.size, reading).await;
     }
     match LargeFile::hash(item, file, stat.size, layout, reading).await {

@@ -19,7 +19,7 @@ use super::worker::{Item, Lane};
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::file::File;
+use crate::io::file::{Family, File};
 use crate::io::stat_open;
 use crate::plan::entry::Stat;
 use crate::report::event::Event;
@@ -40,6 +40,17 @@ pub(super) enum Work {
     Hash,
 }
 
+impl Work {
+    /// To give the new file its contents.
+    fn on(new: &NewFile, item: &Item<'_>) -> Result<Self> {
+        if !new.has_contents() {
+            return Ok(Work::Copy(new.fd.clone()));
+        }
+        let have = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
+        Ok(Work::Update(item.lane.io.file(new.fd.clone(), &have)))
+    }
+}
+
 /// A file that several tasks work on.
 pub(crate) struct LargeFile {
     pub(super) source: File,
@@ -55,7 +66,7 @@ pub(crate) struct LargeFile {
     working: AtomicUsize,
     idle: Notify,
     failed: AtomicBool,
-    /// Bytes, holes not counted.
+    /// Bytes, holes that were not read not counted.
     copied: AtomicU64,
     error: Mutex<Option<Failure>>,
 }
@@ -112,15 +123,15 @@ impl LargeFile {
         layout: Layout,
     ) -> Result<(Option<Hash>, u64)> {
         let run = item.run();
+        let work = Work::on(new, item)?;
+        let layout = match &work {
+            // Nor is it known what is a hole already in a destination that is not relied on.
+            Work::Update(old) if old.family == Family::Fuse && layout == Layout::Sparse => Layout::Doubtful,
+            _ => layout,
+        };
         // The size comes first: parts are written in any order, and a hole at the end is never written.
         rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
         let hashed = run.config.hash && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
-        let work = if new.has_contents() {
-            let have = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
-            Work::Update(item.lane.io.file(new.fd.clone(), &have))
-        } else {
-            Work::Copy(new.fd.clone())
-        };
         let file = LargeFile::new(source, work, Operation::ReadSource, stat.size, layout, hashed);
         run.report(Event::Expected(stat.size - holes(stat, layout))).await;
         file.finish(item).await
@@ -243,16 +254,16 @@ impl LargeFile {
             };
             self.next.fetch_max(next, Ordering::AcqRel);
             if let Work::Update(old) = &self.work {
-                part::make_hole(&old.fd, start..next).map_err(Failure::of(Operation::Write))?;
+                part::make_hole(old, start..next).map_err(Failure::of(Operation::Write))?;
             }
         }
     }
 }
 
-/// Bytes of a file that are holes, as far as its stat tells.
+/// Bytes of a file that are holes and are not read, as far as its stat tells.
 fn holes(stat: &Stat, layout: Layout) -> u64 {
     match layout {
         Layout::Sparse => stat.size.saturating_sub(stat.allocated),
-        Layout::Dense => 0,
+        Layout::Dense | Layout::Doubtful => 0,
     }
 }
