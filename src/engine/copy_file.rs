@@ -37,7 +37,7 @@ pub(crate) struct Copied {
     /// The bytes were reported as they were copied.
     pub(crate) streamed: bool,
     pub(crate) hash: Option<Hash>,
-    /// A hard link became a copy: the inode has as many names as it can.
+    /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
     pub(crate) link_limit: bool,
     /// What differed.
     pub(crate) changes: Changes,
