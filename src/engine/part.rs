@@ -13,6 +13,7 @@ use super::segment::{Failure, LargeFile};
 use super::worker::Lane;
 use crate::content::sparse::{self, BLOCK, Layout, Run};
 use crate::error::{Cause, Operation, Result};
+use crate::io;
 use crate::io::buffer::{self, Buffer};
 use crate::io::file::{Family, File};
 
@@ -199,10 +200,9 @@ async fn read_old(
     while had < length {
         // A short read, which is rare, is completed in place.
         let rest = &mut buffer.bytes_mut()[had..length];
-        match rustix::io::pread(old, rest, offset + had as u64) {
+        match io::read_now(&old.fd, rest, offset + had as u64) {
             Ok(0) => break,
             Ok(more) => had += more,
-            Err(Errno::INTR) => {}
             Err(errno) => return Err(Failure::of(Operation::ReadDestination)(errno)),
         }
     }
@@ -274,10 +274,9 @@ fn write_zeroes(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<()> {
     let mut at = range.start;
     while at < range.end {
         let now = (range.end - at).min(ZEROES.len() as u64) as usize;
-        match rustix::io::pwrite(file, &ZEROES[..now], at) {
+        match io::retry(|| rustix::io::pwrite(file, &ZEROES[..now], at)) {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => at += written as u64,
-            Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
     }

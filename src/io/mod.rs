@@ -38,8 +38,10 @@ const SLOW_ONE_IN: u32 = 8;
 const TIMED_ONE_IN: u32 = 4;
 /// After a read that the page cache could not answer so many go through the ring untried.
 const READS_THROUGH_RING: u32 = 16;
-/// So often a read that the file system refuses for now is tried again; a file in /proc may refuse it for ever.
-const REFUSED_READS: usize = 16;
+/// So often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for ever.
+const REFUSALS: usize = 16;
+/// So often in a row a signal may interrupt a system call. More are none: a FUSE file system may answer so for ever.
+const INTERRUPTIONS: usize = 256;
 /// Writes up to this many bytes are made in place: handing one to a kernel worker takes longer than the copy.
 const SHORT_WRITE: usize = 64 << 10;
 
@@ -231,6 +233,7 @@ impl Io {
         offset: u64,
     ) -> (rustix::io::Result<()>, Buffer) {
         let mut left = part.clone();
+        let mut refusals = 0;
         while !left.is_empty() {
             let at = offset + (left.start - part.start) as u64;
             let result = match self {
@@ -244,8 +247,8 @@ impl Io {
             };
             match result {
                 Ok(0) => return (Err(Errno::IO), buffer),
-                Ok(n) => left.start += n,
-                Err(Errno::INTR | Errno::AGAIN) => {}
+                Ok(n) => (left.start, refusals) = (left.start + n, 0),
+                Err(Errno::INTR | Errno::AGAIN) if refusals < REFUSALS => refusals += 1,
                 Err(errno) => return (Err(errno), buffer),
             }
         }
@@ -262,10 +265,10 @@ impl Io {
 }
 
 /// pread(2), again if the file system refuses it for now.
-fn read_now(file: &OwnedFd, bytes: &mut [u8], offset: u64) -> rustix::io::Result<usize> {
+pub(crate) fn read_now(file: &OwnedFd, bytes: &mut [u8], offset: u64) -> rustix::io::Result<usize> {
     let mut read = || retry(|| rustix::io::pread(file, &mut *bytes, offset));
     let mut result = read();
-    for _ in 0..REFUSED_READS {
+    for _ in 0..REFUSALS {
         if result == Err(Errno::AGAIN) {
             result = read();
         }
@@ -307,13 +310,14 @@ pub(crate) fn stat_open(file: impl AsFd) -> rustix::io::Result<Stat> {
 }
 
 /// Repeats a system call that a signal interrupted.
-fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
+pub(crate) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    for _ in 0..INTERRUPTIONS {
         match call() {
             Err(Errno::INTR) => {}
             other => return other,
         }
     }
+    call()
 }
 
 #[cfg(test)]

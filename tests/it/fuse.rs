@@ -20,6 +20,7 @@ tests![
     short_reads_are_normal_where_the_kernel_reads_on: [Need::Fuse],
     short_reads_are_normal_when_files_are_checked: [Need::Fuse],
     interruptions_are_no_errors: [Need::Fuse],
+    what_is_refused_for_ever_costs_its_file_alone: [Need::Fuse],
     a_read_error_costs_its_file_alone: [Need::Fuse],
     a_write_error_costs_its_file_alone: [Need::Fuse],
     a_listing_error_costs_its_directory_alone: [Need::Fuse],
@@ -164,6 +165,30 @@ fn interruptions_are_no_errors() {
             assert!(fuse.spoiled(Call::Read) + fuse.spoiled(Call::Write) >= 5, "they were interrupted");
             fuse.release();
             assert_equal(source, destination);
+        });
+    }
+}
+
+/// Tried again and again, it would never end.
+fn what_is_refused_for_ever_costs_its_file_alone() {
+    for (errno, what) in [(libc::EINTR, "Interrupted system call"), (libc::EAGAIN, "Resource temporarily")] {
+        let (fuse, home) = (Fuse::new(), scratch());
+        on_either_side(&fuse, home.path(), |engine, source, destination| {
+            small_tree(source);
+            // Short, and so long that it goes through the ring.
+            let names = ["unlucky", "a/unlucky"];
+            for (name, size) in names.into_iter().zip([100, 300_000]) {
+                file(source.join(name), [&b"unlucky"[..], &noise(1, size)].concat());
+            }
+            fuse.spoil(Call::Read, "unlucky", Effect::Fail(errno), ALWAYS);
+            fuse.spoil(Call::Write, "unlucky", Effect::Fail(errno), ALWAYS);
+            let ran = sync_with(engine, &[], source, destination).exits(23);
+            fuse.release();
+            assert_eq!(ran.err.lines().count(), 2, "{}", ran.err);
+            for name in names {
+                assert!(ran.err.contains(&format!("/{name}: {what}")), "{}", ran.err);
+            }
+            assert_all_but(source, destination, &names);
         });
     }
 }
