@@ -259,7 +259,7 @@ fn next_difference(new: &[u8], old: &[u8], from: usize) -> Option<Range<usize>> 
 /// Makes a hole of `range`, where there is data; a file system without holes gets zeroes.
 pub(super) fn make_hole(file: &File, range: Range<u64>) -> rustix::io::Result<()> {
     let is_hole =
-        || file.family == Family::Kernel && matches!(sparse::seek_data(&file.fd, range.clone()), Ok(None));
+        || file.family != Family::Fuse && matches!(sparse::seek_data(&file.fd, range.clone()), Ok(None));
     if range.is_empty() || is_hole() {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 //! there: that a hole is one, and that what came through io_uring is what was asked for. Where a program gives fewer
 //! bytes than that, and its files are read past the page cache, Linux (6.18) itself goes on, but at the same place: the
 //! start of the file comes twice, and nothing tells. `IOSQE_ASYNC` does not keep it from that: such files are read by plain
-//! system calls.
+//! system calls. So are those of an overlay, which passes on what lies below it, and does not say what that is.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,6 +18,8 @@ use crate::plan::entry::Stat;
 pub(crate) enum Family {
     /// The kernel.
     Kernel,
+    /// Another file system, whichever it is: overlayfs.
+    Overlay,
     /// A program: FUSE, virtiofs among it.
     Fuse,
 }
@@ -46,13 +48,15 @@ impl Families {
     }
 }
 
-/// The type of statfs(2) for all that is FUSE.
+/// The types that statfs(2) has for all that is FUSE, and for overlays.
 const FUSE_SUPER_MAGIC: u32 = 0x6573_5546;
+const OVERLAYFS_SUPER_MAGIC: u32 = 0x794c_7630;
 
 /// One that does not even tell (a FUSE server without statfs) is not relied on.
 fn ask(fd: &OwnedFd) -> Family {
-    match rustix::fs::fstatfs(fd) {
-        Ok(answer) if answer.f_type as u32 != FUSE_SUPER_MAGIC => Family::Kernel,
-        _ => Family::Fuse,
+    match rustix::fs::fstatfs(fd).map(|answer| answer.f_type as u32) {
+        Ok(FUSE_SUPER_MAGIC) | Err(_) => Family::Fuse,
+        Ok(OVERLAYFS_SUPER_MAGIC) => Family::Overlay,
+        Ok(_) => Family::Kernel,
     }
 }

@@ -47,13 +47,13 @@ const SHORT_WRITE: usize = 64 << 10;
 
 /// The operations of one thread.
 pub(crate) enum Io {
-    /// A ring, and what is known of the look-ups' speed.
-    Ring { lookups: Lookups, reads: Reads, families: Families },
+    /// A ring, and what is known of the look-ups' speed, and of that of reads which can't say whether they would wait.
+    Ring { lookups: Lookups, reads: Reads, blind_reads: Lookups, families: Families },
     /// Plain system calls, one after the other: the thread waits.
     Plain { families: Families },
 }
 
-/// Where look-ups are made: in place while the cache answers, through the ring while a disk does.
+/// Where look-ups are made: in place while the cache answers, through the ring, or a thread, while a disk does.
 #[derive(Default)]
 pub(crate) struct Lookups {
     /// So many of the next ones go through the ring.
@@ -119,7 +119,12 @@ impl Reads {
 impl Io {
     /// Operations for a thread that runs a ring.
     pub(crate) fn ring() -> Self {
-        Io::Ring { lookups: Lookups::default(), reads: Reads::default(), families: Families::default() }
+        Io::Ring {
+            lookups: Lookups::default(),
+            reads: Reads::default(),
+            blind_reads: Lookups::default(),
+            families: Families::default(),
+        }
     }
 
     /// Operations for a thread that has none.
@@ -199,7 +204,13 @@ impl Io {
     ) -> (rustix::io::Result<usize>, Buffer) {
         let flags = match self {
             Io::Plain { .. } => ReadWriteFlags::empty(),
-            Io::Ring { .. } if file.family == Family::Fuse => {
+            Io::Ring { blind_reads, .. }
+                if file.family == Family::Overlay && !blind_reads.next_through_ring() =>
+            {
+                let read = || read_now(&file.fd, &mut buffer.bytes_mut()[..length], offset);
+                return (blind_reads.timed(read), buffer);
+            }
+            Io::Ring { .. } if file.family != Family::Kernel => {
                 return read_in_thread(file.fd.clone(), buffer, length, offset).await;
             }
             Io::Ring { reads, .. } if reads.next_through_ring() => {

@@ -11,7 +11,7 @@ use std::process::Command;
 use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, noise, snapshot, sparse};
-use crate::support::{ENGINES, Ran, assert_equal, assert_no_litter, program, run, scratch, sync_with};
+use crate::support::{ENGINES, Ran, assert_equal, assert_no_litter, program, run, scratch, sync_with, tool};
 
 tests![
     a_file_system_without_nameless_files_and_attributes_works: [Need::Fuse],
@@ -19,6 +19,7 @@ tests![
     short_reads_are_normal: [Need::Fuse],
     short_reads_are_normal_where_the_kernel_reads_on: [Need::Fuse],
     short_reads_are_normal_when_files_are_checked: [Need::Fuse],
+    short_reads_are_normal_below_an_overlay: [Need::Fuse, Need::Root],
     interruptions_are_no_errors: [Need::Fuse],
     what_is_refused_for_ever_costs_its_file_alone: [Need::Fuse],
     a_read_error_costs_its_file_alone: [Need::Fuse],
@@ -117,6 +118,47 @@ fn command(engine: &str, command: &str, arguments: &[&OsStr]) -> Ran {
     let mut ringsync = Command::new(program());
     ringsync.args([command, "--engine", engine]).args(arguments);
     run(ringsync)
+}
+
+/// An overlay over `lower` that is unmounted when it is dropped.
+struct Overlay(PathBuf);
+
+impl Overlay {
+    fn new(lower: &Path, home: &Path) -> Overlay {
+        let [upper, work, merged] = ["upper", "work", "merged"].map(|name| home.join(name));
+        for directory in [&upper, &work, &merged] {
+            fs::create_dir(directory).unwrap();
+        }
+        let [lower, upper, work] = [lower, &upper, &work].map(|path| path.display());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        let point = merged.to_str().unwrap();
+        tool("mount", &["-t", "overlay", "overlay", "-o", &options, point]);
+        Overlay(merged)
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        if !Command::new("umount").arg("--lazy").arg(&self.0).status().is_ok_and(|status| status.success()) {
+            eprintln!("could not unmount {}", self.0.display());
+        }
+    }
+}
+
+/// An overlay's files are those of another file system, and it does not tell of which.
+fn short_reads_are_normal_below_an_overlay() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    let lower = fuse.path().join("lower");
+    small_tree(&lower);
+    let overlay = Overlay::new(&lower, home.path());
+    for &engine in ENGINES.iter() {
+        let destination = home.path().join(engine);
+        fuse.spoil(Call::Read, "", Effect::Short(10_007), ALWAYS);
+        sync_with(engine, &[], &overlay.0, &destination).exits(0);
+        assert!(fuse.spoiled(Call::Read) > 900, "in pieces of 10,007 bytes");
+        fuse.release();
+        assert_equal(&overlay.0, &destination);
+    }
 }
 
 /// A text's lines, whose order is that in which files were done.
