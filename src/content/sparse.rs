@@ -1,7 +1,8 @@
 //! Holes: where a file has none of its bytes on the disk (lseek(2), `SEEK_DATA` and `SEEK_HOLE`).
 //!
 //! A file system's word on holes is taken only as far as it holds: each one is sampled as it is passed, and where it is
-//! not all zeroes, or the answers make no sense, the whole file is read again without them.
+//! not all zeroes, or the answers make no sense, the whole file is read again without them. Samples would not find all
+//! that a program may have got wrong: on FUSE a file is read in full, and what is all zeroes becomes its holes.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -9,6 +10,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
+use crate::io::file::Family;
 use crate::plan::entry::Stat;
 
 /// How a file's bytes lie.
@@ -18,7 +20,14 @@ pub(crate) enum Layout {
     Dense,
     /// There are holes, which are skipped.
     Sparse,
+    /// There are said to be holes. All bytes are read, and those of blocks that are all zeroes not written.
+    Doubtful,
 }
+
+/// Bytes of a block, in most file systems: what differs is written, and what is all zeroes left out, in whole ones.
+pub(crate) const BLOCK: usize = 4096;
+
+static ZEROES: [u8; BLOCK] = [0; BLOCK];
 
 /// Bytes of one sample.
 const SAMPLE: usize = 4096;
@@ -27,9 +36,39 @@ const SAMPLE: usize = 4096;
 const PAGE: u64 = 4096;
 
 /// Whether to look for holes: where a file has fewer bytes on the disk than it holds.
-pub(crate) fn layout(stat: &Stat) -> Layout {
+pub(crate) fn layout(stat: &Stat, family: Family) -> Layout {
     let pretends = stat.allocated == 0 && stat.size <= PAGE;
-    if stat.allocated < stat.size && !pretends { Layout::Sparse } else { Layout::Dense }
+    match family {
+        _ if stat.allocated >= stat.size || pretends => Layout::Dense,
+        Family::Kernel | Family::Overlay => Layout::Sparse,
+        Family::Fuse => Layout::Doubtful,
+    }
+}
+
+/// Neighbouring blocks that are all zeroes, or of which none is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) range: Range<usize>,
+    pub(crate) zero: bool,
+}
+
+/// The run that starts `from` there in `bytes`, which lie at `offset` of their file. A block of which they hold but a
+/// part is judged by that part.
+pub(crate) fn next_run(bytes: &[u8], offset: u64, from: usize) -> Option<Run> {
+    let end_of_block = |at: usize| {
+        let into = (offset + at as u64) % BLOCK as u64;
+        (at + BLOCK - into as usize).min(bytes.len())
+    };
+    let is_zero = |at: usize| bytes[at..end_of_block(at)] == ZEROES[..end_of_block(at) - at];
+    if from >= bytes.len() {
+        return None;
+    }
+    let zero = is_zero(from);
+    let mut end = end_of_block(from);
+    while end < bytes.len() && is_zero(end) == zero {
+        end = end_of_block(end);
+    }
+    Some(Run { range: from..end, zero })
 }
 
 /// The first stretch of data within `range`, or `None` where only a hole is left. What is passed over is sampled:
@@ -87,6 +126,29 @@ mod tests {
         let data = next_data(&fd, 0..1 << 20).unwrap().unwrap();
         assert!(data.start <= 1 << 19 && data.end >= (1 << 19) + 5000);
         assert_eq!(next_data(&fd, data.end..1 << 20).unwrap(), None);
+    }
+
+    #[test]
+    fn runs_of_zeroes_end_where_blocks_of_the_file_do() {
+        let mut bytes = vec![0; 5 * BLOCK];
+        bytes[2 * BLOCK] = 1;
+        let all = |bytes: &[u8], offset| {
+            let mut runs = Vec::new();
+            while let Some(run) = next_run(bytes, offset, runs.last().map_or(0, |run: &Run| run.range.end)) {
+                runs.push(run);
+            }
+            runs
+        };
+        let run = |range, zero| Run { range, zero };
+        let (two, three) = (2 * BLOCK, 3 * BLOCK);
+        let whole = [run(0..two, true), run(two..three, false), run(three..5 * BLOCK, true)];
+        assert_eq!(all(&bytes, 1 << 20), whole);
+        let moved =
+            [run(0..BLOCK + 96, true), run(BLOCK + 96..two + 96, false), run(two + 96..5 * BLOCK, true)];
+        assert_eq!(all(&bytes, 4000)[0], moved[0]);
+        assert_eq!(all(&bytes, 4000).len(), 3);
+        assert_eq!(all(&bytes[..10], 7), [run(0..10, true)]);
+        assert_eq!(all(&[], 0), []);
     }
 
     #[test]

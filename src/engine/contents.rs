@@ -12,6 +12,7 @@ use super::copy_file::LARGE;
 use super::worker::{Item, Lane};
 use crate::content::hash::PART;
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::file::File;
 use crate::io::stat_open;
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::Event;
@@ -48,8 +49,8 @@ pub(crate) async fn compare(item: &Item<'_>, source: &Stat, destination: &Stat) 
 
 async fn compare_open(
     item: &Item<'_>,
-    ours: &Arc<OwnedFd>,
-    theirs: &Arc<OwnedFd>,
+    ours: &File,
+    theirs: &File,
     size: u64,
     streamed: bool,
 ) -> Result<(bool, u64)> {
@@ -83,13 +84,14 @@ async fn compare_open(
 }
 
 /// Opens a regular file for reading, without moving its time of access where that is allowed (open(2), `O_NOATIME`).
-async fn open(lane: &Lane, directory: &Arc<OwnedFd>, name: &CStr) -> Result<Arc<OwnedFd>, Cause> {
+async fn open(lane: &Lane, directory: &Arc<OwnedFd>, name: &CStr) -> Result<File, Cause> {
     let file = match lane.io.open(directory, name, OFlags::RDONLY | OFlags::NOATIME).await {
         Err(Errno::PERM) => lane.io.open(directory, name, OFlags::RDONLY).await?,
         other => other?,
     };
-    match stat_open(&file)?.kind {
-        Kind::File => Ok(Arc::new(file)),
+    let stat = stat_open(&file)?;
+    match stat.kind {
+        Kind::File => Ok(lane.io.file(Arc::new(file), &stat)),
         _ => Err(Cause::TypeChanged),
     }
 }

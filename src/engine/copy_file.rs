@@ -2,7 +2,6 @@
 //! parts (segment.rs); the others are read, hashed and written here.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use blake3::{Hash, Hasher};
@@ -17,6 +16,7 @@ use crate::config::Reflink;
 use crate::content::hash::PART;
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::file::File;
 use crate::io::stat_open;
 use crate::metadata::{self, Target, proc_path, xattr};
 use crate::plan::changes::Changes;
@@ -37,7 +37,7 @@ pub(crate) struct Copied {
     /// The bytes were reported as they were copied.
     pub(crate) streamed: bool,
     pub(crate) hash: Option<Hash>,
-    /// A hard link became a copy: the inode has as many names as it can.
+    /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
     pub(crate) link_limit: bool,
     /// What differed.
     pub(crate) changes: Changes,
@@ -72,12 +72,7 @@ struct Contents {
 
 /// Copies `source` to the item's name; `taken` says that something has it. A source that changes while it is read is
 /// read again, and in the end left as an error, with what the destination had before untouched.
-pub(crate) async fn copy(
-    item: Item<'_>,
-    source: &Arc<OwnedFd>,
-    mut before: Stat,
-    taken: Taken,
-) -> Result<Copied> {
+pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken: Taken) -> Result<Copied> {
     let within = item.changing()?;
     let mut holes = true;
     let mut mismatches = 0;
@@ -138,13 +133,7 @@ fn open_existing(item: &Item<'_>) -> Option<OwnedFd> {
 
 /// Gives the new file everything but its name: contents, metadata, and, where that is asked for, a place on stable
 /// storage and a look at what is there.
-async fn fill(
-    item: &Item<'_>,
-    source: &Arc<OwnedFd>,
-    before: &Stat,
-    holes: bool,
-    new: &NewFile,
-) -> Result<Contents> {
+async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &NewFile) -> Result<Contents> {
     let contents = copy_contents(item, source, before, holes, new).await?;
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
     // Files that never have a size (in /proc) have times that move with every look.
@@ -178,7 +167,7 @@ async fn fill(
 
 async fn copy_contents(
     item: &Item<'_>,
-    source: &Arc<OwnedFd>,
+    source: &File,
     stat: &Stat,
     holes: bool,
     new: &NewFile,
@@ -190,8 +179,8 @@ async fn copy_contents(
         };
         return Ok(Contents { hash, bytes: stat.data(), streamed: false });
     }
-    let layout = if holes { sparse::layout(stat) } else { Layout::Dense };
-    if stat.size > LARGE || layout == Layout::Sparse || new.has_contents() {
+    let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };
+    if stat.size > LARGE || layout != Layout::Dense || new.has_contents() {
         let (hash, bytes) = LargeFile::copy(item, source, new, stat, layout).await?;
         return Ok(Contents { hash, bytes, streamed: true });
     }
@@ -200,7 +189,7 @@ async fn copy_contents(
 }
 
 /// Shares the source's extents, where that is wanted and the file systems can (ioctl_ficlone(2)).
-async fn clone(item: &Item<'_>, source: &Arc<OwnedFd>, stat: &Stat, new: &NewFile) -> Result<bool> {
+async fn clone(item: &Item<'_>, source: &File, stat: &Stat, new: &NewFile) -> Result<bool> {
     let always = match item.run().config.reflink {
         Reflink::Never => return Ok(false),
         Reflink::Auto if !item.pair.clones.load(Ordering::Relaxed) => return Ok(false),
@@ -208,7 +197,7 @@ async fn clone(item: &Item<'_>, source: &Arc<OwnedFd>, stat: &Stat, new: &NewFil
     };
     let result = if stat.size > LARGE {
         // The kernel writes the source's dirty pages first: that can take a while, and goes to a thread.
-        let (source, destination) = (source.clone(), new.fd.clone());
+        let (source, destination) = (source.fd.clone(), new.fd.clone());
         let cloned =
             tokio::task::spawn_blocking(move || rustix::fs::ioctl_ficlone(destination, source)).await;
         cloned.unwrap_or(Err(Errno::IO))
@@ -227,12 +216,7 @@ async fn clone(item: &Item<'_>, source: &Arc<OwnedFd>, stat: &Stat, new: &NewFil
 }
 
 /// Copies in order through one buffer: for nearly all files a single read and a single write.
-async fn copy_small(
-    item: &Item<'_>,
-    source: &Arc<OwnedFd>,
-    size: u64,
-    new: &NewFile,
-) -> Result<(Option<Hash>, u64)> {
+async fn copy_small(item: &Item<'_>, source: &File, size: u64, new: &NewFile) -> Result<(Option<Hash>, u64)> {
     let io = &item.lane.io;
     let mut hasher = item.run().config.hash.then(Hasher::new);
     let mut whole = None;

@@ -19,9 +19,9 @@ pub(crate) async fn mirror(item: Item<'_>, source: Source, destination: Option<S
     match item.run().links.claim(&source.stat).await {
         Claim::Follow(leader) => {
             let stat = source.stat;
-            let copied = follow(item, &leader, source, destination.as_ref()).await?;
-            if copied.link_limit {
-                // The names to come are linked to this one.
+            let (copied, refusal) = follow(item, &leader, source, destination.as_ref()).await?;
+            if refusal == Some(Errno::MLINK) {
+                // The names to come are linked to this one. Not so with EXDEV: most of them are where the leader is.
                 let leader = Leader {
                     directory: item.directory.clone(),
                     name: item.target().to_owned(),
@@ -62,14 +62,15 @@ async fn inode_of(
     }
 }
 
+/// Links the name to the leader's, or copies it where the kernel refuses that; then also returns why.
 async fn follow(
     item: Item<'_>,
     leader: &Leader,
     source: Source,
     destination: Option<&Stat>,
-) -> Result<Copied> {
+) -> Result<(Copied, Option<Errno>)> {
     if destination.is_some_and(|have| have.inode == leader.inode) {
-        return Ok(Copied { hash: leader.hash, ..Copied::unchanged() });
+        return Ok((Copied { hash: leader.hash, ..Copied::unchanged() }, None));
     }
     let changes = changes(&source.stat, destination, &item.run().rules);
     let linked = Copied { action: Action::Linked, hash: leader.hash, changes, ..Copied::skipped() };
@@ -82,16 +83,17 @@ async fn follow(
         Some(_) => Taken::Entry,
     };
     if item.run().config.dry_run {
-        return Ok(linked);
+        return Ok((linked, None));
     }
-    match link(&item, leader, taken).await {
-        Ok(()) => Ok(linked),
-        // As many names as the file system allows for one inode (btrfs, within one directory): a copy has to do.
-        Err(error) if error.errno() == Some(Errno::MLINK) => {
+    let Err(error) = link(&item, leader, taken).await else { return Ok((linked, None)) };
+    match error.errno() {
+        // As many names as the file system allows for one inode (btrfs, within one directory), or the inode is on another
+        // one, since a mount point is in the destination: a copy has to do.
+        refusal @ Some(Errno::MLINK | Errno::XDEV) => {
             let copied = item.mirror_one(source, destination).await?;
-            Ok(Copied { link_limit: true, ..copied })
+            Ok((Copied { link_limit: true, ..copied }, refusal))
         }
-        Err(error) => Err(error),
+        _ => Err(error),
     }
 }
 

@@ -337,7 +337,7 @@ fn run_plain(run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
         .build()
         .map_err(|error| Error::new(Operation::StartEngine, &run.config.source, error))?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, worker::run_tasks(Io::Plain, run.clone(), index, tasks))
+    local.block_on(&runtime, worker::run_tasks(Io::plain(), run.clone(), index, tasks))
 }
 
 /// Starts a thread whose error, or panic, breaks off the run.

@@ -1,5 +1,5 @@
 //! One part of a large file: copied, compared and mended where it is, or only hashed. Holes are passed over as the
-//! file system tells them, and their zeroes hashed.
+//! file system tells them, and their zeroes hashed; where its word is not taken all is read, and zeroes are left out.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -11,14 +11,13 @@ use rustix::io::Errno;
 
 use super::segment::{Failure, LargeFile};
 use super::worker::Lane;
-use crate::content::sparse::{self, Layout};
+use crate::content::sparse::{self, BLOCK, Layout, Run};
 use crate::error::{Cause, Operation, Result};
+use crate::io;
 use crate::io::buffer::{self, Buffer};
+use crate::io::file::{Family, File};
 
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
-
-/// What differs is written in multiples of so many bytes: the block of most file systems.
-const BLOCK: usize = 4096;
 
 impl LargeFile {
     /// Copies one part, reading ahead of the write. Returns the bytes copied, holes not counted.
@@ -37,8 +36,7 @@ impl LargeFile {
             let write = async {
                 match read.take() {
                     Some((buffer, length, offset)) => {
-                        let (result, buffer) = lane.io.write(to, buffer, 0..length, offset).await;
-                        result.map(|()| Some(buffer)).map_err(Failure::of(Operation::Write))
+                        self.write(lane, to, buffer, length, offset).await.map(Some)
                     }
                     None => Ok(None),
                 }
@@ -68,7 +66,7 @@ impl LargeFile {
     pub(super) async fn update_part(
         &self,
         lane: &Lane,
-        old: &Arc<OwnedFd>,
+        old: &File,
         part: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
@@ -88,13 +86,14 @@ impl LargeFile {
             let had;
             (old_data, had) = read_old(lane, old, old_data, length, at).await?;
             let mut next = 0;
-            while let Some(run) = next_difference(&new_data.bytes()[..length], &old_data.bytes()[..had], next)
-            {
-                next = run.end;
-                let result;
-                let offset = at + run.start as u64;
-                (result, new_data) = lane.io.write(old, new_data, run, offset).await;
-                result.map_err(Failure::of(Operation::Write))?;
+            while let Some(Run { range, zero }) = self.next_run(&new_data.bytes()[..length], at, next) {
+                next = range.end;
+                let have = &old_data.bytes()[..had];
+                if zero {
+                    clear(old, &new_data.bytes()[..length], have, range, at)?;
+                } else {
+                    new_data = mend(lane, old, new_data, have, range, at).await?;
+                }
             }
             at += length as u64;
             compared += length as u64;
@@ -124,12 +123,43 @@ impl LargeFile {
         Ok(hashed)
     }
 
+    /// Writes what was read of `offset`.
+    async fn write(
+        &self,
+        lane: &Lane,
+        to: &Arc<OwnedFd>,
+        mut buffer: Buffer,
+        length: usize,
+        offset: u64,
+    ) -> Result<Buffer, Failure> {
+        let mut next = 0;
+        while let Some(Run { range, zero }) = self.next_run(&buffer.bytes()[..length], offset, next) {
+            next = range.end;
+            if !zero {
+                let at = offset + range.start as u64;
+                let result;
+                (result, buffer) = lane.io.write(to, buffer, range, at).await;
+                result.map_err(Failure::of(Operation::Write))?;
+            }
+        }
+        Ok(buffer)
+    }
+
+    /// What is to be treated alike of bytes that lie at `offset`, starting `from` there in them.
+    fn next_run(&self, bytes: &[u8], offset: u64, from: usize) -> Option<Run> {
+        match self.layout {
+            Layout::Doubtful => sparse::next_run(bytes, offset, from),
+            _ => (from < bytes.len()).then_some(Run { range: from..bytes.len(), zero: false }),
+        }
+    }
+
     async fn read(&self, lane: &Lane, buffer: Buffer, data: Range<u64>) -> Result<(Buffer, usize), Failure> {
         let length = (data.end - data.start) as usize;
         let (result, buffer) = lane.io.read(&self.source, buffer, length, data.start).await;
         match result.map_err(Failure::of(self.reading))? {
             0 => Err(Failure { operation: self.reading, cause: Cause::Changed }), // it was truncated
-            length => Ok((buffer, length)),
+            read if self.layout == Layout::Doubtful => Ok((buffer, whole_blocks(read, length, data.start))),
+            read => Ok((buffer, read)),
         }
     }
 
@@ -142,9 +172,9 @@ impl LargeFile {
     ) -> Result<Option<Range<u64>>, Failure> {
         let data = match self.layout {
             _ if *at >= end => None,
-            Layout::Dense => Some(*at..end),
+            Layout::Dense | Layout::Doubtful => Some(*at..end),
             Layout::Sparse => {
-                sparse::next_data(&self.source, *at..end).map_err(Failure::of_seek(self.reading))?
+                sparse::next_data(&self.source.fd, *at..end).map_err(Failure::of_seek(self.reading))?
             }
         };
         let start = data.as_ref().map_or(end, |data| data.start);
@@ -159,7 +189,7 @@ impl LargeFile {
 /// Reads what the destination has at `offset`: `length` bytes, or fewer where it ends.
 async fn read_old(
     lane: &Lane,
-    old: &Arc<OwnedFd>,
+    old: &File,
     mut buffer: Buffer,
     length: usize,
     offset: u64,
@@ -170,14 +200,49 @@ async fn read_old(
     while had < length {
         // A short read, which is rare, is completed in place.
         let rest = &mut buffer.bytes_mut()[had..length];
-        match rustix::io::pread(old, rest, offset + had as u64) {
+        match io::read_now(&old.fd, rest, offset + had as u64) {
             Ok(0) => break,
             Ok(more) => had += more,
-            Err(Errno::INTR) => {}
             Err(errno) => return Err(Failure::of(Operation::ReadDestination)(errno)),
         }
     }
     Ok((buffer, had))
+}
+
+/// So many of the bytes read at `offset` as to end where a block does, if there is one: the rest, which is read again, may
+/// be a hole together with what comes after it.
+fn whole_blocks(read: usize, wanted: usize, offset: u64) -> usize {
+    let beyond = ((offset + read as u64) % BLOCK as u64) as usize;
+    if read < wanted && beyond < read { read - beyond } else { read }
+}
+
+/// Writes what of `range` differs from what the file has there, from `at` on.
+async fn mend(
+    lane: &Lane,
+    old: &File,
+    mut new: Buffer,
+    have: &[u8],
+    range: Range<usize>,
+    at: u64,
+) -> Result<Buffer, Failure> {
+    let mut next = range.start;
+    while let Some(run) = next_difference(&new.bytes()[..range.end], have, next) {
+        next = run.end;
+        let offset = at + run.start as u64;
+        let result;
+        (result, new) = lane.io.write(&old.fd, new, run, offset).await;
+        result.map_err(Failure::of(Operation::Write))?;
+    }
+    Ok(new)
+}
+
+/// Makes a hole of `range`, of which the new bytes are all zeroes. What is a hole already can't be asked everywhere: there
+/// zeroes are left as they are.
+fn clear(old: &File, new: &[u8], have: &[u8], range: Range<usize>, at: u64) -> Result<(), Failure> {
+    if old.family == Family::Fuse && next_difference(&new[..range.end], have, range.start).is_none() {
+        return Ok(());
+    }
+    make_hole(old, at + range.start as u64..at + range.end as u64).map_err(Failure::of(Operation::Write))
 }
 
 /// The next run of blocks, at or after `from`, in which `new` is not what `old` is. What `old` lacks at its end differs.
@@ -192,13 +257,15 @@ fn next_difference(new: &[u8], old: &[u8], from: usize) -> Option<Range<usize>> 
 }
 
 /// Makes a hole of `range`, where there is data; a file system without holes gets zeroes.
-pub(super) fn make_hole(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<()> {
-    if range.is_empty() || matches!(sparse::seek_data(file, range.clone()), Ok(None)) {
+pub(super) fn make_hole(file: &File, range: Range<u64>) -> rustix::io::Result<()> {
+    let is_hole =
+        || file.family != Family::Fuse && matches!(sparse::seek_data(&file.fd, range.clone()), Ok(None));
+    if range.is_empty() || is_hole() {
         return Ok(());
     }
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    match rustix::fs::fallocate(file, flags, range.start, range.end - range.start) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeroes(file, range),
+    match rustix::fs::fallocate(&file.fd, flags, range.start, range.end - range.start) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeroes(&file.fd, range),
         other => other,
     }
 }
@@ -207,10 +274,9 @@ fn write_zeroes(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<()> {
     let mut at = range.start;
     while at < range.end {
         let now = (range.end - at).min(ZEROES.len() as u64) as usize;
-        match rustix::io::pwrite(file, &ZEROES[..now], at) {
+        match io::retry(|| rustix::io::pwrite(file, &ZEROES[..now], at)) {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => at += written as u64,
-            Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
     }

@@ -1,7 +1,6 @@
 //! Reading files that are not copied: what was just written, to compare it with what was read (`--verify`), and what
 //! was there already, for the manifest.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use blake3::{Hash, Hasher};
@@ -13,18 +12,14 @@ use super::temporary::NewFile;
 use super::worker::Item;
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::file::File;
 use crate::io::stat_open;
 use crate::plan::entry::{Kind, Stat};
 
 /// Hashes a file of either tree; `reading` tells which, for errors.
-pub(crate) async fn hash(
-    item: &Item<'_>,
-    file: &Arc<OwnedFd>,
-    stat: &Stat,
-    reading: Operation,
-) -> Result<Hash> {
-    let layout = sparse::layout(stat);
-    if stat.size <= LARGE && layout == Layout::Dense {
+pub(crate) async fn hash(item: &Item<'_>, file: &File, stat: &Stat, reading: Operation) -> Result<Hash> {
+    let layout = sparse::layout(stat, file.family);
+    if stat.size <= LARGE && layout != Layout::Sparse {
         return hash_small(item, file, stat.size, reading).await;
     }
     match LargeFile::hash(item, file, stat.size, layout, reading).await {
@@ -36,7 +31,7 @@ pub(crate) async fn hash(
 }
 
 /// Hashes a file through one buffer. As when copying, a size of 0 is not believed.
-async fn hash_small(item: &Item<'_>, file: &Arc<OwnedFd>, size: u64, reading: Operation) -> Result<Hash> {
+async fn hash_small(item: &Item<'_>, file: &File, size: u64, reading: Operation) -> Result<Hash> {
     let mut buffer = item.lane.buffers.take(size).await;
     let mut hasher = Hasher::new();
     let mut offset = 0;
@@ -65,7 +60,8 @@ pub(crate) async fn is_intact(item: &Item<'_>, new: &NewFile, hash: Hash) -> Res
     // A hint. A file system that lives in memory, or another one that keeps its pages, is read as it is.
     rustix::fs::fadvise(&new.fd, 0, None, Advice::DontNeed).ok();
     let stat = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
-    Ok(self::hash(item, &new.fd, &stat, Operation::ReadDestination).await? == hash)
+    let file = item.lane.io.file(new.fd.clone(), &stat);
+    Ok(self::hash(item, &file, &stat, Operation::ReadDestination).await? == hash)
 }
 
 /// Hashes what the destination has under the item's name.
@@ -76,5 +72,6 @@ pub(crate) async fn hash_destination(item: &Item<'_>) -> Result<Hash> {
     if stat.kind != Kind::File {
         return Err(Error::new(Operation::OpenDestination, item.path(), Cause::TypeChanged));
     }
+    let file = item.lane.io.file(file, &stat);
     hash(item, &file, &stat, Operation::ReadDestination).await
 }

@@ -19,6 +19,8 @@ use super::worker::{Item, Lane};
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::file::{Family, File};
+use crate::io::stat_open;
 use crate::plan::entry::Stat;
 use crate::report::event::Event;
 
@@ -33,14 +35,25 @@ pub(super) enum Work {
     /// They are written to a file that has none.
     Copy(Arc<OwnedFd>),
     /// They are compared with those of another file, and what differs there is written.
-    Update(Arc<OwnedFd>),
+    Update(File),
     /// They are only hashed.
     Hash,
 }
 
+impl Work {
+    /// To give the new file its contents.
+    fn on(new: &NewFile, item: &Item<'_>) -> Result<Self> {
+        if !new.has_contents() {
+            return Ok(Work::Copy(new.fd.clone()));
+        }
+        let have = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
+        Ok(Work::Update(item.lane.io.file(new.fd.clone(), &have)))
+    }
+}
+
 /// A file that several tasks work on.
 pub(crate) struct LargeFile {
-    pub(super) source: Arc<OwnedFd>,
+    pub(super) source: File,
     pub(super) work: Work,
     /// What an error of reading it is called.
     pub(super) reading: Operation,
@@ -53,7 +66,7 @@ pub(crate) struct LargeFile {
     working: AtomicUsize,
     idle: Notify,
     failed: AtomicBool,
-    /// Bytes, holes not counted.
+    /// Bytes, holes that were not read not counted.
     copied: AtomicU64,
     error: Mutex<Option<Failure>>,
 }
@@ -104,16 +117,21 @@ impl LargeFile {
     /// copied. Where the new file has contents already, only what differs is written.
     pub(crate) async fn copy(
         item: &Item<'_>,
-        source: &Arc<OwnedFd>,
+        source: &File,
         new: &NewFile,
         stat: &Stat,
         layout: Layout,
     ) -> Result<(Option<Hash>, u64)> {
         let run = item.run();
+        let work = Work::on(new, item)?;
+        let layout = match &work {
+            // Nor is it known what is a hole already in a destination that is not relied on.
+            Work::Update(old) if old.family == Family::Fuse && layout == Layout::Sparse => Layout::Doubtful,
+            _ => layout,
+        };
         // The size comes first: parts are written in any order, and a hole at the end is never written.
         rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
         let hashed = run.config.hash && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
-        let work = if new.has_contents() { Work::Update } else { Work::Copy }(new.fd.clone());
         let file = LargeFile::new(source, work, Operation::ReadSource, stat.size, layout, hashed);
         run.report(Event::Expected(stat.size - holes(stat, layout))).await;
         file.finish(item).await
@@ -122,7 +140,7 @@ impl LargeFile {
     /// Hashes a whole file. `reading` names it in errors: the source, or the destination.
     pub(crate) async fn hash(
         item: &Item<'_>,
-        file: &Arc<OwnedFd>,
+        file: &File,
         size: u64,
         layout: Layout,
         reading: Operation,
@@ -134,7 +152,7 @@ impl LargeFile {
     }
 
     fn new(
-        source: &Arc<OwnedFd>,
+        source: &File,
         work: Work,
         reading: Operation,
         size: u64,
@@ -228,7 +246,7 @@ impl LargeFile {
             if !leaps {
                 return Ok(Some(part));
             }
-            let data = sparse::next_data(&self.source, start..self.size);
+            let data = sparse::next_data(&self.source.fd, start..self.size);
             let next = match data.map_err(Failure::of_seek(self.reading))? {
                 None => self.size,
                 Some(data) if data.start < part.end => return Ok(Some(part)),
@@ -242,10 +260,10 @@ impl LargeFile {
     }
 }
 
-/// Bytes of a file that are holes, as far as its stat tells.
+/// Bytes of a file that are holes and are not read, as far as its stat tells.
 fn holes(stat: &Stat, layout: Layout) -> u64 {
     match layout {
         Layout::Sparse => stat.size.saturating_sub(stat.allocated),
-        Layout::Dense => 0,
+        Layout::Dense | Layout::Doubtful => 0,
     }
 }

@@ -22,6 +22,7 @@ use super::temporary::{self, Taken};
 use super::{Run, check, contents, durable, link, panicked, read_back, special};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::buffer::Pool;
+use crate::io::file::File;
 use crate::io::{Io, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
@@ -214,7 +215,7 @@ pub(crate) struct Item<'a> {
 pub(crate) struct Source {
     pub(crate) stat: Stat,
     /// Opened already, a regular file.
-    pub(crate) file: Option<Arc<OwnedFd>>,
+    pub(crate) file: Option<File>,
 }
 
 impl Item<'_> {
@@ -284,14 +285,14 @@ impl Item<'_> {
     }
 
     /// Opens the source for reading. A FIFO or a device that took a file's place is not read.
-    async fn open_file(&self) -> Result<(Arc<OwnedFd>, Stat)> {
+    async fn open_file(&self) -> Result<(File, Stat)> {
         let opened = self.lane.io.open(&self.pair.source, &self.entry.name, OFlags::RDONLY).await;
         let file = opened.map(Arc::new).at(Operation::OpenSource, || self.source_path())?;
         let stat = stat_open(&file).at(Operation::StatSource, || self.source_path())?;
         if stat.kind != Kind::File {
             return Err(Error::new(Operation::OpenSource, self.source_path(), Cause::TypeChanged));
         }
-        Ok((file, stat))
+        Ok((self.lane.io.file(file, &stat), stat))
     }
 
     pub(crate) async fn stat_destination(&self) -> Result<Option<Stat>> {

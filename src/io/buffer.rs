@@ -85,6 +85,15 @@ impl Buffer {
         &mut self.bytes
     }
 
+    /// Lends its bytes to another thread; until they are put back it holds none.
+    pub(super) fn take(&mut self) -> Box<[u8]> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    pub(super) fn put_back(&mut self, bytes: Box<[u8]>) {
+        self.bytes = bytes;
+    }
+
     /// Bytes it holds.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
@@ -94,6 +103,9 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        self.home.shelf(bytes.len()).borrow_mut().push(bytes);
+        // What another thread still has goes when that is done with it.
+        if !bytes.is_empty() {
+            self.home.shelf(bytes.len()).borrow_mut().push(bytes);
+        }
     }
 }

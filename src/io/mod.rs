@@ -6,6 +6,7 @@
 //! can wait at once.
 
 pub(crate) mod buffer;
+pub(crate) mod file;
 pub(crate) mod op;
 pub(crate) mod path;
 pub(crate) mod ring;
@@ -24,6 +25,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::plan::entry::Stat;
 use buffer::Buffer;
+use file::{Families, Family, File};
 
 /// A look-up slower than this came from a disk.
 const FROM_DISK: Duration = Duration::from_micros(80);
@@ -36,20 +38,22 @@ const SLOW_ONE_IN: u32 = 8;
 const TIMED_ONE_IN: u32 = 4;
 /// After a read that the page cache could not answer so many go through the ring untried.
 const READS_THROUGH_RING: u32 = 16;
-/// So often a read that the file system refuses for now is tried again; a file in /proc may refuse it for ever.
-const REFUSED_READS: usize = 16;
+/// So often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for ever.
+const REFUSALS: usize = 16;
+/// So often in a row a signal may interrupt a system call. More are none: a FUSE file system may answer so for ever.
+const INTERRUPTIONS: usize = 256;
 /// Writes up to this many bytes are made in place: handing one to a kernel worker takes longer than the copy.
 const SHORT_WRITE: usize = 64 << 10;
 
 /// The operations of one thread.
 pub(crate) enum Io {
-    /// A ring, and what is known of the look-ups' speed.
-    Ring { lookups: Lookups, reads: Reads },
+    /// A ring, and what is known of the look-ups' speed, and of that of reads which can't say whether they would wait.
+    Ring { lookups: Lookups, reads: Reads, blind_reads: Lookups, families: Families },
     /// Plain system calls, one after the other: the thread waits.
-    Plain,
+    Plain { families: Families },
 }
 
-/// Where look-ups are made: in place while the cache answers, through the ring while a disk does.
+/// Where look-ups are made: in place while the cache answers, through the ring, or a thread, while a disk does.
 #[derive(Default)]
 pub(crate) struct Lookups {
     /// So many of the next ones go through the ring.
@@ -115,7 +119,24 @@ impl Reads {
 impl Io {
     /// Operations for a thread that runs a ring.
     pub(crate) fn ring() -> Self {
-        Io::Ring { lookups: Lookups::default(), reads: Reads::default() }
+        Io::Ring {
+            lookups: Lookups::default(),
+            reads: Reads::default(),
+            blind_reads: Lookups::default(),
+            families: Families::default(),
+        }
+    }
+
+    /// Operations for a thread that has none.
+    pub(crate) fn plain() -> Self {
+        Io::Plain { families: Families::default() }
+    }
+
+    /// A file that was opened, to be read.
+    pub(crate) fn file(&self, fd: Arc<OwnedFd>, stat: &Stat) -> File {
+        let (Io::Ring { families, .. } | Io::Plain { families }) = self;
+        let family = families.of(&fd, stat);
+        File { fd, family }
     }
 
     /// Opens one name of a held directory, never following a symlink, never waiting for a FIFO's writer.
@@ -131,7 +152,7 @@ impl Io {
                 op::open(directory.clone(), name, flags).await
             }
             Io::Ring { lookups, .. } => lookups.timed(|| open_now(directory, name, flags)),
-            Io::Plain => open_now(directory, name, flags),
+            Io::Plain { .. } => open_now(directory, name, flags),
         }
     }
 
@@ -146,7 +167,7 @@ impl Io {
                 op::stat(directory.clone(), name).await
             }
             Io::Ring { lookups, .. } => lookups.timed(|| stat_now(directory, name)),
-            Io::Plain => stat_now(directory, name),
+            Io::Plain { .. } => stat_now(directory, name),
         };
         match result {
             Ok(stat) => Ok(Some(stat)),
@@ -158,7 +179,7 @@ impl Io {
     /// Reads at most `length` bytes at `offset` into the start of `buffer`. 0 bytes: the end of the file.
     pub(crate) async fn read(
         &self,
-        file: &Arc<OwnedFd>,
+        file: &File,
         mut buffer: Buffer,
         length: usize,
         offset: u64,
@@ -168,15 +189,7 @@ impl Io {
         match result {
             // Old kernels say so on the ring where a file system can't tell whether a read would wait.
             Err(Errno::AGAIN | Errno::INTR) => {
-                let mut read =
-                    || retry(|| rustix::io::pread(file, &mut buffer.bytes_mut()[..length], offset));
-                let mut result = read();
-                for _ in 0..REFUSED_READS {
-                    if result == Err(Errno::AGAIN) {
-                        result = read();
-                    }
-                }
-                (result, buffer)
+                (read_now(&file.fd, &mut buffer.bytes_mut()[..length], offset), buffer)
             }
             result => (result, buffer),
         }
@@ -184,15 +197,24 @@ impl Io {
 
     async fn try_read(
         &self,
-        file: &Arc<OwnedFd>,
+        file: &File,
         mut buffer: Buffer,
         length: usize,
         offset: u64,
     ) -> (rustix::io::Result<usize>, Buffer) {
         let flags = match self {
-            Io::Plain => ReadWriteFlags::empty(),
+            Io::Plain { .. } => ReadWriteFlags::empty(),
+            Io::Ring { blind_reads, .. }
+                if file.family == Family::Overlay && !blind_reads.next_through_ring() =>
+            {
+                let read = || read_now(&file.fd, &mut buffer.bytes_mut()[..length], offset);
+                return (blind_reads.timed(read), buffer);
+            }
+            Io::Ring { .. } if file.family != Family::Kernel => {
+                return read_in_thread(file.fd.clone(), buffer, length, offset).await;
+            }
             Io::Ring { reads, .. } if reads.next_through_ring() => {
-                return op::read(file.clone(), buffer, length, offset).await;
+                return op::read(file.fd.clone(), buffer, length, offset).await;
             }
             Io::Ring { .. } => ReadWriteFlags::NOWAIT,
         };
@@ -207,7 +229,7 @@ impl Io {
         match (self, result) {
             (Io::Ring { reads, .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) => {
                 reads.missed();
-                op::read(file.clone(), buffer, length, offset).await
+                op::read(file.fd.clone(), buffer, length, offset).await
             }
             (_, result) => (result, buffer),
         }
@@ -222,6 +244,7 @@ impl Io {
         offset: u64,
     ) -> (rustix::io::Result<()>, Buffer) {
         let mut left = part.clone();
+        let mut refusals = 0;
         while !left.is_empty() {
             let at = offset + (left.start - part.start) as u64;
             let result = match self {
@@ -235,8 +258,8 @@ impl Io {
             };
             match result {
                 Ok(0) => return (Err(Errno::IO), buffer),
-                Ok(n) => left.start += n,
-                Err(Errno::INTR | Errno::AGAIN) => {}
+                Ok(n) => (left.start, refusals) = (left.start + n, 0),
+                Err(Errno::INTR | Errno::AGAIN) if refusals < REFUSALS => refusals += 1,
                 Err(errno) => return (Err(errno), buffer),
             }
         }
@@ -247,8 +270,38 @@ impl Io {
     pub(crate) async fn flush(&self, file: &Arc<OwnedFd>) -> rustix::io::Result<()> {
         match self {
             Io::Ring { .. } => op::flush(file.clone()).await,
-            Io::Plain => retry(|| rustix::fs::fsync(file)),
+            Io::Plain { .. } => retry(|| rustix::fs::fsync(file)),
         }
+    }
+}
+
+/// pread(2), again if the file system refuses it for now.
+pub(crate) fn read_now(file: &OwnedFd, bytes: &mut [u8], offset: u64) -> rustix::io::Result<usize> {
+    let mut read = || retry(|| rustix::io::pread(file, &mut *bytes, offset));
+    let mut result = read();
+    for _ in 0..REFUSALS {
+        if result == Err(Errno::AGAIN) {
+            result = read();
+        }
+    }
+    result
+}
+
+/// The same from a thread that may wait.
+async fn read_in_thread(
+    file: Arc<OwnedFd>,
+    mut buffer: Buffer,
+    length: usize,
+    offset: u64,
+) -> (rustix::io::Result<usize>, Buffer) {
+    let mut bytes = buffer.take();
+    let read = move || (read_now(&file, &mut bytes[..length], offset), bytes);
+    match tokio::task::spawn_blocking(read).await {
+        Ok((result, bytes)) => {
+            buffer.put_back(bytes);
+            (result, buffer)
+        }
+        Err(_) => (Err(Errno::IO), buffer), // it panicked
     }
 }
 
@@ -268,13 +321,14 @@ pub(crate) fn stat_open(file: impl AsFd) -> rustix::io::Result<Stat> {
 }
 
 /// Repeats a system call that a signal interrupted.
-fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
+pub(crate) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    for _ in 0..INTERRUPTIONS {
         match call() {
             Err(Errno::INTR) => {}
             other => return other,
         }
     }
+    call()
 }
 
 #[cfg(test)]

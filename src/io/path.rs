@@ -68,7 +68,7 @@ impl Io {
     ) -> rustix::io::Result<OwnedFd> {
         let now = |resolve| rustix::fs::openat2(base, path, FLAGS, Mode::empty(), resolve);
         match self {
-            Io::Plain => now(resolve),
+            Io::Plain { .. } => now(resolve),
             // In place while the cache knows every component; only what would wait for a disk goes through the ring.
             Io::Ring { .. } => match now(resolve | ResolveFlags::CACHED) {
                 Err(Errno::AGAIN) => op::open_path(base.clone(), path, FLAGS, resolve).await,

@@ -96,7 +96,8 @@ pub struct EntryEvent {
     pub hash: Option<Hash>,
     /// Why it failed.
     pub error: Option<Error>,
-    /// A hard link had to become a copy: its inode has as many names as the file system allows.
+    /// A hard link had to become a copy: its inode has as many names as the file system allows, or lies on another file
+    /// system (a mount point is between the two).
     pub link_limit: bool,
     /// Its contents, its metadata and its name are on stable storage.
     pub durable: bool,

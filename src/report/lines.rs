@@ -121,7 +121,10 @@ pub fn message(text: impl std::fmt::Display) {
 /// What to say of a hard link that became a copy.
 pub(crate) fn link_limit(directory: &Path, event: &EntryEvent) -> String {
     let path = event.path(directory);
-    format!("copied {}: its inode has as many links as the file system allows", Escaped::path(&path))
+    let path = Escaped::path(&path);
+    format!(
+        "{path} is a copy and no hard link: its inode has all the names it can, or is on another file system"
+    )
 }
 
 impl Reporter for Lines {

