@@ -2,6 +2,7 @@
 
 mod cli;
 mod signals;
+mod supervisor;
 
 use std::process::ExitCode;
 
@@ -11,11 +12,11 @@ use ringsync::report::event::Summary;
 use ringsync::report::lines::message;
 use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Outcome, Stop};
 
-use cli::{Cli, Command, VerifyArgs};
+use cli::{Cli, Command, SyncArgs, VerifyArgs};
 
 fn main() -> ExitCode {
     let result = match Cli::try_parse().map(|cli| cli.command) {
-        Ok(Command::Sync(arguments)) => run(ringsync::sync, &arguments.config(), arguments.reporter()),
+        Ok(Command::Sync(arguments)) => sync(&arguments),
         Ok(Command::Check(arguments)) => run(ringsync::check, &arguments.config(), arguments.reporter()),
         Ok(Command::Verify(arguments)) => verify(&arguments),
         Err(error) => {
@@ -26,8 +27,20 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         message(format_args!("{error:#}"));
+        supervisor::leave_word(EXIT_UNUSABLE);
         EXIT_UNUSABLE.into()
     })
+}
+
+fn sync(arguments: &SyncArgs) -> anyhow::Result<ExitCode> {
+    let config = arguments.config();
+    if config.timeout.is_some() {
+        if !supervisor::is_supervised() {
+            return supervisor::supervise();
+        }
+        supervisor::prepare_child();
+    }
+    run(ringsync::sync, &config, arguments.reporter())
 }
 
 /// A run of the engine, to sync or to check.
@@ -58,6 +71,7 @@ fn exit_code(mut outcome: Outcome, stuck: bool, trouble: Option<std::io::Error>)
     if stuck {
         // Threads that hang in the kernel would keep the process. What they hold is nameless and goes with them, or
         // under a temporary name and goes with the next run.
+        supervisor::leave_word(code);
         std::process::exit(code.into());
     }
     code.into()

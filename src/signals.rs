@@ -6,6 +6,8 @@ use anyhow::Context;
 use ringsync::{Outcome, Stop};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Signals within this time are one.
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// How long a run may take to end after a signal.
 const LIMIT: Duration = Duration::from_millis(1900);
 
@@ -24,8 +26,14 @@ pub(crate) fn stop_on_signal(stop: &Stop) -> anyhow::Result<()> {
         runtime.block_on(async {
             next(&mut interrupt, &mut terminate).await;
             stop.stop();
+            let again = async {
+                // The terminal and a supervisor may both have sent the same one.
+                tokio::time::sleep(AT_ONCE).await;
+                let nothing = Duration::ZERO;
+                while tokio::time::timeout(nothing, next(&mut interrupt, &mut terminate)).await.is_ok() {}
+                next(&mut interrupt, &mut terminate).await;
+            };
             // The run ends by itself in less, unless its output is stuck: nobody reads the pipe, say.
-            let again = next(&mut interrupt, &mut terminate);
             tokio::time::timeout(LIMIT, again).await.ok();
             std::process::exit(Outcome::Interrupted.exit_code().into());
         });

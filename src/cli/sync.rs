@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ringsync::report::Reporter;
@@ -51,6 +52,9 @@ pub(crate) struct SyncArgs {
     /// Have everything on stable storage before the run ends, and each file's data before its name
     #[arg(long, help_heading = WRITE)]
     fsync: bool,
+    /// Give up on an operation that makes no progress for SECS seconds; runs on threads, without io_uring
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..), help_heading = WRITE)]
+    timeout: Option<u32>,
     /// Read each copied file back from the destination's storage and compare
     #[arg(long, help_heading = WRITE, conflicts_with = "no_hash")]
     verify: bool,
@@ -105,6 +109,7 @@ impl SyncArgs {
         config.partial = self.partial;
         config.fsync = self.fsync;
         config.verify = self.verify;
+        config.timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.into()));
         config.manifest.clone_from(&self.manifest);
         config.hash = !self.no_hash;
         config.reflink = match self.reflink {

@@ -77,9 +77,11 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
     let mut holes = true;
     let mut mismatches = 0;
     for _ in 0..ATTEMPTS {
+        item.lane.doing(Operation::Create);
         let new = new_file(&item, &before, taken)?;
         let error = match fill(&item, source, &before, holes, &new).await {
             Ok(Contents { hash, bytes, streamed }) => {
+                item.lane.doing(Operation::Rename);
                 new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
                 return Ok(Copied { action: Action::Created, bytes, streamed, hash, ..Copied::skipped() });
             }
@@ -135,6 +137,7 @@ fn open_existing(item: &Item<'_>) -> Option<OwnedFd> {
 /// storage and a look at what is there.
 async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &NewFile) -> Result<Contents> {
     let contents = copy_contents(item, source, before, holes, new).await?;
+    item.lane.doing(Operation::StatSource);
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
     // Files that never have a size (in /proc) have times that move with every look.
     if before.size + after.size > 0 && after.differs_in_time(before) {
@@ -152,6 +155,7 @@ async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &
     } else {
         None
     };
+    item.lane.doing(Operation::SetTimes);
     let bare = !new.has_contents() && !item.pair.inherits_acl();
     let target = Target::Open(new.fd.as_fd());
     metadata::apply(target, before, &have, xattrs.as_ref(), bare, &run.rules, || item.path())?;
@@ -160,6 +164,7 @@ async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &
             return Err(Error::new(Operation::Verify, item.path(), Cause::Mismatch));
         }
     } else if run.config.fsync {
+        item.lane.doing(Operation::Flush);
         item.lane.io.flush(&new.fd).await.at(Operation::Flush, || item.path())?;
     }
     Ok(contents)
@@ -226,6 +231,7 @@ async fn copy_small(item: &Item<'_>, source: &File, size: u64, new: &NewFile) ->
     while offset < size || size == 0 {
         item.check_stop()?;
         let length = if size == 0 { buffer.len() } else { buffer.len().min((size - offset) as usize) };
+        item.lane.doing(Operation::ReadSource);
         let read;
         (read, buffer) = io.read(source, buffer, length, offset).await;
         let read = read.at(Operation::ReadSource, || item.source_path())?;
@@ -239,6 +245,7 @@ async fn copy_small(item: &Item<'_>, source: &File, size: u64, new: &NewFile) ->
         } else if let Some(hasher) = &mut hasher {
             hasher.update(bytes);
         }
+        item.lane.doing(Operation::Write);
         let written;
         (written, buffer) = io.write(&new.fd, buffer, 0..read, offset).await;
         written.at(Operation::Write, || item.path())?;

@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use tokio::sync::MutexGuard;
 
 use super::pair::{Origin, Pair, Parked, Source, has_default_acl, open_destination};
+use super::watch::{self, Remains, Step};
 use super::worker::Lane;
 use super::{Run, check, durable, extra, temporary};
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -46,6 +48,8 @@ pub(crate) struct Directory {
     pub(super) name_is_durable: AtomicBool,
     /// Not all of its names are known.
     unlisted: AtomicBool,
+    /// The thread that opens or finishes it does not come back.
+    given_up: Arc<AtomicBool>,
 }
 
 enum State {
@@ -90,6 +94,7 @@ impl Directory {
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
+            given_up: Arc::default(),
         })
     }
 
@@ -107,6 +112,7 @@ impl Directory {
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
+            given_up: Arc::default(),
         })
     }
 
@@ -124,6 +130,25 @@ impl Directory {
     /// The walk found one batch of entries in it and no subdirectory.
     pub(crate) fn is_leaf(&self) {
         self.leaf.store(true, Ordering::Relaxed);
+    }
+
+    /// Whoever opens or finishes it does not come back: nobody is to wait for that.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    /// A thread that does not come back may leave something in it, for the next run to remove.
+    pub(super) fn leaves_traces(&self) {
+        if let Ok(state) = self.state.try_lock()
+            && let State::Open(pair) = &*state
+        {
+            pair.leaves_partial();
+        }
+    }
+
+    /// Its state; `None` if whoever has it does not come back.
+    async fn lock(&self, lane: &Lane) -> Option<MutexGuard<'_, State>> {
+        watch::patiently(|| self.state.lock(), &self.given_up, lane.watched()).await
     }
 
     /// The walk could not list all of it.
@@ -163,7 +188,7 @@ impl Directory {
         let mut closed = Vec::new();
         let mut directory = self;
         let mut pair = loop {
-            match &*directory.state.lock().await {
+            match &*directory.lock(lane).await? {
                 State::Open(pair) => break pair.clone(),
                 State::Failed | State::Finished => return None,
                 State::Closed | State::Parked(_) => {}
@@ -178,13 +203,22 @@ impl Directory {
     }
 
     async fn open_in(&self, parent: &Pair, lane: &Lane) -> Option<Arc<Pair>> {
-        let mut state = self.state.lock().await;
-        let made = match &*state {
+        let mut state = self.lock(lane).await?;
+        match &*state {
             State::Open(pair) => return Some(pair.clone()),
             State::Failed | State::Finished => return None,
-            State::Closed => self.make_pair(parent, lane).await,
+            State::Closed | State::Parked(_) => {}
+        }
+        if let Some(watched) = lane.watched() {
+            watched.is_awaited(&self.given_up);
+        }
+        let made = match &*state {
             State::Parked(parked) => self.open_again(parked, parent, lane).await,
+            _ => self.make_pair(parent, lane).await,
         };
+        if let Some(watched) = lane.watched() {
+            watched.is_awaited_no_more();
+        }
         match made {
             Ok(pair) => {
                 let pair = Arc::new(pair);
@@ -204,7 +238,9 @@ impl Directory {
 
     async fn make_pair(&self, parent: &Pair, lane: &Lane) -> Result<Pair> {
         let run = &lane.run;
+        lane.doing(Operation::OpenSource);
         let source = self.open_source(parent, lane).await?;
+        lane.doing(Operation::OpenDestination);
         let Some(within) = &parent.destination else {
             return Ok(Pair::new(source, None, Origin::default()));
         };
@@ -335,22 +371,37 @@ impl Directory {
     /// the tree; the end of the root is the end of the run.
     pub(crate) async fn release(self: &Arc<Self>, lane: &Lane) {
         let mut directory = self;
+        let mut nothing = Remains::default();
         while directory.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            directory.finish(lane).await;
+            let finished = lane.at_work(directory, || Step::Finish, &mut nothing, directory.finish(lane));
+            if finished.await.is_none() {
+                return; // another thread goes on
+            }
             match &directory.parent {
                 Some(parent) => directory = parent,
-                None => {
-                    if lane.run.config.fsync && !lane.run.stop.is_stopped() && !lane.run.config.dry_run {
-                        durable::flush_all(&lane.run).await;
-                    }
-                    check::report_rest(lane).await;
-                    return lane.run.close();
-                }
+                None => return directory.end_run(lane).await,
             }
         }
     }
 
+    /// The root is done, and with it the run.
+    async fn end_run(self: &Arc<Self>, lane: &Lane) {
+        let run = &lane.run;
+        if run.config.fsync && !run.stop.is_stopped() && !run.config.dry_run {
+            let mut nothing = Remains::default();
+            let flushed = lane.at_work(self, || Step::Flush, &mut nothing, durable::flush_all(run));
+            if flushed.await.is_none() {
+                return;
+            }
+        }
+        check::report_rest(lane).await;
+        run.close();
+    }
+
     async fn report(&self, event: EntryEvent, lane: &Lane) {
+        if lane.is_lost() {
+            return; // it has been reported
+        }
         lane.run.heed(&event);
         let entries = Entries { directory: self.path(), events: vec![event] };
         lane.outbox.put(entries, &lane.run).await;
@@ -372,12 +423,13 @@ impl Directory {
                     extra::report(self, &pair, lane).await;
                 }
             }
-        } else if matches!(*self.state.lock().await, State::Closed) {
+        } else if self.lock(lane).await.is_some_and(|state| matches!(*state, State::Closed)) {
             // One above it has failed.
             self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
         }
-        let before = std::mem::replace(&mut *self.state.lock().await, State::Finished);
-        if matches!(before, State::Open(_)) {
+        if let Some(mut state) = self.lock(lane).await
+            && let State::Open(_) = std::mem::replace(&mut *state, State::Finished)
+        {
             lane.run.directories.closed();
         }
     }
@@ -385,8 +437,8 @@ impl Directory {
     /// After a stop the directory may be incomplete. It keeps the time that tells the next run so; what it has goes under
     /// its own name.
     async fn finish_early(&self, lane: &Lane) {
-        let pair = match &*self.state.lock().await {
-            State::Open(pair) => pair.clone(),
+        let pair = match self.lock(lane).await.as_deref() {
+            Some(State::Open(pair)) => pair.clone(),
             _ => return,
         };
         if let Err(error) = self.unstage(&pair, lane).await {
@@ -449,7 +501,7 @@ impl Directory {
         let mut names = Vec::new();
         let mut directory = self;
         let mut fd = loop {
-            if let State::Open(pair) = &*directory.state.lock().await {
+            if let State::Open(pair) = &*directory.lock(lane).await.ok_or(Errno::NOENT)? {
                 break pair.destination.clone().ok_or(Errno::NOENT)?;
             }
             names.push(&directory.name);

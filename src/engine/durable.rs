@@ -39,25 +39,26 @@ impl FileSystems {
     }
 }
 
-/// Puts the names that a batch made on stable storage, and those of the directories above, and says so in its events.
-pub(crate) async fn flush_names(
-    directory: &Arc<Directory>,
-    pair: &Pair,
-    events: &mut [EntryEvent],
-    lane: &Lane,
-) {
-    let made = |event: &EntryEvent| {
-        matches!(event.action, Action::Created | Action::Updated | Action::Linked) && event.error.is_none()
-    };
-    let Some(destination) = pair.destination.as_ref().filter(|_| events.iter().any(made)) else { return };
+/// Whether an entry has a new name, or a name for something new.
+pub(crate) fn is_new(event: &EntryEvent) -> bool {
+    matches!(event.action, Action::Created | Action::Updated | Action::Linked) && event.error.is_none()
+}
+
+/// Puts the names in a directory on stable storage, and those of the directories above. Returns whether they are there;
+/// what went wrong has been reported.
+pub(crate) async fn flush_names(directory: &Arc<Directory>, pair: &Pair, lane: &Lane) -> bool {
+    let Some(destination) = &pair.destination else { return false };
     let path = || lane.run.destination_path(&directory.path());
     let flushed = match flush_directory(destination, lane).await.at(Operation::Flush, path) {
         Ok(()) => flush_names_above(directory, lane).await,
         failed => failed,
     };
     match flushed {
-        Ok(()) => events.iter_mut().filter(|event| made(event)).for_each(|event| event.durable = true),
-        Err(error) => fail(error, &lane.run).await,
+        Ok(()) => true,
+        Err(error) => {
+            fail(error, &lane.run).await;
+            false
+        }
     }
 }
 

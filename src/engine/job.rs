@@ -31,7 +31,7 @@ pub(crate) struct Batch {
 }
 
 /// One name that is not a directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) name: CString,
     /// What the listing said it is. What it really is, its stat tells.

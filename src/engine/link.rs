@@ -16,7 +16,11 @@ use crate::report::event::Action;
 
 /// Mirrors one of several names of an inode.
 pub(crate) async fn mirror(item: Item<'_>, source: Source, destination: Option<Stat>) -> Result<Copied> {
-    match item.run().links.claim(&source.stat).await {
+    let Some(claim) = item.run().links.claim(&source.stat, item.lane.watched()).await else {
+        let limit = item.run().config.timeout.unwrap_or_default();
+        return Err(Error::new(Operation::Link, item.path(), Cause::TimedOut(limit)));
+    };
+    match claim {
         Claim::Follow(leader) => {
             let stat = source.stat;
             let (copied, refusal) = follow(item, &leader, source, destination.as_ref()).await?;
@@ -85,6 +89,7 @@ async fn follow(
     if item.run().config.dry_run {
         return Ok((linked, None));
     }
+    item.lane.doing(Operation::Link);
     let Err(error) = link(&item, leader, taken).await else { return Ok((linked, None)) };
     match error.errno() {
         // As many names as the file system allows for one inode (btrfs, within one directory), or the inode is on another

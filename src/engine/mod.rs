@@ -16,6 +16,7 @@ pub(crate) mod segment;
 pub(crate) mod special;
 pub(crate) mod stop;
 pub(crate) mod temporary;
+pub(crate) mod watch;
 pub(crate) mod worker;
 
 use std::any::Any;
@@ -25,6 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use async_channel::{Receiver, Sender};
@@ -47,6 +49,8 @@ use durable::FileSystems;
 use job::{Batch, Entry, Offer, Parcel};
 use pair::{Pair, Source};
 use stop::Stop;
+use watch::{Watchdog, Watched};
+use worker::Watch;
 
 /// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
 pub(crate) const THREADS: usize = 16;
@@ -86,6 +90,10 @@ pub(crate) struct Run {
     /// What tasks offer each other, a channel a thread.
     pub(crate) offers: Vec<Channel<Offer>>,
     events: Sender<Event>,
+    /// A thread is stuck in the kernel.
+    left_behind: AtomicBool,
+    /// Threads that may still report something.
+    reporting: AtomicUsize,
     /// Raised when the run ends early: the caller's flag was raised, or an error broke it off.
     pub(crate) stop: Stop,
 }
@@ -115,6 +123,28 @@ impl Run {
     pub(crate) fn heed(&self, event: &EntryEvent) {
         if event.error.as_ref().is_some_and(|error| error.outcome() == Outcome::BrokenOff) {
             self.abandon();
+        }
+    }
+
+    /// Whether the tasks have to wait until their reports are taken.
+    pub(crate) fn reporter_is_behind(&self) -> bool {
+        self.events.is_full()
+    }
+
+    /// A thread is stuck in the kernel, and nobody is to wait for it.
+    pub(crate) fn leave_behind(&self) {
+        self.left_behind.store(true, Ordering::Release);
+    }
+
+    /// Whether the process has threads that may never end.
+    pub(crate) fn has_left_behind(&self) -> bool {
+        self.left_behind.load(Ordering::Acquire)
+    }
+
+    /// A thread has no more to report. After the last one there are no more events.
+    fn thread_ends(&self) {
+        if self.reporting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.events.close();
         }
     }
 
@@ -150,12 +180,16 @@ fn join(root: &Path, below: &Path) -> PathBuf {
 /// When nothing could be started: SRC or DST can't be used, or the engine is not to be had. What fails later, a
 /// file's error among them, is in the summary.
 pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
-    let (engine, notice) = choose_engine(config.engine, config.jobs, &config.source)?;
+    let (engine, notice) = match config.timeout {
+        Some(_) => (require_threads(config)?, None),
+        None => choose_engine(config.engine, config.jobs, &config.source)?,
+    };
     let descriptors = raise_descriptor_limit();
     // Before anything is written: what can't be used is to be told first.
     let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
     let mut manifest = manifest.map(Hashes::create).transpose()?;
-    let roots = root::open(config)?;
+    let opened = config.clone();
+    let roots = within(config, move || root::open(&opened))?;
     let (threads, tasks) = match engine {
         Engine::Threads => (THREADS.min(descriptors / DESCRIPTORS_A_TASK).max(1), 1),
         _ => (
@@ -164,27 +198,36 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
         ),
     };
     let (run, parcel_sender, events) = new_run(config, roots, threads, tasks);
-    let root = open_root(&run)?;
+    let held = run.clone();
+    let root = within(config, move || open_root(&held))?;
     let Config { dry_run, check, fsync, .. } = *config;
     let start = Start { engine, threads, tasks, notice, dry_run, check, fsync };
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
         manifest.is_for(OsStr::from_bytes(single.destination.to_bytes()));
     }
     let progress = Progress::new(reporter, stop, manifest)?;
-    let workers = start_workers(&run, engine, tasks, root, parcel_sender).inspect_err(|_| run.abandon())?;
-    // The channel of events ends when the last worker lets go of the run.
-    let (weak, stopped) = (Arc::downgrade(&run), run.stop.clone());
-    drop(run);
-    let abandon = || {
-        if let Some(run) = weak.upgrade() {
-            run.abandon();
-        }
-    };
-    let summary = progress.gather(&start, events, &stopped, abandon);
+    let watched: Vec<_> = config.timeout.iter().flat_map(|_| (0..threads).map(|_| Watched::new())).collect();
+    let workers = start_workers(&run, engine, tasks, root, parcel_sender, &watched);
+    let workers = workers.inspect_err(|_| run.abandon())?;
+    let watchdog = config.timeout.map(|limit| Watchdog::new(&run, watched, limit));
+    let summary = progress.gather(&start, events, &run.stop, || run.abandon(), watchdog);
     if !summary.stuck {
         workers.into_iter().for_each(|worker| drop(worker.join()));
     }
     Ok(summary)
+}
+
+/// Does what may wait for the kernel, no longer than `--timeout` allows.
+fn within<T: Send + 'static>(
+    config: &Config,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let Some(limit) = config.timeout else { return work() };
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let body = move || drop(sender.send(work()));
+    thread::Builder::new().name("open".into()).spawn(body).at(Operation::StartEngine, || "threads")?;
+    let late = |_| Err(Error::new(Operation::UseSource, &config.source, Cause::TimedOut(limit)));
+    receiver.recv_timeout(limit).unwrap_or_else(late)
 }
 
 /// Compares the trees and writes nothing. What differs is reported as a sync would mend it; what only the destination
@@ -220,6 +263,8 @@ fn new_run(
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
+        left_behind: AtomicBool::new(false),
+        reporting: AtomicUsize::new(threads + 1), // and the walk
         stop: Stop::default(),
     };
     (Arc::new(run), parcel_sender, event_receiver)
@@ -231,8 +276,9 @@ fn start_workers(
     tasks: usize,
     root: Arc<Directory>,
     parcels: Sender<Parcel>,
-) -> Result<Vec<JoinHandle<()>>> {
-    let mut workers = start_lanes(run, engine, tasks)?;
+    watched: &[Arc<Watched>],
+) -> Result<Threads> {
+    let mut workers = start_lanes(run, engine, tasks, watched)?;
     workers.push(start_walk(run, root, parcels)?);
     Ok(workers)
 }
@@ -252,6 +298,15 @@ pub(crate) fn choose_engine(choice: Engine, jobs: usize, subject: &Path) -> Resu
             }
         },
     }
+}
+
+/// Only a thread can be left behind in the kernel: what a ring is told to do can't be taken back, and is done in the end.
+fn require_threads(config: &Config) -> Result<Engine> {
+    if config.engine == Engine::Uring {
+        let cause = Cause::Refused("a time-out takes the engine of threads".into());
+        return Err(Error::new(Operation::StartEngine, &config.source, cause));
+    }
+    Ok(Engine::Threads)
 }
 
 /// Takes as many descriptors as the system grants, and returns how many the tasks may use.
@@ -302,7 +357,7 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
 
 /// Starts the walk in its thread. For a single file it is one parcel.
 fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> Result<JoinHandle<()>> {
-    spawn_thread("walk", run, move |run| {
+    spawn_thread("walk", run, None, move |run| {
         let Some(single) = &run.roots.single else {
             return walk::walk(run, root, &parcels);
         };
@@ -315,42 +370,65 @@ fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> 
 }
 
 /// Starts the threads that copy, each with a runtime of its own.
-fn start_lanes(run: &Arc<Run>, engine: Engine, tasks: usize) -> Result<Vec<JoinHandle<()>>> {
-    let start = |index| {
-        spawn_thread("copy", run, move |run| match engine {
-            Engine::Threads => run_plain(run, index, tasks),
-            _ => run_ring(run, index, tasks),
-        })
+fn start_lanes(run: &Arc<Run>, engine: Engine, tasks: usize, watched: &[Arc<Watched>]) -> Result<Threads> {
+    let start = |index: usize| match (engine, watched.get(index)) {
+        (Engine::Threads, Some(watched)) => start_lane(run, index, watched.clone(), None),
+        (Engine::Threads, None) => {
+            spawn_thread("copy", run, None, move |run| run_plain(run, index, Watch::default()))
+        }
+        _ => spawn_thread("copy", run, None, move |run| run_ring(run, index, tasks)),
     };
     (0..run.offers.len()).map(start).collect()
+}
+
+type Threads = Vec<JoinHandle<()>>;
+
+/// Starts a thread that is watched, with the work of the one it replaces, if it does.
+pub(crate) fn start_lane(
+    run: &Arc<Run>,
+    index: usize,
+    watched: Arc<Watched>,
+    first: Option<Batch>,
+) -> Result<JoinHandle<()>> {
+    let watch = Watch { watched: Some(watched.clone()), first };
+    spawn_thread("copy", run, Some(watched), move |run| run_plain(run, index, watch))
 }
 
 fn run_ring(run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
     let source = &run.config.source;
     let runtime = ring::runtime()
         .map_err(|why| Error::new(Operation::StartEngine, source, Cause::Refused(why.to_string())))?;
-    runtime.block_on(worker::run_tasks(Io::ring(), run.clone(), index, tasks))
+    runtime.block_on(worker::run_tasks(Io::ring(), run.clone(), index, tasks, Watch::default()))
 }
 
-fn run_plain(run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
+fn run_plain(run: &Arc<Run>, index: usize, watch: Watch) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .map_err(|error| Error::new(Operation::StartEngine, &run.config.source, error))?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, worker::run_tasks(Io::plain(), run.clone(), index, tasks))
+    local.block_on(&runtime, worker::run_tasks(Io::plain(), run.clone(), index, 1, watch))
 }
 
-/// Starts a thread whose error, or panic, breaks off the run.
+/// Starts a thread whose error, or panic, breaks off the run; unless it has been replaced meanwhile.
 fn spawn_thread(
     name: &str,
     run: &Arc<Run>,
+    watched: Option<Arc<Watched>>,
     work: impl FnOnce(&Arc<Run>) -> Result<()> + Send + 'static,
 ) -> Result<JoinHandle<()>> {
     let run = run.clone();
-    let body = move || match catch_unwind(AssertUnwindSafe(|| work(&run))) {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => run.break_off(error),
-        Err(panic) => run.break_off(panicked(panic.as_ref())),
+    let body = move || {
+        let result = catch_unwind(AssertUnwindSafe(|| work(&run)));
+        if watched.is_some_and(|watched| watched.is_lost()) {
+            return;
+        }
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => run.break_off(error),
+            Err(panic) => run.break_off(panicked(panic.as_ref())),
+        }
+        run.thread_ends();
     };
     thread::Builder::new().name(name.into()).spawn(body).at(Operation::StartEngine, || "threads")
 }
@@ -379,11 +457,11 @@ mod tests {
         let roots = root::open(&config).unwrap();
         let (run, parcels, events) = new_run(&config, roots, 1, 1);
         // The walk waits for room that nobody makes: only the end of the run lets it go.
-        let walk = spawn_thread("walk", &run, move |_| {
+        let walk = spawn_thread("walk", &run, None, move |_| {
             while parcels.send_blocking(Parcel::new()).is_ok() {}
             Ok(())
         });
-        let copy = spawn_thread("copy", &run, |_| panic!("on purpose"));
+        let copy = spawn_thread("copy", &run, None, |_| panic!("on purpose"));
         let stopped = run.stop.clone();
         drop(run);
         let start = Start {
@@ -397,7 +475,7 @@ mod tests {
         };
         let (mut silent, stop) = (Silent, Stop::default());
         let progress = Progress::new(&mut silent, &stop, None).unwrap();
-        let summary = progress.gather(&start, events, &stopped, || ());
+        let summary = progress.gather(&start, events, &stopped, || (), None);
         assert_eq!((summary.outcome, summary.totals.errors, summary.stuck), (Outcome::BrokenOff, 1, false));
         assert!(!stop.is_stopped(), "the flag is the caller's");
         walk.unwrap().join().unwrap();

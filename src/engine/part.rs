@@ -36,6 +36,7 @@ impl LargeFile {
             let write = async {
                 match read.take() {
                     Some((buffer, length, offset)) => {
+                        lane.doing(Operation::Write);
                         self.write(lane, to, buffer, length, offset).await.map(Some)
                     }
                     None => Ok(None),
@@ -88,6 +89,7 @@ impl LargeFile {
             let mut next = 0;
             while let Some(Run { range, zero }) = self.next_run(&new_data.bytes()[..length], at, next) {
                 next = range.end;
+                lane.doing(Operation::Write);
                 let have = &old_data.bytes()[..had];
                 if zero {
                     clear(old, &new_data.bytes()[..length], have, range, at)?;
@@ -154,6 +156,7 @@ impl LargeFile {
     }
 
     async fn read(&self, lane: &Lane, buffer: Buffer, data: Range<u64>) -> Result<(Buffer, usize), Failure> {
+        lane.doing(self.reading);
         let length = (data.end - data.start) as usize;
         let (result, buffer) = lane.io.read(&self.source, buffer, length, data.start).await;
         match result.map_err(Failure::of(self.reading))? {
@@ -194,6 +197,7 @@ async fn read_old(
     length: usize,
     offset: u64,
 ) -> Result<(Buffer, usize), Failure> {
+    lane.doing(Operation::ReadDestination);
     let result;
     (result, buffer) = lane.io.read(old, buffer, length, offset).await;
     let mut had = result.map_err(Failure::of(Operation::ReadDestination))?;

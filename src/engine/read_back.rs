@@ -36,6 +36,7 @@ async fn hash_small(item: &Item<'_>, file: &File, size: u64, reading: Operation)
     let mut hasher = Hasher::new();
     let mut offset = 0;
     loop {
+        item.lane.doing(reading);
         let room = buffer.len();
         let result;
         (result, buffer) = item.lane.io.read(file, buffer, room, offset).await;
@@ -56,6 +57,7 @@ async fn hash_small(item: &Item<'_>, file: &File, size: u64, reading: Operation)
 /// Whether the destination's storage gives back the bytes with this hash. They are made to leave the page cache first,
 /// which they can't before they are written.
 pub(crate) async fn is_intact(item: &Item<'_>, new: &NewFile, hash: Hash) -> Result<bool> {
+    item.lane.doing(Operation::Flush);
     item.lane.io.flush(&new.fd).await.at(Operation::Flush, || item.path())?;
     // A hint. A file system that lives in memory, or another one that keeps its pages, is read as it is.
     rustix::fs::fadvise(&new.fd, 0, None, Advice::DontNeed).ok();

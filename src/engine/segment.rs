@@ -178,7 +178,8 @@ impl LargeFile {
     /// Works through the file with whoever comes to help. Returns its hash, if it was to be hashed, and the bytes that were
     /// no holes.
     async fn finish(self: Arc<Self>, item: &Item<'_>) -> Result<(Option<Hash>, u64)> {
-        if self.size > 2 * PART {
+        // A thread that is watched does all of its work itself.
+        if self.size > 2 * PART && item.lane.watched().is_none() {
             self.invite(item.run());
         }
         self.help(item.lane).await;

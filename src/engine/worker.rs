@@ -19,6 +19,7 @@ use super::job::{Batch, Entry, Offer, Parcel};
 use super::outbox::Outbox;
 use super::pair::Pair;
 use super::temporary::{self, Taken};
+use super::watch::{Remains, Step, Watched};
 use super::{Run, check, contents, durable, link, panicked, read_back, special};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::buffer::Pool;
@@ -38,6 +39,8 @@ pub(crate) struct Lane {
     pub(crate) run: Arc<Run>,
     pub(crate) outbox: Outbox,
     index: usize,
+    /// Who is told what this thread does: `--timeout`.
+    watched: Option<Arc<Watched>>,
     /// Tasks of this thread that have work.
     busy: Cell<usize>,
     /// Tasks of this thread that help with a large file.
@@ -48,11 +51,15 @@ pub(crate) struct Lane {
 const HELPERS: usize = 2;
 
 /// Runs a thread's tasks until the run is finished or stopped. A panic of one ends them all.
-pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize) -> Result<()> {
+pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize, watch: Watch) -> Result<()> {
     let (buffers, outbox) = (Pool::new(), Outbox::default());
     let (busy, helping) = (Cell::new(0), Cell::new(0));
-    let lane = Rc::new(Lane { io, buffers, run: run.clone(), outbox, index, busy, helping });
+    let Watch { watched, first } = watch;
+    let lane = Rc::new(Lane { io, buffers, run: run.clone(), outbox, index, watched, busy, helping });
     let mut set = JoinSet::new();
+    if let Some(first) = first {
+        run_batch(&lane, first).await;
+    }
     for _ in 0..tasks {
         set.spawn_local(task(lane.clone()));
     }
@@ -65,8 +72,49 @@ pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize)
             result = Err(panicked(panic.as_ref()));
         }
     }
-    lane.outbox.send(&run).await;
+    if !lane.is_lost() {
+        lane.outbox.send(&run).await;
+    }
     result
+}
+
+/// What a thread is given that is watched: who watches it, and the work of a thread that it replaces.
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub(crate) watched: Option<Arc<Watched>>,
+    pub(crate) first: Option<Batch>,
+}
+
+impl Lane {
+    /// Does `work` and leaves word of it for the watchdog. `None`: it took so long that the thread has been replaced.
+    pub(crate) async fn at_work<T>(
+        &self,
+        directory: &Arc<Directory>,
+        step: impl FnOnce() -> Step,
+        remains: &mut Remains,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        match &self.watched {
+            Some(watched) => watched.at_work(directory, step(), remains, work).await,
+            None => Some(work.await),
+        }
+    }
+
+    /// Leaves word that the next system call is part of this operation.
+    pub(crate) fn doing(&self, operation: Operation) {
+        if let Some(watched) = &self.watched {
+            watched.doing(operation);
+        }
+    }
+
+    pub(crate) fn watched(&self) -> Option<&Watched> {
+        self.watched.as_deref()
+    }
+
+    /// Whether the thread has been replaced, and is to do nothing more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.watched.as_ref().is_some_and(|watched| watched.is_lost())
+    }
 }
 
 enum Job {
@@ -75,7 +123,9 @@ enum Job {
 }
 
 async fn task(lane: Rc<Lane>) {
-    while let Some(job) = next_job(&lane).await {
+    while !lane.is_lost()
+        && let Some(job) = next_job(&lane).await
+    {
         lane.busy.set(lane.busy.get() + 1);
         match job {
             Job::Parcel(parcel) => {
@@ -129,52 +179,83 @@ const LONGEST_STAGE: Duration = Duration::from_millis(100);
 
 async fn run_batch(lane: &Lane, batch: Batch) {
     let Batch { directory, mut entries } = batch;
-    let mut events = Vec::with_capacity(entries.len());
-    let wanted = !entries.is_empty() && !lane.run.stop.is_stopped();
-    let pair = if wanted { directory.open(lane).await } else { None };
-    let begun = Instant::now();
     entries.reverse();
-    while let Some(entry) = entries.pop() {
-        if lane.run.stop.is_stopped() {
-            break;
-        }
-        let event = match &pair {
-            Some(pair) => {
-                let item = Item { lane, directory: &directory, pair, entry: &entry };
-                if !lane.run.config.check {
-                    item.mirror().await
-                } else if let Some(event) = check::check(item).await {
-                    event
-                } else {
-                    continue;
-                }
-            }
-            None => EntryEvent::done(entry.kind, Action::Skipped),
+    let wanted = !entries.is_empty() && !lane.run.stop.is_stopped();
+    let events = Vec::with_capacity(entries.len());
+    let mut remains = Remains { entries, events };
+    let pair = if wanted {
+        let opened = lane.at_work(&directory, || Step::Open, &mut remains, directory.open(lane)).await;
+        let Some(pair) = opened else { return };
+        pair
+    } else {
+        None
+    };
+    if run_entries(lane, &directory, pair.as_ref(), &mut remains).await.is_none() {
+        return; // another thread has what is left
+    }
+    let flushes = lane.run.config.fsync && remains.events.iter().any(durable::is_new);
+    if let Some(pair) = pair.as_ref().filter(|_| flushes) {
+        let flushed = durable::flush_names(&directory, pair, lane);
+        let Some(durable) = lane.at_work(&directory, || Step::Names, &mut remains, flushed).await else {
+            return;
         };
-        lane.run.heed(&event);
-        events.push(event.named(entry.name));
-        let taken = begun.elapsed();
-        let shared = entries.len() > 1 && taken > LONG_BATCH && lane.run.parcels.is_empty();
-        if let Some(pair) = pair.as_ref().filter(|pair| pair.is_staged() && (shared || taken > LONGEST_STAGE))
-        {
-            // Only this task has files in it: none is half written now. Without its name the directory is lost, and so is what was left to do.
-            if let Err(error) = directory.unstage(pair, lane).await {
-                events.push(EntryEvent::failed(Kind::Directory, error));
-                break;
-            }
-        }
-        if shared {
-            entries = spill(lane, &directory, entries);
-        }
+        let new = remains.events.iter_mut().filter(|event| durable::is_new(event));
+        new.for_each(|event| event.durable = durable);
     }
-    if let Some(pair) = pair.as_ref().filter(|_| lane.run.config.fsync) {
-        durable::flush_names(&directory, pair, &mut events, lane).await;
-    }
+    let events = remains.events;
     if !events.is_empty() {
         let entries = Entries { directory: directory.path(), events };
         lane.outbox.put(entries, &lane.run).await;
     }
+    if lane.watched.is_some() {
+        lane.outbox.send(&lane.run).await; // a thread that is lost sends nothing any more
+    }
     directory.release(lane).await;
+}
+
+/// Mirrors the entries of a batch. `None`: one took so long that the thread has been replaced.
+async fn run_entries(
+    lane: &Lane,
+    directory: &Arc<Directory>,
+    pair: Option<&Arc<Pair>>,
+    remains: &mut Remains,
+) -> Option<()> {
+    let begun = Instant::now();
+    while let Some(entry) = remains.entries.pop() {
+        if lane.run.stop.is_stopped() {
+            break;
+        }
+        let work = run_entry(lane, directory, pair, &entry);
+        let event = lane.at_work(directory, || Step::Entry(entry.clone()), remains, work).await?;
+        let Some(event) = event else { continue };
+        lane.run.heed(&event);
+        remains.events.push(event.named(entry.name));
+        let taken = begun.elapsed();
+        let shared = remains.entries.len() > 1 && taken > LONG_BATCH && lane.run.parcels.is_empty();
+        if let Some(pair) = pair.filter(|pair| pair.is_staged() && (shared || taken > LONGEST_STAGE)) {
+            // Only this task has files in it: none is half written now. Without its name the directory is lost, and so is what was left to do.
+            if let Err(error) = directory.unstage(pair, lane).await {
+                remains.events.push(EntryEvent::failed(Kind::Directory, error));
+                break;
+            }
+        }
+        if shared {
+            remains.entries = spill(lane, directory, std::mem::take(&mut remains.entries));
+        }
+    }
+    Some(())
+}
+
+/// Mirrors, or compares, an entry. `None`: it is reported with others.
+async fn run_entry(
+    lane: &Lane,
+    directory: &Arc<Directory>,
+    pair: Option<&Arc<Pair>>,
+    entry: &Entry,
+) -> Option<EntryEvent> {
+    let Some(pair) = pair else { return Some(EntryEvent::done(entry.kind, Action::Skipped)) };
+    let item = Item { lane, directory, pair, entry };
+    if lane.run.config.check { check::check(item).await } else { Some(item.mirror().await) }
 }
 
 /// Offers half of the entries to other tasks and returns what is left to do here: all, if nobody wants them.
@@ -275,6 +356,7 @@ impl Item<'_> {
             let (file, stat) = self.open_file().await?;
             return Ok(Source { stat, file: Some(file) });
         }
+        self.lane.doing(Operation::StatSource);
         let stat = self.lane.io.stat(&self.pair.source, &self.entry.name).await;
         let stat = stat.and_then(|stat| stat.ok_or(Errno::NOENT));
         let stat = stat.at(Operation::StatSource, || self.source_path())?;
@@ -286,6 +368,7 @@ impl Item<'_> {
 
     /// Opens the source for reading. A FIFO or a device that took a file's place is not read.
     async fn open_file(&self) -> Result<(File, Stat)> {
+        self.lane.doing(Operation::OpenSource);
         let opened = self.lane.io.open(&self.pair.source, &self.entry.name, OFlags::RDONLY).await;
         let file = opened.map(Arc::new).at(Operation::OpenSource, || self.source_path())?;
         let stat = stat_open(&file).at(Operation::StatSource, || self.source_path())?;
@@ -298,6 +381,7 @@ impl Item<'_> {
     pub(crate) async fn stat_destination(&self) -> Result<Option<Stat>> {
         match &self.pair.destination {
             Some(within) if !self.pair.fresh => {
+                self.lane.doing(Operation::StatDestination);
                 self.lane.io.stat(within, self.target()).await.at(Operation::StatDestination, || self.path())
             }
             _ => Ok(None),
@@ -384,8 +468,14 @@ impl Item<'_> {
                 };
                 copy_file::copy(self, &file, stat, taken).await?
             }
-            Kind::Symlink => special::make_symlink(&self, &source.stat, taken)?,
-            _ => special::make_node(&self, &source.stat, taken)?,
+            Kind::Symlink => {
+                self.lane.doing(Operation::Create);
+                special::make_symlink(&self, &source.stat, taken)?
+            }
+            _ => {
+                self.lane.doing(Operation::Create);
+                special::make_node(&self, &source.stat, taken)?
+            }
         };
         Ok(Copied { action, ..copied })
     }
@@ -423,6 +513,7 @@ impl Item<'_> {
         if run.config.dry_run {
             return Ok(mended);
         }
+        self.lane.doing(Operation::SetTimes);
         let handle = self.handle(self.target())?;
         let now = stat_open(&handle).at(Operation::StatDestination, || self.path())?;
         if now.inode != have.inode || now.links > 1 {

@@ -7,12 +7,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::CString;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
 use super::entry::{Inode, Stat};
 use crate::engine::directory::Directory;
+use crate::engine::watch::{Watched, patiently};
 
 /// The name that the others are linked to.
 #[derive(Debug, Clone)]
@@ -37,8 +39,11 @@ pub(crate) enum Claim {
     Follow(Leader),
 }
 
+#[derive(Default)]
 struct Group {
     leader: Arc<tokio::sync::Mutex<Option<Leader>>>,
+    /// The thread that has the first name does not come back.
+    given_up: Arc<AtomicBool>,
     /// Names that have not arrived yet.
     missing: u32,
 }
@@ -52,14 +57,20 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Registers one more name of a source inode and waits until it is known who leads.
-    pub(crate) async fn claim(&self, source: &Stat) -> Claim {
-        let leader = self.arrive(source.inode, source.links);
-        let lead = leader.lock_owned().await;
-        match lead.as_ref() {
+    /// Registers one more name of a source inode and waits until it is known who leads. `None`: whoever had the first name
+    /// does not come back.
+    pub(crate) async fn claim(&self, source: &Stat, watched: Option<&Watched>) -> Option<Claim> {
+        let (leader, given_up) = self.arrive(source.inode, source.links);
+        let lead = patiently(|| leader.clone().lock_owned(), &given_up, watched).await?;
+        Some(match lead.as_ref() {
             Some(leader) => Claim::Follow(leader.clone()),
-            None => Claim::Lead(lead),
-        }
+            None => {
+                if let Some(watched) = watched {
+                    watched.is_awaited(&given_up);
+                }
+                Claim::Lead(lead)
+            }
+        })
     }
 
     /// Makes another name the one that those to come are linked to: the old one's inode has as many as it can.
@@ -73,18 +84,19 @@ impl Links {
         }
     }
 
-    fn arrive(&self, inode: Inode, links: u32) -> Arc<tokio::sync::Mutex<Option<Leader>>> {
+    #[allow(clippy::type_complexity)]
+    fn arrive(&self, inode: Inode, links: u32) -> (Arc<tokio::sync::Mutex<Option<Leader>>>, Arc<AtomicBool>) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let mut group = match sources.entry(inode) {
             Entry::Occupied(entry) => entry,
-            Entry::Vacant(entry) => entry.insert_entry(Group { leader: Arc::default(), missing: links }),
+            Entry::Vacant(entry) => entry.insert_entry(Group { missing: links, ..Group::default() }),
         };
-        let leader = group.get().leader.clone();
+        let waiting = (group.get().leader.clone(), group.get().given_up.clone());
         group.get_mut().missing -= 1;
         if group.get().missing == 0 {
             group.remove();
         }
-        leader
+        waiting
     }
 
     /// Whether a destination inode with several names may stay what `source` has. It may not when it already stands

@@ -4,15 +4,20 @@ use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
 use tokio::runtime::Runtime;
+use tokio::time::MissedTickBehavior;
 
 use super::Reporter;
 use super::event::{Action, Entries, Event, Start, Summary, Totals};
 use super::hashes::Hashes;
 use crate::engine::stop::Stop;
+use crate::engine::watch::Watchdog;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 
 /// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
+
+/// How often a run looks for threads that are stuck when it has no limit for them.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The task's runtime, and what it keeps.
 pub(crate) struct Progress<'a> {
@@ -54,11 +59,13 @@ impl<'a> Progress<'a> {
         events: Receiver<Event>,
         stopped: &Stop,
         abandon: impl Fn(),
+        mut watchdog: Option<Watchdog>,
     ) -> Summary {
         self.tally.check = start.check;
         self.tally.reporter.start(start);
-        let stuck = self.runtime.block_on(self.tally.receive_all(&events, stopped, abandon));
-        self.tally.finish(stuck)
+        let gathered = self.tally.receive_all(&events, stopped, abandon, watchdog.as_mut());
+        let stuck = self.runtime.block_on(gathered);
+        self.tally.finish(stuck || watchdog.is_some_and(|watchdog| watchdog.any_lost()))
     }
 }
 
@@ -76,7 +83,16 @@ impl Tally<'_> {
     }
 
     /// Returns whether something did not come back after a stop.
-    async fn receive_all(&mut self, events: &Receiver<Event>, stopped: &Stop, abandon: impl Fn()) -> bool {
+    async fn receive_all(
+        &mut self,
+        events: &Receiver<Event>,
+        stopped: &Stop,
+        abandon: impl Fn(),
+        mut watchdog: Option<&mut Watchdog>,
+    ) -> bool {
+        let mut looks =
+            tokio::time::interval(watchdog.as_ref().map_or(NEVER, |watchdog| watchdog.interval()));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop;
         let out_of_time = async {
             tokio::select! {
@@ -89,6 +105,10 @@ impl Tally<'_> {
         loop {
             tokio::select! {
                 biased;
+                _ = looks.tick() => {
+                    let told = watchdog.as_mut().map_or_else(Vec::new, |watchdog| watchdog.look());
+                    told.into_iter().for_each(|event| self.take(event));
+                }
                 event = events.recv() => match event {
                     Ok(event) => self.take(event),
                     Err(_) => return false,

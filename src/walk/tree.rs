@@ -236,6 +236,7 @@ impl Walk<'_> {
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     self.report_unlisted(Unlisted { name: None, cause: Cause::TimedOut(limit) });
+                    self.run.leave_behind();
                     self.patience = Some(Patience { lister: Lister::start()?, limit });
                     break;
                 }
@@ -294,7 +295,8 @@ impl Walk<'_> {
     fn add_to_parcel(&mut self, batch: Batch) {
         self.weight += batch.entries.len() + DIRECTORY_WEIGHT;
         self.parcel.push(batch);
-        if self.weight >= self.batch_size() {
+        // A thread that is left behind may lose one batch, not several.
+        if self.weight >= self.batch_size() || self.patience.is_some() {
             self.send_parcel();
         }
     }

@@ -22,6 +22,7 @@ mod property;
 mod reality;
 mod show;
 mod support;
+mod timeout;
 mod torn;
 mod verify;
 mod whole;
@@ -52,6 +53,7 @@ fn main() {
         property::TESTS,
         reality::TESTS,
         show::TESTS,
+        timeout::TESTS,
         torn::TESTS,
         verify::TESTS,
         whole::TESTS,
