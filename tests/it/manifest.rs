@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, modified, noise, sparse};
@@ -17,6 +18,8 @@ tests![
     a_manifest_that_cannot_be_written_is_told,
     verify_reads_from_the_disk_what_was_written: [Need::FileSystem("ext4")],
     verify_and_manifest_hash_clones_too: [Need::FileSystem("xfs")],
+    what_is_read_back_wrong_once_is_copied_again: [Need::Fuse],
+    what_is_read_back_wrong_twice_is_an_error: [Need::Fuse],
 ];
 
 fn build(source: &Path) {
@@ -157,5 +160,45 @@ fn verify_and_manifest_hash_clones_too() {
         run(command).exits(0);
         fs::remove_dir_all(&destination).unwrap();
         fs::remove_dir_all(&source).unwrap();
+    }
+}
+
+/// A disk that gives back other bytes than it was given.
+fn rot(bytes: &mut Vec<u8>) {
+    if let Some(byte) = bytes.last_mut() {
+        *byte ^= 1;
+    }
+}
+
+fn what_is_read_back_wrong_once_is_copied_again() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    for &engine in ENGINES.iter() {
+        for size in [5000, 9 << 20] {
+            let name = format!("{engine}-{size}");
+            let (source, destination) = (home.path().join(&name), fuse.path().join(&name));
+            file(source.join("file"), noise(1, size));
+            file(destination.join("file"), "old");
+            fuse.spoil(Call::Read, "", Effect::Change(rot), 1);
+            sync_with(engine, &["--verify"], &source, &destination).exits(0);
+            assert_eq!(fuse.spoiled(Call::Read), 1, "it was rotten");
+            fuse.release();
+            assert_equal(&source, &destination);
+            assert_no_litter(&destination);
+        }
+    }
+}
+
+fn what_is_read_back_wrong_twice_is_an_error() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    for &engine in ENGINES.iter() {
+        let (source, destination) = (home.path().join(engine), fuse.path().join(engine));
+        file(source.join("file"), noise(1, 5000));
+        file(destination.join("file"), "old");
+        fuse.spoil(Call::Read, "", Effect::Change(rot), usize::MAX);
+        let ran = sync_with(engine, &["--verify"], &source, &destination).exits(23);
+        assert!(ran.err.contains("verify") && ran.err.contains("read back"), "{}", ran.err);
+        fuse.release();
+        assert_eq!(fs::read(destination.join("file")).unwrap(), b"old", "what was there stays");
+        assert_no_litter(&destination);
     }
 }
