@@ -16,7 +16,8 @@ pub(crate) use verify::VerifyArgs;
 #[derive(Debug, Parser)]
 #[command(name = "ringsync", version, max_term_width = 100, infer_subcommands = false)]
 #[command(after_help = "Exit codes: 0 all done, 1 usage, 3 what was named or the engine can't be used, \
-    11 no space left, 20 interrupted, 23 some files failed (check: or differ), 24 some source files vanished.")]
+    11 no space left or not flushed, 20 interrupted, 23 some files failed (check: or differ), \
+    24 some source files vanished, 30 timed out.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -164,7 +164,7 @@ fn verify_and_manifest_hash_clones_too() {
 }
 
 /// A disk that gives back other bytes than it was given.
-fn rot(bytes: &mut Vec<u8>) {
+fn rot(bytes: &mut [u8]) {
     if let Some(byte) = bytes.last_mut() {
         *byte ^= 1;
     }
@@ -178,7 +178,7 @@ fn what_is_read_back_wrong_once_is_copied_again() {
             let (source, destination) = (home.path().join(&name), fuse.path().join(&name));
             file(source.join("file"), noise(1, size));
             file(destination.join("file"), "old");
-            fuse.spoil(Call::Read, "", Effect::Change(rot), 1);
+            fuse.spoil(Call::Read, "", Effect::Change(|bytes| rot(bytes)), 1);
             sync_with(engine, &["--verify"], &source, &destination).exits(0);
             assert_eq!(fuse.spoiled(Call::Read), 1, "it was rotten");
             fuse.release();
@@ -194,7 +194,7 @@ fn what_is_read_back_wrong_twice_is_an_error() {
         let (source, destination) = (home.path().join(engine), fuse.path().join(engine));
         file(source.join("file"), noise(1, 5000));
         file(destination.join("file"), "old");
-        fuse.spoil(Call::Read, "", Effect::Change(rot), usize::MAX);
+        fuse.spoil(Call::Read, "", Effect::Change(|bytes| rot(bytes)), usize::MAX);
         let ran = sync_with(engine, &["--verify"], &source, &destination).exits(23);
         assert!(ran.err.contains("verify") && ran.err.contains("read back"), "{}", ran.err);
         fuse.release();

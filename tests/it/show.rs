@@ -196,6 +196,12 @@ fn help_names_every_option() {
     let (sync, check) = (help("sync"), help("check"));
     let options = [
         "--dry-run",
+        "--inplace",
+        "--partial",
+        "--fsync",
+        "--verify",
+        "--manifest",
+        "--timeout",
         "--checksum",
         "--mkpath",
         "--no-owner",
@@ -217,7 +223,20 @@ fn help_names_every_option() {
     let readme = include_str!("../../README.md");
     for option in options {
         assert!(sync.contains(option), "{option} is not in --help");
-        let of_writing = ["--dry-run", "--mkpath", "--no-atomic", "--reflink", "--no-hash", "--verbose"];
+        let of_writing = [
+            "--dry-run",
+            "--mkpath",
+            "--no-atomic",
+            "--inplace",
+            "--partial",
+            "--fsync",
+            "--verify",
+            "--manifest",
+            "--timeout",
+            "--reflink",
+            "--no-hash",
+            "--verbose",
+        ];
         assert_eq!(check.contains(option), !of_writing.contains(&option), "{option} of check");
         assert!(readme.contains(option), "{option} is not in README.md");
     }
