@@ -1,11 +1,10 @@
 //! BLAKE3 of one file, made from parts that several threads hash apart. Each part is a whole subtree of BLAKE3's
 //! tree; merged in the tree's own order they give the hash that `b3sum` prints.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use blake3::hazmat::{
-    ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
-};
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use blake3::{Hash, Hasher};
 
 /// Bytes of a part: a power of two, so that each full part is a subtree of its own (`max_subtree_len`).
@@ -18,7 +17,8 @@ pub(crate) fn part_hasher(offset: u64) -> Hasher {
     hasher
 }
 
-/// The parts' values, collected in any order.
+/// The parts' values, collected in any order. Neighbours are merged as soon as both are there, so that no more values are
+/// held than parts are under way, and a few for each level of the tree.
 pub(crate) struct Parts {
     size: u64,
     values: Mutex<Values>,
@@ -26,7 +26,8 @@ pub(crate) struct Parts {
 
 #[derive(Default)]
 struct Values {
-    parts: Vec<Option<ChainingValue>>,
+    /// By level, 0 for parts, and place in the level.
+    subtrees: HashMap<(u32, u64), ChainingValue>,
     /// The hash of a file that is no more than one part: its tree has no subtrees to merge.
     whole: Option<Hash>,
 }
@@ -34,8 +35,7 @@ struct Values {
 impl Parts {
     /// For a file of `size` bytes.
     pub(crate) fn new(size: u64) -> Self {
-        let parts = vec![None; size.div_ceil(PART) as usize];
-        Parts { size, values: Mutex::new(Values { parts, whole: None }) }
+        Parts { size, values: Mutex::default() }
     }
 
     /// Puts in the value of the part at `offset`.
@@ -43,9 +43,18 @@ impl Parts {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         if self.size <= PART {
             values.whole = Some(hasher.finalize());
-        } else if let Some(value) = values.parts.get_mut((offset / PART) as usize) {
-            *value = Some(hasher.finalize_non_root());
+            return;
         }
+        let (mut level, mut place, mut value) = (0, offset / PART, hasher.finalize_non_root());
+        // The two halves of the whole tree stay apart: they are merged in another way.
+        while (2 << level) < self.size.div_ceil(PART)
+            && let Some(other) = values.subtrees.remove(&(level, place ^ 1))
+        {
+            let (left, right) = if place & 1 == 0 { (value, other) } else { (other, value) };
+            value = merge_subtrees_non_root(&left, &right, Mode::Hash);
+            (level, place) = (level + 1, place / 2);
+        }
+        values.subtrees.insert((level, place), value);
     }
 
     /// The file's hash, once every part is in.
@@ -54,28 +63,28 @@ impl Parts {
         if self.size <= PART {
             return values.whole;
         }
-        let values: Vec<ChainingValue> = values.parts.iter().copied().collect::<Option<_>>()?;
-        let left = (left_subtree_len(self.size) / PART) as usize;
-        Some(merge_subtrees_root(
-            &merge(&values[..left], left as u64 * PART),
-            &merge(&values[left..], self.size - left as u64 * PART),
-            Mode::Hash,
-        ))
+        let subtrees = whole_subtrees(self.size.div_ceil(PART));
+        let values: Vec<ChainingValue> =
+            subtrees.iter().map(|place| values.subtrees.get(place).copied()).collect::<Option<_>>()?;
+        let (first, rest) = values.split_first()?;
+        let right = rest.iter().rev().copied();
+        let right = right.reduce(|right, left| merge_subtrees_non_root(&left, &right, Mode::Hash))?;
+        Some(merge_subtrees_root(first, &right, Mode::Hash))
     }
 }
 
-/// The value of a subtree of `length` bytes from those of its parts. Recursion is as deep as the tree: 44 at most.
-fn merge(values: &[ChainingValue], length: u64) -> ChainingValue {
-    if let [value] = values {
-        return *value;
+/// The subtrees, from the left to the right, that a file of so many parts, more than one, has when all that can be merged
+/// is: each as large a power of two as there are parts left, the first one not all of them (BLAKE3's paper, 2.1).
+fn whole_subtrees(parts: u64) -> Vec<(u32, u64)> {
+    let mut subtrees = Vec::new();
+    let mut at = 0;
+    while at < parts {
+        let left = if at == 0 { parts - 1 } else { parts - at };
+        let level = left.ilog2();
+        subtrees.push((level, at >> level));
+        at += 1 << level;
     }
-    let left = (left_subtree_len(length) / PART) as usize;
-    let left_length = left as u64 * PART;
-    merge_subtrees_non_root(
-        &merge(&values[..left], left_length),
-        &merge(&values[left..], length - left_length),
-        Mode::Hash,
-    )
+    subtrees
 }
 
 #[cfg(test)]
@@ -95,6 +104,7 @@ mod tests {
             2 * part,
             2 * part + 1,
             3 * part,
+            3 * part + 1,
             4 * part - 1,
             4 * part,
             5 * part,

@@ -295,7 +295,7 @@ fn hash_zeroes(hasher: &mut Hasher, mut length: u64) {
     }
 }
 
-fn check_stop(lane: &Lane) -> Result<(), Failure> {
+pub(super) fn check_stop(lane: &Lane) -> Result<(), Failure> {
     if lane.run.stop.is_stopped() {
         return Err(Failure { operation: Operation::Run, cause: Cause::Interrupted });
     }
