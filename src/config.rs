@@ -19,7 +19,7 @@ pub struct Config {
     pub keep: Keep,
     /// Compare files of one size by their contents, whatever their times.
     pub checksum: bool,
-    /// Only compare the trees: set by [`crate::check`].
+    /// Only compare the trees: set by [`crate::check()`].
     pub(crate) check: bool,
     /// Write new files nameless and give them their name when they are whole.
     pub atomic: bool,
