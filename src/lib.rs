@@ -4,7 +4,7 @@
 //! 2. **Walk.** A thread lists the source with walkdir and sends the entries of each directory in batches over a
 //!    bounded channel, parents before children (`walk/`).
 //! 3. **Copy tasks.** A fixed set of tasks, many on each of a few threads with a ring of its own, takes batches
-//!    (`engine/worker.rs`). Each stats an entry on both sides and does what a pure function decides
+//!    (`engine/worker.rs`). Each stats an entry on both sides (`engine/item.rs`) and does what a pure function decides
 //!    (`plan/compare.rs`).
 //! 4. **Contents.** A file is read, hashed with BLAKE3 and written into a nameless file, gets its metadata, and
 //!    then its name (`engine/copy_file.rs`, `engine/temporary.rs`). Large files are cut in parts that tasks of all
@@ -12,6 +12,12 @@
 //! 5. **Directories** are made by the first task that needs one and completed by the last (`engine/directory.rs`).
 //!    Hard links wait for the first name of their inode (`plan/links.rs`).
 //! 6. **Progress.** Tasks send events; one task gathers them, counts, and tells a reporter (`report/`).
+//!
+//! On request, a file is flushed before it gets its name, and its name before it is reported durable
+//! (`engine/durable.rs`); what was written is read back (`engine/read_back.rs`); the hashes of all files go into a
+//! manifest (`report/hashes.rs`); a thread that the kernel does not answer is left behind (`engine/watch.rs`). `verify/`
+//! checks files against a manifest, and a check of two trees is a run that only tells what it would do
+//! (`engine/check.rs`).
 //!
 //! [`verify()`] checks files against a [`manifest`] with the same rings (`verify/`).
 //!

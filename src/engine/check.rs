@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::contents::{self, Compared};
-use super::worker::{Item, Lane};
+use super::item::Item;
+use super::worker::Lane;
 use super::{extra, special};
 use crate::error::Result;
 use crate::metadata::xattr;

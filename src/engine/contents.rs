@@ -9,7 +9,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::copy_file::LARGE;
-use super::worker::{Item, Lane};
+use super::item::Item;
+use super::worker::Lane;
 use crate::content::hash::PART;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;

@@ -8,10 +8,10 @@ use blake3::{Hash, Hasher};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::item::Item;
 use super::read_back;
 use super::segment::LargeFile;
 use super::temporary::{NewFile, Taken, Way};
-use super::worker::Item;
 use crate::config::Reflink;
 use crate::content::hash::PART;
 use crate::content::sparse::{self, Layout};

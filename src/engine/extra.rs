@@ -11,8 +11,9 @@ use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::directory::Directory;
+use super::item::Item;
 use super::pair::Pair;
-use super::worker::{Item, Lane};
+use super::worker::Lane;
 use super::{Run, panicked};
 use crate::error::{Context, Error, Operation, Result};
 use crate::plan::entry::{Kind, Stat};

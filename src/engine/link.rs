@@ -6,8 +6,8 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::copy_file::Copied;
+use super::item::{Item, Source};
 use super::temporary::{Taken, take_place, temporary_name, writable};
-use super::worker::{Item, Source};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::plan::compare::changes;
 use crate::plan::entry::{Kind, Stat};

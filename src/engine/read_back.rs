@@ -7,9 +7,9 @@ use blake3::{Hash, Hasher};
 use rustix::fs::{Advice, OFlags};
 
 use super::copy_file::LARGE;
+use super::item::Item;
 use super::segment::LargeFile;
 use super::temporary::NewFile;
-use super::worker::Item;
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;

@@ -12,10 +12,11 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use super::Run;
+use super::item::Item;
 use super::job::Offer;
 use super::part;
 use super::temporary::NewFile;
-use super::worker::{Item, Lane};
+use super::worker::Lane;
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};

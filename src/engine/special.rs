@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode};
 
 use super::copy_file::Copied;
+use super::item::Item;
 use super::temporary::{Taken, take_place, temporary_name, writable};
-use super::worker::Item;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::{self, Target};

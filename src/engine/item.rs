@@ -1,0 +1,286 @@
+//! One entry: opened, compared with what the destination has, and made anew or mended as the comparison says.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::copy_file::{self, Copied};
+use super::directory::Directory;
+use super::job::Entry;
+use super::pair::Pair;
+use super::temporary::{self, Taken};
+use super::worker::Lane;
+use super::{Run, contents, link, read_back, special};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::file::File;
+use crate::io::stat_open;
+use crate::metadata::xattr::{self, Holder};
+use crate::metadata::{self, Target};
+use crate::plan::changes::Changes;
+use crate::plan::compare::{Decision, Difference, changes, decide, keep};
+use crate::plan::entry::{Kind, Stat};
+use crate::report::event::{Action, EntryEvent};
+
+/// One entry at work, with all that belongs to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Item<'a> {
+    pub(crate) lane: &'a Lane,
+    pub(crate) directory: &'a Arc<Directory>,
+    pub(crate) pair: &'a Arc<Pair>,
+    pub(crate) entry: &'a Entry,
+}
+
+/// An entry's source, as far as it is known.
+pub(crate) struct Source {
+    pub(crate) stat: Stat,
+    /// Opened already, a regular file.
+    pub(crate) file: Option<File>,
+}
+
+impl Item<'_> {
+    pub(crate) fn run(&self) -> &Run {
+        &self.lane.run
+    }
+
+    /// The entry's name in the destination.
+    pub(crate) fn target(&self) -> &CStr {
+        self.entry.target()
+    }
+
+    /// The destination directory, to look at.
+    pub(crate) fn within(&self) -> Result<&Arc<OwnedFd>> {
+        self.pair.destination.as_ref().ok_or(Errno::NOENT).at(Operation::OpenDestination, || self.path())
+    }
+
+    /// The destination directory, to change an entry of it. A dry run, which may have none, never gets to ask.
+    pub(crate) fn changing(&self) -> Result<&Arc<OwnedFd>> {
+        self.pair.changing().at(Operation::Create, || self.path())
+    }
+
+    pub(crate) fn source_path(&self) -> PathBuf {
+        self.run().source_path(&self.directory.path_of(&self.entry.name))
+    }
+
+    /// The entry's path in the destination, for messages.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.run().destination_path(&self.directory.path_of(self.target()))
+    }
+
+    /// Makes the destination's entry what the source's is, and tells what that took.
+    pub(super) async fn mirror(self) -> EntryEvent {
+        let mut kind = self.entry.kind;
+        let result = async {
+            let source = self.open_source().await?;
+            kind = source.stat.kind;
+            if kind.is_special() && !self.run().rules.keep.specials {
+                return Ok(Copied::skipped());
+            }
+            let destination = self.stat_destination().await?;
+            if source.stat.links > 1 && self.run().rules.keep.hard_links {
+                link::mirror(self, source, destination).await
+            } else {
+                self.mirror_one(source, destination.as_ref()).await
+            }
+        };
+        match result.await {
+            Ok(copied) => EntryEvent::copied(kind, copied),
+            Err(error) => EntryEvent::failed(kind, error),
+        }
+    }
+
+    /// Opens a file that will be copied for certain, and stats anything else.
+    pub(crate) async fn open_source(&self) -> Result<Source> {
+        if self.entry.kind == Kind::File && self.pair.fresh && !self.run().config.dry_run {
+            let (file, stat) = self.open_file().await?;
+            return Ok(Source { stat, file: Some(file) });
+        }
+        self.lane.doing(Operation::StatSource);
+        let stat = self.lane.io.stat(&self.pair.source, &self.entry.name).await;
+        let stat = stat.and_then(|stat| stat.ok_or(Errno::NOENT));
+        let stat = stat.at(Operation::StatSource, || self.source_path())?;
+        if stat.kind == Kind::Directory {
+            return Err(Error::new(Operation::StatSource, self.source_path(), Cause::TypeChanged));
+        }
+        Ok(Source { stat, file: None })
+    }
+
+    /// Opens the source for reading. A FIFO or a device that took a file's place is not read.
+    async fn open_file(&self) -> Result<(File, Stat)> {
+        self.lane.doing(Operation::OpenSource);
+        let opened = self.lane.io.open(&self.pair.source, &self.entry.name, OFlags::RDONLY).await;
+        let file = opened.map(Arc::new).at(Operation::OpenSource, || self.source_path())?;
+        let stat = stat_open(&file).at(Operation::StatSource, || self.source_path())?;
+        if stat.kind != Kind::File {
+            return Err(Error::new(Operation::OpenSource, self.source_path(), Cause::TypeChanged));
+        }
+        Ok((self.lane.io.file(file, &stat), stat))
+    }
+
+    pub(crate) async fn stat_destination(&self) -> Result<Option<Stat>> {
+        match &self.pair.destination {
+            Some(within) if !self.pair.fresh => {
+                self.lane.doing(Operation::StatDestination);
+                self.lane.io.stat(within, self.target()).await.at(Operation::StatDestination, || self.path())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The error of an operation that is broken off since the run was stopped.
+    pub(crate) fn check_stop(&self) -> Result<()> {
+        match self.run().stop.is_stopped() {
+            true => Err(Error::new(Operation::Run, self.source_path(), Cause::Interrupted)),
+            false => Ok(()),
+        }
+    }
+
+    /// The path that an error of `operation` names.
+    pub(crate) fn path_of(&self, operation: Operation) -> PathBuf {
+        if operation.reads_source() { self.source_path() } else { self.path() }
+    }
+
+    /// Mirrors an entry that is not a further name of another one.
+    pub(crate) async fn mirror_one(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
+        let kind = source.stat.kind;
+        let mut copied = self.bring_about(source, destination).await?;
+        let config = &self.run().config;
+        if kind == Kind::File && copied.hash.is_none() && config.manifest.is_some() && !config.dry_run {
+            copied.hash = Some(read_back::hash_destination(&self).await?);
+        }
+        Ok(copied)
+    }
+
+    /// Does what the comparison says.
+    async fn bring_about(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
+        let mut changes = changes(&source.stat, destination, &self.run().rules);
+        let same_target = || {
+            let same = special::same_target(&self);
+            changes.contents |= !same;
+            same
+        };
+        let mut decision = decide(&source.stat, destination, &self.run().rules, same_target);
+        if let (Decision::CompareContents, Some(have)) = (decision, destination) {
+            let same = self.same_contents(&source.stat, have).await?;
+            changes.contents = !same;
+            decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
+        }
+        let copied = match decision {
+            Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
+            Decision::Replace | Decision::CompareContents => {
+                self.make(source, Taken::Entry, Action::Updated).await
+            }
+            Decision::ReplaceDirectory => {
+                self.require_empty_directory()?;
+                self.make(source, Taken::EmptyDirectory, Action::Updated).await
+            }
+            Decision::Keep(difference) => match destination {
+                Some(have) => return self.mend(source, have, difference).await,
+                None => return Ok(Copied::skipped()),
+            },
+        };
+        copied.map(|copied| Copied { changes, ..copied })
+    }
+
+    /// Whether the destination's file holds what the source's does. One that can't be read is taken not to.
+    async fn same_contents(&self, source: &Stat, destination: &Stat) -> Result<bool> {
+        match contents::compare(self, source, destination).await {
+            Ok(compared) => Ok(compared.same),
+            Err(Error { operation: Operation::OpenDestination | Operation::ReadDestination, .. }) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the entry anew.
+    pub(crate) async fn make(self, source: Source, taken: Taken, action: Action) -> Result<Copied> {
+        if self.run().config.dry_run {
+            let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
+            return Ok(Copied { action, bytes, ..Copied::skipped() });
+        }
+        let copied = match source.stat.kind {
+            Kind::File => {
+                let (file, stat) = match source.file {
+                    Some(file) => (file, source.stat),
+                    None => self.open_file().await?,
+                };
+                copy_file::copy(self, &file, stat, taken).await?
+            }
+            Kind::Symlink => {
+                self.lane.doing(Operation::Create);
+                special::make_symlink(&self, &source.stat, taken)?
+            }
+            _ => {
+                self.lane.doing(Operation::Create);
+                special::make_node(&self, &source.stat, taken)?
+            }
+        };
+        Ok(Copied { action, ..copied })
+    }
+
+    /// Requires that the directory in the way is empty, before anything is made to take its place.
+    pub(crate) fn require_empty_directory(&self) -> Result<()> {
+        match temporary::is_empty(self.within()?, self.target())
+            .at(Operation::OpenDestination, || self.path())?
+        {
+            true => Ok(()),
+            false => Err(Error::new(Operation::Create, self.path(), Cause::DirectoryInTheWay)),
+        }
+    }
+
+    /// Sets what differs of an entry whose contents are right.
+    async fn mend(self, source: Source, have: &Stat, difference: Difference) -> Result<Copied> {
+        let run = self.run();
+        let xattrs = if run.config.keep.xattrs { Some(self.source_xattrs()?) } else { None };
+        let of_xattrs = match &xattrs {
+            Some(want) => xattr::changes(want, &self.destination_xattrs()?),
+            None => Changes::NONE,
+        };
+        let changes = Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..difference.changes(have) };
+        let mended = Copied { action: Action::Metadata, changes, ..Copied::skipped() };
+        if difference.is_empty() && of_xattrs.is_empty() {
+            if have.links > 1 && !run.links.may_share(have.inode, source.stat.inode) {
+                return self.make(source, Taken::Entry, Action::Updated).await;
+            }
+            return Ok(Copied::unchanged());
+        }
+        if have.links > 1 {
+            let copied = self.make(source, Taken::Entry, Action::Updated).await?;
+            return Ok(Copied { changes, ..copied });
+        }
+        if run.config.dry_run {
+            return Ok(mended);
+        }
+        self.lane.doing(Operation::SetTimes);
+        let handle = self.handle(self.target())?;
+        let now = stat_open(&handle).at(Operation::StatDestination, || self.path())?;
+        if now.inode != have.inode || now.links > 1 {
+            return Err(Error::new(Operation::OpenDestination, self.path(), Cause::TypeChanged));
+        }
+        let target = Target::Handle(handle.as_fd());
+        metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())?;
+        Ok(mended)
+    }
+
+    /// Holds a destination name's inode without opening it.
+    pub(crate) fn handle(&self, name: &CStr) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(self.within()?, name, flags, rustix::fs::Mode::empty())
+            .at(Operation::OpenDestination, || self.path())
+    }
+
+    /// The source's attributes, by its name.
+    pub(crate) fn source_xattrs(&self) -> Result<xattr::Xattrs> {
+        let holder = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
+        xattr::read(&holder, self.run().rules.privileges.root, || self.source_path())
+    }
+
+    pub(crate) fn destination_xattrs(&self) -> Result<xattr::Xattrs> {
+        let holder = Holder::Name(self.within()?.as_fd(), self.target());
+        xattr::read(&holder, self.run().rules.privileges.root, || self.path())
+    }
+}
