@@ -25,7 +25,7 @@ use crate::report::event::Action;
 
 /// Files of more bytes are cut in parts that several threads copy at once.
 pub(crate) const LARGE: u64 = 2 * PART;
-/// So often a source that is being written to is read.
+/// So often a source that is written to meanwhile is read.
 const ATTEMPTS: usize = 3;
 
 /// What became of an entry.
@@ -74,9 +74,8 @@ struct Contents {
 /// read again, and in the end left as an error, with what the destination had before untouched.
 pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken: Taken) -> Result<Copied> {
     let within = item.changing()?;
-    let mut holes = true;
-    let mut mismatches = 0;
-    for _ in 0..ATTEMPTS {
+    let (mut holes, mut again, mut attempts) = (true, true, 1);
+    loop {
         item.lane.doing(Operation::Create);
         let new = new_file(&item, &before, taken)?;
         let error = match fill(&item, source, &before, holes, &new).await {
@@ -87,18 +86,25 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
             }
             Err(error) => error,
         };
-        if new.discard(within, item.target()) {
-            item.pair.leaves_partial();
-        }
-        match error.cause {
-            Cause::Changed => {}
-            Cause::FalseHole => holes = false,
-            Cause::Mismatch if mismatches == 0 => mismatches += 1,
-            _ => return Err(error),
+        let tried_again = match error.cause {
+            Cause::Changed if attempts < ATTEMPTS => {
+                attempts += 1;
+                true
+            }
+            Cause::FalseHole => std::mem::take(&mut holes),
+            Cause::Mismatch => std::mem::take(&mut again),
+            _ => false,
+        };
+        if tried_again {
+            new.remove(within, item.target());
+        } else {
+            if new.discard(within, item.target()) {
+                item.pair.leaves_partial();
+            }
+            return Err(error);
         }
         before = stat_open(source).at(Operation::StatSource, || item.source_path())?;
     }
-    Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed))
 }
 
 /// Makes, or opens, the file to write to.
@@ -155,19 +161,42 @@ async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &
     } else {
         None
     };
+    if new.is_kept() {
+        // With its metadata the next run may not know it for its own: what can take long comes first.
+        flush(item, new).await?;
+    }
     item.lane.doing(Operation::SetTimes);
     let bare = !new.has_contents() && !item.pair.inherits_acl();
     let target = Target::Open(new.fd.as_fd());
-    metadata::apply(target, before, &have, xattrs.as_ref(), bare, &run.rules, || item.path())?;
-    if let Some(hash) = contents.hash.filter(|_| run.config.verify) {
-        if !read_back::is_intact(item, new, hash).await? {
-            return Err(Error::new(Operation::Verify, item.path(), Cause::Mismatch));
-        }
-    } else if run.config.fsync {
-        item.lane.doing(Operation::Flush);
-        item.lane.io.flush(&new.fd).await.at(Operation::Flush, || item.path())?;
+    // What has its name already must not look right before it is.
+    let modified = if new.is_in_place() { have.modified } else { before.modified };
+    let want = Stat { modified, ..*before };
+    metadata::apply(target, &want, &have, xattrs.as_ref(), bare, &run.rules, || item.path())?;
+    make_safe(item, new, &contents).await?;
+    if new.is_in_place() && run.rules.keep.times {
+        metadata::set_mtime(target, before.modified, || item.path())?;
+        flush(item, new).await?;
     }
     Ok(contents)
+}
+
+/// Puts the file on stable storage, and looks at what is there, as far as either is asked for.
+async fn make_safe(item: &Item<'_>, new: &NewFile, contents: &Contents) -> Result<()> {
+    let Some(hash) = contents.hash.filter(|_| item.run().config.verify) else {
+        return flush(item, new).await;
+    };
+    match read_back::is_intact(item, new, hash).await? {
+        true => Ok(()),
+        false => Err(Error::new(Operation::Verify, item.path(), Cause::Mismatch)),
+    }
+}
+
+async fn flush(item: &Item<'_>, new: &NewFile) -> Result<()> {
+    if !item.run().config.fsync {
+        return Ok(());
+    }
+    item.lane.doing(Operation::Flush);
+    item.lane.io.flush(&new.fd).await.at(Operation::Flush, || item.path())
 }
 
 async fn copy_contents(

@@ -236,9 +236,12 @@ impl Item<'_> {
     async fn mend(self, source: Source, have: &Stat, difference: Difference) -> Result<Copied> {
         let run = self.run();
         let xattrs = if run.config.keep.xattrs { Some(self.source_xattrs()?) } else { None };
-        let of_xattrs = match &xattrs {
-            Some(want) => xattr::changes(want, &self.destination_xattrs()?),
-            None => Changes::NONE,
+        let (of_xattrs, grants) = match &xattrs {
+            Some(want) => {
+                let have = self.destination_xattrs()?;
+                (xattr::changes(want, &have), xattr::grants(want, &have))
+            }
+            None => (Changes::NONE, false),
         };
         let changes = Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..difference.changes(have) };
         let mended = Copied { action: Action::Metadata, changes, ..Copied::skipped() };
@@ -248,7 +251,8 @@ impl Item<'_> {
             }
             return Ok(Copied::unchanged());
         }
-        if have.links > 1 {
+        // As for setuid: nobody's file gets a capability for having the size and time of one that has it.
+        if have.links > 1 || grants {
             let copied = self.make(source, Taken::Entry, Action::Updated).await?;
             return Ok(Copied { changes, ..copied });
         }

@@ -132,10 +132,8 @@ impl NewFile {
         }
         let form = Form::Partial { name: name.clone(), resumed: false };
         match NewFile::make(within, &name, NEW_NAME, mode, form, run) {
-            Ok(new) => {
-                lock(&new.fd);
-                Ok(Some(new))
-            }
+            // Another run may have found it before it was locked.
+            Ok(new) => Ok(lock(&new.fd).then_some(new)),
             Err(Errno::EXIST) => Ok(None),
             Err(errno) => Err(errno),
         }
@@ -173,17 +171,34 @@ impl NewFile {
         }
     }
 
+    /// Whether what there is of it is kept if the copy breaks off, under a name that the next run finds.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.form, Form::Partial { .. })
+    }
+
+    /// Whether it has had its name from before this run.
+    pub(crate) fn is_in_place(&self) -> bool {
+        matches!(self.form, Form::Existing)
+    }
+
     /// Gives up on the file. Returns whether what there is of it was left for the next run.
     pub(crate) fn discard(self, within: &OwnedFd, name: &CStr) -> bool {
+        let kept = self.is_kept();
+        if !kept {
+            self.remove(within, name);
+        }
+        kept
+    }
+
+    /// Removes the file, unless it was there before this run.
+    pub(crate) fn remove(self, within: &OwnedFd, name: &CStr) {
         let name = match &self.form {
-            Form::Partial { .. } => return true,
-            Form::Nameless | Form::Existing => return false,
-            Form::Temporary(temporary) => temporary,
+            Form::Nameless | Form::Existing => return,
+            Form::Temporary(temporary) | Form::Partial { name: temporary, .. } => temporary,
             Form::Named => name,
         };
         // What can't be removed now is litter for the next run; the error that led here is the one to report.
         rustix::fs::unlinkat(within, name, AtFlags::empty()).ok();
-        false
     }
 }
 
@@ -234,9 +249,10 @@ pub(crate) fn writable<T>(
     }
 }
 
-/// Holds the file's lock for as long as it is open. A file system without locks only leaves litter longer.
-pub(crate) fn lock(fd: &OwnedFd) {
-    rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive).ok();
+/// Holds the file's lock for as long as it is open, unless another run has it. A file system without locks only leaves
+/// litter longer.
+pub(crate) fn lock(fd: &OwnedFd) -> bool {
+    rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
 }
 
 /// For a name that must not be there yet.
@@ -268,14 +284,19 @@ fn partial_name(within: impl AsFd, name: &CStr) -> rustix::io::Result<CString> {
 fn open_partial(within: &OwnedFd, name: &CStr) -> Option<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(within, name, flags, Mode::empty()).ok()?;
+    if !lock(&fd) {
+        return None;
+    }
+    // Whoever had the lock before may have given the file its own name, and another one this name since.
     let stat = stat_open(&fd).ok()?;
-    if rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+    let named = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS).ok()?;
+    if Stat::from(&named).inode != stat.inode {
         return None;
     }
     let ours = stat.kind == Kind::File
         && stat.links == 1
         && stat.uid == rustix::process::geteuid().as_raw()
-        && stat.mode == 0o600;
+        && stat.mode & 0o022 == 0;
     if !ours {
         rustix::fs::unlinkat(within, name, AtFlags::empty()).ok();
     }
@@ -321,10 +342,15 @@ pub(crate) fn remove_litter(within: &OwnedFd, inode: Inode, keep_partial: bool) 
     kept
 }
 
-/// Removes a staged directory. It has no subdirectories: one that does is not ours and stays.
+/// Removes a staged directory. It has no subdirectories, and is its owner's alone: one that is otherwise is not ours and
+/// stays.
 pub(crate) fn remove_staged(within: &OwnedFd, name: &CStr) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(directory) = rustix::fs::openat(within, name, flags, Mode::empty()) else { return };
+    let own = rustix::process::geteuid().as_raw();
+    if !stat_open(&directory).is_ok_and(|stat| stat.uid == own && stat.mode & 0o077 == 0) {
+        return;
+    }
     let entries = listing(&directory, |name| name != c"." && name != c"..");
     if entries.iter().all(|(_, kind)| *kind != Kind::Directory) {
         for (entry, _) in entries {
@@ -360,9 +386,7 @@ fn is_abandoned(within: &OwnedFd, name: &CStr, kind: Kind) -> bool {
         return true;
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::openat(within, name, flags, Mode::empty()).is_ok_and(|fd| {
-        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
-    })
+    rustix::fs::openat(within, name, flags, Mode::empty()).is_ok_and(|fd| lock(&fd))
 }
 
 #[cfg(test)]

@@ -153,6 +153,11 @@ pub(crate) fn changes(want: &Xattrs, have: &Xattrs) -> Changes {
     }
 }
 
+/// Whether `want` gives a privilege that `have` does not: a file capability (capabilities(7)).
+pub(crate) fn grants(want: &Xattrs, have: &Xattrs) -> bool {
+    want.iter().any(|entry| entry.0.as_c_str() == c"security.capability" && !have.contains(entry))
+}
+
 fn is_acl(name: &CStr) -> bool {
     name == ACCESS_ACL || name == DEFAULT_ACL
 }

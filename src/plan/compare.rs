@@ -137,6 +137,10 @@ pub(crate) fn keep(source: &Stat, destination: &Stat, rules: &Rules) -> Decision
     if destination.links > 1 && !difference.is_empty() {
         return Decision::Replace;
     }
+    // Nor is a file of somebody else's made setuid: size and time may be all that it has of its source.
+    if source.kind == Kind::File && source.mode & 0o6000 != 0 && difference.owner.is_some() {
+        return Decision::Replace;
+    }
     Decision::Keep(difference)
 }
 

@@ -27,6 +27,8 @@ tests![
     hard_links_across_a_mount_point_are_copied: [Need::Root],
     names_like_our_temporary_ones_are_copied,
     inode_numbers_of_two_file_systems_may_coincide: [Need::FileSystem("ext4")],
+    a_planted_file_is_never_made_setuid: [Need::Root, Need::Tool("setcap")],
+    a_planted_directory_is_not_taken_for_litter: [Need::Root],
 ];
 
 /// Set for a process of this binary that is to be the attacker; its value is the place of the attack.
@@ -436,4 +438,39 @@ fn assert_equal_beneath(source: &Path, destination: &Path) {
         let name = entry.unwrap().file_name();
         assert_eq!(fs::read(source.join(&name)).unwrap(), fs::read(destination.join(&name)).unwrap());
     }
+}
+
+/// A file of another user, of the size and time of one that is setuid, setgid, or has a capability, gets none of these: it
+/// is made anew, from the source.
+fn a_planted_file_is_never_made_setuid() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for (name, bits) in [("setuid", 0o4755), ("setgid", 0o2755), ("capable", 0o755)] {
+            file(source.join(name), "the true program");
+            mode(source.join(name), bits);
+        }
+        tool("setcap", &["cap_net_raw+ep", source.join("capable").to_str().unwrap()]);
+        for name in ["setuid", "setgid", "capable"] {
+            modified(source.join(name), 1_000_000, 0);
+            file(destination.join(name), "another program!");
+            mode(destination.join(name), 0o755);
+            std::os::unix::fs::chown(destination.join(name), Some(NOBODY), Some(NOBODY)).unwrap();
+            modified(destination.join(name), 1_000_000, 0);
+        }
+        sync_with(engine, &[], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+    }
+}
+
+/// Whoever owns a directory can give a directory of root's in it the name that our litter would have.
+fn a_planted_directory_is_not_taken_for_litter() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("file"), "x");
+    fs::create_dir_all(&destination).unwrap();
+    let litter = destination.join(crate::whole::litter_name(&destination));
+    file(litter.join("precious"), "root's");
+    sync_with("auto", &[], &source, &destination).exits(0);
+    assert_eq!(fs::read(litter.join("precious")).unwrap(), b"root's", "others may read it: not one of ours");
 }

@@ -20,6 +20,9 @@ tests![
     verify_and_manifest_hash_clones_too: [Need::FileSystem("xfs")],
     what_is_read_back_wrong_once_is_copied_again: [Need::Fuse],
     what_is_read_back_wrong_twice_is_an_error: [Need::Fuse],
+    what_is_read_back_wrong_in_place_is_not_taken_for_right: [Need::Fuse],
+    a_manifest_never_takes_the_place_of_what_is_mirrored,
+    a_manifest_that_lacks_files_is_told: [Need::Root],
 ];
 
 fn build(source: &Path) {
@@ -178,7 +181,7 @@ fn what_is_read_back_wrong_once_is_copied_again() {
             let (source, destination) = (home.path().join(&name), fuse.path().join(&name));
             file(source.join("file"), noise(1, size));
             file(destination.join("file"), "old");
-            fuse.spoil(Call::Read, "", Effect::Change(|bytes| rot(bytes)), 1);
+            fuse.spoil(Call::Read, "", Effect::Rot(|bytes| rot(bytes)), 1);
             sync_with(engine, &["--verify"], &source, &destination).exits(0);
             assert_eq!(fuse.spoiled(Call::Read), 1, "it was rotten");
             fuse.release();
@@ -194,11 +197,73 @@ fn what_is_read_back_wrong_twice_is_an_error() {
         let (source, destination) = (home.path().join(engine), fuse.path().join(engine));
         file(source.join("file"), noise(1, 5000));
         file(destination.join("file"), "old");
-        fuse.spoil(Call::Read, "", Effect::Change(|bytes| rot(bytes)), usize::MAX);
+        fuse.spoil(Call::Read, "", Effect::Rot(|bytes| rot(bytes)), usize::MAX);
         let ran = sync_with(engine, &["--verify"], &source, &destination).exits(23);
         assert!(ran.err.contains("verify") && ran.err.contains("read back"), "{}", ran.err);
         fuse.release();
         assert_eq!(fs::read(destination.join("file")).unwrap(), b"old", "what was there stays");
         assert_no_litter(&destination);
     }
+}
+
+/// A file that was rewritten where it is, and could not be verified, must not look as if it were right.
+fn what_is_read_back_wrong_in_place_is_not_taken_for_right() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    for &engine in ENGINES.iter() {
+        let (source, destination) = (home.path().join(engine), fuse.path().join(engine));
+        file(source.join("file"), noise(1, 50_000));
+        file(destination.join("file"), "old");
+        fuse.spoil(Call::Read, "file", Effect::Rot(|bytes| rot(bytes)), usize::MAX);
+        sync_with(engine, &["--verify", "--inplace"], &source, &destination).exits(23);
+        fuse.release();
+        let ran = sync_with(engine, &["-v"], &source, &destination).exits(0);
+        assert!(ran.out.contains("updated"), "{}", ran.out);
+        assert_equal(&source, &destination);
+    }
+}
+
+fn a_manifest_never_takes_the_place_of_what_is_mirrored() {
+    let home = scratch();
+    let at = |name: &str| home.path().join(name);
+    let run = |manifest: &Path, source: &str, destination: &str| {
+        sync_with("auto", &["--manifest", manifest.to_str().unwrap()], &at(source), &at(destination))
+    };
+    file(at("src/x"), "contents of x");
+    file(at("src/d/y"), "contents of y");
+    std::os::unix::fs::symlink("src/x", at("link")).unwrap();
+    fs::create_dir(at("dst")).unwrap();
+    for manifest in ["src/x", "src/new", "src/d/y", "link", "dst/x"] {
+        let ran = run(&at(manifest), "src", "dst").exits(3);
+        assert!(ran.err.contains("manifest"), "{}", ran.err);
+        assert_eq!(fs::read(at("src/x")).unwrap(), b"contents of x", "{manifest}");
+        assert_eq!(fs::read(at("src/d/y")).unwrap(), b"contents of y", "{manifest}");
+        assert_eq!(fs::read_dir(at("dst")).unwrap().count(), 0, "{manifest}: nothing was begun");
+    }
+    run(&at("src/x"), "src", "fresh").exits(3);
+    assert!(!at("fresh").exists(), "nothing was begun");
+    // One file.
+    run(&at("src/x"), "src/x", "copy").exits(3);
+    run(&at("copy"), "src/x", "copy").exits(3);
+    run(&at("link"), "src/x", "copy").exits(3);
+    assert_eq!(fs::read(at("src/x")).unwrap(), b"contents of x");
+    // Beside what is mirrored it is welcome, and in DST under a name of its own.
+    run(&at("src/sums"), "src/x", "src/copy").exits(0);
+    fs::remove_file(at("src/sums")).unwrap();
+    run(&at("dst/sums"), "src", "dst").exits(0);
+    run(&at("dst/sums"), "src", "dst").exits(0);
+    let mut command = Command::new(program());
+    command.args(["verify", "--strict", "-q"]).arg(at("dst/sums")).arg(at("dst"));
+    crate::support::run(command).exits(0);
+}
+
+fn a_manifest_that_lacks_files_is_told() {
+    let home = scratch();
+    let (source, destination, sums) =
+        (home.path().join("src"), home.path().join("dst"), home.path().join("sums"));
+    file(source.join("good"), "x");
+    file(source.join("bad"), "x");
+    file(destination.join("bad/full"), "in the way");
+    let ran = sync_with("auto", &["--manifest", sums.to_str().unwrap()], &source, &destination).exits(23);
+    assert!(ran.err.contains("write manifest") && ran.err.contains("lacks"), "{}", ran.err);
+    assert_eq!(lines(&sums).len(), 1);
 }

@@ -42,9 +42,12 @@ fn build(source: &Path, generation: u64) {
     fs::hard_link(source.join("d1/file1"), source.join("d2/second name")).unwrap();
 }
 
-/// Each name is absent, the old file or the new one.
+/// Each name is the old file or the new one, and absent only where there was no old one.
 fn assert_old_or_new(old: &BTreeMap<PathBuf, Node>, new: &BTreeMap<PathBuf, Node>, destination: &Path) {
-    for (path, node) in snapshot(destination) {
+    let have = snapshot(destination);
+    let gone = old.keys().find(|path| !have.contains_key(*path));
+    assert!(gone.is_none(), "{gone:?} was there");
+    for (path, node) in have {
         let temporary =
             path.components().any(|part| part.as_os_str().to_string_lossy().starts_with(".ringsync-"));
         if node.kind == "directory" || temporary {
@@ -183,6 +186,15 @@ fn a_kill_leaves_old_files_or_new_ones_on_xfs() {
 
 fn a_kill_leaves_old_files_or_new_ones_on_btrfs() {
     kill_again_and_again(Mount::new("btrfs", "900M").path());
+}
+
+/// A name that this program would give to something temporary in a directory.
+pub fn litter_name(directory: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let chance = "0123456789abcdef";
+    let mut proof = blake3::Hasher::new_derive_key("ringsync 2026 temporary file name");
+    proof.update(&fs::metadata(directory).unwrap().ino().to_le_bytes()).update(chance.as_bytes());
+    format!(".ringsync-{chance}{}", &proof.finalize().to_hex()[..16])
 }
 
 /// Runs a mirror that strace(1) kills right at its first rename.

@@ -45,6 +45,8 @@ pub enum Effect {
     Short(usize),
     /// Somebody else changes the file just before it is read.
     Change(fn(&mut Vec<u8>)),
+    /// The bytes rot on the disk just before they are read: no time tells.
+    Rot(fn(&mut Vec<u8>)),
     /// There is no answer until [`Fuse::release`].
     Stall,
 }
@@ -352,6 +354,12 @@ macro_rules! spoil {
                 if let Ok(bytes) = state.contents($ino) {
                     change(bytes);
                     state.touch($ino);
+                }
+                usize::MAX
+            }
+            Some(Effect::Rot(rot)) => {
+                if let Ok(bytes) = state.contents($ino) {
+                    rot(bytes);
                 }
                 usize::MAX
             }
