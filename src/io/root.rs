@@ -3,18 +3,17 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::stat_open;
+use super::{place, stat_open};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::metadata::proc_path;
 use crate::plan::entry::{Kind, Stat};
 
 /// A directory that the user named, and everything beneath it.
@@ -59,9 +58,16 @@ pub(crate) fn open(config: &Config) -> Result<Roots> {
 
 fn open_trees(config: &Config) -> Result<Roots> {
     let source = open_directory(&config.source, Operation::UseSource)?;
+    let manifest = config.manifest.as_ref().filter(|_| !config.dry_run);
+    if let Some(manifest) = manifest {
+        place::refuse_manifest_in_source(manifest, &source)?;
+    }
     let (destination, fresh) = match open_directory(&config.destination, Operation::UseDestination) {
         Ok(destination) => {
-            refuse_overlap(&source, &destination, OsStr::new(""))?;
+            place::refuse_overlap(&source, &destination, OsStr::new(""))?;
+            if let Some(manifest) = manifest {
+                place::refuse_manifest_in_destination(manifest, &source, &destination)?;
+            }
             (destination, false)
         }
         Err(error) if error.errno() == Some(Errno::NOENT) => (make_destination(config, &source)?, true),
@@ -75,7 +81,7 @@ fn make_destination(config: &Config, source: &Root) -> Result<Root> {
     let path = &config.destination;
     let (existing, missing) = nearest_existing(path)?;
     let parent = open_directory(&existing, Operation::UseDestination)?;
-    refuse_overlap(source, &parent, missing.as_os_str())?;
+    place::refuse_overlap(source, &parent, missing.as_os_str())?;
     if missing.components().count() > 1 && !config.make_parents {
         let cause = Cause::Refused("its parent directory does not exist (--mkpath makes it)".into());
         return Err(Error::new(Operation::UseDestination, path, cause));
@@ -154,6 +160,9 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     };
     refuse_same_file(&source_root, &name, &destination, &target, config)?;
     let single = Single { source: c_name(&name)?, destination: c_name(&target)?, kind };
+    if let Some(manifest) = config.manifest.as_ref().filter(|_| !config.dry_run) {
+        place::refuse_manifest_of_single(manifest, &source_root, &destination, &single)?;
+    }
     Ok(Roots { source: source_root, destination, single: Some(single), fresh: false })
 }
 
@@ -230,122 +239,6 @@ fn open_around(path: &Path, operation: Operation) -> Result<Root> {
     Ok(Root { fd: Some(Arc::new(fd)), path: path.to_path_buf() })
 }
 
-fn refusal(path: &Path, why: &str) -> Error {
+pub(super) fn refusal(path: &Path, why: &str) -> Error {
     Error::new(Operation::UseDestination, path, Cause::Refused(why.into()))
-}
-
-/// Refuses SRC = DST and one inside the other. Names don't tell: a bind mount shows a directory in a second place.
-/// So each root is placed within its file system (the mount's root there, plus the path below the mount point), and
-/// these places are compared, also with every mount inside the other tree.
-fn refuse_overlap(source: &Root, destination: &Root, missing: &OsStr) -> Result<()> {
-    let (Some(source_fd), Some(destination_fd)) = (&source.fd, &destination.fd) else { return Ok(()) };
-    let path = &destination.path;
-    let same = "SRC and DST are the same directory";
-    let from = stat_open(source_fd).at(Operation::UseSource, || &source.path)?;
-    let to = stat_open(destination_fd).at(Operation::UseDestination, || path)?;
-    if from.inode == to.inode && missing.is_empty() {
-        return Err(refusal(path, same));
-    }
-    let mounts = mounts();
-    let (Some(from), Some(mut to)) = (place(source_fd, &mounts), place(destination_fd, &mounts)) else {
-        return Ok(()); // no /proc: the check by inode above has to do
-    };
-    to.path.push(missing);
-    to.seen_at.push(missing);
-    if from.holds(&to) || mounts_below(&from, &mounts).any(|mount| mount.holds(&to)) {
-        let why = if to.path == from.path { same } else { "DST lies inside SRC" };
-        return Err(refusal(path, why));
-    }
-    if to.holds(&from) || mounts_below(&to, &mounts).any(|mount| mount.holds(&from)) {
-        return Err(refusal(path, "SRC lies inside DST"));
-    }
-    Ok(())
-}
-
-/// Where a directory lies: in which file system, where in it, and where it is seen.
-#[derive(Debug, Clone)]
-struct Place {
-    device: String,
-    path: PathBuf,
-    seen_at: PathBuf,
-    mount: u64,
-}
-
-impl Place {
-    fn holds(&self, other: &Place) -> bool {
-        self.device == other.device && other.path.starts_with(&self.path)
-    }
-}
-
-fn mounts_below<'a>(tree: &'a Place, mounts: &'a [Place]) -> impl Iterator<Item = &'a Place> {
-    mounts.iter().filter(|mount| mount.seen_at != tree.seen_at && mount.seen_at.starts_with(&tree.seen_at))
-}
-
-fn place(fd: &OwnedFd, mounts: &[Place]) -> Option<Place> {
-    let seen_at = fs::read_link(proc_path(fd)).ok()?;
-    let id = mount_id(fd)?;
-    let mount = mounts.iter().find(|mount| mount.mount == id)?;
-    let below = seen_at.strip_prefix(&mount.seen_at).ok()?;
-    Some(Place { path: mount.path.join(below), seen_at, ..mount.clone() })
-}
-
-fn mount_id(fd: impl AsFd) -> Option<u64> {
-    let info = fs::read_to_string(proc_path(fd).replace("/fd/", "/fdinfo/")).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
-}
-
-/// The mounts of this process: proc_pid_mountinfo(5).
-fn mounts() -> Vec<Place> {
-    let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    text.split(|&b| b == b'\n').filter_map(parse_mount).collect()
-}
-
-fn parse_mount(line: &[u8]) -> Option<Place> {
-    let mut fields = line.split(|&b| b == b' ');
-    let mount = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    let device = String::from_utf8(fields.nth(1)?.to_vec()).ok()?;
-    Some(Place { mount, device, path: unescape(fields.next()?), seen_at: unescape(fields.next()?) })
-}
-
-/// Undoes mountinfo's escapes: a backslash and three octal digits.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..3).filter(|_| *first == b'\\');
-        match digits.and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    PathBuf::from(OsString::from_vec(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_lines_are_read_with_their_escapes() {
-        let line = b"36 35 98:0 /mnt1 /a\\040b\\134 rw,noatime master:1 - ext3 /dev/root rw";
-        let mount = parse_mount(line).unwrap();
-        assert_eq!((mount.mount, mount.device.as_str()), (36, "98:0"));
-        assert_eq!((mount.path, mount.seen_at), (PathBuf::from("/mnt1"), PathBuf::from("/a b\\")));
-    }
-
-    #[test]
-    fn a_place_holds_whole_components_only() {
-        let at =
-            |path: &str| Place { device: "8:1".into(), path: path.into(), seen_at: path.into(), mount: 1 };
-        assert!(at("/a").holds(&at("/a/b")));
-        assert!(at("/a").holds(&at("/a")));
-        assert!(!at("/a").holds(&at("/ab")));
-        assert!(!at("/a/b").holds(&at("/a")));
-    }
 }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::event::EntryEvent;
 use crate::content::manifest::Writer;
-use crate::error::{Outcome, Result};
+use crate::error::{Cause, Error, Operation, Outcome, Result};
 
 /// The manifest of a run under way.
 pub(crate) struct Hashes {
     /// `None` after an error, which has been reported.
     writer: Option<Writer>,
+    path: PathBuf,
     /// The one file's name in the destination, which may differ from the source's.
     single: Option<PathBuf>,
 }
@@ -19,7 +20,7 @@ pub(crate) struct Hashes {
 impl Hashes {
     /// Begins the manifest at `path`.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        Ok(Hashes { writer: Some(Writer::create(path)?), single: None })
+        Ok(Hashes { writer: Some(Writer::create(path)?), path: path.to_path_buf(), single: None })
     }
 
     /// The run is for one file, which gets this name.
@@ -38,10 +39,16 @@ impl Hashes {
     }
 
     /// Ends it.
+    ///
+    /// # Errors
+    /// When it can't be finished, and when it is, but lacks files: whoever relies on it is to know.
     pub(crate) fn finish(self, outcome: Outcome) -> Result<()> {
-        match self.writer {
-            Some(writer) if outcome < Outcome::Interrupted => writer.finish(),
-            _ => Ok(()),
+        let Some(writer) = self.writer.filter(|_| outcome < Outcome::Interrupted) else { return Ok(()) };
+        writer.finish()?;
+        if outcome <= Outcome::Vanished {
+            return Ok(());
         }
+        let lacks = Cause::Refused("it lacks what failed in this run".into());
+        Err(Error::new(Operation::WriteManifest, self.path, lacks))
     }
 }

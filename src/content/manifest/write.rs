@@ -1,6 +1,6 @@
 //! Writing manifests: one line by a pure function, a file as a whole or not at all.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::os::fd::OwnedFd;
@@ -75,14 +75,9 @@ impl Writer {
     /// When no file can be made there, or something that is no regular file has the name.
     pub fn create(path: &Path) -> Result<Self> {
         let at = || path;
-        let target = resolve(path)?;
-        let name = target.file_name().ok_or(Errno::ISDIR).at(Operation::WriteManifest, at)?;
+        let (parent, name) = place_of(path)?;
         let name =
             CString::new(name.as_bytes()).map_err(|_| Errno::INVAL).at(Operation::WriteManifest, at)?;
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(parent, flags, Mode::empty()).at(Operation::WriteManifest, at)?;
         let (fd, temporary) = create_in(&directory).at(Operation::WriteManifest, at)?;
@@ -142,6 +137,19 @@ impl Drop for Writer {
             rustix::fs::unlinkat(&self.directory, temporary, AtFlags::empty()).ok();
         }
     }
+}
+
+/// The directory that the manifest is to be in, and its name there.
+pub(crate) fn place_of(path: &Path) -> Result<(PathBuf, OsString)> {
+    let target = resolve(path)?;
+    let names_directory = path.as_os_str().as_bytes().ends_with(b"/");
+    let name = target.file_name().filter(|_| !names_directory).ok_or(Errno::ISDIR);
+    let name = name.at(Operation::WriteManifest, || path)?;
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    Ok((parent.to_path_buf(), name.to_os_string()))
 }
 
 /// Where the manifest is to be, and that it may be there.

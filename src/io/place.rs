@@ -1,0 +1,211 @@
+//! Where directories lie, by which what overlaps is told: SRC and DST, and a manifest among what is mirrored.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+use super::root::{Root, Single, refusal};
+use super::stat_open;
+use crate::content::manifest::place_of;
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::metadata::proc_path;
+use crate::plan::entry::Stat;
+
+/// Refuses SRC = DST and one inside the other. Names don't tell: a bind mount shows a directory in a second place.
+/// So each root is placed within its file system (the mount's root there, plus the path below the mount point), and
+/// these places are compared, also with every mount inside the other tree.
+pub(super) fn refuse_overlap(source: &Root, destination: &Root, missing: &OsStr) -> Result<()> {
+    let (Some(source_fd), Some(destination_fd)) = (&source.fd, &destination.fd) else { return Ok(()) };
+    let path = &destination.path;
+    let same = "SRC and DST are the same directory";
+    let from = stat_open(source_fd).at(Operation::UseSource, || &source.path)?;
+    let to = stat_open(destination_fd).at(Operation::UseDestination, || path)?;
+    if from.inode == to.inode && missing.is_empty() {
+        return Err(refusal(path, same));
+    }
+    let mounts = mounts();
+    let (Some(from), Some(mut to)) = (place(source_fd, &mounts), place(destination_fd, &mounts)) else {
+        return Ok(()); // no /proc: the check by inode above has to do
+    };
+    to.path.push(missing);
+    to.seen_at.push(missing);
+    if from.has(&to, &mounts) {
+        let why = if to.path == from.path { same } else { "DST lies inside SRC" };
+        return Err(refusal(path, why));
+    }
+    if to.has(&from, &mounts) {
+        return Err(refusal(path, "SRC lies inside DST"));
+    }
+    Ok(())
+}
+
+/// A directory, and a name in it.
+struct Named {
+    directory: OwnedFd,
+    name: OsString,
+}
+
+fn named(manifest: &Path) -> Result<Named> {
+    let (parent, name) = place_of(manifest)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(CWD, &parent, flags, Mode::empty());
+    Ok(Named { directory: directory.at(Operation::WriteManifest, || manifest)?, name })
+}
+
+fn refuse_manifest(manifest: &Path, why: &str) -> Error {
+    Error::new(Operation::WriteManifest, manifest, Cause::Refused(why.into()))
+}
+
+/// Refuses a manifest that would change the tree it is about: one inside SRC.
+pub(super) fn refuse_manifest_in_source(manifest: &Path, source: &Root) -> Result<()> {
+    let Some(source) = &source.fd else { return Ok(()) };
+    let mounts = mounts();
+    let inside = place(source, &mounts).zip(place(&named(manifest)?.directory, &mounts));
+    match inside {
+        Some((source, manifest_at)) if source.has(&manifest_at, &mounts) => {
+            Err(refuse_manifest(manifest, "it lies inside SRC"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a manifest that would take the place of something that is mirrored: one in DST whose name SRC has too.
+pub(super) fn refuse_manifest_in_destination(
+    manifest: &Path,
+    source: &Root,
+    destination: &Root,
+) -> Result<()> {
+    let (Some(source), Some(destination)) = (&source.fd, &destination.fd) else { return Ok(()) };
+    let (mounts, named) = (mounts(), named(manifest)?);
+    let (Some(tree), Some(at)) = (place(destination, &mounts), place(&named.directory, &mounts)) else {
+        return Ok(());
+    };
+    let Ok(below) = at.seen_at.strip_prefix(&tree.seen_at).or_else(|_| at.path.strip_prefix(&tree.path))
+    else {
+        return Ok(());
+    };
+    let path = below.join(&named.name);
+    let taken = tree.has(&at, &mounts)
+        && rustix::fs::statx(source, &path, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS).is_ok();
+    if taken {
+        Err(refuse_manifest(manifest, "SRC has a file of this name, which DST is to get"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Refuses a manifest that is the one file that is copied, or its copy.
+pub(super) fn refuse_manifest_of_single(
+    manifest: &Path,
+    source: &Root,
+    destination: &Root,
+    single: &Single,
+) -> Result<()> {
+    let named = named(manifest)?;
+    let inode = |fd: &OwnedFd| stat_open(fd).ok().map(|stat| stat.inode);
+    let is = |root: &Root, name: &std::ffi::CStr| {
+        name.to_bytes() == named.name.as_bytes()
+            && root.fd.as_ref().is_some_and(|fd| inode(fd).is_some() && inode(fd) == inode(&named.directory))
+    };
+    if is(source, &single.source) || is(destination, &single.destination) {
+        return Err(refuse_manifest(manifest, "it is the file that is copied, or its copy"));
+    }
+    Ok(())
+}
+
+/// Where a directory lies: in which file system, where in it, and where it is seen.
+#[derive(Debug, Clone)]
+struct Place {
+    device: String,
+    path: PathBuf,
+    seen_at: PathBuf,
+    mount: u64,
+}
+
+impl Place {
+    fn holds(&self, other: &Place) -> bool {
+        self.device == other.device && other.path.starts_with(&self.path)
+    }
+
+    /// The same, also where it is seen through a mount inside the tree.
+    fn has(&self, other: &Place, mounts: &[Place]) -> bool {
+        self.holds(other) || mounts_below(self, mounts).any(|mount| mount.holds(other))
+    }
+}
+
+fn mounts_below<'a>(tree: &'a Place, mounts: &'a [Place]) -> impl Iterator<Item = &'a Place> {
+    mounts.iter().filter(|mount| mount.seen_at != tree.seen_at && mount.seen_at.starts_with(&tree.seen_at))
+}
+
+fn place(fd: &OwnedFd, mounts: &[Place]) -> Option<Place> {
+    let seen_at = fs::read_link(proc_path(fd)).ok()?;
+    let id = mount_id(fd)?;
+    let mount = mounts.iter().find(|mount| mount.mount == id)?;
+    let below = seen_at.strip_prefix(&mount.seen_at).ok()?;
+    Some(Place { path: mount.path.join(below), seen_at, ..mount.clone() })
+}
+
+fn mount_id(fd: impl AsFd) -> Option<u64> {
+    let info = fs::read_to_string(proc_path(fd).replace("/fd/", "/fdinfo/")).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
+}
+
+/// The mounts of this process: proc_pid_mountinfo(5).
+fn mounts() -> Vec<Place> {
+    let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    text.split(|&b| b == b'\n').filter_map(parse_mount).collect()
+}
+
+fn parse_mount(line: &[u8]) -> Option<Place> {
+    let mut fields = line.split(|&b| b == b' ');
+    let mount = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let device = String::from_utf8(fields.nth(1)?.to_vec()).ok()?;
+    Some(Place { mount, device, path: unescape(fields.next()?), seen_at: unescape(fields.next()?) })
+}
+
+/// Undoes mountinfo's escapes: a backslash and three octal digits.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..3).filter(|_| *first == b'\\');
+        match digits.and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_lines_are_read_with_their_escapes() {
+        let line = b"36 35 98:0 /mnt1 /a\\040b\\134 rw,noatime master:1 - ext3 /dev/root rw";
+        let mount = parse_mount(line).unwrap();
+        assert_eq!((mount.mount, mount.device.as_str()), (36, "98:0"));
+        assert_eq!((mount.path, mount.seen_at), (PathBuf::from("/mnt1"), PathBuf::from("/a b\\")));
+    }
+
+    #[test]
+    fn a_place_holds_whole_components_only() {
+        let at =
+            |path: &str| Place { device: "8:1".into(), path: path.into(), seen_at: path.into(), mount: 1 };
+        assert!(at("/a").holds(&at("/a/b")));
+        assert!(at("/a").holds(&at("/a")));
+        assert!(!at("/a").holds(&at("/ab")));
+        assert!(!at("/a/b").holds(&at("/a")));
+    }
+}
