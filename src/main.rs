@@ -27,8 +27,10 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         message(format_args!("{error:#}"));
-        supervisor::leave_word(EXIT_UNUSABLE);
-        EXIT_UNUSABLE.into()
+        let timed_out = error.downcast_ref().map(ringsync::Error::outcome) == Some(Outcome::TimedOut);
+        let code = if timed_out { Outcome::TimedOut.exit_code() } else { EXIT_UNUSABLE };
+        supervisor::leave_word(code);
+        code.into()
     })
 }
 

@@ -61,6 +61,7 @@ async fn compare_open(
         if item.run().stop.is_stopped() {
             return Err(Error::new(Operation::Run, item.source_path(), Cause::Interrupted));
         }
+        item.lane.doing(Operation::ReadSource);
         // Both reads are in flight at once: the trees may well be on two disks.
         let (length, io) = (one.len(), &item.lane.io);
         let (from_source, from_destination);

@@ -52,6 +52,14 @@ pub(crate) struct Directory {
     given_up: Arc<AtomicBool>,
 }
 
+/// How a directory of the destination came to be.
+enum Made {
+    /// It is ours, under this temporary name if it has one.
+    New(Option<CString>),
+    /// Somebody else made it in this moment.
+    Found,
+}
+
 enum State {
     /// Nobody needed it yet.
     Closed,
@@ -260,7 +268,15 @@ impl Directory {
             if run.config.dry_run {
                 return Ok(Pair::new(source, None, origin));
             }
-            origin.staged = self.make(parent, origin.replaced, run)?;
+            match self.make(parent, origin.replaced, run)? {
+                Made::New(staged) => origin.staged = staged,
+                Made::Found => {
+                    // It appeared meanwhile: whatever it has, it has from others.
+                    let found =
+                        lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?;
+                    origin.existing = found.filter(|found| found.kind == Kind::Directory);
+                }
+            }
         }
         let name = origin.staged.as_ref().unwrap_or(&self.name);
         let opened = open_destination(lane, within, name).await;
@@ -342,18 +358,19 @@ impl Directory {
     }
 
     /// Makes the directory in the destination, in the place of something else if `taken`. One that is done in a single
-    /// batch is staged: it gets a temporary name, which is returned, and its own when it is done. Its files then need
+    /// batch is staged: it gets a temporary name, and its own when it is done. Its files then need
     /// no more than to be made, which is a tenth faster than making them nameless (docs/performance.md).
-    fn make(&self, parent: &Pair, taken: bool, run: &Run) -> Result<Option<CString>> {
+    fn make(&self, parent: &Pair, taken: bool, run: &Run) -> Result<Made> {
         let path = || run.destination_path(&self.path());
         let within = parent.changing().at(Operation::Create, path)?;
         let is_staged = self.leaf.load(Ordering::Relaxed) && run.config.stages_directories() && !taken;
         let temporary = (is_staged || taken).then(|| temporary::temporary_name(within)).transpose();
         let temporary = temporary.at(Operation::Create, path)?;
         let name = temporary.as_ref().unwrap_or(&self.name);
-        // Nobody else's until it is whole. A directory that appeared meanwhile is as good.
+        // Nobody else's until it is whole.
         match temporary::writable(within, run, || rustix::fs::mkdirat(within, name, Mode::RWXU)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => {}
+            Err(Errno::EXIST) if temporary.is_none() => return Ok(Made::Found),
             Err(errno) => return Err(errno).at(Operation::Create, path),
         }
         if let Some(temporary) = temporary.as_ref().filter(|_| taken) {
@@ -362,9 +379,9 @@ impl Directory {
                 .and_then(|()| rustix::fs::renameat(within, temporary, within, &self.name))
                 .inspect_err(|_| temporary::remove_staged(within, temporary))
                 .at(Operation::Remove, path)?;
-            return Ok(None);
+            return Ok(Made::New(None));
         }
-        Ok(temporary)
+        Ok(Made::New(temporary))
     }
 
     /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
@@ -405,6 +422,9 @@ impl Directory {
         lane.run.heed(&event);
         let entries = Entries { directory: self.path(), events: vec![event] };
         lane.outbox.put(entries, &lane.run).await;
+        if lane.watched().is_some() {
+            lane.outbox.send(&lane.run).await; // a thread that is lost sends nothing any more
+        }
     }
 
     async fn finish(self: &Arc<Self>, lane: &Lane) {

@@ -64,20 +64,22 @@ pub(crate) async fn flush_names(directory: &Arc<Directory>, pair: &Pair, lane: &
 
 /// Puts the names of a directory, and of those above it, on stable storage, once a run.
 async fn flush_names_above(directory: &Arc<Directory>, lane: &Lane) -> Result<()> {
+    let mut flushed = Vec::new();
     let mut directory = directory;
     while let Some(parent) = directory.parent() {
         if directory.name_is_durable.load(Ordering::Acquire) {
             break;
         }
         let path = || lane.run.destination_path(&parent.path());
-        if let Some(pair) = parent.open(lane).await
-            && let Some(destination) = &pair.destination
-        {
+        let pair = parent.open(lane).await.ok_or(Errno::NOENT).at(Operation::Flush, path)?;
+        if let Some(destination) = &pair.destination {
             flush_directory(destination, lane).await.at(Operation::Flush, path)?;
         }
-        directory.name_is_durable.store(true, Ordering::Release);
+        flushed.push(directory);
         directory = parent;
     }
+    // Not before all are: another task takes one for the word on all above it.
+    flushed.iter().for_each(|directory| directory.name_is_durable.store(true, Ordering::Release));
     Ok(())
 }
 

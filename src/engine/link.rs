@@ -1,8 +1,9 @@
 //! Mirroring hard links: the first name of an inode is copied like any file, the others are linked to it.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
 use super::copy_file::Copied;
@@ -89,6 +90,9 @@ async fn follow(
     if item.run().config.dry_run {
         return Ok((linked, None));
     }
+    if item.run().config.fsync && source.stat.kind == Kind::File {
+        flush(&item, leader).await?;
+    }
     item.lane.doing(Operation::Link);
     let Err(error) = link(&item, leader, taken).await else { return Ok((linked, None)) };
     match error.errno() {
@@ -100,6 +104,15 @@ async fn follow(
         }
         _ => Err(error),
     }
+}
+
+/// Puts the contents that get one more name on stable storage: where they were there before this run, nobody has yet.
+async fn flush(item: &Item<'_>, leader: &Leader) -> Result<()> {
+    item.lane.doing(Operation::Flush);
+    let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
+    let opened = item.lane.io.open(&from, &leader.name, OFlags::RDONLY).await;
+    let file = Arc::new(opened.at(Operation::OpenDestination, || item.path())?);
+    item.lane.io.flush(&file).await.at(Operation::Flush, || item.path())
 }
 
 async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {

@@ -28,7 +28,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use async_channel::{Receiver, Sender};
@@ -59,6 +59,8 @@ use worker::Watch;
 pub(crate) const THREADS: usize = 16;
 /// Descriptors a task may hold: a file on each side, its directory, and some directories above it.
 const DESCRIPTORS_A_TASK: usize = 12;
+/// Threads that a run may leave behind in the kernel, whatever the limit on descriptors.
+const MOST_LEFT_BEHIND: usize = 128;
 /// Parcels the walk may be ahead, a thread. Few: what waits longer has left the processor's cache when its turn comes.
 const PARCELS_A_THREAD: usize = 8;
 /// Messages, of some hundred entries each, that the tasks may be ahead of the reporter.
@@ -93,8 +95,8 @@ pub(crate) struct Run {
     /// What tasks offer each other, a channel a thread.
     pub(crate) offers: Vec<Channel<Offer>>,
     events: Sender<Event>,
-    /// A thread is stuck in the kernel.
-    left_behind: AtomicBool,
+    /// Threads that are stuck in the kernel.
+    left_behind: AtomicUsize,
     /// Threads that may still report something.
     reporting: AtomicUsize,
     /// Raised when the run ends early: the caller's flag was raised, or an error broke it off.
@@ -134,14 +136,22 @@ impl Run {
         self.events.is_full()
     }
 
-    /// A thread is stuck in the kernel, and nobody is to wait for it.
+    /// A thread is stuck in the kernel, and nobody is to wait for it. It keeps what it has open: a run that loses too many
+    /// is given up, before its files fail for want of descriptors.
     pub(crate) fn leave_behind(&self) {
-        self.left_behind.store(true, Ordering::Release);
+        let most = (descriptor_limit() / 8 / DESCRIPTORS_A_TASK).clamp(1, MOST_LEFT_BEHIND);
+        if self.left_behind.fetch_add(1, Ordering::AcqRel) + 1 == most {
+            let cause = Cause::Refused(format!("given up, since {most} operations have timed out"));
+            let error = Error::new(Operation::Run, &self.config.source, cause);
+            // The progress task may be who says this: it must not wait for itself.
+            self.events.try_send(Event::Failed(error)).ok();
+            self.abandon();
+        }
     }
 
     /// Whether the process has threads that may never end.
     pub(crate) fn has_left_behind(&self) -> bool {
-        self.left_behind.load(Ordering::Acquire)
+        self.left_behind.load(Ordering::Acquire) > 0
     }
 
     /// A thread has no more to report. After the last one there are no more events.
@@ -190,8 +200,8 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let descriptors = raise_descriptor_limit();
     // Before anything is written: what can't be used is to be told first.
     let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
-    let mut manifest = manifest.map(Hashes::create).transpose()?;
-    let opened = config.clone();
+    let (begun, opened) = (manifest.map(Path::to_path_buf), config.clone());
+    let mut manifest = within(config, move || begun.as_deref().map(Hashes::create).transpose())?;
     let roots = within(config, move || root::open(&opened))?;
     let (threads, tasks) = match engine {
         Engine::Threads => (THREADS.min(descriptors / DESCRIPTORS_A_TASK).max(1), 1),
@@ -229,7 +239,8 @@ fn within<T: Send + 'static>(
     let (sender, receiver) = std::sync::mpsc::channel();
     let body = move || drop(sender.send(work()));
     thread::Builder::new().name("open".into()).spawn(body).at(Operation::StartEngine, || "threads")?;
-    let late = |_| Err(Error::new(Operation::UseSource, &config.source, Cause::TimedOut(limit)));
+    // Whichever of them hangs, the run is not begun.
+    let late = |_| Err(Error::new(Operation::Run, &config.source, Cause::TimedOut(limit)));
     receiver.recv_timeout(limit).unwrap_or_else(late)
 }
 
@@ -266,7 +277,7 @@ fn new_run(
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
-        left_behind: AtomicBool::new(false),
+        left_behind: AtomicUsize::new(0),
         reporting: AtomicUsize::new(threads + 1), // and the walk
         stop: Stop::default(),
     };

@@ -219,7 +219,9 @@ impl LargeFile {
 
     async fn copy_parts(&self, lane: &Lane) -> Result<(), Failure> {
         while let Some(part) = self.next_part()? {
-            part::check_stop(lane)?; // a part that is one hole asks nobody else
+            // A part that is one hole asks nobody else.
+            part::check_stop(lane)?;
+            lane.doing(self.reading);
             let mut hasher = self.parts.as_ref().map(|_| part_hasher(part.start));
             let copied = match &self.work {
                 Work::Copy(to) => self.copy_part(lane, to, part.clone(), hasher.as_mut()).await?,

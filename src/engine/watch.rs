@@ -84,8 +84,11 @@ impl Watched {
             Step::Names | Step::Flush => Operation::Flush,
         };
         let (directory, left) = (directory.clone(), std::mem::take(remains));
-        self.progress();
-        *self.work() = Some(Work { directory, step, operation, remains: left, awaited: Vec::new() });
+        {
+            let mut word = self.work();
+            self.progress();
+            *word = Some(Work { directory, step, operation, remains: left, awaited: Vec::new() });
+        }
         let result = work.await;
         *remains = self.work().take()?.remains;
         Some(result)
@@ -128,11 +131,13 @@ impl Watched {
 
     /// Takes the thread's work away if there was no progress since `start`, or for `limit` if that is shorter.
     fn take_if_stuck(&self, start: Instant, limit: Duration) -> Option<Work> {
+        // All under the lock: the thread that finds its work gone must know at once that it is lost.
+        let mut word = self.work();
         let last = self.begun + Duration::from_millis(self.since.load(Ordering::Relaxed));
         if last.max(start).elapsed() < limit {
             return None;
         }
-        let work = self.work().take()?;
+        let work = word.take()?;
         self.lost.store(true, Ordering::Release);
         Some(work)
     }

@@ -34,6 +34,12 @@ tests![
     a_stalled_stat_costs_its_file_alone: [Need::Fuse],
     a_stalled_listing_costs_its_directory_alone: [Need::Fuse],
     a_stalled_write_costs_its_file_alone: [Need::Fuse],
+    a_stalled_rename_costs_its_directory_alone: [Need::Fuse],
+    a_stalled_look_at_a_directory_costs_that_alone: [Need::Fuse],
+    a_directory_that_stalls_at_its_end_costs_nothing_else: [Need::Fuse],
+    a_stalled_flush_of_names_costs_its_directory_alone: [Need::Fuse],
+    names_that_wait_for_a_stalled_one_are_told: [Need::Fuse],
+    a_source_that_stalls_everywhere_ends_the_run: [Need::Fuse, Need::Tool("prlimit")],
 ];
 
 const ALWAYS: usize = usize::MAX;
@@ -501,4 +507,71 @@ fn a_stalled_write_costs_its_file_alone() {
         sync_with(engine, &[], &source, &destination).exits(0);
         assert_equal(&source, &destination);
     }
+}
+
+/// A mirror to a file system that stalls at one call; only what is `lost` is not done, and the next run does it.
+fn a_stalled_destination(call: Call, subject: &'static str, options: &[&str], lost: impl Fn(&Path) -> bool) {
+    let (fuse, home) = (Fuse::new(), scratch());
+    let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+    tree_to_be_stuck(&source);
+    file(destination.join("d3/stuck"), "old");
+    fuse.spoil(call, subject, Effect::Stall, ALWAYS);
+    let options = [&["--timeout", "1"][..], options].concat();
+    let ran = sync_with("auto", &options, &source, &destination).exits(30);
+    assert!(!ran.err.is_empty() && ran.err.lines().all(|line| line.contains("timed out")), "{}", ran.err);
+    assert!(ran.err.contains("dst/d3"), "{}", ran.err);
+    assert!(fuse.spoiled(call) > 0, "it was stuck");
+    fuse.release();
+    let (want, have) = (snapshot(&source), snapshot(&destination));
+    for (path, node) in want.iter().filter(|(path, _)| !lost(path)) {
+        assert_eq!(have.get(path), Some(node), "{}", path.display());
+    }
+    sync_with("auto", &[], &source, &destination).exits(0);
+    assert_equal(&source, &destination);
+    assert_no_litter(&destination);
+}
+
+/// The kernel locks a directory while a name in it is changed, or its names are flushed: whoever wants to change another
+/// one is as stuck.
+fn a_stalled_rename_costs_its_directory_alone() {
+    a_stalled_destination(Call::Rename, "stuck", &[], |path| path.starts_with("d3"));
+}
+
+fn a_stalled_look_at_a_directory_costs_that_alone() {
+    a_stalled_destination(Call::Getattr, "d3", &[], |path| path.starts_with("d3"));
+}
+
+fn a_directory_that_stalls_at_its_end_costs_nothing_else() {
+    a_stalled_destination(Call::Setattr, "d3", &[], |path| path == Path::new("d3"));
+}
+
+fn a_stalled_flush_of_names_costs_its_directory_alone() {
+    a_stalled_destination(Call::Fsyncdir, "d3", &["--fsync"], |path| path.starts_with("d3"));
+}
+
+/// The first name of an inode is stuck; the others can't be linked to it, and must not wait for ever.
+fn names_that_wait_for_a_stalled_one_are_told() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    let (source, destination) = (fuse.path().join("src"), home.path().join("dst"));
+    tree_to_be_stuck(&source);
+    file(source.join("d1/linked"), "its names are two");
+    fs::hard_link(source.join("d1/linked"), source.join("d5/linked")).unwrap();
+    fuse.spoil(Call::Read, "linked", Effect::Stall, ALWAYS);
+    let ran = sync_with("auto", &["--timeout", "1"], &source, &destination).exits(30);
+    assert_eq!(ran.err.lines().filter(|line| line.contains("timed out")).count(), 2, "{}", ran.err);
+    fuse.release();
+    assert_all_but(&source, &destination, &["d1", "d1/linked", "d5", "d5/linked"]);
+}
+
+/// Each file that is stuck keeps a thread and its descriptors: that goes well only so long.
+fn a_source_that_stalls_everywhere_ends_the_run() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    let (source, destination) = (fuse.path().join("src"), home.path().join("dst"));
+    tree_to_be_stuck(&source);
+    fuse.spoil(Call::Read, "", Effect::Stall, ALWAYS);
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=512").arg(program()).args(["sync", "--timeout=1"]).arg(&source).arg(&destination);
+    let ran = run(command).exits(30);
+    assert!(ran.err.contains("given up") && !ran.err.contains("Too many open files"), "{}", ran.err);
+    fuse.release();
 }

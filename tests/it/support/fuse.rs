@@ -29,6 +29,12 @@ const LONGEST_STALL: Duration = Duration::from_secs(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     Getattr,
+    /// By what the file or directory is called at that moment.
+    Setattr,
+    /// By the new name.
+    Rename,
+    Fsync,
+    Fsyncdir,
     Open,
     Read,
     Readdir,
@@ -294,8 +300,10 @@ impl State {
         let name = self.nodes.get(&ino)?.name.clone();
         let rule = self.rules.iter_mut().find(|rule| {
             let subject = rule.subject.as_bytes();
-            let meant =
-                if call == Call::Write { data.starts_with(subject) } else { name.as_bytes() == subject };
+            let meant = match call {
+                Call::Write | Call::Rename => data.starts_with(subject),
+                _ => name.as_bytes() == subject,
+            };
             rule.call == call && rule.left > 0 && (subject.is_empty() || meant)
         })?;
         rule.left -= 1;
@@ -413,6 +421,7 @@ impl Filesystem for Memory {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        spoil!(self, Setattr, ino, b"", reply);
         let mut state = self.state();
         if let Some(size) = size
             && let Ok(bytes) = state.contents(ino)
@@ -469,6 +478,7 @@ impl Filesystem for Memory {
         _: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        spoil!(self, Rename, parent, newname.as_bytes(), reply);
         answer!(reply, self.state().rename((parent, name), (newparent, newname)), () => reply.ok())
     }
 
@@ -547,11 +557,13 @@ impl Filesystem for Memory {
         reply.ok();
     }
 
-    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+    fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        spoil!(self, Fsync, ino, b"", reply);
         reply.ok();
     }
 
-    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+    fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        spoil!(self, Fsyncdir, ino, b"", reply);
         reply.ok();
     }
 
