@@ -16,6 +16,7 @@ use super::pair::Pair;
 use super::worker::Lane;
 use super::{Run, panicked};
 use crate::error::{Context, Error, Operation, Result};
+use crate::io::path::open_directory;
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, Entries, EntryEvent, Event};
 
@@ -86,13 +87,6 @@ struct Extras<'a> {
     events: Vec<EntryEvent>,
 }
 
-/// A directory that is extra as a whole, or the one where it began.
-struct Level {
-    fd: OwnedFd,
-    /// Those that have not been listed.
-    subdirectories: Vec<CString>,
-}
-
 impl<'a> Extras<'a> {
     fn new(run: &'a Run, path: PathBuf) -> Self {
         Extras { run, path, events: Vec::new() }
@@ -102,31 +96,32 @@ impl<'a> Extras<'a> {
     /// can't be listed is an error of its own.
     fn report(mut self, directory: BorrowedFd<'_>, is_extra: impl Fn(&CStr) -> bool) -> Result<()> {
         let at = |this: &Self| this.run.destination_path(&this.path);
-        let fd = directory
-            .try_clone_to_owned()
-            .map_err(|error| Error::new(Operation::ListDestination, at(&self), error))?;
         let listed = self.list(directory, is_extra);
-        let subdirectories = listed.at(Operation::ListDestination, || at(&self))?;
-        let mut levels = vec![Level { fd, subdirectories }];
+        // From the first directory down to the one that is being listed: subdirectories still to come. Each is opened from
+        // the first: none stays open meanwhile.
+        let mut levels = vec![listed.at(Operation::ListDestination, || at(&self))?];
+        let mut below = PathBuf::new();
         while let Some(level) = levels.last_mut() {
-            let Some(name) = level.subdirectories.pop() else {
+            let Some(name) = level.pop() else {
                 levels.pop();
                 self.path.pop();
+                below.pop();
                 continue;
             };
             if self.run.stop.is_stopped() {
                 break;
             }
             self.path.push(std::ffi::OsStr::from_bytes(name.to_bytes()));
-            let below = rustix::fs::openat(&level.fd, &name, LIST, Mode::empty()).and_then(|fd| {
-                self.list(fd.as_fd(), |_| true).map(|subdirectories| Level { fd, subdirectories })
-            });
-            match below {
-                Ok(below) => levels.push(below),
+            below.push(std::ffi::OsStr::from_bytes(name.to_bytes()));
+            let opened = open_directory(directory, below.as_os_str().as_bytes());
+            let opened = opened.and_then(|fd| rustix::fs::openat(fd, c".", LIST, Mode::empty()));
+            match opened.and_then(|fd| self.list(fd.as_fd(), |_| true)) {
+                Ok(subdirectories) => levels.push(subdirectories),
                 Err(errno) => {
                     let error = Error::new(Operation::ListDestination, at(&self), errno);
                     self.run.report_blocking(Event::Failed(error));
                     self.path.pop();
+                    below.pop();
                 }
             }
         }

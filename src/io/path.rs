@@ -2,7 +2,7 @@
 //! symlink, or wherever the path leads; and a directory, beneath.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -96,7 +96,8 @@ pub(crate) fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// Holds the directory that `path`, taken from the directory `base`, leads to: beneath it, and never through a symlink.
-pub(crate) fn open_directory(base: &OwnedFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn open_directory(base: impl AsFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let base = base.as_fd();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     if !path.contains(&b'/') {
         return open_stepwise(base, path, flags);
@@ -110,18 +111,20 @@ pub(crate) fn open_directory(base: &OwnedFd, path: &[u8]) -> rustix::io::Result<
 }
 
 /// What openat2(2) does with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`, one held directory after the other.
-fn open_stepwise(base: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+fn open_stepwise(base: impl AsFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let base = base.as_fd();
     let names = components(path).ok_or(Errno::XDEV)?;
     let (last, parents) = names.split_last().ok_or(Errno::ISDIR)?;
-    let open = |directory: &OwnedFd, name: &[u8], flags: OFlags| {
+    let open = |directory: BorrowedFd<'_>, name: &[u8], flags: OFlags| {
         let name = CString::new(name).map_err(|_| Errno::INVAL)?;
         rustix::fs::openat(directory, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
     };
-    let mut within = None;
+    let mut within: Option<OwnedFd> = None;
     for name in parents {
-        within = Some(open(within.as_ref().unwrap_or(base), name, OFlags::PATH | OFlags::DIRECTORY)?);
+        let directory = within.as_ref().map_or(base, |fd| fd.as_fd());
+        within = Some(open(directory, name, OFlags::PATH | OFlags::DIRECTORY)?);
     }
-    open(within.as_ref().unwrap_or(base), last, flags)
+    open(within.as_ref().map_or(base, |fd| fd.as_fd()), last, flags)
 }
 
 #[cfg(test)]

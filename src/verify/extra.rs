@@ -1,24 +1,22 @@
-//! Extra files: lists the directory and names the regular files that the manifest lacks.
-//!
-//! walkdir works by path: it starts at the held directory's link in /proc/self/fd, and where a path nears `PATH_MAX`
-//! it starts anew at a descriptor. Only names are taken from it, and nothing is opened by them.
+//! Extra files: lists the directory and all beneath it, never through a symlink, and names the regular files that the
+//! manifest lacks.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::{CStr, OsStr};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_channel::{Receiver, Sender};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
-use walkdir::{DirEntry, WalkDir};
+use rustix::fs::AtFlags;
 
 use super::feed::Known;
 use super::report::{News, Verdict};
 use super::{Check, MESSAGES, spawn};
 use crate::error::{Cause, Error, Operation, Result};
-use crate::metadata::proc_path;
-use crate::plan::entry::{Inode, Stat};
-use crate::walk::tree::{LONG_PATH, open_listings};
+use crate::plan::entry::{Inode, Kind, Stat};
+use crate::walk::listing::{self, Listing};
 
 /// Starts the walk in its thread. `manifest` is the manifest itself, which is no extra file.
 pub(super) fn start(
@@ -30,8 +28,8 @@ pub(super) fn start(
     let (news, events) = async_channel::bounded(MESSAGES);
     let directory = directory.to_path_buf();
     let thread = spawn("walk", check, &news, move |check, news| {
-        let walk = Walk { check, known, manifest, directory, news };
-        walk.list(check.base.as_fd(), Path::new(""));
+        listing::prepare_thread();
+        Walk { check, known, manifest, directory, news }.list_all();
         Ok(())
     })?;
     Ok((thread, events))
@@ -47,50 +45,66 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Lists the directory that `fd` holds, `below` the one of the run, and all beneath it.
-    fn list(&self, fd: BorrowedFd<'_>, below: &Path) {
-        let base = PathBuf::from(proc_path(fd));
-        let mut tree = WalkDir::new(&base).min_depth(1).max_open(open_listings()).into_iter();
-        while let Some(item) = tree.next() {
+    /// Lists the directory of the run, and all beneath it. Each is opened from the first: none stays open meanwhile.
+    fn list_all(&self) {
+        let mut path = PathBuf::new();
+        // From the first directory down to the one that is being listed: subdirectories still to come.
+        let mut levels = vec![self.list(&path)];
+        while let Some(level) = levels.last_mut() {
             if self.check.stop.is_stopped() {
                 return;
             }
-            match item {
-                Ok(entry) if entry.file_type().is_file() => self.look_at(fd, &base, &entry, below),
-                Ok(entry) if entry.file_type().is_dir() && entry.path().as_os_str().len() > LONG_PATH => {
-                    tree.skip_current_dir();
-                    self.list_apart(fd, relative(&base, entry.path()), below);
+            match level.pop() {
+                Some(name) => {
+                    path.push(name);
+                    levels.push(self.list(&path));
                 }
-                Ok(_) => {}
-                Err(error) => {
-                    let path = below.join(error.path().map_or(Path::new(""), |path| relative(&base, path)));
-                    let cause = error.into_io_error().map_or_else(|| Cause::TypeChanged, Cause::from);
-                    self.fail(&path, cause);
+                None => {
+                    levels.pop();
+                    path.pop();
                 }
             }
         }
     }
 
-    fn list_apart(&self, fd: BorrowedFd<'_>, path: &Path, below: &Path) {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        match rustix::fs::openat2(fd, path, flags, Mode::empty(), beneath) {
-            Ok(inner) => self.list(OwnedFd::as_fd(&inner), &below.join(path)),
-            Err(errno) => self.fail(&below.join(path), errno),
+    /// Tells of what is extra in one directory, and returns its subdirectories.
+    fn list(&self, path: &Path) -> Vec<PathBuf> {
+        let mut subdirectories = Vec::new();
+        let listing = match path.as_os_str().as_bytes() {
+            [] => Ok(Listing::of(self.check.base.clone())),
+            below => Listing::open(&self.check.base, below),
+        };
+        let listing = match listing {
+            Ok(listing) => listing,
+            Err(errno) => {
+                self.fail(path, errno);
+                return subdirectories;
+            }
+        };
+        let fd = listing.fd.clone();
+        for entry in listing.take_while(|_| !self.check.stop.is_stopped()) {
+            match entry {
+                Ok(found) if found.kind == Kind::Directory => {
+                    subdirectories.push(name_of(&found.name).into())
+                }
+                Ok(found) if found.kind == Kind::File => self.look_at(&fd, path, &found.name),
+                Ok(_) => {}
+                Err(unlisted) => self.fail(&path.join(unlisted.name.unwrap_or_default()), unlisted.cause),
+            }
         }
+        subdirectories
     }
 
-    fn look_at(&self, fd: BorrowedFd<'_>, base: &Path, entry: &DirEntry, below: &Path) {
-        let path = relative(base, entry.path());
-        let whole = below.join(path);
-        if self.known.has(&whole) || self.is_manifest(fd, path) {
+    fn look_at(&self, fd: &OwnedFd, path: &Path, name: &CStr) {
+        let whole = path.join(name_of(name));
+        if self.known.has(&whole) || self.is_manifest(fd, name) {
             return;
         }
         self.tell(News::File { path: whole, verdict: Verdict::Extra, bytes: 0 });
     }
 
-    fn is_manifest(&self, fd: BorrowedFd<'_>, path: &Path) -> bool {
-        let stat = rustix::fs::statx(fd, path, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+    fn is_manifest(&self, fd: &OwnedFd, name: &CStr) -> bool {
+        let stat = rustix::fs::statx(fd, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
         stat.is_ok_and(|stat| Stat::from(&stat).inode == self.manifest)
     }
 
@@ -103,6 +117,6 @@ impl Walk<'_> {
     }
 }
 
-fn relative<'a>(base: &Path, path: &'a Path) -> &'a Path {
-    path.strip_prefix(base).unwrap_or(path)
+fn name_of(name: &CStr) -> &OsStr {
+    OsStr::from_bytes(name.to_bytes())
 }

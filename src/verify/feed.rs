@@ -114,7 +114,11 @@ impl Feed<'_> {
                 Line::Entry(entry)
             }
             Ok((number, Err(why))) => Line::Malformed { number, why },
-            Err(error) => Line::Broken(Error::new(Operation::ReadManifest, name, error)),
+            Err(error) => {
+                // What the rest lists nobody knows, and so not what it lacks.
+                self.known = None;
+                Line::Broken(Error::new(Operation::ReadManifest, name, error))
+            }
         });
     }
 

@@ -17,22 +17,22 @@ use crate::metadata::proc_path;
 use crate::plan::entry::Kind;
 
 /// A held directory, and its entries as they are read.
-pub(super) struct Listing {
-    pub(super) fd: Arc<OwnedFd>,
+pub(crate) struct Listing {
+    pub(crate) fd: Arc<OwnedFd>,
     entries: walkdir::IntoIter,
 }
 
 /// One entry, as the listing tells it.
-pub(super) struct Found {
-    pub(super) name: CString,
-    pub(super) kind: Kind,
+pub(crate) struct Found {
+    pub(crate) name: CString,
+    pub(crate) kind: Kind,
 }
 
 /// What kept an entry, or the rest of the listing, from being read.
-pub(super) struct Unlisted {
+pub(crate) struct Unlisted {
     /// The entry, if it is about one.
-    pub(super) name: Option<OsString>,
-    pub(super) cause: Cause,
+    pub(crate) name: Option<OsString>,
+    pub(crate) cause: Cause,
 }
 
 thread_local! {
@@ -42,18 +42,18 @@ thread_local! {
 }
 
 /// Makes ready the thread that will list.
-pub(super) fn prepare_thread() {
+pub(crate) fn prepare_thread() {
     MAY_MOVE.set(op::own_working_directory().is_ok());
 }
 
 impl Listing {
     /// Opens what `below` leads to from `base`.
-    pub(super) fn open(base: &OwnedFd, below: &[u8]) -> rustix::io::Result<Self> {
+    pub(crate) fn open(base: &OwnedFd, below: &[u8]) -> rustix::io::Result<Self> {
         open_directory(base, below).map(|fd| Listing::of(Arc::new(fd)))
     }
 
     /// Lists a directory that is held.
-    pub(super) fn of(fd: Arc<OwnedFd>) -> Self {
+    pub(crate) fn of(fd: Arc<OwnedFd>) -> Self {
         // walkdir works by path, and opens the directory when its first entry is asked for.
         let path = if MAY_MOVE.get() && rustix::process::fchdir(&fd).is_ok() {
             PathBuf::from(".")

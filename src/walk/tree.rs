@@ -27,7 +27,7 @@ use crate::report::event::Event;
 const OPEN_LISTINGS: usize = 128;
 /// Where the way down from an open directory is longer, one more is kept open: one more name of 255 bytes must still
 /// fit in `PATH_MAX`, 4096 bytes.
-pub(crate) const LONG_PATH: usize = 3500;
+const LONG_PATH: usize = 3500;
 /// The smallest batch, while the copy tasks wait for work.
 const SMALLEST: usize = 4;
 /// A directory itself is as much work as so many entries.
@@ -87,7 +87,7 @@ struct Patience {
 }
 
 /// Fewer where descriptors are scarce.
-pub(crate) fn open_listings() -> usize {
+fn open_listings() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     limit.map_or(OPEN_LISTINGS, |limit| (limit / 32).clamp(1, OPEN_LISTINGS as u64) as usize)
 }

@@ -1,5 +1,6 @@
 //! Promise 7: memory and descriptors do not grow with the tree.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -18,6 +19,7 @@ tests![
     one_directory_with_a_million_files: [Need::Tool("prlimit")],
     a_hundred_thousand_links_to_one_file: [Need::Tool("prlimit")],
     a_sparse_file_of_terabytes: [Need::Tool("prlimit")],
+    what_is_extra_may_be_deep: [Need::Tool("prlimit")],
     a_chain_longer_than_the_descriptors: [Need::Tool("prlimit")],
 ];
 
@@ -199,4 +201,26 @@ fn a_chain_longer_than_the_descriptors() {
         assert_eq!(deepest.unwrap(), format!("level {}", DEPTH - 1));
         assert!(peak_of(&ran) < 2 * MOST_MEMORY, "{engine}: {} KiB", peak_of(&ran));
     }
+}
+
+/// Comparing and verifying list what the source, or the manifest, lacks: however deep that is, with few descriptors.
+fn what_is_extra_may_be_deep() {
+    const DEPTH: usize = 400;
+    let home = scratch();
+    let (empty, deep, sums) = (home.path().join("empty"), home.path().join("deep"), home.path().join("sums"));
+    fs::create_dir(&empty).unwrap();
+    fs::create_dir(&deep).unwrap();
+    fs::write(&sums, "").unwrap();
+    drop(make_chain(&deep, DEPTH));
+    let run = |arguments: &[&OsStr]| {
+        let mut command = Command::new("prlimit");
+        command.arg("--nofile=128").arg(program()).args(arguments);
+        crate::support::run(command)
+    };
+    let check = run(&["check".as_ref(), empty.as_os_str(), deep.as_os_str()]);
+    let verify = run(&["verify".as_ref(), "--strict".as_ref(), sums.as_os_str(), deep.as_os_str()]);
+    crate::support::tool("rm", &[Path::new("-rf"), &deep]);
+    let lines = |ran: &Ran, word: &str| ran.out.lines().filter(|line| line.contains(word)).count();
+    assert_eq!(lines(&check.exits(23), "*deleting"), 2 * DEPTH);
+    assert_eq!(lines(&verify.exits(23), ": EXTRA"), DEPTH);
 }
