@@ -408,7 +408,7 @@ fn swapped_symlinks_lead_nowhere() {
         file(at("tree").join(name), "mine");
         file(at("secret").join(&name[2..]), "secret");
     }
-    (0..300).for_each(|index| file(at("secret/b").join(format!("only-there{index}")), "secret"));
+    (0..300).for_each(|index| file(at("secret").join(format!("only-there{index}")), "secret"));
     symlink(at("secret"), at("trap")).unwrap();
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"secret"[..])).collect();
     manifest_of(&at("sums"), &files);
