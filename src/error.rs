@@ -178,6 +178,10 @@ impl Error {
             (Cause::Panic(_), _) => Outcome::BrokenOff,
             (Cause::TimedOut(_), _) => Outcome::TimedOut,
             _ if self.operation == Operation::StartEngine => Outcome::BrokenOff,
+            // Nothing is flushed there, and nothing lost.
+            (_, Some(Errno::INVAL | Errno::OPNOTSUPP)) if self.operation == Operation::Flush => {
+                Outcome::Failed
+            }
             // What the kernel could not write back is lost, and whose it was it does not say (fsync(2)).
             (Cause::Io(_), _) if self.operation == Operation::Flush => Outcome::BrokenOff,
             // An attribute may be too large for its inode where there is room for many files.

@@ -10,6 +10,7 @@ use super::copy_file::Copied;
 use super::item::{Item, Source};
 use super::temporary::{Taken, take_place, temporary_name, writable};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::stat_open;
 use crate::plan::compare::changes;
 use crate::plan::entry::{Kind, Stat};
 use crate::plan::links::{Claim, Leader};
@@ -112,6 +113,9 @@ async fn flush(item: &Item<'_>, leader: &Leader) -> Result<()> {
     let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
     let opened = item.lane.io.open(&from, &leader.name, OFlags::RDONLY).await;
     let file = Arc::new(opened.at(Operation::OpenDestination, || item.path())?);
+    if stat_open(&file).at(Operation::StatDestination, || item.path())?.inode != leader.inode {
+        return Err(Failed::Replaced.error(item)); // whatever it is, nobody asked for it to be flushed
+    }
     item.lane.io.flush(&file).await.at(Operation::Flush, || item.path())
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod contents;
 pub(crate) mod copy_file;
+pub(crate) mod crew;
 pub(crate) mod directory;
 pub(crate) mod durable;
 pub(crate) mod extra;

@@ -4,14 +4,14 @@
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use blake3::Hash;
 use rustix::io::Errno;
-use tokio::sync::Notify;
 
 use super::Run;
+use super::crew::{Crew, Failed};
 use super::item::Item;
 use super::job::Offer;
 use super::part;
@@ -58,18 +58,11 @@ pub(crate) struct LargeFile {
     pub(super) work: Work,
     /// What an error of reading it is called.
     pub(super) reading: Operation,
-    size: u64,
     pub(super) layout: Layout,
     parts: Option<Parts>,
-    /// Where the next part to be taken starts.
-    next: AtomicU64,
-    /// Tasks that have a part, or are about to look for one.
-    working: AtomicUsize,
-    idle: Notify,
-    failed: AtomicBool,
+    crew: Crew<Failure>,
     /// Bytes, holes that were not read not counted.
     copied: AtomicU64,
-    error: Mutex<Option<Failure>>,
 }
 
 /// Which side failed; the path is put in by the task that has the file.
@@ -88,27 +81,6 @@ impl Failure {
         move |errno| {
             let cause = if errno == Errno::ILSEQ { Cause::FalseHole } else { errno.into() };
             Failure { operation, cause }
-        }
-    }
-}
-
-/// A task at work on a file. However it ends, by a panic too, the task that has the file hears of it.
-struct Working<'a>(&'a LargeFile);
-
-impl<'a> Working<'a> {
-    fn on(file: &'a LargeFile) -> Self {
-        file.working.fetch_add(1, Ordering::AcqRel);
-        Working(file)
-    }
-}
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.failed.store(true, Ordering::Relaxed);
-        }
-        if self.0.working.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_one();
         }
     }
 }
@@ -164,15 +136,10 @@ impl LargeFile {
             source: source.clone(),
             work,
             reading,
-            size,
             layout,
             parts: hashed.then(|| Parts::new(size)),
-            next: AtomicU64::new(0),
-            working: AtomicUsize::new(0),
-            idle: Notify::new(),
-            failed: AtomicBool::new(false),
+            crew: Crew::new(size),
             copied: AtomicU64::new(0),
-            error: Mutex::new(None),
         })
     }
 
@@ -180,23 +147,18 @@ impl LargeFile {
     /// no holes.
     async fn finish(self: Arc<Self>, item: &Item<'_>) -> Result<(Option<Hash>, u64)> {
         // A thread that is watched does all of its work itself.
-        if self.size > 2 * PART && item.lane.watched().is_none() {
+        if self.crew.size() > 2 * PART && item.lane.watched().is_none() {
             self.invite(item.run());
         }
         self.help(item.lane).await;
-        while self.working.load(Ordering::Acquire) > 0 {
-            self.idle.notified().await;
-        }
-        let failure = self.error.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if failure.is_none() && self.failed.load(Ordering::Relaxed) {
-            // A helper panicked: its thread reports that.
-            return Err(Error::new(Operation::Run, item.source_path(), Cause::Interrupted));
-        }
-        if let Some(Failure { operation, cause }) = failure {
-            let of_destination = matches!(operation, Operation::Write | Operation::ReadDestination);
-            let path = if of_destination { item.path() } else { item.source_path() };
-            return Err(Error { operation, path, cause });
-        }
+        self.crew.finish().await.map_err(|failed| match failed {
+            Failed::Panic => Error::new(Operation::Run, item.source_path(), Cause::Interrupted),
+            Failed::Error(Failure { operation, cause }) => {
+                let of_destination = matches!(operation, Operation::Write | Operation::ReadDestination);
+                let path = if of_destination { item.path() } else { item.source_path() };
+                Error { operation, path, cause }
+            }
+        })?;
         Ok((self.parts.as_ref().and_then(Parts::finish), self.copied.load(Ordering::Relaxed)))
     }
 
@@ -210,11 +172,7 @@ impl LargeFile {
 
     /// Copies parts until there are none left.
     pub(crate) async fn help(&self, lane: &Lane) {
-        let _working = Working::on(self);
-        if let Err(failure) = self.copy_parts(lane).await {
-            self.failed.store(true, Ordering::Relaxed);
-            self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
-        }
+        self.crew.help(self.copy_parts(lane)).await;
     }
 
     async fn copy_parts(&self, lane: &Lane) -> Result<(), Failure> {
@@ -242,26 +200,22 @@ impl LargeFile {
     /// Takes the next part. Where holes are not hashed, those that are whole parts are leapt over.
     fn next_part(&self) -> Result<Option<Range<u64>>, Failure> {
         let leaps = self.layout == Layout::Sparse && self.parts.is_none();
-        loop {
-            let start = self.next.fetch_add(PART, Ordering::AcqRel);
-            if start >= self.size || self.failed.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-            let part = start..(start + PART).min(self.size);
+        while let Some(part) = self.crew.next_part() {
             if !leaps {
                 return Ok(Some(part));
             }
-            let data = sparse::next_data(&self.source.fd, start..self.size);
+            let data = sparse::next_data(&self.source.fd, part.start..self.crew.size());
             let next = match data.map_err(Failure::of_seek(self.reading))? {
-                None => self.size,
+                None => self.crew.size(),
                 Some(data) if data.start < part.end => return Ok(Some(part)),
                 Some(data) => data.start / PART * PART,
             };
-            self.next.fetch_max(next, Ordering::AcqRel);
+            self.crew.leap_to(next);
             if let Work::Update(old) = &self.work {
-                part::make_hole(old, start..next).map_err(Failure::of(Operation::Write))?;
+                part::make_hole(old, part.start..next).map_err(Failure::of(Operation::Write))?;
             }
         }
+        Ok(None)
     }
 }
 

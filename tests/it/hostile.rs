@@ -184,9 +184,14 @@ fn run_under_attack(home: &Path, turn: usize) -> Option<Ran> {
     command
         .args(["sync", "--engine", ENGINES[turn % ENGINES.len()]])
         .args([home.join("src"), home.join("dst")]);
-    if turn % 4 == 2 {
-        command.arg("--no-atomic");
-    }
+    command.args(match turn % 8 {
+        1 => &["--inplace"][..],
+        2 => &["--no-atomic"],
+        3 => &["--partial", "--verify"],
+        5 => &["--checksum", "--fsync"],
+        6 => &["--inplace", "--no-times"],
+        _ => &[],
+    });
     if turn % 5 != 4 {
         return Some(crate::support::run(command));
     }
