@@ -94,7 +94,7 @@ impl fmt::Display for Operation {
             Operation::WriteManifest => "write manifest",
             Operation::UseDirectory => "use directory",
             Operation::ListDirectory => "list directory",
-            Operation::StartEngine => "start io_uring for",
+            Operation::StartEngine => "start the engine for",
             Operation::Run => "copy",
         })
     }
@@ -152,7 +152,7 @@ pub enum Cause {
     /// A task of the pipeline panicked.
     #[error("internal error: {0}")]
     Panic(String),
-    /// SRC and DST overlap.
+    /// It was not begun, or not gone on with: the text tells why.
     #[error("{0}")]
     Refused(String),
 }

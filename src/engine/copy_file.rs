@@ -47,7 +47,7 @@ impl Copied {
     /// Nothing was copied.
     pub(crate) fn skipped() -> Self {
         Copied {
-            action: super::NOTHING,
+            action: Action::Skipped,
             bytes: 0,
             streamed: false,
             hash: None,

@@ -1,5 +1,5 @@
-//! A directory of both trees. It is opened, and made in the destination, by the first task that needs it; it gets
-//! its metadata when the last of its children is done.
+//! A directory of both trees. It is opened, and made in the destination, by the first task that needs it; the last one
+//! completes it (finish.rs).
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -13,33 +13,30 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::MutexGuard;
 
-use super::pair::{Origin, Pair, Parked, Source, has_default_acl, open_destination};
-use super::watch::{self, Remains, Step};
+use super::pair::{Origin, Pair, Parked, Source, open_destination};
+use super::watch;
 use super::worker::Lane;
-use super::{Run, check, durable, extra, temporary};
+use super::{Run, temporary};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
-use crate::metadata::{self, Target};
-use crate::plan::changes::Changes;
-use crate::plan::compare::differences;
 use crate::plan::entry::Kind;
-use crate::report::event::{Action, Entries, EntryEvent};
+use crate::report::event::{Entries, EntryEvent};
 
 /// Of the levels of a deep tree, one in so many stays open whatever the limit on descriptors.
 const LANDING: usize = 32;
 
 /// One directory of the source tree and the one that mirrors it.
 pub(crate) struct Directory {
-    parent: Option<Arc<Directory>>,
-    name: CString,
+    pub(super) parent: Option<Arc<Directory>>,
+    pub(super) name: CString,
     /// Directories above it.
     depth: usize,
     /// The walk, the batches under way, and the subdirectories that are not done.
-    pending: AtomicUsize,
+    pub(super) pending: AtomicUsize,
     state: tokio::sync::Mutex<State>,
     /// A single file's directories are the user's: they are not mirrored themselves.
-    implied: bool,
+    pub(super) implied: bool,
     /// Its source, as the walk opened it, until somebody needs it.
     source: Mutex<Option<Arc<OwnedFd>>>,
     /// It has no subdirectories, and its entries are one batch.
@@ -47,7 +44,7 @@ pub(crate) struct Directory {
     /// Its name is on stable storage: `--fsync`.
     pub(super) name_is_durable: AtomicBool,
     /// Not all of its names are known.
-    unlisted: AtomicBool,
+    pub(super) unlisted: AtomicBool,
     /// The thread that opens or finishes it does not come back.
     given_up: Arc<AtomicBool>,
 }
@@ -60,7 +57,7 @@ enum Made {
     Found,
 }
 
-enum State {
+pub(super) enum State {
     /// Nobody needed it yet.
     Closed,
     Open(Arc<Pair>),
@@ -155,7 +152,7 @@ impl Directory {
     }
 
     /// Its state; `None` if whoever has it does not come back.
-    async fn lock(&self, lane: &Lane) -> Option<MutexGuard<'_, State>> {
+    pub(super) async fn lock(&self, lane: &Lane) -> Option<MutexGuard<'_, State>> {
         watch::patiently(|| self.state.lock(), &self.given_up, lane.watched()).await
     }
 
@@ -384,38 +381,7 @@ impl Directory {
         Ok(Made::New(temporary))
     }
 
-    /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
-    /// the tree; the end of the root is the end of the run.
-    pub(crate) async fn release(self: &Arc<Self>, lane: &Lane) {
-        let mut directory = self;
-        let mut nothing = Remains::default();
-        while directory.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let finished = lane.at_work(directory, || Step::Finish, &mut nothing, directory.finish(lane));
-            if finished.await.is_none() {
-                return; // another thread goes on
-            }
-            match &directory.parent {
-                Some(parent) => directory = parent,
-                None => return directory.end_run(lane).await,
-            }
-        }
-    }
-
-    /// The root is done, and with it the run.
-    async fn end_run(self: &Arc<Self>, lane: &Lane) {
-        let run = &lane.run;
-        if run.config.fsync && !run.stop.is_stopped() && !run.config.dry_run {
-            let mut nothing = Remains::default();
-            let flushed = lane.at_work(self, || Step::Flush, &mut nothing, durable::flush_all(run));
-            if flushed.await.is_none() {
-                return;
-            }
-        }
-        check::report_rest(lane).await;
-        run.close();
-    }
-
-    async fn report(&self, event: EntryEvent, lane: &Lane) {
+    pub(super) async fn report(&self, event: EntryEvent, lane: &Lane) {
         if lane.is_lost() {
             return; // it has been reported
         }
@@ -425,95 +391,6 @@ impl Directory {
         if lane.watched().is_some() {
             lane.outbox.send(&lane.run).await; // a thread that is lost sends nothing any more
         }
-    }
-
-    async fn finish(self: &Arc<Self>, lane: &Lane) {
-        if lane.run.stop.is_stopped() {
-            self.finish_early(lane).await;
-        } else if let Some(pair) = self.open(lane).await {
-            // One without entries has not been needed by anybody until now.
-            pair.remove_obsolete_partials();
-            if !self.implied {
-                let action = self.set_metadata(&pair, &lane.run);
-                let action = self.unstage(&pair, lane).await.and(action);
-                let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
-                let failed = |error| EntryEvent::failed(Kind::Directory, error);
-                self.report(action.map_or_else(failed, done), lane).await;
-                if lane.run.config.check && !self.unlisted.load(Ordering::Relaxed) {
-                    extra::report(self, &pair, lane).await;
-                }
-            }
-        } else if self.lock(lane).await.is_some_and(|state| matches!(*state, State::Closed)) {
-            // One above it has failed.
-            self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
-        }
-        if let Some(mut state) = self.lock(lane).await
-            && let State::Open(_) = std::mem::replace(&mut *state, State::Finished)
-        {
-            lane.run.directories.closed();
-        }
-    }
-
-    /// After a stop the directory may be incomplete. It keeps the time that tells the next run so; what it has goes under
-    /// its own name.
-    async fn finish_early(&self, lane: &Lane) {
-        let pair = match self.lock(lane).await.as_deref() {
-            Some(State::Open(pair)) => pair.clone(),
-            _ => return,
-        };
-        if let Err(error) = self.unstage(&pair, lane).await {
-            self.report(EntryEvent::failed(Kind::Directory, error), lane).await;
-        }
-    }
-
-    /// Gives a staged directory its name. No file in it may be half written: its one batch must be between two entries,
-    /// or at its end.
-    pub(crate) async fn unstage(&self, pair: &Pair, lane: &Lane) -> Result<()> {
-        let (Some(staged), Some(parent)) = (&pair.staged, &self.parent) else { return Ok(()) };
-        if pair.placed.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let path = || lane.run.destination_path(&self.path());
-        let parent = parent.open(lane).await.ok_or(Errno::NOENT).at(Operation::Rename, path)?;
-        let within = parent.changing().at(Operation::Rename, path)?;
-        rustix::fs::renameat(within, staged, within, &self.name)
-            .inspect_err(|_| temporary::remove_staged(within, staged))
-            .at(Operation::Rename, path)
-    }
-
-    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes)> {
-        let made = match (pair.replaced, pair.fresh) {
-            (true, _) => Some(Action::Updated),
-            (false, true) => Some(Action::Created),
-            (false, false) => None,
-        };
-        let made = made.map(|action| (action, Changes::NEW));
-        let Some(destination) = &pair.destination else {
-            return Ok(made.unwrap_or((Action::Created, Changes::NEW)));
-        };
-        let path = || run.destination_path(&self.path());
-        let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
-        let mut want = pair.source_stat;
-        if pair.broken_off.load(Ordering::Relaxed) {
-            want.modified = have.modified; // the next run is to see that there is something left in it
-        }
-        let xattrs = pair.source_xattrs.as_ref();
-        let target = Target::Open(destination.as_fd());
-        let changes = if run.config.dry_run {
-            let of_xattrs = match xattrs {
-                Some(want) => {
-                    xattr::changes(want, &xattr::read(&target.into(), run.rules.privileges.root, path)?)
-                }
-                None => Changes::NONE,
-            };
-            let of_stat = differences(&want, &have, &run.rules).changes(&have);
-            Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
-        } else {
-            let bare = pair.fresh && !has_default_acl(destination);
-            metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?
-        };
-        let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
-        Ok(made.unwrap_or((action, changes)))
     }
 
     /// The destination directory again, after it was finished: for a hard link to a name in it.

@@ -7,6 +7,7 @@ pub(crate) mod crew;
 pub(crate) mod directory;
 pub(crate) mod durable;
 pub(crate) mod extra;
+mod finish;
 pub(crate) mod item;
 pub(crate) mod job;
 pub(crate) mod link;
@@ -43,7 +44,7 @@ use crate::plan::compare::{Privileges, Rules};
 use crate::plan::links::Links;
 use crate::plan::names::Names;
 use crate::report::Reporter;
-use crate::report::event::{Action, EntryEvent, Event, Start, Summary};
+use crate::report::event::{EntryEvent, Event, Start, Summary};
 use crate::report::hashes::Hashes;
 use crate::report::progress::Progress;
 use crate::walk;
@@ -246,7 +247,7 @@ fn within<T: Send + 'static>(
 }
 
 /// Compares the trees and writes nothing. What differs is reported as a sync would mend it; what only the destination
-/// has, as [`Action::Deleted`]. The outcome is [`Outcome::Done`] if they are equal.
+/// has, as [`Deleted`](crate::report::event::Action::Deleted). The outcome is [`Outcome::Done`] if they are equal.
 ///
 /// # Errors
 /// As for [`sync`]; also where the destination does not exist.
@@ -454,9 +455,6 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into());
     Error::new(Operation::Run, "", Cause::Panic(text))
 }
-
-/// What an entry's own outcome is when the run makes none of it.
-pub(crate) const NOTHING: Action = Action::Skipped;
 
 #[cfg(test)]
 mod tests {

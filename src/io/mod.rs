@@ -306,7 +306,7 @@ async fn read_in_thread(
     }
 }
 
-/// openat(2) of one component (`Walk::add` sees to that) with `O_NOFOLLOW` stays beneath the directory. openat2(2) with
+/// openat(2) of one component (the listing sees to that) with `O_NOFOLLOW` stays beneath the directory. openat2(2) with
 /// `RESOLVE_BENEATH` promises no more here, and takes a lock that all threads of the machine share.
 fn open_now(directory: &OwnedFd, name: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(directory, name, flags, Mode::empty())

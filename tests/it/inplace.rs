@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::fuse::{Call, Effect, Fuse};
+use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, noise, sparse};
 use crate::support::{ENGINES, assert_equal, assert_no_litter, finish, program, run, scratch, sync_with};
@@ -19,6 +21,9 @@ tests![
     what_was_written_is_checked_before_it_is_trusted,
     a_partial_file_that_nobody_needs_is_removed,
     a_partial_file_planted_by_others_is_not_used: [Need::Root],
+    a_full_disk_and_a_signal_leave_what_was_written: [Need::Root],
+    a_copy_that_a_retry_mends_leaves_nothing: [Need::Fuse],
+    two_runs_do_not_share_a_partial_file,
 ];
 
 fn a_file_is_rewritten_where_it_is() {
@@ -213,5 +218,75 @@ fn a_partial_file_planted_by_others_is_not_used() {
         assert_no_litter(&destination);
         assert_ne!(fs::metadata(destination.join("large")).unwrap().ino(), planted);
         drop(hold);
+    }
+}
+
+/// What breaks a copy off in the ordinary ways leaves as much as a kill does, and a directory that does not look complete.
+fn a_full_disk_and_a_signal_leave_what_was_written() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let source = home.path().join("src");
+        file(source.join("d/large"), noise(1, SIZE));
+        modified(source.join("d"), 1_000_000, 0);
+        let small = Mount::new("tmpfs", "100M");
+        let destination = small.path().join("dst");
+        sync_with(engine, &["--partial"], &source, &destination).exits(11);
+        let partial = partial_in(&destination.join("d")).expect("what was written");
+        assert!(fs::metadata(&partial).unwrap().blocks() * 512 > 50 << 20);
+        crate::support::tool("mount", &["-o", "remount,size=1G", small.path().to_str().unwrap()]);
+        let mut command = Command::new(program());
+        command.args(["sync", "--partial", "--json", "-j1", "--depth=1", "--engine", engine]);
+        let child = command.arg(&source).arg(&destination);
+        let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        while fs::metadata(&partial).is_ok_and(|file| file.blocks() * 512 < 150 << 20) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it does not go on");
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert_eq!(finish(child, Duration::from_secs(20)).code, Some(20));
+        assert!(partial_in(&destination.join("d")).is_some(), "a signal leaves it, too");
+        sync_with(engine, &["--partial"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        assert_no_litter(&destination);
+    }
+}
+
+/// A source that changes once while it is read: the copy is made again, and its directory is complete.
+fn a_copy_that_a_retry_mends_leaves_nothing() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    for &engine in ENGINES.iter() {
+        let (source, destination) = (fuse.path().join(engine), home.path().join(engine));
+        file(source.join("d/large"), noise(1, 12 << 20));
+        fuse.spoil(Call::Read, "large", Effect::Change(|bytes| bytes[0] ^= 1), 1);
+        sync_with(engine, &["--partial"], &source, &destination).exits(0);
+        assert_eq!(fuse.spoiled(Call::Read), 1, "it changed");
+        fuse.release();
+        assert_equal(&source, &destination);
+        assert_no_litter(&destination);
+    }
+}
+
+/// Each run has a file of its own, whichever finds the other's.
+fn two_runs_do_not_share_a_partial_file() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("large"), noise(1, SIZE));
+    for &engine in ENGINES.iter() {
+        for _ in 0..3 {
+            fs::remove_dir_all(&destination).ok();
+            let start = || {
+                let mut command = Command::new(program());
+                command.args(["sync", "-q", "--partial", "--engine", engine]).arg(&source).arg(&destination);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            };
+            let both = [start(), start()];
+            for child in both {
+                assert_eq!(finish(child, Duration::from_secs(100)).code, Some(0));
+            }
+            assert_equal(&source.join("large"), &destination.join("large"));
+            assert_no_litter(&destination);
+        }
     }
 }

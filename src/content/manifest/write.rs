@@ -121,9 +121,6 @@ impl Writer {
         }
     }
 
-    /// Gives up: what had the name before stays.
-    pub fn abandon(self) {}
-
     fn name_temporarily(&self) -> rustix::io::Result<CString> {
         let temporary = temporary_name(&self.directory)?;
         link_nameless(self.file.get_ref(), &self.directory, &temporary)?;
@@ -221,12 +218,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_abandoned_or_dropped_leaves_nothing() {
+    fn what_is_dropped_leaves_nothing() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("sums");
         let mut writer = Writer::create(&path).unwrap();
         writer.add(Path::new("a"), &blake3::hash(b"x")).unwrap();
-        writer.abandon();
+        drop(writer);
         assert!(names(home.path()).is_empty());
         // Without nameless files.
         let mut writer = Writer::create(&path).unwrap();

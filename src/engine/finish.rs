@@ -1,0 +1,143 @@
+//! Completing directories: the last of its children to end gives a directory its metadata, and so on up the tree; the end
+//! of the root is the end of the run.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::io::Errno;
+
+use super::directory::{Directory, State};
+use super::pair::{Pair, has_default_acl};
+use super::watch::{Remains, Step};
+use super::worker::Lane;
+use super::{Run, check, durable, extra, temporary};
+use crate::error::{Context, Operation, Result};
+use crate::metadata::xattr;
+use crate::metadata::{self, Target};
+use crate::plan::changes::Changes;
+use crate::plan::compare::differences;
+use crate::plan::entry::Kind;
+use crate::report::event::{Action, EntryEvent};
+
+impl Directory {
+    /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
+    /// the tree; the end of the root is the end of the run.
+    pub(crate) async fn release(self: &Arc<Self>, lane: &Lane) {
+        let mut directory = self;
+        let mut nothing = Remains::default();
+        while directory.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let finished = lane.at_work(directory, || Step::Finish, &mut nothing, directory.finish(lane));
+            if finished.await.is_none() {
+                return; // another thread goes on
+            }
+            match &directory.parent {
+                Some(parent) => directory = parent,
+                None => return directory.end_run(lane).await,
+            }
+        }
+    }
+
+    /// The root is done, and with it the run.
+    async fn end_run(self: &Arc<Self>, lane: &Lane) {
+        let run = &lane.run;
+        if run.config.fsync && !run.stop.is_stopped() && !run.config.dry_run {
+            let mut nothing = Remains::default();
+            let flushed = lane.at_work(self, || Step::Flush, &mut nothing, durable::flush_all(run));
+            if flushed.await.is_none() {
+                return;
+            }
+        }
+        check::report_rest(lane).await;
+        run.close();
+    }
+
+    async fn finish(self: &Arc<Self>, lane: &Lane) {
+        if lane.run.stop.is_stopped() {
+            self.finish_early(lane).await;
+        } else if let Some(pair) = self.open(lane).await {
+            // One without entries has not been needed by anybody until now.
+            pair.remove_obsolete_partials();
+            if !self.implied {
+                let action = self.set_metadata(&pair, &lane.run);
+                let action = self.unstage(&pair, lane).await.and(action);
+                let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
+                let failed = |error| EntryEvent::failed(Kind::Directory, error);
+                self.report(action.map_or_else(failed, done), lane).await;
+                if lane.run.config.check && !self.unlisted.load(Ordering::Relaxed) {
+                    extra::report(self, &pair, lane).await;
+                }
+            }
+        } else if self.lock(lane).await.is_some_and(|state| matches!(*state, State::Closed)) {
+            // One above it has failed.
+            self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
+        }
+        if let Some(mut state) = self.lock(lane).await
+            && let State::Open(_) = std::mem::replace(&mut *state, State::Finished)
+        {
+            lane.run.directories.closed();
+        }
+    }
+
+    /// After a stop the directory may be incomplete. It keeps the time that tells the next run so; what it has goes under
+    /// its own name.
+    async fn finish_early(&self, lane: &Lane) {
+        let pair = match self.lock(lane).await.as_deref() {
+            Some(State::Open(pair)) => pair.clone(),
+            _ => return,
+        };
+        if let Err(error) = self.unstage(&pair, lane).await {
+            self.report(EntryEvent::failed(Kind::Directory, error), lane).await;
+        }
+    }
+
+    /// Gives a staged directory its name. No file in it may be half written: its one batch must be between two entries,
+    /// or at its end.
+    pub(crate) async fn unstage(&self, pair: &Pair, lane: &Lane) -> Result<()> {
+        let (Some(staged), Some(parent)) = (&pair.staged, &self.parent) else { return Ok(()) };
+        if pair.placed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let path = || lane.run.destination_path(&self.path());
+        let parent = parent.open(lane).await.ok_or(Errno::NOENT).at(Operation::Rename, path)?;
+        let within = parent.changing().at(Operation::Rename, path)?;
+        rustix::fs::renameat(within, staged, within, &self.name)
+            .inspect_err(|_| temporary::remove_staged(within, staged))
+            .at(Operation::Rename, path)
+    }
+
+    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes)> {
+        let made = match (pair.replaced, pair.fresh) {
+            (true, _) => Some(Action::Updated),
+            (false, true) => Some(Action::Created),
+            (false, false) => None,
+        };
+        let made = made.map(|action| (action, Changes::NEW));
+        let Some(destination) = &pair.destination else {
+            return Ok(made.unwrap_or((Action::Created, Changes::NEW)));
+        };
+        let path = || run.destination_path(&self.path());
+        let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
+        let mut want = pair.source_stat;
+        if pair.broken_off.load(Ordering::Relaxed) {
+            want.modified = have.modified; // the next run is to see that there is something left in it
+        }
+        let xattrs = pair.source_xattrs.as_ref();
+        let target = Target::Open(destination.as_fd());
+        let changes = if run.config.dry_run {
+            let of_xattrs = match xattrs {
+                Some(want) => {
+                    xattr::changes(want, &xattr::read(&target.into(), run.rules.privileges.root, path)?)
+                }
+                None => Changes::NONE,
+            };
+            let of_stat = differences(&want, &have, &run.rules).changes(&have);
+            Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
+        } else {
+            let bare = pair.fresh && !has_default_acl(destination);
+            metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?
+        };
+        let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
+        Ok(made.unwrap_or((action, changes)))
+    }
+}
