@@ -24,6 +24,7 @@ tests![
     a_full_disk_and_a_signal_leave_what_was_written: [Need::Root],
     a_copy_that_a_retry_mends_leaves_nothing: [Need::Fuse],
     two_runs_do_not_share_a_partial_file,
+    a_directory_with_a_partial_file_does_not_look_complete: [Need::Tool("prlimit")],
 ];
 
 fn a_file_is_rewritten_where_it_is() {
@@ -288,5 +289,24 @@ fn two_runs_do_not_share_a_partial_file() {
             assert_equal(&source.join("large"), &destination.join("large"));
             assert_no_litter(&destination);
         }
+    }
+}
+
+/// The file failed, the run went on and ended: only the directory's time tells the next one where to look.
+fn a_directory_with_a_partial_file_does_not_look_complete() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("d/large"), noise(1, 30 << 20));
+        file(source.join("d/small"), "small");
+        modified(source.join("d"), 1_000_000, 0);
+        let mut command = Command::new("prlimit");
+        command.arg("--fsize=20971520").arg(program());
+        command.args(["sync", "-q", "--partial", "--engine", engine]).arg(&source).arg(&destination);
+        run(command).exits(23);
+        assert!(partial_in(&destination.join("d")).is_some());
+        sync_with(engine, &[], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        assert_no_litter(&destination);
     }
 }
