@@ -59,8 +59,9 @@ impl Directory {
             // One without entries has not been needed by anybody until now.
             pair.remove_obsolete_partials();
             if !self.implied {
-                let action = self.set_metadata(&pair, &lane.run);
-                let action = self.unstage(&pair, lane).await.and(action);
+                // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
+                let placed = self.unstage(&pair, lane).await;
+                let action = placed.and_then(|()| self.set_metadata(&pair, &lane.run));
                 let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
                 let failed = |error| EntryEvent::failed(Kind::Directory, error);
                 self.report(action.map_or_else(failed, done), lane).await;
