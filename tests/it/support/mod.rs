@@ -28,15 +28,19 @@ pub fn everything() -> bool {
     std::env::var_os("RINGSYNC_TEST_ALL").is_some_and(|value| value == "1")
 }
 
-/// Bytes that the largest tests take.
+/// Bytes, and inodes, that the largest tests take.
 const ROOM: u64 = 4 << 30;
+const INODES: u64 = 400_000;
 
 /// A directory of the test's own, on a tmpfs where the machine has one: creating thousands of files is quick there.
 /// It goes when it is dropped.
 pub fn scratch() -> tempfile::TempDir {
     let shared = Path::new("/dev/shm");
-    let free = rustix::fs::statvfs(shared).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
-    let place = if free >= ROOM { shared.to_path_buf() } else { std::env::temp_dir() };
+    let roomy = rustix::fs::statvfs(shared).is_ok_and(|stat| {
+        let inodes = stat.f_files == 0 || stat.f_favail >= INODES;
+        inodes && stat.f_bavail * stat.f_frsize >= ROOM
+    });
+    let place = if roomy { shared.to_path_buf() } else { std::env::temp_dir() };
     tempfile::Builder::new().prefix("ringsync-test-").tempdir_in(place).expect("a scratch directory")
 }
 
