@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::select::Selection;
+
 /// What to mirror, where to, and how.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -17,6 +19,8 @@ pub struct Config {
     pub dry_run: bool,
     /// What is kept besides contents and mode.
     pub keep: Keep,
+    /// What of the source is mirrored.
+    pub select: Selection,
     /// Compare files of one size by their contents, whatever their times.
     pub checksum: bool,
     /// Only compare the trees: set by [`crate::check()`].
@@ -102,6 +106,7 @@ impl Config {
             destination: destination.into(),
             make_parents: false,
             dry_run: false,
+            select: Selection::default(),
             checksum: false,
             check: false,
             keep: Keep::default(),

@@ -10,14 +10,14 @@ use clap::Parser;
 use ringsync::report::Reporter;
 use ringsync::report::event::Summary;
 use ringsync::report::lines::message;
-use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Outcome, Stop};
+use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Stop};
 
-use cli::{Cli, Command, SyncArgs, VerifyArgs};
+use cli::{CheckArgs, Cli, Command, SyncArgs, VerifyArgs};
 
 fn main() -> ExitCode {
     let result = match Cli::try_parse().map(|cli| cli.command) {
         Ok(Command::Sync(arguments)) => sync(&arguments),
-        Ok(Command::Check(arguments)) => run(ringsync::check, &arguments.config(), arguments.reporter()),
+        Ok(Command::Check(arguments)) => check(&arguments),
         Ok(Command::Verify(arguments)) => verify(&arguments),
         Err(error) => {
             // --help and --version come this way too, and are no errors.
@@ -27,15 +27,19 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         message(format_args!("{error:#}"));
-        let timed_out = error.downcast_ref().map(ringsync::Error::outcome) == Some(Outcome::TimedOut);
-        let code = if timed_out { Outcome::TimedOut.exit_code() } else { EXIT_UNUSABLE };
+        let error: Option<&ringsync::Error> = error.downcast_ref();
+        let code = match error {
+            Some(error) if error.outcome() == Outcome::TimedOut => Outcome::TimedOut.exit_code(),
+            Some(Error { operation: Operation::UseRule, .. }) => EXIT_USAGE,
+            _ => EXIT_UNUSABLE,
+        };
         supervisor::leave_word(code);
         code.into()
     })
 }
 
 fn sync(arguments: &SyncArgs) -> anyhow::Result<ExitCode> {
-    let config = arguments.config();
+    let config = arguments.config()?;
     if config.timeout.is_some() {
         if !supervisor::is_supervised() {
             return supervisor::supervise();
@@ -43,6 +47,10 @@ fn sync(arguments: &SyncArgs) -> anyhow::Result<ExitCode> {
         supervisor::prepare_child();
     }
     run(ringsync::sync, &config, arguments.reporter())
+}
+
+fn check(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {
+    run(ringsync::check, &arguments.config()?, arguments.reporter())
 }
 
 /// A run of the engine, to sync or to check.

@@ -11,6 +11,7 @@ use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
 
 use super::options::{EngineArgs, KeepArgs, SHOW};
+use super::select::SelectArgs;
 
 /// Compare two trees, or two files, and write nothing.
 #[derive(Debug, Args)]
@@ -35,6 +36,8 @@ pub(crate) struct CheckArgs {
     checksum: bool,
 
     #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
     keep: KeepArgs,
 
     /// Errors alone: the exit code tells
@@ -53,12 +56,16 @@ pub(crate) struct CheckArgs {
 
 impl CheckArgs {
     /// The options, resolved.
-    pub(crate) fn config(&self) -> Config {
+    ///
+    /// # Errors
+    /// When a rule is none, or a file of rules or paths can't be read.
+    pub(crate) fn config(&self) -> ringsync::Result<Config> {
         let mut config = Config::new(&self.source, &self.destination);
         config.checksum = self.checksum;
+        self.select.apply(&mut config)?;
         self.keep.apply(&mut config);
         self.engine.apply(&mut config);
-        config
+        Ok(config)
     }
 
     /// The reporter that fits the options and where the output goes.

@@ -3,6 +3,8 @@
 
 mod check;
 mod options;
+mod select;
+mod size;
 mod sync;
 mod verify;
 

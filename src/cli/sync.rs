@@ -12,6 +12,7 @@ use ringsync::report::lines::{Lines, Verbosity};
 use ringsync::{Config, Reflink};
 
 use super::options::{EngineArgs, KeepArgs, SHOW};
+use super::select::SelectArgs;
 
 const WRITE: &str = "How files are written";
 
@@ -37,6 +38,8 @@ pub(crate) struct SyncArgs {
     #[arg(long)]
     mkpath: bool,
 
+    #[command(flatten)]
+    select: SelectArgs,
     #[command(flatten)]
     keep: KeepArgs,
 
@@ -98,11 +101,15 @@ enum ReflinkArg {
 
 impl SyncArgs {
     /// The options, resolved.
-    pub(crate) fn config(&self) -> Config {
+    ///
+    /// # Errors
+    /// When a rule is none, or a file of rules or paths can't be read.
+    pub(crate) fn config(&self) -> ringsync::Result<Config> {
         let mut config = Config::new(&self.source, &self.destination);
         config.make_parents = self.mkpath;
         config.dry_run = self.dry_run;
         config.checksum = self.checksum;
+        self.select.apply(&mut config)?;
         self.keep.apply(&mut config);
         config.atomic = !self.no_atomic;
         config.in_place = self.inplace;
@@ -118,7 +125,7 @@ impl SyncArgs {
             ReflinkArg::Never => Reflink::Never,
         };
         self.engine.apply(&mut config);
-        config
+        Ok(config)
     }
 
     /// The reporter that fits the options and where the output goes.

@@ -34,6 +34,9 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     if have.is_some() {
         item.pair.count_compared();
     }
+    if source.kind == Kind::File && !run.config.select.takes_size(source.size) {
+        return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
+    }
     if let Some(Stat { kind: Kind::Directory, .. }) = have {
         extra::report_in_the_way(&item).await?;
     }

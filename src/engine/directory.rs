@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -22,6 +22,7 @@ use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::entry::Kind;
 use crate::report::event::{Entries, EntryEvent};
+use crate::select::Scope;
 
 /// Of the levels of a deep tree, one in so many stays open whatever the limit on descriptors.
 const LANDING: usize = 32;
@@ -39,6 +40,8 @@ pub(crate) struct Directory {
     pub(super) implied: bool,
     /// Its source, as the walk opened it, until somebody needs it.
     source: Mutex<Option<Arc<OwnedFd>>>,
+    /// What of it is mirrored, if there are rules.
+    scope: OnceLock<Arc<Scope>>,
     /// It has no subdirectories, and its entries are one batch.
     leaf: AtomicBool,
     /// Its name is on stable storage: `--fsync`.
@@ -96,6 +99,7 @@ impl Directory {
             state: tokio::sync::Mutex::new(State::Open(Arc::new(pair))),
             implied,
             source: Mutex::default(),
+            scope: OnceLock::new(),
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
@@ -114,6 +118,7 @@ impl Directory {
             state: tokio::sync::Mutex::new(State::Closed),
             implied: false,
             source: Mutex::default(),
+            scope: OnceLock::new(),
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
@@ -130,6 +135,17 @@ impl Directory {
         if run.directories.lend() {
             *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(fd.clone());
         }
+    }
+
+    /// Rules that hold in it: known before any of its entries is sent.
+    pub(crate) fn set_scope(&self, scope: Option<Arc<Scope>>) {
+        if let Some(scope) = scope {
+            self.scope.get_or_init(|| scope);
+        }
+    }
+
+    pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
+        self.scope.get()
     }
 
     /// The walk found one batch of entries in it and no subdirectory.

@@ -19,6 +19,7 @@ use crate::error::{Context, Error, Operation, Result};
 use crate::io::path::open_directory;
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, Entries, EntryEvent, Event};
+use crate::select::Scope;
 
 /// Extra entries that are reported together.
 const CHUNK: usize = 256;
@@ -28,20 +29,31 @@ const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOL
 /// Reports what the mirror of a directory has beyond it.
 pub(crate) async fn report(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) {
     let Some(destination) = pair.destination.clone() else { return };
-    let (pair, path) = (pair.clone(), directory.path());
+    let (pair, path, scope) = (pair.clone(), directory.path(), directory.scope().cloned());
     let listed = in_thread(lane, move |run| {
         let count = count(&destination).at(Operation::ListDestination, || run.destination_path(&path))?;
         if count == pair.compared() {
             return Ok(());
         }
-        let is_extra = |name: &CStr| {
-            let stat = rustix::fs::statx(&pair.source, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
-            matches!(stat, Err(Errno::NOENT))
-        };
+        let is_extra = |name: &CStr, kind: Kind| is_extra(&pair.source, name, kind, scope.as_deref());
         Extras::new(run, path).report(destination.as_fd(), is_extra)
     });
     if let Err(error) = listed.await {
         lane.run.report(Event::Failed(error)).await;
+    }
+}
+
+/// Whether a name of the destination has no business there: the source lacks it, or hides it, and no rule protects it.
+pub(super) fn is_extra(source: &OwnedFd, name: &CStr, kind: Kind, scope: Option<&Scope>) -> bool {
+    let is_directory = kind == Kind::Directory;
+    if scope.is_some_and(|scope| scope.protects(name, is_directory, false)) {
+        return false;
+    }
+    match rustix::fs::statx(source, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE) {
+        Err(errno) => errno == Errno::NOENT,
+        Ok(stat) => scope.is_some_and(|scope| {
+            scope.hides(name, Kind::from(FileType::from_raw_mode(stat.stx_mode.into())) == Kind::Directory)
+        }),
     }
 }
 
@@ -52,7 +64,7 @@ pub(crate) async fn report_in_the_way(item: &Item<'_>) -> Result<()> {
     in_thread(item.lane, move |run| {
         let directory = rustix::fs::openat(within, &name, LIST, Mode::empty());
         let directory = directory.at(Operation::ListDestination, || run.destination_path(&path))?;
-        Extras::new(run, path).report(directory.as_fd(), |_| true)
+        Extras::new(run, path).report(directory.as_fd(), |_, _| true)
     })
     .await
 }
@@ -94,7 +106,7 @@ impl<'a> Extras<'a> {
 
     /// Reports the entries of `directory` that are extra, each subdirectory among them with all that is in it. One that
     /// can't be listed is an error of its own.
-    fn report(mut self, directory: BorrowedFd<'_>, is_extra: impl Fn(&CStr) -> bool) -> Result<()> {
+    fn report(mut self, directory: BorrowedFd<'_>, is_extra: impl Fn(&CStr, Kind) -> bool) -> Result<()> {
         let at = |this: &Self| this.run.destination_path(&this.path);
         let listed = self.list(directory, is_extra);
         // From the first directory down to the one that is being listed: subdirectories still to come. Each is opened from
@@ -115,7 +127,7 @@ impl<'a> Extras<'a> {
             below.push(std::ffi::OsStr::from_bytes(name.to_bytes()));
             let opened = open_directory(directory, below.as_os_str().as_bytes());
             let opened = opened.and_then(|fd| rustix::fs::openat(fd, c".", LIST, Mode::empty()));
-            match opened.and_then(|fd| self.list(fd.as_fd(), |_| true)) {
+            match opened.and_then(|fd| self.list(fd.as_fd(), |_, _| true)) {
                 Ok(subdirectories) => levels.push(subdirectories),
                 Err(errno) => {
                     let error = Error::new(Operation::ListDestination, at(&self), errno);
@@ -132,16 +144,16 @@ impl<'a> Extras<'a> {
     fn list(
         &mut self,
         directory: BorrowedFd<'_>,
-        is_extra: impl Fn(&CStr) -> bool,
+        is_extra: impl Fn(&CStr, Kind) -> bool,
     ) -> rustix::io::Result<Vec<CString>> {
         let mut subdirectories = Vec::new();
         for entry in names(directory)? {
             let entry = entry?;
             let name = entry.file_name();
-            if !is_extra(name) {
+            let kind = kind_of(directory, &entry);
+            if !is_extra(name, kind) {
                 continue;
             }
-            let kind = kind_of(directory, &entry);
             if kind == Kind::Directory {
                 subdirectories.push(name.to_owned());
             }

@@ -79,6 +79,9 @@ impl Item<'_> {
             if kind.is_special() && !self.run().rules.keep.specials {
                 return Ok(Copied::skipped());
             }
+            if kind == Kind::File && !self.run().config.select.takes_size(source.stat.size) {
+                return Ok(Copied::skipped());
+            }
             let destination = self.stat_destination().await?;
             if source.stat.links > 1 && self.run().rules.keep.hard_links {
                 link::mirror(self, source, destination).await

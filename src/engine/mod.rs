@@ -47,6 +47,7 @@ use crate::report::Reporter;
 use crate::report::event::{EntryEvent, Event, Start, Summary};
 use crate::report::hashes::Hashes;
 use crate::report::progress::Progress;
+use crate::select::Scope;
 use crate::walk;
 use directory::Directory;
 use durable::FileSystems;
@@ -368,7 +369,17 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let pair = Pair::of_roots(Source { fd: source, stat, xattrs }, destination, existing);
     pair.remove_litter(run);
     run.directories.opened();
-    Ok(Directory::root(pair, run.roots.single.is_some()))
+    let root = Directory::root(pair, run.roots.single.is_some());
+    root.set_scope(root_scope(run)?);
+    Ok(root)
+}
+
+/// The rules that hold in the source's root, if there are any.
+fn root_scope(run: &Run) -> Result<Option<Arc<Scope>>> {
+    let (select, root) = (&run.config.select, &run.roots.source);
+    let Some(fd) = root.fd.as_ref().filter(|_| select.has_rules()) else { return Ok(None) };
+    let path = root.path.canonicalize().at(Operation::UseSource, || &root.path)?;
+    Ok(Some(Arc::new(Scope::of_root(&Arc::new(select.clone()), &path, fd)?)))
 }
 
 /// Starts the walk in its thread. For a single file it is one parcel.
@@ -378,9 +389,11 @@ fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> 
             return walk::walk(run, root, &parcels);
         };
         let name = single.source.clone();
+        let hidden = root.scope().is_some_and(|scope| scope.hides(&name, false));
         let entry = Entry { name, kind: single.kind, rename: Some(single.destination.clone()) };
-        run.report_blocking(Event::Found { entries: 1, complete: true });
-        parcels.send_blocking(vec![Batch { directory: root, entries: vec![entry] }]).ok();
+        let entries = if hidden { Vec::new() } else { vec![entry] };
+        run.report_blocking(Event::Found { entries: entries.len() as u64, complete: true });
+        parcels.send_blocking(vec![Batch { directory: root, entries }]).ok();
         Ok(())
     })
 }

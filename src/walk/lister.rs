@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
-use super::listing::{self, Found, Listing, Unlisted};
+use super::level::Way;
+use super::listing::{self, Found, Unlisted};
 use crate::error::{Context, Operation, Result};
+use crate::select::Scope;
 
 /// Entries that are handed over together.
 const CHUNK: usize = 256;
@@ -15,16 +17,15 @@ const AHEAD: usize = 4;
 
 /// What the lister tells of a directory.
 pub(super) enum Told {
-    /// It is open.
-    Opened(Arc<OwnedFd>),
+    /// It is open, and these rules hold in it.
+    Opened(Arc<OwnedFd>, Result<Option<Arc<Scope>>>),
     Entry(Found),
     /// Some of it, or all, can't be listed.
     Unlisted(Unlisted),
 }
 
 struct Order {
-    base: Arc<OwnedFd>,
-    below: Vec<u8>,
+    way: Way,
     answers: SyncSender<Vec<Told>>,
 }
 
@@ -43,31 +44,25 @@ impl Lister {
         Ok(Lister(sender))
     }
 
-    /// Has a directory listed; `below` leads to it from `base`, which it is itself if that is empty. The answers end with
-    /// the directory.
-    pub(super) fn list(&self, base: Arc<OwnedFd>, below: Vec<u8>) -> Receiver<Vec<Told>> {
+    /// Has a directory listed. The answers end with it.
+    pub(super) fn list(&self, way: Way) -> Receiver<Vec<Told>> {
         let (answers, receiver) = mpsc::sync_channel(AHEAD);
         // A thread that is gone gives no answer, which the receiver tells.
-        self.0.send(Order { base, below, answers }).ok();
+        self.0.send(Order { way, answers }).ok();
         receiver
     }
 }
 
 fn list(order: &Order) {
-    let opened = if order.below.is_empty() {
-        Ok(Listing::of(order.base.clone()))
-    } else {
-        Listing::open(&order.base, &order.below)
-    };
-    let mut listing = match opened {
+    let mut listing = match order.way.open() {
         Ok(listing) => listing,
         Err(errno) => {
-            let unlisted = Unlisted { name: None, cause: errno.into() };
+            let unlisted = Unlisted { name: None, operation: Operation::ListSource, cause: errno.into() };
             order.answers.send(vec![Told::Unlisted(unlisted)]).ok();
             return;
         }
     };
-    let mut chunk = vec![Told::Opened(listing.fd.clone())];
+    let mut chunk = vec![Told::Opened(listing.fd.clone(), order.way.scope(&listing.fd))];
     loop {
         chunk
             .extend(listing.by_ref().take(CHUNK).map(|entry| entry.map_or_else(Told::Unlisted, Told::Entry)));

@@ -1,25 +1,33 @@
 //! Listing one directory: opened beneath a held one, never through a symlink, and read with walkdir.
 
 use std::cell::Cell;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::error::Cause;
+use crate::error::{Cause, Operation};
 use crate::io::op;
 use crate::io::path::open_directory;
 use crate::metadata::proc_path;
-use crate::plan::entry::Kind;
+use crate::plan::entry::{Kind, Stat};
+use crate::select::list::Node;
 
 /// A held directory, and its entries as they are read.
 pub(crate) struct Listing {
     pub(crate) fd: Arc<OwnedFd>,
-    entries: walkdir::IntoIter,
+    entries: Entries,
+}
+
+enum Entries {
+    All(walkdir::IntoIter),
+    /// Those of a list: the position of the next one.
+    Named(Arc<Node>, usize),
 }
 
 /// One entry, as the listing tells it.
@@ -32,6 +40,7 @@ pub(crate) struct Found {
 pub(crate) struct Unlisted {
     /// The entry, if it is about one.
     pub(crate) name: Option<OsString>,
+    pub(crate) operation: Operation,
     pub(crate) cause: Cause,
 }
 
@@ -61,7 +70,30 @@ impl Listing {
             PathBuf::from(proc_path(&fd))
         };
         let entries = WalkDir::new(path).min_depth(1).max_depth(1).into_iter();
-        Listing { fd, entries }
+        Listing { fd, entries: Entries::All(entries) }
+    }
+
+    /// Of a directory that is held, these names alone.
+    pub(crate) fn named(fd: Arc<OwnedFd>, names: Arc<Node>) -> Self {
+        Listing { fd, entries: Entries::Named(names, 0) }
+    }
+
+    /// Looks up the next name of a list.
+    fn next_named(&mut self) -> Option<Result<Found, Unlisted>> {
+        let Entries::Named(names, position) = &mut self.entries else { return None };
+        let (name, child) = names.children.get(*position)?;
+        *position += 1;
+        let kind = rustix::fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+        let kind = kind.map(|stat| Stat::from(&stat).kind).and_then(|kind| {
+            let is_on_the_way = !child.children.is_empty();
+            if is_on_the_way && kind != Kind::Directory { Err(Errno::NOTDIR) } else { Ok(kind) }
+        });
+        let unlisted = |errno: Errno| Unlisted {
+            name: Some(OsStr::from_bytes(name.to_bytes()).into()),
+            operation: Operation::FindPath,
+            cause: errno.into(),
+        };
+        Some(kind.map(|kind| Found { name: name.clone(), kind }).map_err(unlisted))
     }
 }
 
@@ -69,13 +101,14 @@ impl Iterator for Listing {
     type Item = Result<Found, Unlisted>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(match self.entries.next()? {
+        let Entries::All(entries) = &mut self.entries else { return self.next_named() };
+        Some(match entries.next()? {
             Ok(entry) => found(&entry),
             Err(error) => {
                 let of_entry = error.path().filter(|_| error.depth() > 0);
                 let name = of_entry.and_then(|path| path.file_name()).map(OsString::from);
                 let cause = error.into_io_error().map_or_else(|| Cause::TypeChanged, Cause::from);
-                Err(Unlisted { name, cause })
+                Err(Unlisted { name, operation: Operation::ListSource, cause })
             }
         })
     }
@@ -85,6 +118,10 @@ impl Iterator for Listing {
 fn found(entry: &DirEntry) -> Result<Found, Unlisted> {
     let name = entry.file_name().as_bytes();
     let name = CString::new(name).ok().filter(|_| !name.contains(&b'/') && name != b"..");
-    let invalid = || Unlisted { name: Some(entry.file_name().into()), cause: Errno::INVAL.into() };
+    let invalid = || Unlisted {
+        name: Some(entry.file_name().into()),
+        operation: Operation::ListSource,
+        cause: Errno::INVAL.into(),
+    };
     Ok(Found { name: name.ok_or_else(invalid)?, kind: Kind::from(entry.file_type()) })
 }

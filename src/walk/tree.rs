@@ -14,14 +14,17 @@ use std::time::Duration;
 
 use async_channel::Sender;
 
+use super::level::{Level, Rest, Way, names_in, wanted};
 use super::lister::{Lister, Told};
-use super::listing::{self, Found, Listing, Unlisted};
+use super::listing::{self, Found, Unlisted};
 use crate::engine::Run;
 use crate::engine::directory::Directory;
 use crate::engine::job::{BATCH, Batch, Entry, Parcel};
-use crate::error::{Cause, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::stat_open;
 use crate::plan::entry::Kind;
 use crate::report::event::Event;
+use crate::select::Scope;
 
 /// Directories kept open at most while those below them are listed.
 const OPEN_LISTINGS: usize = 128;
@@ -34,35 +37,6 @@ const SMALLEST: usize = 4;
 const DIRECTORY_WEIGHT: usize = 4;
 /// Entries found are reported in steps of so many.
 const FOUND_STEP: u64 = 1024;
-
-/// A directory that is being listed, and its entries that are not sent yet.
-struct Level {
-    directory: Arc<Directory>,
-    name: CString,
-    entries: Vec<Entry>,
-    /// It has no subdirectories, and all its entries are here.
-    leaf: bool,
-    /// It is open.
-    fd: Option<Arc<OwnedFd>>,
-    rest: Rest,
-}
-
-/// What is still to come of a directory.
-enum Rest {
-    /// What has not been read yet.
-    Listing(Box<Listing>),
-    /// It has been read to its end; these were its subdirectories.
-    Directories(std::vec::IntoIter<CString>),
-}
-
-impl Rest {
-    fn next(&mut self) -> Option<Result<Found, Unlisted>> {
-        match self {
-            Rest::Listing(listing) => listing.next(),
-            Rest::Directories(names) => names.next().map(|name| Ok(Found { name, kind: Kind::Directory })),
-        }
-    }
-}
 
 struct Walk<'a> {
     run: &'a Run,
@@ -77,6 +51,8 @@ struct Walk<'a> {
     most_open: usize,
     /// Entries found and not reported yet.
     found: u64,
+    /// Directories of other file systems are not read: `--one-file-system`.
+    only_device: Option<u64>,
     patience: Option<Patience>,
 }
 
@@ -104,13 +80,17 @@ pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) ->
         None => None,
     };
     let (levels, parcel, most_open) = (Vec::new(), Parcel::new(), open_listings());
+    let select = &run.config.select;
+    let stat = select.one_file_system.then(|| stat_open(&fd)).transpose();
+    let only_device =
+        stat.at(Operation::StatSource, || run.source_path("".as_ref()))?.map(|s| s.inode.device);
     // The root itself is found.
-    let mut walk = Walk { run, parcels, parcel, weight: 0, levels, open: 0, most_open, found: 1, patience };
-    if walk.patience.is_some() {
-        walk.list_patiently(root, CString::default(), fd, Vec::new())?;
-    } else {
-        walk.push(root, CString::default(), Listing::of(fd));
-    }
+    let (weight, open, found) = (0, 0, 1);
+    let mut walk =
+        Walk { run, parcels, parcel, weight, levels, open, most_open, found, only_device, patience };
+    let names = select.paths.as_ref().and_then(|paths| wanted(&paths.root, paths));
+    let scope = root.scope().cloned();
+    walk.begin(root, Way { base: fd, below: Vec::new(), scope, name: CString::default(), names })?;
     while !walk.levels.is_empty() && !run.stop.is_stopped() {
         walk.step()?;
     }
@@ -127,7 +107,7 @@ impl Walk<'_> {
     fn step(&mut self) -> Result<()> {
         let Some(top) = self.levels.last_mut() else { return Ok(()) };
         match top.rest.next() {
-            Some(Ok(found)) if found.kind == Kind::Directory => self.descend(found.name)?,
+            Some(Ok(found)) if found.kind == Kind::Directory => self.descend(found)?,
             Some(Ok(found)) => self.add(found),
             Some(Err(unlisted)) => self.report_unlisted(unlisted),
             None => self.close_top(),
@@ -137,6 +117,9 @@ impl Walk<'_> {
 
     /// Adds an entry that is no directory to the directory on top.
     fn add(&mut self, found: Found) {
+        if self.is_hidden(&found) {
+            return;
+        }
         self.count();
         let size = self.batch_size();
         let Some(top) = self.levels.last_mut() else { return };
@@ -146,35 +129,80 @@ impl Walk<'_> {
         }
     }
 
+    /// Whether the rules leave out an entry of the directory on top.
+    fn is_hidden(&self, found: &Found) -> bool {
+        let scope = self.levels.last().and_then(|top| top.directory.scope());
+        scope.is_some_and(|scope| scope.hides(&found.name, found.kind == Kind::Directory))
+    }
+
     /// Begins a subdirectory of the directory on top.
-    fn descend(&mut self, name: CString) -> Result<()> {
+    fn descend(&mut self, found: Found) -> Result<()> {
+        if self.is_hidden(&found) {
+            return Ok(());
+        }
         self.count();
         let size = self.batch_size();
         let Some(top) = self.levels.last_mut() else { return Ok(()) };
-        let directory = Directory::child(&top.directory, name.clone());
+        let directory = Directory::child(&top.directory, found.name.clone());
         top.leaf = false;
         if size == SMALLEST && !top.entries.is_empty() {
             self.send();
         }
-        let Some((base, below)) = self.way_to(&name) else { return Ok(()) };
-        if self.patience.is_some() {
-            return self.list_patiently(directory, name, base, below);
+        match self.way_to(found.name) {
+            Some(way) => self.begin(directory, way),
+            None => Ok(()),
         }
-        match Listing::open(&base, &below) {
-            Ok(listing) => {
-                directory.take_source(&listing.fd, self.run);
-                self.push(directory, name, listing);
-            }
+    }
+
+    /// Begins to list a directory.
+    fn begin(&mut self, directory: Arc<Directory>, way: Way) -> Result<()> {
+        if self.patience.is_some() {
+            return self.list_patiently(directory, way);
+        }
+        let listing = match way.open() {
+            Ok(listing) => listing,
             Err(errno) => {
-                self.push_level(directory, name, None, Rest::Directories(Vec::new().into_iter()));
-                self.report_unlisted(Unlisted { name: None, cause: errno.into() });
+                self.push_level(directory, way, None, Rest::nothing());
+                let (operation, cause) = (Operation::ListSource, errno.into());
+                self.report_unlisted(Unlisted { name: None, operation, cause });
+                return Ok(());
             }
+        };
+        if !way.below.is_empty() {
+            directory.take_source(&listing.fd, self.run);
+        }
+        let (fd, length) = (listing.fd.clone(), way.below.len());
+        let scope = way.scope(&fd);
+        self.push_level(directory, way, Some(fd.clone()), Rest::Listing(Box::new(listing)));
+        self.enter(&fd, scope);
+        if self.open > self.most_open {
+            self.read_to_its_end(length);
         }
         Ok(())
     }
 
-    /// The nearest open directory above a name of the one on top, and the path that leads from there to it.
-    fn way_to(&self, name: &CString) -> Option<(Arc<OwnedFd>, Vec<u8>)> {
+    /// The directory on top is open, and these rules hold in it. Returns whether it is to be read: one whose rules can't
+    /// be, or that lies elsewhere, is not.
+    fn enter(&mut self, fd: &OwnedFd, scope: Result<Option<Arc<Scope>>>) -> bool {
+        let elsewhere = self
+            .only_device
+            .is_some_and(|device| !stat_open(fd).is_ok_and(|stat| stat.inode.device == device));
+        let Some(top) = self.levels.last_mut() else { return false };
+        match scope {
+            Ok(scope) if !elsewhere => {
+                top.directory.set_scope(scope);
+                return true;
+            }
+            Ok(_) => {}
+            Err(error) => self.run.report_blocking(Event::Failed(error)),
+        }
+        top.rest = Rest::nothing();
+        top.directory.is_unlisted();
+        false
+    }
+
+    /// The way to a name of the directory on top, from the nearest open one above it.
+    fn way_to(&self, name: CString) -> Option<Way> {
         let open = self.levels.iter().rposition(|level| level.fd.is_some())?;
         let base = self.levels[open].fd.clone()?;
         let mut below = Vec::new();
@@ -183,21 +211,16 @@ impl Walk<'_> {
             below.push(b'/');
         }
         below.extend_from_slice(name.to_bytes());
-        Some((base, below))
+        let top = self.levels.last()?;
+        let scope = top.directory.scope().cloned();
+        let names = names_in(top.names.as_ref(), &name, self.run.config.select.paths.as_ref());
+        Some(Way { base, below, scope, name, names })
     }
 
-    fn push(&mut self, directory: Arc<Directory>, name: CString, listing: Listing) {
-        let fd = Some(listing.fd.clone());
-        let way = self.way_to(&name).map_or(0, |(_, below)| below.len());
-        self.push_level(directory, name, fd, Rest::Listing(Box::new(listing)));
-        if self.open > self.most_open {
-            self.read_to_its_end(way);
-        }
-    }
-
-    fn push_level(&mut self, directory: Arc<Directory>, name: CString, fd: Option<Arc<OwnedFd>>, rest: Rest) {
+    fn push_level(&mut self, directory: Arc<Directory>, way: Way, fd: Option<Arc<OwnedFd>>, rest: Rest) {
         self.open += usize::from(fd.is_some());
-        self.levels.push(Level { directory, name, entries: Vec::new(), leaf: true, fd, rest });
+        let Way { name, names, .. } = way;
+        self.levels.push(Level { directory, name, entries: Vec::new(), leaf: true, fd, names, rest });
     }
 
     /// Reads all of the directory on top, to which the way is so long, and closes it.
@@ -218,24 +241,23 @@ impl Walk<'_> {
     }
 
     /// Has a directory listed to its end. One whose listing gives no answer for too long is left behind, and who listed it.
-    fn list_patiently(
-        &mut self,
-        directory: Arc<Directory>,
-        name: CString,
-        base: Arc<OwnedFd>,
-        below: Vec<u8>,
-    ) -> Result<()> {
+    fn list_patiently(&mut self, directory: Arc<Directory>, way: Way) -> Result<()> {
         let Some(patience) = &mut self.patience else { return Ok(()) };
-        let (limit, way) = (patience.limit, below.len());
-        let answers = patience.lister.list(base, below);
-        self.push_level(directory, name, None, Rest::Directories(Vec::new().into_iter()));
+        let (limit, length) = (patience.limit, way.below.len());
+        let answers = patience.lister.list(way.clone());
+        self.push_level(directory, way, None, Rest::nothing());
         let mut names = Vec::new();
         loop {
             match answers.recv_timeout(limit) {
-                Ok(told) => told.into_iter().for_each(|told| self.take_told(told, way, &mut names)),
+                Ok(told) => {
+                    if !told.into_iter().all(|told| self.take_told(told, length, &mut names)) {
+                        break;
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.report_unlisted(Unlisted { name: None, cause: Cause::TimedOut(limit) });
+                    let (operation, cause) = (Operation::ListSource, Cause::TimedOut(limit));
+                    self.report_unlisted(Unlisted { name: None, operation, cause });
                     self.run.leave_behind();
                     self.patience = Some(Patience { lister: Lister::start()?, limit });
                     break;
@@ -248,21 +270,24 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Takes note of what the lister tells of the directory on top.
-    fn take_told(&mut self, told: Told, way: usize, names: &mut Vec<CString>) {
+    /// Takes note of what the lister tells of the directory on top. Returns whether to go on with it.
+    fn take_told(&mut self, told: Told, way: usize, names: &mut Vec<CString>) -> bool {
         match told {
-            Told::Opened(fd) => {
+            Told::Opened(fd, scope) => {
+                let goes_on = self.enter(&fd, scope);
                 if (self.open < self.most_open || way >= LONG_PATH)
                     && let Some(top) = self.levels.last_mut()
                 {
                     top.fd = Some(fd);
                     self.open += 1;
                 }
+                return goes_on;
             }
             Told::Entry(found) if found.kind == Kind::Directory => names.push(found.name),
             Told::Entry(found) => self.add(found),
             Told::Unlisted(unlisted) => self.report_unlisted(unlisted),
         }
+        true
     }
 
     /// Small while the copy tasks run out of work, so that few files still keep all of them busy.
@@ -318,12 +343,12 @@ impl Walk<'_> {
     }
 
     /// Reports that not all entries of the directory on top, or of the named one in it, are known.
-    fn report_unlisted(&mut self, Unlisted { name, cause }: Unlisted) {
+    fn report_unlisted(&mut self, Unlisted { name, operation, cause }: Unlisted) {
         let Some(top) = self.levels.last() else { return };
         top.directory.is_unlisted();
         let mut path: PathBuf = top.directory.path();
         path.extend(name);
-        let error = Error::new(Operation::ListSource, self.run.source_path(&path), cause);
+        let error = Error::new(operation, self.run.source_path(&path), cause);
         self.run.report_blocking(Event::Failed(error));
     }
 }

@@ -20,6 +20,7 @@ mod inplace;
 mod manifest;
 mod property;
 mod reality;
+mod select;
 mod show;
 mod support;
 mod timeout;
@@ -52,6 +53,7 @@ fn main() {
         manifest::TESTS,
         property::TESTS,
         reality::TESTS,
+        select::TESTS,
         show::TESTS,
         timeout::TESTS,
         torn::TESTS,

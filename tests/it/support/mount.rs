@@ -30,6 +30,12 @@ impl Mount {
         Mount { point, _home: home }
     }
 
+    /// A tmpfs on a directory of the test's own.
+    pub fn tmpfs_at(point: &Path, size: &str) -> Mount {
+        tool("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", text(point)]);
+        Mount { point: point.to_path_buf(), _home: scratch() }
+    }
+
     /// Mounts what an image file holds.
     pub fn of_image(image: &Path) -> Mount {
         let home = scratch();

@@ -1,0 +1,153 @@
+//! Options that say what is mirrored: filter rules in the order in which they are given, lists of paths, sizes.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use ringsync::{Config, Paths, Selection, Separator};
+
+use super::size::parse_size;
+
+const SELECT: &str = "What is mirrored";
+
+/// What is mirrored.
+#[derive(Debug, Args)]
+#[command(next_help_heading = SELECT)]
+struct Options {
+    /// Leave out what matches PATTERN, as rsync does; the first of all rules that matches decides
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
+    exclude: Vec<OsString>,
+    /// Mirror what matches PATTERN, whatever later rules say
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
+    include: Vec<OsString>,
+    /// Read patterns to leave out from FILE, one a line (- is standard input)
+    #[arg(long, value_name = "FILE")]
+    exclude_from: Vec<PathBuf>,
+    /// Read patterns to include from FILE
+    #[arg(long, value_name = "FILE")]
+    include_from: Vec<PathBuf>,
+    /// A rule as rsync writes it: '- *.o', '+ /src/***', 'P keep', 'dir-merge .rules'
+    #[arg(short, long, value_name = "RULE", allow_hyphen_values = true)]
+    filter: Vec<OsString>,
+    /// Rules from .rsync-filter files in the source's directories; twice: and leave these files out
+    #[arg(short = 'F', action = clap::ArgAction::Count)]
+    filter_files: u8,
+    /// Leave out what git would not track
+    #[arg(long)]
+    gitignore: bool,
+    /// Of SRC, only the paths that FILE names, one a line (- is standard input), and the directories on the way
+    #[arg(long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
+    /// In files of paths or rules, each ends in a NUL byte
+    #[arg(short = '0', long)]
+    from0: bool,
+    /// A directory that --files-from names comes with all its contents
+    #[arg(short, long, requires = "files_from")]
+    recursive: bool,
+    /// Leave out files larger than SIZE: bytes, or with K, M, G, T (powers of 1024; KB, MB: of 1000)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_size: Option<u64>,
+    /// Leave out files smaller than SIZE
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    min_size: Option<u64>,
+    /// Don't read directories on other file systems
+    #[arg(short = 'x', long)]
+    one_file_system: bool,
+}
+
+/// The options, with the order in which rules were given.
+#[derive(Debug)]
+pub(crate) struct SelectArgs {
+    options: Options,
+    rules: Vec<Given>,
+}
+
+/// A rule option, and where it stands on the command line.
+#[derive(Debug)]
+struct Given {
+    position: usize,
+    rule: Rule,
+}
+
+#[derive(Debug)]
+enum Rule {
+    Exclude(OsString),
+    Include(OsString),
+    ExcludeFrom(PathBuf),
+    IncludeFrom(PathBuf),
+    Filter(OsString),
+}
+
+impl Args for SelectArgs {
+    fn augment_args(command: Command) -> Command {
+        Options::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Options::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for SelectArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let options = Options::from_arg_matches(matches)?;
+        let rules = rules(&options, matches);
+        Ok(SelectArgs { options, rules })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The rules in the order in which they were given.
+fn rules(options: &Options, matches: &ArgMatches) -> Vec<Given> {
+    let positions = |id: &str| matches.indices_of(id).into_iter().flatten().collect::<Vec<_>>();
+    let mut rules = Vec::new();
+    let mut add = |id: &str, given: Vec<Rule>| {
+        let at = positions(id).into_iter().zip(given);
+        rules.extend(at.map(|(position, rule)| Given { position, rule }));
+    };
+    add("exclude", options.exclude.iter().cloned().map(Rule::Exclude).collect());
+    add("include", options.include.iter().cloned().map(Rule::Include).collect());
+    add("exclude_from", options.exclude_from.iter().cloned().map(Rule::ExcludeFrom).collect());
+    add("include_from", options.include_from.iter().cloned().map(Rule::IncludeFrom).collect());
+    add("filter", options.filter.iter().cloned().map(Rule::Filter).collect());
+    // The first -F looks for files, the second one leaves them out; more say nothing new.
+    let files = ["dir-merge /.rsync-filter", "exclude .rsync-filter"];
+    let files = files.iter().take(usize::from(options.filter_files));
+    add("filter_files", files.map(|rule| Rule::Filter(rule.into())).collect());
+    rules.sort_by_key(|given| given.position);
+    rules
+}
+
+impl SelectArgs {
+    /// Puts the options into `config`.
+    pub(crate) fn apply(&self, config: &mut Config) -> ringsync::Result<()> {
+        let Options { gitignore, max_size, min_size, one_file_system, .. } = self.options;
+        let mut select = Selection::default();
+        select.from0 = self.options.from0;
+        for given in &self.rules {
+            match &given.rule {
+                Rule::Exclude(pattern) => select.exclude(pattern),
+                Rule::Include(pattern) => select.include(pattern),
+                Rule::ExcludeFrom(file) => select.exclude_from(file),
+                Rule::IncludeFrom(file) => select.include_from(file),
+                Rule::Filter(rule) => select.filter(rule),
+            }?;
+        }
+        select.paths = self.options.files_from.as_deref().map(|file| self.paths(file)).transpose()?;
+        (select.max_size, select.min_size) = (max_size, min_size);
+        (select.gitignore, select.one_file_system) = (gitignore, one_file_system);
+        config.select = select;
+        Ok(())
+    }
+
+    fn paths(&self, file: &Path) -> ringsync::Result<Paths> {
+        let separator = if self.options.from0 { Separator::Nul } else { Separator::Line };
+        let mut paths = Paths::read(file, separator)?;
+        paths.recursive = self.options.recursive;
+        Ok(paths)
+    }
+}

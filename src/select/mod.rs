@@ -1,0 +1,171 @@
+//! What of the source is mirrored, and what of the destination may be deleted: filter rules, .gitignore files, sizes.
+//!
+//! The first rule that matches decides; what none matches is included (`rule.rs`, `pattern.rs`). Rules may also come
+//! from files in the directories of the source (`scope.rs`). An excluded directory is not read at all.
+
+mod git;
+pub(crate) mod list;
+mod pattern;
+mod rule;
+mod scope;
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Cause, Context, Error, Operation, Result};
+pub use list::{Paths, Separator};
+use rule::{Line, PerDirectory, Question, Rule, Side, Template};
+pub(crate) use scope::Scope;
+
+/// Files of rules that lead to others, one within the other.
+const DEEPEST_MERGE: usize = 20;
+
+/// What to mirror, and what to leave alone. Rules hold in the order in which they are added; the first one that matches
+/// decides.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    elements: Vec<Element>,
+    per_directory: Vec<PerDirectory>,
+    /// In files of rules that are added from now on, lines end in NUL bytes.
+    pub from0: bool,
+    /// Leave out what git would not track.
+    pub gitignore: bool,
+    /// Rules that name no side don't protect what only the destination has.
+    pub delete_excluded: bool,
+    /// Regular files of more bytes are left out.
+    pub max_size: Option<u64>,
+    /// Regular files of fewer bytes are left out.
+    pub min_size: Option<u64>,
+    /// Directories on other file systems are made, but not read.
+    pub one_file_system: bool,
+    /// Of the source, these paths alone.
+    pub paths: Option<Paths>,
+}
+
+/// What the list of rules is made of.
+#[derive(Debug, Clone)]
+enum Element {
+    Rule(Rule),
+    /// The rules of a file in each directory: an index.
+    PerDirectory(usize),
+}
+
+impl Selection {
+    /// Adds a rule in the syntax of rsync's `--filter`.
+    ///
+    /// # Errors
+    /// When it is no rule, or a file that it names can't be read.
+    pub fn filter(&mut self, rule: &OsStr) -> Result<()> {
+        let lines = Template::default().ending(self.from0).line(rule.as_bytes());
+        self.add(lines.map_err(|why| not_a_rule(rule, why))?, 0)
+    }
+
+    /// Leaves out what matches the pattern. A pattern that begins with `+ ` includes instead.
+    ///
+    /// # Errors
+    /// When the pattern can't be used.
+    pub fn exclude(&mut self, pattern: &OsStr) -> Result<()> {
+        self.pattern(pattern, false)
+    }
+
+    /// Includes what matches the pattern, whatever comes after. A pattern that begins with `- ` excludes instead.
+    ///
+    /// # Errors
+    /// When the pattern can't be used.
+    pub fn include(&mut self, pattern: &OsStr) -> Result<()> {
+        self.pattern(pattern, true)
+    }
+
+    /// As [`exclude`](Self::exclude) for each line of a file; `-` is standard input.
+    ///
+    /// # Errors
+    /// When the file can't be read, or has something that is no pattern.
+    pub fn exclude_from(&mut self, file: &Path) -> Result<()> {
+        self.merge(file, Template::of_option(false).ending(self.from0), 0)
+    }
+
+    /// As [`include`](Self::include) for each line of a file; `-` is standard input.
+    ///
+    /// # Errors
+    /// When the file can't be read, or has something that is no pattern.
+    pub fn include_from(&mut self, file: &Path) -> Result<()> {
+        self.merge(file, Template::of_option(true).ending(self.from0), 0)
+    }
+
+    /// Whether a path below the tree's root is left out by a rule of its own. Rules from files in directories, and those
+    /// about the directories above the path, are not asked.
+    pub fn matches(&self, path: &Path, is_directory: bool) -> bool {
+        let path = [b"/", path.as_os_str().as_bytes()].concat();
+        let delete_excluded = self.delete_excluded;
+        let question =
+            Question { path: &path, is_directory, side: Side::Source, perishing: false, delete_excluded };
+        let rules = self.elements.iter().filter_map(|element| match element {
+            Element::Rule(rule) => Some(rule),
+            Element::PerDirectory(_) => None,
+        });
+        rules.into_iter().find(|rule| rule.matches(&question, 0)).is_some_and(|rule| !rule.include)
+    }
+
+    /// Whether names have to be asked about at all.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.gitignore || !self.elements.is_empty()
+    }
+
+    /// Whether a regular file of so many bytes is mirrored.
+    pub(crate) fn takes_size(&self, size: u64) -> bool {
+        self.max_size.is_none_or(|most| size <= most) && self.min_size.is_none_or(|least| size >= least)
+    }
+
+    fn pattern(&mut self, pattern: &OsStr, include: bool) -> Result<()> {
+        if pattern.is_empty() {
+            return Ok(()); // as rsync has it
+        }
+        let lines = Template::of_option(include).line(pattern.as_bytes());
+        self.add(lines.map_err(|why| not_a_rule(pattern, why))?, 0)
+    }
+
+    fn merge(&mut self, file: &Path, template: Template, depth: usize) -> Result<()> {
+        if depth == DEEPEST_MERGE {
+            let cause = Cause::Refused("files of rules merge each other without end".into());
+            return Err(Error::new(Operation::ReadRules, file, cause));
+        }
+        let text = read(file).at(Operation::ReadRules, || file)?;
+        let lines = template.lines(&text);
+        let refused = |why| Error::new(Operation::ReadRules, file, Cause::Refused(why));
+        self.add(lines.map_err(refused)?, depth)
+    }
+
+    fn add(&mut self, lines: Vec<Line>, depth: usize) -> Result<()> {
+        for line in lines {
+            match line {
+                Line::Rule(rule) => self.elements.push(Element::Rule(rule)),
+                Line::Merge(file, template) => self.merge(&file, template, depth + 1)?,
+                Line::PerDirectory(file) => {
+                    self.elements.push(Element::PerDirectory(self.per_directory.len()));
+                    self.per_directory.push(file);
+                }
+                Line::Clear => {
+                    self.elements.clear();
+                    self.per_directory.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    if file == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut text)?;
+    } else {
+        std::fs::File::open(file)?.read_to_end(&mut text)?;
+    }
+    Ok(text)
+}
+
+fn not_a_rule(rule: &OsStr, why: String) -> Error {
+    Error::new(Operation::UseRule, PathBuf::from(rule), Cause::Refused(why))
+}

@@ -1,0 +1,95 @@
+//! A directory that is being listed: the way to it, what is still to come of it, and its entries that are not sent yet.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::listing::{Found, Listing, Unlisted};
+use crate::engine::directory::Directory;
+use crate::engine::job::Entry;
+use crate::error::Result;
+use crate::plan::entry::Kind;
+use crate::select::list::Node;
+use crate::select::{Paths, Scope};
+
+/// A directory that is being listed, and its entries that are not sent yet.
+pub(super) struct Level {
+    pub(super) directory: Arc<Directory>,
+    pub(super) name: CString,
+    pub(super) entries: Vec<Entry>,
+    /// It has no subdirectories, and all its entries are here.
+    pub(super) leaf: bool,
+    /// It is open.
+    pub(super) fd: Option<Arc<OwnedFd>>,
+    /// What of it is wanted, if not all.
+    pub(super) names: Option<Arc<Node>>,
+    pub(super) rest: Rest,
+}
+
+/// What is still to come of a directory.
+pub(super) enum Rest {
+    /// What has not been read yet.
+    Listing(Box<Listing>),
+    /// It has been read to its end; these were its subdirectories.
+    Directories(std::vec::IntoIter<CString>),
+}
+
+impl Rest {
+    pub(super) fn nothing() -> Self {
+        Rest::Directories(Vec::new().into_iter())
+    }
+
+    pub(super) fn next(&mut self) -> Option<Result<Found, Unlisted>> {
+        match self {
+            Rest::Listing(listing) => listing.next(),
+            Rest::Directories(names) => names.next().map(|name| Ok(Found { name, kind: Kind::Directory })),
+        }
+    }
+}
+
+/// The way to a directory that is to be listed.
+#[derive(Clone)]
+pub(super) struct Way {
+    /// An open directory above it, or itself.
+    pub(super) base: Arc<OwnedFd>,
+    /// The path that leads there from `base`; empty if it is the one.
+    pub(super) below: Vec<u8>,
+    /// The rules of the directory above it.
+    pub(super) scope: Option<Arc<Scope>>,
+    pub(super) name: CString,
+    /// What of it is wanted, if not all.
+    pub(super) names: Option<Arc<Node>>,
+}
+
+impl Way {
+    /// Opens the directory for listing.
+    pub(super) fn open(&self) -> rustix::io::Result<Listing> {
+        let listing = match self.below.is_empty() {
+            true => Listing::of(self.base.clone()),
+            false => Listing::open(&self.base, &self.below)?,
+        };
+        Ok(match &self.names {
+            Some(names) => Listing::named(listing.fd, names.clone()),
+            None => listing,
+        })
+    }
+
+    /// The rules that hold in it, now that it is open: its own files of rules are read.
+    pub(super) fn scope(&self, fd: &OwnedFd) -> Result<Option<Arc<Scope>>> {
+        match &self.scope {
+            Some(scope) if !self.below.is_empty() => Ok(Some(Arc::new(scope.enter(&self.name, fd)?))),
+            same => Ok(same.clone()),
+        }
+    }
+}
+
+/// What of a subdirectory is wanted, if only these `names` of the directory above are.
+pub(super) fn names_in(names: Option<&Arc<Node>>, name: &CStr, paths: Option<&Paths>) -> Option<Arc<Node>> {
+    let node = names?.child(name)?;
+    wanted(node, paths?)
+}
+
+/// What of a directory is wanted, if not all.
+pub(super) fn wanted(node: &Arc<Node>, paths: &Paths) -> Option<Arc<Node>> {
+    if node.named && paths.recursive { None } else { Some(node.clone()) }
+}
