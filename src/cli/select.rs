@@ -116,8 +116,9 @@ fn rules(options: &Options, matches: &ArgMatches) -> Vec<Given> {
     add("filter", options.filter.iter().cloned().map(Rule::Filter).collect());
     // The first -F looks for files, the second one leaves them out; more say nothing new.
     let files = ["dir-merge /.rsync-filter", "exclude .rsync-filter"];
+    let position = matches.index_of("filter_files").unwrap_or_default();
     let files = files.iter().take(usize::from(options.filter_files));
-    add("filter_files", files.map(|rule| Rule::Filter(rule.into())).collect());
+    rules.extend(files.map(|rule| Given { position, rule: Rule::Filter(rule.into()) }));
     rules.sort_by_key(|given| given.position);
     rules
 }

@@ -131,7 +131,11 @@ impl Walk<'_> {
 
     /// Whether the rules leave out an entry of the directory on top.
     fn is_hidden(&self, found: &Found) -> bool {
-        let scope = self.levels.last().and_then(|top| top.directory.scope());
+        let Some(top) = self.levels.last() else { return false };
+        // Rules are about what a list names, not about the directories on the way there.
+        let is_on_the_way =
+            top.names.as_ref().and_then(|names| names.child(&found.name)).is_some_and(|node| !node.named);
+        let scope = top.directory.scope().filter(|_| !is_on_the_way);
         scope.is_some_and(|scope| scope.hides(&found.name, found.kind == Kind::Directory))
     }
 
