@@ -21,6 +21,8 @@ pub struct Config {
     pub keep: Keep,
     /// What of the source is mirrored.
     pub select: Selection,
+    /// Delete what the destination has and the source lacks.
+    pub delete: Option<Delete>,
     /// Compare files of one size by their contents, whatever their times.
     pub checksum: bool,
     /// Only compare the trees: set by [`crate::check()`].
@@ -74,6 +76,24 @@ impl Default for Keep {
     }
 }
 
+/// How much may be deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delete {
+    /// If more is to be deleted, nothing is.
+    pub limit: Option<DeleteLimit>,
+    /// Also where the source is empty, which is more often a disk that is not mounted.
+    pub allow_empty_source: bool,
+}
+
+/// The most that may be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteLimit {
+    /// So many entries.
+    Entries(u64),
+    /// Of all entries of the destination, so many in a hundred.
+    Percent(u8),
+}
+
 /// When to make a copy share its extents with the source (`FICLONE`, ioctl_ficlone(2)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Reflink {
@@ -107,6 +127,7 @@ impl Config {
             make_parents: false,
             dry_run: false,
             select: Selection::default(),
+            delete: None,
             checksum: false,
             check: false,
             keep: Keep::default(),

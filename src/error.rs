@@ -53,6 +53,7 @@ pub enum Operation {
     SetXattr,
     SetMode,
     SetTimes,
+    Delete,
     UseRule,
     ReadRules,
     ReadPaths,
@@ -93,6 +94,7 @@ impl fmt::Display for Operation {
             Operation::SetXattr => "set extended attribute of",
             Operation::SetMode => "set mode of",
             Operation::SetTimes => "set times of",
+            Operation::Delete => "delete from",
             Operation::UseRule => "use filter rule",
             Operation::ReadRules => "read filter rules",
             Operation::ReadPaths => "read list of paths",
@@ -160,6 +162,12 @@ pub enum Cause {
     /// A task of the pipeline panicked.
     #[error("internal error: {0}")]
     Panic(String),
+    /// Nothing was deleted, since the source has nothing.
+    #[error("nothing is deleted, since the source is empty (--allow-empty-source deletes all the same)")]
+    EmptySource,
+    /// Nothing was deleted, since it would have been so many entries.
+    #[error("nothing is deleted: it would be {0} entries, more than --max-delete allows")]
+    TooManyDeletions(u64),
     /// It was not begun, or not gone on with: the text tells why.
     #[error("{0}")]
     Refused(String),
@@ -185,6 +193,7 @@ impl Error {
             (Cause::Interrupted, _) => Outcome::Interrupted,
             (Cause::Panic(_), _) => Outcome::BrokenOff,
             (Cause::TimedOut(_), _) => Outcome::TimedOut,
+            (Cause::EmptySource | Cause::TooManyDeletions(_), _) => Outcome::DeletionRefused,
             _ if self.operation == Operation::StartEngine => Outcome::BrokenOff,
             // Nothing is flushed there, and nothing lost.
             (_, Some(Errno::INVAL | Errno::OPNOTSUPP)) if self.operation == Operation::Flush => {
@@ -235,6 +244,8 @@ pub enum Outcome {
     Different,
     /// Some files failed.
     Failed,
+    /// More was to be deleted than may be.
+    DeletionRefused,
     /// Some operation had no answer, or made no progress, for too long.
     TimedOut,
     /// A signal, or the caller, stopped the run.
@@ -256,6 +267,7 @@ impl Outcome {
             Outcome::Vanished => "vanished",
             Outcome::Different => "different",
             Outcome::Failed => "failed",
+            Outcome::DeletionRefused => "deletion-refused",
             Outcome::TimedOut => "timed-out",
             Outcome::Interrupted => "interrupted",
             Outcome::BrokenOff => "broken-off",
@@ -270,6 +282,7 @@ impl Outcome {
             Outcome::Interrupted => 20,
             Outcome::Different | Outcome::Failed => 23,
             Outcome::Vanished => 24,
+            Outcome::DeletionRefused => 25,
             Outcome::TimedOut => 30,
         }
     }
@@ -286,12 +299,13 @@ mod tests {
             Outcome::Vanished,
             Outcome::Different,
             Outcome::Failed,
+            Outcome::DeletionRefused,
             Outcome::TimedOut,
             Outcome::Interrupted,
             Outcome::BrokenOff,
         ];
         assert!(order.is_sorted());
-        assert_eq!(order.map(Outcome::exit_code), [0, 24, 23, 23, 30, 20, 11]);
+        assert_eq!(order.map(Outcome::exit_code), [0, 24, 23, 23, 25, 30, 20, 11]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ mod text;
 pub mod verify;
 mod walk;
 
-pub use config::{Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
+pub use config::{Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Reflink, default_jobs};
 pub use content::manifest;
 pub use engine::stop::Stop;
 pub use engine::{check, sync};

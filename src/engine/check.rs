@@ -31,9 +31,6 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
     }
     let have = item.stat_destination().await?;
-    if have.is_some() {
-        item.pair.count_compared();
-    }
     if source.kind == Kind::File && !run.config.select.takes_size(source.size) {
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
     }

@@ -16,7 +16,7 @@ use tokio::sync::MutexGuard;
 use super::pair::{Origin, Pair, Parked, Source, open_destination};
 use super::watch;
 use super::worker::Lane;
-use super::{Run, temporary};
+use super::{Run, delete, temporary};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
@@ -173,8 +173,11 @@ impl Directory {
     }
 
     /// The walk could not list all of it.
-    pub(crate) fn is_unlisted(&self) {
+    pub(crate) fn is_unlisted(&self, run: &Run) {
         self.unlisted.store(true, Ordering::Relaxed);
+        if run.config.delete.is_some() {
+            run.deletions.protect(self.path());
+        }
     }
 
     /// One more batch is under way.
@@ -402,6 +405,7 @@ impl Directory {
             return; // it has been reported
         }
         lane.run.heed(&event);
+        delete::heed(&event, self, &lane.run);
         let entries = Entries { directory: self.path(), events: vec![event] };
         lane.outbox.put(entries, &lane.run).await;
         if lane.watched().is_some() {

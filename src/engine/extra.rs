@@ -70,7 +70,10 @@ pub(crate) async fn report_in_the_way(item: &Item<'_>) -> Result<()> {
 }
 
 /// Listing waits for the disk: it must not hold up the other tasks of this thread.
-async fn in_thread(lane: &Lane, work: impl FnOnce(&Run) -> Result<()> + Send + 'static) -> Result<()> {
+pub(super) async fn in_thread(
+    lane: &Lane,
+    work: impl FnOnce(&Run) -> Result<()> + Send + 'static,
+) -> Result<()> {
     let run = lane.run.clone();
     match tokio::task::spawn_blocking(move || work(&run)).await {
         Ok(result) => result,
@@ -82,7 +85,9 @@ async fn in_thread(lane: &Lane, work: impl FnOnce(&Run) -> Result<()> + Send + '
 }
 
 /// What a directory holds, in the directory's order.
-fn names(directory: impl AsFd) -> rustix::io::Result<impl Iterator<Item = rustix::io::Result<DirEntry>>> {
+pub(super) fn names(
+    directory: impl AsFd,
+) -> rustix::io::Result<impl Iterator<Item = rustix::io::Result<DirEntry>>> {
     let is_itself = |entry: &DirEntry| entry.file_name() == c"." || entry.file_name() == c"..";
     Ok(Dir::read_from(directory)?.filter(move |entry| !entry.as_ref().is_ok_and(is_itself)))
 }
@@ -175,10 +180,14 @@ impl<'a> Extras<'a> {
 }
 
 /// What the listing says it is, or where that says nothing, its stat.
-fn kind_of(directory: BorrowedFd<'_>, entry: &DirEntry) -> Kind {
-    if entry.file_type() != FileType::Unknown {
-        return Kind::from(entry.file_type());
+pub(super) fn kind_of(directory: BorrowedFd<'_>, entry: &DirEntry) -> Kind {
+    match entry.file_type() {
+        FileType::Unknown => kind_of_name(directory, entry.file_name()),
+        kind => Kind::from(kind),
     }
-    let stat = rustix::fs::statx(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+}
+
+pub(super) fn kind_of_name(directory: BorrowedFd<'_>, name: &CStr) -> Kind {
+    let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
     stat.map_or(Kind::File, |stat| Stat::from(&stat).kind)
 }

@@ -11,7 +11,7 @@ use super::directory::{Directory, State};
 use super::pair::{Pair, has_default_acl};
 use super::watch::{Remains, Step};
 use super::worker::Lane;
-use super::{Run, check, durable, extra, temporary};
+use super::{Run, check, delete, durable, extra, temporary};
 use crate::error::{Context, Operation, Result};
 use crate::metadata::xattr;
 use crate::metadata::{self, Target};
@@ -65,6 +65,9 @@ impl Directory {
                 let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
                 let failed = |error| EntryEvent::failed(Kind::Directory, error);
                 self.report(action.map_or_else(failed, done), lane).await;
+                if lane.run.config.delete.is_some() {
+                    delete::collect(self, &pair, lane).await;
+                }
                 if lane.run.config.check && !self.unlisted.load(Ordering::Relaxed) {
                     extra::report(self, &pair, lane).await;
                 }
@@ -72,6 +75,10 @@ impl Directory {
         } else if self.lock(lane).await.is_some_and(|state| matches!(*state, State::Closed)) {
             // One above it has failed.
             self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
+        }
+        if self.parent.is_none() && !self.implied && !lane.run.stop.is_stopped() {
+            lane.outbox.send(&lane.run).await; // what was done is told before what is deleted
+            delete::carry_out(lane).await;
         }
         if let Some(mut state) = self.lock(lane).await
             && let State::Open(_) = std::mem::replace(&mut *state, State::Finished)

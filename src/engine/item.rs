@@ -83,6 +83,9 @@ impl Item<'_> {
                 return Ok(Copied::skipped());
             }
             let destination = self.stat_destination().await?;
+            if destination.is_some_and(|have| have.kind == Kind::Directory) {
+                self.require_empty_directory()?; // before other names wait for this one
+            }
             if source.stat.links > 1 && self.run().rules.keep.hard_links {
                 link::mirror(self, source, destination).await
             } else {
@@ -127,7 +130,12 @@ impl Item<'_> {
         match &self.pair.destination {
             Some(within) if !self.pair.fresh => {
                 self.lane.doing(Operation::StatDestination);
-                self.lane.io.stat(within, self.target()).await.at(Operation::StatDestination, || self.path())
+                let stat = self.lane.io.stat(within, self.target()).await;
+                let stat = stat.at(Operation::StatDestination, || self.path())?;
+                if stat.is_some() {
+                    self.pair.count_compared();
+                }
+                Ok(stat)
             }
             _ => Ok(None),
         }

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod contents;
 pub(crate) mod copy_file;
 pub(crate) mod crew;
+mod delete;
 pub(crate) mod directory;
 pub(crate) mod durable;
 pub(crate) mod extra;
@@ -16,6 +17,7 @@ pub(crate) mod outbox;
 pub(crate) mod pair;
 pub(crate) mod part;
 pub(crate) mod read_back;
+mod remove;
 pub(crate) mod segment;
 pub(crate) mod special;
 pub(crate) mod stop;
@@ -41,6 +43,7 @@ use crate::io::root::Roots;
 use crate::io::{Io, ring, root, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::compare::{Privileges, Rules};
+use crate::plan::delete::Deletions;
 use crate::plan::links::Links;
 use crate::plan::names::Names;
 use crate::report::Reporter;
@@ -92,6 +95,8 @@ pub(crate) struct Run {
     pub(crate) file_systems: FileSystems,
     /// Hard links that a comparison holds back.
     pub(crate) names: Names,
+    /// What is to be deleted in the end.
+    pub(crate) deletions: Deletions,
     /// Permission bits that the kernel takes from new files.
     pub(crate) umask: u32,
     pub(crate) parcels: Receiver<Parcel>,
@@ -276,6 +281,7 @@ fn new_run(
         directories: OpenDirectories::new(descriptor_limit()),
         file_systems: FileSystems::default(),
         names: Names::default(),
+        deletions: Deletions::default(),
         umask: umask(),
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),

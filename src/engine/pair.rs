@@ -53,7 +53,7 @@ pub(crate) struct Memory {
     pub(crate) nameless: AtomicBool,
     /// Files can be cloned into it, as far as is known.
     pub(crate) clones: AtomicBool,
-    /// Names of the source that the destination has too, whatever is behind them. Counted in a comparison alone.
+    /// Names of the source that the destination has too, whatever is behind them.
     compared: AtomicUsize,
 }
 

@@ -313,7 +313,7 @@ fn name_for(prefix: &[u8], directory: Inode, chance: &str) -> Vec<u8> {
 }
 
 /// Whether a name is one that [`temporary_name`] or [`partial_name`] gave in this directory.
-fn is_temporary(name: &[u8], directory: Inode) -> bool {
+pub(super) fn is_temporary(name: &[u8], directory: Inode) -> bool {
     let prefix = if name.starts_with(PARTIAL) { PARTIAL } else { PREFIX };
     let chance = name.strip_prefix(prefix).and_then(|rest| rest.get(..DIGITS));
     let chance = chance.and_then(|chance| std::str::from_utf8(chance).ok());

@@ -14,10 +14,11 @@ use super::job::{Batch, Entry, Offer, Parcel};
 use super::outbox::Outbox;
 use super::pair::Pair;
 use super::watch::{Remains, Step, Watched};
-use super::{Run, check, durable, panicked};
+use super::{Run, check, delete, durable, panicked};
 use crate::error::{Operation, Result};
 use crate::io::Io;
 use crate::io::buffer::Pool;
+use crate::plan::delete::InTheWay;
 use crate::plan::entry::Kind;
 use crate::report::event::{Action, Entries, EntryEvent};
 
@@ -29,7 +30,7 @@ pub(crate) struct Lane {
     pub(crate) outbox: Outbox,
     index: usize,
     /// Who is told what this thread does: `--timeout`.
-    watched: Option<Arc<Watched>>,
+    pub(super) watched: Option<Arc<Watched>>,
     /// Tasks of this thread that have work.
     busy: Cell<usize>,
     /// Tasks of this thread that help with a large file.
@@ -217,7 +218,12 @@ async fn run_entries(
         let work = run_entry(lane, directory, pair, &entry);
         let event = lane.at_work(directory, || Step::Entry(entry.clone()), remains, work).await?;
         let Some(event) = event else { continue };
+        if delete::is_in_the_way(&event, &lane.run) {
+            lane.run.deletions.add_in_the_way(InTheWay { directory: directory.clone(), entry });
+            continue;
+        }
         lane.run.heed(&event);
+        delete::heed(&event, directory, &lane.run);
         remains.events.push(event.named(entry.name));
         let taken = begun.elapsed();
         let shared = remains.entries.len() > 1 && taken > LONG_BATCH && lane.run.parcels.is_empty();

@@ -2,6 +2,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod compare;
+pub(crate) mod delete;
 pub(crate) mod entry;
 pub(crate) mod links;
 pub(crate) mod names;

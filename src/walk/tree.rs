@@ -117,6 +117,7 @@ impl Walk<'_> {
 
     /// Adds an entry that is no directory to the directory on top.
     fn add(&mut self, found: Found) {
+        self.run.deletions.source_has_entries();
         if self.is_hidden(&found) {
             return;
         }
@@ -141,6 +142,7 @@ impl Walk<'_> {
 
     /// Begins a subdirectory of the directory on top.
     fn descend(&mut self, found: Found) -> Result<()> {
+        self.run.deletions.source_has_entries();
         if self.is_hidden(&found) {
             return Ok(());
         }
@@ -201,7 +203,7 @@ impl Walk<'_> {
             Err(error) => self.run.report_blocking(Event::Failed(error)),
         }
         top.rest = Rest::nothing();
-        top.directory.is_unlisted();
+        top.directory.is_unlisted(self.run);
         false
     }
 
@@ -349,7 +351,7 @@ impl Walk<'_> {
     /// Reports that not all entries of the directory on top, or of the named one in it, are known.
     fn report_unlisted(&mut self, Unlisted { name, operation, cause }: Unlisted) {
         let Some(top) = self.levels.last() else { return };
-        top.directory.is_unlisted();
+        top.directory.is_unlisted(self.run);
         let mut path: PathBuf = top.directory.path();
         path.extend(name);
         let error = Error::new(operation, self.run.source_path(&path), cause);

@@ -25,7 +25,7 @@ tests![
 ];
 
 /// A chain of directories, each with a file, whose path is four times `PATH_MAX`.
-fn make_chain(root: &Path, depth: usize) -> OwnedFd {
+pub fn make_chain(root: &Path, depth: usize) -> OwnedFd {
     let open = |within: &OwnedFd, name: &str| {
         rustix::fs::openat(within, name, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap()
     };

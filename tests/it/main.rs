@@ -9,6 +9,7 @@ mod beneath;
 mod bounded;
 mod cancel;
 mod check;
+mod delete;
 mod durable;
 mod engines;
 mod errors;
@@ -42,6 +43,7 @@ fn main() {
         bounded::TESTS,
         cancel::TESTS,
         check::TESTS,
+        delete::TESTS,
         durable::TESTS,
         engines::TESTS,
         errors::TESTS,

@@ -1,0 +1,448 @@
+//! Removing entries of the destination on several threads at once: a stack of directories and of names that any thread
+//! takes from, the newest first. A directory goes when the last of what is in it has gone.
+//!
+//! Every directory is opened beneath the one above it, never through a symlink. Where descriptors are scarce those above
+//! are closed, and opened again by their names.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::Run;
+use super::extra::{kind_of, kind_of_name, names};
+use super::watch::Watched;
+use crate::error::{Context, Error, Operation, Result};
+use crate::io::path::open_directory;
+use crate::io::stat_open;
+use crate::metadata::{self, Target, proc_path};
+use crate::plan::delete::Doomed;
+use crate::plan::entry::{Inode, Kind, Stat};
+use crate::report::event::{Action, Entries, EntryEvent, Event};
+use crate::select::Scope;
+
+/// Names that a thread takes at a time.
+const CHUNK: usize = 256;
+/// With more work waiting a thread does what it finds itself.
+const ENOUGH: usize = 64;
+/// Of the levels of a deep tree, one in so many stays open whatever the limit on descriptors.
+const LANDING: usize = 32;
+
+const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What is done to what is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// It is counted.
+    Count,
+    /// It is reported: a dry run.
+    Show,
+    Remove,
+}
+
+/// Removes what is doomed. Returns how many entries that were, or would be.
+pub(super) fn remove(run: &Run, doomed: &[Doomed], doing: Doing, watched: Option<&Watched>) -> u64 {
+    let threads = run.offers.len();
+    let limit = super::descriptor_limit() / 8;
+    let (count, open) = (AtomicU64::new(0), AtomicUsize::new(0));
+    let removal = Removal { run, doing, watched, limit, count, open, stack: Stack::default() };
+    for doomed in doomed {
+        removal.stack.push(Work::Doomed(doomed));
+    }
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|| removal.work());
+        }
+        removal.work();
+    });
+    removal.count.into_inner()
+}
+
+struct Removal<'a> {
+    run: &'a Run,
+    doing: Doing,
+    watched: Option<&'a Watched>,
+    /// Directories that may be open.
+    limit: usize,
+    open: AtomicUsize,
+    count: AtomicU64,
+    stack: Stack<'a>,
+}
+
+enum Work<'a> {
+    /// A directory that stays, with names in it that do not.
+    Doomed(&'a Doomed),
+    /// A directory that is to be emptied, and goes.
+    Directory(Arc<Node>),
+    /// Some names in one, that are no directories.
+    Names(Arc<Node>, Vec<(CString, Kind)>),
+}
+
+/// Work that waits, and how many threads might still find more.
+#[derive(Default)]
+struct Stack<'a> {
+    state: Mutex<(Vec<Work<'a>>, usize)>,
+    changed: Condvar,
+}
+
+impl<'a> Stack<'a> {
+    fn push(&self, work: Work<'a>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0.push(work);
+        self.changed.notify_one();
+    }
+
+    fn is_enough(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0.len() >= ENOUGH
+    }
+
+    /// The newest work; waits while other threads may find more. `None`: there is none, and no more to come.
+    fn take(&self) -> Option<Work<'a>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(work) = state.0.pop() {
+                state.1 += 1;
+                return Some(work);
+            }
+            if state.1 == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn done(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.1 -= 1;
+        if state.1 == 0 && state.0.is_empty() {
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// A directory of the destination at work.
+struct Node {
+    /// The one above it, which is to be emptied too; `None`: this one stays.
+    above: Option<Arc<Node>>,
+    name: CString,
+    /// Levels below the one that stays.
+    depth: usize,
+    fd: Mutex<Option<Arc<OwnedFd>>>,
+    inode: Mutex<Option<Inode>>,
+    /// Pieces of work in it, and directories, that are not done.
+    pending: AtomicUsize,
+    /// Something in it stays.
+    kept: AtomicBool,
+    /// Its path below the roots, for one that stays.
+    path: PathBuf,
+    scope: Option<Arc<Scope>>,
+    /// What one that stays is to look like afterwards.
+    after: Option<Stat>,
+}
+
+impl Node {
+    fn path(&self) -> PathBuf {
+        let mut names = Vec::new();
+        let mut node = self;
+        while let Some(above) = &node.above {
+            names.push(OsStr::from_bytes(node.name.to_bytes()));
+            node = above;
+        }
+        let mut path = node.path.clone();
+        path.extend(names.into_iter().rev());
+        path
+    }
+
+    fn path_of(&self, name: &CStr) -> PathBuf {
+        self.path().join(OsStr::from_bytes(name.to_bytes()))
+    }
+
+    /// The directory, opened again if it was closed. It must be the one it was.
+    fn fd(&self) -> rustix::io::Result<Arc<OwnedFd>> {
+        let held = |node: &Node| node.fd.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut names = Vec::new();
+        let mut node = self;
+        let base = loop {
+            if let Some(fd) = held(node) {
+                break fd;
+            }
+            names.push(node.name.to_bytes());
+            node = node.above.as_ref().ok_or(Errno::BADF)?;
+        };
+        if names.is_empty() {
+            return Ok(base);
+        }
+        names.reverse();
+        let fd = open_directory(&base, &names.join(&b'/'))?;
+        let inode = *self.inode.lock().unwrap_or_else(PoisonError::into_inner);
+        if Some(stat_open(&fd)?.inode) != inode {
+            return Err(Errno::STALE);
+        }
+        Ok(Arc::new(fd))
+    }
+
+    fn hold(&self) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl<'a> Removal<'a> {
+    fn work(&self) {
+        while let Some(work) = self.stack.take() {
+            // What is left after a stop is only let go of.
+            let result = match work {
+                Work::Doomed(doomed) => self.begin(doomed),
+                Work::Directory(node) => {
+                    self.empty(&node);
+                    Ok(self.release(node))
+                }
+                Work::Names(node, names) => {
+                    self.remove_names(&node, &names);
+                    Ok(self.release(node))
+                }
+            };
+            if let Err(error) = result {
+                self.run.report_blocking(Event::Failed(error));
+            }
+            self.stack.done();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        if let Some(watched) = self.watched {
+            watched.doing(Operation::Remove);
+        }
+        self.run.stop.is_stopped()
+    }
+
+    /// Finds a directory again, and begins with what is extra in it.
+    fn begin(&self, doomed: &'a Doomed) -> Result<()> {
+        let path = || self.run.destination_path(&doomed.path);
+        let root = self.run.roots.destination.fd.as_ref().ok_or(Errno::NOENT).at(Operation::Remove, path)?;
+        let reopen = |fd: &OwnedFd| rustix::fs::openat(fd, c".", LIST, Mode::empty());
+        let opened = match doomed.path.as_os_str().as_bytes() {
+            b"" => reopen(root),
+            below => open_directory(root, below).and_then(|fd| reopen(&fd)),
+        };
+        let fd = Arc::new(opened.at(Operation::OpenDestination, path)?);
+        let inode = stat_open(&fd).at(Operation::StatDestination, path)?.inode;
+        if inode != doomed.inode {
+            return Err(Errno::STALE).at(Operation::OpenDestination, path);
+        }
+        let node = Arc::new(Node {
+            above: None,
+            name: CString::default(),
+            depth: 0,
+            fd: Mutex::new(Some(fd.clone())),
+            inode: Mutex::new(Some(inode)),
+            pending: AtomicUsize::new(1),
+            kept: AtomicBool::new(false),
+            path: doomed.path.clone(),
+            scope: doomed.scope.clone(),
+            after: Some(doomed.stat),
+        });
+        let found = doomed.names().map(|name| (name.to_owned(), kind_of_name(fd.as_fd(), name)));
+        self.sort(&node, found);
+        self.release(node);
+        Ok(())
+    }
+
+    /// Takes up what a directory holds: directories are put on the stack, other names removed.
+    fn sort(&self, node: &Arc<Node>, found: impl Iterator<Item = (CString, Kind)>) {
+        let mut names = Vec::new();
+        for (name, kind) in found {
+            if self.is_stopped() {
+                node.kept.store(true, Ordering::Relaxed);
+                return;
+            }
+            if kind == Kind::Directory {
+                node.hold();
+                self.stack.push(Work::Directory(self.below(node, name)));
+                continue;
+            }
+            names.push((name, kind));
+            if names.len() == CHUNK {
+                let names = std::mem::take(&mut names);
+                if self.stack.is_enough() {
+                    self.remove_names(node, &names);
+                } else {
+                    node.hold();
+                    self.stack.push(Work::Names(node.clone(), names));
+                }
+            }
+        }
+        self.remove_names(node, &names);
+    }
+
+    fn below(&self, node: &Arc<Node>, name: CString) -> Arc<Node> {
+        Arc::new(Node {
+            scope: node.scope.as_ref().map(|scope| Arc::new(scope.below(&name))),
+            above: Some(node.clone()),
+            name,
+            depth: node.depth + 1,
+            fd: Mutex::default(),
+            inode: Mutex::default(),
+            pending: AtomicUsize::new(1),
+            kept: AtomicBool::new(false),
+            path: PathBuf::new(),
+            after: None,
+        })
+    }
+
+    /// Lists a directory that is to go, and takes up all that is in it and not protected.
+    fn empty(&self, node: &Arc<Node>) {
+        if self.is_stopped() {
+            node.kept.store(true, Ordering::Relaxed);
+            return;
+        }
+        let listed = self.open(node).and_then(|fd| {
+            let mut failed = None;
+            let found = names(&fd)?.map_while(|entry| entry.map_err(|errno| failed = Some(errno)).ok());
+            let found = found.map(|entry| (entry.file_name().to_owned(), kind_of(fd.as_fd(), &entry)));
+            let found = found.filter(|(name, kind)| {
+                let stays = self.stays(node, name, *kind);
+                node.kept.fetch_or(stays, Ordering::Relaxed);
+                !stays
+            });
+            self.sort(node, found);
+            failed.map_or(Ok(()), Err)
+        });
+        if let Err(errno) = listed {
+            node.kept.store(true, Ordering::Relaxed);
+            if errno != Errno::XDEV {
+                let path = self.run.destination_path(&node.path());
+                let error = Error::new(Operation::ListDestination, path, errno);
+                self.run.report_blocking(Event::Failed(error));
+            }
+        }
+        if self.open.load(Ordering::Relaxed) > self.limit && !node.depth.is_multiple_of(LANDING) {
+            self.close(node);
+        }
+    }
+
+    /// Whether an entry of a directory that is to go is not to be deleted.
+    fn stays(&self, node: &Node, name: &CStr, kind: Kind) -> bool {
+        node.scope.as_ref().is_some_and(|scope| scope.protects(name, kind == Kind::Directory, true))
+    }
+
+    /// Opens a directory beneath the one above it; `EXDEV`: it is one of another file system, which stays. If need be after giving its owner, who is not root, the right to.
+    fn open(&self, node: &Node) -> rustix::io::Result<Arc<OwnedFd>> {
+        let above = node.above.as_ref().ok_or(Errno::BADF)?.fd()?;
+        let open = || rustix::fs::openat(&above, &node.name, LIST, Mode::empty());
+        let fd = match open() {
+            Err(Errno::ACCESS) if self.doing == Doing::Remove => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let handle = rustix::fs::openat(&above, &node.name, flags, Mode::empty())?;
+                let mode = Mode::from_raw_mode(stat_open(&handle)?.mode) | Mode::RWXU;
+                rustix::fs::chmodat(CWD, proc_path(&handle), mode, AtFlags::empty())?;
+                open()?
+            }
+            other => other?,
+        };
+        let fd = Arc::new(fd);
+        let inode = stat_open(&fd)?.inode;
+        let elsewhere = || stat_open(&above).is_ok_and(|above| above.inode.device != inode.device);
+        if self.run.config.select.one_file_system && elsewhere() {
+            return Err(Errno::XDEV);
+        }
+        *node.inode.lock().unwrap_or_else(PoisonError::into_inner) = Some(inode);
+        *node.fd.lock().unwrap_or_else(PoisonError::into_inner) = Some(fd.clone());
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Ok(fd)
+    }
+
+    fn close(&self, node: &Node) {
+        if node.fd.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn remove_names(&self, node: &Node, names: &[(CString, Kind)]) {
+        let mut events = Vec::new();
+        for (name, kind) in names {
+            if self.is_stopped() {
+                node.kept.store(true, Ordering::Relaxed);
+                break;
+            }
+            events.extend(self.remove_name(node, name, *kind, AtFlags::empty()));
+        }
+        self.report(node.path(), events);
+    }
+
+    /// Removes one name. `None`: there is nothing to tell.
+    fn remove_name(&self, node: &Node, name: &CStr, kind: Kind, flags: AtFlags) -> Option<EntryEvent> {
+        let removed = if self.doing == Doing::Remove { self.unlink(node, name, flags) } else { Ok(()) };
+        let event = match removed {
+            Ok(()) => EntryEvent::done(kind, Action::Deleted),
+            Err(Errno::NOENT) => return None, // somebody else was quicker
+            Err(errno) => {
+                node.kept.store(true, Ordering::Relaxed);
+                let path = self.run.destination_path(&node.path_of(name));
+                EntryEvent::failed(kind, Error::new(Operation::Remove, path, errno))
+            }
+        };
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Some(event.named(name.to_owned()))
+    }
+
+    /// Where the directory forbids it to its own owner, who is not root, it is opened to the owner first.
+    fn unlink(&self, node: &Node, name: &CStr, flags: AtFlags) -> rustix::io::Result<()> {
+        let fd = node.fd()?;
+        match rustix::fs::unlinkat(&fd, name, flags) {
+            Err(Errno::ACCESS) if !self.run.rules.privileges.root => {
+                let mode = Mode::from_raw_mode(stat_open(&fd)?.mode) | Mode::RWXU;
+                rustix::fs::chmodat(CWD, proc_path(&fd), mode, AtFlags::empty())
+                    .map_err(|_| Errno::ACCESS)?;
+                rustix::fs::unlinkat(&fd, name, flags)
+            }
+            other => other,
+        }
+    }
+
+    fn report(&self, directory: PathBuf, events: Vec<EntryEvent>) {
+        if self.doing != Doing::Count && !events.is_empty() {
+            self.run.report_blocking(Event::Entries(vec![Entries { directory, events }]));
+        }
+    }
+
+    /// One piece of work in a directory is done. With the last one it goes itself, and so on up to the one that stays.
+    fn release(&self, mut node: Arc<Node>) {
+        while node.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let Some(above) = node.above.clone() else {
+                self.finish(&node);
+                return;
+            };
+            self.close(&node);
+            if node.kept.load(Ordering::Relaxed) {
+                above.kept.store(true, Ordering::Relaxed);
+            } else {
+                let event = self.remove_name(&above, &node.name, Kind::Directory, AtFlags::REMOVEDIR);
+                self.report(above.path(), event.into_iter().collect());
+            }
+            node = above;
+        }
+    }
+
+    /// Gives a directory that stays the mode and the time that it had before.
+    fn finish(&self, node: &Node) {
+        let Some(after) = node.after.filter(|_| self.doing == Doing::Remove) else { return };
+        let path = || self.run.destination_path(&node.path);
+        let restored = node.fd().at(Operation::SetTimes, path).and_then(|fd| {
+            if stat_open(&fd).at(Operation::StatDestination, path)?.mode != after.mode {
+                let mode = Mode::from_raw_mode(after.mode);
+                rustix::fs::fchmod(&fd, mode).at(Operation::SetMode, path)?;
+            }
+            match self.run.config.keep.times {
+                true => metadata::set_mtime(Target::Open(fd.as_fd()), after.modified, path),
+                false => Ok(()),
+            }
+        });
+        if let Err(error) = restored {
+            self.run.report_blocking(Event::Failed(error));
+        }
+    }
+}

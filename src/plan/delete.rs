@@ -1,0 +1,169 @@
+//! What is to be deleted: collected while the trees are compared, judged when all is known.
+//!
+//! A directory whose mirror has extra entries takes some 100 bytes, and the names of these.
+
+use std::collections::HashSet;
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::entry::{Inode, Stat};
+use crate::config::DeleteLimit;
+use crate::engine::directory::Directory;
+use crate::engine::job::Entry;
+use crate::select::Scope;
+
+/// A directory of the destination, and what it has beyond the source.
+#[derive(Debug)]
+pub(crate) struct Doomed {
+    /// Its path below the roots.
+    pub(crate) path: PathBuf,
+    /// Which directory it was when it was listed.
+    pub(crate) inode: Inode,
+    /// What it is to look like afterwards.
+    pub(crate) stat: Stat,
+    pub(crate) scope: Option<Arc<Scope>>,
+    names: Vec<u8>,
+}
+
+impl Doomed {
+    pub(crate) fn new(path: PathBuf, inode: Inode, stat: Stat, scope: Option<Arc<Scope>>) -> Self {
+        Doomed { path, inode, stat, scope, names: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, name: &CStr) {
+        self.names.extend_from_slice(name.to_bytes_with_nul());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The extra entries' names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &CStr> {
+        let name = |bytes| CStr::from_bytes_with_nul(bytes).ok();
+        self.names.split_inclusive(|&byte| byte == 0).filter_map(name)
+    }
+}
+
+/// An entry of the source that waits for the directory in its place to be deleted.
+#[derive(Debug)]
+pub(crate) struct InTheWay {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) entry: Entry,
+}
+
+/// All that a run is to delete, as far as is known.
+#[derive(Default)]
+pub(crate) struct Deletions {
+    doomed: Mutex<Vec<Doomed>>,
+    in_the_way: Mutex<Vec<InTheWay>>,
+    /// Directories below which nothing is deleted.
+    protected: Mutex<HashSet<PathBuf>>,
+    /// Entries of the destination that were listed.
+    listed: AtomicU64,
+    /// The source has something.
+    source_has_entries: AtomicBool,
+}
+
+impl Deletions {
+    pub(crate) fn add(&self, doomed: Doomed) {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(doomed);
+    }
+
+    pub(crate) fn add_in_the_way(&self, waiting: InTheWay) {
+        self.in_the_way.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+    }
+
+    /// Nothing is to be deleted below a directory: not all of the source is known there, or not all of it was written.
+    pub(crate) fn protect(&self, path: PathBuf) {
+        self.protected.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
+    }
+
+    /// A directory of the destination has so many entries.
+    pub(crate) fn count_listed(&self, entries: u64) {
+        self.listed.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    pub(crate) fn source_has_entries(&self) {
+        self.source_has_entries.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn source_is_empty(&self) -> bool {
+        !self.source_has_entries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn listed(&self) -> u64 {
+        self.listed.load(Ordering::Relaxed)
+    }
+
+    /// Everything that may be deleted, and what waits for that; then what waits in vain.
+    pub(crate) fn take(&self) -> (Vec<Doomed>, Vec<InTheWay>, Vec<InTheWay>) {
+        let doomed = std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner));
+        let waiting = std::mem::take(&mut *self.in_the_way.lock().unwrap_or_else(PoisonError::into_inner));
+        let protected = self.protected.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free =
+            |path: &Path| protected.is_empty() || !path.ancestors().any(|above| protected.contains(above));
+        let doomed = doomed.into_iter().filter(|doomed| is_free(&doomed.path)).collect();
+        let (waiting, in_vain) = waiting.into_iter().partition(|waiting| is_free(&waiting.directory.path()));
+        (doomed, waiting, in_vain)
+    }
+}
+
+/// Why nothing is deleted at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    EmptySource,
+    TooMany,
+}
+
+/// Judges a run that would delete so many of the destination's entries.
+pub(crate) fn judge(
+    deletions: u64,
+    entries: u64,
+    source_is_empty: bool,
+    allow_empty_source: bool,
+    limit: Option<DeleteLimit>,
+) -> Option<Refusal> {
+    if deletions > 0 && source_is_empty && !allow_empty_source {
+        return Some(Refusal::EmptySource);
+    }
+    let too_many = match limit {
+        None => false,
+        Some(DeleteLimit::Entries(most)) => deletions > most,
+        Some(DeleteLimit::Percent(most)) => {
+            u128::from(deletions) * 100 > u128::from(entries) * u128::from(most)
+        }
+    };
+    too_many.then_some(Refusal::TooMany)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_or_nothing_is_deleted() {
+        use DeleteLimit::{Entries, Percent};
+        let table = [
+            (0, 0, None, None),
+            (100, 100, None, None),
+            (10, 100, Some(Entries(10)), None),
+            (11, 100, Some(Entries(10)), Some(Refusal::TooMany)),
+            (0, 100, Some(Entries(0)), None),
+            (1, 100, Some(Entries(0)), Some(Refusal::TooMany)),
+            (10, 100, Some(Percent(10)), None),
+            (11, 100, Some(Percent(10)), Some(Refusal::TooMany)),
+            (1, 3, Some(Percent(33)), Some(Refusal::TooMany)),
+            (1, 3, Some(Percent(34)), None),
+            (0, 0, Some(Percent(0)), None),
+        ];
+        for (deletions, entries, limit, expected) in table {
+            assert_eq!(judge(deletions, entries, false, false, limit), expected, "{deletions} {limit:?}");
+        }
+        assert_eq!(judge(1, 1, true, false, None), Some(Refusal::EmptySource));
+        assert_eq!(judge(1, 1, true, true, None), None);
+        assert_eq!(judge(0, 0, true, false, None), None, "two empty trees are equal");
+    }
+}
