@@ -19,6 +19,8 @@ pub struct Config {
     pub keep: Keep,
     /// Compare files of one size by their contents, whatever their times.
     pub checksum: bool,
+    /// What else counts as changed, and what is left alone.
+    pub compare: Compare,
     /// Only compare the trees: set by [`crate::check()`].
     pub(crate) check: bool,
     /// Write new files nameless and give them their name when they are whole.
@@ -70,6 +72,25 @@ impl Default for Keep {
     }
 }
 
+/// What counts as changed besides a file's size and time, and which names are left alone. The meanings are those of
+/// rsync(1). [`Config::checksum`] goes before `size_only`, and that before `ignore_times`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compare {
+    /// Files of one size are equal; their times are metadata.
+    pub size_only: bool,
+    /// Every file is copied anew, whatever its size and time.
+    pub ignore_times: bool,
+    /// So many seconds may lie between two times that count as equal; nanoseconds are not looked at then. `None`: two
+    /// times are equal to the nanosecond or not at all.
+    pub window: Option<u64>,
+    /// A file that is newer in the destination is left alone.
+    pub update: bool,
+    /// What the destination does not have is not made.
+    pub existing: bool,
+    /// What the destination has is left alone, but for directories.
+    pub ignore_existing: bool,
+}
+
 /// When to make a copy share its extents with the source (`FICLONE`, ioctl_ficlone(2)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Reflink {
@@ -103,6 +124,7 @@ impl Config {
             make_parents: false,
             dry_run: false,
             checksum: false,
+            compare: Compare::default(),
             check: false,
             keep: Keep::default(),
             atomic: true,

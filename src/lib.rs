@@ -45,7 +45,7 @@ mod text;
 pub mod verify;
 mod walk;
 
-pub use config::{Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
+pub use config::{Compare, Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
 pub use content::manifest;
 pub use engine::stop::Stop;
 pub use engine::{check, sync};

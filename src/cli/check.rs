@@ -10,7 +10,7 @@ use ringsync::report::bar::Bar;
 use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
 
-use super::options::{EngineArgs, KeepArgs, SHOW};
+use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW};
 
 /// Compare two trees, or two files, and write nothing.
 #[derive(Debug, Args)]
@@ -30,10 +30,8 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "DST")]
     destination: PathBuf,
 
-    /// Compare files of one size by their contents, not by their times
-    #[arg(short, long)]
-    checksum: bool,
-
+    #[command(flatten)]
+    compare: CompareArgs,
     #[command(flatten)]
     keep: KeepArgs,
 
@@ -55,7 +53,7 @@ impl CheckArgs {
     /// The options, resolved.
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::new(&self.source, &self.destination);
-        config.checksum = self.checksum;
+        self.compare.apply(&mut config);
         self.keep.apply(&mut config);
         self.engine.apply(&mut config);
         config

@@ -11,7 +11,7 @@ use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
 use ringsync::{Config, Reflink};
 
-use super::options::{EngineArgs, KeepArgs, SHOW};
+use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW};
 
 const WRITE: &str = "How files are written";
 
@@ -30,13 +30,12 @@ pub(crate) struct SyncArgs {
     /// Change nothing, report what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Compare files of one size by their contents, not by their times
-    #[arg(short, long)]
-    checksum: bool,
     /// Make DST's missing parent directories
     #[arg(long)]
     mkpath: bool,
 
+    #[command(flatten)]
+    compare: CompareArgs,
     #[command(flatten)]
     keep: KeepArgs,
 
@@ -102,7 +101,7 @@ impl SyncArgs {
         let mut config = Config::new(&self.source, &self.destination);
         config.make_parents = self.mkpath;
         config.dry_run = self.dry_run;
-        config.checksum = self.checksum;
+        self.compare.apply(&mut config);
         self.keep.apply(&mut config);
         config.atomic = !self.no_atomic;
         config.in_place = self.inplace;

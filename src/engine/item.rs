@@ -20,6 +20,7 @@ use crate::io::file::File;
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
+use crate::plan::alone::is_left_alone;
 use crate::plan::changes::Changes;
 use crate::plan::compare::{Decision, Difference, changes, decide, keep};
 use crate::plan::entry::{Kind, Stat};
@@ -80,6 +81,9 @@ impl Item<'_> {
                 return Ok(Copied::skipped());
             }
             let destination = self.stat_destination().await?;
+            if is_left_alone(&source.stat, destination.as_ref(), &self.run().rules) {
+                return self.leave(destination.as_ref()).await;
+            }
             if source.stat.links > 1 && self.run().rules.keep.hard_links {
                 link::mirror(self, source, destination).await
             } else {
@@ -94,7 +98,8 @@ impl Item<'_> {
 
     /// Opens a file that will be copied for certain, and stats anything else.
     pub(crate) async fn open_source(&self) -> Result<Source> {
-        if self.entry.kind == Kind::File && self.pair.fresh && !self.run().config.dry_run {
+        let (fresh, rules) = (self.pair.fresh, &self.run().rules);
+        if self.entry.kind == Kind::File && fresh && !rules.compare.existing && !self.run().config.dry_run {
             let (file, stat) = self.open_file().await?;
             return Ok(Source { stat, file: Some(file) });
         }
@@ -143,12 +148,26 @@ impl Item<'_> {
         if operation.reads_source() { self.source_path() } else { self.path() }
     }
 
+    /// Leaves what the destination has, if it has something, as it is. A manifest lists it all the same.
+    async fn leave(&self, destination: Option<&Stat>) -> Result<Copied> {
+        let mut copied = Copied::skipped();
+        if self.lists_hashes() && destination.is_some_and(|have| have.kind == Kind::File) {
+            copied.hash = Some(read_back::hash_destination(self).await?);
+        }
+        Ok(copied)
+    }
+
+    /// Whether a hash is wanted of each file that the destination has.
+    fn lists_hashes(&self) -> bool {
+        let config = &self.run().config;
+        config.manifest.is_some() && !config.dry_run
+    }
+
     /// Mirrors an entry that is not a further name of another one.
     pub(crate) async fn mirror_one(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
         let kind = source.stat.kind;
         let mut copied = self.bring_about(source, destination).await?;
-        let config = &self.run().config;
-        if kind == Kind::File && copied.hash.is_none() && config.manifest.is_some() && !config.dry_run {
+        if kind == Kind::File && copied.hash.is_none() && self.lists_hashes() {
             copied.hash = Some(read_back::hash_destination(&self).await?);
         }
         Ok(copied)

@@ -40,9 +40,9 @@ use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::io::root::Roots;
 use crate::io::{Io, ring, root, stat_open};
 use crate::metadata::xattr::{self, Holder};
-use crate::plan::compare::{Privileges, Rules};
 use crate::plan::links::Links;
 use crate::plan::names::Names;
+use crate::plan::rules::Rules;
 use crate::report::Reporter;
 use crate::report::event::{EntryEvent, Event, Start, Summary};
 use crate::report::hashes::Hashes;
@@ -269,7 +269,7 @@ fn new_run(
     let (events, event_receiver) = async_channel::bounded(EVENTS);
     let run = Run {
         config: config.clone(),
-        rules: Rules { keep: config.keep, privileges: Privileges::of_process(), checksum: config.checksum },
+        rules: Rules::new(config),
         roots,
         links: Links::default(),
         directories: OpenDirectories::new(descriptor_limit()),

@@ -2,35 +2,7 @@
 
 use super::changes::Changes;
 use super::entry::{Kind, Stat};
-use crate::config::Keep;
-
-/// What this process may change of owner and group (chown(2)).
-#[derive(Debug, Clone)]
-pub(crate) struct Privileges {
-    /// Effective user 0: may give files away, and sees every namespace of attributes.
-    pub(crate) root: bool,
-    /// Groups an unprivileged owner may give its files to.
-    pub(crate) groups: Vec<u32>,
-}
-
-impl Privileges {
-    /// Those of this process.
-    pub(crate) fn of_process() -> Self {
-        let mut groups: Vec<u32> =
-            rustix::process::getgroups().unwrap_or_default().into_iter().map(|g| g.as_raw()).collect();
-        groups.push(rustix::process::getegid().as_raw());
-        Privileges { root: rustix::process::geteuid().is_root(), groups }
-    }
-}
-
-/// What counts as different, and what can be mended.
-#[derive(Debug, Clone)]
-pub(crate) struct Rules {
-    pub(crate) keep: Keep,
-    pub(crate) privileges: Privileges,
-    /// Files of one size are compared by contents, and not by time.
-    pub(crate) checksum: bool,
-}
+use super::rules::{Privileges, Rules};
 
 /// What has to happen to a destination name so that it holds what the source holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +90,10 @@ pub(crate) fn decide(
             Kind::File if rules.checksum && source.size == destination.size => {
                 return Decision::CompareContents;
             }
-            Kind::File => source.size == destination.size && source.modified == destination.modified,
+            Kind::File => {
+                let same_time = rules.same_time(source.modified, destination.modified);
+                source.size == destination.size && !rules.copies_for_time(same_time)
+            }
             Kind::CharDevice | Kind::BlockDevice => source.device_node == destination.device_node,
             Kind::Symlink => same_content(),
             _ => true,
@@ -154,7 +129,7 @@ pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference
     Difference {
         owner,
         mode: (want.kind != Kind::Symlink && mode_differs).then_some(mode),
-        times: rules.keep.times && want.modified != have.modified,
+        times: rules.keep.times && !rules.same_time(want.modified, have.modified),
     }
 }
 
@@ -180,11 +155,12 @@ pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::entry::{Inode, Time};
     use super::*;
+    use crate::config::{Compare, Config};
 
-    fn stat(kind: Kind) -> Stat {
+    pub(in super::super) fn stat(kind: Kind) -> Stat {
         Stat {
             kind,
             mode: 0o644,
@@ -200,11 +176,26 @@ mod tests {
         }
     }
 
-    fn rules(root: bool) -> Rules {
-        Rules { keep: Keep::default(), privileges: Privileges { root, groups: vec![8, 9] }, checksum: false }
+    pub(in super::super) fn rules(root: bool) -> Rules {
+        Rules { privileges: Privileges { root, groups: vec![8, 9] }, ..Rules::new(&Config::new("", "")) }
     }
 
-    const SAME: Decision = Decision::Keep(Difference { owner: None, mode: None, times: false });
+    /// The rules with the options in `compare`.
+    pub(in super::super) fn with(compare: Compare) -> Rules {
+        Rules { compare, ..rules(true) }
+    }
+
+    pub(in super::super) const PLAIN: Compare = Compare {
+        size_only: false,
+        ignore_times: false,
+        window: None,
+        update: false,
+        existing: false,
+        ignore_existing: false,
+    };
+
+    pub(in super::super) const SAME: Decision =
+        Decision::Keep(Difference { owner: None, mode: None, times: false });
 
     #[test]
     fn contents_are_judged_by_type_size_and_nanoseconds() {
@@ -245,6 +236,36 @@ mod tests {
         assert_eq!(of(&Stat { kind: Kind::Fifo, ..have }), Decision::Keep(times));
         let changes = changes(&stat(Kind::File), Some(&Stat { size: 99, ..stat(Kind::File) }), &rules);
         assert_eq!(changes, Changes { contents: true, size: true, ..Changes::NONE });
+    }
+
+    #[test]
+    fn options_say_what_of_a_file_is_compared() {
+        let replace = Decision::Replace;
+        let times = Decision::Keep(Difference { times: true, ..Difference::default() });
+        let (size_only, always) =
+            (Compare { size_only: true, ..PLAIN }, Compare { ignore_times: true, ..PLAIN });
+        // What it makes of a file that is the same, has another time, has another size.
+        let table = [
+            ("by size and time", PLAIN, [SAME, replace, replace]),
+            ("by size", size_only, [SAME, times, replace]),
+            ("not at all", always, [replace, replace, replace]),
+            ("size goes first", Compare { ignore_times: true, ..size_only }, [SAME, times, replace]),
+        ];
+        let (file, mut later, mut longer) = (stat(Kind::File), stat(Kind::File), stat(Kind::File));
+        later.modified.seconds += 1;
+        longer.size += 1;
+        for (what, compare, expected) in table {
+            let found =
+                [&file, &later, &longer].map(|have| decide(&file, Some(have), &with(compare), || true));
+            assert_eq!(found, expected, "{what}");
+            let contents = Rules { checksum: true, ..with(compare) };
+            let found = decide(&file, Some(&later), &contents, || true);
+            assert_eq!(found, Decision::CompareContents, "{what}: contents go before all");
+            for kind in [Kind::Symlink, Kind::Fifo, Kind::CharDevice] {
+                let found = decide(&stat(kind), Some(&stat(kind)), &with(compare), || true);
+                assert_eq!(found, SAME, "{what}: a {} has nothing to copy", kind.name());
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod beneath;
 mod bounded;
 mod cancel;
 mod check;
+mod compare;
 mod durable;
 mod engines;
 mod errors;
@@ -41,6 +42,7 @@ fn main() {
         bounded::TESTS,
         cancel::TESTS,
         check::TESTS,
+        compare::TESTS,
         durable::TESTS,
         engines::TESTS,
         errors::TESTS,
