@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::plan::chmod::Chmod;
+use crate::plan::rules::Privileges;
+
 /// What to mirror, where to, and how.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -21,6 +24,10 @@ pub struct Config {
     pub checksum: bool,
     /// What else counts as changed, and what is left alone.
     pub compare: Compare,
+    /// Changes to the modes of the source, made before anything is compared with them.
+    pub chmod: Chmod,
+    /// Whose everything is to be, whoever owns the source. Takes [`Keep::owner`].
+    pub owner: Owner,
     /// Only compare the trees: set by [`crate::check()`].
     pub(crate) check: bool,
     /// Write new files nameless and give them their name when they are whole.
@@ -91,6 +98,21 @@ pub struct Compare {
     pub ignore_existing: bool,
 }
 
+/// A user and a group by their numbers, where they are not to be the source's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Owner {
+    pub user: Option<u32>,
+    pub group: Option<u32>,
+}
+
+impl Owner {
+    /// Why this process can't give files to them, if it can't (chown(2)).
+    pub fn refusal(&self) -> Option<String> {
+        Privileges::of_process().refusal(self)
+    }
+}
+
 /// When to make a copy share its extents with the source (`FICLONE`, ioctl_ficlone(2)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Reflink {
@@ -125,6 +147,8 @@ impl Config {
             dry_run: false,
             checksum: false,
             compare: Compare::default(),
+            chmod: Chmod::default(),
+            owner: Owner::default(),
             check: false,
             keep: Keep::default(),
             atomic: true,

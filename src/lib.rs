@@ -45,12 +45,13 @@ mod text;
 pub mod verify;
 mod walk;
 
-pub use config::{Compare, Config, DEFAULT_DEPTH, Engine, Keep, Reflink, default_jobs};
+pub use config::{Compare, Config, DEFAULT_DEPTH, Engine, Keep, Owner, Reflink, default_jobs};
 pub use content::manifest;
 pub use engine::stop::Stop;
 pub use engine::{check, sync};
 pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
 pub use plan::changes::Changes;
+pub use plan::chmod::{Chmod, InvalidChmod};
 pub use plan::entry::Kind;
 pub use text::Escaped;
 pub use verify::{VerifyConfig, verify};

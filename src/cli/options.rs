@@ -1,7 +1,9 @@
 //! Options that several commands have.
 
 use clap::{Args, ValueEnum};
-use ringsync::{Compare, Config, DEFAULT_DEPTH, Engine, Keep, default_jobs};
+use ringsync::{Chmod, Compare, Config, DEFAULT_DEPTH, Engine, Keep, Owner, default_jobs};
+
+use super::owner::parse_owner;
 
 pub(crate) const COMPARE: &str = "What is compared, and what is left alone";
 pub(crate) const KEEP: &str = "What is kept";
@@ -54,6 +56,13 @@ pub(crate) struct KeepArgs {
     /// Leave out FIFOs, sockets and devices
     #[arg(long)]
     no_specials: bool,
+    /// Change the modes that SRC has before they are compared: Dg+s,F644,o= (D directories, F all else), as often as
+    /// you like
+    #[arg(long, value_name = "CHMOD", allow_hyphen_values = true)]
+    chmod: Vec<Chmod>,
+    /// Give everything to USER, USER:GROUP or :GROUP, by name or number, instead of the owner in SRC
+    #[arg(long, value_name = "USER:GROUP", value_parser = parse_owner, conflicts_with = "no_owner")]
+    chown: Option<Owner>,
 }
 
 /// How the work is done.
@@ -97,6 +106,8 @@ impl KeepArgs {
             times: !self.no_times,
             specials: !self.no_specials,
         };
+        self.chmod.iter().for_each(|chmod| config.chmod.extend(chmod));
+        config.owner = self.chown.unwrap_or_default();
     }
 }
 

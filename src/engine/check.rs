@@ -98,7 +98,7 @@ async fn changes(item: &Item<'_>, source: &Stat, have: Option<&Stat>) -> Result<
         _ => {}
     }
     if rules.keep.xattrs {
-        let of_xattrs = xattr::changes(&item.source_xattrs()?, &item.destination_xattrs()?);
+        let of_xattrs = xattr::changes(&item.source_xattrs(source)?, &item.destination_xattrs()?);
         (changes.acl, changes.xattrs) = (of_xattrs.acl, of_xattrs.xattrs);
     }
     Ok((changes, compared))

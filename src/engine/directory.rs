@@ -351,10 +351,10 @@ impl Directory {
                 Arc::new(opened.at(Operation::OpenSource, path)?)
             }
         };
-        let stat = stat_open(&fd).at(Operation::StatSource, path)?;
+        let stat = run.rules.adopt(stat_open(&fd).at(Operation::StatSource, path)?);
         let xattrs = if run.config.keep.xattrs {
             let holder = Holder::Name(parent.source.as_fd(), &self.name);
-            Some(xattr::read(&holder, run.rules.privileges.root, path)?)
+            Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
         } else {
             None
         };

@@ -110,7 +110,7 @@ impl Item<'_> {
         if stat.kind == Kind::Directory {
             return Err(Error::new(Operation::StatSource, self.source_path(), Cause::TypeChanged));
         }
-        Ok(Source { stat, file: None })
+        Ok(Source { stat: rules.adopt(stat), file: None })
     }
 
     /// Opens the source for reading. A FIFO or a device that took a file's place is not read.
@@ -122,7 +122,7 @@ impl Item<'_> {
         if stat.kind != Kind::File {
             return Err(Error::new(Operation::OpenSource, self.source_path(), Cause::TypeChanged));
         }
-        Ok((self.lane.io.file(file, &stat), stat))
+        Ok((self.lane.io.file(file, &stat), self.run().rules.adopt(stat)))
     }
 
     pub(crate) async fn stat_destination(&self) -> Result<Option<Stat>> {
@@ -254,7 +254,7 @@ impl Item<'_> {
     /// Sets what differs of an entry whose contents are right.
     async fn mend(self, source: Source, have: &Stat, difference: Difference) -> Result<Copied> {
         let run = self.run();
-        let xattrs = if run.config.keep.xattrs { Some(self.source_xattrs()?) } else { None };
+        let xattrs = if run.config.keep.xattrs { Some(self.source_xattrs(&source.stat)?) } else { None };
         let (of_xattrs, grants) = match &xattrs {
             Some(want) => {
                 let have = self.destination_xattrs()?;
@@ -296,10 +296,10 @@ impl Item<'_> {
             .at(Operation::OpenDestination, || self.path())
     }
 
-    /// The source's attributes, by its name.
-    pub(crate) fn source_xattrs(&self) -> Result<xattr::Xattrs> {
+    /// The source's attributes, by its name, as the destination is to have them.
+    pub(crate) fn source_xattrs(&self, source: &Stat) -> Result<xattr::Xattrs> {
         let holder = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
-        xattr::read(&holder, self.run().rules.privileges.root, || self.source_path())
+        xattr::read_source(&holder, source, &self.run().rules, || self.source_path())
     }
 
     pub(crate) fn destination_xattrs(&self) -> Result<xattr::Xattrs> {

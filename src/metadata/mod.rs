@@ -46,7 +46,7 @@ pub(crate) fn apply<P: AsRef<Path>>(
         (changes.acl, changes.xattrs) = (set.acl, set.xattrs);
         // An ACL may have changed the mode behind our back.
         if !set.is_empty() && want.kind != Kind::Symlink && difference.mode.is_none() {
-            difference.mode = Some(mode_of(want, have, &difference));
+            difference.mode = Some(mode_of(want, have, &difference, rules));
         }
     }
     set_mode(target, &difference, path)?;
@@ -79,9 +79,9 @@ fn set_xattrs<P: AsRef<Path>>(
 }
 
 /// The mode that `differences` would have set: an ACL may have changed it behind its back.
-fn mode_of(want: &Stat, have: &Stat, difference: &Difference) -> u32 {
+fn mode_of(want: &Stat, have: &Stat, difference: &Difference, rules: &Rules) -> u32 {
     let (uid, gid) = difference.owner.unwrap_or_default();
-    mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid))
+    mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid), rules)
 }
 
 fn set_owner<P: AsRef<Path>>(

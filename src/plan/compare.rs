@@ -2,7 +2,7 @@
 
 use super::changes::Changes;
 use super::entry::{Kind, Stat};
-use super::rules::{Privileges, Rules};
+use super::rules::Rules;
 
 /// What has to happen to a destination name so that it holds what the source holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,9 +121,9 @@ pub(crate) fn keep(source: &Stat, destination: &Stat, rules: &Rules) -> Decision
 
 /// The metadata of `have` that must be set to make it equal to `want`.
 pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference {
-    let owner = if rules.keep.owner { owner_to_set(want, have, &rules.privileges) } else { None };
+    let owner = if rules.keep.owner { owner_to_set(want, have, rules) } else { None };
     let (uid, gid) = owner.unwrap_or_default();
-    let mode = mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid));
+    let mode = mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid), rules);
     // chown(2) clears setuid and setgid, so that these have to be set again after it.
     let mode_differs = mode != have.mode || (owner.is_some() && mode & 0o6000 != 0);
     Difference {
@@ -133,30 +133,32 @@ pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference
     }
 }
 
-/// Who should own the file, where that differs from who does and this process may say so.
-fn owner_to_set(want: &Stat, have: &Stat, may: &Privileges) -> Option<(Option<u32>, Option<u32>)> {
-    let uid = (want.uid != have.uid && may.root).then_some(want.uid);
-    let gid = (want.gid != have.gid && (may.root || may.groups.contains(&want.gid))).then_some(want.gid);
+/// Who should own the file, where that differs from who does and this process may say so. What the user has asked for is
+/// tried in any case: a file of somebody else's then becomes an error.
+fn owner_to_set(want: &Stat, have: &Stat, rules: &Rules) -> Option<(Option<u32>, Option<u32>)> {
+    let may = &rules.privileges;
+    let may_user = may.root || rules.owner.user.is_some();
+    let may_group = may.root || rules.owner.group.is_some() || may.groups.contains(&want.gid);
+    let uid = (want.uid != have.uid && may_user).then_some(want.uid);
+    let gid = (want.gid != have.gid && may_group).then_some(want.gid);
     (uid.is_some() || gid.is_some()).then_some((uid, gid))
 }
 
-/// The mode, less setuid or setgid where the file will not belong to whom these bits were meant for.
-pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32) -> u32 {
-    let mut mode = want.mode;
-    if want.kind != Kind::Directory {
-        if uid != want.uid {
-            mode &= !0o4000;
-        }
-        if gid != want.gid {
-            mode &= !0o2000;
-        }
+/// The mode, less setuid or setgid where the file will not belong to whom these bits were meant for. What the user asked
+/// for with `--chmod` is meant for whoever has the file.
+pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32, rules: &Rules) -> u32 {
+    if want.kind == Kind::Directory || want.mode & 0o6000 == 0 {
+        return want.mode;
     }
-    mode
+    let user = if uid != want.uid { 0o4000 } else { 0 };
+    let group = if gid != want.gid { 0o2000 } else { 0 };
+    want.mode & !((user | group) & !rules.chmod.gives_files())
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::entry::{Inode, Time};
+    use super::super::rules::Privileges;
     use super::*;
     use crate::config::{Compare, Config};
 
@@ -177,7 +179,10 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn rules(root: bool) -> Rules {
-        Rules { privileges: Privileges { root, groups: vec![8, 9] }, ..Rules::new(&Config::new("", "")) }
+        Rules {
+            privileges: Privileges { root, user: 7, groups: vec![8, 9] },
+            ..Rules::new(&Config::new("", ""), 0o022)
+        }
     }
 
     /// The rules with the options in `compare`.

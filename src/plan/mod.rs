@@ -2,6 +2,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod changes;
+pub(crate) mod chmod;
 pub(crate) mod compare;
 pub(crate) mod entry;
 pub(crate) mod links;

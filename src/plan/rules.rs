@@ -1,13 +1,17 @@
-//! The rules of a run: what is kept, what counts as different, and what this process may change.
+//! The rules of a run: what is kept, what counts as different, what this process may change, and what the source is
+//! taken to be where the destination is to differ from it.
 
-use super::entry::Time;
-use crate::config::{Compare, Config, Keep};
+use super::chmod::Chmod;
+use super::entry::{Stat, Time};
+use crate::config::{Compare, Config, Keep, Owner};
 
 /// What this process may change of owner and group (chown(2)).
 #[derive(Debug, Clone)]
 pub(crate) struct Privileges {
     /// Effective user 0: may give files away, and sees every namespace of attributes.
     pub(crate) root: bool,
+    /// The effective user.
+    pub(crate) user: u32,
     /// Groups an unprivileged owner may give its files to.
     pub(crate) groups: Vec<u32>,
 }
@@ -18,7 +22,21 @@ impl Privileges {
         let mut groups: Vec<u32> =
             rustix::process::getgroups().unwrap_or_default().into_iter().map(|g| g.as_raw()).collect();
         groups.push(rustix::process::getegid().as_raw());
-        Privileges { root: rustix::process::geteuid().is_root(), groups }
+        let user = rustix::process::geteuid();
+        Privileges { root: user.is_root(), user: user.as_raw(), groups }
+    }
+
+    /// Why this process can't give files to an owner, if it can't.
+    pub(crate) fn refusal(&self, owner: &Owner) -> Option<String> {
+        let (user, group) = (owner.user.unwrap_or(self.user), owner.group);
+        match group {
+            _ if self.root => None,
+            _ if user != self.user => Some(format!("only root gives files to user {user}")),
+            Some(group) if !self.groups.contains(&group) => {
+                Some(format!("only root, or who is in it, gives files to group {group}"))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -30,16 +48,34 @@ pub(crate) struct Rules {
     /// Files of one size are compared by contents, and not by time.
     pub(crate) checksum: bool,
     pub(crate) compare: Compare,
+    /// What modes and owners are to be, where they are not to be the source's.
+    pub(crate) chmod: Chmod,
+    pub(crate) owner: Owner,
+    /// Permission bits that the kernel takes from new files.
+    pub(crate) umask: u32,
 }
 
 impl Rules {
     /// Those of a run by this process.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, umask: u32) -> Self {
         Rules {
             keep: config.keep,
             privileges: Privileges::of_process(),
             checksum: config.checksum,
             compare: config.compare,
+            chmod: config.chmod.clone(),
+            owner: config.owner,
+            umask,
+        }
+    }
+
+    /// The source's stat as the destination is to have it. Every stat of the source goes through here, once.
+    pub(crate) fn adopt(&self, source: Stat) -> Stat {
+        Stat {
+            mode: self.chmod.apply(source.mode, source.kind, self.umask),
+            uid: self.owner.user.unwrap_or(source.uid),
+            gid: self.owner.group.unwrap_or(source.gid),
+            ..source
         }
     }
 
@@ -65,9 +101,9 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
-    use super::super::compare::tests::{PLAIN, SAME, stat, with};
+    use super::super::compare::tests::{PLAIN, SAME, rules, stat, with};
     use super::super::compare::{Decision, decide, differences};
-    use super::super::entry::{Kind, Stat};
+    use super::super::entry::Kind;
     use super::*;
 
     #[test]
@@ -96,5 +132,48 @@ mod tests {
             let expected = if same { SAME } else { Decision::Replace };
             assert_eq!(decide(&stat(Kind::File), Some(&have), &rules, || true), expected, "{window:?}");
         }
+    }
+
+    #[test]
+    fn a_wanted_mode_and_owner_take_the_place_of_the_source_s() {
+        let chmod = "F6750,D700".parse().unwrap();
+        let owner = Owner { user: Some(1), group: Some(9) };
+        let rules = Rules { chmod, owner, ..rules(true) };
+        let want = rules.adopt(stat(Kind::File));
+        assert_eq!((want.mode, want.uid, want.gid), (0o6750, 1, 9));
+        assert_eq!(rules.adopt(stat(Kind::Directory)).mode, 0o700);
+        let link = rules.adopt(stat(Kind::Symlink));
+        assert_eq!((link.mode, link.uid), (0o644, 1), "a symlink has an owner and no mode");
+        let difference = differences(&want, &stat(Kind::File), &rules);
+        assert_eq!((difference.owner, difference.mode), (Some((Some(1), Some(9))), Some(0o6750)));
+        // The owner is left alone: setuid was asked for all the same.
+        let mut lax = rules.clone();
+        (lax.keep.owner, lax.owner) = (false, Owner::default());
+        let found = differences(&lax.adopt(Stat { uid: 1, ..stat(Kind::File) }), &stat(Kind::File), &lax);
+        assert_eq!((found.owner, found.mode), (None, Some(0o6750)));
+    }
+
+    #[test]
+    fn an_owner_that_can_not_be_had_is_refused() {
+        let (root, user) = (rules(true).privileges, rules(false).privileges);
+        let table = [
+            (None, None, true),
+            (Some(7), None, true),
+            (Some(7), Some(9), true),
+            (None, Some(8), true),
+            (Some(0), None, false),
+            (Some(0), Some(8), false),
+            (Some(7), Some(10), false),
+            (None, Some(10), false),
+        ];
+        for (to, group, allowed) in table {
+            let owner = Owner { user: to, group };
+            assert_eq!(user.refusal(&owner).is_none(), allowed, "{owner:?}");
+            assert_eq!(root.refusal(&owner), None);
+        }
+        // It is asked for: what is somebody else's is tried, and is an error then, not passed over.
+        let rules = Rules { owner: Owner { user: Some(7), group: None }, ..rules(false) };
+        let have = Stat { uid: 1, ..stat(Kind::File) };
+        assert_eq!(differences(&rules.adopt(have), &have, &rules).owner, Some((Some(7), None)));
     }
 }

@@ -19,6 +19,7 @@ mod fuse;
 mod hostile;
 mod inplace;
 mod manifest;
+mod modes;
 mod property;
 mod reality;
 mod show;
@@ -52,6 +53,7 @@ fn main() {
         hostile::TESTS,
         inplace::TESTS,
         manifest::TESTS,
+        modes::TESTS,
         property::TESTS,
         reality::TESTS,
         show::TESTS,
