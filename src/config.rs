@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::plan::chmod::Chmod;
+use crate::plan::rules::Privileges;
 use crate::select::Selection;
 
 /// What to mirror, where to, and how.
@@ -25,6 +27,12 @@ pub struct Config {
     pub delete: Option<Delete>,
     /// Compare files of one size by their contents, whatever their times.
     pub checksum: bool,
+    /// What else counts as changed, and what is left alone.
+    pub compare: Compare,
+    /// Changes to the modes of the source, made before anything is compared with them.
+    pub chmod: Chmod,
+    /// Whose everything is to be, whoever owns the source. Takes [`Keep::owner`].
+    pub owner: Owner,
     /// Only compare the trees: set by [`crate::check()`].
     pub(crate) check: bool,
     /// Write new files nameless and give them their name when they are whole.
@@ -94,6 +102,40 @@ pub enum DeleteLimit {
     Percent(u8),
 }
 
+/// What counts as changed besides a file's size and time, and which names are left alone. The meanings are those of
+/// rsync(1). [`Config::checksum`] goes before `size_only`, and that before `ignore_times`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compare {
+    /// Files of one size are equal; their times are metadata.
+    pub size_only: bool,
+    /// Every file is copied anew, whatever its size and time.
+    pub ignore_times: bool,
+    /// So many seconds may lie between two times that count as equal; nanoseconds are not looked at then. `None`: two
+    /// times are equal to the nanosecond or not at all.
+    pub window: Option<u64>,
+    /// A file that is newer in the destination is left alone.
+    pub update: bool,
+    /// What the destination does not have is not made.
+    pub existing: bool,
+    /// What the destination has is left alone, but for directories.
+    pub ignore_existing: bool,
+}
+
+/// A user and a group by their numbers, where they are not to be the source's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Owner {
+    pub user: Option<u32>,
+    pub group: Option<u32>,
+}
+
+impl Owner {
+    /// Why this process can't give files to them, if it can't (chown(2)).
+    pub fn refusal(&self) -> Option<String> {
+        Privileges::of_process().refusal(self)
+    }
+}
+
 /// When to make a copy share its extents with the source (`FICLONE`, ioctl_ficlone(2)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Reflink {
@@ -129,6 +171,9 @@ impl Config {
             select: Selection::default(),
             delete: None,
             checksum: false,
+            compare: Compare::default(),
+            chmod: Chmod::default(),
+            owner: Owner::default(),
             check: false,
             keep: Keep::default(),
             atomic: true,

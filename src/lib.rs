@@ -46,12 +46,15 @@ mod text;
 pub mod verify;
 mod walk;
 
-pub use config::{Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Reflink, default_jobs};
+pub use config::{
+    Compare, Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Owner, Reflink, default_jobs,
+};
 pub use content::manifest;
 pub use engine::stop::Stop;
 pub use engine::{check, sync};
 pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
 pub use plan::changes::Changes;
+pub use plan::chmod::{Chmod, InvalidChmod};
 pub use plan::entry::Kind;
 pub use select::{Paths, Selection, Separator};
 pub use text::Escaped;

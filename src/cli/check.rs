@@ -10,7 +10,7 @@ use ringsync::report::bar::Bar;
 use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
 
-use super::options::{EngineArgs, KeepArgs, SHOW};
+use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW};
 use super::select::SelectArgs;
 
 /// Compare two trees, or two files, and write nothing.
@@ -31,10 +31,8 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "DST")]
     destination: PathBuf,
 
-    /// Compare files of one size by their contents, not by their times
-    #[arg(short, long)]
-    checksum: bool,
-
+    #[command(flatten)]
+    compare: CompareArgs,
     #[command(flatten)]
     select: SelectArgs,
     #[command(flatten)]
@@ -61,8 +59,8 @@ impl CheckArgs {
     /// When a rule is none, or a file of rules or paths can't be read.
     pub(crate) fn config(&self) -> ringsync::Result<Config> {
         let mut config = Config::new(&self.source, &self.destination);
-        config.checksum = self.checksum;
         self.select.apply(&mut config)?;
+        self.compare.apply(&mut config);
         self.keep.apply(&mut config);
         self.engine.apply(&mut config);
         Ok(config)

@@ -3,6 +3,7 @@
 
 mod check;
 mod options;
+mod owner;
 mod select;
 mod size;
 mod sync;

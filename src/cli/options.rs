@@ -1,11 +1,41 @@
 //! Options that several commands have.
 
 use clap::{Args, ValueEnum};
-use ringsync::{Config, DEFAULT_DEPTH, Engine, Keep, default_jobs};
+use ringsync::{Chmod, Compare, Config, DEFAULT_DEPTH, Engine, Keep, Owner, default_jobs};
 
+use super::owner::parse_owner;
+
+pub(crate) const COMPARE: &str = "What is compared, and what is left alone";
 pub(crate) const KEEP: &str = "What is kept";
 pub(crate) const SHOW: &str = "What is shown";
 pub(crate) const SPEED: &str = "Engine";
+
+/// What counts as changed, and what is left alone.
+#[derive(Debug, Args)]
+#[command(next_help_heading = COMPARE)]
+pub(crate) struct CompareArgs {
+    /// Compare files of one size by their contents, not by their times
+    #[arg(short, long)]
+    checksum: bool,
+    /// Take files of one size for equal, whatever their times, which are mended
+    #[arg(long)]
+    size_only: bool,
+    /// Copy every file anew, also those of equal size and time
+    #[arg(short = 'I', long)]
+    ignore_times: bool,
+    /// Take times for equal that differ by SECS whole seconds at most; -1 compares nanoseconds [default: -1]
+    #[arg(short = '@', long, value_name = "SECS", allow_negative_numbers = true)]
+    modify_window: Option<i32>,
+    /// Leave files alone that are newer in DST
+    #[arg(short, long)]
+    update: bool,
+    /// Make nothing that DST does not have, directories included
+    #[arg(long, visible_alias = "ignore-non-existing")]
+    existing: bool,
+    /// Leave alone what DST has, other than directories
+    #[arg(long)]
+    ignore_existing: bool,
+}
 
 /// What is kept, or compared.
 #[derive(Debug, Args)]
@@ -26,6 +56,13 @@ pub(crate) struct KeepArgs {
     /// Leave out FIFOs, sockets and devices
     #[arg(long)]
     no_specials: bool,
+    /// Change the modes that SRC has before they are compared: Dg+s,F644,o= (D directories, F all else), as often as
+    /// you like
+    #[arg(long, value_name = "CHMOD", allow_hyphen_values = true)]
+    chmod: Vec<Chmod>,
+    /// Give everything to USER, USER:GROUP or :GROUP, by name or number, instead of the owner in SRC
+    #[arg(long, value_name = "USER:GROUP", value_parser = parse_owner, conflicts_with = "no_owner")]
+    chown: Option<Owner>,
 }
 
 /// How the work is done.
@@ -68,6 +105,23 @@ impl KeepArgs {
             hard_links: !self.no_hard_links,
             times: !self.no_times,
             specials: !self.no_specials,
+        };
+        self.chmod.iter().for_each(|chmod| config.chmod.extend(chmod));
+        config.owner = self.chown.unwrap_or_default();
+    }
+}
+
+impl CompareArgs {
+    /// Puts the options into `config`.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        config.checksum = self.checksum;
+        config.compare = Compare {
+            size_only: self.size_only,
+            ignore_times: self.ignore_times,
+            window: self.modify_window.and_then(|seconds| u64::try_from(seconds).ok()),
+            update: self.update,
+            existing: self.existing,
+            ignore_existing: self.ignore_existing,
         };
     }
 }

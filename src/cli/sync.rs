@@ -11,7 +11,7 @@ use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
 use ringsync::{Config, Delete, DeleteLimit, Reflink};
 
-use super::options::{EngineArgs, KeepArgs, SHOW};
+use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW};
 use super::select::SelectArgs;
 
 const DELETE: &str = "What is deleted";
@@ -44,15 +44,14 @@ pub(crate) struct SyncArgs {
     /// Delete also if SRC is empty
     #[arg(long, help_heading = DELETE)]
     allow_empty_source: bool,
-    /// Compare files of one size by their contents, not by their times
-    #[arg(short, long)]
-    checksum: bool,
     /// Make DST's missing parent directories
     #[arg(long)]
     mkpath: bool,
 
     #[command(flatten)]
     select: SelectArgs,
+    #[command(flatten)]
+    compare: CompareArgs,
     #[command(flatten)]
     keep: KeepArgs,
 
@@ -133,11 +132,11 @@ impl SyncArgs {
         let mut config = Config::new(&self.source, &self.destination);
         config.make_parents = self.mkpath;
         config.dry_run = self.dry_run;
-        config.checksum = self.checksum;
         self.select.apply(&mut config)?;
         config.select.delete_excluded = self.delete_excluded;
         let (limit, allow_empty_source) = (self.max_delete, self.allow_empty_source);
         config.delete = (self.delete || self.delete_excluded).then_some(Delete { limit, allow_empty_source });
+        self.compare.apply(&mut config);
         self.keep.apply(&mut config);
         config.atomic = !self.no_atomic;
         config.in_place = self.inplace;

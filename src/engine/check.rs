@@ -11,10 +11,12 @@ use super::worker::Lane;
 use super::{extra, special};
 use crate::error::Result;
 use crate::metadata::xattr;
+use crate::plan::alone::is_left_alone;
 use crate::plan::changes::Changes;
 use crate::plan::compare;
 use crate::plan::entry::{Kind, Stat};
 use crate::plan::names::{self, Name};
+use crate::plan::rules::Rules;
 use crate::report::event::{Action, Entries, EntryEvent, Event, PointsTo};
 
 /// Compares an entry. `None`: it has other names, and is reported with them.
@@ -34,11 +36,14 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     if source.kind == Kind::File && !run.config.select.takes_size(source.size) {
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
     }
+    if is_left_alone(&source, have.as_ref(), &run.rules) {
+        return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
+    }
     if let Some(Stat { kind: Kind::Directory, .. }) = have {
         extra::report_in_the_way(&item).await?;
     }
     let (changes, compared) = changes(&item, &source, have.as_ref()).await?;
-    let action = action(source.kind, &changes, have.is_some(), run.config.checksum);
+    let action = action(source.kind, &changes, have.is_some(), &run.rules);
     let joined =
         action != Action::Created && action != Action::Updated && is_joined(&item, &source, have.as_ref());
     let action = if joined { Action::Updated } else { action };
@@ -93,7 +98,7 @@ async fn changes(item: &Item<'_>, source: &Stat, have: Option<&Stat>) -> Result<
         _ => {}
     }
     if rules.keep.xattrs {
-        let of_xattrs = xattr::changes(&item.source_xattrs()?, &item.destination_xattrs()?);
+        let of_xattrs = xattr::changes(&item.source_xattrs(source)?, &item.destination_xattrs()?);
         (changes.acl, changes.xattrs) = (of_xattrs.acl, of_xattrs.xattrs);
     }
     Ok((changes, compared))
@@ -115,14 +120,14 @@ async fn compare_contents(item: &Item<'_>, source: &Stat, have: &Stat) -> Result
 }
 
 /// What a sync would do about it.
-fn action(kind: Kind, changes: &Changes, exists: bool, checksum: bool) -> Action {
-    let other_time = kind == Kind::File && changes.times && !checksum;
+fn action(kind: Kind, changes: &Changes, exists: bool, rules: &Rules) -> Action {
+    let copied = kind == Kind::File && rules.copies_for_time(!changes.times);
     match changes {
         Changes { new: true, .. } if !exists => Action::Created,
         Changes { new: true, .. } | Changes { contents: true, .. } | Changes { size: true, .. } => {
             Action::Updated
         }
-        _ if other_time => Action::Updated,
+        _ if copied => Action::Updated,
         _ if changes.is_empty() => Action::Unchanged,
         _ => Action::Metadata,
     }

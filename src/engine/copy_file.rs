@@ -103,7 +103,8 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
             }
             return Err(error);
         }
-        before = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+        let stat = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+        before = item.run().rules.adopt(stat);
     }
 }
 
@@ -157,7 +158,7 @@ async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &
     let have = have.at(Operation::StatDestination, || item.path())?;
     let xattrs = if run.config.keep.xattrs {
         let holder = Target::Open(source.as_fd()).into();
-        Some(xattr::read(&holder, run.rules.privileges.root, || item.source_path())?)
+        Some(xattr::read_source(&holder, before, &run.rules, || item.source_path())?)
     } else {
         None
     };

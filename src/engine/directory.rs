@@ -20,8 +20,9 @@ use super::{Run, delete, temporary};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
+use crate::plan::alone::leaves_name;
 use crate::plan::entry::Kind;
-use crate::report::event::{Entries, EntryEvent};
+use crate::report::event::{Action, Entries, EntryEvent};
 use crate::select::Scope;
 
 /// Of the levels of a deep tree, one in so many stays open whatever the limit on descriptors.
@@ -66,7 +67,7 @@ pub(super) enum State {
     Open(Arc<Pair>),
     /// It was open, and is to be opened again when it is needed: descriptors are scarce.
     Parked(Parked),
-    /// It could not be opened or made; the error has been reported.
+    /// It could not be opened or made, or is left alone; that has been reported.
     Failed,
     /// Its metadata is set. Its descriptors are closed.
     Finished,
@@ -237,52 +238,58 @@ impl Directory {
             watched.is_awaited(&self.given_up);
         }
         let made = match &*state {
-            State::Parked(parked) => self.open_again(parked, parent, lane).await,
+            State::Parked(parked) => self.open_again(parked, parent, lane).await.map(Some),
             _ => self.make_pair(parent, lane).await,
         };
         if let Some(watched) = lane.watched() {
             watched.is_awaited_no_more();
         }
-        match made {
-            Ok(pair) => {
+        let event = match made {
+            Ok(Some(pair)) => {
                 let pair = Arc::new(pair);
                 *state = State::Open(pair.clone());
                 if lane.run.directories.opened() {
                     self.park_above(&lane.run);
                 }
-                Some(pair)
+                return Some(pair);
             }
-            Err(error) => {
-                *state = State::Failed;
-                self.report(EntryEvent::failed(Kind::Directory, error), lane).await;
-                None
-            }
-        }
+            Ok(None) => EntryEvent::done(Kind::Directory, Action::Skipped),
+            Err(error) => EntryEvent::failed(Kind::Directory, error),
+        };
+        *state = State::Failed;
+        self.report(event, lane).await;
+        None
     }
 
-    async fn make_pair(&self, parent: &Pair, lane: &Lane) -> Result<Pair> {
+    /// Opens both, and makes the one in the destination. `None`: it is to be left as it is there.
+    async fn make_pair(&self, parent: &Pair, lane: &Lane) -> Result<Option<Pair>> {
         let run = &lane.run;
-        lane.doing(Operation::OpenSource);
-        let source = self.open_source(parent, lane).await?;
-        lane.doing(Operation::OpenDestination);
-        let Some(within) = &parent.destination else {
-            return Ok(Pair::new(source, None, Origin::default()));
-        };
         let path = || run.destination_path(&self.path());
-        let existing = if parent.fresh {
-            None
-        } else {
-            lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?
+        lane.doing(Operation::StatDestination);
+        let existing = match &parent.destination {
+            Some(within) if !parent.fresh => {
+                lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?
+            }
+            _ => None,
         };
         if existing.is_some() {
             parent.count_compared();
         }
+        if leaves_name(Kind::Directory, existing.as_ref(), &run.rules.compare) {
+            return Ok(None);
+        }
+        lane.doing(Operation::OpenSource);
+        let source = self.open_source(parent, lane).await?;
+        lane.doing(Operation::OpenDestination);
+        let Some(within) = &parent.destination else {
+            return Ok(Some(Pair::new(source, None, Origin::default())));
+        };
         let mut origin = Origin::default();
         origin.existing = existing.filter(|existing| existing.kind == Kind::Directory);
         origin.replaced = existing.is_some() && origin.existing.is_none();
         if origin.existing.is_none() {
             if run.config.dry_run {
-                return Ok(Pair::new(source, None, origin));
+                return Ok(Some(Pair::new(source, None, origin)));
             }
             match self.make(parent, origin.replaced, run)? {
                 Made::New(staged) => origin.staged = staged,
@@ -307,7 +314,7 @@ impl Directory {
         let pair = Pair::new(source, Some(destination), origin);
         pair.touched.store(changed, Ordering::Relaxed);
         pair.remove_litter(run);
-        Ok(pair)
+        Ok(Some(pair))
     }
 
     /// Opens a parked one by its name. It must be the one it was: others may have moved it meanwhile.
@@ -363,10 +370,10 @@ impl Directory {
                 Arc::new(opened.at(Operation::OpenSource, path)?)
             }
         };
-        let stat = stat_open(&fd).at(Operation::StatSource, path)?;
+        let stat = run.rules.adopt(stat_open(&fd).at(Operation::StatSource, path)?);
         let xattrs = if run.config.keep.xattrs {
             let holder = Holder::Name(parent.source.as_fd(), &self.name);
-            Some(xattr::read(&holder, run.rules.privileges.root, path)?)
+            Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
         } else {
             None
         };

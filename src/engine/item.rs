@@ -20,6 +20,7 @@ use crate::io::file::File;
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
+use crate::plan::alone::is_left_alone;
 use crate::plan::changes::Changes;
 use crate::plan::compare::{Decision, Difference, changes, decide, keep};
 use crate::plan::entry::{Kind, Stat};
@@ -83,6 +84,9 @@ impl Item<'_> {
                 return Ok(Copied::skipped());
             }
             let destination = self.stat_destination().await?;
+            if is_left_alone(&source.stat, destination.as_ref(), &self.run().rules) {
+                return self.leave(destination.as_ref()).await;
+            }
             if destination.is_some_and(|have| have.kind == Kind::Directory) {
                 self.require_empty_directory()?; // before other names wait for this one
             }
@@ -100,7 +104,8 @@ impl Item<'_> {
 
     /// Opens a file that will be copied for certain, and stats anything else.
     pub(crate) async fn open_source(&self) -> Result<Source> {
-        if self.entry.kind == Kind::File && self.pair.fresh && !self.run().config.dry_run {
+        let (fresh, rules) = (self.pair.fresh, &self.run().rules);
+        if self.entry.kind == Kind::File && fresh && !rules.compare.existing && !self.run().config.dry_run {
             let (file, stat) = self.open_file().await?;
             return Ok(Source { stat, file: Some(file) });
         }
@@ -111,7 +116,7 @@ impl Item<'_> {
         if stat.kind == Kind::Directory {
             return Err(Error::new(Operation::StatSource, self.source_path(), Cause::TypeChanged));
         }
-        Ok(Source { stat, file: None })
+        Ok(Source { stat: rules.adopt(stat), file: None })
     }
 
     /// Opens the source for reading. A FIFO or a device that took a file's place is not read.
@@ -123,7 +128,7 @@ impl Item<'_> {
         if stat.kind != Kind::File {
             return Err(Error::new(Operation::OpenSource, self.source_path(), Cause::TypeChanged));
         }
-        Ok((self.lane.io.file(file, &stat), stat))
+        Ok((self.lane.io.file(file, &stat), self.run().rules.adopt(stat)))
     }
 
     pub(crate) async fn stat_destination(&self) -> Result<Option<Stat>> {
@@ -154,12 +159,26 @@ impl Item<'_> {
         if operation.reads_source() { self.source_path() } else { self.path() }
     }
 
+    /// Leaves what the destination has, if it has something, as it is. A manifest lists it all the same.
+    async fn leave(&self, destination: Option<&Stat>) -> Result<Copied> {
+        let mut copied = Copied::skipped();
+        if self.lists_hashes() && destination.is_some_and(|have| have.kind == Kind::File) {
+            copied.hash = Some(read_back::hash_destination(self).await?);
+        }
+        Ok(copied)
+    }
+
+    /// Whether a hash is wanted of each file that the destination has.
+    fn lists_hashes(&self) -> bool {
+        let config = &self.run().config;
+        config.manifest.is_some() && !config.dry_run
+    }
+
     /// Mirrors an entry that is not a further name of another one.
     pub(crate) async fn mirror_one(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
         let kind = source.stat.kind;
         let mut copied = self.bring_about(source, destination).await?;
-        let config = &self.run().config;
-        if kind == Kind::File && copied.hash.is_none() && config.manifest.is_some() && !config.dry_run {
+        if kind == Kind::File && copied.hash.is_none() && self.lists_hashes() {
             copied.hash = Some(read_back::hash_destination(&self).await?);
         }
         Ok(copied)
@@ -246,7 +265,7 @@ impl Item<'_> {
     /// Sets what differs of an entry whose contents are right.
     async fn mend(self, source: Source, have: &Stat, difference: Difference) -> Result<Copied> {
         let run = self.run();
-        let xattrs = if run.config.keep.xattrs { Some(self.source_xattrs()?) } else { None };
+        let xattrs = if run.config.keep.xattrs { Some(self.source_xattrs(&source.stat)?) } else { None };
         let (of_xattrs, grants) = match &xattrs {
             Some(want) => {
                 let have = self.destination_xattrs()?;
@@ -288,10 +307,10 @@ impl Item<'_> {
             .at(Operation::OpenDestination, || self.path())
     }
 
-    /// The source's attributes, by its name.
-    pub(crate) fn source_xattrs(&self) -> Result<xattr::Xattrs> {
+    /// The source's attributes, by its name, as the destination is to have them.
+    pub(crate) fn source_xattrs(&self, source: &Stat) -> Result<xattr::Xattrs> {
         let holder = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
-        xattr::read(&holder, self.run().rules.privileges.root, || self.source_path())
+        xattr::read_source(&holder, source, &self.run().rules, || self.source_path())
     }
 
     pub(crate) fn destination_xattrs(&self) -> Result<xattr::Xattrs> {

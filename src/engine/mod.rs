@@ -42,10 +42,10 @@ use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::io::root::Roots;
 use crate::io::{Io, ring, root, stat_open};
 use crate::metadata::xattr::{self, Holder};
-use crate::plan::compare::{Privileges, Rules};
 use crate::plan::delete::Deletions;
 use crate::plan::links::Links;
 use crate::plan::names::Names;
+use crate::plan::rules::Rules;
 use crate::report::Reporter;
 use crate::report::event::{EntryEvent, Event, Start, Summary};
 use crate::report::hashes::Hashes;
@@ -201,6 +201,9 @@ fn join(root: &Path, below: &Path) -> PathBuf {
 /// When nothing could be started: SRC or DST can't be used, or the engine is not to be had. What fails later, a
 /// file's error among them, is in the summary.
 pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
+    if let Some(why) = config.owner.refusal() {
+        return Err(Error::new(Operation::UseDestination, &config.destination, Cause::Refused(why)));
+    }
     let (engine, notice) = match config.timeout {
         Some(_) => (require_threads(config)?, None),
         None => choose_engine(config.engine, config.jobs, &config.source)?,
@@ -273,16 +276,17 @@ fn new_run(
 ) -> (Arc<Run>, Sender<Parcel>, Receiver<Event>) {
     let (parcel_sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
     let (events, event_receiver) = async_channel::bounded(EVENTS);
+    let umask = umask();
     let run = Run {
         config: config.clone(),
-        rules: Rules { keep: config.keep, privileges: Privileges::of_process(), checksum: config.checksum },
+        rules: Rules::new(config, umask),
         roots,
         links: Links::default(),
         directories: OpenDirectories::new(descriptor_limit()),
         file_systems: FileSystems::default(),
         names: Names::default(),
         deletions: Deletions::default(),
-        umask: umask(),
+        umask,
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
@@ -359,7 +363,7 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let path = || &run.roots.source.path;
     let source =
         run.roots.source.fd.clone().ok_or(rustix::io::Errno::NOENT).at(Operation::UseSource, path)?;
-    let stat = stat_open(&source).at(Operation::UseSource, path)?;
+    let stat = run.rules.adopt(stat_open(&source).at(Operation::UseSource, path)?);
     let destination = run.roots.destination.fd.clone();
     let have = destination.as_ref().map(stat_open).transpose().at(Operation::UseDestination, path)?;
     if let (Some(fd), Some(stat)) = (&destination, &have) {
@@ -368,7 +372,7 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let existing = have.filter(|_| !run.roots.fresh);
     let xattrs = if run.config.keep.xattrs && run.roots.single.is_none() {
         let holder = Holder::Open(source.as_fd());
-        Some(xattr::read(&holder, run.rules.privileges.root, path)?)
+        Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
     } else {
         None
     };

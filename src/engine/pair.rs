@@ -133,11 +133,16 @@ impl Pair {
         self.destination.as_ref().ok_or(Errno::NOENT)
     }
 
-    /// The destination's stat as it is now.
+    /// The destination's stat as it is now, without a time if this run has moved it.
     pub(super) fn destination_stat(&self, destination: &OwnedFd) -> rustix::io::Result<Stat> {
         match self.existing {
             Some(existing) if !self.touched.load(Ordering::Relaxed) => Ok(existing),
-            _ => stat_open(destination),
+            existing => {
+                let stat = stat_open(destination)?;
+                // A time that this run has caused is not to be taken for the source's, however close.
+                let same = existing.is_some_and(|existing| existing.modified == stat.modified);
+                Ok(if same { stat } else { Stat { modified: Time::NEVER, ..stat } })
+            }
         }
     }
 
@@ -151,7 +156,7 @@ impl Pair {
         }
         let mut stat = stat_open(file)?;
         // No time that a source could have: the new file's own one moves on with the writing.
-        stat.modified = Time { seconds: i64::MIN, nanoseconds: 0 };
+        stat.modified = Time::NEVER;
         let inherits_acl = self.destination.as_ref().is_some_and(|fd| has_default_acl(fd));
         let predictable = stat.mode == mode & !run.umask && !inherits_acl;
         self.newborn.get_or_init(|| Newborn { stat, predictable, inherits_acl });

@@ -198,11 +198,13 @@ impl<'a> Removal<'a> {
                 Work::Doomed(doomed) => self.begin(doomed),
                 Work::Directory(node) => {
                     self.empty(&node);
-                    Ok(self.release(node))
+                    self.release(node);
+                    Ok(())
                 }
                 Work::Names(node, names) => {
                     self.remove_names(&node, &names);
-                    Ok(self.release(node))
+                    self.release(node);
+                    Ok(())
                 }
             };
             if let Err(error) = result {

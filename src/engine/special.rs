@@ -11,7 +11,7 @@ use super::temporary::{Taken, take_place, temporary_name, writable};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::{self, Target};
-use crate::plan::entry::Stat;
+use crate::plan::entry::{Stat, Time};
 
 fn read_target(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<CString> {
     rustix::fs::readlinkat(directory, name, Vec::with_capacity(256))
@@ -69,8 +69,10 @@ fn complete(item: &Item<'_>, want: &Stat, temporary: &CStr) -> Result<()> {
     if have.kind != want.kind || have.links != 1 {
         return Err(Error::new(Operation::Create, item.path(), Cause::TypeChanged));
     }
+    // Its own time is that of its making, which is not to be taken for the source's, however close.
+    let have = Stat { modified: Time::NEVER, ..have };
     let keep = item.run().config.keep.xattrs;
-    let xattrs = if keep { Some(item.source_xattrs()?) } else { None };
+    let xattrs = if keep { Some(item.source_xattrs(want)?) } else { None };
     let bare = !item.pair.inherits_acl();
     let target = Target::Handle(handle.as_fd());
     metadata::apply(target, want, &have, xattrs.as_ref(), bare, &item.run().rules, || item.path())?;

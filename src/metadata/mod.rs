@@ -12,8 +12,9 @@ use rustix::io::Errno;
 
 use crate::error::{Context, Operation, Result};
 use crate::plan::changes::Changes;
-use crate::plan::compare::{Difference, Rules, differences};
+use crate::plan::compare::{Difference, differences, mode_to_give};
 use crate::plan::entry::{Kind, Stat, Time};
+use crate::plan::rules::Rules;
 use xattr::Xattrs;
 
 /// An inode held by a descriptor, never by a path that could be swapped.
@@ -45,7 +46,7 @@ pub(crate) fn apply<P: AsRef<Path>>(
         (changes.acl, changes.xattrs) = (set.acl, set.xattrs);
         // An ACL may have changed the mode behind our back.
         if !set.is_empty() && want.kind != Kind::Symlink && difference.mode.is_none() {
-            difference.mode = Some(mode_of(want, have, &difference));
+            difference.mode = Some(mode_of(want, have, &difference, rules));
         }
     }
     set_mode(target, &difference, path)?;
@@ -78,9 +79,9 @@ fn set_xattrs<P: AsRef<Path>>(
 }
 
 /// The mode that `differences` would have set: an ACL may have changed it behind its back.
-fn mode_of(want: &Stat, have: &Stat, difference: &Difference) -> u32 {
+fn mode_of(want: &Stat, have: &Stat, difference: &Difference, rules: &Rules) -> u32 {
     let (uid, gid) = difference.owner.unwrap_or_default();
-    crate::plan::compare::mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid))
+    mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid), rules)
 }
 
 fn set_owner<P: AsRef<Path>>(

@@ -16,6 +16,8 @@ use super::{Target, proc_path};
 use crate::error::{Context, Operation, Result};
 use crate::io::op;
 use crate::plan::changes::Changes;
+use crate::plan::entry::Stat;
+use crate::plan::rules::Rules;
 
 /// Whose attributes are meant.
 pub(crate) enum Holder<'a> {
@@ -75,6 +77,43 @@ pub(crate) fn read<P: AsRef<Path>>(
     }
     found.sort();
     Ok(found)
+}
+
+/// The attributes of `holder`, an entry of the source, as the destination is to have them: where modes are changed, its
+/// ACL changes with its mode.
+pub(crate) fn read_source<P: AsRef<Path>>(
+    holder: &Holder<'_>,
+    source: &Stat,
+    rules: &Rules,
+    path: impl Fn() -> P + Copy,
+) -> Result<Xattrs> {
+    let mut found = read(holder, rules.privileges.root, path)?;
+    if !rules.chmod.is_empty()
+        && let Some((_, acl)) = found.iter_mut().find(|(name, _)| name.as_c_str() == ACCESS_ACL)
+    {
+        follow_mode(acl, source.mode);
+    }
+    Ok(found)
+}
+
+/// Gives an ACL the permissions that chmod(2) would: the mask, where there is one, has the place of the group. The format
+/// is linux/posix_acl_xattr.h's: a version of four bytes, then entries of a tag, permissions and an id, little endian.
+fn follow_mode(acl: &mut [u8], mode: u32) {
+    const USER_OBJ: u8 = 0x01;
+    const GROUP_OBJ: u8 = 0x04;
+    const MASK: u8 = 0x10;
+    const OTHER: u8 = 0x20;
+    let Some((_, entries)) = acl.split_at_mut_checked(4) else { return };
+    let group = if entries.chunks_exact(8).any(|entry| entry[0] == MASK) { MASK } else { GROUP_OBJ };
+    for entry in entries.chunks_exact_mut(8) {
+        let class = match entry[0] {
+            USER_OBJ => 6,
+            tag if tag == group => 3,
+            OTHER => 0,
+            _ => continue,
+        };
+        entry[2] = (mode >> class & 7) as u8;
+    }
 }
 
 fn names(holder: &Holder<'_>, root: bool) -> rustix::io::Result<Vec<CString>> {
@@ -224,6 +263,23 @@ mod tests {
         assert_eq!(found(&[(acl, 1), (other, 2)]), (false, true));
         assert_eq!(found(&[(acl, 1), (other, 1), ("user.b", 1)]), (false, true));
         assert_eq!(found(&[]), (true, true));
+    }
+
+    #[test]
+    fn an_acl_follows_its_mode_as_chmod_has_it() {
+        let acl = |entries: &[(u8, u8)]| {
+            let entries = entries.iter().flat_map(|&(tag, bits)| [tag, 0, bits, 0, 7, 0, 0, 0]);
+            [2, 0, 0, 0].into_iter().chain(entries).collect::<Vec<u8>>()
+        };
+        let mut masked = acl(&[(1, 6), (2, 7), (4, 5), (0x10, 7), (0x20, 4)]);
+        follow_mode(&mut masked, 0o4710);
+        assert_eq!(masked, acl(&[(1, 7), (2, 7), (4, 5), (0x10, 1), (0x20, 0)]));
+        let mut plain = acl(&[(1, 6), (4, 5), (0x20, 4)]);
+        follow_mode(&mut plain, 0o712);
+        assert_eq!(plain, acl(&[(1, 7), (4, 1), (0x20, 2)]));
+        let mut broken = vec![2, 0];
+        follow_mode(&mut broken, 0o777);
+        assert_eq!(broken, [2, 0]);
     }
 
     #[test]

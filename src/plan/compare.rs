@@ -2,35 +2,7 @@
 
 use super::changes::Changes;
 use super::entry::{Kind, Stat};
-use crate::config::Keep;
-
-/// What this process may change of owner and group (chown(2)).
-#[derive(Debug, Clone)]
-pub(crate) struct Privileges {
-    /// Effective user 0: may give files away, and sees every namespace of attributes.
-    pub(crate) root: bool,
-    /// Groups an unprivileged owner may give its files to.
-    pub(crate) groups: Vec<u32>,
-}
-
-impl Privileges {
-    /// Those of this process.
-    pub(crate) fn of_process() -> Self {
-        let mut groups: Vec<u32> =
-            rustix::process::getgroups().unwrap_or_default().into_iter().map(|g| g.as_raw()).collect();
-        groups.push(rustix::process::getegid().as_raw());
-        Privileges { root: rustix::process::geteuid().is_root(), groups }
-    }
-}
-
-/// What counts as different, and what can be mended.
-#[derive(Debug, Clone)]
-pub(crate) struct Rules {
-    pub(crate) keep: Keep,
-    pub(crate) privileges: Privileges,
-    /// Files of one size are compared by contents, and not by time.
-    pub(crate) checksum: bool,
-}
+use super::rules::Rules;
 
 /// What has to happen to a destination name so that it holds what the source holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +90,10 @@ pub(crate) fn decide(
             Kind::File if rules.checksum && source.size == destination.size => {
                 return Decision::CompareContents;
             }
-            Kind::File => source.size == destination.size && source.modified == destination.modified,
+            Kind::File => {
+                let same_time = rules.same_time(source.modified, destination.modified);
+                source.size == destination.size && !rules.copies_for_time(same_time)
+            }
             Kind::CharDevice | Kind::BlockDevice => source.device_node == destination.device_node,
             Kind::Symlink => same_content(),
             _ => true,
@@ -146,45 +121,48 @@ pub(crate) fn keep(source: &Stat, destination: &Stat, rules: &Rules) -> Decision
 
 /// The metadata of `have` that must be set to make it equal to `want`.
 pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference {
-    let owner = if rules.keep.owner { owner_to_set(want, have, &rules.privileges) } else { None };
+    let owner = if rules.keep.owner { owner_to_set(want, have, rules) } else { None };
     let (uid, gid) = owner.unwrap_or_default();
-    let mode = mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid));
+    let mode = mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid), rules);
     // chown(2) clears setuid and setgid, so that these have to be set again after it.
     let mode_differs = mode != have.mode || (owner.is_some() && mode & 0o6000 != 0);
     Difference {
         owner,
         mode: (want.kind != Kind::Symlink && mode_differs).then_some(mode),
-        times: rules.keep.times && want.modified != have.modified,
+        times: rules.keep.times && !rules.same_time(want.modified, have.modified),
     }
 }
 
-/// Who should own the file, where that differs from who does and this process may say so.
-fn owner_to_set(want: &Stat, have: &Stat, may: &Privileges) -> Option<(Option<u32>, Option<u32>)> {
-    let uid = (want.uid != have.uid && may.root).then_some(want.uid);
-    let gid = (want.gid != have.gid && (may.root || may.groups.contains(&want.gid))).then_some(want.gid);
+/// Who should own the file, where that differs from who does and this process may say so. What the user has asked for is
+/// tried in any case: a file of somebody else's then becomes an error.
+fn owner_to_set(want: &Stat, have: &Stat, rules: &Rules) -> Option<(Option<u32>, Option<u32>)> {
+    let may = &rules.privileges;
+    let may_user = may.root || rules.owner.user.is_some();
+    let may_group = may.root || rules.owner.group.is_some() || may.groups.contains(&want.gid);
+    let uid = (want.uid != have.uid && may_user).then_some(want.uid);
+    let gid = (want.gid != have.gid && may_group).then_some(want.gid);
     (uid.is_some() || gid.is_some()).then_some((uid, gid))
 }
 
-/// The mode, less setuid or setgid where the file will not belong to whom these bits were meant for.
-pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32) -> u32 {
-    let mut mode = want.mode;
-    if want.kind != Kind::Directory {
-        if uid != want.uid {
-            mode &= !0o4000;
-        }
-        if gid != want.gid {
-            mode &= !0o2000;
-        }
+/// The mode, less setuid or setgid where the file will not belong to whom these bits were meant for. What the user asked
+/// for with `--chmod` is meant for whoever has the file.
+pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32, rules: &Rules) -> u32 {
+    if want.kind == Kind::Directory || want.mode & 0o6000 == 0 {
+        return want.mode;
     }
-    mode
+    let user = if uid != want.uid { 0o4000 } else { 0 };
+    let group = if gid != want.gid { 0o2000 } else { 0 };
+    want.mode & !((user | group) & !rules.chmod.gives_files())
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::entry::{Inode, Time};
+    use super::super::rules::Privileges;
     use super::*;
+    use crate::config::{Compare, Config};
 
-    fn stat(kind: Kind) -> Stat {
+    pub(in super::super) fn stat(kind: Kind) -> Stat {
         Stat {
             kind,
             mode: 0o644,
@@ -200,11 +178,29 @@ mod tests {
         }
     }
 
-    fn rules(root: bool) -> Rules {
-        Rules { keep: Keep::default(), privileges: Privileges { root, groups: vec![8, 9] }, checksum: false }
+    pub(in super::super) fn rules(root: bool) -> Rules {
+        Rules {
+            privileges: Privileges { root, user: 7, groups: vec![8, 9] },
+            ..Rules::new(&Config::new("", ""), 0o022)
+        }
     }
 
-    const SAME: Decision = Decision::Keep(Difference { owner: None, mode: None, times: false });
+    /// The rules with the options in `compare`.
+    pub(in super::super) fn with(compare: Compare) -> Rules {
+        Rules { compare, ..rules(true) }
+    }
+
+    pub(in super::super) const PLAIN: Compare = Compare {
+        size_only: false,
+        ignore_times: false,
+        window: None,
+        update: false,
+        existing: false,
+        ignore_existing: false,
+    };
+
+    pub(in super::super) const SAME: Decision =
+        Decision::Keep(Difference { owner: None, mode: None, times: false });
 
     #[test]
     fn contents_are_judged_by_type_size_and_nanoseconds() {
@@ -245,6 +241,36 @@ mod tests {
         assert_eq!(of(&Stat { kind: Kind::Fifo, ..have }), Decision::Keep(times));
         let changes = changes(&stat(Kind::File), Some(&Stat { size: 99, ..stat(Kind::File) }), &rules);
         assert_eq!(changes, Changes { contents: true, size: true, ..Changes::NONE });
+    }
+
+    #[test]
+    fn options_say_what_of_a_file_is_compared() {
+        let replace = Decision::Replace;
+        let times = Decision::Keep(Difference { times: true, ..Difference::default() });
+        let (size_only, always) =
+            (Compare { size_only: true, ..PLAIN }, Compare { ignore_times: true, ..PLAIN });
+        // What it makes of a file that is the same, has another time, has another size.
+        let table = [
+            ("by size and time", PLAIN, [SAME, replace, replace]),
+            ("by size", size_only, [SAME, times, replace]),
+            ("not at all", always, [replace, replace, replace]),
+            ("size goes first", Compare { ignore_times: true, ..size_only }, [SAME, times, replace]),
+        ];
+        let (file, mut later, mut longer) = (stat(Kind::File), stat(Kind::File), stat(Kind::File));
+        later.modified.seconds += 1;
+        longer.size += 1;
+        for (what, compare, expected) in table {
+            let found =
+                [&file, &later, &longer].map(|have| decide(&file, Some(have), &with(compare), || true));
+            assert_eq!(found, expected, "{what}");
+            let contents = Rules { checksum: true, ..with(compare) };
+            let found = decide(&file, Some(&later), &contents, || true);
+            assert_eq!(found, Decision::CompareContents, "{what}: contents go before all");
+            for kind in [Kind::Symlink, Kind::Fifo, Kind::CharDevice] {
+                let found = decide(&stat(kind), Some(&stat(kind)), &with(compare), || true);
+                assert_eq!(found, SAME, "{what}: a {} has nothing to copy", kind.name());
+            }
+        }
     }
 
     #[test]

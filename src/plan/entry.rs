@@ -93,6 +93,11 @@ pub(crate) struct Time {
     pub(crate) nanoseconds: u32,
 }
 
+impl Time {
+    /// No time that a source could have, and far from all of them.
+    pub(crate) const NEVER: Time = Time { seconds: i64::MIN, nanoseconds: 0 };
+}
+
 /// An inode of this machine: device and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Inode {

@@ -30,7 +30,7 @@ pub enum Action {
     Deleted,
     /// See the error.
     Failed,
-    /// It was left out: its directory failed, or its type is not kept.
+    /// It was left out: its directory failed, its type is not kept, or it is to be left alone in the destination.
     Skipped,
 }
 

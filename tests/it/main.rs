@@ -9,6 +9,7 @@ mod beneath;
 mod bounded;
 mod cancel;
 mod check;
+mod compare;
 mod delete;
 mod durable;
 mod engines;
@@ -19,6 +20,7 @@ mod fuse;
 mod hostile;
 mod inplace;
 mod manifest;
+mod modes;
 mod property;
 mod reality;
 mod select;
@@ -44,6 +46,7 @@ fn main() {
         cancel::TESTS,
         check::TESTS,
         delete::TESTS,
+        compare::TESTS,
         durable::TESTS,
         engines::TESTS,
         errors::TESTS,
@@ -53,6 +56,7 @@ fn main() {
         hostile::TESTS,
         inplace::TESTS,
         manifest::TESTS,
+        modes::TESTS,
         property::TESTS,
         reality::TESTS,
         select::TESTS,

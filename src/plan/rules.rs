@@ -1,0 +1,179 @@
+//! The rules of a run: what is kept, what counts as different, what this process may change, and what the source is
+//! taken to be where the destination is to differ from it.
+
+use super::chmod::Chmod;
+use super::entry::{Stat, Time};
+use crate::config::{Compare, Config, Keep, Owner};
+
+/// What this process may change of owner and group (chown(2)).
+#[derive(Debug, Clone)]
+pub(crate) struct Privileges {
+    /// Effective user 0: may give files away, and sees every namespace of attributes.
+    pub(crate) root: bool,
+    /// The effective user.
+    pub(crate) user: u32,
+    /// Groups an unprivileged owner may give its files to.
+    pub(crate) groups: Vec<u32>,
+}
+
+impl Privileges {
+    /// Those of this process.
+    pub(crate) fn of_process() -> Self {
+        let mut groups: Vec<u32> =
+            rustix::process::getgroups().unwrap_or_default().into_iter().map(|g| g.as_raw()).collect();
+        groups.push(rustix::process::getegid().as_raw());
+        let user = rustix::process::geteuid();
+        Privileges { root: user.is_root(), user: user.as_raw(), groups }
+    }
+
+    /// Why this process can't give files to an owner, if it can't.
+    pub(crate) fn refusal(&self, owner: &Owner) -> Option<String> {
+        let (user, group) = (owner.user.unwrap_or(self.user), owner.group);
+        match group {
+            _ if self.root => None,
+            _ if user != self.user => Some(format!("only root gives files to user {user}")),
+            Some(group) if !self.groups.contains(&group) => {
+                Some(format!("only root, or who is in it, gives files to group {group}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What counts as different, and what can be mended.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) keep: Keep,
+    pub(crate) privileges: Privileges,
+    /// Files of one size are compared by contents, and not by time.
+    pub(crate) checksum: bool,
+    pub(crate) compare: Compare,
+    /// What modes and owners are to be, where they are not to be the source's.
+    pub(crate) chmod: Chmod,
+    pub(crate) owner: Owner,
+    /// Permission bits that the kernel takes from new files.
+    pub(crate) umask: u32,
+}
+
+impl Rules {
+    /// Those of a run by this process.
+    pub(crate) fn new(config: &Config, umask: u32) -> Self {
+        Rules {
+            keep: config.keep,
+            privileges: Privileges::of_process(),
+            checksum: config.checksum,
+            compare: config.compare,
+            chmod: config.chmod.clone(),
+            owner: config.owner,
+            umask,
+        }
+    }
+
+    /// The source's stat as the destination is to have it. Every stat of the source goes through here, once.
+    pub(crate) fn adopt(&self, source: Stat) -> Stat {
+        Stat {
+            mode: self.chmod.apply(source.mode, source.kind, self.umask),
+            uid: self.owner.user.unwrap_or(source.uid),
+            gid: self.owner.group.unwrap_or(source.gid),
+            ..source
+        }
+    }
+
+    /// Whether a file that the destination has, of the source's size, is copied for its time, whatever that is; or for
+    /// nothing that a stat tells.
+    pub(crate) fn copies_for_time(&self, same_time: bool) -> bool {
+        !self.checksum && !self.compare.size_only && (self.compare.ignore_times || !same_time)
+    }
+
+    /// Whether two times count as one.
+    pub(crate) fn same_time(&self, one: Time, other: Time) -> bool {
+        match self.compare.window {
+            Some(window) => one.seconds.abs_diff(other.seconds) <= window,
+            None => one == other,
+        }
+    }
+
+    /// Whether the destination's time is later, and not only by what does not count.
+    pub(crate) fn is_newer(&self, source: Time, destination: Time) -> bool {
+        destination > source && !self.same_time(source, destination)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compare::tests::{PLAIN, SAME, rules, stat, with};
+    use super::super::compare::{Decision, decide, differences};
+    use super::super::entry::Kind;
+    use super::*;
+
+    #[test]
+    fn a_window_is_of_whole_seconds_and_holds_for_all_types() {
+        let at = |seconds, nanoseconds| Time { seconds, nanoseconds };
+        let table = [
+            (None, at(1000, 5), true),
+            (None, at(1000, 6), false),
+            (Some(0), at(1000, 999_999_999), true),
+            (Some(0), at(1001, 0), false),
+            (Some(0), at(999, 999_999_999), false),
+            (Some(2), at(1002, 999_999_999), true),
+            (Some(2), at(998, 0), true),
+            (Some(2), at(1003, 0), false),
+            (Some(2), at(997, 999_999_999), false),
+            (Some(u64::MAX), at(i64::MAX, 0), true),
+            (Some(1), Time::NEVER, false),
+        ];
+        for (window, modified, same) in table {
+            let rules = with(Compare { window, ..PLAIN });
+            for kind in [Kind::File, Kind::Symlink, Kind::Directory, Kind::Fifo] {
+                let have = Stat { modified, ..stat(kind) };
+                assert_eq!(differences(&stat(kind), &have, &rules).times, !same, "{window:?} {modified:?}");
+            }
+            let have = Stat { modified, ..stat(Kind::File) };
+            let expected = if same { SAME } else { Decision::Replace };
+            assert_eq!(decide(&stat(Kind::File), Some(&have), &rules, || true), expected, "{window:?}");
+        }
+    }
+
+    #[test]
+    fn a_wanted_mode_and_owner_take_the_place_of_the_source_s() {
+        let chmod = "F6750,D700".parse().unwrap();
+        let owner = Owner { user: Some(1), group: Some(9) };
+        let rules = Rules { chmod, owner, ..rules(true) };
+        let want = rules.adopt(stat(Kind::File));
+        assert_eq!((want.mode, want.uid, want.gid), (0o6750, 1, 9));
+        assert_eq!(rules.adopt(stat(Kind::Directory)).mode, 0o700);
+        let link = rules.adopt(stat(Kind::Symlink));
+        assert_eq!((link.mode, link.uid), (0o644, 1), "a symlink has an owner and no mode");
+        let difference = differences(&want, &stat(Kind::File), &rules);
+        assert_eq!((difference.owner, difference.mode), (Some((Some(1), Some(9))), Some(0o6750)));
+        // The owner is left alone: setuid was asked for all the same.
+        let mut lax = rules.clone();
+        (lax.keep.owner, lax.owner) = (false, Owner::default());
+        let found = differences(&lax.adopt(Stat { uid: 1, ..stat(Kind::File) }), &stat(Kind::File), &lax);
+        assert_eq!((found.owner, found.mode), (None, Some(0o6750)));
+    }
+
+    #[test]
+    fn an_owner_that_can_not_be_had_is_refused() {
+        let (root, user) = (rules(true).privileges, rules(false).privileges);
+        let table = [
+            (None, None, true),
+            (Some(7), None, true),
+            (Some(7), Some(9), true),
+            (None, Some(8), true),
+            (Some(0), None, false),
+            (Some(0), Some(8), false),
+            (Some(7), Some(10), false),
+            (None, Some(10), false),
+        ];
+        for (to, group, allowed) in table {
+            let owner = Owner { user: to, group };
+            assert_eq!(user.refusal(&owner).is_none(), allowed, "{owner:?}");
+            assert_eq!(root.refusal(&owner), None);
+        }
+        // It is asked for: what is somebody else's is tried, and is an error then, not passed over.
+        let rules = Rules { owner: Owner { user: Some(7), group: None }, ..rules(false) };
+        let have = Stat { uid: 1, ..stat(Kind::File) };
+        assert_eq!(differences(&rules.adopt(have), &have, &rules).owner, Some((Some(7), None)));
+    }
+}
