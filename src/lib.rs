@@ -47,7 +47,7 @@ pub mod verify;
 mod walk;
 
 pub use config::{
-    Compare, Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Owner, Reflink, default_jobs,
+    Backup, Compare, Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Owner, Reflink, default_jobs,
 };
 pub use content::manifest;
 pub use engine::stop::Stop;

@@ -2,6 +2,7 @@
 //! module knows of clap.
 
 mod check;
+mod old;
 mod options;
 mod owner;
 mod select;

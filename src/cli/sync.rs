@@ -9,12 +9,12 @@ use ringsync::report::Reporter;
 use ringsync::report::bar::Bar;
 use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
-use ringsync::{Config, Delete, DeleteLimit, Reflink};
+use ringsync::{Config, Reflink};
 
+use super::old::{BackupArgs, DeleteArgs};
 use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW};
 use super::select::SelectArgs;
 
-const DELETE: &str = "What is deleted";
 const WRITE: &str = "How files are written";
 
 /// Make DST hold what SRC holds: contents, types, modes, owners, times, links, holes and attributes.
@@ -32,18 +32,6 @@ pub(crate) struct SyncArgs {
     /// Change nothing, report what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Delete what DST has and SRC lacks, when all else is done
-    #[arg(long, aliases = ["del", "delete-during", "delete-delay", "delete-after"], help_heading = DELETE, conflicts_with = "files_from")]
-    delete: bool,
-    /// And what the rules leave out
-    #[arg(long, help_heading = DELETE, conflicts_with = "files_from")]
-    delete_excluded: bool,
-    /// Delete nothing at all if it would be more than N entries, or N% of DST's
-    #[arg(long, value_name = "N", value_parser = parse_limit, help_heading = DELETE)]
-    max_delete: Option<DeleteLimit>,
-    /// Delete also if SRC is empty
-    #[arg(long, help_heading = DELETE)]
-    allow_empty_source: bool,
     /// Make DST's missing parent directories
     #[arg(long)]
     mkpath: bool,
@@ -52,6 +40,10 @@ pub(crate) struct SyncArgs {
     select: SelectArgs,
     #[command(flatten)]
     compare: CompareArgs,
+    #[command(flatten)]
+    delete: DeleteArgs,
+    #[command(flatten)]
+    backup: BackupArgs,
     #[command(flatten)]
     keep: KeepArgs,
 
@@ -111,18 +103,6 @@ enum ReflinkArg {
     Never,
 }
 
-/// A number of entries, or a share of them.
-fn parse_limit(text: &str) -> Result<DeleteLimit, String> {
-    let error = |error: std::num::ParseIntError| error.to_string();
-    match text.strip_suffix('%') {
-        Some(share) => match share.parse().map_err(error)? {
-            share @ 0..=100 => Ok(DeleteLimit::Percent(share)),
-            _ => Err("a share is from 0% to 100%".into()),
-        },
-        None => text.parse().map(DeleteLimit::Entries).map_err(error),
-    }
-}
-
 impl SyncArgs {
     /// The options, resolved.
     ///
@@ -133,9 +113,8 @@ impl SyncArgs {
         config.make_parents = self.mkpath;
         config.dry_run = self.dry_run;
         self.select.apply(&mut config)?;
-        config.select.delete_excluded = self.delete_excluded;
-        let (limit, allow_empty_source) = (self.max_delete, self.allow_empty_source);
-        config.delete = (self.delete || self.delete_excluded).then_some(Delete { limit, allow_empty_source });
+        self.delete.apply(&mut config);
+        self.backup.apply(&mut config)?;
         self.compare.apply(&mut config);
         self.keep.apply(&mut config);
         config.atomic = !self.no_atomic;

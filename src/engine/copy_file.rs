@@ -9,9 +9,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::item::Item;
-use super::read_back;
 use super::segment::LargeFile;
 use super::temporary::{NewFile, Taken, Way};
+use super::{backup, read_back};
 use crate::config::Reflink;
 use crate::content::hash::PART;
 use crate::content::sparse::{self, Layout};
@@ -78,8 +78,14 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
     loop {
         item.lane.doing(Operation::Create);
         let new = new_file(&item, &before, taken)?;
+        if new.is_in_place() && attempts == 1 {
+            backup::copy(&item).await?; // what is written over is not there any more
+        }
         let error = match fill(&item, source, &before, holes, &new).await {
             Ok(Contents { hash, bytes, streamed }) => {
+                if taken == Taken::Entry && !new.is_in_place() {
+                    backup::keep(&item).await?;
+                }
                 item.lane.doing(Operation::Rename);
                 new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
                 return Ok(Copied { action: Action::Created, bytes, streamed, hash, ..Copied::skipped() });

@@ -14,7 +14,7 @@ use super::job::Entry;
 use super::pair::Pair;
 use super::temporary::{self, Taken};
 use super::worker::Lane;
-use super::{Run, contents, link, read_back, special};
+use super::{Run, backup, contents, link, read_back, reference, special};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
 use crate::io::stat_open;
@@ -105,7 +105,8 @@ impl Item<'_> {
     /// Opens a file that will be copied for certain, and stats anything else.
     pub(crate) async fn open_source(&self) -> Result<Source> {
         let (fresh, rules) = (self.pair.fresh, &self.run().rules);
-        if self.entry.kind == Kind::File && fresh && !rules.compare.existing && !self.run().config.dry_run {
+        let certain = fresh && !rules.compare.existing && self.run().references.is_empty();
+        if self.entry.kind == Kind::File && certain && !self.run().config.dry_run {
             let (file, stat) = self.open_file().await?;
             return Ok(Source { stat, file: Some(file) });
         }
@@ -198,6 +199,16 @@ impl Item<'_> {
             changes.contents = !same;
             decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
         }
+        let taken = match decision {
+            Decision::Create => Some(Taken::Nothing),
+            Decision::Replace => Some(Taken::Entry),
+            _ => None,
+        };
+        if let Some(taken) = taken.filter(|_| !self.run().references.is_empty())
+            && let Some(linked) = reference::link(&self, &source, taken).await?
+        {
+            return Ok(linked);
+        }
         let copied = match decision {
             Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
             Decision::Replace | Decision::CompareContents => {
@@ -231,6 +242,9 @@ impl Item<'_> {
         if self.run().config.dry_run {
             let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });
+        }
+        if taken == Taken::Entry && source.stat.kind != Kind::File {
+            backup::keep(&self).await?;
         }
         let copied = match source.stat.kind {
             Kind::File => {

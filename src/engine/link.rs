@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
+use super::backup;
 use super::copy_file::Copied;
 use super::item::{Item, Source};
 use super::temporary::{Taken, take_place, temporary_name, writable};
@@ -93,6 +94,9 @@ async fn follow(
     }
     if item.run().config.fsync && source.stat.kind == Kind::File {
         flush(&item, leader).await?;
+    }
+    if taken == Taken::Entry {
+        backup::keep(&item).await?;
     }
     item.lane.doing(Operation::Link);
     let Err(error) = link(&item, leader, taken).await else { return Ok((linked, None)) };
