@@ -15,6 +15,7 @@ pub(crate) mod open;
 pub(crate) mod outbox;
 pub(crate) mod pair;
 pub(crate) mod part;
+pub(crate) mod rate;
 pub(crate) mod read_back;
 pub(crate) mod segment;
 pub(crate) mod special;
@@ -53,6 +54,7 @@ use durable::FileSystems;
 use job::{Batch, Entry, Offer, Parcel};
 use open::OpenDirectories;
 use pair::{Pair, Source};
+use rate::Rate;
 use stop::Stop;
 use watch::{Watchdog, Watched};
 use worker::Watch;
@@ -94,6 +96,8 @@ pub(crate) struct Run {
     /// Permission bits that the kernel takes from new files.
     pub(crate) umask: u32,
     pub(crate) parcels: Receiver<Parcel>,
+    /// How fast contents are read, if that is limited.
+    pub(crate) rate: Option<Rate>,
     /// What tasks offer each other, a channel a thread.
     pub(crate) offers: Vec<Channel<Offer>>,
     events: Sender<Event>,
@@ -276,6 +280,7 @@ fn new_run(
         file_systems: FileSystems::default(),
         names: Names::default(),
         umask: umask(),
+        rate: config.bandwidth.map(Rate::new),
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
