@@ -38,6 +38,8 @@ pub struct Config {
     /// Give up on an operation that makes no progress for so long. Takes [`Engine::Threads`]: only a thread can be left
     /// behind in the kernel.
     pub timeout: Option<Duration>,
+    /// Find out what reports may want to tell: all that differs of what is replaced, and where links lead.
+    pub details: bool,
     /// Bytes of contents to read a second, by all threads together; what is cloned or only compared does not count.
     pub bandwidth: Option<NonZeroU64>,
     /// Hash the bytes that are copied.
@@ -115,6 +117,7 @@ impl Config {
             verify: false,
             manifest: None,
             timeout: None,
+            details: false,
             bandwidth: None,
             hash: true,
             reflink: Reflink::default(),

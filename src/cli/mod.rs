@@ -3,8 +3,11 @@
 
 mod check;
 mod options;
+mod rate;
 mod sync;
 mod verify;
+
+use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
@@ -21,6 +24,21 @@ pub(crate) use verify::VerifyArgs;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The command line of this process. `sync -h` with nothing else asks for help, as rsync has it; with anything else it
+    /// asks for numbers with units.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        let mut arguments: Vec<OsString> = std::env::args_os().collect();
+        if let [_, command, option] = &mut arguments[..]
+            && command == "sync"
+            && option == "-h"
+        {
+            *option = "--help".into();
+        }
+        Cli::try_parse_from(arguments)
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -21,7 +21,7 @@ use crate::io::stat_open;
 use crate::metadata::{self, Target, proc_path, xattr};
 use crate::plan::changes::Changes;
 use crate::plan::entry::{Kind, Stat};
-use crate::report::event::{Action, Event};
+use crate::report::event::{Action, Event, PointsTo};
 
 /// Files of more bytes are cut in parts that several threads copy at once.
 pub(crate) const LARGE: u64 = 2 * PART;
@@ -29,7 +29,7 @@ pub(crate) const LARGE: u64 = 2 * PART;
 const ATTEMPTS: usize = 3;
 
 /// What became of an entry.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Copied {
     pub(crate) action: Action,
     /// Contents copied or cloned, in bytes.
@@ -41,6 +41,10 @@ pub(crate) struct Copied {
     pub(crate) link_limit: bool,
     /// What differed.
     pub(crate) changes: Changes,
+    /// Where it leads, if that is to be told.
+    pub(crate) points_to: Option<PointsTo>,
+    /// It is a further name of an inode.
+    pub(crate) follows: bool,
 }
 
 impl Copied {
@@ -53,6 +57,8 @@ impl Copied {
             hash: None,
             link_limit: false,
             changes: Changes::NONE,
+            points_to: None,
+            follows: false,
         }
     }
 

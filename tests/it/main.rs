@@ -7,6 +7,7 @@
 mod again;
 mod beneath;
 mod bounded;
+mod bwlimit;
 mod cancel;
 mod check;
 mod durable;
@@ -20,6 +21,7 @@ mod inplace;
 mod manifest;
 mod property;
 mod reality;
+mod report;
 mod show;
 mod support;
 mod timeout;
@@ -39,6 +41,7 @@ fn main() {
         again::TESTS,
         beneath::TESTS,
         bounded::TESTS,
+        bwlimit::TESTS,
         cancel::TESTS,
         check::TESTS,
         durable::TESTS,
@@ -52,6 +55,7 @@ fn main() {
         manifest::TESTS,
         property::TESTS,
         reality::TESTS,
+        report::TESTS,
         show::TESTS,
         timeout::TESTS,
         torn::TESTS,
