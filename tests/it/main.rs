@@ -22,6 +22,7 @@ mod manifest;
 mod property;
 mod reality;
 mod report;
+mod schema;
 mod show;
 mod support;
 mod timeout;
@@ -56,6 +57,7 @@ fn main() {
         property::TESTS,
         reality::TESTS,
         report::TESTS,
+        schema::TESTS,
         show::TESTS,
         timeout::TESTS,
         torn::TESTS,
