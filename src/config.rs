@@ -1,6 +1,7 @@
 //! The resolved options of a run. The engine sees these and never the command line.
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,6 +58,10 @@ pub struct Config {
     /// Give up on an operation that makes no progress for so long. Takes [`Engine::Threads`]: only a thread can be left
     /// behind in the kernel.
     pub timeout: Option<Duration>,
+    /// Find out what reports may want to tell: all that differs of what is replaced, and where links lead.
+    pub details: bool,
+    /// Bytes of contents to read a second, by all threads together; what is cloned or only compared does not count.
+    pub bandwidth: Option<NonZeroU64>,
     /// Hash the bytes that are copied.
     pub hash: bool,
     /// Whether to share extents with the source where the file system can.
@@ -201,6 +206,8 @@ impl Config {
             verify: false,
             manifest: None,
             timeout: None,
+            details: false,
+            bandwidth: None,
             hash: true,
             reflink: Reflink::default(),
             engine: Engine::default(),

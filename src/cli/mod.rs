@@ -5,10 +5,13 @@ mod check;
 mod old;
 mod options;
 mod owner;
+mod rate;
 mod select;
 mod size;
 mod sync;
 mod verify;
+
+use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
@@ -27,10 +30,25 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// The command line of this process. `sync -h` with nothing else asks for help, as rsync has it; with anything else it
+    /// asks for numbers with units.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        let mut arguments: Vec<OsString> = std::env::args_os().collect();
+        if let [_, command, option] = &mut arguments[..]
+            && command == "sync"
+            && option == "-h"
+        {
+            *option = "--help".into();
+        }
+        Cli::try_parse_from(arguments)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make DST hold what SRC holds
-    Sync(SyncArgs),
+    Sync(Box<SyncArgs>),
     /// Check files against a manifest of their hashes
     Verify(VerifyArgs),
     /// Compare two trees and write nothing

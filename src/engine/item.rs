@@ -24,7 +24,7 @@ use crate::plan::alone::is_left_alone;
 use crate::plan::changes::Changes;
 use crate::plan::compare::{Decision, Difference, changes, decide, keep};
 use crate::plan::entry::{Kind, Stat};
-use crate::report::event::{Action, EntryEvent};
+use crate::report::event::{Action, Attributes, EntryEvent};
 
 /// One entry at work, with all that belongs to it.
 #[derive(Clone, Copy)]
@@ -74,9 +74,11 @@ impl Item<'_> {
     /// Makes the destination's entry what the source's is, and tells what that took.
     pub(super) async fn mirror(self) -> EntryEvent {
         let mut kind = self.entry.kind;
+        let mut found = None;
         let result = async {
             let source = self.open_source().await?;
             kind = source.stat.kind;
+            found = Some(source.stat);
             if kind.is_special() && !self.run().rules.keep.specials {
                 return Ok(Copied::skipped());
             }
@@ -96,10 +98,15 @@ impl Item<'_> {
                 self.mirror_one(source, destination.as_ref()).await
             }
         };
-        match result.await {
+        let mut event = match result.await {
             Ok(copied) => EntryEvent::copied(kind, copied),
             Err(error) => EntryEvent::failed(kind, error),
+        };
+        event.source = found.as_ref().map(Attributes::from);
+        if kind == Kind::Symlink && event.points_to.is_none() && self.run().config.details {
+            event.points_to = special::points_to(&self).ok();
         }
+        event
     }
 
     /// Opens a file that will be copied for certain, and stats anything else.
@@ -209,6 +216,9 @@ impl Item<'_> {
         {
             return Ok(linked);
         }
+        if decision == Decision::Replace {
+            changes = self.with_xattrs(&source.stat, changes);
+        }
         let copied = match decision {
             Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
             Decision::Replace | Decision::CompareContents => {
@@ -224,6 +234,21 @@ impl Item<'_> {
             },
         };
         copied.map(|copied| Copied { changes, ..copied })
+    }
+
+    /// The changes, and those of attributes where these are to be told: what is replaced gets them anew in any case.
+    pub(crate) fn with_xattrs(&self, source: &Stat, changes: Changes) -> Changes {
+        let config = &self.run().config;
+        if !config.details || !config.keep.xattrs || changes.new {
+            return changes;
+        }
+        match (self.source_xattrs(source), self.destination_xattrs()) {
+            (Ok(want), Ok(have)) => {
+                let Changes { acl, xattrs, .. } = xattr::changes(&want, &have);
+                Changes { acl, xattrs, ..changes }
+            }
+            _ => changes, // what can't be read is reported when it is needed
+        }
     }
 
     /// Whether the destination's file holds what the source's does. One that can't be read is taken not to.

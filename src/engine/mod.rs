@@ -17,6 +17,7 @@ pub(crate) mod open;
 pub(crate) mod outbox;
 pub(crate) mod pair;
 pub(crate) mod part;
+pub(crate) mod rate;
 pub(crate) mod read_back;
 mod reference;
 mod remove;
@@ -60,6 +61,7 @@ use durable::FileSystems;
 use job::{Batch, Entry, Offer, Parcel};
 use open::OpenDirectories;
 use pair::{Pair, Source};
+use rate::Rate;
 use reference::References;
 use stop::Stop;
 use watch::{Watchdog, Watched};
@@ -108,6 +110,8 @@ pub(crate) struct Run {
     /// Permission bits that the kernel takes from new files.
     pub(crate) umask: u32,
     pub(crate) parcels: Receiver<Parcel>,
+    /// How fast contents are read, if that is limited.
+    pub(crate) rate: Option<Rate>,
     /// What tasks offer each other, a channel a thread.
     pub(crate) offers: Vec<Channel<Offer>>,
     events: Sender<Event>,
@@ -221,12 +225,12 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
     let (begun, opened) = (manifest.map(Path::to_path_buf), config.clone());
     let mut manifest = within(config, move || begun.as_deref().map(Hashes::create).transpose())?;
-    let (roots, aside) = within(config, move || {
+    let (roots, mut aside) = within(config, move || {
         let roots = root::open(&opened)?;
         let aside = Aside::open(&opened, &roots)?;
         Ok((roots, aside))
     })?;
-    let missing = aside.missing.clone();
+    let missing = std::mem::take(&mut aside.missing);
     let (threads, tasks) = match engine {
         Engine::Threads => (THREADS.min(descriptors / DESCRIPTORS_A_TASK).max(1), 1),
         _ => (
@@ -238,7 +242,7 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let held = run.clone();
     let root = within(config, move || open_root(&held))?;
     let Config { dry_run, check, fsync, .. } = *config;
-    let start = Start { engine, threads, tasks, notice, dry_run, check, fsync };
+    let start = Start { engine, threads, tasks, notice, missing, dry_run, check, fsync };
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
         manifest.is_for(OsStr::from_bytes(single.destination.to_bytes()));
     }
@@ -319,6 +323,7 @@ fn new_run(
         references: aside.references,
         deletions: Deletions::default(),
         umask,
+        rate: config.bandwidth.map(Rate::new),
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
@@ -537,6 +542,7 @@ mod tests {
             threads: 1,
             tasks: 1,
             notice: None,
+            missing: Vec::new(),
             dry_run: false,
             fsync: false,
             check: false,
