@@ -52,5 +52,5 @@ pub(crate) enum Command {
     /// Check files against a manifest of their hashes
     Verify(VerifyArgs),
     /// Compare two trees and write nothing
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
 }

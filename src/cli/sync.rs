@@ -222,7 +222,7 @@ mod tests {
     fn config(options: &[&str]) -> ringsync::Config {
         let arguments = [&["ringsync", "sync"], options, &["SRC", "DST"]].concat();
         match Cli::try_parse_from(arguments).unwrap().command {
-            Command::Sync(arguments) => arguments.config(),
+            Command::Sync(arguments) => arguments.config().unwrap(),
             other => panic!("{other:?}"),
         }
     }

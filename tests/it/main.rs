@@ -22,6 +22,7 @@ mod hostile;
 mod inplace;
 mod manifest;
 mod modes;
+mod old;
 mod property;
 mod reality;
 mod report;
@@ -61,6 +62,7 @@ fn main() {
         inplace::TESTS,
         manifest::TESTS,
         modes::TESTS,
+        old::TESTS,
         property::TESTS,
         reality::TESTS,
         select::TESTS,
