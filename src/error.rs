@@ -171,6 +171,10 @@ pub enum Cause {
     /// Nothing was deleted, since the source has nothing.
     #[error("nothing is deleted, since the source is empty (--allow-empty-source deletes all the same)")]
     EmptySource,
+    /// The file system lists names otherwise than they were given: in another case, or normal form. What is extra can't be
+    /// told from what was just written.
+    #[error("nothing is deleted: it lists names otherwise than they were written, or loses some meanwhile")]
+    OtherNames,
     /// Nothing was deleted, since it would have been so many entries.
     #[error("nothing is deleted: it would be {0} entries, more than --max-delete allows")]
     TooManyDeletions(u64),

@@ -39,19 +39,24 @@ pub(super) async fn collect(directory: &Directory, pair: &Arc<Pair>, lane: &Lane
         }
         let stat = stat_open(&destination).at(Operation::StatDestination, at)?;
         let mut doomed = Doomed::new(path.clone(), stat.inode, stat, scope);
+        let mut extra = 0;
         for entry in names(&destination).at(Operation::ListDestination, at)? {
             let entry = entry.at(Operation::ListDestination, at)?;
             let kind = extra::kind_of(destination.as_fd(), &entry);
             let name = entry.file_name();
             // What runs leave for the next one, and other runs are at work on, is no extra entry.
             let is_ours = temporary::is_temporary(name.to_bytes(), stat.inode);
-            let is_place = || {
-                let name = std::ffi::OsStr::from_bytes(name.to_bytes());
-                run.backups.as_ref().is_some_and(|backups| backups.are_below(&path.join(name)))
-            };
-            if !is_ours && !is_place() && extra::is_extra(&pair.source, name, kind, doomed.scope.as_deref()) {
+            if is_ours || !extra::is_extra(&pair.source, name, kind, doomed.scope.as_deref()) {
+                continue;
+            }
+            extra += 1;
+            let below = path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+            if !run.backups.as_ref().is_some_and(|backups| backups.are_below(&below)) {
                 doomed.add(name);
             }
+        }
+        if count - extra < pair.compared() {
+            return Err(Cause::OtherNames).at(Operation::Delete, at);
         }
         if !doomed.is_empty() {
             run.deletions.add(doomed);

@@ -293,7 +293,12 @@ impl Directory {
                 return Ok(Some(Pair::new(source, None, origin)));
             }
             match self.make(parent, origin.replaced, run)? {
-                Made::New(staged) => origin.staged = staged,
+                Made::New(staged) => {
+                    if existing.is_none() {
+                        parent.count_compared();
+                    }
+                    origin.staged = staged;
+                }
                 Made::Found => {
                     // It appeared meanwhile: whatever it has, it has from others.
                     let found =

@@ -75,6 +75,7 @@ impl Item<'_> {
     pub(super) async fn mirror(self) -> EntryEvent {
         let mut kind = self.entry.kind;
         let mut found = None;
+        let mut is_absent = false;
         let result = async {
             let source = self.open_source().await?;
             kind = source.stat.kind;
@@ -86,6 +87,7 @@ impl Item<'_> {
                 return Ok(Copied::skipped());
             }
             let destination = self.stat_destination().await?;
+            is_absent = destination.is_none();
             if is_left_alone(&source.stat, destination.as_ref(), &self.run().rules) {
                 return self.leave(destination.as_ref()).await;
             }
@@ -102,6 +104,10 @@ impl Item<'_> {
             Ok(copied) => EntryEvent::copied(kind, copied),
             Err(error) => EntryEvent::failed(kind, error),
         };
+        if is_absent && matches!(event.action, Action::Created | Action::Linked) && !self.run().config.dry_run
+        {
+            self.pair.count_compared(); // now it has it
+        }
         event.source = found.as_ref().map(Attributes::from);
         if kind == Kind::Symlink && event.points_to.is_none() && self.run().config.details {
             event.points_to = special::points_to(&self).ok();

@@ -207,7 +207,7 @@ impl Pair {
 }
 
 impl Memory {
-    /// The destination has one more name of the source.
+    /// The destination has one more name of the source, or gets it now.
     pub(crate) fn count_compared(&self) {
         self.compared.fetch_add(1, Ordering::Relaxed);
     }

@@ -217,6 +217,9 @@ impl Watchdog {
     fn give_up(&self, work: Work) -> (Option<Batch>, Vec<Event>) {
         let Work { directory, step, operation, remains: Remains { entries, mut events }, awaited } = work;
         awaited.iter().for_each(|given_up| given_up.store(true, Ordering::Release));
+        if self.run.config.delete.is_some() {
+            self.run.deletions.protect(directory.path());
+        }
         let error = |path| Error::new(operation, path, Cause::TimedOut(self.limit));
         let of_directory =
             || EntryEvent::failed(Kind::Directory, error(self.path(operation, &directory.path())));

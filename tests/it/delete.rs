@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::changed::{changed_trees, mirror};
+use crate::support::fuse::Fuse;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, snapshot};
@@ -31,6 +32,7 @@ tests![
     symlinks_are_deleted_and_never_followed,
     what_runs_leave_for_the_next_one_stays,
     a_single_file_deletes_nothing,
+    names_that_are_listed_otherwise_are_not_deleted: [Need::Fuse],
 ];
 
 /// The same directory twice more.
@@ -507,4 +509,31 @@ fn a_single_file_deletes_nothing() {
     file(destination.join("other"), "x");
     sync_with("threads", &["--delete"], &source, &destination).exits(0);
     assert!(destination.join("other").exists() && destination.join("file").exists());
+}
+
+/// Where a disk shows names in another case than they were written in, what was just copied looks extra.
+fn names_that_are_listed_otherwise_are_not_deleted() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.fold_names();
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        for name in ["README", "Dir/File", "dir2/plain"] {
+            file(source.join(name), name);
+        }
+        let sync = || sync_with(engine, &["--delete", "--no-xattrs"], &source, &destination);
+        sync().exits(0);
+        // As many names as there are to be.
+        sync().exits(0);
+        file(destination.join("dir2/extra"), "x");
+        file(destination.join("extra"), "x");
+        let ran = sync().exits(23);
+        assert!(ran.err.contains("lists names otherwise"), "{}", ran.err);
+        for name in ["readme", "dir/file", "extra"] {
+            assert!(destination.join(name).exists(), "{name}: {}", ran.err);
+        }
+        assert!(!destination.join("dir2/extra").exists(), "all is as it should be there");
+        file(source.join("NEW"), "new");
+        sync().exits(23);
+        assert!(destination.join("new").exists());
+    }
 }

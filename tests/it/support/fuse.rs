@@ -107,6 +107,11 @@ impl Fuse {
         self.memory.state().rules.push(Rule { call, subject, effect, left: times, fired: 0 });
     }
 
+    /// From now on names are found in either case, and listed in lower case, as on a disk from elsewhere.
+    pub fn fold_names(&self) {
+        self.memory.state().folds = true;
+    }
+
     /// From now on the file system says that these bytes of all files of this name are a hole.
     pub fn pretend_hole(&self, name: &'static str, hole: Range<u64>) {
         self.memory.state().holes.insert(OsString::from(name), hole);
@@ -163,6 +168,7 @@ struct State {
     nodes: HashMap<INodeNo, Node>,
     rules: Vec<Rule>,
     holes: HashMap<OsString, Range<u64>>,
+    folds: bool,
     /// Answers that are held back.
     stalled: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -188,6 +194,7 @@ impl State {
         State {
             nodes: HashMap::from([(INodeNo::ROOT, root)]),
             rules: Vec::new(),
+            folds: false,
             holes: HashMap::new(),
             stalled: Vec::new(),
         }
@@ -212,7 +219,13 @@ impl State {
     }
 
     fn child(&mut self, parent: INodeNo, name: &OsStr) -> Answer<INodeNo> {
-        self.entries(parent)?.get(name).copied().ok_or(Errno::ENOENT)
+        let folds = self.folds;
+        let entries = self.entries(parent)?;
+        let is_same = |other: &OsStr| folds && other.eq_ignore_ascii_case(name);
+        let found = entries
+            .get(name)
+            .or_else(|| entries.iter().find(|(other, _)| is_same(other)).map(|(_, ino)| ino));
+        found.copied().ok_or(Errno::ENOENT)
     }
 
     /// What stat(2) shows.
@@ -570,8 +583,10 @@ impl Filesystem for Memory {
     fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         spoil!(self, Readdir, ino, b"", reply);
         let mut state = self.state();
+        let folds = state.folds;
+        let shown = |name: &OsString| if folds { name.to_ascii_lowercase() } else { name.clone() };
         let names: Vec<(OsString, INodeNo)> = match state.entries(ino) {
-            Ok(entries) => entries.iter().map(|(name, ino)| (name.clone(), *ino)).collect(),
+            Ok(entries) => entries.iter().map(|(name, ino)| (shown(name), *ino)).collect(),
             Err(errno) => return reply.error(errno),
         };
         let dots = [(OsString::from("."), ino), (OsString::from(".."), ino)];
