@@ -4,9 +4,9 @@ mod cli;
 mod signals;
 mod supervisor;
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use ringsync::report::Reporter;
 use ringsync::report::event::Summary;
 use ringsync::report::lines::message;
@@ -15,10 +15,12 @@ use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Sto
 use cli::{CheckArgs, Cli, Command, SyncArgs, VerifyArgs};
 
 fn main() -> ExitCode {
-    let result = match Cli::try_parse().map(|cli| cli.command) {
+    let result = match Cli::read().map(|cli| cli.command) {
         Ok(Command::Sync(arguments)) => sync(&arguments),
         Ok(Command::Check(arguments)) => check(&arguments),
         Ok(Command::Verify(arguments)) => verify(&arguments),
+        Ok(Command::Completions(arguments)) => Ok(print(&arguments.script())),
+        Ok(Command::Man(arguments)) => arguments.pages().map(|pages| print(&pages)),
         Err(error) => {
             // --help and --version come this way too, and are no errors.
             error.print().ok();
@@ -69,6 +71,13 @@ fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut reporter = arguments.reporter();
     let summary = ringsync::verify(&arguments.config(), reporter.as_mut(), &stop)?;
     Ok(exit_code(summary.outcome, summary.stuck, reporter.trouble()))
+}
+
+/// Writes to standard output. A reader that goes away has seen enough.
+fn print(text: &[u8]) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let trouble = out.write_all(text).and_then(|()| out.flush()).err();
+    exit_code(Outcome::Done, false, trouble.filter(|trouble| trouble.kind() != ErrorKind::BrokenPipe))
 }
 
 /// The exit code of a run, whose output may have met `trouble`.

@@ -2,8 +2,10 @@
 //! module knows of clap.
 
 mod check;
+mod generate;
 mod options;
 mod owner;
+mod rsync;
 mod select;
 mod size;
 mod sync;
@@ -12,6 +14,7 @@ mod verify;
 use clap::{Parser, Subcommand};
 
 pub(crate) use check::CheckArgs;
+pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use sync::SyncArgs;
 pub(crate) use verify::VerifyArgs;
 
@@ -34,4 +37,18 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Compare two trees and write nothing
     Check(CheckArgs),
+    /// Print what makes a shell complete ringsync's commands, options and paths
+    Completions(CompletionsArgs),
+    /// Write the man pages of ringsync and of each of its commands
+    Man(ManArgs),
+}
+
+impl Cli {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// When it can't be understood; also when help or the version is asked for.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        Self::try_parse().map_err(rsync::explain)
+    }
 }

@@ -9,6 +9,7 @@ mod beneath;
 mod bounded;
 mod cancel;
 mod check;
+mod comfort;
 mod compare;
 mod delete;
 mod durable;
@@ -45,6 +46,7 @@ fn main() {
         bounded::TESTS,
         cancel::TESTS,
         check::TESTS,
+        comfort::TESTS,
         delete::TESTS,
         compare::TESTS,
         durable::TESTS,
