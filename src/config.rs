@@ -1,5 +1,7 @@
 //! The resolved options of a run. The engine sees these and never the command line.
 
+use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +27,11 @@ pub struct Config {
     pub select: Selection,
     /// Delete what the destination has and the source lacks.
     pub delete: Option<Delete>,
+    /// Keep what is replaced or deleted.
+    pub backup: Option<Backup>,
+    /// Trees of earlier runs, the first one first: what is the same there becomes a hard link to it. Relative paths begin at
+    /// the destination.
+    pub link_dest: Vec<PathBuf>,
     /// Compare files of one size by their contents, whatever their times.
     pub checksum: bool,
     /// What else counts as changed, and what is left alone.
@@ -51,6 +58,10 @@ pub struct Config {
     /// Give up on an operation that makes no progress for so long. Takes [`Engine::Threads`]: only a thread can be left
     /// behind in the kernel.
     pub timeout: Option<Duration>,
+    /// Find out what reports may want to tell: all that differs of what is replaced, and where links lead.
+    pub details: bool,
+    /// Bytes of contents to read a second, by all threads together; what is cloned or only compared does not count.
+    pub bandwidth: Option<NonZeroU64>,
     /// Hash the bytes that are copied.
     pub hash: bool,
     /// Whether to share extents with the source where the file system can.
@@ -82,6 +93,16 @@ impl Default for Keep {
     fn default() -> Self {
         Keep { owner: true, xattrs: true, hard_links: true, times: true, specials: true }
     }
+}
+
+/// Where replaced and deleted entries are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backup {
+    /// A tree of their own, in which they keep their paths; a relative path begins at the destination. `None`: beside their
+    /// old names.
+    pub directory: Option<PathBuf>,
+    /// What their names end in.
+    pub suffix: OsString,
 }
 
 /// How much may be deleted.
@@ -170,6 +191,8 @@ impl Config {
             dry_run: false,
             select: Selection::default(),
             delete: None,
+            backup: None,
+            link_dest: Vec::new(),
             checksum: false,
             compare: Compare::default(),
             chmod: Chmod::default(),
@@ -183,6 +206,8 @@ impl Config {
             verify: false,
             manifest: None,
             timeout: None,
+            details: false,
+            bandwidth: None,
             hash: true,
             reflink: Reflink::default(),
             engine: Engine::default(),

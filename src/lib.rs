@@ -15,9 +15,9 @@
 //!
 //! On request, a file is flushed before it gets its name, and its name before it is reported durable
 //! (`engine/durable.rs`); what was written is read back (`engine/read_back.rs`); the hashes of all files go into a
-//! manifest (`report/hashes.rs`); a thread that the kernel does not answer is left behind (`engine/watch.rs`). `verify/`
-//! checks files against a manifest, and a check of two trees is a run that only tells what it would do
-//! (`engine/check.rs`).
+//! manifest (`report/hashes.rs`); reading is slowed down (`engine/rate.rs`); a thread that the kernel does not answer is
+//! left behind (`engine/watch.rs`). `verify/` checks files against a manifest, and a check of two trees is a run that
+//! only tells what it would do (`engine/check.rs`).
 //!
 //! [`verify()`] checks files against a [`manifest`] with the same rings (`verify/`).
 //!
@@ -47,7 +47,7 @@ pub mod verify;
 mod walk;
 
 pub use config::{
-    Compare, Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Owner, Reflink, default_jobs,
+    Backup, Compare, Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Owner, Reflink, default_jobs,
 };
 pub use content::manifest;
 pub use engine::stop::Stop;

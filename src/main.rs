@@ -15,7 +15,7 @@ use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Sto
 use cli::{CheckArgs, Cli, Command, SyncArgs, VerifyArgs};
 
 fn main() -> ExitCode {
-    let result = match Cli::read().map(|cli| cli.command) {
+    let result = match Cli::of_process().map(|cli| cli.command) {
         Ok(Command::Sync(arguments)) => sync(&arguments),
         Ok(Command::Check(arguments)) => check(&arguments),
         Ok(Command::Verify(arguments)) => verify(&arguments),
@@ -48,7 +48,7 @@ fn sync(arguments: &SyncArgs) -> anyhow::Result<ExitCode> {
         }
         supervisor::prepare_child();
     }
-    run(ringsync::sync, &config, arguments.reporter())
+    run(ringsync::sync, &config, arguments.reporter()?)
 }
 
 fn check(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {
@@ -62,7 +62,7 @@ fn run(engine: Engine, config: &Config, mut reporter: Box<dyn Reporter>) -> anyh
     let stop = Stop::default();
     signals::stop_on_signal(&stop)?;
     let summary = engine(config, reporter.as_mut(), &stop)?;
-    Ok(exit_code(summary.outcome, summary.stuck, reporter.trouble()))
+    Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))
 }
 
 fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
@@ -70,20 +70,27 @@ fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
     signals::stop_on_signal(&stop)?;
     let mut reporter = arguments.reporter();
     let summary = ringsync::verify(&arguments.config(), reporter.as_mut(), &stop)?;
-    Ok(exit_code(summary.outcome, summary.stuck, reporter.trouble()))
+    Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))
 }
 
 /// Writes to standard output. A reader that goes away has seen enough.
 fn print(text: &[u8]) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let trouble = out.write_all(text).and_then(|()| out.flush()).err();
-    exit_code(Outcome::Done, false, trouble.filter(|trouble| trouble.kind() != ErrorKind::BrokenPipe))
+    let mut trouble = trouble.filter(|trouble| trouble.kind() != ErrorKind::BrokenPipe);
+    exit_code(Outcome::Done, false, || {
+        trouble.take().map(|trouble| Error::new(Operation::Write, "standard output", trouble))
+    })
 }
 
-/// The exit code of a run, whose output may have met `trouble`.
-fn exit_code(mut outcome: Outcome, stuck: bool, trouble: Option<std::io::Error>) -> ExitCode {
-    if let Some(trouble) = trouble {
-        message(format_args!("write standard output: {trouble}"));
+/// The exit code of a run, whose reports may have met `trouble`.
+fn exit_code(
+    mut outcome: Outcome,
+    stuck: bool,
+    mut trouble: impl FnMut() -> Option<ringsync::Error>,
+) -> ExitCode {
+    while let Some(trouble) = trouble() {
+        message(trouble);
         outcome = outcome.max(Outcome::Failed);
     }
     let code = outcome.exit_code();

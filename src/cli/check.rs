@@ -1,6 +1,6 @@
 //! `ringsync check`: its options.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,7 +10,7 @@ use ringsync::report::bar::Bar;
 use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
 
-use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW};
+use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW, figures};
 use super::select::SelectArgs;
 
 /// Compare two trees, or two files, and write nothing.
@@ -68,11 +68,17 @@ impl CheckArgs {
 
     /// The reporter that fits the options and where the output goes.
     pub(crate) fn reporter(&self) -> Box<dyn Reporter> {
-        let verbosity = Verbosity { quiet: self.quiet, verbose: 0, stats: self.stats, itemize: !self.quiet };
+        let verbosity = Verbosity {
+            quiet: self.quiet,
+            stats: self.stats,
+            itemize: u8::from(!self.quiet),
+            figures: figures(false, false, io::stdout()),
+            ..Verbosity::default()
+        };
         if self.json {
             Box::new(Json::new(false))
-        } else if !self.quiet && std::io::stderr().is_terminal() {
-            Box::new(Bar::new(verbosity))
+        } else if !self.quiet && io::stderr().is_terminal() {
+            Box::new(Bar::new(verbosity, figures(false, false, io::stderr())))
         } else {
             Box::new(Lines::new(verbosity))
         }

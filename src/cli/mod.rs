@@ -3,13 +3,17 @@
 
 mod check;
 mod generate;
+mod old;
 mod options;
 mod owner;
+mod rate;
 mod rsync;
 mod select;
 mod size;
 mod sync;
 mod verify;
+
+use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
@@ -29,10 +33,28 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// The command line of this process. `sync -h` with nothing else asks for help, as rsync has it; with anything else it
+    /// asks for numbers with units.
+    ///
+    /// # Errors
+    /// When it can't be understood; also when help or the version is asked for.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        let mut arguments: Vec<OsString> = std::env::args_os().collect();
+        if let [_, command, option] = &mut arguments[..]
+            && command == "sync"
+            && option == "-h"
+        {
+            *option = "--help".into();
+        }
+        Cli::try_parse_from(arguments).map_err(rsync::explain)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make DST hold what SRC holds
-    Sync(SyncArgs),
+    Sync(Box<SyncArgs>),
     /// Check files against a manifest of their hashes
     Verify(VerifyArgs),
     /// Compare two trees and write nothing
@@ -41,14 +63,4 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
     /// Write the man pages of ringsync and of each of its commands
     Man(ManArgs),
-}
-
-impl Cli {
-    /// Reads the command line.
-    ///
-    /// # Errors
-    /// When it can't be understood; also when help or the version is asked for.
-    pub(crate) fn read() -> Result<Self, clap::Error> {
-        Self::try_parse().map_err(rsync::explain)
-    }
 }

@@ -1,6 +1,9 @@
 //! Options that several commands have.
 
+use std::io::IsTerminal;
+
 use clap::{Args, ValueEnum};
+use ringsync::report::figures::Figures;
 use ringsync::{Chmod, Compare, Config, DEFAULT_DEPTH, Engine, Keep, Owner, default_jobs};
 
 use super::owner::parse_owner;
@@ -78,6 +81,14 @@ pub(crate) struct EngineArgs {
     /// Copy tasks a ring
     #[arg(long, value_name = "N", value_parser = count(1024), default_value_t = DEFAULT_DEPTH as u16)]
     depth: u16,
+}
+
+/// How numbers are shown: as one is told, or else for whoever reads them.
+pub(crate) fn figures(human: bool, plain: bool, output: impl IsTerminal) -> Figures {
+    match human || !plain && output.is_terminal() {
+        true => Figures::Human,
+        false => Figures::Plain,
+    }
 }
 
 /// A number from 1 to `most`.

@@ -78,7 +78,7 @@ const OTHERWISE: &[(&str, &str)] = &[
         "--write-batch --only-write-batch --read-batch",
         "there are no batches; use --manifest for a list of hashes",
     ),
-    ("--compare-dest --copy-dest --link-dest", "there is one destination"),
+    ("--compare-dest --copy-dest", "use --link-dest, which links to what is the same in an older mirror"),
     ("--max-alloc", "memory does not grow with the number of files"),
 ];
 

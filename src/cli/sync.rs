@@ -1,26 +1,32 @@
 //! `ringsync sync`: its options, grouped by purpose.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use ringsync::report::Reporter;
 use ringsync::report::bar::Bar;
+use ringsync::report::format::Format;
 use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
-use ringsync::{Config, Delete, DeleteLimit, Reflink};
+use ringsync::report::log::Log;
+use ringsync::report::ticker::Ticker;
+use ringsync::report::{Both, Reporter};
+use ringsync::{Config, Reflink};
 
-use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW};
+use super::old::{BackupArgs, DeleteArgs};
+use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW, SPEED, figures};
+use super::rate::bytes_a_second;
 use super::select::SelectArgs;
 
-const DELETE: &str = "What is deleted";
 const WRITE: &str = "How files are written";
 
 /// Make DST hold what SRC holds: contents, types, modes, owners, times, links, holes and attributes.
 ///
 /// A second run copies only what changed. What DST has beyond SRC stays. A trailing slash changes nothing.
 #[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct SyncArgs {
     /// The directory, or the file, to copy
     #[arg(value_name = "SRC")]
@@ -32,18 +38,6 @@ pub(crate) struct SyncArgs {
     /// Change nothing, report what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Delete what DST has and SRC lacks, when all else is done
-    #[arg(long, aliases = ["del", "delete-during", "delete-delay", "delete-after"], help_heading = DELETE, conflicts_with = "files_from")]
-    delete: bool,
-    /// And what the rules leave out
-    #[arg(long, help_heading = DELETE, conflicts_with = "files_from")]
-    delete_excluded: bool,
-    /// Delete nothing at all if it would be more than N entries, or N% of DST's
-    #[arg(long, value_name = "N", value_parser = parse_limit, help_heading = DELETE)]
-    max_delete: Option<DeleteLimit>,
-    /// Delete also if SRC is empty
-    #[arg(long, help_heading = DELETE)]
-    allow_empty_source: bool,
     /// Make DST's missing parent directories
     #[arg(long)]
     mkpath: bool,
@@ -52,6 +46,10 @@ pub(crate) struct SyncArgs {
     select: SelectArgs,
     #[command(flatten)]
     compare: CompareArgs,
+    #[command(flatten)]
+    delete: DeleteArgs,
+    #[command(flatten)]
+    backup: BackupArgs,
     #[command(flatten)]
     keep: KeepArgs,
 
@@ -86,6 +84,30 @@ pub(crate) struct SyncArgs {
     /// A line for every entry that changed; twice: for every entry
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = SHOW, conflicts_with = "quiet")]
     verbose: u8,
+    /// The same with eleven letters for what changed, as rsync -i has it; twice: for every entry
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = SHOW, conflicts_with_all = ["quiet", "json"])]
+    itemize_changes: u8,
+    /// The same as FORMAT says, with rsync's %i %n %L %f %l %b %M %t %B %U %G %o %p %%
+    #[arg(long, value_name = "FORMAT", help_heading = SHOW, conflicts_with_all = ["quiet", "json"])]
+    out_format: Option<Format>,
+    /// Append what is done to FILE, a line each
+    #[arg(long, value_name = "FILE", help_heading = SHOW)]
+    log_file: Option<PathBuf>,
+    /// Show sizes with units: as is done on a terminal
+    #[arg(short, long, help_heading = SHOW, overrides_with_all = ["human_readable", "no_human_readable"])]
+    human_readable: bool,
+    /// Show plain numbers, on a terminal too
+    #[arg(long, help_heading = SHOW, overrides_with = "human_readable")]
+    no_human_readable: bool,
+    /// Show how far the run is: on a terminal with a display, elsewhere with a line a second on standard error
+    #[arg(long, help_heading = SHOW, overrides_with = "no_progress")]
+    progress: bool,
+    /// No display
+    #[arg(long, help_heading = SHOW, overrides_with = "progress")]
+    no_progress: bool,
+    /// The same as --partial --progress
+    #[arg(short = 'P', help_heading = SHOW)]
+    partial_progress: bool,
     /// Errors alone
     #[arg(short, long, help_heading = SHOW)]
     quiet: bool,
@@ -96,8 +118,16 @@ pub(crate) struct SyncArgs {
     #[arg(long, help_heading = SHOW, conflicts_with = "stats")]
     json: bool,
 
+    /// Read no more than RATE of contents a second: KiB, or with a suffix (500K, 1.5M, 2GB) [0: no limit]
+    #[arg(long, value_name = "RATE", value_parser = bytes_a_second, help_heading = SPEED)]
+    bwlimit: Option<u64>,
+
     #[command(flatten)]
     engine: EngineArgs,
+
+    /// Print help (-h alone does, too)
+    #[arg(long, action = clap::ArgAction::HelpLong)]
+    help: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -111,18 +141,6 @@ enum ReflinkArg {
     Never,
 }
 
-/// A number of entries, or a share of them.
-fn parse_limit(text: &str) -> Result<DeleteLimit, String> {
-    let error = |error: std::num::ParseIntError| error.to_string();
-    match text.strip_suffix('%') {
-        Some(share) => match share.parse().map_err(error)? {
-            share @ 0..=100 => Ok(DeleteLimit::Percent(share)),
-            _ => Err("a share is from 0% to 100%".into()),
-        },
-        None => text.parse().map(DeleteLimit::Entries).map_err(error),
-    }
-}
-
 impl SyncArgs {
     /// The options, resolved.
     ///
@@ -133,18 +151,20 @@ impl SyncArgs {
         config.make_parents = self.mkpath;
         config.dry_run = self.dry_run;
         self.select.apply(&mut config)?;
-        config.select.delete_excluded = self.delete_excluded;
-        let (limit, allow_empty_source) = (self.max_delete, self.allow_empty_source);
-        config.delete = (self.delete || self.delete_excluded).then_some(Delete { limit, allow_empty_source });
+        self.delete.apply(&mut config);
+        self.backup.apply(&mut config)?;
         self.compare.apply(&mut config);
         self.keep.apply(&mut config);
         config.atomic = !self.no_atomic;
         config.in_place = self.inplace;
-        config.partial = self.partial;
+        config.partial = self.partial || self.partial_progress;
         config.fsync = self.fsync;
         config.verify = self.verify;
         config.timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.into()));
         config.manifest.clone_from(&self.manifest);
+        config.details =
+            self.itemize_changes > 0 || self.json || self.out_format.is_some() || self.log_file.is_some();
+        config.bandwidth = self.bwlimit.and_then(NonZeroU64::new);
         config.hash = !self.no_hash;
         config.reflink = match self.reflink {
             ReflinkArg::Auto => Reflink::Auto,
@@ -156,15 +176,75 @@ impl SyncArgs {
     }
 
     /// The reporter that fits the options and where the output goes.
-    pub(crate) fn reporter(&self) -> Box<dyn Reporter> {
-        let verbosity =
-            Verbosity { quiet: self.quiet, verbose: self.verbose, stats: self.stats, itemize: false };
-        if self.json {
-            Box::new(Json::new(self.verbose > 1))
-        } else if !self.quiet && std::io::stderr().is_terminal() {
-            Box::new(Bar::new(verbosity))
-        } else {
-            Box::new(Lines::new(verbosity))
+    ///
+    /// # Errors
+    /// When the log can't be opened.
+    pub(crate) fn reporter(&self) -> ringsync::Result<Box<dyn Reporter>> {
+        let shown = self.display();
+        let Some(path) = &self.log_file else { return Ok(shown) };
+        let log = Log::open(path, &self.source, &self.destination)?;
+        Ok(Box::new(Both(shown, Box::new(log))))
+    }
+
+    fn display(&self) -> Box<dyn Reporter> {
+        let verbosity = self.verbosity();
+        let progress = (self.progress || self.partial_progress) && !self.no_progress;
+        let terminal = io::stderr().is_terminal();
+        let figures = figures(self.human_readable, self.no_human_readable, io::stderr());
+        let lines: Box<dyn Reporter> = match self.json {
+            true => Box::new(Json::new(self.verbose > 1)),
+            false if terminal && !self.no_progress && (progress || !self.quiet) => {
+                return Box::new(Bar::new(verbosity, figures));
+            }
+            false => Box::new(Lines::new(verbosity)),
+        };
+        if progress { Box::new(Both(lines, Box::new(Ticker::new(figures)))) } else { lines }
+    }
+
+    fn verbosity(&self) -> Verbosity {
+        Verbosity {
+            quiet: self.quiet,
+            verbose: self.verbose,
+            stats: self.stats,
+            itemize: self.itemize_changes,
+            format: self.out_format.clone().map(|format| format.of(&self.source)),
+            figures: figures(self.human_readable, self.no_human_readable, io::stdout()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::{Cli, Command};
+
+    fn config(options: &[&str]) -> ringsync::Config {
+        let arguments = [&["ringsync", "sync"], options, &["SRC", "DST"]].concat();
+        match Cli::try_parse_from(arguments).unwrap().command {
+            Command::Sync(arguments) => arguments.config().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn p_keeps_partial_copies_whatever_is_shown() {
+        assert!(config(&["-P"]).partial && config(&["-P", "--no-progress"]).partial);
+        assert!(!config(&["--progress"]).partial && !config(&[]).partial);
+    }
+
+    #[test]
+    fn details_are_found_out_for_those_who_show_them() {
+        for options in [&["-i"][..], &["--out-format=%n"], &["--log-file=log"], &["--json"], &["-hh", "-ii"]]
+        {
+            assert!(config(options).details, "{options:?}");
+        }
+        assert!(!config(&["-vv", "--stats"]).details);
+    }
+
+    #[test]
+    fn a_rate_of_zero_is_none() {
+        assert_eq!(config(&["--bwlimit=0"]).bandwidth, None);
+        assert_eq!(config(&["--bwlimit=1.5K"]).bandwidth.map(u64::from), Some(1536));
     }
 }

@@ -53,6 +53,7 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
             directory: item.directory.clone(),
             name: item.target().to_owned(),
             kind: source.kind,
+            source: (&source).into(),
             action,
             changes,
             target,
@@ -70,7 +71,7 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     }
     let (bytes, streamed) = compared.map_or((0, false), |compared| (compared.bytes, compared.streamed));
     let points_to = target.map(PointsTo::Target);
-    let event = EntryEvent::changed(source.kind, action, changes);
+    let event = EntryEvent::changed(source.kind, action, changes).of(&source);
     Ok(Some(EntryEvent { bytes, streamed, points_to, ..event }))
 }
 
@@ -162,7 +163,7 @@ async fn report_names(names: Vec<Name>, lane: &Lane) {
         return;
     };
     for (index, (_, name)) in names.into_iter().enumerate() {
-        let directory = name.directory.path();
+        let (directory, source) = (name.directory.path(), Some(name.source));
         let event = match index == leader {
             true => EntryEvent {
                 points_to: name.target.map(PointsTo::Target),
@@ -170,6 +171,7 @@ async fn report_names(names: Vec<Name>, lane: &Lane) {
             },
             false => follower(&name, &path, inode.is_some() && name.inode == inode),
         };
+        let event = EntryEvent { source, ..event };
         let entries = Entries { directory, events: vec![event.named(name.name)] };
         lane.outbox.put(entries, &lane.run).await;
     }
@@ -183,5 +185,5 @@ fn follower(name: &Name, leader: &std::path::Path, linked: bool) -> EntryEvent {
         true => name.target.clone().map(PointsTo::Target),
         false => Some(PointsTo::Name(leader.to_path_buf())),
     };
-    EntryEvent { points_to, ..EntryEvent::changed(name.kind, action, changes) }
+    EntryEvent { points_to, follows: true, ..EntryEvent::changed(name.kind, action, changes) }
 }

@@ -48,6 +48,18 @@ pub(crate) async fn compare(item: &Item<'_>, source: &Stat, destination: &Stat) 
     Ok(Compared { same, bytes, streamed })
 }
 
+/// Whether a file elsewhere holds what the item's does; both are of one size.
+pub(crate) async fn equals(item: &Item<'_>, source: &Stat, other: OwnedFd) -> Result<bool> {
+    let stat = stat_open(&other).at(Operation::StatDestination, || item.path())?;
+    if source.inode == stat.inode {
+        return Ok(true);
+    }
+    let ours = open(item.lane, &item.pair.source, &item.entry.name).await;
+    let ours = ours.at(Operation::OpenSource, || item.source_path())?;
+    let theirs = item.lane.io.file(Arc::new(other), &stat);
+    Ok(compare_open(item, &ours, &theirs, source.size, false).await?.0)
+}
+
 async fn compare_open(
     item: &Item<'_>,
     ours: &File,

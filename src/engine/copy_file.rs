@@ -9,9 +9,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::item::Item;
-use super::read_back;
 use super::segment::LargeFile;
 use super::temporary::{NewFile, Taken, Way};
+use super::{backup, read_back};
 use crate::config::Reflink;
 use crate::content::hash::PART;
 use crate::content::sparse::{self, Layout};
@@ -21,7 +21,7 @@ use crate::io::stat_open;
 use crate::metadata::{self, Target, proc_path, xattr};
 use crate::plan::changes::Changes;
 use crate::plan::entry::{Kind, Stat};
-use crate::report::event::Action;
+use crate::report::event::{Action, Event, PointsTo};
 
 /// Files of more bytes are cut in parts that several threads copy at once.
 pub(crate) const LARGE: u64 = 2 * PART;
@@ -29,7 +29,7 @@ pub(crate) const LARGE: u64 = 2 * PART;
 const ATTEMPTS: usize = 3;
 
 /// What became of an entry.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Copied {
     pub(crate) action: Action,
     /// Contents copied or cloned, in bytes.
@@ -41,6 +41,10 @@ pub(crate) struct Copied {
     pub(crate) link_limit: bool,
     /// What differed.
     pub(crate) changes: Changes,
+    /// Where it leads, if that is to be told.
+    pub(crate) points_to: Option<PointsTo>,
+    /// It is a further name of an inode.
+    pub(crate) follows: bool,
 }
 
 impl Copied {
@@ -53,6 +57,8 @@ impl Copied {
             hash: None,
             link_limit: false,
             changes: Changes::NONE,
+            points_to: None,
+            follows: false,
         }
     }
 
@@ -78,8 +84,14 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
     loop {
         item.lane.doing(Operation::Create);
         let new = new_file(&item, &before, taken)?;
+        if new.is_in_place() && attempts == 1 {
+            backup::copy(&item).await?; // what is written over is not there any more
+        }
         let error = match fill(&item, source, &before, holes, &new).await {
             Ok(Contents { hash, bytes, streamed }) => {
+                if taken == Taken::Entry && !new.is_in_place() {
+                    backup::keep(&item).await?;
+                }
                 item.lane.doing(Operation::Rename);
                 new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
                 return Ok(Copied { action: Action::Created, bytes, streamed, hash, ..Copied::skipped() });
@@ -214,13 +226,18 @@ async fn copy_contents(
         };
         return Ok(Contents { hash, bytes: stat.data(), streamed: false });
     }
+    let limited = item.run().rate.is_some();
+    let _turn = item.lane.turn().await;
     let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };
     if stat.size > LARGE || layout != Layout::Dense || new.has_contents() {
         let (hash, bytes) = LargeFile::copy(item, source, new, stat, layout).await?;
         return Ok(Contents { hash, bytes, streamed: true });
     }
+    if limited {
+        item.run().report(Event::Expected(stat.size)).await;
+    }
     let (hash, bytes) = copy_small(item, source, stat.size, new).await?;
-    Ok(Contents { hash, bytes, streamed: false })
+    Ok(Contents { hash, bytes, streamed: limited })
 }
 
 /// Shares the source's extents, where that is wanted and the file systems can (ioctl_ficlone(2)).
@@ -261,6 +278,10 @@ async fn copy_small(item: &Item<'_>, source: &File, size: u64, new: &NewFile) ->
     while offset < size || size == 0 {
         item.check_stop()?;
         let length = if size == 0 { buffer.len() } else { buffer.len().min((size - offset) as usize) };
+        let length = item.run().piece(length);
+        if size > 0 {
+            item.lane.pace(length).await;
+        }
         item.lane.doing(Operation::ReadSource);
         let read;
         (read, buffer) = io.read(source, buffer, length, offset).await;
@@ -280,6 +301,10 @@ async fn copy_small(item: &Item<'_>, source: &File, size: u64, new: &NewFile) ->
         (written, buffer) = io.write(&new.fd, buffer, 0..read, offset).await;
         written.at(Operation::Write, || item.path())?;
         offset += read as u64;
+        if size == 0 {
+            item.lane.pace(read).await;
+        }
+        item.lane.count(read).await;
     }
     // Fewer bytes than its size: it shrank, which the caller's second stat tells, or its size is made up (in /sys).
     Ok((whole.or_else(|| hasher.map(|hasher| hasher.finalize())), offset))

@@ -2,6 +2,7 @@
 //! are: only then it is known how much that is, and what of the source could not be read.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
@@ -44,7 +45,11 @@ pub(super) async fn collect(directory: &Directory, pair: &Arc<Pair>, lane: &Lane
             let name = entry.file_name();
             // What runs leave for the next one, and other runs are at work on, is no extra entry.
             let is_ours = temporary::is_temporary(name.to_bytes(), stat.inode);
-            if !is_ours && extra::is_extra(&pair.source, name, kind, doomed.scope.as_deref()) {
+            let is_place = || {
+                let name = std::ffi::OsStr::from_bytes(name.to_bytes());
+                run.backups.as_ref().is_some_and(|backups| backups.are_below(&path.join(name)))
+            };
+            if !is_ours && !is_place() && extra::is_extra(&pair.source, name, kind, doomed.scope.as_deref()) {
                 doomed.add(name);
             }
         }
@@ -128,7 +133,6 @@ fn whole_directory(run: &Run, waiting: &InTheWay) -> Result<Doomed> {
 }
 
 fn reopen(root: Option<&Arc<OwnedFd>>, directory: &Directory) -> rustix::io::Result<OwnedFd> {
-    use std::os::unix::ffi::OsStrExt;
     let root = root.ok_or(Errno::NOENT)?;
     match directory.path().as_os_str().as_bytes() {
         b"" => {

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::MutexGuard;
 
+use super::backup::Old;
 use super::pair::{Origin, Pair, Parked, Source, open_destination};
 use super::watch;
 use super::worker::Lane;
@@ -398,10 +399,13 @@ impl Directory {
         }
         if let Some(temporary) = temporary.as_ref().filter(|_| taken) {
             // What is in the way goes only now that its successor is there.
-            rustix::fs::unlinkat(within, &self.name, AtFlags::empty())
-                .and_then(|()| rustix::fs::renameat(within, temporary, within, &self.name))
-                .inspect_err(|_| temporary::remove_staged(within, temporary))
-                .at(Operation::Remove, path)?;
+            let directory = self.parent.as_ref().map(|parent| parent.path()).unwrap_or_default();
+            Old { run, within, directory: &directory, name: &self.name }
+                .take_away()
+                .and_then(|()| {
+                    rustix::fs::renameat(within, temporary, within, &self.name).at(Operation::Remove, path)
+                })
+                .inspect_err(|_| temporary::remove_staged(within, temporary))?;
             return Ok(Made::New(None));
         }
         Ok(Made::New(temporary))

@@ -64,7 +64,7 @@ impl Directory {
                 let action = placed.and_then(|()| self.set_metadata(&pair, &lane.run));
                 let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
                 let failed = |error| EntryEvent::failed(Kind::Directory, error);
-                self.report(action.map_or_else(failed, done), lane).await;
+                self.report(action.map_or_else(failed, done).of(&pair.source_stat), lane).await;
                 if lane.run.config.delete.is_some() {
                     delete::collect(self, &pair, lane).await;
                 }
@@ -127,7 +127,8 @@ impl Directory {
         let path = || run.destination_path(&self.path());
         let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
         let mut want = pair.source_stat;
-        if pair.broken_off.load(Ordering::Relaxed) {
+        let broken_off = pair.broken_off.load(Ordering::Relaxed);
+        if broken_off {
             want.modified = have.modified; // the next run is to see that there is something left in it
         }
         let xattrs = pair.source_xattrs.as_ref();
@@ -143,7 +144,12 @@ impl Directory {
             Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
         } else {
             let bare = pair.fresh && !has_default_acl(destination);
-            metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?
+            let set = metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?;
+            // The time that this run has moved, and set again, is no difference between the trees.
+            pair.before().map_or(set, |before| {
+                let times = before.modified != want.modified && run.rules.keep.times && !broken_off;
+                Changes { times, ..set }
+            })
         };
         let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
         Ok(made.unwrap_or((action, changes)))

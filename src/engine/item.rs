@@ -14,7 +14,7 @@ use super::job::Entry;
 use super::pair::Pair;
 use super::temporary::{self, Taken};
 use super::worker::Lane;
-use super::{Run, contents, link, read_back, special};
+use super::{Run, backup, contents, link, read_back, reference, special};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
 use crate::io::stat_open;
@@ -24,7 +24,7 @@ use crate::plan::alone::is_left_alone;
 use crate::plan::changes::Changes;
 use crate::plan::compare::{Decision, Difference, changes, decide, keep};
 use crate::plan::entry::{Kind, Stat};
-use crate::report::event::{Action, EntryEvent};
+use crate::report::event::{Action, Attributes, EntryEvent};
 
 /// One entry at work, with all that belongs to it.
 #[derive(Clone, Copy)]
@@ -74,9 +74,11 @@ impl Item<'_> {
     /// Makes the destination's entry what the source's is, and tells what that took.
     pub(super) async fn mirror(self) -> EntryEvent {
         let mut kind = self.entry.kind;
+        let mut found = None;
         let result = async {
             let source = self.open_source().await?;
             kind = source.stat.kind;
+            found = Some(source.stat);
             if kind.is_special() && !self.run().rules.keep.specials {
                 return Ok(Copied::skipped());
             }
@@ -96,16 +98,22 @@ impl Item<'_> {
                 self.mirror_one(source, destination.as_ref()).await
             }
         };
-        match result.await {
+        let mut event = match result.await {
             Ok(copied) => EntryEvent::copied(kind, copied),
             Err(error) => EntryEvent::failed(kind, error),
+        };
+        event.source = found.as_ref().map(Attributes::from);
+        if kind == Kind::Symlink && event.points_to.is_none() && self.run().config.details {
+            event.points_to = special::points_to(&self).ok();
         }
+        event
     }
 
     /// Opens a file that will be copied for certain, and stats anything else.
     pub(crate) async fn open_source(&self) -> Result<Source> {
         let (fresh, rules) = (self.pair.fresh, &self.run().rules);
-        if self.entry.kind == Kind::File && fresh && !rules.compare.existing && !self.run().config.dry_run {
+        let certain = fresh && !rules.compare.existing && self.run().references.is_empty();
+        if self.entry.kind == Kind::File && certain && !self.run().config.dry_run {
             let (file, stat) = self.open_file().await?;
             return Ok(Source { stat, file: Some(file) });
         }
@@ -198,6 +206,19 @@ impl Item<'_> {
             changes.contents = !same;
             decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
         }
+        let taken = match decision {
+            Decision::Create => Some(Taken::Nothing),
+            Decision::Replace => Some(Taken::Entry),
+            _ => None,
+        };
+        if let Some(taken) = taken.filter(|_| !self.run().references.is_empty())
+            && let Some(linked) = reference::link(&self, &source, taken).await?
+        {
+            return Ok(linked);
+        }
+        if decision == Decision::Replace {
+            changes = self.with_xattrs(&source.stat, changes);
+        }
         let copied = match decision {
             Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
             Decision::Replace | Decision::CompareContents => {
@@ -213,6 +234,21 @@ impl Item<'_> {
             },
         };
         copied.map(|copied| Copied { changes, ..copied })
+    }
+
+    /// The changes, and those of attributes where these are to be told: what is replaced gets them anew in any case.
+    pub(crate) fn with_xattrs(&self, source: &Stat, changes: Changes) -> Changes {
+        let config = &self.run().config;
+        if !config.details || !config.keep.xattrs || changes.new {
+            return changes;
+        }
+        match (self.source_xattrs(source), self.destination_xattrs()) {
+            (Ok(want), Ok(have)) => {
+                let Changes { acl, xattrs, .. } = xattr::changes(&want, &have);
+                Changes { acl, xattrs, ..changes }
+            }
+            _ => changes, // what can't be read is reported when it is needed
+        }
     }
 
     /// Whether the destination's file holds what the source's does. One that can't be read is taken not to.
@@ -231,6 +267,9 @@ impl Item<'_> {
         if self.run().config.dry_run {
             let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });
+        }
+        if taken == Taken::Entry && source.stat.kind != Kind::File {
+            backup::keep(&self).await?;
         }
         let copied = match source.stat.kind {
             Kind::File => {

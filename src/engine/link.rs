@@ -6,15 +6,17 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
+use super::backup;
 use super::copy_file::Copied;
 use super::item::{Item, Source};
 use super::temporary::{Taken, take_place, temporary_name, writable};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
+use crate::plan::changes::Changes;
 use crate::plan::compare::changes;
 use crate::plan::entry::{Kind, Stat};
 use crate::plan::links::{Claim, Leader};
-use crate::report::event::Action;
+use crate::report::event::{Action, PointsTo};
 
 /// Mirrors one of several names of an inode.
 pub(crate) async fn mirror(item: Item<'_>, source: Source, destination: Option<Stat>) -> Result<Copied> {
@@ -76,10 +78,9 @@ async fn follow(
     destination: Option<&Stat>,
 ) -> Result<(Copied, Option<Errno>)> {
     if destination.is_some_and(|have| have.inode == leader.inode) {
-        return Ok((Copied { hash: leader.hash, ..Copied::unchanged() }, None));
+        return Ok((Copied { hash: leader.hash, follows: true, ..Copied::unchanged() }, None));
     }
-    let changes = changes(&source.stat, destination, &item.run().rules);
-    let linked = Copied { action: Action::Linked, hash: leader.hash, changes, ..Copied::skipped() };
+    let linked = linked(&item, leader, &source.stat, destination);
     let taken = match destination {
         None => Taken::Nothing,
         Some(have) if have.kind == Kind::Directory => {
@@ -94,6 +95,9 @@ async fn follow(
     if item.run().config.fsync && source.stat.kind == Kind::File {
         flush(&item, leader).await?;
     }
+    if taken == Taken::Entry {
+        backup::keep(&item).await?;
+    }
     item.lane.doing(Operation::Link);
     let Err(error) = link(&item, leader, taken).await else { return Ok((linked, None)) };
     match error.errno() {
@@ -105,6 +109,17 @@ async fn follow(
         }
         _ => Err(error),
     }
+}
+
+/// What is told of a link. What it holds comes with the leader's inode; metadata that differ are named with each.
+fn linked(item: &Item<'_>, leader: &Leader, source: &Stat, destination: Option<&Stat>) -> Copied {
+    let run = item.run();
+    let changes = item.with_xattrs(source, changes(source, destination, &run.rules));
+    let changes = Changes { contents: false, ..changes };
+    let name = || PointsTo::Name(leader.directory.path_of(&leader.name));
+    let points_to = run.config.details.then(name);
+    let (action, hash) = (Action::Linked, leader.hash);
+    Copied { action, hash, changes, points_to, follows: true, ..Copied::skipped() }
 }
 
 /// Puts the contents that get one more name on stable storage: where they were there before this run, nobody has yet.

@@ -1,5 +1,6 @@
 //! The pipeline's phases: open the roots, start the threads, walk, gather, join.
 
+mod backup;
 pub(crate) mod check;
 pub(crate) mod contents;
 pub(crate) mod copy_file;
@@ -16,7 +17,9 @@ pub(crate) mod open;
 pub(crate) mod outbox;
 pub(crate) mod pair;
 pub(crate) mod part;
+pub(crate) mod rate;
 pub(crate) mod read_back;
+mod reference;
 mod remove;
 pub(crate) mod segment;
 pub(crate) mod special;
@@ -52,11 +55,14 @@ use crate::report::hashes::Hashes;
 use crate::report::progress::Progress;
 use crate::select::Scope;
 use crate::walk;
+use backup::Backups;
 use directory::Directory;
 use durable::FileSystems;
 use job::{Batch, Entry, Offer, Parcel};
 use open::OpenDirectories;
 use pair::{Pair, Source};
+use rate::Rate;
+use reference::References;
 use stop::Stop;
 use watch::{Watchdog, Watched};
 use worker::Watch;
@@ -95,11 +101,17 @@ pub(crate) struct Run {
     pub(crate) file_systems: FileSystems,
     /// Hard links that a comparison holds back.
     pub(crate) names: Names,
+    /// Where what is replaced goes.
+    backups: Option<Backups>,
+    /// Trees whose files are linked to.
+    references: References,
     /// What is to be deleted in the end.
     pub(crate) deletions: Deletions,
     /// Permission bits that the kernel takes from new files.
     pub(crate) umask: u32,
     pub(crate) parcels: Receiver<Parcel>,
+    /// How fast contents are read, if that is limited.
+    pub(crate) rate: Option<Rate>,
     /// What tasks offer each other, a channel a thread.
     pub(crate) offers: Vec<Channel<Offer>>,
     events: Sender<Event>,
@@ -213,7 +225,12 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
     let (begun, opened) = (manifest.map(Path::to_path_buf), config.clone());
     let mut manifest = within(config, move || begun.as_deref().map(Hashes::create).transpose())?;
-    let roots = within(config, move || root::open(&opened))?;
+    let (roots, mut aside) = within(config, move || {
+        let roots = root::open(&opened)?;
+        let aside = Aside::open(&opened, &roots)?;
+        Ok((roots, aside))
+    })?;
+    let missing = std::mem::take(&mut aside.missing);
     let (threads, tasks) = match engine {
         Engine::Threads => (THREADS.min(descriptors / DESCRIPTORS_A_TASK).max(1), 1),
         _ => (
@@ -221,11 +238,11 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
             config.depth.min(descriptors / DESCRIPTORS_A_TASK / config.jobs.max(1)).max(1),
         ),
     };
-    let (run, parcel_sender, events) = new_run(config, roots, threads, tasks);
+    let (run, parcel_sender, events) = new_run(config, roots, aside, threads, tasks);
     let held = run.clone();
     let root = within(config, move || open_root(&held))?;
     let Config { dry_run, check, fsync, .. } = *config;
-    let start = Start { engine, threads, tasks, notice, dry_run, check, fsync };
+    let start = Start { engine, threads, tasks, notice, missing, dry_run, check, fsync };
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
         manifest.is_for(OsStr::from_bytes(single.destination.to_bytes()));
     }
@@ -267,10 +284,27 @@ pub fn check(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Resul
     sync(&config, reporter, stop)
 }
 
+/// Trees beside the two roots.
+#[derive(Default)]
+struct Aside {
+    backups: Option<Backups>,
+    references: References,
+    /// Trees to link to that do not exist.
+    missing: Vec<PathBuf>,
+}
+
+impl Aside {
+    fn open(config: &Config, roots: &Roots) -> Result<Self> {
+        let (references, missing) = References::open(config, &roots.destination)?;
+        Ok(Aside { backups: Backups::new(config, roots)?, references, missing })
+    }
+}
+
 /// What the tasks will share, the walk's end of one channel, and the progress task's end of another.
 fn new_run(
     config: &Config,
     roots: Roots,
+    aside: Aside,
     threads: usize,
     tasks: usize,
 ) -> (Arc<Run>, Sender<Parcel>, Receiver<Event>) {
@@ -285,8 +319,11 @@ fn new_run(
         directories: OpenDirectories::new(descriptor_limit()),
         file_systems: FileSystems::default(),
         names: Names::default(),
+        backups: aside.backups,
+        references: aside.references,
         deletions: Deletions::default(),
         umask,
+        rate: config.bandwidth.map(Rate::new),
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
@@ -491,7 +528,7 @@ mod tests {
         std::fs::create_dir(&source).unwrap();
         let config = Config::new(&source, home.path().join("dst"));
         let roots = root::open(&config).unwrap();
-        let (run, parcels, events) = new_run(&config, roots, 1, 1);
+        let (run, parcels, events) = new_run(&config, roots, Aside::default(), 1, 1);
         // The walk waits for room that nobody makes: only the end of the run lets it go.
         let walk = spawn_thread("walk", &run, None, move |_| {
             while parcels.send_blocking(Parcel::new()).is_ok() {}
@@ -505,6 +542,7 @@ mod tests {
             threads: 1,
             tasks: 1,
             notice: None,
+            missing: Vec::new(),
             dry_run: false,
             fsync: false,
             check: false,

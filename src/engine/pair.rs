@@ -146,6 +146,11 @@ impl Pair {
         }
     }
 
+    /// The destination as it was before this run, where it existed.
+    pub(super) fn before(&self) -> Option<&Stat> {
+        self.existing.as_ref()
+    }
+
     /// What a regular file, asked for with `mode`, got: `file` is one that was just made here.
     pub(crate) fn stat_of_new(&self, file: &OwnedFd, mode: u32, run: &Run) -> rustix::io::Result<Stat> {
         if let Some(newborn) = self.newborn.get()

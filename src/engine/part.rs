@@ -157,12 +157,22 @@ impl LargeFile {
 
     async fn read(&self, lane: &Lane, buffer: Buffer, data: Range<u64>) -> Result<(Buffer, usize), Failure> {
         lane.doing(self.reading);
-        let length = (data.end - data.start) as usize;
+        let mut length = (data.end - data.start) as usize;
+        if self.counts() {
+            length = lane.run.piece(length);
+            lane.pace(length).await;
+        }
         let (result, buffer) = lane.io.read(&self.source, buffer, length, data.start).await;
         match result.map_err(Failure::of(self.reading))? {
             0 => Err(Failure { operation: self.reading, cause: Cause::Changed }), // it was truncated
-            read if self.layout == Layout::Doubtful => Ok((buffer, whole_blocks(read, length, data.start))),
-            read => Ok((buffer, read)),
+            read => {
+                let doubtful = self.layout == Layout::Doubtful;
+                let read = if doubtful { whole_blocks(read, length, data.start) } else { read };
+                if self.counts() {
+                    lane.count(read).await;
+                }
+                Ok((buffer, read))
+            }
         }
     }
 

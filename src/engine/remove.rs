@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Run;
+use super::backup::Old;
 use super::extra::{kind_of, kind_of_name, names};
 use super::watch::Watched;
 use crate::error::{Context, Error, Operation, Result};
@@ -380,11 +381,10 @@ impl<'a> Removal<'a> {
         let removed = if self.doing == Doing::Remove { self.unlink(node, name, flags) } else { Ok(()) };
         let event = match removed {
             Ok(()) => EntryEvent::done(kind, Action::Deleted),
-            Err(Errno::NOENT) => return None, // somebody else was quicker
-            Err(errno) => {
+            Err(error) if error.errno() == Some(Errno::NOENT) => return None, // somebody else was quicker
+            Err(error) => {
                 node.kept.store(true, Ordering::Relaxed);
-                let path = self.run.destination_path(&node.path_of(name));
-                EntryEvent::failed(kind, Error::new(Operation::Remove, path, errno))
+                EntryEvent::failed(kind, error)
             }
         };
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -392,14 +392,20 @@ impl<'a> Removal<'a> {
     }
 
     /// Where the directory forbids it to its own owner, who is not root, it is opened to the owner first.
-    fn unlink(&self, node: &Node, name: &CStr, flags: AtFlags) -> rustix::io::Result<()> {
-        let fd = node.fd()?;
-        match rustix::fs::unlinkat(&fd, name, flags) {
-            Err(Errno::ACCESS) if !self.run.rules.privileges.root => {
-                let mode = Mode::from_raw_mode(stat_open(&fd)?.mode) | Mode::RWXU;
-                rustix::fs::chmodat(CWD, proc_path(&fd), mode, AtFlags::empty())
-                    .map_err(|_| Errno::ACCESS)?;
-                rustix::fs::unlinkat(&fd, name, flags)
+    fn unlink(&self, node: &Node, name: &CStr, flags: AtFlags) -> Result<()> {
+        let path = || self.run.destination_path(&node.path_of(name));
+        let fd = node.fd().at(Operation::Remove, path)?;
+        let remove = || {
+            if self.run.backups.is_none() || flags.contains(AtFlags::REMOVEDIR) {
+                return rustix::fs::unlinkat(&fd, name, flags).at(Operation::Remove, path);
+            }
+            Old { run: self.run, within: &fd, directory: &node.path(), name }.take_away()
+        };
+        match remove() {
+            Err(error) if error.errno() == Some(Errno::ACCESS) && !self.run.rules.privileges.root => {
+                let mode = Mode::from_raw_mode(stat_open(&fd).at(Operation::Remove, path)?.mode) | Mode::RWXU;
+                let opened = rustix::fs::chmodat(CWD, proc_path(&fd), mode, AtFlags::empty());
+                opened.map_err(|_| error).and_then(|()| remove())
             }
             other => other,
         }

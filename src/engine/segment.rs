@@ -162,6 +162,11 @@ impl LargeFile {
         Ok((self.parts.as_ref().and_then(Parts::finish), self.copied.load(Ordering::Relaxed)))
     }
 
+    /// Whether what is read of it is told, and limited by `--bwlimit`.
+    pub(super) fn counts(&self) -> bool {
+        !matches!(self.work, Work::Hash)
+    }
+
     fn invite(self: &Arc<Self>, run: &Run) {
         for channel in &run.offers {
             for _ in 0..INVITATIONS {
@@ -190,7 +195,7 @@ impl LargeFile {
                 parts.put(part.start, hasher);
             }
             self.copied.fetch_add(copied, Ordering::Relaxed);
-            if !matches!(self.work, Work::Hash) {
+            if self.counts() && lane.run.rate.is_none() {
                 lane.run.report(Event::Bytes(copied)).await;
             }
         }

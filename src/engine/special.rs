@@ -1,7 +1,8 @@
 //! Symlinks, FIFOs, sockets and device nodes: made under a temporary name, completed there, and renamed.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, Mode};
 
@@ -12,6 +13,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::{self, Target};
 use crate::plan::entry::{Stat, Time};
+use crate::report::event::PointsTo;
 
 fn read_target(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<CString> {
     rustix::fs::readlinkat(directory, name, Vec::with_capacity(256))
@@ -27,6 +29,12 @@ pub(crate) fn same_target(item: &Item<'_>) -> bool {
 /// Where the source's symlink points to.
 pub(crate) fn source_target(item: &Item<'_>) -> Result<CString> {
     read_target(&item.pair.source, &item.entry.name).at(Operation::ReadLink, || item.source_path())
+}
+
+/// The same, for a report.
+pub(crate) fn points_to(item: &Item<'_>) -> Result<PointsTo> {
+    let target = source_target(item)?;
+    Ok(PointsTo::Target(OsStr::from_bytes(target.to_bytes()).into()))
 }
 
 /// Makes a symlink.

@@ -52,6 +52,13 @@ impl Families {
 const FUSE_SUPER_MAGIC: u32 = 0x6573_5546;
 const OVERLAYFS_SUPER_MAGIC: u32 = 0x794c_7630;
 
+impl Family {
+    /// That of an open file, which is asked each time.
+    pub(crate) fn of(fd: &OwnedFd) -> Self {
+        ask(fd)
+    }
+}
+
 /// One that does not even tell (a FUSE server without statfs) is not relied on.
 fn ask(fd: &OwnedFd) -> Family {
     match rustix::fs::fstatfs(fd).map(|answer| answer.f_type as u32) {

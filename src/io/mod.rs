@@ -9,7 +9,7 @@ pub(crate) mod buffer;
 pub(crate) mod file;
 pub(crate) mod op;
 pub(crate) mod path;
-mod place;
+pub(crate) mod place;
 pub(crate) mod ring;
 pub(crate) mod root;
 

@@ -110,6 +110,19 @@ pub(crate) fn open_directory(base: impl AsFd, path: &[u8]) -> rustix::io::Result
     }
 }
 
+/// Holds the inode that `path`, taken from the directory `base`, leads to, whatever it is: beneath it, and never through a
+/// symlink.
+pub(crate) fn open_entry(base: impl AsFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let base = base.as_fd();
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat2(base, path, flags, Mode::empty(), Scope::Beneath.resolve()) {
+        Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG | Errno::AGAIN) => {
+            open_stepwise(base, path, flags)
+        }
+        result => result,
+    }
+}
+
 /// What openat2(2) does with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`, one held directory after the other.
 fn open_stepwise(base: impl AsFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let base = base.as_fd();

@@ -73,6 +73,20 @@ pub(super) fn refuse_manifest_in_source(manifest: &Path, source: &Root) -> Resul
     }
 }
 
+/// Refuses backups in the source, which would be mirrored the next time; `existing` is the nearest directory that is there.
+pub(crate) fn refuse_backups_in_source(path: &Path, existing: &Path, source: &Root) -> Result<()> {
+    let Some(source) = &source.fd else { return Ok(()) };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let existing = rustix::fs::open(existing, flags, Mode::empty()).at(Operation::Backup, || path)?;
+    let mounts = mounts();
+    match place(source, &mounts).zip(place(&existing, &mounts)) {
+        Some((source, at)) if source.has(&at, &mounts) => {
+            Err(Error::new(Operation::Backup, path, Cause::Refused("it lies inside SRC".into())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a manifest that would take the place of something that is mirrored: one in DST whose name SRC has too.
 pub(super) fn refuse_manifest_in_destination(
     manifest: &Path,

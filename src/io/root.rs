@@ -25,6 +25,24 @@ pub(crate) struct Root {
     pub(crate) path: PathBuf,
 }
 
+impl Root {
+    /// A path that begins here, if it is relative. Where there is no directory yet, `..` leads to where it would be.
+    pub(crate) fn beside(&self, path: &Path) -> PathBuf {
+        let joined = self.path.join(path);
+        if self.fd.is_some() {
+            return joined;
+        }
+        let mut resolved = PathBuf::new();
+        for component in joined.components() {
+            match component {
+                Component::ParentDir if resolved.file_name().is_some() => drop(resolved.pop()),
+                component => resolved.push(component),
+            }
+        }
+        resolved
+    }
+}
+
 /// What is to be mirrored.
 #[derive(Debug, Clone)]
 pub(crate) struct Roots {
@@ -107,7 +125,7 @@ fn make_destination(config: &Config, source: &Root) -> Result<Root> {
 }
 
 /// Splits a path at the last directory that exists. A dangling symlink in it is an error, not a place to make one.
-fn nearest_existing(path: &Path) -> Result<(PathBuf, PathBuf)> {
+pub(crate) fn nearest_existing(path: &Path) -> Result<(PathBuf, PathBuf)> {
     let mut existing = path.to_path_buf();
     let mut missing = Vec::new();
     while fs::symlink_metadata(&existing).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
@@ -234,7 +252,7 @@ fn open_directory(path: &Path, operation: Operation) -> Result<Root> {
 }
 
 /// Opens the directory around a single file, which need not be one that can be listed.
-fn open_around(path: &Path, operation: Operation) -> Result<Root> {
+pub(crate) fn open_around(path: &Path, operation: Operation) -> Result<Root> {
     let fd = rustix::fs::open(path, DIRECTORY | OFlags::PATH, Mode::empty()).at(operation, || path)?;
     Ok(Root { fd: Some(Arc::new(fd)), path: path.to_path_buf() })
 }

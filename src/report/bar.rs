@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
 use super::event::{EntryEvent, Mode, Start, Summary, Totals};
+use super::figures::Figures;
 use super::lines::{self, Lines, Verbosity, summary_line};
 use super::stats;
 use crate::error::Error;
@@ -25,14 +26,16 @@ pub struct Bar {
     verbosity: Verbosity,
     mode: Mode,
     counting_down: bool,
+    figures: Figures,
 }
 
 impl Bar {
-    /// A bar on standard error, which must be a terminal, with lines above it as `verbosity` asks for.
-    pub fn new(verbosity: Verbosity) -> Self {
+    /// A bar on standard error, which must be a terminal, with lines above it as `verbosity` asks for, and its own numbers
+    /// shown like `figures`.
+    pub fn new(verbosity: Verbosity, figures: Figures) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(REDRAWS));
-        let mut display =
-            Bar { bar, lines: Lines::new(verbosity), verbosity, mode: Mode::Sync, counting_down: false };
+        let lines = Lines::new(verbosity.clone());
+        let mut display = Bar { bar, lines, verbosity, mode: Mode::Sync, counting_down: false, figures };
         display.set_style(SEARCHING);
         display
     }
@@ -51,6 +54,10 @@ impl Reporter for Bar {
         self.bar.enable_steady_tick(Duration::from_millis(200));
         if let Some(text) = self.lines.describe_start(start) {
             self.bar.suspend(|| lines::message(text));
+        }
+        if !self.verbosity.quiet {
+            let tell = || start.missing.iter().for_each(|path| lines::message(lines::missing(path)));
+            self.bar.suspend(tell);
         }
     }
 
@@ -77,33 +84,34 @@ impl Reporter for Bar {
         }
         self.bar.set_length(totals.found.max(1));
         self.bar.set_position(totals.done);
-        self.bar.set_message(message(totals));
+        self.bar.set_message(message(totals, self.figures));
     }
 
     fn finish(&mut self, summary: &Summary) {
         self.bar.finish_and_clear();
         if !self.verbosity.quiet {
-            self.lines.say_now(summary_line(summary, self.mode));
+            self.lines.say_now(summary_line(summary, self.mode, self.verbosity.figures));
         }
         if self.verbosity.stats {
-            self.lines.say_now(stats::table(&summary.totals, self.mode));
+            self.lines.say_now(stats::table(&summary.totals, self.mode, self.verbosity.figures));
         }
     }
 
-    fn trouble(&mut self) -> Option<std::io::Error> {
+    fn trouble(&mut self) -> Option<Error> {
         self.lines.trouble()
     }
 }
 
-fn message(totals: &Totals) -> String {
+/// What has been done so far.
+pub(crate) fn message(totals: &Totals, figures: Figures) -> String {
     let plus = if totals.complete { "" } else { "+" };
     let mut text = format!(
         "{} of {}{plus} entries, {} of {}{plus}, {}/s",
-        HumanCount(totals.done),
-        HumanCount(totals.found),
-        BinaryBytes(totals.bytes),
-        BinaryBytes(totals.bytes_expected),
-        BinaryBytes(totals.rate()),
+        figures.count(totals.done),
+        figures.count(totals.found),
+        figures.bytes(totals.bytes),
+        figures.bytes(totals.bytes_expected),
+        figures.bytes(totals.rate()),
     );
     if let Some(left) = totals.remaining() {
         let seconds = left.as_secs();
@@ -125,8 +133,14 @@ mod tests {
         let mut totals = Totals::default();
         (totals.found, totals.done, totals.elapsed) = (4000, 1000, Duration::from_secs(60));
         (totals.bytes, totals.bytes_expected) = (6 << 20, 6 << 20);
-        assert_eq!(message(&totals), "1,000 of 4,000+ entries, 6.00 MiB of 6.00 MiB+, 102.40 KiB/s");
+        assert_eq!(
+            message(&totals, Figures::Human),
+            "1,000 of 4,000+ entries, 6.00 MiB of 6.00 MiB+, 102.40 KiB/s"
+        );
         totals.complete = true;
-        assert_eq!(message(&totals), "1,000 of 4,000 entries, 6.00 MiB of 6.00 MiB, 102.40 KiB/s, 3:00 left");
+        assert_eq!(
+            message(&totals, Figures::Human),
+            "1,000 of 4,000 entries, 6.00 MiB of 6.00 MiB, 102.40 KiB/s, 3:00 left"
+        );
     }
 }

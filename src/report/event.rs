@@ -11,7 +11,7 @@ use crate::config::Engine;
 use crate::engine::copy_file::Copied;
 use crate::error::{Error, Outcome};
 use crate::plan::changes::Changes;
-use crate::plan::entry::Kind;
+use crate::plan::entry::{Kind, Stat};
 
 /// What was done to an entry, or would be in a dry run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +76,28 @@ pub enum PointsTo {
     Name(PathBuf),
 }
 
+/// What the source says of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// Bytes of a file, of a symlink's target, or of a directory as its file system counts them.
+    pub size: u64,
+    /// When it was last written to: seconds since 1970, and nanoseconds past them.
+    pub modified: (i64, u32),
+    /// The permission bits, with setuid, setgid and sticky.
+    pub mode: u32,
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+impl From<&Stat> for Attributes {
+    fn from(stat: &Stat) -> Self {
+        let Stat { size, modified, mode, uid, gid, .. } = *stat;
+        Attributes { size, modified: (modified.seconds, modified.nanoseconds), mode, uid, gid }
+    }
+}
+
 /// What became of one entry.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -88,8 +110,12 @@ pub struct EntryEvent {
     pub action: Action,
     /// What differed; nothing, where it failed.
     pub changes: Changes,
-    /// Only in a comparison, and only where something differs.
+    /// In a comparison where something differs; in a sync if [`Config::details`](crate::Config::details) asks for it.
     pub points_to: Option<PointsTo>,
+    /// It is a further name of an inode, whose first name came before it.
+    pub follows: bool,
+    /// What the source says of it, if it got so far.
+    pub source: Option<Attributes>,
     /// Contents copied, cloned, or compared and mended where they were, in bytes.
     pub bytes: u64,
     /// BLAKE3 of the contents, where bytes were copied through and hashed, or all hashes were asked for.
@@ -115,14 +141,16 @@ impl EntryEvent {
     }
 
     pub(crate) fn copied(kind: Kind, copied: Copied) -> Self {
-        let Copied { action, bytes, streamed, hash, link_limit, changes } = copied;
-        let (name, points_to, error, durable) = (CString::default(), None, None, false);
+        let Copied { action, bytes, streamed, hash, link_limit, changes, points_to, follows } = copied;
+        let (name, source, error, durable) = (CString::default(), None, None, false);
         EntryEvent {
             name,
             kind,
             action,
             changes,
             points_to,
+            follows,
+            source,
             bytes,
             hash,
             error,
@@ -134,6 +162,11 @@ impl EntryEvent {
 
     pub(crate) fn failed(kind: Kind, error: Error) -> Self {
         EntryEvent { error: Some(error), ..EntryEvent::done(kind, Action::Failed) }
+    }
+
+    /// With what the source says of it.
+    pub(crate) fn of(self, source: &Stat) -> Self {
+        EntryEvent { source: Some(source.into()), ..self }
     }
 
     pub(crate) fn named(self, name: CString) -> Self {
@@ -190,6 +223,8 @@ pub struct Start {
     pub tasks: usize,
     /// Why the engine is not the one hoped for.
     pub notice: Option<String>,
+    /// Trees to link to that do not exist.
+    pub missing: Vec<PathBuf>,
     /// Nothing is changed.
     pub dry_run: bool,
     /// What is made is flushed to stable storage.
@@ -259,6 +294,8 @@ pub struct Totals {
     pub bytes_expected: u64,
     /// Bytes copied.
     pub bytes: u64,
+    /// Bytes of the source's files, holes included; each name of a file counts.
+    pub source_bytes: u64,
     /// Bytes that were hashed.
     pub bytes_hashed: u64,
     /// Errors, those of directories' listings among them.

@@ -6,16 +6,15 @@
 //! differ. X is `f`, `d`, `L`, `D` for a device, `S` for a FIFO or a socket. The letters stand for contents, size, time,
 //! permissions, owner, group, access time (never), ACL and extended attributes; all of them are `+` for what is new.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use super::event::{Action, EntryEvent, PointsTo};
-use crate::plan::changes::Changes;
 use crate::plan::entry::Kind;
 use crate::text::Escaped;
 
 /// The eleven letters.
-pub fn letters(action: Action, kind: Kind, changes: &Changes) -> String {
+pub fn letters(event: &EntryEvent) -> String {
+    let (kind, changes) = (event.kind, &event.changes);
     let what = match kind {
         Kind::File => 'f',
         Kind::Directory => 'd',
@@ -23,9 +22,10 @@ pub fn letters(action: Action, kind: Kind, changes: &Changes) -> String {
         Kind::CharDevice | Kind::BlockDevice => 'D',
         Kind::Fifo | Kind::Socket => 'S',
     };
-    let doing = match action {
+    let doing = match event.action {
         Action::Deleted => return "*deleting  ".into(),
         Action::Linked => 'h',
+        Action::Unchanged if event.follows => 'h',
         Action::Created | Action::Updated if kind == Kind::File => '>',
         Action::Created | Action::Updated => 'c',
         Action::Metadata | Action::Unchanged | Action::Failed | Action::Skipped => '.',
@@ -52,25 +52,42 @@ pub fn letters(action: Action, kind: Kind, changes: &Changes) -> String {
     text
 }
 
+/// Whether an entry gets a line: it differs, or is right and `unchanged` asks for that too. What is the same in a tree of
+/// `--link-dest` does not differ.
+pub(crate) fn wanted(event: &EntryEvent, unchanged: bool) -> bool {
+    let is_reference = event.action == Action::Linked && event.changes.is_empty() && !event.follows;
+    if is_reference {
+        return unchanged;
+    }
+    event.action.is_change() || unchanged && event.action == Action::Unchanged
+}
+
 /// The letters, the path, and where it points to. Control characters are escaped.
 pub fn line(directory: &Path, event: &EntryEvent) -> String {
+    format!("{} {}{}", letters(event), name(directory, event), arrow(event))
+}
+
+/// The path below the roots; a directory's ends in a slash.
+pub(crate) fn name(directory: &Path, event: &EntryEvent) -> String {
     let path = event.path(directory);
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
     let slash = if event.kind == Kind::Directory { "/" } else { "" };
-    let mut text = letters(event.action, event.kind, &event.changes);
-    // Writing to a string can't fail.
-    write!(text, " {}{slash}", Escaped::path(path)).ok();
+    format!("{}{slash}", Escaped::path(path))
+}
+
+/// Where it leads.
+pub(crate) fn arrow(event: &EntryEvent) -> String {
     match &event.points_to {
-        Some(PointsTo::Target(path)) => write!(text, " -> {}", Escaped::path(path)).ok(),
-        Some(PointsTo::Name(path)) => write!(text, " => {}", Escaped::path(path)).ok(),
-        None => None,
-    };
-    text
+        Some(PointsTo::Target(path)) => format!(" -> {}", Escaped::path(path)),
+        Some(PointsTo::Name(path)) => format!(" => {}", Escaped::path(path)),
+        None => String::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::changes::Changes;
 
     #[test]
     fn letters_are_those_of_rsync() {
@@ -107,7 +124,10 @@ mod tests {
             (Action::Deleted, Kind::Directory, NONE, "*deleting  "),
         ];
         for (action, kind, changes, expected) in table {
-            assert_eq!(letters(action, kind, &changes), expected, "{action:?} {kind:?} {changes:?}");
+            let event = EntryEvent::changed(kind, action, changes);
+            assert_eq!(letters(&event), expected, "{action:?} {kind:?} {changes:?}");
         }
+        let unchanged = EntryEvent::changed(Kind::Symlink, Action::Unchanged, NONE);
+        assert_eq!(letters(&EntryEvent { follows: true, ..unchanged }), "hL         ");
     }
 }

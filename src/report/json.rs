@@ -2,8 +2,9 @@
 //! `summary`. Nothing else goes there.
 //!
 //! A path is text; one that is not UTF-8 has its bytes beside it as `path_bytes`, in base64 (RFC 4648).
+//! `docs/json.schema.json` describes every line.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,11 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::Reporter;
-use super::event::{Action, EntryEvent, Start, Summary, Totals};
+use super::event::{Action, EntryEvent, PointsTo, Start, Summary, Totals};
 use super::itemize;
 use super::lines::{Out, message};
 use crate::config::Engine;
 use crate::error::{Cause, Error};
+use crate::plan::entry::Kind;
 
 /// A line stays in the buffer no longer than this, as long as anything happens.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
@@ -29,8 +31,6 @@ pub struct Json {
     /// The run flushes what it makes, and each entry says whether that is done.
     fsync: bool,
     flushed: Instant,
-    /// With the letters of what differs.
-    itemize: bool,
     out: Out,
 }
 
@@ -46,15 +46,20 @@ enum Line<'a> {
         check: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         notice: Option<&'a str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        missing: Vec<JsonPath>,
     },
     File {
         #[serde(flatten)]
         path: JsonPath,
         action: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        itemized: Option<String>,
+        itemized: String,
         #[serde(rename = "type")]
         kind: &'static str,
+        #[serde(flatten)]
+        points_to: JsonPointsTo,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        size: Option<u64>,
         bytes: u64,
         blake3: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,6 +84,7 @@ enum Line<'a> {
         skipped: u64,
         failed: u64,
         errors: u64,
+        source_bytes: u64,
         bytes: u64,
         bytes_hashed: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +98,35 @@ pub(crate) struct JsonPath {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,
+}
+
+/// Where a link leads: a symlink to a target, a name to another one of its inode.
+#[derive(Default, Serialize)]
+struct JsonPointsTo {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_bytes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    linked_to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    linked_to_bytes: Option<String>,
+}
+
+impl JsonPointsTo {
+    fn new(points_to: Option<&PointsTo>) -> Self {
+        let text = |path| {
+            let JsonPath { path, path_bytes } = JsonPath::new(path);
+            (Some(path), path_bytes)
+        };
+        let mut told = JsonPointsTo::default();
+        match points_to {
+            Some(PointsTo::Target(path)) => (told.target, told.target_bytes) = text(path),
+            Some(PointsTo::Name(path)) => (told.linked_to, told.linked_to_bytes) = text(path),
+            None => {}
+        }
+        told
+    }
 }
 
 impl JsonPath {
@@ -127,7 +162,7 @@ impl Json {
     /// JSON lines; `unchanged` asks for entries that were right already, too.
     pub fn new(unchanged: bool) -> Self {
         let flushed = Instant::now();
-        Json { unchanged, fsync: false, flushed, itemize: false, out: Out::new() }
+        Json { unchanged, fsync: false, flushed, out: Out::new() }
     }
 
     fn write(&mut self, line: &Line<'_>) {
@@ -145,7 +180,7 @@ impl Reporter for Json {
             _ => "uring",
         };
         let Start { threads, tasks, dry_run, check, fsync, .. } = *start;
-        (self.itemize, self.fsync) = (check, fsync);
+        self.fsync = fsync;
         let version = env!("CARGO_PKG_VERSION");
         self.write(&Line::Start {
             version,
@@ -155,7 +190,9 @@ impl Reporter for Json {
             dry_run,
             check,
             notice: start.notice.as_deref(),
+            missing: start.missing.iter().map(|path| JsonPath::new(path)).collect(),
         });
+        self.out.write(Write::flush);
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
@@ -168,8 +205,10 @@ impl Reporter for Json {
         self.write(&Line::File {
             path: JsonPath::new(&event.path(directory)),
             action: event.action.name(),
-            itemized: self.itemize.then(|| itemize::letters(event.action, event.kind, &event.changes)),
+            itemized: itemize::letters(event),
             kind: event.kind.name(),
+            points_to: JsonPointsTo::new(event.points_to.as_ref()),
+            size: event.source.filter(|_| event.kind == Kind::File).map(|source| source.size),
             bytes: event.bytes,
             blake3: event.hash.map(|hash| hash.to_hex().to_string()),
             durable: self.fsync.then_some(event.durable),
@@ -205,6 +244,7 @@ impl Reporter for Json {
             skipped: totals.count(Action::Skipped),
             failed: totals.count(Action::Failed),
             errors: totals.errors,
+            source_bytes: totals.source_bytes,
             bytes: totals.bytes,
             bytes_hashed: totals.bytes_hashed,
             durable: self.fsync.then_some(totals.durable),
@@ -213,7 +253,7 @@ impl Reporter for Json {
         self.out.write(Write::flush);
     }
 
-    fn trouble(&mut self) -> Option<io::Error> {
+    fn trouble(&mut self) -> Option<Error> {
         self.out.trouble()
     }
 }

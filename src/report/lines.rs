@@ -4,17 +4,19 @@
 use std::io::{self, BufWriter, Stdout, Write};
 use std::path::Path;
 
-use indicatif::{BinaryBytes, HumanCount, HumanDuration};
+use indicatif::HumanDuration;
 
 use super::Reporter;
 use super::event::{Action, EntryEvent, Mode, Start, Summary, Totals};
+use super::figures::Figures;
+use super::format::Format;
 use super::{itemize, stats};
 use crate::config::Engine;
-use crate::error::{Error, Outcome};
+use crate::error::{Error, Operation, Outcome};
 use crate::text::Escaped;
 
 /// How much to say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Verbosity {
     /// Errors alone.
     pub quiet: bool,
@@ -22,8 +24,12 @@ pub struct Verbosity {
     pub verbose: u8,
     /// A closing table.
     pub stats: bool,
-    /// A line in itemised form for every entry that differs.
-    pub itemize: bool,
+    /// 1: a line in itemised form for every entry that differs; 2: for every entry.
+    pub itemize: u8,
+    /// What the lines for entries look like, instead.
+    pub format: Option<Format>,
+    /// How numbers are shown.
+    pub figures: Figures,
 }
 
 /// Writes lines.
@@ -36,7 +42,7 @@ pub struct Lines {
 /// Standard output, which may fail. The run goes on all the same, and the first failure is kept.
 pub(crate) struct Out {
     writer: BufWriter<Stdout>,
-    trouble: Option<io::Error>,
+    trouble: Option<Error>,
 }
 
 impl Out {
@@ -49,7 +55,7 @@ impl Out {
         if let Err(error) = written
             && error.kind() != io::ErrorKind::BrokenPipe
         {
-            self.trouble.get_or_insert(error);
+            self.trouble.get_or_insert_with(|| Error::new(Operation::Write, "standard output", error));
         }
     }
 
@@ -60,7 +66,7 @@ impl Out {
     }
 
     /// The first failure, if there was one.
-    pub(crate) fn trouble(&mut self) -> Option<io::Error> {
+    pub(crate) fn trouble(&mut self) -> Option<Error> {
         self.trouble.take()
     }
 }
@@ -84,13 +90,18 @@ impl Lines {
 
     /// The line for an entry, where one is wanted.
     pub(crate) fn describe(&self, directory: &Path, event: &EntryEvent) -> Option<String> {
-        if self.verbosity.itemize {
-            return event.action.is_change().then(|| itemize::line(directory, event));
+        let Verbosity { itemize, verbose, .. } = self.verbosity;
+        let unchanged = itemize > 1 || verbose > 1;
+        if let Some(format) = &self.verbosity.format {
+            return format.line(directory, event, unchanged);
+        }
+        if itemize > 0 {
+            return itemize::wanted(event, unchanged).then(|| itemize::line(directory, event));
         }
         let wanted = match event.action {
             Action::Failed => false,
-            Action::Unchanged => self.verbosity.verbose > 1,
-            _ => self.verbosity.verbose > 0,
+            Action::Unchanged => verbose > 1,
+            _ => verbose > 0,
         };
         let path = event.path(directory);
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
@@ -118,6 +129,11 @@ pub fn message(text: impl std::fmt::Display) {
     writeln!(io::stderr(), "ringsync: {text}").ok();
 }
 
+/// What to say of a tree of `--link-dest` that is not there.
+pub(crate) fn missing(path: &Path) -> String {
+    format!("--link-dest {} does not exist: nothing is linked to it", Escaped::path(path))
+}
+
 /// What to say of a hard link that became a copy.
 pub(crate) fn link_limit(directory: &Path, event: &EntryEvent) -> String {
     let path = event.path(directory);
@@ -132,6 +148,9 @@ impl Reporter for Lines {
         self.mode = start.mode();
         if let Some(text) = self.describe_start(start) {
             message(text);
+        }
+        if !self.verbosity.quiet {
+            start.missing.iter().for_each(|path| message(missing(path)));
         }
     }
 
@@ -153,27 +172,27 @@ impl Reporter for Lines {
 
     fn finish(&mut self, summary: &Summary) {
         if !self.verbosity.quiet {
-            self.say(summary_line(summary, self.mode));
+            self.say(summary_line(summary, self.mode, self.verbosity.figures));
         }
         if self.verbosity.stats {
-            self.say(stats::table(&summary.totals, self.mode));
+            self.say(stats::table(&summary.totals, self.mode, self.verbosity.figures));
         }
         self.out.write(Write::flush);
     }
 
-    fn trouble(&mut self) -> Option<io::Error> {
+    fn trouble(&mut self) -> Option<Error> {
         self.out.trouble()
     }
 }
 
 /// One line on the whole run.
-pub fn summary_line(summary: &Summary, mode: Mode) -> String {
+pub fn summary_line(summary: &Summary, mode: Mode, figures: Figures) -> String {
     let totals = &summary.totals;
     let Totals { bytes, elapsed, errors, .. } = *totals;
     let mut parts: Vec<String> = Action::ALL
         .into_iter()
         .filter(|action| totals.count(*action) > 0)
-        .map(|action| format!("{} {}", HumanCount(totals.count(action)), mode.word(action)))
+        .map(|action| format!("{} {}", figures.count(totals.count(action)), mode.word(action)))
         .collect();
     if parts.is_empty() {
         parts.push(if summary.outcome == Outcome::Done { "nothing to do" } else { "nothing done" }.into());
@@ -185,9 +204,9 @@ pub fn summary_line(summary: &Summary, mode: Mode) -> String {
     };
     let mut line = format!("{opening}{}", parts.join(", "));
     if bytes > 0 {
-        line += &format!("; {}", BinaryBytes(bytes));
+        line += &format!("; {}", figures.bytes(bytes));
         if mode != Mode::DryRun {
-            line += &format!(" at {}/s", BinaryBytes(totals.rate()));
+            line += &format!(" at {}/s", figures.bytes(totals.rate()));
         }
     }
     line += &match elapsed.as_secs() {
@@ -197,7 +216,7 @@ pub fn summary_line(summary: &Summary, mode: Mode) -> String {
     match errors {
         0 => {}
         1 => line += "; 1 error",
-        errors => line += &format!("; {} errors", HumanCount(errors)),
+        errors => line += &format!("; {} errors", figures.count(errors)),
     }
     line
 }

@@ -2,15 +2,23 @@
 //! of the reporters here shows them.
 
 pub mod bar;
+mod both;
+mod clock;
 pub mod event;
+pub mod figures;
+pub mod format;
 pub(crate) mod hashes;
 pub mod itemize;
 pub mod json;
 pub mod lines;
+pub mod log;
 pub(crate) mod progress;
 pub mod stats;
+pub mod ticker;
 
 use std::path::Path;
+
+pub use both::Both;
 
 use crate::error::Error;
 use event::{EntryEvent, Start, Summary, Totals};
@@ -28,8 +36,8 @@ pub trait Reporter {
     fn progress(&mut self, _totals: &Totals) {}
     /// The run is over.
     fn finish(&mut self, _summary: &Summary) {}
-    /// What kept this reporter from saying everything, if anything did. A reader that went away is no trouble.
-    fn trouble(&mut self) -> Option<std::io::Error> {
+    /// What kept this reporter from saying everything, if anything did, once. A reader that went away is no trouble.
+    fn trouble(&mut self) -> Option<Error> {
         None
     }
 }

@@ -12,6 +12,7 @@ use super::hashes::Hashes;
 use crate::engine::stop::Stop;
 use crate::engine::watch::Watchdog;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
+use crate::plan::entry::Kind;
 
 /// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -148,6 +149,9 @@ impl Tally<'_> {
             if !event.streamed {
                 totals.bytes += event.bytes;
                 totals.bytes_expected += event.bytes;
+            }
+            if event.kind == Kind::File {
+                totals.source_bytes += event.source.map_or(0, |source| source.size);
             }
             if event.hash.is_some() {
                 totals.bytes_hashed += event.bytes;

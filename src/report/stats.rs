@@ -2,32 +2,31 @@
 
 use std::fmt::Write as _;
 
-use indicatif::{BinaryBytes, HumanCount};
-
 use super::event::{Action, Mode, Totals};
+use super::figures::Figures;
 
 /// A line for each figure, labels to the left.
-pub fn table(totals: &Totals, mode: Mode) -> String {
+pub fn table(totals: &Totals, mode: Mode, figures: Figures) -> String {
     let mut text = String::new();
     let mut row = |label: &str, value: String| {
         // Writing to a string can't fail.
         writeln!(text, "{label:<18}{value:>16}").ok();
     };
-    row("entries found", HumanCount(totals.found).to_string());
+    // A column of bare numbers, where these are for programs.
+    let size = |bytes| if figures == Figures::Human { figures.bytes(bytes) } else { figures.count(bytes) };
+    row("entries found", figures.count(totals.found));
     for action in Action::ALL {
-        row(mode.word(action), HumanCount(totals.count(action)).to_string());
+        row(mode.word(action), figures.count(totals.count(action)));
     }
-    row("errors", HumanCount(totals.errors).to_string());
-    row("link limits met", HumanCount(totals.link_limits).to_string());
-    row(
-        if mode == Mode::Check { "bytes compared" } else { "bytes copied" },
-        HumanCount(totals.bytes).to_string(),
-    );
-    row("bytes hashed", HumanCount(totals.bytes_hashed).to_string());
-    row("rate", format!("{}/s", BinaryBytes(totals.rate())));
+    row("errors", figures.count(totals.errors));
+    row("link limits met", figures.count(totals.link_limits));
+    row("size of files", size(totals.source_bytes));
+    row(if mode == Mode::Check { "bytes compared" } else { "bytes copied" }, size(totals.bytes));
+    row("bytes hashed", size(totals.bytes_hashed));
+    row("rate", format!("{}/s", figures.bytes(totals.rate())));
     row("elapsed", format!("{:.3} s", totals.elapsed.as_secs_f64()));
     if let Some(peak) = peak_memory() {
-        row("peak memory, KiB", HumanCount(peak).to_string());
+        row("peak memory, KiB", figures.count(peak));
     }
     text.truncate(text.trim_end().len());
     text

@@ -134,7 +134,7 @@ pub trait VerifyReporter {
     /// The run is over.
     fn finish(&mut self, _summary: &VerifySummary) {}
     /// What kept this reporter from saying everything, if anything did. A reader that went away is no trouble.
-    fn trouble(&mut self) -> Option<io::Error> {
+    fn trouble(&mut self) -> Option<Error> {
         None
     }
 }

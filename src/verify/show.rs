@@ -4,13 +4,14 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{BinaryBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
 use crate::config::Engine;
 use crate::error::{Error, Outcome};
 use crate::manifest::{Malformed, escape_path};
+use crate::report::figures::Figures;
 use crate::report::json::{JsonError, JsonPath};
 use crate::report::lines::{Out, message};
 use crate::text::Escaped;
@@ -26,6 +27,8 @@ pub struct VerifyLines {
     quiet: bool,
     /// Standard output is a terminal, on which names must not move the cursor.
     terminal: bool,
+    /// How numbers are shown on standard error.
+    figures: Figures,
     out: Out,
     bar: Option<ProgressBar>,
 }
@@ -44,7 +47,8 @@ impl VerifyLines {
             bar
         });
         let terminal = io::stdout().is_terminal();
-        VerifyLines { manifest: manifest.to_path_buf(), quiet, terminal, out: Out::new(), bar }
+        let figures = if io::stderr().is_terminal() { Figures::Human } else { Figures::Plain };
+        VerifyLines { manifest: manifest.to_path_buf(), quiet, terminal, figures, out: Out::new(), bar }
     }
 
     /// Runs `show` where the display is out of the way.
@@ -105,7 +109,7 @@ impl VerifyReporter for VerifyLines {
 
     fn progress(&mut self, totals: &VerifyTotals) {
         match &self.bar {
-            Some(bar) => bar.set_message(progress(totals)),
+            Some(bar) => bar.set_message(progress(totals, self.figures)),
             // Whoever reads along on a pipe sees what there is.
             None => self.out.write(Write::flush),
         }
@@ -117,21 +121,21 @@ impl VerifyReporter for VerifyLines {
         }
         self.out.write(Write::flush);
         if !self.quiet || summary.outcome != Outcome::Done {
-            message(summary_line(summary));
+            message(summary_line(summary, self.figures));
         }
     }
 
-    fn trouble(&mut self) -> Option<io::Error> {
+    fn trouble(&mut self) -> Option<Error> {
         self.out.trouble()
     }
 }
 
-fn progress(totals: &VerifyTotals) -> String {
+fn progress(totals: &VerifyTotals, figures: Figures) -> String {
     let plus = if totals.complete { "" } else { "+" };
-    let (checked, listed) = (HumanCount(totals.checked()), HumanCount(totals.listed));
-    let (bytes, rate) = (BinaryBytes(totals.bytes), BinaryBytes(totals.rate()));
+    let (checked, listed) = (figures.count(totals.checked()), figures.count(totals.listed));
+    let (bytes, rate) = (figures.bytes(totals.bytes), figures.bytes(totals.rate()));
     let mut text = format!("{checked} of {listed}{plus} files, {bytes}, {rate}/s");
-    for part in troubles(totals) {
+    for part in troubles(totals, figures) {
         text += ", ";
         text += &part;
     }
@@ -139,7 +143,7 @@ fn progress(totals: &VerifyTotals) -> String {
 }
 
 /// What is not as it should be, counted.
-fn troubles(totals: &VerifyTotals) -> Vec<String> {
+fn troubles(totals: &VerifyTotals, figures: Figures) -> Vec<String> {
     let counts = [
         (totals.wrong, "wrong"),
         (totals.missing, "missing"),
@@ -149,17 +153,17 @@ fn troubles(totals: &VerifyTotals) -> Vec<String> {
         (totals.errors, "errors"),
     ];
     let some = counts.into_iter().filter(|(count, _)| *count > 0);
-    some.map(|(count, what)| format!("{} {what}", HumanCount(count))).collect()
+    some.map(|(count, what)| format!("{} {what}", figures.count(count))).collect()
 }
 
-fn summary_line(summary: &VerifySummary) -> String {
+fn summary_line(summary: &VerifySummary, figures: Figures) -> String {
     let totals = &summary.totals;
     let mut parts = vec![
-        format!("{} files checked", HumanCount(totals.checked())),
-        format!("{} right", HumanCount(totals.right)),
+        format!("{} files checked", figures.count(totals.checked())),
+        format!("{} right", figures.count(totals.right)),
     ];
-    parts.extend(troubles(totals));
-    parts.push(format!("{} in {}", BinaryBytes(totals.bytes), HumanDuration(totals.elapsed)));
+    parts.extend(troubles(totals, figures));
+    parts.push(format!("{} in {}", figures.bytes(totals.bytes), HumanDuration(totals.elapsed)));
     let interrupted = if summary.outcome == Outcome::Interrupted { "interrupted: " } else { "" };
     format!("{interrupted}{}", parts.join(", "))
 }
@@ -287,7 +291,7 @@ impl VerifyReporter for VerifyJson {
         self.out.write(Write::flush);
     }
 
-    fn trouble(&mut self) -> Option<io::Error> {
+    fn trouble(&mut self) -> Option<Error> {
         self.out.trouble()
     }
 }
@@ -318,7 +322,7 @@ mod tests {
         let totals =
             VerifyTotals { right: 1000, wrong: 1, malformed: 2, bytes: 3 << 20, ..VerifyTotals::default() };
         let summary = VerifySummary { outcome: Outcome::Failed, totals, stuck: false };
-        let line = summary_line(&summary);
+        let line = summary_line(&summary, Figures::Human);
         assert_eq!(
             line,
             "1,001 files checked, 1,000 right, 1 wrong, 2 malformed lines, 3.00 MiB in 0 seconds"

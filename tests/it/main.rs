@@ -7,6 +7,7 @@
 mod again;
 mod beneath;
 mod bounded;
+mod bwlimit;
 mod cancel;
 mod check;
 mod comfort;
@@ -24,6 +25,8 @@ mod manifest;
 mod modes;
 mod property;
 mod reality;
+mod report;
+mod schema;
 mod select;
 mod show;
 mod support;
@@ -44,6 +47,7 @@ fn main() {
         again::TESTS,
         beneath::TESTS,
         bounded::TESTS,
+        bwlimit::TESTS,
         cancel::TESTS,
         check::TESTS,
         comfort::TESTS,
@@ -62,6 +66,8 @@ fn main() {
         property::TESTS,
         reality::TESTS,
         select::TESTS,
+        report::TESTS,
+        schema::TESTS,
         show::TESTS,
         timeout::TESTS,
         torn::TESTS,

@@ -1,0 +1,98 @@
+//! Options about what the destination had before: what is deleted, and what is kept of it.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use clap::Args;
+use ringsync::{Backup, Config, Delete, DeleteLimit};
+
+const DELETE: &str = "What is deleted";
+const KEPT: &str = "Old files";
+
+/// What is deleted.
+#[derive(Debug, Args)]
+#[command(next_help_heading = DELETE)]
+pub(crate) struct DeleteArgs {
+    /// Delete what DST has and SRC lacks, when all else is done
+    #[arg(
+        long,
+        aliases = ["del", "delete-during", "delete-delay", "delete-after"],
+        conflicts_with = "files_from"
+    )]
+    delete: bool,
+    /// As --delete, and what the rules leave out as well
+    #[arg(long, conflicts_with = "files_from")]
+    delete_excluded: bool,
+    /// Delete nothing at all if it would be more than N entries, or N% of DST's
+    #[arg(long, value_name = "N", value_parser = parse_limit)]
+    max_delete: Option<DeleteLimit>,
+    /// Delete also if SRC is empty
+    #[arg(long)]
+    allow_empty_source: bool,
+}
+
+/// What is kept of what was there.
+#[derive(Debug, Args)]
+#[command(next_help_heading = KEPT)]
+pub(crate) struct BackupArgs {
+    /// Keep what is replaced or deleted, under its name with a suffix
+    #[arg(short, long)]
+    backup: bool,
+    /// Keep it in a tree of its own (a relative DIR begins at DST); implies --backup
+    #[arg(long, value_name = "DIR")]
+    backup_dir: Option<PathBuf>,
+    /// What the names of backups end in [default: ~, or nothing with --backup-dir]
+    #[arg(long, value_name = "SUFFIX")]
+    suffix: Option<OsString>,
+    /// Make a hard link to what is the same in DIR, an older mirror, instead of a copy (a relative DIR begins at DST)
+    #[arg(long, value_name = "DIR")]
+    link_dest: Vec<PathBuf>,
+}
+
+/// A number of entries, or a share of them.
+fn parse_limit(text: &str) -> Result<DeleteLimit, String> {
+    let error = |error: std::num::ParseIntError| error.to_string();
+    match text.strip_suffix('%') {
+        Some(share) => match share.parse().map_err(error)? {
+            share @ 0..=100 => Ok(DeleteLimit::Percent(share)),
+            _ => Err("a share is from 0% to 100%".into()),
+        },
+        None => text.parse().map(DeleteLimit::Entries).map_err(error),
+    }
+}
+
+impl DeleteArgs {
+    /// Puts the options into `config`.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        config.select.delete_excluded = self.delete_excluded;
+        let (limit, allow_empty_source) = (self.max_delete, self.allow_empty_source);
+        config.delete = (self.delete || self.delete_excluded).then_some(Delete { limit, allow_empty_source });
+    }
+}
+
+impl BackupArgs {
+    /// Puts the options into `config`, after those about what is selected and deleted.
+    ///
+    /// # Errors
+    /// When the suffix can't be part of a rule.
+    pub(crate) fn apply(&self, config: &mut Config) -> ringsync::Result<()> {
+        config.link_dest.clone_from(&self.link_dest);
+        if !self.backup && self.backup_dir.is_none() {
+            return Ok(());
+        }
+        let default = if self.backup_dir.is_some() { "" } else { "~" };
+        let suffix = self.suffix.clone().unwrap_or_else(|| default.into());
+        if config.delete.is_some() && self.backup_dir.is_none() && !config.select.delete_excluded {
+            let rule = OsString::from_vec([b"P *", &*escaped(suffix.as_bytes())].concat());
+            config.select.filter(&rule)?;
+        }
+        config.backup = Some(Backup { directory: self.backup_dir.clone(), suffix });
+        Ok(())
+    }
+}
+
+/// Bytes that stand for themselves in a pattern.
+fn escaped(text: &[u8]) -> Vec<u8> {
+    text.iter().flat_map(|&byte| [b'\\', byte]).collect()
+}

@@ -1,0 +1,333 @@
+//! `--backup`: what is replaced or deleted keeps a name, with a suffix beside its own or in a tree of its own. It gets
+//! that name before it loses its old one: at no moment it has none.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::Run;
+use super::item::Item;
+use super::temporary::{link_nameless, temporary_name};
+use crate::config::Config;
+use crate::content::sparse::{self, Layout};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::file::Family;
+use crate::io::path::open_directory;
+use crate::io::{place, root, stat_open};
+use crate::metadata::xattr::{self, Holder};
+use crate::metadata::{self, Target};
+use crate::plan::entry::{Kind, Stat};
+
+const OPEN: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Where backups go.
+pub(crate) struct Backups {
+    /// A tree of their own; otherwise they stay where they are.
+    tree: Option<Tree>,
+    suffix: Vec<u8>,
+}
+
+struct Tree {
+    /// As the user named it.
+    path: PathBuf,
+    /// Made when it is first needed.
+    fd: Mutex<Option<Arc<OwnedFd>>>,
+    /// Where it lies in the destination, if it does.
+    below: Option<PathBuf>,
+}
+
+impl Backups {
+    /// What the options come to.
+    ///
+    /// # Errors
+    /// When backups would be made in the source, or have the names of what they are backups of.
+    pub(crate) fn new(config: &Config, roots: &root::Roots) -> Result<Option<Self>> {
+        let Some(backup) = &config.backup else { return Ok(None) };
+        let refused = |why: &str| {
+            let cause = Cause::Refused(format!("the suffix of backups {why}"));
+            Err(Error::new(Operation::Backup, &config.destination, cause))
+        };
+        if backup.suffix.as_bytes().contains(&b'/') {
+            return refused("is part of a name, and has no slash");
+        }
+        if backup.suffix.is_empty() && backup.directory.is_none() {
+            return refused("can't be empty in the same directory");
+        }
+        let tree = backup.directory.as_ref().map(|directory| {
+            let path = roots.destination.beside(directory);
+            let (existing, missing) = root::nearest_existing(&path)?;
+            place::refuse_backups_in_source(&path, &existing, &roots.source)?;
+            let place = existing.canonicalize().map(|existing| existing.join(missing)).ok();
+            let destination = roots.destination.path.canonicalize().ok();
+            let below = place
+                .zip(destination)
+                .and_then(|(place, top)| place.strip_prefix(top).map(Path::to_path_buf).ok());
+            Ok(Tree { path, fd: Mutex::default(), below })
+        });
+        Ok(Some(Backups { tree: tree.transpose()?, suffix: backup.suffix.as_bytes().to_vec() }))
+    }
+
+    /// Whether a name of the destination is on the way to the backups.
+    pub(crate) fn are_below(&self, path: &Path) -> bool {
+        let below = self.tree.as_ref().and_then(|tree| tree.below.as_ref());
+        below.is_some_and(|below| below.starts_with(path))
+    }
+
+    /// Whether a name beside others is a backup itself.
+    fn is_backup(&self, name: &CStr) -> bool {
+        self.tree.is_none() && name.to_bytes().ends_with(&self.suffix)
+    }
+}
+
+/// An entry of the destination that is about to lose its name.
+pub(super) struct Old<'a> {
+    pub(super) run: &'a Run,
+    pub(super) within: &'a Arc<OwnedFd>,
+    /// Path of its directory below the roots.
+    pub(super) directory: &'a Path,
+    pub(super) name: &'a CStr,
+}
+
+/// Backs up what an item will replace.
+pub(super) async fn keep(item: &Item<'_>) -> Result<()> {
+    if item.run().backups.is_none() {
+        return Ok(());
+    }
+    item.lane.doing(Operation::Backup);
+    let directory = item.directory.path();
+    let old = Old { run: item.run(), within: item.changing()?, directory: &directory, name: item.target() };
+    if old.link()? {
+        return Ok(());
+    }
+    copy(item).await
+}
+
+/// Backs up what an item will rewrite where it is. Copying may take long, and goes to a thread.
+pub(super) async fn copy(item: &Item<'_>) -> Result<()> {
+    if item.run().backups.is_none() {
+        return Ok(());
+    }
+    item.lane.doing(Operation::Backup);
+    let (run, within) = (item.lane.run.clone(), item.changing()?.clone());
+    let (directory, name) = (item.directory.path(), item.target().to_owned());
+    let copied = tokio::task::spawn_blocking(move || {
+        Old { run: &run, within: &within, directory: &directory, name: &name }.copy()
+    });
+    copied.await.unwrap_or_else(|_| Err(Error::new(Operation::Backup, item.path(), Cause::Interrupted)))
+}
+
+impl Old<'_> {
+    fn path(&self) -> PathBuf {
+        let name = std::ffi::OsStr::from_bytes(self.name.to_bytes());
+        self.run.destination_path(&self.directory.join(name))
+    }
+
+    /// Takes it away instead of deleting it. What is a backup itself is deleted.
+    pub(super) fn take_away(&self) -> Result<()> {
+        let remove = || rustix::fs::unlinkat(self.within, self.name, AtFlags::empty());
+        let is_backup = self.run.backups.as_ref().is_none_or(|backups| backups.is_backup(self.name));
+        if !is_backup && !self.link()? {
+            self.copy()?;
+        }
+        remove().at(Operation::Remove, || self.path())
+    }
+
+    /// Keeps it by one more name, which takes the place of an older backup. Returns whether that can be done.
+    pub(super) fn link(&self) -> Result<bool> {
+        let Some((within, name)) = self.place()? else { return Ok(true) };
+        let link_to =
+            |name: &CStr| rustix::fs::linkat(self.within, self.name, &within, name, AtFlags::empty());
+        let linked = match link_to(&name) {
+            // An older backup has the name.
+            Err(Errno::EXIST) => temporary_name(&within).and_then(|temporary| {
+                link_to(&temporary)?;
+                take_place(&within, &temporary, &name)
+            }),
+            linked => linked,
+        };
+        match linked {
+            Ok(()) => Ok(true),
+            // Another file system, one without hard links, or somebody else's file (proc_sys_fs(5), protected_hardlinks).
+            Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP) => Ok(false),
+            Err(errno) => Err(errno).at(Operation::Backup, || self.path()),
+        }
+    }
+
+    /// Keeps a copy of it.
+    pub(super) fn copy(&self) -> Result<()> {
+        let Some((within, name)) = self.place()? else { return Ok(()) };
+        let temporary = temporary_name(&within).at(Operation::Backup, || self.path())?;
+        let copied = self
+            .copy_to(&within, &temporary)
+            .and_then(|()| take_place(&within, &temporary, &name).at(Operation::Backup, || self.path()));
+        if copied.is_err() {
+            rustix::fs::unlinkat(&within, &temporary, AtFlags::empty()).ok();
+        }
+        copied
+    }
+
+    fn copy_to(&self, within: &OwnedFd, temporary: &CStr) -> Result<()> {
+        let path = || self.path();
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle =
+            rustix::fs::openat(self.within, self.name, flags, Mode::empty()).at(Operation::Backup, path)?;
+        let stat = stat_open(&handle).at(Operation::Backup, path)?;
+        let xattrs =
+            xattr::read(&Target::Handle(handle.as_fd()).into(), self.run.rules.privileges.root, path);
+        if stat.kind == Kind::File {
+            let (new, nameless) = new_file(within, temporary).at(Operation::Backup, path)?;
+            copy_contents(&handle, &stat, &new).at(Operation::Backup, path)?;
+            let have = stat_open(&new).at(Operation::Backup, path)?;
+            let target = Target::Open(new.as_fd());
+            metadata::apply(target, &stat, &have, Some(&xattrs?), false, &self.run.rules, path)?;
+            let named = if nameless { link_nameless(&new, within, temporary) } else { Ok(()) };
+            return named.at(Operation::Backup, path);
+        }
+        make(self.within, self.name, &stat, within, temporary).at(Operation::Backup, path)?;
+        let new = rustix::fs::openat(within, temporary, flags, Mode::empty()).at(Operation::Backup, path)?;
+        let have = stat_open(&new).at(Operation::Backup, path)?;
+        // A symlink's own attributes are read by its name.
+        let holder = Holder::Name(self.within.as_fd(), self.name);
+        let xattrs = xattr::read(&holder, self.run.rules.privileges.root, path)?;
+        metadata::apply(
+            Target::Handle(new.as_fd()),
+            &stat,
+            &have,
+            Some(&xattrs),
+            false,
+            &self.run.rules,
+            path,
+        )
+        .map(drop)
+    }
+
+    /// The directory and the name that the backup gets.
+    fn place(&self) -> Result<Option<(Arc<OwnedFd>, CString)>> {
+        let Some(backups) = &self.run.backups else { return Ok(None) };
+        let name = [self.name.to_bytes(), &backups.suffix].concat();
+        let name = CString::new(name).map_err(|_| Errno::INVAL).at(Operation::Backup, || self.path())?;
+        let within = match &backups.tree {
+            None => self.within.clone(),
+            Some(tree) => tree.directory(self)?,
+        };
+        Ok(Some((within, name)))
+    }
+}
+
+impl Tree {
+    /// The directory of the tree that stands for the entry's own; what of it is missing is made, and looks as those in
+    /// the destination do.
+    fn directory(&self, old: &Old<'_>) -> Result<Arc<OwnedFd>> {
+        let top = self.top()?;
+        if old.directory.as_os_str().is_empty() {
+            return Ok(top);
+        }
+        let at = || self.path.join(old.directory);
+        match open_directory(&top, old.directory.as_os_str().as_bytes()) {
+            Err(Errno::NOENT) => {}
+            opened => return opened.map(Arc::new).at(Operation::Backup, at),
+        }
+        let model = old.run.roots.destination.fd.as_ref().ok_or(Errno::NOENT).at(Operation::Backup, at)?;
+        let (mut within, mut model) = (top, model.clone());
+        for component in old.directory.components() {
+            let Component::Normal(name) = component else { continue };
+            model = rustix::fs::openat(&model, name, OPEN, Mode::empty())
+                .map(Arc::new)
+                .at(Operation::Backup, at)?;
+            within = Arc::new(self.make(&within, name.as_bytes(), &model, old.run)?);
+        }
+        Ok(within)
+    }
+
+    /// Opens or makes one directory.
+    fn make(&self, within: &OwnedFd, name: &[u8], model: &OwnedFd, run: &Run) -> Result<OwnedFd> {
+        let at = || self.path.join(std::ffi::OsStr::from_bytes(name));
+        // Nobody else's until it has its owner.
+        let made = match rustix::fs::mkdirat(within, name, Mode::RWXU) {
+            Err(Errno::EXIST) => false,
+            other => other.map(|()| true).at(Operation::Backup, at)?,
+        };
+        let fd = rustix::fs::openat(within, name, OPEN, Mode::empty()).at(Operation::Backup, at)?;
+        if made {
+            let want = stat_open(model).at(Operation::Backup, at)?;
+            let have = stat_open(&fd).at(Operation::Backup, at)?;
+            let xattrs = xattr::read(&Target::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
+            metadata::apply(Target::Handle(fd.as_fd()), &want, &have, Some(&xattrs), false, &run.rules, at)?;
+        }
+        Ok(fd)
+    }
+
+    fn top(&self) -> Result<Arc<OwnedFd>> {
+        let mut top = self.fd.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fd) = &*top {
+            return Ok(fd.clone());
+        }
+        std::fs::create_dir_all(&self.path).at(Operation::Backup, || &self.path)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(CWD, &self.path, flags, Mode::empty());
+        let fd = Arc::new(fd.at(Operation::Backup, || &self.path)?);
+        *top = Some(fd.clone());
+        Ok(fd)
+    }
+}
+
+/// Renames; rename(2) does nothing, and says nothing, where both names are the same inode already.
+fn take_place(within: &OwnedFd, temporary: &CStr, name: &CStr) -> rustix::io::Result<()> {
+    let renamed = rustix::fs::renameat(within, temporary, within, name);
+    rustix::fs::unlinkat(within, temporary, AtFlags::empty()).ok();
+    renamed
+}
+
+/// An empty file: nameless, where the file system has such, which is also returned.
+fn new_file(within: &OwnedFd, temporary: &CStr) -> rustix::io::Result<(OwnedFd, bool)> {
+    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    match rustix::fs::openat(within, c".", flags | OFlags::TMPFILE, mode) {
+        // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
+            let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+            rustix::fs::openat(within, temporary, flags, mode).map(|fd| (fd, false))
+        }
+        opened => opened.map(|fd| (fd, true)),
+    }
+}
+
+/// Copies a file's contents, with its holes.
+fn copy_contents(handle: &OwnedFd, stat: &Stat, new: &OwnedFd) -> std::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let source = rustix::fs::open(metadata::proc_path(handle), flags, Mode::empty())?;
+    let sparse = sparse::layout(stat, Family::of(&source)) == Layout::Sparse;
+    let (mut from, mut to) = (File::from(source.try_clone()?), File::from(new.try_clone()?));
+    let mut at = 0;
+    while at < stat.size {
+        let data = if sparse { sparse::seek_data(&source, at..stat.size)? } else { Some(at..stat.size) };
+        let Some(data) = data else { break };
+        from.seek(SeekFrom::Start(data.start))?;
+        to.seek(SeekFrom::Start(data.start))?;
+        std::io::copy(&mut from.by_ref().take(data.end - data.start), &mut to)?;
+        at = data.end;
+    }
+    to.set_len(stat.size)
+}
+
+/// Makes a symlink or a special file like an old one.
+fn make(
+    from: &OwnedFd,
+    name: &CStr,
+    stat: &Stat,
+    within: &OwnedFd,
+    temporary: &CStr,
+) -> rustix::io::Result<()> {
+    if stat.kind == Kind::Symlink {
+        let target = rustix::fs::readlinkat(from, name, Vec::with_capacity(256))?;
+        return rustix::fs::symlinkat(target, within, temporary);
+    }
+    let device = rustix::fs::makedev(stat.device_node.0, stat.device_node.1);
+    rustix::fs::mknodat(within, temporary, stat.kind.file_type(), Mode::RUSR | Mode::WUSR, device)
+}

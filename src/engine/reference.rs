@@ -1,0 +1,170 @@
+//! `--link-dest`: trees of earlier runs. What is the same there, with all metadata that are kept, becomes one more name
+//! of it, and is not copied.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::copy_file::Copied;
+use super::item::{Item, Source};
+use super::temporary::{Taken, link_nameless, take_place, temporary_name, writable};
+use super::{backup, contents, special};
+use crate::config::Config;
+use crate::error::{Context, Operation, Result};
+use crate::io::path::{open_directory, open_entry};
+use crate::io::root::{self, Root};
+use crate::io::stat_open;
+use crate::metadata::xattr::{self, Holder};
+use crate::metadata::{Target, proc_path};
+use crate::plan::compare::{Decision, decide, keep};
+use crate::plan::entry::{Kind, Stat};
+use crate::report::event::Action;
+
+/// The trees, held open.
+#[derive(Default)]
+pub(crate) struct References {
+    trees: Vec<Arc<OwnedFd>>,
+}
+
+impl References {
+    /// Opens the trees. One that does not exist is left out, and returned: the first run of a series has none.
+    ///
+    /// # Errors
+    /// When one can't be opened.
+    pub(crate) fn open(config: &Config, destination: &Root) -> Result<(Self, Vec<PathBuf>)> {
+        let (mut trees, mut missing) = (Vec::new(), Vec::new());
+        for path in &config.link_dest {
+            let path = destination.beside(path);
+            match root::open_around(&path, Operation::UseReference) {
+                Ok(tree) => trees.extend(tree.fd),
+                Err(error) if error.errno() == Some(Errno::NOENT) => missing.push(path),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((References { trees }, missing))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.trees.is_empty()
+    }
+}
+
+/// Makes the item's name one more name of what an earlier tree has. `None`: none has the same, or it can't be linked to.
+pub(super) async fn link(item: &Item<'_>, source: &Source, taken: Taken) -> Result<Option<Copied>> {
+    let run = item.run();
+    for tree in &run.references.trees {
+        let path = item.directory.path_of(item.target());
+        item.lane.doing(Operation::OpenDestination);
+        let Ok(handle) = open_entry(tree, path.as_os_str().as_bytes()) else { continue };
+        let Ok(have) = stat_open(&handle) else { continue };
+        if !is_same(item, source, tree, &handle, &have).await? {
+            continue;
+        }
+        // Names that are apart in the source must not become one file.
+        if have.links > 1 && run.rules.keep.hard_links && !run.links.may_share(have.inode, source.stat.inode)
+        {
+            continue;
+        }
+        let linked = Copied { action: Action::Linked, ..Copied::skipped() };
+        if run.config.dry_run || give_name(item, &handle, &have, taken).await? {
+            return Ok(Some(linked));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an entry of an earlier tree has all that the source's has and is kept. One that can't be read has not.
+async fn is_same(
+    item: &Item<'_>,
+    source: &Source,
+    tree: &OwnedFd,
+    handle: &OwnedFd,
+    have: &Stat,
+) -> Result<bool> {
+    let rules = &item.run().rules;
+    let same_target = || {
+        let target = rustix::fs::readlinkat(handle, c"", Vec::with_capacity(256));
+        special::source_target(item).ok().is_some_and(|wanted| Ok(wanted) == target)
+    };
+    let mut decision = decide(&source.stat, Some(have), rules, same_target);
+    if decision == Decision::CompareContents {
+        let Ok(file) = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        else {
+            return Ok(false);
+        };
+        if !contents::equals(item, &source.stat, file).await? {
+            return Ok(false);
+        }
+        decision = keep(&source.stat, have, rules);
+    }
+    let Decision::Keep(difference) = decision else { return Ok(false) };
+    if !difference.is_empty() {
+        return Ok(false);
+    }
+    if !rules.keep.xattrs {
+        return Ok(true);
+    }
+    let wanted = item.source_xattrs(&source.stat)?;
+    let found = xattrs(item, tree, handle, have);
+    Ok(found.is_ok_and(|found| xattr::changes(&wanted, &found).is_empty()))
+}
+
+fn xattrs(item: &Item<'_>, tree: &OwnedFd, handle: &OwnedFd, have: &Stat) -> Result<xattr::Xattrs> {
+    let root = item.run().rules.privileges.root;
+    if have.kind != Kind::Symlink {
+        return xattr::read(&Target::Handle(handle.as_fd()).into(), root, || item.path());
+    }
+    // A symlink's own attributes are read by its name.
+    let directory = item.directory.path();
+    let opened = match directory.as_os_str().as_bytes() {
+        b"" => rustix::io::fcntl_dupfd_cloexec(tree, 0),
+        below => open_directory(tree, below),
+    };
+    let within = opened.at(Operation::UseReference, || item.path())?;
+    xattr::read(&Holder::Name(within.as_fd(), item.target()), root, || item.path())
+}
+
+/// Gives an inode the item's name. Returns whether it could be done.
+async fn give_name(item: &Item<'_>, handle: &OwnedFd, have: &Stat, taken: Taken) -> Result<bool> {
+    let within = item.changing()?;
+    if item.run().config.fsync && have.kind == Kind::File {
+        item.lane.doing(Operation::Flush);
+        let file = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let file = Arc::new(file.at(Operation::OpenDestination, || item.path())?);
+        item.lane.io.flush(&file).await.at(Operation::Flush, || item.path())?;
+    }
+    item.lane.doing(Operation::Link);
+    let link_to = |name: &CStr| writable(within, item.run(), || link_nameless(handle, within, name));
+    let linked = match taken {
+        Taken::Nothing => link_to(item.target()),
+        _ => Err(Errno::EXIST),
+    };
+    let linked = match linked {
+        Err(Errno::EXIST) => {
+            let temporary = temporary_name(within).at(Operation::Link, || item.path())?;
+            match link_to(&temporary) {
+                Ok(()) => {
+                    backup::keep(item).await?;
+                    let placed = take_place(within, &temporary, item.target(), taken);
+                    placed.at(Operation::Rename, || item.path())?;
+                    // rename(2) does nothing where both names are the same inode already.
+                    rustix::fs::unlinkat(within, &temporary, rustix::fs::AtFlags::empty()).ok();
+                    Ok(())
+                }
+                refused => refused,
+            }
+        }
+        linked => linked,
+    };
+    match linked {
+        Ok(()) => Ok(true),
+        // Another file system, all the names an inode can have, or somebody else's file: a copy has to do.
+        Err(Errno::XDEV | Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno).at(Operation::Link, || item.path()),
+    }
+}

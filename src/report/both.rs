@@ -1,0 +1,41 @@
+//! Two reporters that are told the same.
+
+use std::path::Path;
+
+use super::Reporter;
+use super::event::{EntryEvent, Start, Summary, Totals};
+use crate::error::Error;
+
+/// Passes everything on to both, to the first one first.
+pub struct Both(pub Box<dyn Reporter>, pub Box<dyn Reporter>);
+
+impl Reporter for Both {
+    fn start(&mut self, start: &Start) {
+        self.0.start(start);
+        self.1.start(start);
+    }
+
+    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+        self.0.entry(directory, event);
+        self.1.entry(directory, event);
+    }
+
+    fn error(&mut self, error: &Error) {
+        self.0.error(error);
+        self.1.error(error);
+    }
+
+    fn progress(&mut self, totals: &Totals) {
+        self.0.progress(totals);
+        self.1.progress(totals);
+    }
+
+    fn finish(&mut self, summary: &Summary) {
+        self.0.finish(summary);
+        self.1.finish(summary);
+    }
+
+    fn trouble(&mut self) -> Option<Error> {
+        self.0.trouble().or_else(|| self.1.trouble())
+    }
+}

@@ -1,0 +1,59 @@
+//! `--progress` where there is no terminal: a line on standard error now and then, and one at the end.
+
+use std::time::Duration;
+
+use super::Reporter;
+use super::bar;
+use super::event::{Summary, Totals};
+use super::figures::Figures;
+use super::lines::message;
+
+/// From one line to the next, as long as anything happens.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Tells how far the run is.
+pub struct Ticker {
+    figures: Figures,
+    /// When the next line is due, after the run began.
+    due: Duration,
+}
+
+impl Ticker {
+    /// Lines with their numbers shown like this.
+    pub fn new(figures: Figures) -> Self {
+        Ticker { figures, due: INTERVAL }
+    }
+
+    fn is_due(&mut self, elapsed: Duration) -> bool {
+        let due = elapsed >= self.due;
+        if due {
+            self.due = elapsed + INTERVAL;
+        }
+        due
+    }
+}
+
+impl Reporter for Ticker {
+    fn progress(&mut self, totals: &Totals) {
+        if self.is_due(totals.elapsed) {
+            message(bar::message(totals, self.figures));
+        }
+    }
+
+    fn finish(&mut self, summary: &Summary) {
+        message(bar::message(&summary.totals, self.figures));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_line_a_second() {
+        let mut ticker = Ticker::new(Figures::Plain);
+        let due = [100, 999, 1000, 1001, 1999, 5500, 6499, 6500].map(Duration::from_millis);
+        let told = due.map(|elapsed| ticker.is_due(elapsed));
+        assert_eq!(told, [false, false, true, false, false, true, false, true]);
+    }
+}
