@@ -58,7 +58,7 @@ pub(crate) enum Command {
     /// Check files against a manifest of their hashes
     Verify(VerifyArgs),
     /// Compare two trees and write nothing
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
     /// Print what makes a shell complete ringsync's commands, options and paths
     Completions(CompletionsArgs),
     /// Write the man pages of ringsync and of each of its commands

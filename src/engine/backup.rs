@@ -80,6 +80,11 @@ impl Backups {
         below.is_some_and(|below| below.starts_with(path))
     }
 
+    /// Whether what is deleted leaves a backup in its directory.
+    pub(super) fn stays(&self, name: &CStr) -> bool {
+        self.tree.is_none() && !self.is_backup(name)
+    }
+
     /// Whether a name beside others is a backup itself.
     fn is_backup(&self, name: &CStr) -> bool {
         self.tree.is_none() && name.to_bytes().ends_with(&self.suffix)

@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Run;
-use super::backup::Old;
+use super::backup::{Backups, Old};
 use super::extra::{kind_of, kind_of_name, names};
 use super::watch::Watched;
 use crate::error::{Context, Error, Operation, Result};
@@ -380,7 +380,11 @@ impl<'a> Removal<'a> {
     fn remove_name(&self, node: &Node, name: &CStr, kind: Kind, flags: AtFlags) -> Option<EntryEvent> {
         let removed = if self.doing == Doing::Remove { self.unlink(node, name, flags) } else { Ok(()) };
         let event = match removed {
-            Ok(()) => EntryEvent::done(kind, Action::Deleted),
+            Ok(()) => {
+                let stays = |backups: &Backups| kind != Kind::Directory && backups.stays(name);
+                node.kept.fetch_or(self.run.backups.as_ref().is_some_and(stays), Ordering::Relaxed);
+                EntryEvent::done(kind, Action::Deleted)
+            }
             Err(error) if error.errno() == Some(Errno::NOENT) => return None, // somebody else was quicker
             Err(error) => {
                 node.kept.store(true, Ordering::Relaxed);

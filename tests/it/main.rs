@@ -23,6 +23,7 @@ mod hostile;
 mod inplace;
 mod manifest;
 mod modes;
+mod old;
 mod property;
 mod reality;
 mod report;
@@ -63,6 +64,7 @@ fn main() {
         inplace::TESTS,
         manifest::TESTS,
         modes::TESTS,
+        old::TESTS,
         property::TESTS,
         reality::TESTS,
         select::TESTS,

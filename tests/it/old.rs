@@ -1,0 +1,378 @@
+//! What was there before: backups of what is replaced or deleted, and hard links to an older mirror.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::FileType;
+
+use crate::support::changed::{changed_trees, mirror, unmoved};
+use crate::support::mount::Mount;
+use crate::support::needs::{Need, tests};
+use crate::support::tree::{Node, file, mode, modified, node, noise, snapshot, sparse, xattr};
+use crate::support::{ENGINES, assert_equal, assert_no_litter, program, run, scratch, sync_with, tool};
+
+tests![
+    backups_are_those_of_rsync: [Need::Root, Need::Tool("rsync"), Need::Tool("setfacl")],
+    backups_go_to_another_file_system: [Need::Root, Need::Tool("setfacl")],
+    an_older_backup_makes_room,
+    a_backup_tree_inside_the_destination_stays,
+    backups_in_the_source_are_refused,
+    what_is_rewritten_in_place_is_copied_first,
+    a_backup_that_can_not_be_made_keeps_the_old_file: [Need::Root],
+    a_backup_is_as_private_as_its_original: [Need::Root],
+    what_is_the_same_is_linked_as_rsync_does: [Need::Root, Need::Tool("rsync"), Need::Tool("setfacl")],
+    the_first_tree_that_has_it_is_linked_to,
+    names_apart_in_the_source_stay_apart,
+    a_tree_to_link_to_that_is_not_there_is_told,
+    where_links_can_not_be_a_copy_does: [Need::Root],
+    linked_contents_are_compared_where_asked,
+    a_later_change_leaves_the_older_mirror_alone,
+];
+
+fn rsync(options: &[&str], source: &Path, destination: &Path) {
+    let mut command = Command::new("rsync");
+    command
+        .args(["-aHAX", "--modify-window=-1"])
+        .args(options)
+        .arg(source.join(""))
+        .arg(destination.join(""));
+    run(command).exits(0);
+}
+
+fn copy(from: &Path, to: &Path) {
+    tool("cp", &[Path::new("-a"), from, to]);
+}
+
+/// All but the times of directories that are not in the source, which tell when something was put there.
+fn settled(tree: &Path, source: &Path) -> BTreeMap<PathBuf, Node> {
+    let mut nodes = snapshot(tree);
+    for (path, node) in &mut nodes {
+        if node.kind == "directory" && !source.join(path).is_dir() || !tree.ends_with("dst") {
+            node.modified = (0, 0);
+        }
+    }
+    nodes
+}
+
+fn backups_are_those_of_rsync() {
+    let lists: &[&[&str]] = &[
+        &["-b"],
+        &["-b", "--delete"],
+        &["--backup", "--suffix=.old", "--delete"],
+        &["--backup-dir=../kept"],
+        &["--backup-dir=../kept", "--delete"],
+        &["--backup-dir=../kept", "--suffix=.o~", "--delete"],
+        &["--backup-dir=../kept/deep/er", "--delete", "-c"],
+    ];
+    for (index, options) in lists.iter().enumerate() {
+        let home = scratch();
+        let (source, destination) = changed_trees(home.path());
+        fs::remove_dir_all(destination.join("f to full")).unwrap(); // rsync makes no way for it
+        // Types that take each other's place are told apart by chance of order in rsync, and links by their leaders.
+        let [ours, theirs] = ["ours", "theirs"].map(|name| {
+            let place = home.path().join(name);
+            fs::create_dir(&place).unwrap();
+            copy(&destination, &place.join("dst"));
+            place
+        });
+        let ran = sync_with(ENGINES[index % ENGINES.len()], options, &source, &ours.join("dst"));
+        rsync(options, &source, &theirs.join("dst"));
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let (has, wanted) = (settled(&ours, &source), settled(&theirs, &source));
+        for (path, node) in wanted.iter().filter(|(path, _)| !is_of_a_group(path)) {
+            assert_eq!(has.get(path).map(contents), Some(contents(node)), "{options:?}: {}", path.display());
+        }
+        for path in has.keys().filter(|path| !is_of_a_group(path)) {
+            assert!(wanted.contains_key(path), "{options:?}: {} is not there with rsync", path.display());
+        }
+        assert_no_litter(&ours);
+    }
+}
+
+/// What a backup must have of its original; its time may be that of a directory.
+fn contents(node: &Node) -> Node {
+    Node { modified: (0, 0), links: None, ..node.clone() }
+}
+
+/// Whether it is a name of a file with several: which of them is replaced, and which is looked at first, is chance.
+fn is_of_a_group(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        ["h ", "hl "].iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes()))
+    })
+}
+
+fn backups_go_to_another_file_system() {
+    for &engine in ENGINES.iter() {
+        let (home, other) = (scratch(), Mount::new("ext4", "64M"));
+        let (source, destination) = mirror(home.path(), |source| {
+            file(source.join("dir/file"), "old");
+            xattr(source.join("dir/file"), "user.kept", b"value");
+            lchown(source.join("dir/file"), Some(1), Some(2)).unwrap();
+            mode(source.join("dir/file"), 0o640);
+            sparse(source.join("sparse"), 1 << 24, &[(1 << 20, b"data"), (1 << 23, b"more")]);
+            file(source.join("large"), noise(1, 9 << 20));
+            symlink("old target", source.join("symlink")).unwrap();
+            node(source.join("fifo"), FileType::Fifo, (0, 0));
+        });
+        let before = snapshot(&destination);
+        for name in ["dir/file", "sparse", "large"] {
+            file(source.join(name), "new");
+        }
+        fs::remove_file(source.join("symlink")).unwrap();
+        symlink("new target", source.join("symlink")).unwrap();
+        fs::remove_file(source.join("fifo")).unwrap();
+        let kept = other.path().join("kept");
+        let option = format!("--backup-dir={}", kept.display());
+        sync_with(engine, &[&option, "--delete"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        let after = snapshot(&kept);
+        for name in ["dir/file", "sparse", "large", "symlink", "fifo"] {
+            assert_eq!(after.get(Path::new(name)), before.get(Path::new(name)), "{name}");
+        }
+        assert!(fs::metadata(kept.join("sparse")).unwrap().blocks() * 512 < 1 << 20);
+        assert_no_litter(&kept);
+    }
+}
+
+fn an_older_backup_makes_room() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = mirror(home.path(), |source| file(source.join("file"), "one"));
+        for contents in ["two!", "three", "four of"] {
+            let before = fs::read(destination.join("file")).unwrap();
+            file(source.join("file"), contents);
+            sync_with(engine, &["-b", "--delete"], &source, &destination).exits(0);
+            assert_eq!(fs::read(destination.join("file")).unwrap(), contents.as_bytes());
+            assert_eq!(fs::read(destination.join("file~")).unwrap(), before);
+        }
+        // A run with nothing to do makes none, and does not delete those that are there.
+        let ran = sync_with(engine, &["-b", "--delete", "--json"], &source, &destination).exits(0);
+        assert_eq!((&ran.summary()["deleted"], &ran.summary()["updated"]), (&0.into(), &0.into()));
+        assert_no_litter(&destination);
+    }
+}
+
+fn a_backup_tree_inside_the_destination_stays() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = mirror(home.path(), |source| file(source.join("file"), "one"));
+        for (round, contents) in ["two!", "three"].iter().enumerate() {
+            file(source.join("file"), contents);
+            file(destination.join("extra"), "x");
+            let option = format!("--backup-dir=.old/{round}");
+            sync_with(engine, &[&option, "--delete"], &source, &destination).exits(0);
+            assert!(destination.join(".old").join(round.to_string()).join("file").exists());
+            assert!(destination.join(".old").join(round.to_string()).join("extra").exists());
+            assert!(!destination.join("extra").exists());
+            // The older one is extra, for all that this run knows; it is not what this run was told to keep.
+            assert_eq!(
+                destination.join(".old/0").exists(),
+                round == 0 || destination.join(".old/0").exists()
+            );
+        }
+    }
+}
+
+fn backups_in_the_source_are_refused() {
+    let home = scratch();
+    let (source, destination) = mirror(home.path(), |source| file(source.join("file"), "one"));
+    for option in ["--backup-dir=../src", "--backup-dir=../src/old", "--suffix=a/b", "--suffix="] {
+        file(source.join("file"), "changed");
+        let ran = sync_with("threads", &["-b", option], &source, &destination).exits(3);
+        assert!(ran.err.contains("back up "), "{}", ran.err);
+        assert_eq!(fs::read(destination.join("file")).unwrap(), b"one");
+    }
+}
+
+fn what_is_rewritten_in_place_is_copied_first() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) =
+            mirror(home.path(), |source| file(source.join("file"), noise(1, 300_000)));
+        let (before, inode) = (
+            fs::read(destination.join("file")).unwrap(),
+            fs::metadata(destination.join("file")).unwrap().ino(),
+        );
+        let mut changed = before.clone();
+        changed[150_000] ^= 1;
+        file(source.join("file"), &changed);
+        sync_with(engine, &["--inplace", "-b"], &source, &destination).exits(0);
+        assert_eq!(fs::metadata(destination.join("file")).unwrap().ino(), inode, "in place");
+        assert_eq!(fs::read(destination.join("file")).unwrap(), changed);
+        assert_eq!(fs::read(destination.join("file~")).unwrap(), before);
+    }
+}
+
+fn a_backup_that_can_not_be_made_keeps_the_old_file() {
+    for &engine in ENGINES.iter() {
+        let (home, small) = (scratch(), Mount::new("tmpfs", "1M"));
+        let (source, destination) =
+            mirror(home.path(), |source| file(source.join("file"), noise(1, 4 << 20)));
+        let before = fs::read(destination.join("file")).unwrap();
+        file(source.join("file"), "new");
+        let option = format!("--backup-dir={}", small.path().join("kept").display());
+        let ran = sync_with(engine, &[&option], &source, &destination).exits(11);
+        assert!(ran.err.contains("back up ") && ran.err.contains("No space left"), "{}", ran.err);
+        assert!(fs::read(destination.join("file")).unwrap() == before);
+        assert_no_litter(&destination);
+    }
+}
+
+fn a_backup_is_as_private_as_its_original() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = mirror(home.path(), |source| {
+            file(source.join("private/deep/file"), "old");
+            mode(source.join("private"), 0o700);
+            lchown(source.join("private"), Some(7), Some(8)).unwrap();
+        });
+        file(source.join("private/deep/file"), "newer");
+        sync_with(engine, &["--backup-dir=../kept"], &source, &destination).exits(0);
+        let metadata = fs::metadata(home.path().join("kept/private")).unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (0o700, 7, 8));
+    }
+}
+
+fn what_is_the_same_is_linked_as_rsync_does() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, older) = changed_trees(home.path());
+        let [ours, theirs] = ["ours", "theirs"].map(|name| home.path().join(name));
+        let ran = sync_with(engine, &["-c", "--link-dest=../dst", "--json"], &source, &ours).exits(0);
+        rsync(&["-c", "--link-dest=../dst"], &source, &theirs);
+        assert_equal(&source, &ours);
+        let mut linked = 0;
+        for path in
+            snapshot(&source).into_iter().filter(|(_, node)| node.kind != "directory").map(|(path, _)| path)
+        {
+            let inode = |tree: &Path| {
+                fs::symlink_metadata(tree.join(&path)).ok().map(|found| (found.dev(), found.ino()))
+            };
+            let (of_ours, of_theirs) = (inode(&ours) == inode(&older), inode(&theirs) == inode(&older));
+            if !is_of_a_group(&path) {
+                assert_eq!(of_ours, of_theirs, "{}", path.display());
+            }
+            linked += u64::from(of_ours);
+        }
+        assert!(linked > 5, "{linked}");
+        assert!(ran.summary()["linked"].as_u64().unwrap() >= linked);
+        let again = sync_with(engine, &["--link-dest=../dst", "--json"], &source, &ours).exits(0);
+        assert_eq!(again.summary()["unchanged"], again.summary()["found"]);
+    }
+}
+
+fn the_first_tree_that_has_it_is_linked_to() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, one) = mirror(home.path(), |source| {
+            for name in ["both", "one", "two", "neither"] {
+                file(source.join("dir").join(name), name);
+            }
+        });
+        let two = home.path().join("two");
+        copy(&one, &two);
+        for gone in
+            [one.join("dir/two"), one.join("dir/neither"), two.join("dir/one"), two.join("dir/neither")]
+        {
+            fs::remove_file(gone).unwrap();
+        }
+        let destination = home.path().join("new");
+        let absolute = format!("--link-dest={}", two.display());
+        sync_with(engine, &["--link-dest=../dst", &absolute], &source, &destination).exits(0);
+        let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
+        assert_eq!(inode(destination.join("dir/both")), inode(one.join("dir/both")));
+        assert_eq!(inode(destination.join("dir/one")), inode(one.join("dir/one")));
+        assert_eq!(inode(destination.join("dir/two")), inode(two.join("dir/two")));
+        assert_eq!(fs::metadata(destination.join("dir/neither")).unwrap().nlink(), 1);
+        assert_equal(&source, &destination);
+    }
+}
+
+fn names_apart_in_the_source_stay_apart() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, older) = mirror(home.path(), |source| {
+            file(source.join("a"), "same");
+            file(source.join("b"), "same");
+        });
+        fs::remove_file(older.join("b")).unwrap();
+        fs::hard_link(older.join("a"), older.join("b")).unwrap();
+        let destination = home.path().join("new");
+        sync_with(engine, &["--link-dest=../dst"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+    }
+}
+
+fn a_tree_to_link_to_that_is_not_there_is_told() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("file"), "x");
+    for options in [&["--link-dest=../none", "-n"][..], &["--link-dest=../none"]] {
+        let ran = sync_with("threads", options, &source, &destination).exits(0);
+        assert!(ran.err.contains("none does not exist: nothing is linked to it"), "{}", ran.err);
+    }
+    let quiet = sync_with("threads", &["--link-dest=../none", "-q"], &source, &destination).exits(0);
+    assert_eq!(quiet.err, "");
+    let ran = sync_with("threads", &["--link-dest=../src/file"], &source, &destination).exits(3);
+    assert!(ran.err.contains("use --link-dest "), "{}", ran.err);
+}
+
+fn where_links_can_not_be_a_copy_does() {
+    for &engine in ENGINES.iter() {
+        let (home, other) = (scratch(), Mount::new("tmpfs", "8M"));
+        let (source, _) = mirror(home.path(), |source| file(source.join("dir/file"), "x"));
+        let older = other.path().join("older");
+        copy(&source, &older);
+        let destination = home.path().join("new");
+        let option = format!("--link-dest={}", older.display());
+        sync_with(engine, &[&option], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        assert_eq!(fs::metadata(destination.join("dir/file")).unwrap().nlink(), 1);
+    }
+}
+
+fn linked_contents_are_compared_where_asked() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, older) = mirror(home.path(), |source| {
+            file(source.join("same"), "same contents");
+            file(source.join("other"), "one contents");
+        });
+        file(older.join("other"), "two contents");
+        unmoved(older.join("other"));
+        modified(&older, 1_500_000_000, 123);
+        let destination = home.path().join("new");
+        sync_with(engine, &["-c", "--link-dest=../dst"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
+        assert_eq!(inode(destination.join("same")), inode(older.join("same")));
+        assert_ne!(inode(destination.join("other")), inode(older.join("other")));
+    }
+}
+
+/// Linked files are the older mirror's, too: what changes later is made anew.
+fn a_later_change_leaves_the_older_mirror_alone() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, older) = mirror(home.path(), |source| {
+            for name in ["contents", "mode", "time", "xattr"] {
+                file(source.join(name), name);
+            }
+        });
+        let before = snapshot(&older);
+        let destination = home.path().join("new");
+        sync_with(engine, &["--link-dest=../dst"], &source, &destination).exits(0);
+        file(source.join("contents"), "changed");
+        mode(source.join("mode"), 0o600);
+        modified(source.join("time"), 1, 1);
+        xattr(source.join("xattr"), "user.new", b"x");
+        let mut command = Command::new(program());
+        command.args(["sync", "--inplace", "--engine", engine]).arg(&source).arg(&destination);
+        run(command).exits(0);
+        assert_equal(&source, &destination);
+        assert_eq!(snapshot(&older), before);
+    }
+}
