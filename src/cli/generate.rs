@@ -13,7 +13,7 @@ use ringsync::Escaped;
 
 use super::Cli;
 
-/// Print what makes a shell complete ringsync's commands, options and paths.
+/// Print what makes a shell complete options and paths
 #[derive(Debug, Args)]
 #[command(
     after_help = "For bash: ringsync completions bash > ~/.local/share/bash-completion/completions/ringsync\n\
@@ -33,7 +33,7 @@ enum Shell {
     Fish,
 }
 
-/// Write the man pages of ringsync and of each of its commands.
+/// Write the man pages of all commands
 #[derive(Debug, Args)]
 #[command(after_help = "For one user: ringsync man ~/.local/share/man/man1")]
 pub(crate) struct ManArgs {

@@ -27,7 +27,7 @@ pub(crate) use verify::VerifyArgs;
 #[command(name = "ringsync", version, max_term_width = 100, infer_subcommands = false)]
 #[command(after_help = "Exit codes: 0 all done, 1 usage, 3 what was named or the engine can't be used, \
     11 no space left or not flushed, 20 interrupted, 23 some files failed (check: or differ), \
-    24 some source files vanished, 30 timed out.")]
+    24 some source files vanished, 25 too much to delete, 30 timed out.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -53,14 +53,9 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make DST hold what SRC holds
     Sync(Box<SyncArgs>),
-    /// Check files against a manifest of their hashes
-    Verify(VerifyArgs),
-    /// Compare two trees and write nothing
     Check(Box<CheckArgs>),
-    /// Print what makes a shell complete ringsync's commands, options and paths
+    Verify(VerifyArgs),
     Completions(CompletionsArgs),
-    /// Write the man pages of ringsync and of each of its commands
     Man(ManArgs),
 }

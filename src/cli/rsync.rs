@@ -62,7 +62,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("--checksum-choice --cc", "-c compares bytes, and all hashes are BLAKE3"),
     ("--delete-before", "use --delete, which deletes when all else is done"),
     ("--ignore-errors", "--delete keeps what lies beneath an unreadable directory, and deletes elsewhere"),
-    ("--force", "a directory that is not empty is never replaced by a file"),
+    ("--force", "with --delete, a directory makes way for what SRC has in its place"),
     ("--ignore-missing-args --delete-missing-args", "a path that is missing in SRC is an error"),
     ("--remove-source-files", "SRC is never changed"),
     ("--delay-updates", "each file is replaced whole, as soon as it is complete"),

@@ -17,6 +17,7 @@ tests![
     a_mistyped_word_gets_the_right_one,
     habits_of_rsync_get_advice,
     a_missing_command_is_named,
+    help_fits_the_screen: [Need::Tool("script")],
     colours_can_be_turned_off: [Need::Tool("script")],
     a_display_needs_more_than_a_dumb_terminal: [Need::Tool("script")],
 ];
@@ -218,6 +219,19 @@ fn on_terminal(words: &str, variables: &[(&str, Option<&str>)]) -> Ran {
         };
     }
     run(command)
+}
+
+fn help_fits_the_screen() {
+    for name in ringsync_commands() {
+        let help = on_terminal(&format!("{name} --help"), &[("NO_COLOR", Some("1"))]).exits(0).out;
+        let widest = help.lines().map(|line| line.trim_end().chars().count()).max();
+        assert!(widest.is_some_and(|widest| (60..=80).contains(&widest)), "{widest:?}: {help}");
+        assert!(!help.contains("\r\n          \r\n"), "options stand line under line: {help}");
+        let same = on_terminal(&format!("help {name}"), &[("NO_COLOR", Some("1"))]).exits(0).out;
+        assert_eq!(help, same);
+    }
+    let help = on_terminal("sync --help", &[("NO_COLOR", Some("1"))]);
+    assert_eq!(help.out, on_terminal("sync -h", &[("NO_COLOR", Some("1"))]).exits(0).out);
 }
 
 fn colours_can_be_turned_off() {
