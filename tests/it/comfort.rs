@@ -118,8 +118,9 @@ fn ringsync_commands() -> Vec<String> {
     names.filter(|name| *name != "help").map(String::from).collect()
 }
 
-/// The long options in a text of --help.
-fn long_options(help: &str) -> Vec<String> {
+/// The long options that a command's --help names.
+pub fn long_options(command: &str) -> Vec<String> {
+    let help = ringsync(&[command, "--help"]).exits(0).out;
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let words = lines.filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")));
     words.map(|word| word.trim_end_matches("...").to_owned()).collect()
@@ -130,7 +131,7 @@ fn man_pages_name_every_option() {
     ringsync(&["man", home.path().to_str().unwrap()]).exits(0);
     for name in ringsync_commands() {
         let page = fs::read_to_string(home.path().join(format!("ringsync-{name}.1"))).unwrap();
-        let options = long_options(&ringsync(&[&name, "--help"]).exits(0).out);
+        let options = long_options(&name);
         assert!(options.len() > 20 || name != "sync", "{options:?}");
         for option in options {
             assert!(page.contains(&option.replace('-', "\\-")), "{option} is not in the page of {name}");

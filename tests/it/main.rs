@@ -13,12 +13,14 @@ mod check;
 mod comfort;
 mod compare;
 mod delete;
+mod docs;
 mod durable;
 mod engines;
 mod errors;
 mod faithful;
 mod faults;
 mod fuse;
+mod guide;
 mod hostile;
 mod inplace;
 mod manifest;
@@ -54,12 +56,14 @@ fn main() {
         comfort::TESTS,
         delete::TESTS,
         compare::TESTS,
+        docs::TESTS,
         durable::TESTS,
         engines::TESTS,
         errors::TESTS,
         faithful::TESTS,
         faults::TESTS,
         fuse::TESTS,
+        guide::TESTS,
         hostile::TESTS,
         inplace::TESTS,
         manifest::TESTS,
