@@ -85,7 +85,7 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
         item.lane.doing(Operation::Create);
         let new = new_file(&item, &before, taken)?;
         if new.is_in_place() && attempts == 1 {
-            backup::copy(&item).await?; // what is written over is not there any more
+            Box::pin(backup::copy(&item)).await?; // what is written over is not there any more
         }
         let error = match fill(&item, source, &before, holes, &new).await {
             Ok(Contents { hash, bytes, streamed }) => {
@@ -198,7 +198,7 @@ async fn make_safe(item: &Item<'_>, new: &NewFile, contents: &Contents) -> Resul
     let Some(hash) = contents.hash.filter(|_| item.run().config.verify) else {
         return flush(item, new).await;
     };
-    match read_back::is_intact(item, new, hash).await? {
+    match Box::pin(read_back::is_intact(item, new, hash)).await? {
         true => Ok(()),
         false => Err(Error::new(Operation::Verify, item.path(), Cause::Mismatch)),
     }
@@ -221,7 +221,7 @@ async fn copy_contents(
 ) -> Result<Contents> {
     if stat.size > 0 && !new.has_contents() && clone(item, source, stat, new).await? {
         let hash = match item.run().config.needs_hashes() {
-            true => Some(read_back::hash(item, source, stat, Operation::ReadSource).await?),
+            true => Some(Box::pin(read_back::hash(item, source, stat, Operation::ReadSource)).await?),
             false => None,
         };
         return Ok(Contents { hash, bytes: stat.data(), streamed: false });
@@ -230,7 +230,7 @@ async fn copy_contents(
     let _turn = item.lane.turn().await;
     let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };
     if stat.size > LARGE || layout != Layout::Dense || new.has_contents() {
-        let (hash, bytes) = LargeFile::copy(item, source, new, stat, layout).await?;
+        let (hash, bytes) = Box::pin(LargeFile::copy(item, source, new, stat, layout)).await?;
         return Ok(Contents { hash, bytes, streamed: true });
     }
     if limited {

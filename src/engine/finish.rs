@@ -2,6 +2,7 @@
 //! of the root is the end of the run.
 
 use std::os::fd::AsFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -27,7 +28,8 @@ impl Directory {
         let mut directory = self;
         let mut nothing = Remains::default();
         while directory.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let finished = lane.at_work(directory, || Step::Finish, &mut nothing, directory.finish(lane));
+            let work = pin!(directory.finish(lane));
+            let finished = lane.at_work(directory, || Step::Finish, &mut nothing, work);
             if finished.await.is_none() {
                 return; // another thread goes on
             }
@@ -78,7 +80,7 @@ impl Directory {
         }
         if self.parent.is_none() && !self.implied && !lane.run.stop.is_stopped() {
             lane.outbox.send(&lane.run).await; // what was done is told before what is deleted
-            delete::carry_out(lane).await;
+            Box::pin(delete::carry_out(lane)).await;
         }
         if let Some(mut state) = self.lock(lane).await
             && let State::Open(_) = std::mem::replace(&mut *state, State::Finished)

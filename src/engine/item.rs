@@ -171,7 +171,7 @@ impl Item<'_> {
     async fn leave(&self, destination: Option<&Stat>) -> Result<Copied> {
         let mut copied = Copied::skipped();
         if self.lists_hashes() && destination.is_some_and(|have| have.kind == Kind::File) {
-            copied.hash = Some(read_back::hash_destination(self).await?);
+            copied.hash = Some(Box::pin(read_back::hash_destination(self)).await?);
         }
         Ok(copied)
     }
@@ -187,7 +187,7 @@ impl Item<'_> {
         let kind = source.stat.kind;
         let mut copied = self.bring_about(source, destination).await?;
         if kind == Kind::File && copied.hash.is_none() && self.lists_hashes() {
-            copied.hash = Some(read_back::hash_destination(&self).await?);
+            copied.hash = Some(Box::pin(read_back::hash_destination(&self)).await?);
         }
         Ok(copied)
     }
@@ -202,7 +202,7 @@ impl Item<'_> {
         };
         let mut decision = decide(&source.stat, destination, &self.run().rules, same_target);
         if let (Decision::CompareContents, Some(have)) = (decision, destination) {
-            let same = self.same_contents(&source.stat, have).await?;
+            let same = Box::pin(self.same_contents(&source.stat, have)).await?;
             changes.contents = !same;
             decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
         }
@@ -212,7 +212,7 @@ impl Item<'_> {
             _ => None,
         };
         if let Some(taken) = taken.filter(|_| !self.run().references.is_empty())
-            && let Some(linked) = reference::link(&self, &source, taken).await?
+            && let Some(linked) = Box::pin(reference::link(&self, &source, taken)).await?
         {
             return Ok(linked);
         }

@@ -2,6 +2,7 @@
 //! after the other, and does what the comparison says.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -215,8 +216,11 @@ async fn run_entries(
         if lane.run.stop.is_stopped() {
             break;
         }
-        let work = run_entry(lane, directory, pair, &entry);
-        let event = lane.at_work(directory, || Step::Entry(entry.clone()), remains, work).await?;
+        // Pinned here, a future as large as this is not moved into others, each of which would have room for it.
+        let event = {
+            let work = pin!(run_entry(lane, directory, pair, &entry));
+            lane.at_work(directory, || Step::Entry(entry.clone()), remains, work).await?
+        };
         let Some(event) = event else { continue };
         if delete::is_in_the_way(&event, &lane.run) {
             lane.run.deletions.add_in_the_way(InTheWay { directory: directory.clone(), entry });
@@ -250,7 +254,7 @@ async fn run_entry(
 ) -> Option<EntryEvent> {
     let Some(pair) = pair else { return Some(EntryEvent::done(entry.kind, Action::Skipped)) };
     let item = Item { lane, directory, pair, entry };
-    if lane.run.config.check { check::check(item).await } else { Some(item.mirror().await) }
+    if lane.run.config.check { Box::pin(check::check(item)).await } else { Some(item.mirror().await) }
 }
 
 /// Offers half of the entries to other tasks and returns what is left to do here: all, if nobody wants them.

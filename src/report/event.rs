@@ -121,7 +121,7 @@ pub struct EntryEvent {
     /// BLAKE3 of the contents, where bytes were copied through and hashed, or all hashes were asked for.
     pub hash: Option<Hash>,
     /// Why it failed.
-    pub error: Option<Error>,
+    pub error: Option<Box<Error>>,
     /// A hard link had to become a copy: its inode has as many names as the file system allows, or lies on another file
     /// system (a mount point is between the two).
     pub link_limit: bool,
@@ -161,7 +161,7 @@ impl EntryEvent {
     }
 
     pub(crate) fn failed(kind: Kind, error: Error) -> Self {
-        EntryEvent { error: Some(error), ..EntryEvent::done(kind, Action::Failed) }
+        EntryEvent { error: Some(Box::new(error)), ..EntryEvent::done(kind, Action::Failed) }
     }
 
     /// With what the source says of it.

@@ -212,7 +212,7 @@ impl Reporter for Json {
             bytes: event.bytes,
             blake3: event.hash.map(|hash| hash.to_hex().to_string()),
             durable: self.fsync.then_some(event.durable),
-            error: event.error.as_ref().map(JsonError::new),
+            error: event.error.as_deref().map(JsonError::new),
         });
     }
 

@@ -97,10 +97,28 @@ pub fn attack(place: &Path) -> ! {
                 fs::write(&path, format!("mine {number}")).ok();
             }
         }
+        if number.is_multiple_of(6) {
+            lure(&at("dst/a"), &at("guarded/a"), number % 4);
+        }
         if number.is_multiple_of(7) {
             swap_temporary_names(&at("dst/a/b"), &at("traps/dst-file"));
             swap_temporary_names(&at("dst/a"), &at("traps/dst-inner"));
         }
+    }
+}
+
+/// Has something in a directory that is to be deleted, and exchanges it with symlinks to what is root's.
+fn lure(directory: &Path, guarded: &Path, number: u64) {
+    let (tree, inner) = (directory.join(format!("tree{number}")), directory.join(format!("inner{number}")));
+    fs::create_dir_all(tree.join("b")).ok();
+    for name in ["b/file0", "b/file1", "file1"] {
+        fs::write(tree.join(name), "mine").ok();
+    }
+    for symlink_to in [guarded.to_path_buf(), guarded.join("b")] {
+        symlink(symlink_to, &inner).ok();
+        exchange(&tree.join("b"), &inner);
+        exchange(&tree, &inner);
+        exchange(&tree, &inner);
     }
 }
 
@@ -188,8 +206,10 @@ fn run_under_attack(home: &Path, turn: usize) -> Option<Ran> {
         1 => &["--inplace"][..],
         2 => &["--no-atomic"],
         3 => &["--partial", "--verify"],
+        4 => &["--delete", "--link-dest=../older"],
         5 => &["--checksum", "--fsync"],
         6 => &["--inplace", "--no-times"],
+        7 => &["--delete", "--backup-dir=../kept", "-F"],
         _ => &[],
     });
     if turn % 5 != 4 {
@@ -208,6 +228,7 @@ fn another_user_who_swaps_entries_gains_nothing() {
     let at = |name: &str| home.path().join(name);
     prepare(home.path());
     sync_with("auto", &[], &at("src"), &at("dst")).exits(0);
+    sync_with("auto", &[], &at("src"), &at("older")).exits(0);
     assert_eq!(fs::metadata(at("dst/a/b")).unwrap().uid(), NOBODY, "theirs to attack");
     stamps(&at("guarded")); // looking at it moves the times of the last access once
     let guarded = stamps(&at("guarded"));
@@ -227,6 +248,7 @@ fn another_user_who_swaps_entries_gains_nothing() {
     assert!(now.len() == guarded.len() && touched.is_empty(), "{touched:#?}");
     assert_no_secret(&at("dst"));
     assert_no_secret(&at("traps"));
+    assert_no_secret(&at("kept"));
 }
 
 /// Symlinks, FIFOs and hard links that lead elsewhere, where the copies belong.
