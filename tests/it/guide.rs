@@ -127,6 +127,7 @@ fn examples_can_be_parsed() {
     let documents = [
         include_str!("../../README.md"),
         include_str!("../../docs/from-rsync.md"),
+        include_str!("../../docs/reference.md"),
         include_str!("../../docs/filters.md"),
     ];
     for block in documents.into_iter().flat_map(blocks).filter(|block| block.language == "sh") {
