@@ -4,6 +4,7 @@ mod cli;
 mod signals;
 mod supervisor;
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use ringsync::report::Reporter;
@@ -18,6 +19,8 @@ fn main() -> ExitCode {
         Ok(Command::Sync(arguments)) => sync(&arguments),
         Ok(Command::Check(arguments)) => check(&arguments),
         Ok(Command::Verify(arguments)) => verify(&arguments),
+        Ok(Command::Completions(arguments)) => Ok(print(&arguments.script())),
+        Ok(Command::Man(arguments)) => arguments.pages().map(|pages| print(&pages)),
         Err(error) => {
             // --help and --version come this way too, and are no errors.
             error.print().ok();
@@ -68,6 +71,16 @@ fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut reporter = arguments.reporter();
     let summary = ringsync::verify(&arguments.config(), reporter.as_mut(), &stop)?;
     Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))
+}
+
+/// Writes to standard output. A reader that goes away has seen enough.
+fn print(text: &[u8]) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let trouble = out.write_all(text).and_then(|()| out.flush()).err();
+    let mut trouble = trouble.filter(|trouble| trouble.kind() != ErrorKind::BrokenPipe);
+    exit_code(Outcome::Done, false, || {
+        trouble.take().map(|trouble| Error::new(Operation::Write, "standard output", trouble))
+    })
 }
 
 /// The exit code of a run, whose reports may have met `trouble`.

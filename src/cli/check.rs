@@ -13,7 +13,7 @@ use ringsync::report::lines::{Lines, Verbosity};
 use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW, figures};
 use super::select::SelectArgs;
 
-/// Compare two trees, or two files, and write nothing.
+/// Compare two trees and write nothing
 #[derive(Debug, Args)]
 #[command(
     after_help = "Prints a line for every difference, as rsync -i does: YXcstpoguax and a path. Y is what a sync \
@@ -44,7 +44,7 @@ pub(crate) struct CheckArgs {
     /// A table of figures at the end
     #[arg(long, help_heading = SHOW)]
     stats: bool,
-    /// One JSON object a line on standard output, and nothing else there
+    /// One JSON object a line on standard output
     #[arg(long, help_heading = SHOW, conflicts_with = "stats")]
     json: bool,
 

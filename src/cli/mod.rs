@@ -2,10 +2,12 @@
 //! module knows of clap.
 
 mod check;
+mod generate;
 mod old;
 mod options;
 mod owner;
 mod rate;
+mod rsync;
 mod select;
 mod size;
 mod sync;
@@ -16,6 +18,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 
 pub(crate) use check::CheckArgs;
+pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use sync::SyncArgs;
 pub(crate) use verify::VerifyArgs;
 
@@ -24,7 +27,7 @@ pub(crate) use verify::VerifyArgs;
 #[command(name = "ringsync", version, max_term_width = 100, infer_subcommands = false)]
 #[command(after_help = "Exit codes: 0 all done, 1 usage, 3 what was named or the engine can't be used, \
     11 no space left or not flushed, 20 interrupted, 23 some files failed (check: or differ), \
-    24 some source files vanished, 30 timed out.")]
+    24 some source files vanished, 25 too much to delete, 30 timed out.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -33,6 +36,9 @@ pub(crate) struct Cli {
 impl Cli {
     /// The command line of this process. `sync -h` with nothing else asks for help, as rsync has it; with anything else it
     /// asks for numbers with units.
+    ///
+    /// # Errors
+    /// When it can't be understood; also when help or the version is asked for.
     pub(crate) fn of_process() -> Result<Self, clap::Error> {
         let mut arguments: Vec<OsString> = std::env::args_os().collect();
         if let [_, command, option] = &mut arguments[..]
@@ -41,16 +47,15 @@ impl Cli {
         {
             *option = "--help".into();
         }
-        Cli::try_parse_from(arguments)
+        Cli::try_parse_from(arguments).map_err(rsync::explain)
     }
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make DST hold what SRC holds
     Sync(Box<SyncArgs>),
-    /// Check files against a manifest of their hashes
-    Verify(VerifyArgs),
-    /// Compare two trees and write nothing
     Check(Box<CheckArgs>),
+    Verify(VerifyArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }

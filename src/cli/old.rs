@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use ringsync::{Backup, Config, Delete, DeleteLimit};
 
-const DELETE: &str = "What is deleted";
-const KEPT: &str = "Old files";
+const DELETE: &str = "What is deleted from DST";
+const KEPT: &str = "Old versions, and snapshots";
 
 /// What is deleted.
 #[derive(Debug, Args)]
@@ -21,10 +21,10 @@ pub(crate) struct DeleteArgs {
         conflicts_with = "files_from"
     )]
     delete: bool,
-    /// As --delete, and what the rules leave out as well
+    /// The same, and what the rules leave out
     #[arg(long, conflicts_with = "files_from")]
     delete_excluded: bool,
-    /// Delete nothing at all if it would be more than N entries, or N% of DST's
+    /// If it would be more than N entries, or N% of DST's, delete nothing
     #[arg(long, value_name = "N", value_parser = parse_limit)]
     max_delete: Option<DeleteLimit>,
     /// Delete also if SRC is empty
@@ -39,13 +39,13 @@ pub(crate) struct BackupArgs {
     /// Keep what is replaced or deleted, under its name with a suffix
     #[arg(short, long)]
     backup: bool,
-    /// Keep it in a tree of its own (a relative DIR begins at DST); implies --backup
+    /// Keep it in a tree of its own, under its path
     #[arg(long, value_name = "DIR")]
     backup_dir: Option<PathBuf>,
-    /// What the names of backups end in [default: ~, or nothing with --backup-dir]
+    /// What names of backups end in [default: ~, nothing with --backup-dir]
     #[arg(long, value_name = "SUFFIX")]
     suffix: Option<OsString>,
-    /// Make a hard link to what is the same in DIR, an older mirror, instead of a copy (a relative DIR begins at DST)
+    /// Hard-link what is the same in DIR, an older mirror (from DST, if relative)
     #[arg(long, value_name = "DIR")]
     link_dest: Vec<PathBuf>,
 }

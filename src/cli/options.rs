@@ -8,31 +8,31 @@ use ringsync::{Chmod, Compare, Config, DEFAULT_DEPTH, Engine, Keep, Owner, defau
 
 use super::owner::parse_owner;
 
-pub(crate) const COMPARE: &str = "What is compared, and what is left alone";
-pub(crate) const KEEP: &str = "What is kept";
+pub(crate) const COMPARE: &str = "What counts as changed, and what is left alone";
+pub(crate) const KEEP: &str = "Which metadata is kept";
 pub(crate) const SHOW: &str = "What is shown";
-pub(crate) const SPEED: &str = "Engine";
+pub(crate) const SPEED: &str = "Engine and speed";
 
 /// What counts as changed, and what is left alone.
 #[derive(Debug, Args)]
 #[command(next_help_heading = COMPARE)]
 pub(crate) struct CompareArgs {
-    /// Compare files of one size by their contents, not by their times
+    /// Compare files by contents, not by size and time
     #[arg(short, long)]
     checksum: bool,
-    /// Take files of one size for equal, whatever their times, which are mended
+    /// Compare files by size alone
     #[arg(long)]
     size_only: bool,
-    /// Copy every file anew, also those of equal size and time
+    /// Copy every file, also where size and time are equal
     #[arg(short = 'I', long)]
     ignore_times: bool,
-    /// Take times for equal that differ by SECS whole seconds at most; -1 compares nanoseconds [default: -1]
+    /// Take times for equal that are SECS seconds apart; -1 compares nanoseconds [default: -1]
     #[arg(short = '@', long, value_name = "SECS", allow_negative_numbers = true)]
     modify_window: Option<i32>,
     /// Leave files alone that are newer in DST
     #[arg(short, long)]
     update: bool,
-    /// Make nothing that DST does not have, directories included
+    /// Make nothing that DST does not have yet
     #[arg(long, visible_alias = "ignore-non-existing")]
     existing: bool,
     /// Leave alone what DST has, other than directories
@@ -50,20 +50,19 @@ pub(crate) struct KeepArgs {
     /// Leave extended attributes and ACLs alone
     #[arg(long)]
     no_xattrs: bool,
-    /// Take each name of a file with several names for a file of its own
+    /// Copy a file with several names once for each
     #[arg(long)]
     no_hard_links: bool,
-    /// Leave modification times alone (the next sync then copies everything again)
+    /// Leave modification times alone (the next run then copies everything again)
     #[arg(long)]
     no_times: bool,
     /// Leave out FIFOs, sockets and devices
     #[arg(long)]
     no_specials: bool,
-    /// Change the modes that SRC has before they are compared: Dg+s,F644,o= (D directories, F all else), as often as
-    /// you like
+    /// Change modes, as chmod does: Dg+s,F644,o= (D directories, F all else)
     #[arg(long, value_name = "CHMOD", allow_hyphen_values = true)]
     chmod: Vec<Chmod>,
-    /// Give everything to USER, USER:GROUP or :GROUP, by name or number, instead of the owner in SRC
+    /// Give everything to USER, USER:GROUP or :GROUP, by name or number
     #[arg(long, value_name = "USER:GROUP", value_parser = parse_owner, conflicts_with = "no_owner")]
     chown: Option<Owner>,
 }
@@ -72,8 +71,8 @@ pub(crate) struct KeepArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = SPEED)]
 pub(crate) struct EngineArgs {
-    /// How system calls reach the kernel
-    #[arg(long, value_enum, default_value_t)]
+    /// How system calls reach the kernel: auto takes io_uring, or threads where it is forbidden
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t)]
     engine: EngineArg,
     /// Rings, a thread each [default: the cores, 8 at most]
     #[arg(short, long, value_name = "N", value_parser = count(64))]
@@ -98,12 +97,10 @@ fn count(most: i64) -> clap::builder::RangedI64ValueParser<u16> {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum EngineArg {
-    /// io_uring, or threads where it is forbidden
+    // A value with a help of its own would make clap spread --help over three screens.
     #[default]
     Auto,
-    /// io_uring or nothing
     Uring,
-    /// Plain system calls on 16 threads
     Threads,
 }
 

@@ -14,37 +14,37 @@ const SELECT: &str = "What is mirrored";
 #[derive(Debug, Args)]
 #[command(next_help_heading = SELECT)]
 struct Options {
-    /// Leave out what matches PATTERN, as rsync does; the first of all rules that matches decides
+    /// Leave out what matches PATTERN; of all rules the first that matches decides
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     exclude: Vec<OsString>,
     /// Mirror what matches PATTERN, whatever later rules say
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     include: Vec<OsString>,
-    /// Read patterns to leave out from FILE, one a line (- is standard input)
+    /// Leave out what matches a line of FILE (- is standard input)
     #[arg(long, value_name = "FILE")]
     exclude_from: Vec<PathBuf>,
-    /// Read patterns to include from FILE
+    /// Mirror what matches a line of FILE
     #[arg(long, value_name = "FILE")]
     include_from: Vec<PathBuf>,
-    /// A rule as rsync writes it: '- *.o', '+ /src/***', 'P keep', 'dir-merge .rules'
+    /// A rule of rsync's: '- *.o', '+ /src/***', 'P keep', ': .rules'
     #[arg(short, long, value_name = "RULE", allow_hyphen_values = true)]
     filter: Vec<OsString>,
-    /// Rules from .rsync-filter files in the source's directories; twice: and leave these files out
+    /// Take rules from .rsync-filter files in SRC; twice: and leave these out
     #[arg(short = 'F', action = clap::ArgAction::Count)]
     filter_files: u8,
     /// Leave out what git would not track
     #[arg(long)]
     gitignore: bool,
-    /// Of SRC, only the paths that FILE names, one a line (- is standard input), and the directories on the way
+    /// Mirror only the paths that FILE names, one a line (- is standard input)
     #[arg(long, value_name = "FILE")]
     files_from: Option<PathBuf>,
-    /// In files of paths or rules, each ends in a NUL byte
+    /// In such files lines end in NUL bytes
     #[arg(short = '0', long)]
     from0: bool,
-    /// A directory that --files-from names comes with all its contents
+    /// With --files-from: directories come with all their contents
     #[arg(short, long, requires = "files_from")]
     recursive: bool,
-    /// Leave out files larger than SIZE: bytes, or with K, M, G, T (powers of 1024; KB, MB: of 1000)
+    /// Leave out files larger than SIZE: bytes, or 500K, 1.5M, 2GB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
     /// Leave out files smaller than SIZE

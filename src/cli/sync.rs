@@ -22,25 +22,34 @@ use super::select::SelectArgs;
 
 const WRITE: &str = "How files are written";
 
-/// Make DST hold what SRC holds: contents, types, modes, owners, times, links, holes and attributes.
-///
-/// A second run copies only what changed. What DST has beyond SRC stays. A trailing slash changes nothing.
+/// Make DST hold what SRC holds
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
+#[command(
+    disable_help_flag = true,
+    after_help = "The first run copies, later ones copy what changed. All that a file has is \
+    kept, as with rsync -aHAX. What DST has beyond SRC stays, unless --delete is given. A trailing slash changes nothing: DST \
+    becomes what SRC is.\n\n\
+    Exit codes: 0 all done, 1 usage, 3 SRC or DST can't be used, 11 no space left or not flushed, 20 interrupted, 23 some \
+    files failed, 24 some source files vanished, 25 nothing deleted (it would be too much, or SRC is empty), 30 timed out."
+)]
 pub(crate) struct SyncArgs {
     /// The directory, or the file, to copy
     #[arg(value_name = "SRC")]
     source: PathBuf,
-    /// The directory that shall hold the same; for a file, its new name or a directory to put it in
+    /// The directory that shall hold the same; for a file, its new name or where to put it
     #[arg(value_name = "DST")]
     destination: PathBuf,
 
-    /// Change nothing, report what would be done
+    /// Change nothing, tell what would be done (with -v or -i)
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Make DST's missing parent directories
     #[arg(long)]
     mkpath: bool,
+
+    /// Print help (as -h alone does)
+    #[arg(long, action = clap::ArgAction::HelpLong)]
+    help: Option<bool>,
 
     #[command(flatten)]
     select: SelectArgs,
@@ -53,28 +62,28 @@ pub(crate) struct SyncArgs {
     #[command(flatten)]
     keep: KeepArgs,
 
-    /// Write new files under their own names at once: faster, but a kill leaves half a file
+    /// Write new files under their own names: faster, but a kill leaves half a file
     #[arg(long, help_heading = WRITE)]
     no_atomic: bool,
-    /// Rewrite existing files where they are, only the blocks that differ; a kill leaves a mixture
+    /// Rewrite files where they are, only blocks that differ; a kill leaves a mixture
     #[arg(long, help_heading = WRITE)]
     inplace: bool,
-    /// Keep a large file's copy that broke off (over 8 MiB), and go on there in the next run
+    /// Keep what was written of a large file, and go on there in the next run
     #[arg(long, help_heading = WRITE)]
     partial: bool,
-    /// Have everything on stable storage before the run ends, and each file's data before its name
+    /// Have all on stable storage before the run ends, and data before names
     #[arg(long, help_heading = WRITE)]
     fsync: bool,
-    /// Give up on an operation that makes no progress for SECS seconds; runs on threads, without io_uring
+    /// Give up on what hangs for SECS seconds, and go on with the rest (without io_uring)
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..), help_heading = WRITE)]
     timeout: Option<u32>,
-    /// Read each copied file back from the destination's storage and compare
+    /// Read each copied file back from DST's storage and compare
     #[arg(long, help_heading = WRITE, conflicts_with = "no_hash")]
     verify: bool,
-    /// Write the hashes of all files, also of those that were there, to FILE, as b3sum does
+    /// Write the hashes of all files in DST to FILE, as b3sum does
     #[arg(long, value_name = "FILE", help_heading = WRITE, conflicts_with_all = ["no_hash", "dry_run"])]
     manifest: Option<PathBuf>,
-    /// Share extents with the source instead of copying bytes
+    /// Share blocks with SRC: auto where the file system can, always or fail
     #[arg(long, value_enum, value_name = "WHEN", default_value_t, help_heading = WRITE)]
     reflink: ReflinkArg,
     /// Don't hash what is copied
@@ -84,22 +93,22 @@ pub(crate) struct SyncArgs {
     /// A line for every entry that changed; twice: for every entry
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = SHOW, conflicts_with = "quiet")]
     verbose: u8,
-    /// The same with eleven letters for what changed, as rsync -i has it; twice: for every entry
+    /// The same with what changed in eleven letters, as rsync -i has it
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = SHOW, conflicts_with_all = ["quiet", "json"])]
     itemize_changes: u8,
-    /// The same as FORMAT says, with rsync's %i %n %L %f %l %b %M %t %B %U %G %o %p %%
+    /// The same as FORMAT says: %i %n %L %f %l %b %M %t %B %U %G %o %p %%
     #[arg(long, value_name = "FORMAT", help_heading = SHOW, conflicts_with_all = ["quiet", "json"])]
     out_format: Option<Format>,
     /// Append what is done to FILE, a line each
     #[arg(long, value_name = "FILE", help_heading = SHOW)]
     log_file: Option<PathBuf>,
-    /// Show sizes with units: as is done on a terminal
+    /// Show sizes with units, as is done on a terminal
     #[arg(short, long, help_heading = SHOW, overrides_with_all = ["human_readable", "no_human_readable"])]
     human_readable: bool,
     /// Show plain numbers, on a terminal too
     #[arg(long, help_heading = SHOW, overrides_with = "human_readable")]
     no_human_readable: bool,
-    /// Show how far the run is: on a terminal with a display, elsewhere with a line a second on standard error
+    /// Show how far the run is: a display on a terminal, else a line a second
     #[arg(long, help_heading = SHOW, overrides_with = "no_progress")]
     progress: bool,
     /// No display
@@ -114,30 +123,24 @@ pub(crate) struct SyncArgs {
     /// A table of figures at the end
     #[arg(long, help_heading = SHOW)]
     stats: bool,
-    /// One JSON object a line on standard output, and nothing else there
+    /// One JSON object a line on standard output
     #[arg(long, help_heading = SHOW, conflicts_with = "stats")]
     json: bool,
 
-    /// Read no more than RATE of contents a second: KiB, or with a suffix (500K, 1.5M, 2GB) [0: no limit]
+    /// Read no more than RATE a second: KiB, or 500K, 1.5M, 2GB
     #[arg(long, value_name = "RATE", value_parser = bytes_a_second, help_heading = SPEED)]
     bwlimit: Option<u64>,
 
     #[command(flatten)]
     engine: EngineArgs,
-
-    /// Print help (-h alone does, too)
-    #[arg(long, action = clap::ArgAction::HelpLong)]
-    help: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum ReflinkArg {
-    /// Where the file system can
+    // No help of their own, as with the engine's.
     #[default]
     Auto,
-    /// A file that can't be cloned is an error
     Always,
-    /// Always copy bytes
     Never,
 }
 

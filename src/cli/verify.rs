@@ -8,13 +8,14 @@ use ringsync::verify::{Manifest, VerifyJson, VerifyLines, VerifyReporter};
 
 use super::options::EngineArgs;
 
-/// Check files against a manifest of their hashes, as b3sum prints it.
-///
-/// Prints a line for each file, as b3sum --check does, in the order in which they are done. The whole of the manifest
-/// is checked, whatever fails.
+/// Check files against a manifest of their hashes
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 all files are right; 1 usage; 3 MANIFEST or DIR can't be used; \
-    20 interrupted; 23 a file is wrong, missing or extra, or a line malformed.")]
+#[command(
+    after_help = "Prints a line for each file, as b3sum --check does, in the order in which they are done. The \
+    whole of the manifest is checked, whatever fails.\n\n\
+    Exit codes: 0 all files are right; 1 usage; 3 MANIFEST or DIR can't be used; \
+    20 interrupted; 23 a file is wrong, missing or extra, or a line malformed."
+)]
 pub(crate) struct VerifyArgs {
     /// The manifest; - is standard input
     #[arg(value_name = "MANIFEST")]
@@ -30,7 +31,7 @@ pub(crate) struct VerifyArgs {
     /// No line for files that are right
     #[arg(short, long)]
     quiet: bool,
-    /// One JSON object a line on standard output, and nothing else there
+    /// One JSON object a line on standard output
     #[arg(long)]
     json: bool,
 

@@ -10,14 +10,17 @@ mod bounded;
 mod bwlimit;
 mod cancel;
 mod check;
+mod comfort;
 mod compare;
 mod delete;
+mod docs;
 mod durable;
 mod engines;
 mod errors;
 mod faithful;
 mod faults;
 mod fuse;
+mod guide;
 mod hostile;
 mod inplace;
 mod manifest;
@@ -50,14 +53,17 @@ fn main() {
         bwlimit::TESTS,
         cancel::TESTS,
         check::TESTS,
+        comfort::TESTS,
         delete::TESTS,
         compare::TESTS,
+        docs::TESTS,
         durable::TESTS,
         engines::TESTS,
         errors::TESTS,
         faithful::TESTS,
         faults::TESTS,
         fuse::TESTS,
+        guide::TESTS,
         hostile::TESTS,
         inplace::TESTS,
         manifest::TESTS,

@@ -59,7 +59,8 @@ impl Need {
     }
 }
 
-fn on_path(name: &str) -> bool {
+/// Whether there is such a program.
+pub fn on_path(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(name).exists())
         || Path::new("/usr/sbin").join(name).exists()

@@ -1,0 +1,157 @@
+//! docs/guide.md and the examples in README.md: what they tell people to type works, and prints what they show.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+use regex::Regex;
+
+use crate::support::needs::{Need, on_path, tests};
+use crate::support::{program, run, scratch};
+
+tests![
+    the_guide_can_be_followed: [Need::Tool("bash"), Need::Tool("flock")],
+    timers_start_the_script_of_the_guide,
+    examples_can_be_parsed: [Need::Tool("bash")],
+    blocks_and_figures_are_told_apart,
+];
+
+const GUIDE: &str = include_str!("../../docs/guide.md");
+
+/// A fenced block.
+struct Block<'a> {
+    language: &'a str,
+    text: String,
+    /// The line in which it begins.
+    line: usize,
+}
+
+fn blocks(document: &str) -> Vec<Block<'_>> {
+    let mut blocks: Vec<Block<'_>> = Vec::new();
+    let mut open = false;
+    for (index, line) in document.lines().enumerate() {
+        match (line.strip_prefix("```"), blocks.last_mut()) {
+            (Some(""), _) if open => open = false,
+            (Some(language), _) => {
+                assert!(!open, "a fence within a fence, in line {}", index + 1);
+                open = true;
+                blocks.push(Block { language, text: String::new(), line: index + 1 });
+            }
+            (None, Some(block)) if open => block.text += &format!("{line}\n"),
+            _ => {}
+        }
+    }
+    assert!(!open, "the last fence is open");
+    blocks
+}
+
+/// Lines without what differs from run to run. Their order is that in which entries are done, which is chance.
+fn settled(text: &str) -> Vec<String> {
+    let figures = [
+        (r"at [0-9.,]+ [KMGi]*B/s", "at RATE"),
+        (r"; [0-9.]+ s\b", "; TIME"),
+        (r"in [0-9.]+ (milli)?seconds?\b", "in TIME"),
+        (r"20[0-9]{2}-[0-9]{2}-[0-9]{2}_[0-9]{6}\.[0-9]{3}", "SNAPSHOT"),
+    ];
+    let mut text = text.to_owned();
+    for (figure, name) in figures {
+        text = Regex::new(figure).expect("an expression").replace_all(&text, name).into_owned();
+    }
+    let mut lines: Vec<String> = text.lines().map(String::from).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// Bash in a directory that is also its home, with the program on its path; what a terminal would show.
+fn bash(script: &str, home: &Path) -> crate::support::Ran {
+    let programs = program().parent().expect("a directory").to_path_buf();
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let path: OsString =
+        std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&inherited)))
+            .expect("a path");
+    let mut command = Command::new("bash");
+    command.args(["--norc", "-euo", "pipefail", "-c", &format!("exec 2>&1\n{script}")]);
+    command.current_dir(home).env("PATH", path).env("HOME", home).env("LC_ALL", "C.UTF-8");
+    run(command)
+}
+
+fn the_guide_can_be_followed() {
+    let home = scratch();
+    let blocks = blocks(GUIDE);
+    let mut compared = 0;
+    for (index, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "sh") {
+        let ran = bash(&block.text, home.path());
+        assert_eq!(ran.code, Some(0), "line {}: {}\n{}", block.line, block.text, ran.out);
+        if let Some(shown) = blocks.get(index + 1).filter(|next| next.language == "text") {
+            let (told, found) = (settled(&shown.text), settled(&ran.out));
+            assert_eq!(told, found, "what is shown in line {}, and what came", shown.line);
+            compared += 1;
+        }
+    }
+    assert!(compared > 10, "{compared}");
+    let shown = blocks.iter().filter(|block| block.language == "text").count();
+    assert_eq!(compared, shown, "each output belongs to a command");
+}
+
+fn timers_start_the_script_of_the_guide() {
+    let blocks = blocks(GUIDE);
+    let text = |language: &str| {
+        let of_it: Vec<&Block<'_>> = blocks.iter().filter(|block| block.language == language).collect();
+        assert_eq!(of_it.len(), 1, "{language}");
+        of_it[0].text.clone()
+    };
+    let start = "/usr/local/bin/nightly /srv /mnt/backup/nightly\n";
+    assert!(text("ini").contains(&format!("ExecStart={start}")));
+    assert!(text("crontab").ends_with(start));
+    if on_path("systemd-analyze") {
+        let home = scratch();
+        let units = text("ini").replace("/usr/local/bin/nightly", "/bin/true");
+        let names = ["nightly.service", "nightly.timer"].map(|name| home.path().join(name));
+        let parts = units.split("# /etc/systemd/system/").skip(1);
+        for (name, part) in names.iter().zip(parts) {
+            let (first, rest) = part.split_once('\n').expect("a unit");
+            assert!(name.ends_with(first));
+            std::fs::write(name, rest).expect("a file to write");
+        }
+        let mut command = Command::new("systemd-analyze");
+        command.arg("verify").args(&names);
+        let ran = run(command);
+        assert!(!ran.err.contains("nightly."), "{}", ran.err);
+    }
+}
+
+/// They name directories that are not there: that the options and their values are right is all that can be seen.
+fn examples_can_be_parsed() {
+    let home = scratch();
+    let mut count = 0;
+    let documents = [
+        include_str!("../../README.md"),
+        include_str!("../../docs/from-rsync.md"),
+        include_str!("../../docs/reference.md"),
+        include_str!("../../docs/filters.md"),
+    ];
+    for block in documents.into_iter().flat_map(blocks).filter(|block| block.language == "sh") {
+        for line in block.text.lines().filter(|line| line.starts_with("ringsync ")) {
+            // What follows a help that is asked for is not looked at, so it is asked for at the end.
+            let words = line.split(" # ").next().unwrap_or(line).split(" > ").next().unwrap_or(line);
+            let ran = bash(&format!("{words} --help"), home.path());
+            assert!(ran.code == Some(0) && ran.out.contains("Usage: ringsync "), "{line}: {ran:#?}");
+            count += 1;
+        }
+    }
+    assert!(count > 15, "{count}");
+    let wrong = bash("ringsync sync --max-size=much SRC DST --help", home.path());
+    assert_eq!(wrong.code, Some(1), "a wrong value is seen: {wrong:#?}");
+}
+
+fn blocks_and_figures_are_told_apart() {
+    let found = blocks("a\n```sh\nls\n```\n\n```text\nb\n\nc\n```\n");
+    let found: Vec<_> = found.iter().map(|block| (block.language, block.text.as_str(), block.line)).collect();
+    assert_eq!(found, [("sh", "ls\n", 2), ("text", "b\n\nc\n", 6)]);
+    assert_eq!(
+        settled("2 created; 5 B at 1.20 KiB/s; 0.01 s"),
+        settled("2 created; 5 B at 999 B/s; 12.00 s")
+    );
+    assert_ne!(settled("2 created; 5 B at 9 B/s; 0.01 s"), settled("3 created; 5 B at 9 B/s; 0.01 s"));
+    assert_ne!(settled("1 created; 0.01 s; 1 error"), settled("1 created; 0.01 s"));
+}
