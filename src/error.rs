@@ -176,7 +176,7 @@ pub enum Cause {
     #[error("nothing is deleted: it lists names otherwise than they were written, or loses some meanwhile")]
     OtherNames,
     /// Nothing was deleted, since it would have been so many entries.
-    #[error("nothing is deleted: it would be {0} entries, more than --max-delete allows")]
+    #[error("nothing is deleted: it would be {0}, more than --max-delete allows")]
     TooManyDeletions(u64),
     /// It was not begun, or not gone on with: the text tells why.
     #[error("{0}")]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use ringsync::{Backup, Config, Delete, DeleteLimit};
 
 const DELETE: &str = "What is deleted from DST";
@@ -12,38 +12,39 @@ const KEPT: &str = "Old versions, and snapshots";
 
 /// What is deleted.
 #[derive(Debug, Args)]
-#[command(next_help_heading = DELETE)]
+#[command(next_help_heading = DELETE, group = ArgGroup::new("deletes").multiple(true))]
 pub(crate) struct DeleteArgs {
     /// Delete what DST has and SRC lacks, when all else is done
     #[arg(
         long,
         aliases = ["del", "delete-during", "delete-delay", "delete-after"],
+        group = "deletes",
         conflicts_with = "files_from"
     )]
     delete: bool,
     /// The same, and what the rules leave out
-    #[arg(long, conflicts_with = "files_from")]
+    #[arg(long, group = "deletes", conflicts_with = "files_from")]
     delete_excluded: bool,
     /// If it would be more than N entries, or N% of DST's, delete nothing
-    #[arg(long, value_name = "N", value_parser = parse_limit)]
+    #[arg(long, value_name = "N", value_parser = parse_limit, requires = "deletes")]
     max_delete: Option<DeleteLimit>,
     /// Delete also if SRC is empty
-    #[arg(long)]
+    #[arg(long, requires = "deletes")]
     allow_empty_source: bool,
 }
 
 /// What is kept of what was there.
 #[derive(Debug, Args)]
-#[command(next_help_heading = KEPT)]
+#[command(next_help_heading = KEPT, group = ArgGroup::new("backups").multiple(true))]
 pub(crate) struct BackupArgs {
     /// Keep what is replaced or deleted, under its name with a suffix
-    #[arg(short, long)]
+    #[arg(short, long, group = "backups")]
     backup: bool,
     /// Keep it in a tree of its own, under its path
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", group = "backups")]
     backup_dir: Option<PathBuf>,
     /// What names of backups end in [default: ~, nothing with --backup-dir]
-    #[arg(long, value_name = "SUFFIX")]
+    #[arg(long, value_name = "SUFFIX", requires = "backups")]
     suffix: Option<OsString>,
     /// Hard-link what is the same in DIR, an older mirror (from DST, if relative)
     #[arg(long, value_name = "DIR")]
