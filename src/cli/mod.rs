@@ -8,6 +8,7 @@ mod select;
 mod size;
 mod sync;
 mod verify;
+mod write;
 
 use clap::{Parser, Subcommand};
 
