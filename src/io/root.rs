@@ -146,13 +146,7 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     if config.make_parents && !config.dry_run {
         fs::create_dir_all(&parent).at(Operation::UseDestination, || &parent)?;
     }
-    // A directory opened with O_PATH can't be flushed.
-    let opened = if config.fsync {
-        open_directory(&parent, Operation::UseDestination)
-    } else {
-        open_around(&parent, Operation::UseDestination)
-    };
-    let destination = match opened {
+    let destination = match open_into(&parent, config) {
         Err(error) if config.dry_run && error.errno() == Some(Errno::NOENT) => {
             Root { fd: None, path: parent }
         }
@@ -237,6 +231,17 @@ fn open_directory(path: &Path, operation: Operation) -> Result<Root> {
 fn open_around(path: &Path, operation: Operation) -> Result<Root> {
     let fd = rustix::fs::open(path, DIRECTORY | OFlags::PATH, Mode::empty()).at(operation, || path)?;
     Ok(Root { fd: Some(Arc::new(fd)), path: path.to_path_buf() })
+}
+
+/// Opens the directory that files are put into. One that can't be listed has to do: it can't be flushed, and what a killed
+/// run left in it can't be found.
+fn open_into(path: &Path, config: &Config) -> Result<Root> {
+    match open_directory(path, Operation::UseDestination) {
+        Err(error) if error.errno() == Some(Errno::ACCESS) && !config.fsync => {
+            open_around(path, Operation::UseDestination)
+        }
+        opened => opened,
+    }
 }
 
 pub(super) fn refusal(path: &Path, why: &str) -> Error {
