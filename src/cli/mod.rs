@@ -2,6 +2,7 @@
 //! module knows of clap.
 
 mod check;
+mod copy;
 mod options;
 mod owner;
 mod select;
@@ -13,6 +14,7 @@ mod write;
 use clap::{Parser, Subcommand};
 
 pub(crate) use check::CheckArgs;
+pub(crate) use copy::CopyArgs;
 pub(crate) use sync::SyncArgs;
 pub(crate) use verify::VerifyArgs;
 
@@ -31,6 +33,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make DST hold what SRC holds
     Sync(SyncArgs),
+    /// Put each SRC into DIR under its own name
+    Copy(CopyArgs),
     /// Check files against a manifest of their hashes
     Verify(VerifyArgs),
     /// Compare two trees and write nothing

@@ -218,8 +218,13 @@ impl Watchdog {
         let Work { directory, step, operation, remains: Remains { entries, mut events }, awaited } = work;
         awaited.iter().for_each(|given_up| given_up.store(true, Ordering::Release));
         let error = |path| Error::new(operation, path, Cause::TimedOut(self.limit));
-        let of_directory =
-            || EntryEvent::failed(Kind::Directory, error(self.path(operation, &directory.path())));
+        let of_directory = || {
+            let path = match operation.reads_source() {
+                true => directory.source_path(&self.run),
+                false => self.run.destination_path(&directory.path()),
+            };
+            EntryEvent::failed(Kind::Directory, error(path))
+        };
         let mut told = Vec::new();
         let rest = match step {
             Step::Entry(entry) => {

@@ -10,6 +10,8 @@ mod bounded;
 mod cancel;
 mod check;
 mod compare;
+mod copy;
+mod copy_refused;
 mod delete;
 mod durable;
 mod engines;
@@ -47,6 +49,8 @@ fn main() {
         check::TESTS,
         delete::TESTS,
         compare::TESTS,
+        copy::TESTS,
+        copy_refused::TESTS,
         durable::TESTS,
         engines::TESTS,
         errors::TESTS,
