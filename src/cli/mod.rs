@@ -33,7 +33,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make DST hold what SRC holds
     Sync(SyncArgs),
-    /// Put each SRC into DIR under its own name
+    // Without a word here: its own help has more to say.
     Copy(CopyArgs),
     /// Check files against a manifest of their hashes
     Verify(VerifyArgs),

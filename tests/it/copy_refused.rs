@@ -221,4 +221,10 @@ fn help_has_the_options_of_sync() {
         assert!(expected.remove(option), "{option}");
     }
     assert_eq!(options("copy"), expected, "--delete is told of");
+    let mut help = Command::new(program());
+    help.args(["copy", "--help"]);
+    let text = run(help).exits(0).out;
+    for part in ["A SRC that is a symlink is copied as one", "Nothing is deleted", "How files are written:"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
 }
