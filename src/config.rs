@@ -17,6 +17,8 @@ pub struct Config {
     pub source: PathBuf,
     /// What shall hold the same afterwards. May be a symlink to a directory.
     pub destination: PathBuf,
+    /// Instead of `source`: what to put into `destination`, each under its own name. See [`Config::copy`].
+    pub(crate) sources: Option<Vec<PathBuf>>,
     /// Make missing parents of the destination.
     pub make_parents: bool,
     /// Change nothing; report what would be done.
@@ -187,6 +189,7 @@ impl Config {
         Config {
             source: source.into(),
             destination: destination.into(),
+            sources: None,
             make_parents: false,
             dry_run: false,
             select: Selection::default(),
@@ -214,6 +217,19 @@ impl Config {
             jobs: default_jobs(),
             depth: DEFAULT_DEPTH,
         }
+    }
+
+    /// The defaults for putting each of `sources`, files or directories, into `directory`, under its own name. That one is
+    /// not itself mirrored. A source that is a symlink is copied as one. Goes with neither [`Config::delete`] nor
+    /// [`Selection::paths`].
+    pub fn copy(
+        sources: impl IntoIterator<Item = impl Into<PathBuf>>,
+        directory: impl Into<PathBuf>,
+    ) -> Self {
+        let sources: Vec<PathBuf> = sources.into_iter().map(Into::into).collect();
+        // The first one stands for all where an error is about none of them.
+        let first = sources.first().cloned().unwrap_or_default();
+        Config { sources: Some(sources), ..Config::new(first, directory) }
     }
 
     /// Whether a hash is needed of every file, however it came to be.

@@ -12,11 +12,12 @@ use ringsync::report::event::Summary;
 use ringsync::report::lines::message;
 use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Stop};
 
-use cli::{CheckArgs, Cli, Command, SyncArgs, VerifyArgs};
+use cli::{CheckArgs, Cli, Command, VerifyArgs};
 
 fn main() -> ExitCode {
     let result = match Cli::of_process().map(|cli| cli.command) {
-        Ok(Command::Sync(arguments)) => sync(&arguments),
+        Ok(Command::Sync(arguments)) => sync(arguments.config(), || arguments.reporter()),
+        Ok(Command::Copy(arguments)) => sync(arguments.config(), || arguments.reporter()),
         Ok(Command::Check(arguments)) => check(&arguments),
         Ok(Command::Verify(arguments)) => verify(&arguments),
         Ok(Command::Completions(arguments)) => Ok(print(&arguments.script())),
@@ -40,15 +41,19 @@ fn main() -> ExitCode {
     })
 }
 
-fn sync(arguments: &SyncArgs) -> anyhow::Result<ExitCode> {
-    let config = arguments.config()?;
+/// A run that writes.
+fn sync(
+    config: ringsync::Result<Config>,
+    reporter: impl FnOnce() -> ringsync::Result<Box<dyn Reporter>>,
+) -> anyhow::Result<ExitCode> {
+    let config = config?;
     if config.timeout.is_some() {
         if !supervisor::is_supervised() {
             return supervisor::supervise();
         }
         supervisor::prepare_child();
     }
-    run(ringsync::sync, &config, arguments.reporter()?)
+    run(ringsync::sync, &config, reporter()?)
 }
 
 fn check(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {

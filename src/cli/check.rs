@@ -11,7 +11,7 @@ use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
 
 use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW, figures};
-use super::select::SelectArgs;
+use super::select::{ListArgs, SelectArgs};
 
 /// Compare two trees and write nothing
 #[derive(Debug, Args)]
@@ -35,6 +35,8 @@ pub(crate) struct CheckArgs {
     compare: CompareArgs,
     #[command(flatten)]
     select: SelectArgs,
+    #[command(flatten)]
+    list: ListArgs,
     #[command(flatten)]
     keep: KeepArgs,
 
@@ -60,6 +62,7 @@ impl CheckArgs {
     pub(crate) fn config(&self) -> ringsync::Result<Config> {
         let mut config = Config::new(&self.source, &self.destination);
         self.select.apply(&mut config)?;
+        self.list.apply(&mut config)?;
         self.compare.apply(&mut config);
         self.keep.apply(&mut config);
         self.engine.apply(&mut config);

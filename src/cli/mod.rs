@@ -2,6 +2,7 @@
 //! module knows of clap.
 
 mod check;
+mod copy;
 mod generate;
 mod old;
 mod options;
@@ -12,12 +13,14 @@ mod select;
 mod size;
 mod sync;
 mod verify;
+mod write;
 
 use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use check::CheckArgs;
+pub(crate) use copy::CopyArgs;
 pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use sync::SyncArgs;
 pub(crate) use verify::VerifyArgs;
@@ -34,7 +37,7 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// The command line of this process. `sync -h` with nothing else asks for help, as rsync has it; with anything else it
+    /// The command line of this process. `sync -h`, or `copy -h`, with nothing else asks for help, as rsync has it; with anything else it
     /// asks for numbers with units.
     ///
     /// # Errors
@@ -42,7 +45,7 @@ impl Cli {
     pub(crate) fn of_process() -> Result<Self, clap::Error> {
         let mut arguments: Vec<OsString> = std::env::args_os().collect();
         if let [_, command, option] = &mut arguments[..]
-            && command == "sync"
+            && (command == "sync" || command == "copy")
             && option == "-h"
         {
             *option = "--help".into();
@@ -54,6 +57,7 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Sync(Box<SyncArgs>),
+    Copy(Box<CopyArgs>),
     Check(Box<CheckArgs>),
     Verify(VerifyArgs),
     Completions(CompletionsArgs),

@@ -1,7 +1,7 @@
 //! Options that say what is mirrored: filter rules in the order in which they are given, lists of paths, sizes.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use ringsync::{Config, Paths, Selection, Separator};
@@ -35,15 +35,9 @@ struct Options {
     /// Leave out what git would not track
     #[arg(long)]
     gitignore: bool,
-    /// Mirror only the paths that FILE names, one a line (- is standard input)
-    #[arg(long, value_name = "FILE")]
-    files_from: Option<PathBuf>,
-    /// In such files lines end in NUL bytes
+    /// In files of paths or rules, lines end in NUL bytes
     #[arg(short = '0', long)]
     from0: bool,
-    /// With --files-from: directories come with all their contents
-    #[arg(short, long, requires = "files_from")]
-    recursive: bool,
     /// Leave out files larger than SIZE: bytes, or 500K, 1.5M, 2GB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
@@ -53,6 +47,18 @@ struct Options {
     /// Don't read directories on other file systems
     #[arg(short = 'x', long)]
     one_file_system: bool,
+}
+
+/// Of one source, the paths of a list.
+#[derive(Debug, Args)]
+#[command(next_help_heading = SELECT)]
+pub(crate) struct ListArgs {
+    /// Mirror only the paths that FILE names, one a line (- is standard input)
+    #[arg(long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
+    /// With --files-from: directories come with all their contents
+    #[arg(short, long, requires = "files_from")]
+    recursive: bool,
 }
 
 /// The options, with the order in which rules were given.
@@ -138,17 +144,21 @@ impl SelectArgs {
                 Rule::Filter(rule) => select.filter(rule),
             }?;
         }
-        select.paths = self.options.files_from.as_deref().map(|file| self.paths(file)).transpose()?;
         (select.max_size, select.min_size) = (max_size, min_size);
         (select.gitignore, select.one_file_system) = (gitignore, one_file_system);
         config.select = select;
         Ok(())
     }
+}
 
-    fn paths(&self, file: &Path) -> ringsync::Result<Paths> {
-        let separator = if self.options.from0 { Separator::Nul } else { Separator::Line };
+impl ListArgs {
+    /// Puts the options into `config`, which has those of [`SelectArgs`].
+    pub(crate) fn apply(&self, config: &mut Config) -> ringsync::Result<()> {
+        let Some(file) = &self.files_from else { return Ok(()) };
+        let separator = if config.select.from0 { Separator::Nul } else { Separator::Line };
         let mut paths = Paths::read(file, separator)?;
-        paths.recursive = self.options.recursive;
-        Ok(paths)
+        paths.recursive = self.recursive;
+        config.select.paths = Some(paths);
+        Ok(())
     }
 }

@@ -1,26 +1,15 @@
 //! `ringsync sync`: its options, grouped by purpose.
 
-use std::io::{self, IsTerminal};
-use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use ringsync::report::bar::Bar;
-use ringsync::report::format::Format;
-use ringsync::report::json::Json;
-use ringsync::report::lines::{Lines, Verbosity};
-use ringsync::report::log::Log;
-use ringsync::report::ticker::Ticker;
-use ringsync::report::{Both, Reporter};
-use ringsync::{Config, Reflink};
+use clap::Args;
+use ringsync::report::Reporter;
+use ringsync::{Config, Escaped};
 
 use super::old::{BackupArgs, DeleteArgs};
-use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW, SPEED, figures};
-use super::rate::bytes_a_second;
-use super::select::SelectArgs;
-
-const WRITE: &str = "How files are written";
+use super::options::{CompareArgs, EngineArgs, KeepArgs};
+use super::select::{ListArgs, SelectArgs};
+use super::write::{ShowArgs, WriteArgs};
 
 /// Make DST hold what SRC holds
 #[derive(Debug, Args)]
@@ -54,6 +43,8 @@ pub(crate) struct SyncArgs {
     #[command(flatten)]
     select: SelectArgs,
     #[command(flatten)]
+    list: ListArgs,
+    #[command(flatten)]
     compare: CompareArgs,
     #[command(flatten)]
     delete: DeleteArgs,
@@ -62,86 +53,12 @@ pub(crate) struct SyncArgs {
     #[command(flatten)]
     keep: KeepArgs,
 
-    /// Write new files under their own names: faster, but a kill leaves half a file
-    #[arg(long, help_heading = WRITE)]
-    no_atomic: bool,
-    /// Rewrite files where they are, only blocks that differ; a kill leaves a mixture
-    #[arg(long, help_heading = WRITE)]
-    inplace: bool,
-    /// Keep what was written of a large file, and go on there in the next run
-    #[arg(long, help_heading = WRITE)]
-    partial: bool,
-    /// Have all on stable storage before the run ends, and data before names
-    #[arg(long, help_heading = WRITE)]
-    fsync: bool,
-    /// Give up on what hangs for SECS seconds, and go on with the rest (without io_uring)
-    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..), help_heading = WRITE)]
-    timeout: Option<u32>,
-    /// Read each copied file back from DST's storage and compare
-    #[arg(long, help_heading = WRITE, conflicts_with = "no_hash")]
-    verify: bool,
-    /// Write the hashes of all files in DST to FILE, as b3sum does
-    #[arg(long, value_name = "FILE", help_heading = WRITE, conflicts_with_all = ["no_hash", "dry_run"])]
-    manifest: Option<PathBuf>,
-    /// Share blocks with SRC: auto where the file system can, always or fail
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t, help_heading = WRITE)]
-    reflink: ReflinkArg,
-    /// Don't hash what is copied
-    #[arg(long, help_heading = WRITE)]
-    no_hash: bool,
-
-    /// A line for every entry that changed; twice: for every entry
-    #[arg(short, long, action = clap::ArgAction::Count, help_heading = SHOW, conflicts_with = "quiet")]
-    verbose: u8,
-    /// The same with what changed in eleven letters, as rsync -i has it
-    #[arg(short, long, action = clap::ArgAction::Count, help_heading = SHOW, conflicts_with_all = ["quiet", "json"])]
-    itemize_changes: u8,
-    /// The same as FORMAT says: %i %n %L %f %l %b %M %t %B %U %G %o %p %%
-    #[arg(long, value_name = "FORMAT", help_heading = SHOW, conflicts_with_all = ["quiet", "json"])]
-    out_format: Option<Format>,
-    /// Append what is done to FILE, a line each
-    #[arg(long, value_name = "FILE", help_heading = SHOW)]
-    log_file: Option<PathBuf>,
-    /// Show sizes with units, as is done on a terminal
-    #[arg(short, long, help_heading = SHOW, overrides_with_all = ["human_readable", "no_human_readable"])]
-    human_readable: bool,
-    /// Show plain numbers, on a terminal too
-    #[arg(long, help_heading = SHOW, overrides_with = "human_readable")]
-    no_human_readable: bool,
-    /// Show how far the run is: a display on a terminal, else a line a second
-    #[arg(long, help_heading = SHOW, overrides_with = "no_progress")]
-    progress: bool,
-    /// No display
-    #[arg(long, help_heading = SHOW, overrides_with = "progress")]
-    no_progress: bool,
-    /// The same as --partial --progress
-    #[arg(short = 'P', help_heading = SHOW)]
-    partial_progress: bool,
-    /// Errors alone
-    #[arg(short, long, help_heading = SHOW)]
-    quiet: bool,
-    /// A table of figures at the end
-    #[arg(long, help_heading = SHOW)]
-    stats: bool,
-    /// One JSON object a line on standard output
-    #[arg(long, help_heading = SHOW, conflicts_with = "stats")]
-    json: bool,
-
-    /// Read no more than RATE a second: KiB, or 500K, 1.5M, 2GB
-    #[arg(long, value_name = "RATE", value_parser = bytes_a_second, help_heading = SPEED)]
-    bwlimit: Option<u64>,
-
+    #[command(flatten)]
+    write: WriteArgs,
+    #[command(flatten)]
+    show: ShowArgs,
     #[command(flatten)]
     engine: EngineArgs,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum ReflinkArg {
-    // No help of their own, as with the engine's.
-    #[default]
-    Auto,
-    Always,
-    Never,
 }
 
 impl SyncArgs {
@@ -154,26 +71,13 @@ impl SyncArgs {
         config.make_parents = self.mkpath;
         config.dry_run = self.dry_run;
         self.select.apply(&mut config)?;
+        self.list.apply(&mut config)?;
         self.delete.apply(&mut config);
         self.backup.apply(&mut config)?;
         self.compare.apply(&mut config);
         self.keep.apply(&mut config);
-        config.atomic = !self.no_atomic;
-        config.in_place = self.inplace;
-        config.partial = self.partial || self.partial_progress;
-        config.fsync = self.fsync;
-        config.verify = self.verify;
-        config.timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.into()));
-        config.manifest.clone_from(&self.manifest);
-        config.details =
-            self.itemize_changes > 0 || self.json || self.out_format.is_some() || self.log_file.is_some();
-        config.bandwidth = self.bwlimit.and_then(NonZeroU64::new);
-        config.hash = !self.no_hash;
-        config.reflink = match self.reflink {
-            ReflinkArg::Auto => Reflink::Auto,
-            ReflinkArg::Always => Reflink::Always,
-            ReflinkArg::Never => Reflink::Never,
-        };
+        self.write.apply(&mut config);
+        self.show.apply(&mut config);
         self.engine.apply(&mut config);
         Ok(config)
     }
@@ -183,36 +87,8 @@ impl SyncArgs {
     /// # Errors
     /// When the log can't be opened.
     pub(crate) fn reporter(&self) -> ringsync::Result<Box<dyn Reporter>> {
-        let shown = self.display();
-        let Some(path) = &self.log_file else { return Ok(shown) };
-        let log = Log::open(path, &self.source, &self.destination)?;
-        Ok(Box::new(Both(shown, Box::new(log))))
-    }
-
-    fn display(&self) -> Box<dyn Reporter> {
-        let verbosity = self.verbosity();
-        let progress = (self.progress || self.partial_progress) && !self.no_progress;
-        let terminal = io::stderr().is_terminal();
-        let figures = figures(self.human_readable, self.no_human_readable, io::stderr());
-        let lines: Box<dyn Reporter> = match self.json {
-            true => Box::new(Json::new(self.verbose > 1)),
-            false if terminal && !self.no_progress && (progress || !self.quiet) => {
-                return Box::new(Bar::new(verbosity, figures));
-            }
-            false => Box::new(Lines::new(verbosity)),
-        };
-        if progress { Box::new(Both(lines, Box::new(Ticker::new(figures)))) } else { lines }
-    }
-
-    fn verbosity(&self) -> Verbosity {
-        Verbosity {
-            quiet: self.quiet,
-            verbose: self.verbose,
-            stats: self.stats,
-            itemize: self.itemize_changes,
-            format: self.out_format.clone().map(|format| format.of(&self.source)),
-            figures: figures(self.human_readable, self.no_human_readable, io::stdout()),
-        }
+        let (source, destination) = (Escaped::path(&self.source), Escaped::path(&self.destination));
+        self.show.reporter(&self.source, format!("sync {source} to {destination}"))
     }
 }
 

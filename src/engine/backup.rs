@@ -63,7 +63,9 @@ impl Backups {
         let tree = backup.directory.as_ref().map(|directory| {
             let path = roots.destination.beside(directory);
             let (existing, missing) = root::nearest_existing(&path)?;
-            place::refuse_backups_in_source(&path, &existing, &roots.source)?;
+            for source in sources(config, roots) {
+                place::refuse_backups_in_source(&path, &existing, &source)?;
+            }
             let place = existing.canonicalize().map(|existing| existing.join(missing)).ok();
             let destination = roots.destination.path.canonicalize().ok();
             let below = place
@@ -89,6 +91,16 @@ impl Backups {
     fn is_backup(&self, name: &CStr) -> bool {
         self.tree.is_none() && name.to_bytes().ends_with(&self.suffix)
     }
+}
+
+/// The trees that are mirrored. A source that can't be opened is told of when its turn comes.
+fn sources(config: &Config, roots: &root::Roots) -> Vec<root::Root> {
+    let Some(sources) = &config.sources else { return vec![roots.source.clone()] };
+    let open = |path: &PathBuf| {
+        let fd = rustix::fs::openat(CWD, path, OPEN, Mode::empty()).ok()?;
+        Some(root::Root { fd: Some(Arc::new(fd)), path: path.clone() })
+    };
+    sources.iter().filter_map(open).collect()
 }
 
 /// An entry of the destination that is about to lose its name.

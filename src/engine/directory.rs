@@ -19,11 +19,12 @@ use super::watch;
 use super::worker::Lane;
 use super::{Run, delete, temporary};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::sources::Parent;
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::alone::leaves_name;
 use crate::plan::entry::Kind;
-use crate::report::event::{Action, Entries, EntryEvent};
+use crate::report::event::{Action, Entries, EntryEvent, Event};
 use crate::select::Scope;
 
 /// Of the levels of a deep tree, one in so many stays open whatever the limit on descriptors.
@@ -38,8 +39,10 @@ pub(crate) struct Directory {
     /// The walk, the batches under way, and the subdirectories that are not done.
     pub(super) pending: AtomicUsize,
     state: tokio::sync::Mutex<State>,
-    /// A single file's directories are the user's: they are not mirrored themselves.
+    /// The directories around what the user named are the user's: they are not mirrored themselves.
     pub(super) implied: bool,
+    /// Where sources lie that are put into the directory above: it is that one's name, and has none of its own.
+    pub(super) around: Option<Arc<Parent>>,
     /// Its source, as the walk opened it, until somebody needs it.
     source: Mutex<Option<Arc<OwnedFd>>>,
     /// What of it is mirrored, if there are rules.
@@ -91,41 +94,43 @@ impl fmt::Debug for Directory {
 }
 
 impl Directory {
-    /// The two roots.
-    pub(crate) fn root(pair: Pair, implied: bool) -> Arc<Self> {
-        Arc::new(Directory {
-            parent: None,
-            name: CString::default(),
-            depth: 0,
+    fn new(parent: Option<Arc<Directory>>, name: CString, state: State, implied: bool) -> Self {
+        let depth = parent.as_ref().map_or(0, |parent| parent.depth + 1);
+        Directory {
+            parent,
+            name,
+            depth,
             pending: AtomicUsize::new(1),
-            state: tokio::sync::Mutex::new(State::Open(Arc::new(pair))),
+            state: tokio::sync::Mutex::new(state),
             implied,
+            around: None,
             source: Mutex::default(),
             scope: OnceLock::new(),
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
             given_up: Arc::default(),
-        })
+        }
+    }
+
+    /// The two roots.
+    pub(crate) fn root(pair: Pair, implied: bool) -> Arc<Self> {
+        Arc::new(Directory::new(None, CString::default(), State::Open(Arc::new(pair)), implied))
     }
 
     /// A subdirectory, which keeps `parent` open until it is done.
     pub(crate) fn child(parent: &Arc<Directory>, name: CString) -> Arc<Self> {
         parent.hold();
-        Arc::new(Directory {
-            parent: Some(parent.clone()),
-            name,
-            depth: parent.depth + 1,
-            pending: AtomicUsize::new(1),
-            state: tokio::sync::Mutex::new(State::Closed),
-            implied: false,
-            source: Mutex::default(),
-            scope: OnceLock::new(),
-            leaf: AtomicBool::new(false),
-            name_is_durable: AtomicBool::new(false),
-            unlisted: AtomicBool::new(false),
-            given_up: Arc::default(),
-        })
+        Arc::new(Directory::new(Some(parent.clone()), name, State::Closed, false))
+    }
+
+    /// The directory around sources that are put into `root`'s destination. As its depth is that of `root`, it is never
+    /// parked.
+    pub(crate) fn around(root: &Arc<Directory>, around: Arc<Parent>) -> Arc<Self> {
+        root.hold();
+        let mut directory = Directory::new(Some(root.clone()), CString::default(), State::Closed, true);
+        (directory.depth, directory.around) = (root.depth, Some(around));
+        Arc::new(directory)
     }
 
     pub(super) fn parent(&self) -> Option<&Arc<Directory>> {
@@ -197,10 +202,25 @@ impl Directory {
         let mut names = Vec::new();
         let mut directory = self;
         while let Some(parent) = &directory.parent {
-            names.push(std::ffi::OsStr::from_bytes(directory.name.to_bytes()));
+            if directory.around.is_none() {
+                names.push(std::ffi::OsStr::from_bytes(directory.name.to_bytes()));
+            }
             directory = parent;
         }
         names.into_iter().rev().collect()
+    }
+
+    /// Whether it is a directory around sources.
+    pub(crate) fn is_around(&self) -> bool {
+        self.around.is_some()
+    }
+
+    /// Where in the source it lies, as the user would name it.
+    pub(crate) fn source_path(&self, run: &Run) -> PathBuf {
+        match &self.around {
+            Some(around) => around.path.clone(),
+            None => run.source_path(&self.path()),
+        }
     }
 
     /// The path of a name in it, below the roots.
@@ -238,8 +258,9 @@ impl Directory {
         if let Some(watched) = lane.watched() {
             watched.is_awaited(&self.given_up);
         }
-        let made = match &*state {
-            State::Parked(parked) => self.open_again(parked, parent, lane).await.map(Some),
+        let made = match (&*state, &self.around) {
+            (State::Parked(parked), _) => self.open_again(parked, parent, lane).await.map(Some),
+            (_, Some(around)) => self.look_from(around, parent, lane).map(Some),
             _ => self.make_pair(parent, lane).await,
         };
         if let Some(watched) = lane.watched() {
@@ -258,8 +279,22 @@ impl Directory {
             Err(error) => EntryEvent::failed(Kind::Directory, error),
         };
         *state = State::Failed;
-        self.report(event, lane).await;
+        match event.error {
+            Some(error) if self.implied => lane.run.report(Event::Failed(*error)).await, // it is no entry
+            _ => self.report(event, lane).await,
+        }
         None
+    }
+
+    /// Opens the directory around sources, whose destination is that of the directory above. The walk has just been there:
+    /// this is answered by the cache.
+    fn look_from(&self, around: &Parent, parent: &Pair, lane: &Lane) -> Result<Pair> {
+        lane.doing(Operation::OpenSource);
+        let source = match self.take_lent(&lane.run) {
+            Some(fd) => fd,
+            None => Arc::new(around.open().at(Operation::OpenSource, || &around.path)?),
+        };
+        Ok(parent.seen_from(source))
     }
 
     /// Opens both, and makes the one in the destination. `None`: it is to be left as it is there.
@@ -365,11 +400,16 @@ impl Directory {
         }
     }
 
+    /// Its source, if the walk has left it open.
+    pub(super) fn take_lent(&self, run: &Run) -> Option<Arc<OwnedFd>> {
+        let lent = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lent.inspect(|_| run.directories.give_back())
+    }
+
     async fn open_source(&self, parent: &Pair, lane: &Lane) -> Result<Source> {
         let run = &lane.run;
         let path = || run.source_path(&self.path());
-        let lent = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let fd = match lent.inspect(|_| run.directories.give_back()) {
+        let fd = match self.take_lent(run) {
             Some(fd) => fd,
             None => {
                 let opened = lane.io.open(&parent.source, &self.name, OFlags::PATH | OFlags::DIRECTORY).await;
@@ -437,7 +477,9 @@ impl Directory {
             if let State::Open(pair) = &*directory.lock(lane).await.ok_or(Errno::NOENT)? {
                 break pair.destination.clone().ok_or(Errno::NOENT)?;
             }
-            names.push(&directory.name);
+            if directory.around.is_none() {
+                names.push(&directory.name);
+            }
             directory = directory.parent.as_ref().ok_or(Errno::NOENT)?;
         };
         for name in names.into_iter().rev() {

@@ -57,6 +57,8 @@ impl Directory {
     async fn finish(self: &Arc<Self>, lane: &Lane) {
         if lane.run.stop.is_stopped() {
             self.finish_early(lane).await;
+        } else if self.around.is_some() {
+            drop(self.take_lent(&lane.run)); // its destination is another one's, which goes on
         } else if let Some(pair) = self.open(lane).await {
             // One without entries has not been needed by anybody until now.
             pair.remove_obsolete_partials();

@@ -46,6 +46,7 @@ use crate::io::root::Roots;
 use crate::io::{Io, ring, root, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::delete::Deletions;
+use crate::plan::entry::Time;
 use crate::plan::links::Links;
 use crate::plan::names::Names;
 use crate::plan::rules::Rules;
@@ -126,12 +127,13 @@ pub(crate) struct Run {
 impl Run {
     /// Where in the source tree `below` lies, as the user would name it.
     pub(crate) fn source_path(&self, below: &Path) -> PathBuf {
-        join(&self.roots.source.path, below)
+        let named = self.roots.several.as_ref().and_then(|several| several.source_path(below));
+        named.unwrap_or_else(|| root::join(&self.roots.source.path, below))
     }
 
     /// Where in the destination tree `below` lies, as the user would name it.
     pub(crate) fn destination_path(&self, below: &Path) -> PathBuf {
-        join(&self.roots.destination.path, below)
+        root::join(&self.roots.destination.path, below)
     }
 
     /// Sends an event; waits while the reporter is behind. After the reporter has gone there is nobody to tell.
@@ -201,10 +203,6 @@ impl Run {
         self.abandon();
         self.report_blocking(Event::Failed(error));
     }
-}
-
-fn join(root: &Path, below: &Path) -> PathBuf {
-    if below.as_os_str().as_bytes().is_empty() { root.to_path_buf() } else { root.join(below) }
 }
 
 /// Runs `config` to its end and tells `reporter` what happens.
@@ -400,14 +398,18 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let path = || &run.roots.source.path;
     let source =
         run.roots.source.fd.clone().ok_or(rustix::io::Errno::NOENT).at(Operation::UseSource, path)?;
-    let stat = run.rules.adopt(stat_open(&source).at(Operation::UseSource, path)?);
+    let mut stat = run.rules.adopt(stat_open(&source).at(Operation::UseSource, path)?);
+    if run.roots.several.is_some() {
+        stat.modified = Time::NEVER; // nothing is mirrored to DIR itself: what killed runs left in it is looked for
+    }
     let destination = run.roots.destination.fd.clone();
     let have = destination.as_ref().map(stat_open).transpose().at(Operation::UseDestination, path)?;
     if let (Some(fd), Some(stat)) = (&destination, &have) {
         run.file_systems.add(fd, stat);
     }
     let existing = have.filter(|_| !run.roots.fresh);
-    let xattrs = if run.config.keep.xattrs && run.roots.single.is_none() {
+    let implied = run.roots.single.is_some() || run.roots.several.is_some();
+    let xattrs = if run.config.keep.xattrs && !implied {
         let holder = Holder::Open(source.as_fd());
         Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
     } else {
@@ -416,15 +418,16 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let pair = Pair::of_roots(Source { fd: source, stat, xattrs }, destination, existing);
     pair.remove_litter(run);
     run.directories.opened();
-    let root = Directory::root(pair, run.roots.single.is_some());
+    let root = Directory::root(pair, implied);
     root.set_scope(root_scope(run)?);
     Ok(root)
 }
 
-/// The rules that hold in the source's root, if there are any.
+/// The rules that hold in the source's root, if there are any. Several sources have none in common.
 fn root_scope(run: &Run) -> Result<Option<Arc<Scope>>> {
     let (select, root) = (&run.config.select, &run.roots.source);
-    let Some(fd) = root.fd.as_ref().filter(|_| select.has_rules()) else { return Ok(None) };
+    let has_rules = select.has_rules() && run.roots.several.is_none();
+    let Some(fd) = root.fd.as_ref().filter(|_| has_rules) else { return Ok(None) };
     let path = root.path.canonicalize().at(Operation::UseSource, || &root.path)?;
     Ok(Some(Arc::new(Scope::of_root(&Arc::new(select.clone()), &path, fd)?)))
 }

@@ -121,6 +121,11 @@ impl Pair {
         Pair::new(source, destination, Origin { existing, ..Origin::default() })
     }
 
+    /// The same destination, for what lies in another directory of the source.
+    pub(super) fn seen_from(&self, source: Arc<OwnedFd>) -> Self {
+        Pair { source, destination: self.destination.clone(), memory: self.memory.clone() }
+    }
+
     /// Closes both, and keeps what is needed to know them again.
     pub(super) fn park(&self) -> rustix::io::Result<Parked> {
         let destination = self.destination.as_ref().map(stat_open).transpose()?;

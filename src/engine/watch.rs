@@ -221,8 +221,13 @@ impl Watchdog {
             self.run.deletions.protect(directory.path());
         }
         let error = |path| Error::new(operation, path, Cause::TimedOut(self.limit));
-        let of_directory =
-            || EntryEvent::failed(Kind::Directory, error(self.path(operation, &directory.path())));
+        let of_directory = || {
+            let path = match operation.reads_source() {
+                true => directory.source_path(&self.run),
+                false => self.run.destination_path(&directory.path()),
+            };
+            EntryEvent::failed(Kind::Directory, error(path))
+        };
         let mut told = Vec::new();
         let rest = match step {
             Step::Entry(entry) => {

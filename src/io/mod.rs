@@ -12,6 +12,7 @@ pub(crate) mod path;
 pub(crate) mod place;
 pub(crate) mod ring;
 pub(crate) mod root;
+pub(crate) mod sources;
 
 use std::cell::Cell;
 use std::ffi::CStr;

@@ -44,19 +44,19 @@ pub(super) fn refuse_overlap(source: &Root, destination: &Root, missing: &OsStr)
 }
 
 /// A directory, and a name in it.
-struct Named {
-    directory: OwnedFd,
-    name: OsString,
+pub(super) struct Named {
+    pub(super) directory: OwnedFd,
+    pub(super) name: OsString,
 }
 
-fn named(manifest: &Path) -> Result<Named> {
+pub(super) fn named(manifest: &Path) -> Result<Named> {
     let (parent, name) = place_of(manifest)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(CWD, &parent, flags, Mode::empty());
     Ok(Named { directory: directory.at(Operation::WriteManifest, || manifest)?, name })
 }
 
-fn refuse_manifest(manifest: &Path, why: &str) -> Error {
+pub(super) fn refuse_manifest(manifest: &Path, why: &str) -> Error {
     Error::new(Operation::WriteManifest, manifest, Cause::Refused(why.into()))
 }
 
@@ -133,7 +133,7 @@ pub(super) fn refuse_manifest_of_single(
 
 /// Where a directory lies: in which file system, where in it, and where it is seen.
 #[derive(Debug, Clone)]
-struct Place {
+pub(super) struct Place {
     device: String,
     path: PathBuf,
     seen_at: PathBuf,
@@ -141,12 +141,28 @@ struct Place {
 }
 
 impl Place {
+    /// The place of what `below` leads to.
+    pub(super) fn join(&self, below: impl AsRef<Path>) -> Self {
+        let below = below.as_ref();
+        Place { path: self.path.join(below), seen_at: self.seen_at.join(below), ..self.clone() }
+    }
+
+    /// The way from here down to another place, also where that is seen through a mount inside the tree.
+    pub(super) fn way_to(&self, other: &Place, mounts: &[Place]) -> Option<PathBuf> {
+        if self.holds(other) {
+            return other.path.strip_prefix(&self.path).ok().map(Path::to_path_buf);
+        }
+        let mount = mounts_below(self, mounts).find(|mount| mount.holds(other))?;
+        let below = other.path.strip_prefix(&mount.path).ok()?;
+        Some(mount.seen_at.strip_prefix(&self.seen_at).ok()?.join(below))
+    }
+
     fn holds(&self, other: &Place) -> bool {
         self.device == other.device && other.path.starts_with(&self.path)
     }
 
     /// The same, also where it is seen through a mount inside the tree.
-    fn has(&self, other: &Place, mounts: &[Place]) -> bool {
+    pub(super) fn has(&self, other: &Place, mounts: &[Place]) -> bool {
         self.holds(other) || mounts_below(self, mounts).any(|mount| mount.holds(other))
     }
 }
@@ -155,7 +171,7 @@ fn mounts_below<'a>(tree: &'a Place, mounts: &'a [Place]) -> impl Iterator<Item 
     mounts.iter().filter(|mount| mount.seen_at != tree.seen_at && mount.seen_at.starts_with(&tree.seen_at))
 }
 
-fn place(fd: &OwnedFd, mounts: &[Place]) -> Option<Place> {
+pub(super) fn place(fd: &OwnedFd, mounts: &[Place]) -> Option<Place> {
     let seen_at = fs::read_link(proc_path(fd)).ok()?;
     let id = mount_id(fd)?;
     let mount = mounts.iter().find(|mount| mount.mount == id)?;
@@ -169,7 +185,7 @@ fn mount_id(fd: impl AsFd) -> Option<u64> {
 }
 
 /// The mounts of this process: proc_pid_mountinfo(5).
-fn mounts() -> Vec<Place> {
+pub(super) fn mounts() -> Vec<Place> {
     let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
     text.split(|&b| b == b'\n').filter_map(parse_mount).collect()
 }

@@ -1,5 +1,6 @@
 //! The two roots: opened once, by the names the user gave, and held. Everything beneath is reached from these
-//! descriptors alone. SRC and DST that overlap are refused before anything is written.
+//! descriptors alone. SRC and DST that overlap are refused before anything is written. Several sources for one directory
+//! are the business of sources.rs.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::sources::{self, Several};
 use super::{place, stat_open};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -44,13 +46,16 @@ impl Root {
 }
 
 /// What is to be mirrored.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Roots {
+    /// Of several sources: the root of the file system, which is all that they have in common.
     pub(crate) source: Root,
     pub(crate) destination: Root,
     /// For SRC that is one file: its name in the source root, and the one it gets. The roots are then the
     /// directories around it, and stay as they are.
     pub(crate) single: Option<Single>,
+    /// For several sources: each gets its own name in the destination root.
+    pub(crate) several: Option<Several>,
     /// The destination root was made by this run.
     pub(crate) fresh: bool,
 }
@@ -67,6 +72,9 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags:
 
 /// Opens SRC and makes or opens DST.
 pub(crate) fn open(config: &Config) -> Result<Roots> {
+    if let Some(sources) = &config.sources {
+        return sources::open(config, sources);
+    }
     let source = resolve_source(&config.source)?;
     let stat = rustix::fs::statx(CWD, &source, AtFlags::empty(), Stat::FIELDS)
         .map(|x| Stat::from(&x))
@@ -91,7 +99,7 @@ fn open_trees(config: &Config) -> Result<Roots> {
         Err(error) if error.errno() == Some(Errno::NOENT) => (make_destination(config, &source)?, true),
         Err(error) => return Err(error),
     };
-    Ok(Roots { source, destination, single: None, fresh })
+    Ok(Roots { source, destination, single: None, several: None, fresh })
 }
 
 /// Makes DST, and its parents where asked to, once it is known to lie outside SRC.
@@ -104,6 +112,12 @@ fn make_destination(config: &Config, source: &Root) -> Result<Root> {
         let cause = Cause::Refused("its parent directory does not exist (--mkpath makes it)".into());
         return Err(Error::new(Operation::UseDestination, path, cause));
     }
+    make_directories(config, parent, &missing)
+}
+
+/// Makes DST, whose nearest parent that exists is `parent`.
+pub(super) fn make_directories(config: &Config, parent: Root, missing: &Path) -> Result<Root> {
+    let path = &config.destination;
     if config.dry_run {
         return Ok(Root { fd: None, path: path.clone() });
     }
@@ -164,13 +178,7 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     if config.make_parents && !config.dry_run {
         fs::create_dir_all(&parent).at(Operation::UseDestination, || &parent)?;
     }
-    // A directory opened with O_PATH can't be flushed.
-    let opened = if config.fsync {
-        open_directory(&parent, Operation::UseDestination)
-    } else {
-        open_around(&parent, Operation::UseDestination)
-    };
-    let destination = match opened {
+    let destination = match open_into(&parent, config) {
         Err(error) if config.dry_run && error.errno() == Some(Errno::NOENT) => {
             Root { fd: None, path: parent }
         }
@@ -181,7 +189,7 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     if let Some(manifest) = config.manifest.as_ref().filter(|_| !config.dry_run) {
         place::refuse_manifest_of_single(manifest, &source_root, &destination, &single)?;
     }
-    Ok(Roots { source: source_root, destination, single: Some(single), fresh: false })
+    Ok(Roots { source: source_root, destination, single: Some(single), several: None, fresh: false })
 }
 
 /// SRC as the user named it may be a symlink to what is meant.
@@ -246,7 +254,12 @@ fn c_name(name: &OsStr) -> Result<CString> {
     CString::new(name.as_bytes()).map_err(|_| Errno::INVAL).at(Operation::UseDestination, || name)
 }
 
-fn open_directory(path: &Path, operation: Operation) -> Result<Root> {
+/// A path below a root: the root's own if there is nothing below.
+pub(crate) fn join(root: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() { root.to_path_buf() } else { root.join(below) }
+}
+
+pub(super) fn open_directory(path: &Path, operation: Operation) -> Result<Root> {
     let fd = rustix::fs::open(path, DIRECTORY, Mode::empty()).at(operation, || path)?;
     Ok(Root { fd: Some(Arc::new(fd)), path: path.to_path_buf() })
 }
@@ -255,6 +268,17 @@ fn open_directory(path: &Path, operation: Operation) -> Result<Root> {
 pub(crate) fn open_around(path: &Path, operation: Operation) -> Result<Root> {
     let fd = rustix::fs::open(path, DIRECTORY | OFlags::PATH, Mode::empty()).at(operation, || path)?;
     Ok(Root { fd: Some(Arc::new(fd)), path: path.to_path_buf() })
+}
+
+/// Opens the directory that files are put into. One that can't be listed has to do: it can't be flushed, and what a killed
+/// run left in it can't be found.
+pub(super) fn open_into(path: &Path, config: &Config) -> Result<Root> {
+    match open_directory(path, Operation::UseDestination) {
+        Err(error) if error.errno() == Some(Errno::ACCESS) && !config.fsync => {
+            open_around(path, Operation::UseDestination)
+        }
+        opened => opened,
+    }
 }
 
 pub(super) fn refusal(path: &Path, why: &str) -> Error {

@@ -19,7 +19,6 @@ use super::figures::Figures;
 use super::itemize;
 use super::lines::{link_limit, missing, summary_line};
 use crate::error::{Context, Error, Operation, Result};
-use crate::text::Escaped;
 
 /// A line stays in memory no longer than this, as long as anything happens.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
@@ -47,10 +46,9 @@ impl Log {
     ///
     /// # Errors
     /// When the file can't be opened.
-    pub fn open(path: &Path, source: &Path, destination: &Path) -> Result<Self> {
+    pub fn open(path: &Path, opening: String) -> Result<Self> {
         let file = File::options().append(true).create(true).open(path);
         let file = file.at(Operation::UseLog, || path)?;
-        let opening = format!("sync {} to {}", Escaped::path(source), Escaped::path(destination));
         let (clock, begun) = (Clock::new(), Instant::now());
         Ok(Log {
             path: path.to_path_buf(),

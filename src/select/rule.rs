@@ -70,6 +70,13 @@ pub(crate) struct PerDirectory {
     pub(crate) template: Template,
 }
 
+impl PerDirectory {
+    /// Whether it is looked for in directories above the tree, too.
+    pub(crate) fn is_looked_for_above(&self) -> bool {
+        self.file.parent().is_some_and(|start| !start.as_os_str().is_empty())
+    }
+}
+
 /// What a line says.
 #[derive(Debug)]
 pub(crate) enum Line {

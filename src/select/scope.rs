@@ -41,11 +41,23 @@ pub(crate) struct Scope {
     /// For each file that is looked for: what it came to.
     merged: Vec<Option<Arc<Merged>>>,
     git: Option<Git>,
+    /// What is in it was named by the user: files of rules say nothing about these names, as with rsync.
+    around: bool,
 }
 
 impl Scope {
     /// The scope of the tree's root, whose path is resolved and whose directory is `fd`.
     pub(crate) fn of_root(selection: &Arc<Selection>, path: &Path, fd: &OwnedFd) -> Result<Self> {
+        Scope::begin(selection, path, fd, false)
+    }
+
+    /// The scope of a directory around sources that the user named. Of the files of rules in it, those that are looked for
+    /// above a tree too hold for what is below the sources.
+    pub(crate) fn around_sources(selection: &Arc<Selection>, path: &Path, fd: &OwnedFd) -> Result<Self> {
+        Scope::begin(selection, path, fd, true)
+    }
+
+    fn begin(selection: &Arc<Selection>, path: &Path, fd: &OwnedFd, around: bool) -> Result<Self> {
         let path = path.as_os_str().as_bytes();
         let here = if path == b"/" { Vec::new() } else { path.to_vec() };
         let mut scope = Scope {
@@ -54,6 +66,7 @@ impl Scope {
             here,
             merged: vec![None; selection.per_directory.len()],
             git: None,
+            around,
         };
         for (index, file) in selection.per_directory.iter().enumerate() {
             scope.read_above(index, file)?;
@@ -74,7 +87,7 @@ impl Scope {
 
     /// The scope of a subdirectory without what is in it.
     pub(crate) fn below(&self, name: &CStr) -> Self {
-        let mut scope = self.clone();
+        let mut scope = Scope { around: false, ..self.clone() };
         scope.here.push(b'/');
         scope.here.extend_from_slice(name.to_bytes());
         for (merged, file) in scope.merged.iter_mut().zip(&self.selection.per_directory) {
@@ -110,6 +123,7 @@ impl Scope {
     fn first_match(&self, question: &Question<'_>) -> Option<&Rule> {
         self.selection.elements.iter().find_map(|element| match element {
             Element::Rule(rule) => rule.matches(question, self.root).then_some(rule),
+            Element::PerDirectory(_) if self.around => None,
             Element::PerDirectory(index) => {
                 let mut merged = self.merged.get(*index)?.as_ref();
                 while let Some(file) = merged {
@@ -132,7 +146,9 @@ impl Scope {
         let selection = self.selection.clone();
         for (index, file) in selection.per_directory.iter().enumerate() {
             let name = file.file.file_name().unwrap_or_default();
-            self.add(index, file, fd, name, self.here.len())?;
+            if !self.around || file.is_looked_for_above() {
+                self.add(index, file, fd, name, self.here.len())?;
+            }
         }
         if let Some(git) = &self.git {
             self.git = Some(git.enter(&self.path(), fd)?);
@@ -143,9 +159,7 @@ impl Scope {
     /// Where a file's path leads up: reads those in the directories from there down to the one above the tree.
     fn read_above(&mut self, index: usize, file: &PerDirectory) -> Result<()> {
         let name = file.file.file_name().unwrap_or_default();
-        let Some(start) = file.file.parent().filter(|start| !start.as_os_str().is_empty()) else {
-            return Ok(());
-        };
+        let Some(start) = file.file.parent().filter(|_| file.is_looked_for_above()) else { return Ok(()) };
         let path = self.path();
         let start = path.join(start).canonicalize().at(Operation::ReadRules, || &file.file)?;
         let Ok(down) = path.strip_prefix(&start) else {

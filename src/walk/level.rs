@@ -7,10 +7,13 @@ use std::sync::Arc;
 use super::listing::{Found, Listing, Unlisted};
 use crate::engine::directory::Directory;
 use crate::engine::job::Entry;
-use crate::error::Result;
+use crate::error::{Cause, Context, Operation, Result};
+use crate::io::path::open_directory;
+use crate::io::sources::Parent;
+use crate::metadata::proc_path;
 use crate::plan::entry::Kind;
 use crate::select::list::Node;
-use crate::select::{Paths, Scope};
+use crate::select::{Paths, Scope, Selection};
 
 /// A directory that is being listed, and its entries that are not sent yet.
 pub(super) struct Level {
@@ -47,11 +50,19 @@ impl Rest {
     }
 }
 
+/// Where the way to a directory begins.
+#[derive(Clone)]
+pub(super) enum Base {
+    /// An open directory above it, or itself.
+    Held(Arc<OwnedFd>),
+    /// It lies around sources that the user named; the rules of the run, if it has any.
+    Around(Arc<Parent>, Option<Arc<Selection>>),
+}
+
 /// The way to a directory that is to be listed.
 #[derive(Clone)]
 pub(super) struct Way {
-    /// An open directory above it, or itself.
-    pub(super) base: Arc<OwnedFd>,
+    pub(super) base: Base,
     /// The path that leads there from `base`; empty if it is the one.
     pub(super) below: Vec<u8>,
     /// The rules of the directory above it.
@@ -62,23 +73,35 @@ pub(super) struct Way {
 }
 
 impl Way {
+    /// Whether it leads to the root itself, which stays open.
+    pub(super) fn is_of_root(&self) -> bool {
+        matches!(self.base, Base::Held(_)) && self.below.is_empty()
+    }
+
     /// Opens the directory for listing.
-    pub(super) fn open(&self) -> rustix::io::Result<Listing> {
-        let listing = match self.below.is_empty() {
-            true => Listing::of(self.base.clone()),
-            false => Listing::open(&self.base, &self.below)?,
+    pub(super) fn open(&self) -> Result<Listing, Cause> {
+        let (fd, if_missing) = match &self.base {
+            Base::Held(fd) if self.below.is_empty() => (fd.clone(), Operation::FindPath),
+            Base::Held(fd) => (Arc::new(open_directory(fd, &self.below)?), Operation::FindPath),
+            // Each was there when the run began.
+            Base::Around(parent, _) => (Arc::new(parent.open()?), Operation::StatSource),
         };
         Ok(match &self.names {
-            Some(names) => Listing::named(listing.fd, names.clone()),
-            None => listing,
+            Some(names) => Listing::named(fd, names.clone(), if_missing),
+            None => Listing::of(fd),
         })
     }
 
     /// The rules that hold in it, now that it is open: its own files of rules are read.
     pub(super) fn scope(&self, fd: &OwnedFd) -> Result<Option<Arc<Scope>>> {
-        match &self.scope {
-            Some(scope) if !self.below.is_empty() => Ok(Some(Arc::new(scope.enter(&self.name, fd)?))),
-            same => Ok(same.clone()),
+        match (&self.base, &self.scope) {
+            (Base::Around(parent, Some(selection)), _) => {
+                let path = std::fs::canonicalize(proc_path(fd));
+                let path = path.at(Operation::ReadRules, || &parent.path)?;
+                Ok(Some(Arc::new(Scope::around_sources(selection, &path, fd)?)))
+            }
+            (_, Some(scope)) if !self.below.is_empty() => Ok(Some(Arc::new(scope.enter(&self.name, fd)?))),
+            (_, same) => Ok(same.clone()),
         }
     }
 }

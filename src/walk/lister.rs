@@ -56,8 +56,8 @@ impl Lister {
 fn list(order: &Order) {
     let mut listing = match order.way.open() {
         Ok(listing) => listing,
-        Err(errno) => {
-            let unlisted = Unlisted { name: None, operation: Operation::ListSource, cause: errno.into() };
+        Err(cause) => {
+            let unlisted = Unlisted { name: None, operation: Operation::ListSource, cause };
             order.answers.send(vec![Told::Unlisted(unlisted)]).ok();
             return;
         }

@@ -26,8 +26,12 @@ pub(crate) struct Listing {
 
 enum Entries {
     All(walkdir::IntoIter),
-    /// Those of a list: the position of the next one.
-    Named(Arc<Node>, usize),
+    /// Those of a list.
+    Named {
+        names: Arc<Node>,
+        position: usize,
+        if_missing: Operation,
+    },
 }
 
 /// One entry, as the listing tells it.
@@ -73,14 +77,14 @@ impl Listing {
         Listing { fd, entries: Entries::All(entries) }
     }
 
-    /// Of a directory that is held, these names alone.
-    pub(crate) fn named(fd: Arc<OwnedFd>, names: Arc<Node>) -> Self {
-        Listing { fd, entries: Entries::Named(names, 0) }
+    /// Of a directory that is held, these names alone. `if_missing` is what has failed where one is not there.
+    pub(crate) fn named(fd: Arc<OwnedFd>, names: Arc<Node>, if_missing: Operation) -> Self {
+        Listing { fd, entries: Entries::Named { names, position: 0, if_missing } }
     }
 
     /// Looks up the next name of a list.
     fn next_named(&mut self) -> Option<Result<Found, Unlisted>> {
-        let Entries::Named(names, position) = &mut self.entries else { return None };
+        let Entries::Named { names, position, if_missing } = &mut self.entries else { return None };
         let (name, child) = names.children.get(*position)?;
         *position += 1;
         let kind = rustix::fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
@@ -90,7 +94,7 @@ impl Listing {
         });
         let unlisted = |errno: Errno| Unlisted {
             name: Some(OsStr::from_bytes(name.to_bytes()).into()),
-            operation: Operation::FindPath,
+            operation: *if_missing,
             cause: errno.into(),
         };
         Some(kind.map(|kind| Found { name: name.clone(), kind }).map_err(unlisted))

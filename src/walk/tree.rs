@@ -7,20 +7,20 @@
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use async_channel::Sender;
 
-use super::level::{Level, Rest, Way, names_in, wanted};
+use super::level::{Base, Level, Rest, Way, names_in, wanted};
 use super::lister::{Lister, Told};
 use super::listing::{self, Found, Unlisted};
 use crate::engine::Run;
 use crate::engine::directory::Directory;
 use crate::engine::job::{BATCH, Batch, Entry, Parcel};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::sources::Several;
 use crate::io::stat_open;
 use crate::plan::entry::Kind;
 use crate::report::event::Event;
@@ -51,7 +51,7 @@ struct Walk<'a> {
     most_open: usize,
     /// Entries found and not reported yet.
     found: u64,
-    /// Directories of other file systems are not read: `--one-file-system`.
+    /// `--one-file-system`: directories of others than this one are not read. That of each source is its own.
     only_device: Option<u64>,
     patience: Option<Patience>,
 }
@@ -68,34 +68,24 @@ fn open_listings() -> usize {
     limit.map_or(OPEN_LISTINGS, |limit| (limit / 32).clamp(1, OPEN_LISTINGS as u64) as usize)
 }
 
-/// Walks the source tree from `root` until it is through or the run is stopped.
+/// Walks the source tree from `root`, or several sources for `root`, until it is through or the run is stopped.
 ///
 /// # Errors
 /// When no thread can be started.
 pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) -> Result<()> {
-    let Some(fd) = run.roots.source.fd.clone() else { return Ok(()) };
     listing::prepare_thread();
     let patience = match run.config.timeout {
         Some(limit) => Some(Patience { lister: Lister::start()?, limit }),
         None => None,
     };
     let (levels, parcel, most_open) = (Vec::new(), Parcel::new(), open_listings());
-    let select = &run.config.select;
-    let stat = select.one_file_system.then(|| stat_open(&fd)).transpose();
-    let only_device =
-        stat.at(Operation::StatSource, || run.source_path("".as_ref()))?.map(|s| s.inode.device);
-    // The root itself is found.
-    let (weight, open, found) = (0, 0, 1);
+    let (weight, open, found, only_device) = (0, 0, 0, None);
     let mut walk =
         Walk { run, parcels, parcel, weight, levels, open, most_open, found, only_device, patience };
-    let names = select.paths.as_ref().and_then(|paths| wanted(&paths.root, paths));
-    let scope = root.scope().cloned();
-    walk.begin(root, Way { base: fd, below: Vec::new(), scope, name: CString::default(), names })?;
-    while !walk.levels.is_empty() && !run.stop.is_stopped() {
-        walk.step()?;
-    }
-    while !walk.levels.is_empty() {
-        walk.close_top();
+    match (&run.roots.several, &run.roots.source.fd) {
+        (Some(several), _) => walk.sources(several, root)?,
+        (None, Some(fd)) => walk.tree(fd, root)?,
+        (None, None) => return Ok(()),
     }
     walk.send_parcel();
     walk.report_found(true);
@@ -103,6 +93,53 @@ pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) ->
 }
 
 impl Walk<'_> {
+    /// Walks the one source.
+    fn tree(&mut self, fd: &Arc<OwnedFd>, root: Arc<Directory>) -> Result<()> {
+        let select = &self.run.config.select;
+        if select.one_file_system {
+            let stat = stat_open(fd).at(Operation::StatSource, || self.run.source_path("".as_ref()))?;
+            self.only_device = Some(stat.inode.device);
+        }
+        self.found = 1; // the root itself
+        let names = select.paths.as_ref().and_then(|paths| wanted(&paths.root, paths));
+        let (base, scope) = (Base::Held(fd.clone()), root.scope().cloned());
+        self.begin(root, Way { base, below: Vec::new(), scope, name: CString::default(), names })?;
+        self.finish_levels()
+    }
+
+    /// Walks sources from different directories, one such directory after the other.
+    fn sources(&mut self, several: &Several, root: Arc<Directory>) -> Result<()> {
+        let select = &self.run.config.select;
+        let selection = select.has_rules().then(|| Arc::new(select.clone()));
+        for (path, errno) in &several.unusable {
+            let error = Error::new(Operation::UseSource, path, *errno);
+            self.run.report_blocking(Event::Failed(error));
+        }
+        for parent in &several.parents {
+            if self.run.stop.is_stopped() {
+                break;
+            }
+            let base = Base::Around(parent.clone(), selection.clone());
+            let (below, scope, name) = (Vec::new(), None, CString::default());
+            let names = Some(parent.names.clone());
+            self.begin(Directory::around(&root, parent.clone()), Way { base, below, scope, name, names })?;
+            self.finish_levels()?;
+        }
+        self.add_to_parcel(Batch { directory: root, entries: Vec::new() });
+        Ok(())
+    }
+
+    /// Walks to the end of what was begun.
+    fn finish_levels(&mut self) -> Result<()> {
+        while !self.levels.is_empty() && !self.run.stop.is_stopped() {
+            self.step()?;
+        }
+        while !self.levels.is_empty() {
+            self.close_top();
+        }
+        Ok(())
+    }
+
     /// Takes the next entry of the directory on top.
     fn step(&mut self) -> Result<()> {
         let Some(top) = self.levels.last_mut() else { return Ok(()) };
@@ -167,14 +204,13 @@ impl Walk<'_> {
         }
         let listing = match way.open() {
             Ok(listing) => listing,
-            Err(errno) => {
+            Err(cause) => {
                 self.push_level(directory, way, None, Rest::nothing());
-                let (operation, cause) = (Operation::ListSource, errno.into());
-                self.report_unlisted(Unlisted { name: None, operation, cause });
+                self.report_unlisted(Unlisted { name: None, operation: Operation::ListSource, cause });
                 return Ok(());
             }
         };
-        if !way.below.is_empty() {
+        if !way.is_of_root() {
             directory.take_source(&listing.fd, self.run);
         }
         let (fd, length) = (listing.fd.clone(), way.below.len());
@@ -190,9 +226,7 @@ impl Walk<'_> {
     /// The directory on top is open, and these rules hold in it. Returns whether it is to be read: one whose rules can't
     /// be, or that lies elsewhere, is not.
     fn enter(&mut self, fd: &OwnedFd, scope: Result<Option<Arc<Scope>>>) -> bool {
-        let elsewhere = self
-            .only_device
-            .is_some_and(|device| !stat_open(fd).is_ok_and(|stat| stat.inode.device == device));
+        let elsewhere = self.is_elsewhere(fd);
         let Some(top) = self.levels.last_mut() else { return false };
         match scope {
             Ok(scope) if !elsewhere => {
@@ -207,10 +241,25 @@ impl Walk<'_> {
         false
     }
 
+    /// `--one-file-system`: whether the directory on top, which `fd` holds, is on another one than its source.
+    fn is_elsewhere(&mut self, fd: &OwnedFd) -> bool {
+        if !self.run.config.select.one_file_system {
+            return false;
+        }
+        let device = stat_open(fd).ok().map(|stat| stat.inode.device);
+        let around = self.levels.first().is_some_and(|first| first.directory.is_around());
+        match self.levels.len() {
+            1 if around => return false,
+            2 if around => self.only_device = device, // a source
+            _ => {}
+        }
+        device != self.only_device
+    }
+
     /// The way to a name of the directory on top, from the nearest open one above it.
     fn way_to(&self, name: CString) -> Option<Way> {
         let open = self.levels.iter().rposition(|level| level.fd.is_some())?;
-        let base = self.levels[open].fd.clone()?;
+        let base = Base::Held(self.levels[open].fd.clone()?);
         let mut below = Vec::new();
         for level in &self.levels[open + 1..] {
             below.extend_from_slice(level.name.to_bytes());
@@ -352,9 +401,11 @@ impl Walk<'_> {
     fn report_unlisted(&mut self, Unlisted { name, operation, cause }: Unlisted) {
         let Some(top) = self.levels.last() else { return };
         top.directory.is_unlisted(self.run);
-        let mut path: PathBuf = top.directory.path();
-        path.extend(name);
-        let error = Error::new(operation, self.run.source_path(&path), cause);
+        let path = match name {
+            Some(name) => self.run.source_path(&top.directory.path().join(name)),
+            None => top.directory.source_path(self.run),
+        };
+        let error = Error::new(operation, path, cause);
         self.run.report_blocking(Event::Failed(error));
     }
 }

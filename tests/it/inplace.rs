@@ -20,6 +20,7 @@ tests![
     a_copy_goes_on_where_it_broke_off: [Need::Tool("strace")],
     what_was_written_is_checked_before_it_is_trusted,
     a_partial_file_that_nobody_needs_is_removed,
+    what_is_left_beside_a_single_file_is_removed: [Need::Tool("prlimit")],
     a_partial_file_planted_by_others_is_not_used: [Need::Root],
     a_full_disk_and_a_signal_leave_what_was_written: [Need::Root],
     a_copy_that_a_retry_mends_leaves_nothing: [Need::Fuse],
@@ -201,6 +202,23 @@ fn a_partial_file_that_nobody_needs_is_removed() {
             assert_equal(&source, &destination);
             assert_no_litter(&destination);
         }
+    }
+}
+
+fn what_is_left_beside_a_single_file_is_removed() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (large, destination) = (home.path().join("large"), home.path().join("dst"));
+        file(&large, noise(1, 30 << 20));
+        file(home.path().join("small"), "small");
+        fs::create_dir(&destination).unwrap();
+        let mut command = Command::new("prlimit");
+        command.arg("--fsize=20971520").arg(program());
+        command.args(["sync", "-q", "--partial", "--engine", engine]).arg(&large).arg(&destination);
+        run(command).exits(23);
+        assert!(partial_in(&destination).is_some());
+        sync_with(engine, &[], &home.path().join("small"), &destination).exits(0);
+        assert_no_litter(&destination);
     }
 }
 

@@ -12,6 +12,8 @@ mod cancel;
 mod check;
 mod comfort;
 mod compare;
+mod copy;
+mod copy_refused;
 mod delete;
 mod docs;
 mod durable;
@@ -57,6 +59,8 @@ fn main() {
         delete::TESTS,
         compare::TESTS,
         docs::TESTS,
+        copy::TESTS,
+        copy_refused::TESTS,
         durable::TESTS,
         engines::TESTS,
         errors::TESTS,

@@ -1,0 +1,175 @@
+//! Options of the commands that write: how files are written, and what is shown of it.
+
+use std::io::{self, IsTerminal};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use ringsync::report::bar::Bar;
+use ringsync::report::format::Format;
+use ringsync::report::json::Json;
+use ringsync::report::lines::{Lines, Verbosity};
+use ringsync::report::log::Log;
+use ringsync::report::ticker::Ticker;
+use ringsync::report::{Both, Reporter};
+use ringsync::{Config, Reflink};
+
+use super::options::{SHOW, SPEED, figures};
+use super::rate::bytes_a_second;
+
+const WRITE: &str = "How files are written";
+
+/// How files are written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = WRITE)]
+pub(crate) struct WriteArgs {
+    /// Write new files under their own names: faster, but a kill leaves half a file
+    #[arg(long)]
+    no_atomic: bool,
+    /// Rewrite files where they are, only blocks that differ; a kill leaves a mixture
+    #[arg(long)]
+    inplace: bool,
+    /// Keep what was written of a large file, and go on there in the next run
+    #[arg(long)]
+    partial: bool,
+    /// Have all on stable storage before the run ends, and data before names
+    #[arg(long)]
+    fsync: bool,
+    /// Give up on what hangs for SECS seconds, and go on with the rest (without io_uring)
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: Option<u32>,
+    /// Read each copied file back from DST's storage and compare
+    #[arg(long, conflicts_with = "no_hash")]
+    verify: bool,
+    /// Write the hashes of all files in DST to FILE, as b3sum does
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_hash", "dry_run"])]
+    manifest: Option<PathBuf>,
+    /// Share blocks with SRC: auto where the file system can, always or fail
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    reflink: ReflinkArg,
+    /// Don't hash what is copied
+    #[arg(long)]
+    no_hash: bool,
+    /// Read no more than RATE a second: KiB, or 500K, 1.5M, 2GB
+    #[arg(long, value_name = "RATE", value_parser = bytes_a_second, help_heading = SPEED)]
+    bwlimit: Option<u64>,
+}
+
+/// What is shown.
+#[derive(Debug, Args)]
+#[command(next_help_heading = SHOW)]
+pub(crate) struct ShowArgs {
+    /// A line for every entry that changed; twice: for every entry
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// The same with what changed in eleven letters, as rsync -i has it
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with_all = ["quiet", "json"])]
+    itemize_changes: u8,
+    /// The same as FORMAT says: %i %n %L %f %l %b %M %t %B %U %G %o %p %%
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["quiet", "json"])]
+    out_format: Option<Format>,
+    /// Append what is done to FILE, a line each
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Show sizes with units, as is done on a terminal
+    #[arg(short, long, overrides_with_all = ["human_readable", "no_human_readable"])]
+    human_readable: bool,
+    /// Show plain numbers, on a terminal too
+    #[arg(long, overrides_with = "human_readable")]
+    no_human_readable: bool,
+    /// Show how far the run is: a display on a terminal, else a line a second
+    #[arg(long, overrides_with = "no_progress")]
+    progress: bool,
+    /// No display
+    #[arg(long, overrides_with = "progress")]
+    no_progress: bool,
+    /// The same as --partial --progress
+    #[arg(short = 'P')]
+    partial_progress: bool,
+    /// Errors alone
+    #[arg(short, long)]
+    quiet: bool,
+    /// A table of figures at the end
+    #[arg(long)]
+    stats: bool,
+    /// One JSON object a line on standard output
+    #[arg(long, conflicts_with = "stats")]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum ReflinkArg {
+    // No help of their own, as with the engine's.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl WriteArgs {
+    /// Puts the options into `config`.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        config.atomic = !self.no_atomic;
+        config.in_place = self.inplace;
+        config.partial = self.partial;
+        config.fsync = self.fsync;
+        config.verify = self.verify;
+        config.timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        config.manifest.clone_from(&self.manifest);
+        config.bandwidth = self.bwlimit.and_then(NonZeroU64::new);
+        config.hash = !self.no_hash;
+        config.reflink = match self.reflink {
+            ReflinkArg::Auto => Reflink::Auto,
+            ReflinkArg::Always => Reflink::Always,
+            ReflinkArg::Never => Reflink::Never,
+        };
+    }
+}
+
+impl ShowArgs {
+    /// Puts what the options ask of the run into `config`, after how files are written.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        config.partial |= self.partial_progress;
+        config.details =
+            self.itemize_changes > 0 || self.json || self.out_format.is_some() || self.log_file.is_some();
+    }
+
+    /// The reporter that fits the options and where the output goes. `source` is what paths are shown beneath, `opening`
+    /// what a log begins with.
+    ///
+    /// # Errors
+    /// When the log can't be opened.
+    pub(crate) fn reporter(&self, source: &Path, opening: String) -> ringsync::Result<Box<dyn Reporter>> {
+        let shown = self.display(source);
+        let Some(path) = &self.log_file else { return Ok(shown) };
+        let log = Log::open(path, opening)?;
+        Ok(Box::new(Both(shown, Box::new(log))))
+    }
+
+    fn display(&self, source: &Path) -> Box<dyn Reporter> {
+        let verbosity = self.verbosity(source);
+        let progress = (self.progress || self.partial_progress) && !self.no_progress;
+        let terminal = io::stderr().is_terminal();
+        let figures = figures(self.human_readable, self.no_human_readable, io::stderr());
+        let lines: Box<dyn Reporter> = match self.json {
+            true => Box::new(Json::new(self.verbose > 1)),
+            false if terminal && !self.no_progress && (progress || !self.quiet) => {
+                return Box::new(Bar::new(verbosity, figures));
+            }
+            false => Box::new(Lines::new(verbosity)),
+        };
+        if progress { Box::new(Both(lines, Box::new(Ticker::new(figures)))) } else { lines }
+    }
+
+    fn verbosity(&self, source: &Path) -> Verbosity {
+        Verbosity {
+            quiet: self.quiet,
+            verbose: self.verbose,
+            stats: self.stats,
+            itemize: self.itemize_changes,
+            format: self.out_format.clone().map(|format| format.of(source)),
+            figures: figures(self.human_readable, self.no_human_readable, io::stdout()),
+        }
+    }
+}
