@@ -15,6 +15,7 @@ use super::item::Item;
 use super::pair::{Origin, Pair, Source};
 use super::remove::{Doing, remove};
 use super::temporary;
+use super::watch::Watched;
 use super::worker::Lane;
 use crate::config::Delete;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -30,9 +31,16 @@ use crate::report::event::{Action, Entries, EntryEvent, Event};
 pub(super) async fn collect(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) {
     let Some(destination) = pair.destination.clone().filter(|_| !pair.fresh) else { return };
     let (pair, path, scope) = (pair.clone(), directory.path(), directory.scope().cloned());
+    let watched = lane.watched.clone();
     let listed = in_thread(lane, move |run| {
         let at = || run.destination_path(&path);
+        let goes_on = || {
+            if let Some(watched) = &watched {
+                watched.doing(Operation::ListDestination);
+            }
+        };
         let count = count(&destination).at(Operation::ListDestination, at)?;
+        goes_on();
         run.deletions.count_listed(count as u64);
         if count == pair.compared() {
             return Ok(());
@@ -42,6 +50,7 @@ pub(super) async fn collect(directory: &Directory, pair: &Arc<Pair>, lane: &Lane
         let mut extra = 0;
         for entry in names(&destination).at(Operation::ListDestination, at)? {
             let entry = entry.at(Operation::ListDestination, at)?;
+            goes_on();
             let kind = extra::kind_of(destination.as_fd(), &entry);
             let name = entry.file_name();
             // What runs leave for the next one, and other runs are at work on, is no extra entry.
@@ -86,7 +95,7 @@ pub(super) async fn carry_out(lane: &Lane) {
     let watched = lane.watched.clone();
     let removed = in_thread(lane, move |run| {
         if !doomed.is_empty() {
-            may_delete(run, &doomed, delete)?;
+            may_delete(run, &doomed, delete, watched.as_deref())?;
             let doing = if run.config.dry_run { Doing::Show } else { Doing::Remove };
             remove(run, &doomed, doing, watched.as_deref());
         }
@@ -108,11 +117,11 @@ pub(super) async fn carry_out(lane: &Lane) {
 }
 
 /// Whether so much may be deleted; the error says why not. Nothing is, where the run is over before its end.
-fn may_delete(run: &Run, doomed: &[Doomed], delete: Delete) -> Result<()> {
+fn may_delete(run: &Run, doomed: &[Doomed], delete: Delete, watched: Option<&Watched>) -> Result<()> {
     let empty = run.deletions.source_is_empty();
     let extra: u64 = doomed.iter().map(|doomed| doomed.names().count() as u64).sum();
     let count = match delete.limit {
-        Some(_) => remove(run, doomed, Doing::Count, None),
+        Some(_) => remove(run, doomed, Doing::Count, watched),
         None => extra,
     };
     // What is in extra directories has not been listed before.

@@ -444,6 +444,7 @@ impl Directory {
         }
         if let Some(temporary) = temporary.as_ref().filter(|_| taken) {
             // What is in the way goes only now that its successor is there.
+            // Its backup may have to be copied to another file system, which holds up this thread: that is rare.
             let directory = self.parent.as_ref().map(|parent| parent.path()).unwrap_or_default();
             Old { run, within, directory: &directory, name: &self.name }
                 .take_away()
