@@ -29,6 +29,8 @@ pub struct Config {
     pub select: Selection,
     /// Delete what the destination has and the source lacks.
     pub delete: Option<Delete>,
+    /// Files of the caller's own, a log say, that are not deleted if they lie in the destination.
+    pub spare: Vec<PathBuf>,
     /// Keep what is replaced or deleted.
     pub backup: Option<Backup>,
     /// Trees of earlier runs, the first one first: what is the same there becomes a hard link to it. Relative paths begin at
@@ -194,6 +196,7 @@ impl Config {
             dry_run: false,
             select: Selection::default(),
             delete: None,
+            spare: Vec::new(),
             backup: None,
             link_dest: Vec::new(),
             checksum: false,

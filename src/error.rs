@@ -171,6 +171,9 @@ pub enum Cause {
     /// Nothing was deleted, since the source has nothing.
     #[error("nothing is deleted, since the source is empty (--allow-empty-source deletes all the same)")]
     EmptySource,
+    /// Nothing was deleted, since there is a limit and it can't be told how much it would be.
+    #[error("nothing is deleted, since it can't be told how much it would be: {0}")]
+    Uncounted(Box<Error>),
     /// The file system lists names otherwise than they were given: in another case, or normal form. What is extra can't be
     /// told from what was just written.
     #[error("nothing is deleted: it lists names otherwise than they were written, or loses some meanwhile")]
@@ -203,7 +206,9 @@ impl Error {
             (Cause::Interrupted, _) => Outcome::Interrupted,
             (Cause::Panic(_), _) => Outcome::BrokenOff,
             (Cause::TimedOut(_), _) => Outcome::TimedOut,
-            (Cause::EmptySource | Cause::TooManyDeletions(_), _) => Outcome::DeletionRefused,
+            (Cause::EmptySource | Cause::TooManyDeletions(_) | Cause::Uncounted(_), _) => {
+                Outcome::DeletionRefused
+            }
             _ if self.operation == Operation::StartEngine => Outcome::BrokenOff,
             // Nothing is flushed there, and nothing lost.
             (_, Some(Errno::INVAL | Errno::OPNOTSUPP)) if self.operation == Operation::Flush => {

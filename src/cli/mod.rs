@@ -27,7 +27,13 @@ pub(crate) use verify::VerifyArgs;
 
 /// Mirror files and directories through io_uring
 #[derive(Debug, Parser)]
-#[command(name = "ringsync", version, max_term_width = 100, infer_subcommands = false)]
+#[command(
+    name = "ringsync",
+    version,
+    max_term_width = 100,
+    infer_subcommands = false,
+    args_override_self = true
+)]
 #[command(after_help = "Exit codes: 0 all done, 1 usage, 3 what was named or the engine can't be used, \
     11 no space left or not flushed, 20 interrupted, 23 some files failed (check: or differ), \
     24 some source files vanished, 25 too much to delete, 30 timed out.")]

@@ -131,6 +131,7 @@ impl ShowArgs {
     /// Puts what the options ask of the run into `config`, after how files are written.
     pub(crate) fn apply(&self, config: &mut Config) {
         config.partial |= self.partial_progress;
+        config.spare.extend(self.log_file.clone());
         config.details =
             self.itemize_changes > 0 || self.json || self.out_format.is_some() || self.log_file.is_some();
     }

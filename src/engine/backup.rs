@@ -39,8 +39,6 @@ struct Tree {
     path: PathBuf,
     /// Made when it is first needed.
     fd: Mutex<Option<Arc<OwnedFd>>>,
-    /// Where it lies in the destination, if it does.
-    below: Option<PathBuf>,
 }
 
 impl Backups {
@@ -66,20 +64,17 @@ impl Backups {
             for source in sources(config, roots) {
                 place::refuse_backups_in_source(&path, &existing, &source)?;
             }
-            let place = existing.canonicalize().map(|existing| existing.join(missing)).ok();
-            let destination = roots.destination.path.canonicalize().ok();
-            let below = place
-                .zip(destination)
-                .and_then(|(place, top)| place.strip_prefix(top).map(Path::to_path_buf).ok());
-            Ok(Tree { path, fd: Mutex::default(), below })
+            if missing.as_os_str().is_empty() {
+                place::refuse_backups_over(&path, roots, &sources(config, roots))?;
+            }
+            Ok(Tree { path, fd: Mutex::default() })
         });
         Ok(Some(Backups { tree: tree.transpose()?, suffix: backup.suffix.as_bytes().to_vec() }))
     }
 
-    /// Whether a name of the destination is on the way to the backups.
-    pub(crate) fn are_below(&self, path: &Path) -> bool {
-        let below = self.tree.as_ref().and_then(|tree| tree.below.as_ref());
-        below.is_some_and(|below| below.starts_with(path))
+    /// The tree of their own, if they have one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.tree.as_ref().map(|tree| tree.path.as_path())
     }
 
     /// Whether what is deleted leaves a backup in its directory.
@@ -88,7 +83,7 @@ impl Backups {
     }
 
     /// Whether a name beside others is a backup itself.
-    fn is_backup(&self, name: &CStr) -> bool {
+    pub(super) fn is_backup(&self, name: &CStr) -> bool {
         self.tree.is_none() && name.to_bytes().ends_with(&self.suffix)
     }
 }

@@ -1,6 +1,7 @@
 //! `--delete`: what the destination has beyond the source is collected when a directory is done, and removed when all
 //! are: only then it is known how much that is, and what of the source could not be read.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use rustix::io::Errno;
 
 use super::Run;
 use super::directory::Directory;
-use super::extra::{self, in_thread, names};
+use super::extra::{Done, in_thread};
 use super::item::Item;
 use super::pair::{Origin, Pair, Source};
-use super::remove::{Doing, remove};
+use super::remove::{Doing, Removal, Removed};
 use super::temporary;
 use super::watch::Watched;
 use super::worker::Lane;
@@ -29,45 +30,12 @@ use crate::report::event::{Action, Entries, EntryEvent, Event};
 
 /// Takes note of what the mirror of a directory, which is done, has beyond it.
 pub(super) async fn collect(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) {
-    let Some(destination) = pair.destination.clone().filter(|_| !pair.fresh) else { return };
-    let (pair, path, scope) = (pair.clone(), directory.path(), directory.scope().cloned());
-    let watched = lane.watched.clone();
+    if pair.fresh {
+        return;
+    }
+    let done = Done::new(directory, pair, lane);
     let listed = in_thread(lane, move |run| {
-        let at = || run.destination_path(&path);
-        let goes_on = || {
-            if let Some(watched) = &watched {
-                watched.doing(Operation::ListDestination);
-            }
-        };
-        let count = count(&destination).at(Operation::ListDestination, at)?;
-        goes_on();
-        run.deletions.count_listed(count as u64);
-        if count == pair.compared() {
-            return Ok(());
-        }
-        let stat = stat_open(&destination).at(Operation::StatDestination, at)?;
-        let mut doomed = Doomed::new(path.clone(), stat.inode, stat, scope);
-        let mut extra = 0;
-        for entry in names(&destination).at(Operation::ListDestination, at)? {
-            let entry = entry.at(Operation::ListDestination, at)?;
-            goes_on();
-            let kind = extra::kind_of(destination.as_fd(), &entry);
-            let name = entry.file_name();
-            // What runs leave for the next one, and other runs are at work on, is no extra entry.
-            let is_ours = temporary::is_temporary(name.to_bytes(), stat.inode);
-            if is_ours || !extra::is_extra(&pair.source, name, kind, doomed.scope.as_deref()) {
-                continue;
-            }
-            extra += 1;
-            let below = path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-            if !run.backups.as_ref().is_some_and(|backups| backups.are_below(&below)) {
-                doomed.add(name);
-            }
-        }
-        if count - extra < pair.compared() {
-            return Err(Cause::OtherNames).at(Operation::Delete, at);
-        }
-        if !doomed.is_empty() {
+        if let Some(doomed) = done.extras(run)? {
             run.deletions.add(doomed);
         }
         Ok(())
@@ -77,72 +45,93 @@ pub(super) async fn collect(directory: &Directory, pair: &Arc<Pair>, lane: &Lane
     }
 }
 
-fn count(directory: &OwnedFd) -> rustix::io::Result<usize> {
-    names(directory)?.try_fold(0, |count, entry| entry.map(|_| count + 1))
-}
-
 /// Removes what was collected, if it may be. All directories are done, but for the root's own end.
 pub(super) async fn carry_out(lane: &Lane) {
     let Some(delete) = lane.run.config.delete else { return };
-    let (mut doomed, waiting, in_vain) = lane.run.deletions.take();
-    let mut may = true;
-    for waiting in &waiting {
-        match whole_directory(&lane.run, waiting) {
-            Ok(directory) => doomed.push(directory),
-            Err(error) => lane.run.report(Event::Failed(error)).await,
-        }
-    }
-    let watched = lane.watched.clone();
-    let removed = in_thread(lane, move |run| {
-        if !doomed.is_empty() {
-            may_delete(run, &doomed, delete, watched.as_deref())?;
+    let (doomed, waiting, mut in_vain) = lane.run.deletions.take();
+    let (watched, run) = (lane.watched.clone(), lane.run.clone());
+    let removed = tokio::task::spawn_blocking(move || {
+        let (ready, stuck, count) = judge_waiting(&run, waiting);
+        let judged = may_delete(&run, &doomed, count, delete, watched.as_deref());
+        if judged.is_ok() {
             let doing = if run.config.dry_run { Doing::Show } else { Doing::Remove };
-            remove(run, &doomed, doing, watched.as_deref());
+            Removal::of(&run, doing).watched(watched.as_deref()).run(&doomed);
         }
-        Ok(())
+        (ready, stuck, judged)
     });
-    if let Err(error) = removed.await {
-        may = false;
+    let Ok((ready, stuck, judged)) = removed.await else { return }; // the run ends
+    in_vain.extend(stuck);
+    if let Err(error) = judged {
         lane.run.report(Event::Failed(error)).await;
+        in_vain.extend(ready);
+    } else {
+        for waiting in ready {
+            replace(&waiting, lane).await;
+        }
     }
     for waiting in in_vain {
         refuse(&waiting, lane).await;
     }
-    for waiting in waiting {
-        match may {
-            true => replace(&waiting, lane).await,
-            false => refuse(&waiting, lane).await,
-        }
-    }
 }
 
-/// Whether so much may be deleted; the error says why not. Nothing is, where the run is over before its end.
-fn may_delete(run: &Run, doomed: &[Doomed], delete: Delete, watched: Option<&Watched>) -> Result<()> {
-    let empty = run.deletions.source_is_empty();
+/// Tells the entries whose place can be cleared from those in whose place something is to stay, and counts what would go.
+fn judge_waiting(run: &Run, waiting: Vec<InTheWay>) -> (Vec<InTheWay>, Vec<InTheWay>, u64) {
+    let (mut ready, mut stuck, mut total) = (Vec::new(), Vec::new(), 0);
+    for waiting in waiting {
+        let path = waiting.directory.path_of(waiting.entry.target());
+        let counted = in_the_way(run, &waiting, waiting.entry.target().clone())
+            .map(|doomed| Removal::of(run, Doing::Count).threads(1).run(&[doomed]));
+        match counted {
+            Ok(Removed { count, kept: false, trouble: None }) if !run.is_spared(&path) => {
+                total += count;
+                ready.push(waiting);
+            }
+            _ => stuck.push(waiting),
+        }
+    }
+    (ready, stuck, total)
+}
+
+/// Whether so much may be deleted, together with so many entries in the way of others; the error says why not.
+fn may_delete(
+    run: &Run,
+    doomed: &[Doomed],
+    in_the_way: u64,
+    delete: Delete,
+    watched: Option<&Watched>,
+) -> Result<()> {
+    let refused = |cause| Err(Error::new(Operation::Delete, &run.config.destination, cause));
     let extra: u64 = doomed.iter().map(|doomed| doomed.names().count() as u64).sum();
     let count = match delete.limit {
-        Some(_) => remove(run, doomed, Doing::Count, watched),
+        Some(_) => {
+            let counted = Removal::of(run, Doing::Count).watched(watched).run(doomed);
+            if let Some(trouble) = counted.trouble {
+                return refused(Cause::Uncounted(Box::new(trouble)));
+            }
+            counted.count
+        }
         None => extra,
     };
     // What is in extra directories has not been listed before.
-    let entries = run.deletions.listed() + count.saturating_sub(extra);
-    let refused = |cause| Err(Error::new(Operation::Delete, &run.config.destination, cause));
-    match judge(count, entries, empty, delete.allow_empty_source, delete.limit) {
+    let entries = run.deletions.listed() + in_the_way + count.saturating_sub(extra);
+    let empty = run.deletions.source_is_empty();
+    match judge(count + in_the_way, entries, empty, delete.allow_empty_source, delete.limit) {
         None => Ok(()),
         Some(Refusal::EmptySource) => refused(Cause::EmptySource),
-        Some(Refusal::TooMany) => refused(Cause::TooManyDeletions(count)),
+        Some(Refusal::TooMany) => refused(Cause::TooManyDeletions(count + in_the_way)),
     }
 }
 
-/// The directory in the place of an entry, as something to be deleted.
-fn whole_directory(run: &Run, waiting: &InTheWay) -> Result<Doomed> {
+/// The directory in the place of an entry, which has this name now, as something to be deleted.
+fn in_the_way(run: &Run, waiting: &InTheWay, name: CString) -> Result<Doomed> {
     let path = waiting.directory.path();
     let at = || run.destination_path(&path);
-    let destination =
-        reopen(run.roots.destination.fd.as_ref(), &waiting.directory).at(Operation::OpenDestination, at)?;
+    let destination = reopen(run.roots.destination.fd.as_ref(), &waiting.directory);
+    let destination = destination.at(Operation::OpenDestination, at)?;
     let stat = stat_open(&destination).at(Operation::StatDestination, at)?;
-    let mut doomed = Doomed::new(path.clone(), stat.inode, stat, waiting.directory.scope().cloned());
-    doomed.add(waiting.entry.target());
+    let mut doomed = Doomed::new(path.clone(), stat, waiting.directory.scopes());
+    doomed.add(&name);
+    doomed.shown = Some(waiting.entry.target().clone());
     Ok(doomed)
 }
 
@@ -156,20 +145,81 @@ fn reopen(root: Option<&Arc<OwnedFd>>, directory: &Directory) -> rustix::io::Res
     }
 }
 
-/// Mirrors an entry whose place is free now.
+/// Mirrors an entry that takes the place of a directory. That one is set aside, and removed when its successor is there; if
+/// there is none in the end, it gets its name back.
 async fn replace(waiting: &InTheWay, lane: &Lane) {
     let InTheWay { directory, entry } = waiting;
-    let event = match pair_again(directory, &lane.run) {
-        _ if lane.run.config.dry_run => EntryEvent::changed(entry.kind, Action::Created, Changes::NEW),
-        Ok((pair, stat)) => {
-            let pair = Arc::new(pair);
-            let event = Item { lane, directory, pair: &pair, entry }.mirror().await;
-            restore_time(&pair, &stat, directory, &lane.run)
-                .map_or_else(|error| EntryEvent::failed(entry.kind, error), |()| event)
-        }
+    if lane.run.config.dry_run {
+        remove_aside(waiting, entry.target().clone(), lane).await;
+        return report(EntryEvent::changed(entry.kind, Action::Created, Changes::NEW), waiting, lane).await;
+    }
+    let event = match set_aside(waiting, lane) {
         Err(error) => EntryEvent::failed(entry.kind, error),
+        Ok(aside) => {
+            let item = Item { lane, directory, pair: &aside.pair, entry, replaces: true };
+            let mut event = item.mirror().await;
+            if event.error.is_some() || !event.action.is_change() {
+                if let Err(error) = aside.put_back(waiting, lane) {
+                    event = EntryEvent::failed(entry.kind, error);
+                }
+            } else {
+                remove_aside(waiting, aside.name.clone(), lane).await;
+            }
+            match restore_time(&aside.pair, &aside.stat, directory, &lane.run) {
+                Ok(()) => event,
+                Err(error) => EntryEvent::failed(entry.kind, error),
+            }
+        }
     };
     report(event, waiting, lane).await;
+}
+
+/// A directory that has lost its name to an entry of the source.
+struct Aside {
+    pair: Arc<Pair>,
+    /// What its directory was like before.
+    stat: Stat,
+    name: CString,
+    /// Held, and locked, so that no other run takes it for litter.
+    _held: OwnedFd,
+}
+
+fn set_aside(waiting: &InTheWay, lane: &Lane) -> Result<Aside> {
+    let (directory, target) = (&waiting.directory, waiting.entry.target());
+    let path = || lane.run.destination_path(&directory.path_of(target));
+    let (pair, stat) = pair_again(directory, &lane.run)?;
+    let within = pair.changing().at(Operation::Rename, path)?.clone();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held =
+        rustix::fs::openat(&within, target, flags, Mode::empty()).at(Operation::OpenDestination, path)?;
+    temporary::lock(&held);
+    let name = temporary::temporary_name(&within).at(Operation::Rename, path)?;
+    temporary::writable(&within, &lane.run, || rustix::fs::renameat(&within, target, &within, &name))
+        .at(Operation::Rename, path)?;
+    Ok(Aside { pair: Arc::new(pair), stat, name, _held: held })
+}
+
+impl Aside {
+    fn put_back(&self, waiting: &InTheWay, lane: &Lane) -> Result<()> {
+        let target = waiting.entry.target();
+        let path = || lane.run.destination_path(&waiting.directory.path_of(target));
+        let within = self.pair.changing().at(Operation::Rename, path)?;
+        rustix::fs::renameat(within, &self.name, within, target).at(Operation::Rename, path)
+    }
+}
+
+/// Removes a directory that was in the way, under the name that it has now.
+async fn remove_aside(waiting: &InTheWay, name: CString, lane: &Lane) {
+    let (run, watched) = (lane.run.clone(), lane.watched.clone());
+    let doomed = match in_the_way(&run, waiting, name) {
+        Ok(doomed) => doomed,
+        Err(error) => return lane.run.report(Event::Failed(error)).await,
+    };
+    let doing = if run.config.dry_run { Doing::Show } else { Doing::Remove };
+    let removed = tokio::task::spawn_blocking(move || {
+        Removal::of(&run, doing).watched(watched.as_deref()).run(&[doomed]);
+    });
+    removed.await.ok();
 }
 
 /// The two directories of an entry, opened again.
@@ -210,8 +260,9 @@ async fn report(event: EntryEvent, waiting: &InTheWay, lane: &Lane) {
 }
 
 /// Whether an entry's error only says that the directory in its place has to be deleted first.
-pub(super) fn is_in_the_way(event: &EntryEvent, run: &Run) -> bool {
+pub(super) fn is_in_the_way(event: &EntryEvent, directory: &Directory, run: &Run) -> bool {
     run.config.delete.is_some()
+        && !directory.implied
         && event.error.as_ref().is_some_and(|error| matches!(error.cause, Cause::DirectoryInTheWay))
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Directory {
     source: Mutex<Option<Arc<OwnedFd>>>,
     /// What of it is mirrored, if there are rules.
     scope: OnceLock<Arc<Scope>>,
+    /// What of its mirror is kept, by the files of rules that are there.
+    kept: OnceLock<Arc<Scope>>,
     /// It has no subdirectories, and its entries are one batch.
     leaf: AtomicBool,
     /// Its name is on stable storage: `--fsync`.
@@ -106,6 +108,7 @@ impl Directory {
             around: None,
             source: Mutex::default(),
             scope: OnceLock::new(),
+            kept: OnceLock::new(),
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
@@ -149,6 +152,16 @@ impl Directory {
         if let Some(scope) = scope {
             self.scope.get_or_init(|| scope);
         }
+    }
+
+    /// Rules that its mirror has itself, for what is only there.
+    pub(super) fn set_kept(&self, scope: Scope) {
+        self.kept.get_or_init(|| Arc::new(scope));
+    }
+
+    /// All rules by which something that only its mirror has may stay.
+    pub(super) fn scopes(&self) -> Vec<Arc<Scope>> {
+        self.scope.get().into_iter().chain(self.kept.get()).cloned().collect()
     }
 
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
@@ -349,6 +362,9 @@ impl Directory {
         if let Some(stat) = origin.existing.as_ref().filter(|_| run.config.fsync) {
             run.file_systems.add(&destination, stat);
         }
+        if origin.existing.is_some() && run.judges_extras() && run.config.select.has_files() {
+            self.read_kept(&destination, lane).await;
+        }
         if origin.staged.is_some() {
             temporary::lock(&destination);
         }
@@ -356,6 +372,21 @@ impl Directory {
         pair.touched.store(changed, Ordering::Relaxed);
         pair.remove_litter(run);
         Ok(Some(pair))
+    }
+
+    /// Reads the rules that its mirror has itself. Where they can't be read, nothing is known to be deletable.
+    async fn read_kept(&self, destination: &Arc<OwnedFd>, lane: &Lane) {
+        let Some(above) = self.parent.as_ref().and_then(|parent| parent.kept.get()).cloned() else { return };
+        let (name, fd) = (self.name.clone(), destination.clone());
+        let read = tokio::task::spawn_blocking(move || above.enter(&name, &fd)).await;
+        match read {
+            Ok(Ok(scope)) => self.set_kept(scope),
+            Ok(Err(error)) => {
+                lane.run.deletions.protect(self.path());
+                lane.run.report(Event::Failed(error)).await;
+            }
+            Err(_) => lane.run.deletions.protect(self.path()), // the run ends
+        }
     }
 
     /// Opens a parked one by its name. It must be the one it was: others may have moved it meanwhile.

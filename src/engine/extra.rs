@@ -1,7 +1,7 @@
-//! What the destination has beyond the source, found in a comparison when a directory is done: its mirror is listed, and
-//! if it has more names than were compared, each one is looked up in the source. No list of names is kept.
+//! What the destination has beyond the source, found when a directory is done: its mirror is listed, and if it has more
+//! names than the source has there, each one is looked up in the source.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -13,47 +13,106 @@ use rustix::io::Errno;
 use super::directory::Directory;
 use super::item::Item;
 use super::pair::Pair;
+use super::remove::{Doing, Removal};
+use super::watch::Watched;
 use super::worker::Lane;
-use super::{Run, panicked};
-use crate::error::{Context, Error, Operation, Result};
-use crate::io::path::open_directory;
+use super::{Run, panicked, temporary};
+use crate::error::{Cause, Context, Operation, Result};
+use crate::io::stat_open;
+use crate::plan::delete::Doomed;
 use crate::plan::entry::{Kind, Stat};
-use crate::report::event::{Action, Entries, EntryEvent, Event};
+use crate::report::event::Event;
 use crate::select::Scope;
-
-/// Extra entries that are reported together.
-const CHUNK: usize = 256;
 
 const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Reports what the mirror of a directory has beyond it.
-pub(crate) async fn report(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) {
-    let Some(destination) = pair.destination.clone() else { return };
-    let (pair, path, scope) = (pair.clone(), directory.path(), directory.scope().cloned());
-    let listed = in_thread(lane, move |run| {
-        let count = count(&destination).at(Operation::ListDestination, || run.destination_path(&path))?;
-        if count == pair.compared() {
-            return Ok(());
+/// A directory that is done, and what is known of it.
+pub(super) struct Done {
+    pair: Arc<Pair>,
+    path: PathBuf,
+    scopes: Vec<Arc<Scope>>,
+    watched: Option<Arc<Watched>>,
+}
+
+impl Done {
+    pub(super) fn new(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) -> Self {
+        let (path, scopes) = (directory.path(), directory.scopes());
+        Done { pair: pair.clone(), path, scopes, watched: lane.watched.clone() }
+    }
+
+    /// What its mirror has beyond it, if anything.
+    pub(super) fn extras(&self, run: &Run) -> Result<Option<Doomed>> {
+        let Some(destination) = &self.pair.destination else { return Ok(None) };
+        let at = || run.destination_path(&self.path);
+        let stat = stat_open(destination).at(Operation::StatDestination, at)?;
+        if run.is_elsewhere(&stat) {
+            return Ok(None);
         }
-        let is_extra = |name: &CStr, kind: Kind| is_extra(&pair.source, name, kind, scope.as_deref());
-        Extras::new(run, path).report(destination.as_fd(), is_extra)
-    });
-    if let Err(error) = listed.await {
-        lane.run.report(Event::Failed(error)).await;
+        let listed = count(destination).at(Operation::ListDestination, at)?;
+        run.deletions.count_listed(listed as u64);
+        if listed == self.pair.compared() {
+            return Ok(None);
+        }
+        let mut doomed = Doomed::new(self.path.clone(), stat, self.scopes.clone());
+        let mut extra = 0;
+        for entry in names(destination).at(Operation::ListDestination, at)? {
+            let entry = entry.at(Operation::ListDestination, at)?;
+            if let Some(watched) = &self.watched {
+                watched.doing(Operation::ListDestination);
+            }
+            let (name, kind) = (entry.file_name(), kind_of(destination.as_fd(), &entry));
+            if self.is_extra(run, name, kind, destination, &stat) {
+                extra += 1;
+                if !run.is_spared(&self.path.join(OsStr::from_bytes(name.to_bytes()))) {
+                    doomed.add(name);
+                }
+            }
+        }
+        if listed - extra < self.pair.compared() {
+            return Err(Cause::OtherNames).at(Operation::Delete, at);
+        }
+        Ok((!doomed.is_empty()).then_some(doomed))
+    }
+
+    /// Whether a name has no business there: the source lacks it, or hides it, and no rule protects it. What runs leave for
+    /// the next one, and other runs are at work on, is none of these; a directory that a killed run set aside is.
+    fn is_extra(&self, run: &Run, name: &CStr, kind: Kind, within: &OwnedFd, stat: &Stat) -> bool {
+        if temporary::is_temporary(name.to_bytes(), stat.inode) {
+            return kind == Kind::Directory && temporary::is_abandoned(within, name, kind);
+        }
+        let is_directory = kind == Kind::Directory;
+        if !is_directory && run.backups.as_ref().is_some_and(|backups| backups.is_backup(name)) {
+            return false;
+        }
+        if self.scopes.iter().any(|scope| scope.protects(name, is_directory, false)) {
+            return false;
+        }
+        let found = rustix::fs::statx(&self.pair.source, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
+        match found {
+            Err(errno) => errno == Errno::NOENT,
+            Ok(found) => {
+                let kind = Kind::from(FileType::from_raw_mode(found.stx_mode.into()));
+                self.scopes.first().is_some_and(|scope| scope.hides(name, kind == Kind::Directory))
+            }
+        }
     }
 }
 
-/// Whether a name of the destination has no business there: the source lacks it, or hides it, and no rule protects it.
-pub(super) fn is_extra(source: &OwnedFd, name: &CStr, kind: Kind, scope: Option<&Scope>) -> bool {
-    let is_directory = kind == Kind::Directory;
-    if scope.is_some_and(|scope| scope.protects(name, is_directory, false)) {
-        return false;
+/// Reports what the mirror of a directory has beyond it.
+pub(crate) async fn report(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) {
+    // Of a list of paths, nothing says what else there is to be.
+    if lane.run.config.select.paths.is_some() {
+        return;
     }
-    match rustix::fs::statx(source, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE) {
-        Err(errno) => errno == Errno::NOENT,
-        Ok(stat) => scope.is_some_and(|scope| {
-            scope.hides(name, Kind::from(FileType::from_raw_mode(stat.stx_mode.into())) == Kind::Directory)
-        }),
+    let done = Done::new(directory, pair, lane);
+    let listed = in_thread(lane, move |run| {
+        if let Some(doomed) = done.extras(run)? {
+            Removal::of(run, Doing::Show).threads(1).run(&[doomed]);
+        }
+        Ok(())
+    });
+    if let Err(error) = listed.await {
+        lane.run.report(Event::Failed(error)).await;
     }
 }
 
@@ -61,10 +120,19 @@ pub(super) fn is_extra(source: &OwnedFd, name: &CStr, kind: Kind, scope: Option<
 pub(crate) async fn report_in_the_way(item: &Item<'_>) -> Result<()> {
     let path = item.directory.path_of(item.target());
     let (within, name) = (item.within()?.clone(), item.target().to_owned());
+    let scopes = item.directory.scopes();
     in_thread(item.lane, move |run| {
+        let at = || run.destination_path(&path);
         let directory = rustix::fs::openat(within, &name, LIST, Mode::empty());
-        let directory = directory.at(Operation::ListDestination, || run.destination_path(&path))?;
-        Extras::new(run, path).report(directory.as_fd(), |_, _| true)
+        let directory = directory.at(Operation::ListDestination, at)?;
+        let stat = stat_open(&directory).at(Operation::StatDestination, at)?;
+        let scopes = scopes.iter().map(|scope| Arc::new(scope.below(&name))).collect();
+        let mut doomed = Doomed::new(path.clone(), stat, scopes);
+        for entry in names(&directory).at(Operation::ListDestination, at)? {
+            doomed.add(entry.at(Operation::ListDestination, at)?.file_name());
+        }
+        Removal::of(run, Doing::Show).threads(1).run(&[doomed]);
+        Ok(())
     })
     .await
 }
@@ -94,89 +162,6 @@ pub(super) fn names(
 
 fn count(directory: &OwnedFd) -> rustix::io::Result<usize> {
     names(directory)?.try_fold(0, |count, entry| entry.map(|_| count + 1))
-}
-
-/// Extra entries on their way to the reporter.
-struct Extras<'a> {
-    run: &'a Run,
-    /// The directory that is being listed, below the roots.
-    path: PathBuf,
-    events: Vec<EntryEvent>,
-}
-
-impl<'a> Extras<'a> {
-    fn new(run: &'a Run, path: PathBuf) -> Self {
-        Extras { run, path, events: Vec::new() }
-    }
-
-    /// Reports the entries of `directory` that are extra, each subdirectory among them with all that is in it. One that
-    /// can't be listed is an error of its own.
-    fn report(mut self, directory: BorrowedFd<'_>, is_extra: impl Fn(&CStr, Kind) -> bool) -> Result<()> {
-        let at = |this: &Self| this.run.destination_path(&this.path);
-        let listed = self.list(directory, is_extra);
-        // From the first directory down to the one that is being listed: subdirectories still to come. Each is opened from
-        // the first: none stays open meanwhile.
-        let mut levels = vec![listed.at(Operation::ListDestination, || at(&self))?];
-        let mut below = PathBuf::new();
-        while let Some(level) = levels.last_mut() {
-            let Some(name) = level.pop() else {
-                levels.pop();
-                self.path.pop();
-                below.pop();
-                continue;
-            };
-            if self.run.stop.is_stopped() {
-                break;
-            }
-            self.path.push(std::ffi::OsStr::from_bytes(name.to_bytes()));
-            below.push(std::ffi::OsStr::from_bytes(name.to_bytes()));
-            let opened = open_directory(directory, below.as_os_str().as_bytes());
-            let opened = opened.and_then(|fd| rustix::fs::openat(fd, c".", LIST, Mode::empty()));
-            match opened.and_then(|fd| self.list(fd.as_fd(), |_, _| true)) {
-                Ok(subdirectories) => levels.push(subdirectories),
-                Err(errno) => {
-                    let error = Error::new(Operation::ListDestination, at(&self), errno);
-                    self.run.report_blocking(Event::Failed(error));
-                    self.path.pop();
-                    below.pop();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reports the extra entries of one directory, and returns the subdirectories among them.
-    fn list(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        is_extra: impl Fn(&CStr, Kind) -> bool,
-    ) -> rustix::io::Result<Vec<CString>> {
-        let mut subdirectories = Vec::new();
-        for entry in names(directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let kind = kind_of(directory, &entry);
-            if !is_extra(name, kind) {
-                continue;
-            }
-            if kind == Kind::Directory {
-                subdirectories.push(name.to_owned());
-            }
-            self.events.push(EntryEvent::done(kind, Action::Deleted).named(name.to_owned()));
-            if self.events.len() == CHUNK {
-                self.send();
-            }
-        }
-        self.send();
-        Ok(subdirectories)
-    }
-
-    fn send(&mut self) {
-        if !self.events.is_empty() {
-            let entries = Entries { directory: self.path.clone(), events: std::mem::take(&mut self.events) };
-            self.run.report_blocking(Event::Entries(vec![entries]));
-        }
-    }
 }
 
 /// What the listing says it is, or where that says nothing, its stat.

@@ -33,6 +33,8 @@ pub(crate) struct Item<'a> {
     pub(crate) directory: &'a Arc<Directory>,
     pub(crate) pair: &'a Arc<Pair>,
     pub(crate) entry: &'a Entry,
+    /// It takes the place of a directory that was set aside for it: there was something, whatever is there now.
+    pub(crate) replaces: bool,
 }
 
 /// An entry's source, as far as it is known.
@@ -88,7 +90,8 @@ impl Item<'_> {
             }
             let destination = self.stat_destination().await?;
             is_absent = destination.is_none();
-            if is_left_alone(&source.stat, destination.as_ref(), &self.run().rules) {
+            let is_left = is_left_alone(&source.stat, destination.as_ref(), &self.run().rules);
+            if is_left && !self.replaces {
                 return self.leave(destination.as_ref()).await;
             }
             if destination.is_some_and(|have| have.kind == Kind::Directory) {

@@ -46,6 +46,7 @@ use crate::io::root::Roots;
 use crate::io::{Io, ring, root, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::delete::Deletions;
+use crate::plan::entry::Stat;
 use crate::plan::entry::Time;
 use crate::plan::links::Links;
 use crate::plan::names::Names;
@@ -106,6 +107,8 @@ pub(crate) struct Run {
     backups: Option<Backups>,
     /// Trees whose files are linked to.
     references: References,
+    /// Paths in the destination that the run itself writes to.
+    spared: Vec<PathBuf>,
     /// What is to be deleted in the end.
     pub(crate) deletions: Deletions,
     /// Permission bits that the kernel takes from new files.
@@ -151,6 +154,23 @@ impl Run {
         if event.error.as_ref().is_some_and(|error| error.outcome() == Outcome::BrokenOff) {
             self.abandon();
         }
+    }
+
+    /// Whether a directory of the destination lies on a file system that is left alone.
+    pub(crate) fn is_elsewhere(&self, stat: &Stat) -> bool {
+        let root = || self.roots.destination.fd.as_ref().and_then(|fd| stat_open(fd).ok());
+        self.config.select.one_file_system
+            && root().is_some_and(|root| root.inode.device != stat.inode.device)
+    }
+
+    /// Whether something in the destination is not the source's, but the run's own, or on the way to that.
+    pub(crate) fn is_spared(&self, below: &Path) -> bool {
+        self.spared.iter().any(|spared| spared.starts_with(below))
+    }
+
+    /// Whether what only the destination has is looked for.
+    pub(crate) fn judges_extras(&self) -> bool {
+        self.config.check || self.config.delete.is_some()
     }
 
     /// Whether the tasks have to wait until their reports are taken.
@@ -289,12 +309,18 @@ struct Aside {
     references: References,
     /// Trees to link to that do not exist.
     missing: Vec<PathBuf>,
+    /// Paths in the destination that the run itself writes to.
+    spared: Vec<PathBuf>,
 }
 
 impl Aside {
     fn open(config: &Config, roots: &Roots) -> Result<Self> {
-        let (references, missing) = References::open(config, &roots.destination)?;
-        Ok(Aside { backups: Backups::new(config, roots)?, references, missing })
+        let (references, missing) = References::open(config, roots)?;
+        let backups = Backups::new(config, roots)?;
+        let trees = backups.iter().filter_map(Backups::path);
+        let written = config.spare.iter().chain(&config.manifest).map(PathBuf::as_path).chain(trees);
+        let spared = written.flat_map(|path| root::below(&roots.destination, path)).collect();
+        Ok(Aside { backups, references, missing, spared })
     }
 }
 
@@ -319,6 +345,7 @@ fn new_run(
         names: Names::default(),
         backups: aside.backups,
         references: aside.references,
+        spared: aside.spared,
         deletions: Deletions::default(),
         umask,
         rate: config.bandwidth.map(Rate::new),
@@ -419,7 +446,14 @@ fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     pair.remove_litter(run);
     run.directories.opened();
     let root = Directory::root(pair, implied);
-    root.set_scope(root_scope(run)?);
+    let scope = root_scope(run)?;
+    let destination = run.roots.destination.fd.as_ref().filter(|_| run.judges_extras() && !run.roots.fresh);
+    if let (Some(scope), Some(destination)) = (&scope, destination)
+        && run.config.select.has_files()
+    {
+        root.set_kept(scope.with_files_of(destination)?);
+    }
+    root.set_scope(scope);
     Ok(root)
 }
 
@@ -429,7 +463,13 @@ fn root_scope(run: &Run) -> Result<Option<Arc<Scope>>> {
     let has_rules = select.has_rules() && run.roots.several.is_none();
     let Some(fd) = root.fd.as_ref().filter(|_| has_rules) else { return Ok(None) };
     let path = root.path.canonicalize().at(Operation::UseSource, || &root.path)?;
-    Ok(Some(Arc::new(Scope::of_root(&Arc::new(select.clone()), &path, fd)?)))
+    let scope = Scope::of_root(&Arc::new(select.clone()), &path, fd)?;
+    // A dry run may have no destination.
+    let mirror = run.roots.destination.path.canonicalize().ok();
+    Ok(Some(Arc::new(match mirror {
+        Some(mirror) => scope.mirrored_to(&mirror),
+        None => scope,
+    })))
 }
 
 /// Starts the walk in its thread. For a single file it is one parcel.

@@ -15,9 +15,9 @@ use super::item::{Item, Source};
 use super::temporary::{Taken, link_nameless, take_place, temporary_name, writable};
 use super::{backup, contents, special};
 use crate::config::Config;
-use crate::error::{Context, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::{open_directory, open_entry};
-use crate::io::root::{self, Root};
+use crate::io::root::{self, Root, Roots};
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{Target, proc_path};
@@ -36,11 +36,18 @@ impl References {
     ///
     /// # Errors
     /// When one can't be opened.
-    pub(crate) fn open(config: &Config, destination: &Root) -> Result<(Self, Vec<PathBuf>)> {
+    pub(crate) fn open(config: &Config, roots: &Roots) -> Result<(Self, Vec<PathBuf>)> {
+        let destination = &roots.destination;
+        let inode = |root: &Root| root.fd.as_ref().and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
         let (mut trees, mut missing) = (Vec::new(), Vec::new());
         for path in &config.link_dest {
             let path = destination.beside(path);
             match root::open_around(&path, Operation::UseReference) {
+                Ok(tree) if roots.single.is_none() && inode(&tree) == inode(&roots.source) => {
+                    // What is written to SRC later would be written to the mirror.
+                    let cause = Cause::Refused("it is SRC".into());
+                    return Err(Error::new(Operation::UseReference, path, cause));
+                }
                 Ok(tree) => trees.extend(tree.fd),
                 Err(error) if error.errno() == Some(Errno::NOENT) => missing.push(path),
                 Err(error) => return Err(error),

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -46,33 +46,64 @@ pub(super) enum Doing {
     Remove,
 }
 
-/// Removes what is doomed. Returns how many entries that were, or would be.
-pub(super) fn remove(run: &Run, doomed: &[Doomed], doing: Doing, watched: Option<&Watched>) -> u64 {
-    let threads = run.offers.len();
-    let limit = super::descriptor_limit() / 8;
-    let (count, open) = (AtomicU64::new(0), AtomicUsize::new(0));
-    let removal = Removal { run, doing, watched, limit, count, open, stack: Stack::default() };
-    for doomed in doomed {
-        removal.stack.push(Work::Doomed(doomed));
-    }
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(|| removal.work());
-        }
-        removal.work();
-    });
-    removal.count.into_inner()
+/// What a removal came to.
+#[derive(Default)]
+pub(super) struct Removed {
+    /// Entries that were, or would be, removed.
+    pub(super) count: u64,
+    /// Something stays that is in a directory which would have gone.
+    pub(super) kept: bool,
+    /// The first error of a count, which reports none.
+    pub(super) trouble: Option<Error>,
 }
 
-struct Removal<'a> {
+/// A removal at work.
+pub(super) struct Removal<'a> {
     run: &'a Run,
     doing: Doing,
+    threads: usize,
     watched: Option<&'a Watched>,
     /// Directories that may be open.
     limit: usize,
     open: AtomicUsize,
     count: AtomicU64,
+    kept: AtomicBool,
+    trouble: Mutex<Option<Error>>,
     stack: Stack<'a>,
+}
+
+impl<'a> Removal<'a> {
+    pub(super) fn of(run: &'a Run, doing: Doing) -> Self {
+        let (open, count, kept) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        let (limit, trouble) = (super::descriptor_limit() / 8, Mutex::default());
+        let (threads, watched, stack) = (run.offers.len(), None, Stack::default());
+        Removal { run, doing, threads, watched, limit, open, count, kept, trouble, stack }
+    }
+
+    /// On so many threads; otherwise there are as many as copy.
+    pub(super) fn threads(self, threads: usize) -> Self {
+        Removal { threads, ..self }
+    }
+
+    /// Tells this thread's watchdog that it goes on.
+    pub(super) fn watched(self, watched: Option<&'a Watched>) -> Self {
+        Removal { watched, ..self }
+    }
+
+    /// Removes what is doomed.
+    pub(super) fn run(self, doomed: &'a [Doomed]) -> Removed {
+        for doomed in doomed {
+            self.stack.push(Work::Doomed(doomed));
+        }
+        std::thread::scope(|scope| {
+            for _ in 1..self.threads {
+                scope.spawn(|| self.work());
+            }
+            self.work();
+        });
+        let trouble = self.trouble.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Removed { count: self.count.into_inner(), kept: self.kept.into_inner(), trouble }
+    }
 }
 
 enum Work<'a> {
@@ -130,6 +161,8 @@ struct Node {
     /// The one above it, which is to be emptied too; `None`: this one stays.
     above: Option<Arc<Node>>,
     name: CString,
+    /// What it is called in reports, if it has another name for now.
+    shown: Option<CString>,
     /// Levels below the one that stays.
     depth: usize,
     fd: Mutex<Option<Arc<OwnedFd>>>,
@@ -140,7 +173,10 @@ struct Node {
     kept: AtomicBool,
     /// Its path below the roots, for one that stays.
     path: PathBuf,
-    scope: Option<Arc<Scope>>,
+    /// Rules by which something in it may stay.
+    scopes: OnceLock<Vec<Arc<Scope>>>,
+    /// The permissions it had, if they were changed.
+    mode: Mutex<Option<u32>>,
     /// What one that stays is to look like afterwards.
     after: Option<Stat>,
 }
@@ -150,12 +186,32 @@ impl Node {
         let mut names = Vec::new();
         let mut node = self;
         while let Some(above) = &node.above {
-            names.push(OsStr::from_bytes(node.name.to_bytes()));
+            names.push(OsStr::from_bytes(node.shown().to_bytes()));
             node = above;
         }
         let mut path = node.path.clone();
         path.extend(names.into_iter().rev());
         path
+    }
+
+    fn scopes(&self) -> &[Arc<Scope>] {
+        self.scopes.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Finds out which rules hold in it: those of the directory above, and of its own files.
+    fn enter(&self, fd: &OwnedFd, has_files: bool) -> Result<()> {
+        let above = self.above.iter().flat_map(|above| above.scopes());
+        let enter = |scope: &Arc<Scope>| match has_files {
+            true => scope.enter(self.shown(), fd).map(Arc::new),
+            false => Ok(Arc::new(scope.below(self.shown()))),
+        };
+        let scopes = above.map(enter).collect::<Result<_>>()?;
+        self.scopes.get_or_init(|| scopes);
+        Ok(())
+    }
+
+    fn shown(&self) -> &CStr {
+        self.shown.as_ref().unwrap_or(&self.name)
     }
 
     fn path_of(&self, name: &CStr) -> PathBuf {
@@ -209,9 +265,19 @@ impl<'a> Removal<'a> {
                 }
             };
             if let Err(error) = result {
-                self.run.report_blocking(Event::Failed(error));
+                self.kept.store(true, Ordering::Relaxed);
+                self.fail(error);
             }
             self.stack.done();
+        }
+    }
+
+    /// Reports an error; a count keeps the first one.
+    fn fail(&self, error: Error) {
+        if self.doing == Doing::Count {
+            self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        } else {
+            self.run.report_blocking(Event::Failed(error));
         }
     }
 
@@ -239,23 +305,25 @@ impl<'a> Removal<'a> {
         let node = Arc::new(Node {
             above: None,
             name: CString::default(),
+            shown: None,
             depth: 0,
             fd: Mutex::new(Some(fd.clone())),
             inode: Mutex::new(Some(inode)),
             pending: AtomicUsize::new(1),
             kept: AtomicBool::new(false),
             path: doomed.path.clone(),
-            scope: doomed.scope.clone(),
+            scopes: OnceLock::from(doomed.scopes.clone()),
+            mode: Mutex::default(),
             after: Some(doomed.stat),
         });
         let found = doomed.names().map(|name| (name.to_owned(), kind_of_name(fd.as_fd(), name)));
-        self.sort(&node, found);
+        self.sort(&node, found, doomed.shown.as_ref());
         self.release(node);
         Ok(())
     }
 
     /// Takes up what a directory holds: directories are put on the stack, other names removed.
-    fn sort(&self, node: &Arc<Node>, found: impl Iterator<Item = (CString, Kind)>) {
+    fn sort(&self, node: &Arc<Node>, found: impl Iterator<Item = (CString, Kind)>, shown: Option<&CString>) {
         let mut names = Vec::new();
         for (name, kind) in found {
             if self.is_stopped() {
@@ -264,7 +332,7 @@ impl<'a> Removal<'a> {
             }
             if kind == Kind::Directory {
                 node.hold();
-                self.stack.push(Work::Directory(self.below(node, name)));
+                self.stack.push(Work::Directory(self.below(node, name, shown.cloned())));
                 continue;
             }
             names.push((name, kind));
@@ -281,11 +349,13 @@ impl<'a> Removal<'a> {
         self.remove_names(node, &names);
     }
 
-    fn below(&self, node: &Arc<Node>, name: CString) -> Arc<Node> {
+    fn below(&self, node: &Arc<Node>, name: CString, shown: Option<CString>) -> Arc<Node> {
         Arc::new(Node {
-            scope: node.scope.as_ref().map(|scope| Arc::new(scope.below(&name))),
+            scopes: OnceLock::new(),
+            mode: Mutex::default(),
             above: Some(node.clone()),
             name,
+            shown,
             depth: node.depth + 1,
             fd: Mutex::default(),
             inode: Mutex::default(),
@@ -302,7 +372,15 @@ impl<'a> Removal<'a> {
             node.kept.store(true, Ordering::Relaxed);
             return;
         }
-        let listed = self.open(node).and_then(|fd| {
+        let opened = self.open(node);
+        if let Ok(fd) = &opened
+            && let Err(error) = node.enter(fd, self.run.config.select.has_files())
+        {
+            // What can't be read may protect anything.
+            node.kept.store(true, Ordering::Relaxed);
+            return self.fail(error);
+        }
+        let listed = opened.and_then(|fd| {
             let mut failed = None;
             let found = names(&fd)?.map_while(|entry| entry.map_err(|errno| failed = Some(errno)).ok());
             let found = found.map(|entry| (entry.file_name().to_owned(), kind_of(fd.as_fd(), &entry)));
@@ -311,15 +389,14 @@ impl<'a> Removal<'a> {
                 node.kept.fetch_or(stays, Ordering::Relaxed);
                 !stays
             });
-            self.sort(node, found);
+            self.sort(node, found, None);
             failed.map_or(Ok(()), Err)
         });
         if let Err(errno) = listed {
             node.kept.store(true, Ordering::Relaxed);
             if errno != Errno::XDEV {
                 let path = self.run.destination_path(&node.path());
-                let error = Error::new(Operation::ListDestination, path, errno);
-                self.run.report_blocking(Event::Failed(error));
+                self.fail(Error::new(Operation::ListDestination, path, errno));
             }
         }
         if self.open.load(Ordering::Relaxed) > self.limit && !node.depth.is_multiple_of(LANDING) {
@@ -329,7 +406,9 @@ impl<'a> Removal<'a> {
 
     /// Whether an entry of a directory that is to go is not to be deleted.
     fn stays(&self, node: &Node, name: &CStr, kind: Kind) -> bool {
-        node.scope.as_ref().is_some_and(|scope| scope.protects(name, kind == Kind::Directory, true))
+        let is_backup = |backups: &Backups| kind != Kind::Directory && backups.is_backup(name);
+        self.run.backups.as_ref().is_some_and(is_backup)
+            || node.scopes().iter().any(|scope| scope.protects(name, kind == Kind::Directory, true))
     }
 
     /// Opens a directory beneath the one above it; `EXDEV`: it is one of another file system, which stays. If need be after giving its owner, who is not root, the right to.
@@ -340,7 +419,9 @@ impl<'a> Removal<'a> {
             Err(Errno::ACCESS) if self.doing == Doing::Remove => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let handle = rustix::fs::openat(&above, &node.name, flags, Mode::empty())?;
-                let mode = Mode::from_raw_mode(stat_open(&handle)?.mode) | Mode::RWXU;
+                let had = stat_open(&handle)?.mode;
+                node.mode.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(had);
+                let mode = Mode::from_raw_mode(had) | Mode::RWXU;
                 rustix::fs::chmodat(CWD, proc_path(&handle), mode, AtFlags::empty())?;
                 open()?
             }
@@ -407,7 +488,9 @@ impl<'a> Removal<'a> {
         };
         match remove() {
             Err(error) if error.errno() == Some(Errno::ACCESS) && !self.run.rules.privileges.root => {
-                let mode = Mode::from_raw_mode(stat_open(&fd).at(Operation::Remove, path)?.mode) | Mode::RWXU;
+                let had = stat_open(&fd).at(Operation::Remove, path)?.mode;
+                node.mode.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(had);
+                let mode = Mode::from_raw_mode(had) | Mode::RWXU;
                 let opened = rustix::fs::chmodat(CWD, proc_path(&fd), mode, AtFlags::empty());
                 opened.map_err(|_| error).and_then(|()| remove())
             }
@@ -428,19 +511,40 @@ impl<'a> Removal<'a> {
                 self.finish(&node);
                 return;
             };
-            self.close(&node);
             if node.kept.load(Ordering::Relaxed) {
+                self.restore_mode(&node);
+                self.close(&node);
                 above.kept.store(true, Ordering::Relaxed);
             } else {
-                let event = self.remove_name(&above, &node.name, Kind::Directory, AtFlags::REMOVEDIR);
+                self.close(&node);
+                let event =
+                    self.remove_name(&above, &node.name, Kind::Directory, AtFlags::REMOVEDIR).map(|event| {
+                        match &node.shown {
+                            Some(shown) => event.named(shown.clone()),
+                            None => event,
+                        }
+                    });
                 self.report(above.path(), event.into_iter().collect());
             }
             node = above;
         }
     }
 
+    /// Gives a directory in which something stays the permissions back that it had.
+    fn restore_mode(&self, node: &Node) {
+        let mode = node.mode.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mode) = mode else { return };
+        let restored = node.fd().and_then(|fd| {
+            rustix::fs::chmodat(CWD, proc_path(&fd), Mode::from_raw_mode(mode), AtFlags::empty())
+        });
+        if let Err(errno) = restored {
+            self.fail(Error::new(Operation::SetMode, self.run.destination_path(&node.path()), errno));
+        }
+    }
+
     /// Gives a directory that stays the mode and the time that it had before.
     fn finish(&self, node: &Node) {
+        self.kept.fetch_or(node.kept.load(Ordering::Relaxed), Ordering::Relaxed);
         let Some(after) = node.after.filter(|_| self.doing == Doing::Remove) else { return };
         let path = || self.run.destination_path(&node.path);
         let restored = node.fd().at(Operation::SetTimes, path).and_then(|fd| {

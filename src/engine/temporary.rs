@@ -381,7 +381,7 @@ fn listing(directory: &OwnedFd, wanted: impl Fn(&CStr) -> bool) -> Vec<(CString,
 
 /// Whether no living run holds the lock. Only files and directories can be locked; all else has its temporary name for
 /// microseconds.
-fn is_abandoned(within: &OwnedFd, name: &CStr, kind: Kind) -> bool {
+pub(super) fn is_abandoned(within: &OwnedFd, name: &CStr, kind: Kind) -> bool {
     if kind != Kind::File && kind != Kind::Directory {
         return true;
     }

@@ -222,7 +222,7 @@ async fn run_entries(
             lane.at_work(directory, || Step::Entry(entry.clone()), remains, work).await?
         };
         let Some(event) = event else { continue };
-        if delete::is_in_the_way(&event, &lane.run) {
+        if delete::is_in_the_way(&event, directory, &lane.run) {
             lane.run.deletions.add_in_the_way(InTheWay { directory: directory.clone(), entry });
             continue;
         }
@@ -253,7 +253,7 @@ async fn run_entry(
     entry: &Entry,
 ) -> Option<EntryEvent> {
     let Some(pair) = pair else { return Some(EntryEvent::done(entry.kind, Action::Skipped)) };
-    let item = Item { lane, directory, pair, entry };
+    let item = Item { lane, directory, pair, entry, replaces: false };
     if lane.run.config.check { Box::pin(check::check(item)).await } else { Some(item.mirror().await) }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::root::{Root, Single, refusal};
+use super::root::{Root, Roots, Single, refusal};
 use super::stat_open;
 use crate::content::manifest::place_of;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -39,6 +39,9 @@ pub(super) fn refuse_overlap(source: &Root, destination: &Root, missing: &OsStr)
     }
     if to.has(&from, &mounts) {
         return Err(refusal(path, "SRC lies inside DST"));
+    }
+    if mounts_below(&to, &mounts).any(|mount| from.holds(mount)) {
+        return Err(refusal(path, "a part of SRC is mounted inside DST"));
     }
     Ok(())
 }
@@ -84,6 +87,25 @@ pub(crate) fn refuse_backups_in_source(path: &Path, existing: &Path, source: &Ro
             Err(Error::new(Operation::Backup, path, Cause::Refused("it lies inside SRC".into())))
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses a tree for backups in which these would take the place of what they are backups of: the destination itself, and
+/// what a source lies in.
+pub(crate) fn refuse_backups_over(path: &Path, roots: &Roots, sources: &[Root]) -> Result<()> {
+    let refused = |why: &str| Err(Error::new(Operation::Backup, path, Cause::Refused(why.into())));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let tree = rustix::fs::open(path, flags, Mode::empty()).at(Operation::Backup, || path)?;
+    let inode = |fd: &OwnedFd| stat_open(fd).ok().map(|stat| stat.inode);
+    if roots.destination.fd.as_ref().is_some_and(|fd| inode(fd) == inode(&tree)) {
+        return refused("it is DST itself");
+    }
+    let mounts = mounts();
+    let Some(at) = place(&tree, &mounts) else { return Ok(()) };
+    let places = sources.iter().filter_map(|source| place(source.fd.as_ref()?, &mounts));
+    match places.into_iter().any(|source| at.has(&source, &mounts)) {
+        true => refused("SRC lies inside it"),
+        false => Ok(()),
     }
 }
 

@@ -138,6 +138,21 @@ pub(super) fn make_directories(config: &Config, parent: Root, missing: &Path) ->
     Ok(Root { fd, path: path.clone() })
 }
 
+/// Where a path lies in a directory, by its names and by what these lead to, if it does.
+pub(crate) fn below(root: &Root, path: &Path) -> Vec<PathBuf> {
+    let (Ok(top), Ok(path)) = (std::path::absolute(&root.path), std::path::absolute(path)) else {
+        return Vec::new();
+    };
+    let resolved = top.canonicalize().and_then(|top| {
+        let (parent, name) = (path.parent().unwrap_or(&path), path.file_name().unwrap_or_default());
+        let (existing, missing) = nearest_existing(parent).map_err(std::io::Error::other)?;
+        Ok((top, existing.canonicalize()?.join(missing).join(name)))
+    });
+    let pairs = std::iter::once((top, path)).chain(resolved.ok());
+    let inside = pairs.filter_map(|(top, path)| path.strip_prefix(&top).map(Path::to_path_buf).ok());
+    inside.filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
 /// Splits a path at the last directory that exists. A dangling symlink in it is an error, not a place to make one.
 pub(crate) fn nearest_existing(path: &Path) -> Result<(PathBuf, PathBuf)> {
     let mut existing = path.to_path_buf();

@@ -99,8 +99,10 @@ impl Selection {
     pub fn matches(&self, path: &Path, is_directory: bool) -> bool {
         let path = [b"/", path.as_os_str().as_bytes()].concat();
         let delete_excluded = self.delete_excluded;
+        let (side, perishing, root) = (Side::Source, false, 0);
+        let absolute = &path;
         let question =
-            Question { path: &path, is_directory, side: Side::Source, perishing: false, delete_excluded };
+            Question { path: &path, absolute, root, is_directory, side, perishing, delete_excluded };
         let rules = self.elements.iter().filter_map(|element| match element {
             Element::Rule(rule) => Some(rule),
             Element::PerDirectory(_) => None,
@@ -111,6 +113,11 @@ impl Selection {
     /// Whether names have to be asked about at all.
     pub(crate) fn has_rules(&self) -> bool {
         self.gitignore || !self.elements.is_empty()
+    }
+
+    /// Whether rules may come from files in directories.
+    pub(crate) fn has_files(&self) -> bool {
+        !self.per_directory.is_empty()
     }
 
     /// Whether a regular file of so many bytes is mirrored.
@@ -142,6 +149,9 @@ impl Selection {
             match line {
                 Line::Rule(rule) => self.elements.push(Element::Rule(rule)),
                 Line::Merge(file, template) => self.merge(&file, template, depth + 1)?,
+                // Given twice, it holds where it was given first.
+                Line::PerDirectory(file)
+                    if self.per_directory.iter().any(|given| given.file == file.file) => {}
                 Line::PerDirectory(file) => {
                     self.elements.push(Element::PerDirectory(self.per_directory.len()));
                     self.per_directory.push(file);

@@ -16,6 +16,8 @@ pub(crate) struct Pattern {
     directories: bool,
     /// It ended in `***`: a directory is matched with a slash after its name, as are its contents.
     with_contents: bool,
+    /// It began with a slash.
+    anchored: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -39,7 +41,7 @@ impl Pattern {
     pub(crate) fn new(text: &[u8]) -> Option<Self> {
         let directories = text.len() > 1 && text.ends_with(b"/");
         let text = if directories { &text[..text.len() - 1] } else { text };
-        let with_contents = text.ends_with(b"***");
+        let (with_contents, anchored) = (text.ends_with(b"***"), text.starts_with(b"/"));
         let matcher = if !text.iter().any(|byte| b"*?[".contains(byte)) {
             plain(text)
         } else {
@@ -48,7 +50,12 @@ impl Pattern {
                 Some(expression) => wild(text, &expression)?,
             }
         };
-        Some(Pattern { matcher, directories, with_contents })
+        Some(Pattern { matcher, directories, with_contents, anchored })
+    }
+
+    /// Whether it begins at the directory that its rule comes from; others match anywhere in the tree.
+    pub(crate) fn is_anchored(&self) -> bool {
+        self.anchored
     }
 
     /// Whether it matches `path`, which begins with a slash.

@@ -34,8 +34,12 @@ pub(crate) struct Rule {
 /// What is asked of a rule.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
-    /// The path from the root of the file system.
+    /// The path in the source, from the root of the file system.
     pub(crate) path: &'a [u8],
+    /// The same in the tree that is asked about.
+    pub(crate) absolute: &'a [u8],
+    /// Length of the path of the source's root.
+    pub(crate) root: usize,
     pub(crate) is_directory: bool,
     pub(crate) side: Side,
     /// It is in a directory that is being deleted.
@@ -54,8 +58,13 @@ impl Rule {
         if !side || self.perishable && question.perishing {
             return false;
         }
-        let from = if self.absolute { 0 } else { anchor };
-        let path = question.path.get(from..).unwrap_or_default();
+        let path = match (self.absolute, self.pattern.is_anchored()) {
+            (true, _) => Some(question.absolute),
+            (false, true) => question.path.get(anchor..),
+            // Wherever the rule comes from, its pattern may match names above that.
+            (false, false) => question.path.get(question.root..),
+        };
+        let path = path.unwrap_or_default();
         self.pattern.matches(path, question.is_directory) != self.negated
     }
 }
@@ -163,7 +172,7 @@ impl Template {
     /// Reads one rule; two where it says so.
     pub(crate) fn line(&self, line: &[u8]) -> Result<Vec<Line>, String> {
         match (self.bare, line) {
-            (Some(_), b"!") => Ok(vec![Line::Clear]),
+            (Some(_), b"!") if self.old => Ok(vec![Line::Clear]),
             (Some(_), [sign @ (b'+' | b'-'), b' ', pattern @ ..]) if self.old => {
                 Ok(vec![Line::Rule(self.rule(*sign == b'+', pattern, self.modifiers)?)])
             }
@@ -221,13 +230,14 @@ impl Template {
         }
         let path = PathBuf::from(OsString::from_vec(argument.to_vec()));
         let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default().to_vec();
-        let mut lines = vec![match kind {
-            Word::Merge => Line::Merge(path, template),
-            _ => Line::PerDirectory(PerDirectory { file: path, own, template }),
-        }];
+        let mut lines = Vec::new();
         if left_out {
             lines.push(Line::Rule(self.rule(false, &name, Modifiers::default())?));
         }
+        lines.push(match kind {
+            Word::Merge => Line::Merge(path, template),
+            _ => Line::PerDirectory(PerDirectory { file: path, own, template }),
+        });
         Ok(lines)
     }
 
@@ -337,7 +347,7 @@ mod tests {
         }
         assert!(matches!(rules("!").unwrap()[..], [Line::Clear]));
         assert!(matches!(rules("clear").unwrap()[..], [Line::Clear]));
-        assert!(matches!(rules(":e .rules").unwrap()[..], [Line::PerDirectory(_), Line::Rule(_)]));
+        assert!(matches!(rules(":e .rules").unwrap()[..], [Line::Rule(_), Line::PerDirectory(_)]));
         assert!(rules("# nothing\n\n").unwrap().is_empty());
     }
 

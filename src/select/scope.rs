@@ -41,6 +41,8 @@ pub(crate) struct Scope {
     /// For each file that is looked for: what it came to.
     merged: Vec<Option<Arc<Merged>>>,
     git: Option<Git>,
+    /// The path of the destination's root, for rules about paths in the file system.
+    mirror: Option<Arc<[u8]>>,
     /// What is in it was named by the user: files of rules say nothing about these names, as with rsync.
     around: bool,
 }
@@ -66,6 +68,7 @@ impl Scope {
             here,
             merged: vec![None; selection.per_directory.len()],
             git: None,
+            mirror: None,
             around,
         };
         for (index, file) in selection.per_directory.iter().enumerate() {
@@ -74,6 +77,19 @@ impl Scope {
         if selection.gitignore {
             scope.git = Some(Git::above(&scope.path())?);
         }
+        scope.read_here(fd)?;
+        Ok(scope)
+    }
+
+    /// The same for a tree that is mirrored to a directory with this path.
+    pub(crate) fn mirrored_to(self, path: &Path) -> Self {
+        let path = path.as_os_str().as_bytes();
+        Scope { mirror: Some(if path == b"/" { b"" } else { path }.into()), ..self }
+    }
+
+    /// The same with what the files of rules in a directory say: those in the destination may protect more.
+    pub(crate) fn with_files_of(&self, fd: &OwnedFd) -> Result<Self> {
+        let mut scope = self.clone();
         scope.read_here(fd)?;
         Ok(scope)
     }
@@ -111,7 +127,11 @@ impl Scope {
     fn excludes(&self, name: &CStr, is_directory: bool, side: Side, perishing: bool) -> bool {
         let path = [&self.here[..], b"/", name.to_bytes()].concat();
         let delete_excluded = self.selection.delete_excluded;
-        let question = Question { path: &path, is_directory, side, perishing, delete_excluded };
+        let mirror = self.mirror.as_ref().filter(|_| side == Side::Destination);
+        let elsewhere = mirror.map(|mirror| [mirror, &path[self.root..]].concat());
+        let (root, absolute) = (self.root, elsewhere.as_deref().unwrap_or(&path));
+        let question =
+            Question { path: &path, absolute, root, is_directory, side, perishing, delete_excluded };
         if let Some(rule) = self.first_match(&question) {
             return !rule.include;
         }

@@ -31,6 +31,8 @@ enum Entries {
         names: Arc<Node>,
         position: usize,
         if_missing: Operation,
+        /// To be told next.
+        owed: Option<Unlisted>,
     },
 }
 
@@ -79,25 +81,35 @@ impl Listing {
 
     /// Of a directory that is held, these names alone. `if_missing` is what has failed where one is not there.
     pub(crate) fn named(fd: Arc<OwnedFd>, names: Arc<Node>, if_missing: Operation) -> Self {
-        Listing { fd, entries: Entries::Named { names, position: 0, if_missing } }
+        Listing { fd, entries: Entries::Named { names, position: 0, if_missing, owed: None } }
     }
 
     /// Looks up the next name of a list.
     fn next_named(&mut self) -> Option<Result<Found, Unlisted>> {
-        let Entries::Named { names, position, if_missing } = &mut self.entries else { return None };
+        let Entries::Named { names, position, if_missing, owed } = &mut self.entries else { return None };
+        if let Some(unlisted) = owed.take() {
+            return Some(Err(unlisted));
+        }
         let (name, child) = names.children.get(*position)?;
         *position += 1;
         let kind = rustix::fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
-        let kind = kind.map(|stat| Stat::from(&stat).kind).and_then(|kind| {
-            let is_on_the_way = !child.children.is_empty();
-            if is_on_the_way && kind != Kind::Directory { Err(Errno::NOTDIR) } else { Ok(kind) }
-        });
         let unlisted = |errno: Errno| Unlisted {
             name: Some(OsStr::from_bytes(name.to_bytes()).into()),
             operation: *if_missing,
             cause: errno.into(),
         };
-        Some(kind.map(|kind| Found { name: name.clone(), kind }).map_err(unlisted))
+        let kind = match kind {
+            Ok(stat) => Stat::from(&stat).kind,
+            Err(errno) => return Some(Err(unlisted(errno))),
+        };
+        let is_on_the_way = !child.children.is_empty();
+        if is_on_the_way && kind != Kind::Directory {
+            if !child.named {
+                return Some(Err(unlisted(Errno::NOTDIR)));
+            }
+            *owed = Some(unlisted(Errno::NOTDIR)); // what is below it; it is wanted itself, too
+        }
+        Some(Ok(Found { name: name.clone(), kind }))
     }
 }
 

@@ -34,6 +34,7 @@ mod report;
 mod schema;
 mod select;
 mod show;
+mod spared;
 mod support;
 mod timeout;
 mod torn;
@@ -79,6 +80,7 @@ fn main() {
         report::TESTS,
         schema::TESTS,
         show::TESTS,
+        spared::TESTS,
         timeout::TESTS,
         torn::TESTS,
         verify::TESTS,
