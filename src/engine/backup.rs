@@ -14,7 +14,8 @@ use rustix::io::Errno;
 
 use super::Run;
 use super::item::Item;
-use super::temporary::{link_nameless, temporary_name};
+use super::temporary::{link_nameless, temporary_name, writable};
+use super::watch::Watched;
 use crate::config::Config;
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -26,6 +27,9 @@ use crate::metadata::{self, Target};
 use crate::plan::entry::{Kind, Stat};
 
 const OPEN: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Bytes that are copied between two looks at whether to go on.
+const PIECE: u64 = 16 << 20;
 
 /// Where backups go.
 pub(crate) struct Backups {
@@ -105,6 +109,8 @@ pub(super) struct Old<'a> {
     /// Path of its directory below the roots.
     pub(super) directory: &'a Path,
     pub(super) name: &'a CStr,
+    /// Who is told that a copy goes on.
+    pub(super) watched: Option<&'a Watched>,
 }
 
 /// Backs up what an item will replace.
@@ -114,7 +120,9 @@ pub(super) async fn keep(item: &Item<'_>) -> Result<()> {
     }
     item.lane.doing(Operation::Backup);
     let directory = item.directory.path();
-    let old = Old { run: item.run(), within: item.changing()?, directory: &directory, name: item.target() };
+    let (run, within) = (item.run(), item.changing()?);
+    let old = Old { run, within, directory: &directory, name: item.target(), watched: item.lane.watched() };
+    // Some system calls that change directories, as giving a file its name does.
     if old.link()? {
         return Ok(());
     }
@@ -129,8 +137,10 @@ pub(super) async fn copy(item: &Item<'_>) -> Result<()> {
     item.lane.doing(Operation::Backup);
     let (run, within) = (item.lane.run.clone(), item.changing()?.clone());
     let (directory, name) = (item.directory.path(), item.target().to_owned());
+    let watched = item.lane.watched.clone();
     let copied = tokio::task::spawn_blocking(move || {
-        Old { run: &run, within: &within, directory: &directory, name: &name }.copy()
+        let watched = watched.as_deref();
+        Old { run: &run, within: &within, directory: &directory, name: &name, watched }.copy()
     });
     copied.await.unwrap_or_else(|_| Err(Error::new(Operation::Backup, item.path(), Cause::Interrupted)))
 }
@@ -165,7 +175,7 @@ impl Old<'_> {
             linked => linked,
         };
         match linked {
-            Ok(()) => Ok(true),
+            Ok(()) => self.flush(&within).map(|()| true),
             // Another file system, one without hard links, or somebody else's file (proc_sys_fs(5), protected_hardlinks).
             Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP) => Ok(false),
             Err(errno) => Err(errno).at(Operation::Backup, || self.path()),
@@ -182,7 +192,20 @@ impl Old<'_> {
         if copied.is_err() {
             rustix::fs::unlinkat(&within, &temporary, AtFlags::empty()).ok();
         }
-        copied
+        copied.and_then(|()| self.flush(&within))
+    }
+
+    /// `--fsync`: the backup's name is on stable storage before the old name goes.
+    fn flush(&self, within: &OwnedFd) -> Result<()> {
+        if !self.run.config.fsync {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(within, c".", flags, Mode::empty()).map(Arc::new);
+        let directory = opened.at(Operation::Backup, || self.path())?;
+        let stat = stat_open(&directory).at(Operation::Backup, || self.path())?;
+        self.run.file_systems.add(&directory, &stat);
+        rustix::fs::fsync(&directory).at(Operation::Flush, || self.path())
     }
 
     fn copy_to(&self, within: &OwnedFd, temporary: &CStr) -> Result<()> {
@@ -195,10 +218,13 @@ impl Old<'_> {
             xattr::read(&Target::Handle(handle.as_fd()).into(), self.run.rules.privileges.root, path);
         if stat.kind == Kind::File {
             let (new, nameless) = new_file(within, temporary).at(Operation::Backup, path)?;
-            copy_contents(&handle, &stat, &new).at(Operation::Backup, path)?;
+            self.copy_contents(&handle, &stat, &new).at(Operation::Backup, path)?;
             let have = stat_open(&new).at(Operation::Backup, path)?;
             let target = Target::Open(new.as_fd());
             metadata::apply(target, &stat, &have, Some(&xattrs?), false, &self.run.rules, path)?;
+            if self.run.config.fsync {
+                rustix::fs::fsync(&new).at(Operation::Flush, path)?;
+            }
             let named = if nameless { link_nameless(&new, within, temporary) } else { Ok(()) };
             return named.at(Operation::Backup, path);
         }
@@ -218,6 +244,31 @@ impl Old<'_> {
             path,
         )
         .map(drop)
+    }
+
+    /// Copies a file's contents, with its holes, piece by piece.
+    fn copy_contents(&self, handle: &OwnedFd, stat: &Stat, new: &OwnedFd) -> std::io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let source = rustix::fs::open(metadata::proc_path(handle), flags, Mode::empty())?;
+        let sparse = sparse::layout(stat, Family::of(&source)) == Layout::Sparse;
+        let (mut from, mut to) = (File::from(source.try_clone()?), File::from(new.try_clone()?));
+        let mut at = 0;
+        while at < stat.size {
+            if let Some(watched) = self.watched {
+                watched.doing(Operation::Backup);
+            }
+            if self.run.stop.is_stopped() {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            let data = if sparse { sparse::seek_data(&source, at..stat.size)? } else { Some(at..stat.size) };
+            let Some(data) = data else { break };
+            let end = data.end.min(data.start + PIECE);
+            from.seek(SeekFrom::Start(data.start))?;
+            to.seek(SeekFrom::Start(data.start))?;
+            std::io::copy(&mut from.by_ref().take(end - data.start), &mut to)?;
+            at = end;
+        }
+        to.set_len(stat.size)
     }
 
     /// The directory and the name that the backup gets.
@@ -243,7 +294,8 @@ impl Tree {
         }
         let at = || self.path.join(old.directory);
         match open_directory(&top, old.directory.as_os_str().as_bytes()) {
-            Err(Errno::NOENT) => {}
+            // What an older backup has there is no directory, perhaps.
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
             opened => return opened.map(Arc::new).at(Operation::Backup, at),
         }
         let model = old.run.roots.destination.fd.as_ref().ok_or(Errno::NOENT).at(Operation::Backup, at)?;
@@ -262,11 +314,19 @@ impl Tree {
     fn make(&self, within: &OwnedFd, name: &[u8], model: &OwnedFd, run: &Run) -> Result<OwnedFd> {
         let at = || self.path.join(std::ffi::OsStr::from_bytes(name));
         // Nobody else's until it has its owner.
-        let made = match rustix::fs::mkdirat(within, name, Mode::RWXU) {
-            Err(Errno::EXIST) => false,
-            other => other.map(|()| true).at(Operation::Backup, at)?,
+        let mkdir = || writable(within, run, || rustix::fs::mkdirat(within, name, Mode::RWXU));
+        let open = || rustix::fs::openat(within, name, OPEN, Mode::empty());
+        let (made, opened) = match mkdir() {
+            Err(Errno::EXIST) => match open() {
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    let removed = rustix::fs::unlinkat(within, name, AtFlags::empty());
+                    (true, removed.and_then(|()| mkdir()).and_then(|()| open()))
+                }
+                opened => (false, opened),
+            },
+            other => (true, other.and_then(|()| open())),
         };
-        let fd = rustix::fs::openat(within, name, OPEN, Mode::empty()).at(Operation::Backup, at)?;
+        let fd = opened.at(Operation::Backup, at)?;
         if made {
             let want = stat_open(model).at(Operation::Backup, at)?;
             let have = stat_open(&fd).at(Operation::Backup, at)?;
@@ -308,24 +368,6 @@ fn new_file(within: &OwnedFd, temporary: &CStr) -> rustix::io::Result<(OwnedFd, 
         }
         opened => opened.map(|fd| (fd, true)),
     }
-}
-
-/// Copies a file's contents, with its holes.
-fn copy_contents(handle: &OwnedFd, stat: &Stat, new: &OwnedFd) -> std::io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let source = rustix::fs::open(metadata::proc_path(handle), flags, Mode::empty())?;
-    let sparse = sparse::layout(stat, Family::of(&source)) == Layout::Sparse;
-    let (mut from, mut to) = (File::from(source.try_clone()?), File::from(new.try_clone()?));
-    let mut at = 0;
-    while at < stat.size {
-        let data = if sparse { sparse::seek_data(&source, at..stat.size)? } else { Some(at..stat.size) };
-        let Some(data) = data else { break };
-        from.seek(SeekFrom::Start(data.start))?;
-        to.seek(SeekFrom::Start(data.start))?;
-        std::io::copy(&mut from.by_ref().take(data.end - data.start), &mut to)?;
-        at = data.end;
-    }
-    to.set_len(stat.size)
 }
 
 /// Makes a symlink or a special file like an old one.

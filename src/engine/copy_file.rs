@@ -81,10 +81,11 @@ struct Contents {
 pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken: Taken) -> Result<Copied> {
     let within = item.changing()?;
     let (mut holes, mut again, mut attempts) = (true, true, 1);
+    let mut old = true; // what is there has not been written over yet
     loop {
         item.lane.doing(Operation::Create);
         let new = new_file(&item, &before, taken)?;
-        if new.is_in_place() && attempts == 1 {
+        if new.is_in_place() && std::mem::take(&mut old) {
             Box::pin(backup::copy(&item)).await?; // what is written over is not there any more
         }
         let error = match fill(&item, source, &before, holes, &new).await {

@@ -66,6 +66,9 @@ pub(super) async fn carry_out(lane: &Lane) {
         in_vain.extend(ready);
     } else {
         for waiting in ready {
+            if lane.run.stop.is_stopped() {
+                return;
+            }
             replace(&waiting, lane).await;
         }
     }
@@ -165,7 +168,7 @@ async fn replace(waiting: &InTheWay, lane: &Lane) {
             } else {
                 remove_aside(waiting, aside.name.clone(), lane).await;
             }
-            match restore_time(&aside.pair, &aside.stat, directory, &lane.run) {
+            match restore(&aside.pair, &aside.stat, directory, &lane.run) {
                 Ok(()) => event,
                 Err(error) => EntryEvent::failed(entry.kind, error),
             }
@@ -238,12 +241,17 @@ fn pair_again(directory: &Directory, run: &Run) -> Result<(Pair, Stat)> {
     Ok((Pair::new(source, Some(Arc::new(destination)), origin), have))
 }
 
-fn restore_time(pair: &Pair, have: &Stat, directory: &Directory, run: &Run) -> Result<()> {
-    let Some(destination) = pair.destination.as_ref().filter(|_| run.config.keep.times) else {
-        return Ok(());
-    };
+/// Gives a directory the permissions and the time back that it had.
+fn restore(pair: &Pair, have: &Stat, directory: &Directory, run: &Run) -> Result<()> {
+    let Some(destination) = &pair.destination else { return Ok(()) };
     let path = || run.destination_path(&directory.path());
-    metadata::set_mtime(Target::Open(destination.as_fd()), have.modified, path)
+    if stat_open(destination).at(Operation::StatDestination, path)?.mode != have.mode {
+        rustix::fs::fchmod(destination, Mode::from_raw_mode(have.mode)).at(Operation::SetMode, path)?;
+    }
+    match run.config.keep.times {
+        true => metadata::set_mtime(Target::Open(destination.as_fd()), have.modified, path),
+        false => Ok(()),
+    }
 }
 
 /// Reports an entry whose place stays taken.

@@ -477,7 +477,7 @@ impl Directory {
             // What is in the way goes only now that its successor is there.
             // Its backup may have to be copied to another file system, which holds up this thread: that is rare.
             let directory = self.parent.as_ref().map(|parent| parent.path()).unwrap_or_default();
-            Old { run, within, directory: &directory, name: &self.name }
+            Old { run, within, directory: &directory, name: &self.name, watched: None }
                 .take_away()
                 .and_then(|()| {
                     rustix::fs::renameat(within, temporary, within, &self.name).at(Operation::Remove, path)

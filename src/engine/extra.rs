@@ -68,7 +68,7 @@ impl Done {
                 }
             }
         }
-        if listed - extra < self.pair.compared() {
+        if listed.saturating_sub(extra) < self.pair.compared() {
             return Err(Cause::OtherNames).at(Operation::Delete, at);
         }
         Ok((!doomed.is_empty()).then_some(doomed))

@@ -15,7 +15,7 @@ use super::pair::Pair;
 use super::temporary::{self, Taken};
 use super::worker::Lane;
 use super::{Run, backup, contents, link, read_back, reference, special};
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::io::file::File;
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
@@ -77,7 +77,7 @@ impl Item<'_> {
     pub(super) async fn mirror(self) -> EntryEvent {
         let mut kind = self.entry.kind;
         let mut found = None;
-        let mut is_absent = false;
+        let (mut is_absent, mut is_found) = (false, false);
         let result = async {
             let source = self.open_source().await?;
             kind = source.stat.kind;
@@ -89,7 +89,7 @@ impl Item<'_> {
                 return Ok(Copied::skipped());
             }
             let destination = self.stat_destination().await?;
-            is_absent = destination.is_none();
+            (is_absent, is_found) = (destination.is_none(), destination.is_some());
             let is_left = is_left_alone(&source.stat, destination.as_ref(), &self.run().rules);
             if is_left && !self.replaces {
                 return self.leave(destination.as_ref()).await;
@@ -110,6 +110,10 @@ impl Item<'_> {
         if is_absent && matches!(event.action, Action::Created | Action::Linked) && !self.run().config.dry_run
         {
             self.pair.count_compared(); // now it has it
+        }
+        let vanished = event.error.as_ref().is_some_and(|error| error.outcome() == Outcome::Vanished);
+        if vanished && is_found {
+            self.pair.uncount_compared(); // the source has it no more
         }
         event.source = found.as_ref().map(Attributes::from);
         if kind == Kind::Symlink && event.points_to.is_none() && self.run().config.details {

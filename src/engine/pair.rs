@@ -217,6 +217,11 @@ impl Memory {
         self.compared.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The source has lost one of them.
+    pub(crate) fn uncount_compared(&self) {
+        self.compared.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// So many names the destination has.
     pub(crate) fn compared(&self) -> usize {
         self.compared.load(Ordering::Relaxed)

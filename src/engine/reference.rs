@@ -104,8 +104,11 @@ async fn is_same(
         else {
             return Ok(false);
         };
-        if !contents::equals(item, &source.stat, file).await? {
-            return Ok(false);
+        match contents::equals(item, &source.stat, file).await {
+            Ok(true) => {}
+            // What of it can't be read is not the same.
+            Ok(false) | Err(Error { operation: Operation::ReadDestination, .. }) => return Ok(false),
+            Err(error) => return Err(error),
         }
         decision = keep(&source.stat, have, rules);
     }
@@ -153,10 +156,12 @@ async fn give_name(item: &Item<'_>, handle: &OwnedFd, have: &Stat, taken: Taken)
     };
     let linked = match linked {
         Err(Errno::EXIST) => {
+            if taken == Taken::Entry {
+                backup::keep(item).await?;
+            }
             let temporary = temporary_name(within).at(Operation::Link, || item.path())?;
             match link_to(&temporary) {
                 Ok(()) => {
-                    backup::keep(item).await?;
                     let placed = take_place(within, &temporary, item.target(), taken);
                     placed.at(Operation::Rename, || item.path())?;
                     // rename(2) does nothing where both names are the same inode already.
@@ -170,8 +175,11 @@ async fn give_name(item: &Item<'_>, handle: &OwnedFd, have: &Stat, taken: Taken)
     };
     match linked {
         Ok(()) => Ok(true),
-        // Another file system, all the names an inode can have, or somebody else's file: a copy has to do.
-        Err(Errno::XDEV | Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => Ok(false),
+        // Another file system, all the names an inode can have, somebody else's file, or one that was removed meanwhile: a
+        // copy has to do.
+        Err(Errno::XDEV | Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP | Errno::NOENT | Errno::STALE) => {
+            Ok(false)
+        }
         Err(errno) => Err(errno).at(Operation::Link, || item.path()),
     }
 }

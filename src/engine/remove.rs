@@ -97,7 +97,8 @@ impl<'a> Removal<'a> {
         }
         std::thread::scope(|scope| {
             for _ in 1..self.threads {
-                scope.spawn(|| self.work());
+                // Where there can be no more threads, fewer do the work.
+                std::thread::Builder::new().name("remove".into()).spawn_scoped(scope, || self.work()).ok();
             }
             self.work();
         });
@@ -109,8 +110,8 @@ impl<'a> Removal<'a> {
 enum Work<'a> {
     /// A directory that stays, with names in it that do not.
     Doomed(&'a Doomed),
-    /// A directory that is to be emptied, and goes.
-    Directory(Arc<Node>),
+    /// A directory in another one that is to be emptied, and goes; and what it is called in reports.
+    Directory(Arc<Node>, CString, Option<CString>),
     /// Some names in one, that are no directories.
     Names(Arc<Node>, Vec<(CString, Kind)>),
 }
@@ -153,6 +154,15 @@ impl<'a> Stack<'a> {
         if state.1 == 0 && state.0.is_empty() {
             self.changed.notify_all();
         }
+    }
+}
+
+/// A thread that may find more work, until this is dropped, also by a panic: the others wait for that.
+struct AtWork<'a, 'b>(&'a Stack<'b>);
+
+impl Drop for AtWork<'_, '_> {
+    fn drop(&mut self) {
+        self.0.done();
     }
 }
 
@@ -250,10 +260,12 @@ impl Node {
 impl<'a> Removal<'a> {
     fn work(&self) {
         while let Some(work) = self.stack.take() {
+            let _at_work = AtWork(&self.stack);
             // What is left after a stop is only let go of.
             let result = match work {
                 Work::Doomed(doomed) => self.begin(doomed),
-                Work::Directory(node) => {
+                Work::Directory(above, name, shown) => {
+                    let node = self.below(above, name, shown);
                     self.empty(&node);
                     self.release(node);
                     Ok(())
@@ -268,7 +280,6 @@ impl<'a> Removal<'a> {
                 self.kept.store(true, Ordering::Relaxed);
                 self.fail(error);
             }
-            self.stack.done();
         }
     }
 
@@ -285,7 +296,7 @@ impl<'a> Removal<'a> {
         if let Some(watched) = self.watched {
             watched.doing(Operation::Remove);
         }
-        self.run.stop.is_stopped()
+        self.run.stop.is_stopped() || self.watched.is_some_and(Watched::is_lost)
     }
 
     /// Finds a directory again, and begins with what is extra in it.
@@ -332,7 +343,7 @@ impl<'a> Removal<'a> {
             }
             if kind == Kind::Directory {
                 node.hold();
-                self.stack.push(Work::Directory(self.below(node, name, shown.cloned())));
+                self.stack.push(Work::Directory(node.clone(), name, shown.cloned()));
                 continue;
             }
             names.push((name, kind));
@@ -349,14 +360,14 @@ impl<'a> Removal<'a> {
         self.remove_names(node, &names);
     }
 
-    fn below(&self, node: &Arc<Node>, name: CString, shown: Option<CString>) -> Arc<Node> {
+    fn below(&self, above: Arc<Node>, name: CString, shown: Option<CString>) -> Arc<Node> {
         Arc::new(Node {
             scopes: OnceLock::new(),
             mode: Mutex::default(),
-            above: Some(node.clone()),
+            depth: above.depth + 1,
+            above: Some(above),
             name,
             shown,
-            depth: node.depth + 1,
             fd: Mutex::default(),
             inode: Mutex::default(),
             pending: AtomicUsize::new(1),
@@ -484,7 +495,8 @@ impl<'a> Removal<'a> {
             if self.run.backups.is_none() || flags.contains(AtFlags::REMOVEDIR) {
                 return rustix::fs::unlinkat(&fd, name, flags).at(Operation::Remove, path);
             }
-            Old { run: self.run, within: &fd, directory: &node.path(), name }.take_away()
+            let watched = self.watched;
+            Old { run: self.run, within: &fd, directory: &node.path(), name, watched }.take_away()
         };
         match remove() {
             Err(error) if error.errno() == Some(Errno::ACCESS) && !self.run.rules.privileges.root => {

@@ -242,7 +242,9 @@ pub(crate) fn writable<T>(
     match create() {
         Err(Errno::ACCESS) if !run.rules.privileges.root => {
             let mode = Mode::from_raw_mode(stat_open(within)?.mode);
-            rustix::fs::fchmod(within, mode | Mode::RWXU).map_err(|_| Errno::ACCESS)?;
+            // By its link in /proc: it may be held without being open.
+            let opened = rustix::fs::chmodat(CWD, proc_path(within), mode | Mode::RWXU, AtFlags::empty());
+            opened.map_err(|_| Errno::ACCESS)?;
             create()
         }
         other => other,

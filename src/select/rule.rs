@@ -102,7 +102,7 @@ pub(crate) enum Line {
 pub(crate) struct Template {
     /// Lines are patterns, to include or to exclude.
     bare: Option<bool>,
-    /// As `bare`, but a line may say the contrary by `+ ` or `- `, and `;` begins a comment: `--exclude-from`.
+    /// As `bare`, but a line may say the contrary by `+ ` or `- `: `--exclude-from`.
     old: bool,
     modifiers: Modifiers,
     /// Words are rules, not lines.
@@ -134,8 +134,7 @@ impl Template {
     pub(crate) fn lines(&self, text: &[u8]) -> Result<Vec<Line>, String> {
         let mut lines = Vec::new();
         for line in self.split(text) {
-            let is_comment =
-                !self.words && !self.nul && (line.first() == Some(&b'#') || self.old && line[0] == b';');
+            let is_comment = !self.words && !self.nul && matches!(line.first(), Some(b'#' | b';'));
             if !is_comment {
                 lines.extend(self.line(&line)?);
             }
