@@ -164,8 +164,10 @@ impl Old<'_> {
     /// Keeps it by one more name, which takes the place of an older backup. Returns whether that can be done.
     pub(super) fn link(&self) -> Result<bool> {
         let Some((within, name)) = self.place()? else { return Ok(true) };
-        let link_to =
-            |name: &CStr| rustix::fs::linkat(self.within, self.name, &within, name, AtFlags::empty());
+        let link_to = |name: &CStr| {
+            let link = || rustix::fs::linkat(self.within, self.name, &within, name, AtFlags::empty());
+            writable(&within, self.run, link)
+        };
         let linked = match link_to(&name) {
             // An older backup has the name.
             Err(Errno::EXIST) => temporary_name(&within).and_then(|temporary| {

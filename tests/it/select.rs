@@ -234,7 +234,7 @@ fn rules_come_from_files_and_from_standard_input() {
         ("--exclude-from=", "foo\n; a comment\n# one more\n\n+ foo.c\nfoo.*\n"),
         ("--exclude-from=", "foo\n!\nbar\r\n- baz\n"),
         ("--include-from=", "dir/\ndir/foo\n- *\n"),
-        ("--filter=merge ", "- foo\n# none\n+ dir/bar/\n- dir/*\n"),
+        ("--filter=merge ", "- foo\n# none\n; none\n+ dir/bar/\n- dir/*\n"),
         ("--filter=.- ", "foo\n- minus\n#hash\n"),
         ("--filter=.+ ", "*/\n*.c\n"),
         ("--filter=.w ", "-_foo -_bar\t+_baz\n-_*.o"),
