@@ -1,6 +1,7 @@
 //! The command line: clap's definition, and its translation into a [`Config`](ringsync::Config). Nothing past this
 //! module knows of clap.
 
+mod bench;
 mod check;
 mod old;
 mod options;
@@ -15,6 +16,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use check::CheckArgs;
 pub(crate) use sync::SyncArgs;
 pub(crate) use verify::VerifyArgs;
@@ -53,4 +55,6 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Compare two trees and write nothing
     Check(Box<CheckArgs>),
+    /// Compare ringsync with cp, rsync and others on this machine
+    Bench(Box<BenchArgs>),
 }
