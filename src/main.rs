@@ -1,5 +1,6 @@
 //! The program: arguments, run, exit code.
 
+mod bench;
 mod cli;
 mod signals;
 mod supervisor;
@@ -12,7 +13,7 @@ use ringsync::report::event::Summary;
 use ringsync::report::lines::message;
 use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Stop};
 
-use cli::{CheckArgs, Cli, Command, VerifyArgs};
+use cli::{BenchArgs, CheckArgs, Cli, Command, VerifyArgs};
 
 fn main() -> ExitCode {
     let result = match Cli::of_process().map(|cli| cli.command) {
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Ok(Command::Verify(arguments)) => verify(&arguments),
         Ok(Command::Completions(arguments)) => Ok(print(&arguments.script())),
         Ok(Command::Man(arguments)) => arguments.pages().map(|pages| print(&pages)),
+        Ok(Command::Bench(arguments)) => bench(*arguments),
         Err(error) => {
             // --help and --version come this way too, and are no errors.
             error.print().ok();
@@ -65,14 +67,14 @@ type Engine = fn(&Config, &mut dyn Reporter, &Stop) -> ringsync::Result<Summary>
 
 fn run(engine: Engine, config: &Config, mut reporter: Box<dyn Reporter>) -> anyhow::Result<ExitCode> {
     let stop = Stop::default();
-    signals::stop_on_signal(&stop)?;
+    signals::stop_on_signal(&stop, Some(signals::LIMIT))?;
     let summary = engine(config, reporter.as_mut(), &stop)?;
     Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))
 }
 
 fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let stop = Stop::default();
-    signals::stop_on_signal(&stop)?;
+    signals::stop_on_signal(&stop, Some(signals::LIMIT))?;
     let mut reporter = arguments.reporter();
     let summary = ringsync::verify(&arguments.config(), reporter.as_mut(), &stop)?;
     Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))
@@ -86,6 +88,13 @@ fn print(text: &[u8]) -> ExitCode {
     exit_code(Outcome::Done, false, || {
         trouble.take().map(|trouble| Error::new(Operation::Write, "standard output", trouble))
     })
+}
+
+fn bench(arguments: BenchArgs) -> anyhow::Result<ExitCode> {
+    let stop = Stop::default();
+    // To remove what it has written takes as long as it takes.
+    signals::stop_on_signal(&stop, None)?;
+    Ok(bench::bench(arguments.plan(), &stop)?.exit_code().into())
 }
 
 /// The exit code of a run, whose reports may have met `trouble`.

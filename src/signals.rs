@@ -8,11 +8,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Signals within this time are one.
 const AT_ONCE: Duration = Duration::from_millis(50);
-/// How long a run may take to end after a signal.
-const LIMIT: Duration = Duration::from_millis(1900);
+/// How long a run of the engine may take to end after a signal.
+pub(crate) const LIMIT: Duration = Duration::from_millis(1900);
 
-/// Raises `stop` on the first signal. The second one does not wait for anything.
-pub(crate) fn stop_on_signal(stop: &Stop) -> anyhow::Result<()> {
+/// Raises `stop` on the first signal. The second one, or the end of `limit`, does not wait for anything.
+pub(crate) fn stop_on_signal(stop: &Stop, limit: Option<Duration>) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start signals")?;
     let (mut interrupt, mut terminate) = {
@@ -34,7 +34,10 @@ pub(crate) fn stop_on_signal(stop: &Stop) -> anyhow::Result<()> {
                 next(&mut interrupt, &mut terminate).await;
             };
             // The run ends by itself in less, unless its output is stuck: nobody reads the pipe, say.
-            tokio::time::timeout(LIMIT, again).await.ok();
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, again).await.unwrap_or_default(),
+                None => again.await,
+            }
             std::process::exit(Outcome::Interrupted.exit_code().into());
         });
     };

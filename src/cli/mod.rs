@@ -1,6 +1,7 @@
 //! The command line: clap's definition, and its translation into a [`Config`](ringsync::Config). Nothing past this
 //! module knows of clap.
 
+mod bench;
 mod check;
 mod copy;
 mod generate;
@@ -19,6 +20,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use check::CheckArgs;
 pub(crate) use copy::CopyArgs;
 pub(crate) use generate::{CompletionsArgs, ManArgs};
@@ -66,6 +68,7 @@ pub(crate) enum Command {
     Copy(Box<CopyArgs>),
     Check(Box<CheckArgs>),
     Verify(VerifyArgs),
+    Bench(Box<BenchArgs>),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }

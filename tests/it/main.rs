@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod again;
+mod bench;
 mod beneath;
 mod bounded;
 mod bwlimit;
@@ -51,6 +52,7 @@ fn main() {
     let all = support::everything();
     let tests = [
         again::TESTS,
+        bench::TESTS,
         beneath::TESTS,
         bounded::TESTS,
         bwlimit::TESTS,
