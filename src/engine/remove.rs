@@ -4,28 +4,29 @@
 //! Every directory is opened beneath the one above it, never through a symlink. Where descriptors are scarce those above
 //! are closed, and opened again by their names.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Run;
 use super::backup::{Backups, Old};
+use super::emptying::Node;
 use super::extra::{kind_of, kind_of_name, names};
+use super::stack::{AtWork, Stack};
 use super::watch::Watched;
 use crate::error::{Context, Error, Operation, Result};
 use crate::io::path::open_directory;
 use crate::io::stat_open;
 use crate::metadata::{self, Target, proc_path};
 use crate::plan::delete::Doomed;
-use crate::plan::entry::{Inode, Kind, Stat};
+use crate::plan::entry::Kind;
 use crate::report::event::{Action, Entries, EntryEvent, Event};
-use crate::select::Scope;
 
 /// Names that a thread takes at a time.
 const CHUNK: usize = 256;
@@ -69,7 +70,7 @@ pub(super) struct Removal<'a> {
     count: AtomicU64,
     kept: AtomicBool,
     trouble: Mutex<Option<Error>>,
-    stack: Stack<'a>,
+    stack: Stack<Work<'a>>,
 }
 
 impl<'a> Removal<'a> {
@@ -114,147 +115,6 @@ enum Work<'a> {
     Directory(Arc<Node>, CString, Option<CString>),
     /// Some names in one, that are no directories.
     Names(Arc<Node>, Vec<(CString, Kind)>),
-}
-
-/// Work that waits, and how many threads might still find more.
-#[derive(Default)]
-struct Stack<'a> {
-    state: Mutex<(Vec<Work<'a>>, usize)>,
-    changed: Condvar,
-}
-
-impl<'a> Stack<'a> {
-    fn push(&self, work: Work<'a>) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0.push(work);
-        self.changed.notify_one();
-    }
-
-    fn is_enough(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0.len() >= ENOUGH
-    }
-
-    /// The newest work; waits while other threads may find more. `None`: there is none, and no more to come.
-    fn take(&self) -> Option<Work<'a>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(work) = state.0.pop() {
-                state.1 += 1;
-                return Some(work);
-            }
-            if state.1 == 0 {
-                return None;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn done(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.1 -= 1;
-        if state.1 == 0 && state.0.is_empty() {
-            self.changed.notify_all();
-        }
-    }
-}
-
-/// A thread that may find more work, until this is dropped, also by a panic: the others wait for that.
-struct AtWork<'a, 'b>(&'a Stack<'b>);
-
-impl Drop for AtWork<'_, '_> {
-    fn drop(&mut self) {
-        self.0.done();
-    }
-}
-
-/// A directory of the destination at work.
-struct Node {
-    /// The one above it, which is to be emptied too; `None`: this one stays.
-    above: Option<Arc<Node>>,
-    name: CString,
-    /// What it is called in reports, if it has another name for now.
-    shown: Option<CString>,
-    /// Levels below the one that stays.
-    depth: usize,
-    fd: Mutex<Option<Arc<OwnedFd>>>,
-    inode: Mutex<Option<Inode>>,
-    /// Pieces of work in it, and directories, that are not done.
-    pending: AtomicUsize,
-    /// Something in it stays.
-    kept: AtomicBool,
-    /// Its path below the roots, for one that stays.
-    path: PathBuf,
-    /// Rules by which something in it may stay.
-    scopes: OnceLock<Vec<Arc<Scope>>>,
-    /// The permissions it had, if they were changed.
-    mode: Mutex<Option<u32>>,
-    /// What one that stays is to look like afterwards.
-    after: Option<Stat>,
-}
-
-impl Node {
-    fn path(&self) -> PathBuf {
-        let mut names = Vec::new();
-        let mut node = self;
-        while let Some(above) = &node.above {
-            names.push(OsStr::from_bytes(node.shown().to_bytes()));
-            node = above;
-        }
-        let mut path = node.path.clone();
-        path.extend(names.into_iter().rev());
-        path
-    }
-
-    fn scopes(&self) -> &[Arc<Scope>] {
-        self.scopes.get().map_or(&[], Vec::as_slice)
-    }
-
-    /// Finds out which rules hold in it: those of the directory above, and of its own files.
-    fn enter(&self, fd: &OwnedFd, has_files: bool) -> Result<()> {
-        let above = self.above.iter().flat_map(|above| above.scopes());
-        let enter = |scope: &Arc<Scope>| match has_files {
-            true => scope.enter(self.shown(), fd).map(Arc::new),
-            false => Ok(Arc::new(scope.below(self.shown()))),
-        };
-        let scopes = above.map(enter).collect::<Result<_>>()?;
-        self.scopes.get_or_init(|| scopes);
-        Ok(())
-    }
-
-    fn shown(&self) -> &CStr {
-        self.shown.as_ref().unwrap_or(&self.name)
-    }
-
-    fn path_of(&self, name: &CStr) -> PathBuf {
-        self.path().join(OsStr::from_bytes(name.to_bytes()))
-    }
-
-    /// The directory, opened again if it was closed. It must be the one it was.
-    fn fd(&self) -> rustix::io::Result<Arc<OwnedFd>> {
-        let held = |node: &Node| node.fd.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut names = Vec::new();
-        let mut node = self;
-        let base = loop {
-            if let Some(fd) = held(node) {
-                break fd;
-            }
-            names.push(node.name.to_bytes());
-            node = node.above.as_ref().ok_or(Errno::BADF)?;
-        };
-        if names.is_empty() {
-            return Ok(base);
-        }
-        names.reverse();
-        let fd = open_directory(&base, &names.join(&b'/'))?;
-        let inode = *self.inode.lock().unwrap_or_else(PoisonError::into_inner);
-        if Some(stat_open(&fd)?.inode) != inode {
-            return Err(Errno::STALE);
-        }
-        Ok(Arc::new(fd))
-    }
-
-    fn hold(&self) {
-        self.pending.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 impl<'a> Removal<'a> {
@@ -349,7 +209,7 @@ impl<'a> Removal<'a> {
             names.push((name, kind));
             if names.len() == CHUNK {
                 let names = std::mem::take(&mut names);
-                if self.stack.is_enough() {
+                if self.stack.has(ENOUGH) {
                     self.remove_names(node, &names);
                 } else {
                     node.hold();

@@ -1,0 +1,107 @@
+//! A directory of the destination that is being emptied: one that is to go, or one that stays.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustix::io::Errno;
+
+use crate::error::Result;
+use crate::io::path::open_directory;
+use crate::io::stat_open;
+use crate::plan::entry::{Inode, Stat};
+use crate::select::Scope;
+
+/// A directory of the destination at work.
+pub(super) struct Node {
+    /// The one above it, which is to be emptied too; `None`: this one stays.
+    pub(super) above: Option<Arc<Node>>,
+    pub(super) name: CString,
+    /// What it is called in reports, if it has another name for now.
+    pub(super) shown: Option<CString>,
+    /// Levels below the one that stays.
+    pub(super) depth: usize,
+    pub(super) fd: Mutex<Option<Arc<OwnedFd>>>,
+    pub(super) inode: Mutex<Option<Inode>>,
+    /// Pieces of work in it, and directories, that are not done.
+    pub(super) pending: AtomicUsize,
+    /// Something in it stays.
+    pub(super) kept: AtomicBool,
+    /// Its path below the roots, for one that stays.
+    pub(super) path: PathBuf,
+    /// Rules by which something in it may stay.
+    pub(super) scopes: OnceLock<Vec<Arc<Scope>>>,
+    /// The permissions it had, if they were changed.
+    pub(super) mode: Mutex<Option<u32>>,
+    /// What one that stays is to look like afterwards.
+    pub(super) after: Option<Stat>,
+}
+
+impl Node {
+    pub(super) fn path(&self) -> PathBuf {
+        let mut names = Vec::new();
+        let mut node = self;
+        while let Some(above) = &node.above {
+            names.push(OsStr::from_bytes(node.shown().to_bytes()));
+            node = above;
+        }
+        let mut path = node.path.clone();
+        path.extend(names.into_iter().rev());
+        path
+    }
+
+    pub(super) fn scopes(&self) -> &[Arc<Scope>] {
+        self.scopes.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Finds out which rules hold in it: those of the directory above, and of its own files.
+    pub(super) fn enter(&self, fd: &OwnedFd, has_files: bool) -> Result<()> {
+        let above = self.above.iter().flat_map(|above| above.scopes());
+        let enter = |scope: &Arc<Scope>| match has_files {
+            true => scope.enter(self.shown(), fd).map(Arc::new),
+            false => Ok(Arc::new(scope.below(self.shown()))),
+        };
+        let scopes = above.map(enter).collect::<Result<_>>()?;
+        self.scopes.get_or_init(|| scopes);
+        Ok(())
+    }
+
+    pub(super) fn shown(&self) -> &CStr {
+        self.shown.as_ref().unwrap_or(&self.name)
+    }
+
+    pub(super) fn path_of(&self, name: &CStr) -> PathBuf {
+        self.path().join(OsStr::from_bytes(name.to_bytes()))
+    }
+
+    /// The directory, opened again if it was closed. It must be the one it was.
+    pub(super) fn fd(&self) -> rustix::io::Result<Arc<OwnedFd>> {
+        let held = |node: &Node| node.fd.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut names = Vec::new();
+        let mut node = self;
+        let base = loop {
+            if let Some(fd) = held(node) {
+                break fd;
+            }
+            names.push(node.name.to_bytes());
+            node = node.above.as_ref().ok_or(Errno::BADF)?;
+        };
+        if names.is_empty() {
+            return Ok(base);
+        }
+        names.reverse();
+        let fd = open_directory(&base, &names.join(&b'/'))?;
+        let inode = *self.inode.lock().unwrap_or_else(PoisonError::into_inner);
+        if Some(stat_open(&fd)?.inode) != inode {
+            return Err(Errno::STALE);
+        }
+        Ok(Arc::new(fd))
+    }
+
+    pub(super) fn hold(&self) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+    }
+}
