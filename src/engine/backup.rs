@@ -1,6 +1,7 @@
 //! `--backup`: what is replaced or deleted keeps a name, with a suffix beside its own or in a tree of its own. It gets
 //! that name before it loses its old one: at no moment it has none.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -14,7 +15,7 @@ use rustix::io::Errno;
 
 use super::Run;
 use super::item::Item;
-use super::temporary::{link_nameless, temporary_name, writable};
+use super::temporary::{link_nameless, remove_litter, temporary_name, writable};
 use super::watch::Watched;
 use crate::config::Config;
 use crate::content::sparse::{self, Layout};
@@ -24,7 +25,7 @@ use crate::io::path::open_directory;
 use crate::io::{place, root, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
-use crate::plan::entry::{Kind, Stat};
+use crate::plan::entry::{Inode, Kind, Stat};
 
 const OPEN: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -43,6 +44,8 @@ struct Tree {
     path: PathBuf,
     /// Made when it is first needed.
     fd: Mutex<Option<Arc<OwnedFd>>>,
+    /// Directories of it in which an older backup made room, and what a killed run left was looked for.
+    swept: Mutex<HashSet<Inode>>,
 }
 
 impl Backups {
@@ -71,7 +74,7 @@ impl Backups {
             if missing.as_os_str().is_empty() {
                 place::refuse_backups_over(&path, roots, &sources(config, roots))?;
             }
-            Ok(Tree { path, fd: Mutex::default() })
+            Ok(Tree { path, fd: Mutex::default(), swept: Mutex::default() })
         });
         Ok(Some(Backups { tree: tree.transpose()?, suffix: backup.suffix.as_bytes().to_vec() }))
     }
@@ -170,10 +173,12 @@ impl Old<'_> {
         };
         let linked = match link_to(&name) {
             // An older backup has the name.
-            Err(Errno::EXIST) => temporary_name(&within).and_then(|temporary| {
-                link_to(&temporary)?;
-                take_place(&within, &temporary, &name)
-            }),
+            Err(Errno::EXIST) => {
+                self.sweep(&within).and_then(|()| temporary_name(&within)).and_then(|temporary| {
+                    link_to(&temporary)?;
+                    take_place(&within, &temporary, &name)
+                })
+            }
             linked => linked,
         };
         match linked {
@@ -187,6 +192,7 @@ impl Old<'_> {
     /// Keeps a copy of it.
     pub(super) fn copy(&self) -> Result<()> {
         let Some((within, name)) = self.place()? else { return Ok(()) };
+        self.sweep(&within).at(Operation::Backup, || self.path())?;
         let temporary = temporary_name(&within).at(Operation::Backup, || self.path())?;
         let copied = self
             .copy_to(&within, &temporary)
@@ -195,6 +201,18 @@ impl Old<'_> {
             rustix::fs::unlinkat(&within, &temporary, AtFlags::empty()).ok();
         }
         copied.and_then(|()| self.flush(&within))
+    }
+
+    /// Before a temporary name is made in the tree: removes those that a killed run left in the directory.
+    fn sweep(&self, within: &OwnedFd) -> rustix::io::Result<()> {
+        let Some(tree) = self.run.backups.as_ref().and_then(|backups| backups.tree.as_ref()) else {
+            return Ok(());
+        };
+        let inode = stat_open(within)?.inode;
+        if tree.swept.lock().unwrap_or_else(PoisonError::into_inner).insert(inode) {
+            remove_litter(within, inode, false);
+        }
+        Ok(())
     }
 
     /// `--fsync`: the backup's name is on stable storage before the old name goes.
