@@ -31,6 +31,7 @@ mod old;
 mod property;
 mod reality;
 mod report;
+mod rings;
 mod schema;
 mod select;
 mod show;
@@ -77,6 +78,7 @@ fn main() {
         reality::TESTS,
         select::TESTS,
         report::TESTS,
+        rings::TESTS,
         schema::TESTS,
         show::TESTS,
         timeout::TESTS,
