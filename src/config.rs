@@ -64,6 +64,10 @@ pub struct Config {
     pub timeout: Option<Duration>,
     /// Find out what reports may want to tell: all that differs of what is replaced, and where links lead.
     pub details: bool,
+    /// Take the figures of each ring: [`Summary::rings`](crate::report::event::Summary::rings).
+    pub stats: bool,
+    /// Write what each task did when to this file, as Chrome's trace events.
+    pub trace: Option<PathBuf>,
     /// Bytes of contents to read a second, by all threads together; what is cloned or only compared does not count.
     pub bandwidth: Option<NonZeroU64>,
     /// Hash the bytes that are copied.
@@ -213,6 +217,8 @@ impl Config {
             manifest: None,
             timeout: None,
             details: false,
+            stats: false,
+            trace: None,
             bandwidth: None,
             hash: true,
             reflink: Reflink::default(),

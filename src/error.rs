@@ -64,6 +64,7 @@ pub enum Operation {
     ReadManifest,
     WriteManifest,
     UseLog,
+    UseTrace,
     UseDirectory,
     ListDirectory,
     StartEngine,
@@ -108,6 +109,7 @@ impl fmt::Display for Operation {
             Operation::ReadManifest => "read manifest",
             Operation::WriteManifest => "write manifest",
             Operation::UseLog => "use log file",
+            Operation::UseTrace => "use trace file",
             Operation::UseDirectory => "use directory",
             Operation::ListDirectory => "list directory",
             Operation::StartEngine => "start the engine for",
@@ -216,9 +218,10 @@ impl Error {
             }
             // What the kernel could not write back is lost, and whose it was it does not say (fsync(2)).
             (Cause::Io(_), _) if self.operation == Operation::Flush => Outcome::BrokenOff,
-            // An attribute may be too large for its inode where there is room for many files.
+            // An attribute may be too large for its inode where there is room for many files. A trace lies anywhere.
             (_, Some(Errno::NOSPC | Errno::DQUOT))
-                if !self.operation.reads_source() && self.operation != Operation::SetXattr =>
+                if !self.operation.reads_source()
+                    && !matches!(self.operation, Operation::SetXattr | Operation::UseTrace) =>
             {
                 Outcome::BrokenOff
             }

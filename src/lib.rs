@@ -14,6 +14,9 @@
 //!    Hard links wait for the first name of their inode (`plan/links.rs`).
 //! 6. **Progress.** Tasks send events; one task gathers them, counts, and tells a reporter (`report/`).
 //!
+//! What each ring did is measured where operations are made (`io/gauge.rs`, `report/rings.rs`, `report/trace.rs`), and
+//! one that stands still is told of (`engine/turn.rs`, `engine/stall.rs`).
+//!
 //! On request, a file is flushed before it gets its name, and its name before it is reported durable
 //! (`engine/durable.rs`); what was written is read back (`engine/read_back.rs`); the hashes of all files go into a
 //! manifest (`report/hashes.rs`); reading is slowed down (`engine/rate.rs`); a thread that the kernel does not answer is

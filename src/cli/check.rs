@@ -43,11 +43,11 @@ pub(crate) struct CheckArgs {
     /// Errors alone: the exit code tells
     #[arg(short, long, help_heading = SHOW)]
     quiet: bool,
-    /// A table of figures at the end
+    /// Figures at the end: of the run, of each ring, and what held it back
     #[arg(long, help_heading = SHOW)]
     stats: bool,
     /// One JSON object a line on standard output
-    #[arg(long, help_heading = SHOW, conflicts_with = "stats")]
+    #[arg(long, help_heading = SHOW)]
     json: bool,
 
     #[command(flatten)]
@@ -66,6 +66,7 @@ impl CheckArgs {
         self.compare.apply(&mut config);
         self.keep.apply(&mut config);
         self.engine.apply(&mut config);
+        config.stats = self.stats;
         Ok(config)
     }
 

@@ -90,11 +90,14 @@ pub(crate) struct ShowArgs {
     /// Errors alone
     #[arg(short, long)]
     quiet: bool,
-    /// A table of figures at the end
+    /// Figures at the end: of the run, of each ring, and what held it back
     #[arg(long)]
     stats: bool,
+    /// Write what each task did when to FILE, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// One JSON object a line on standard output
-    #[arg(long, conflicts_with = "stats")]
+    #[arg(long)]
     json: bool,
 }
 
@@ -131,7 +134,9 @@ impl ShowArgs {
     /// Puts what the options ask of the run into `config`, after how files are written.
     pub(crate) fn apply(&self, config: &mut Config) {
         config.partial |= self.partial_progress;
-        config.spare.extend(self.log_file.clone());
+        config.spare.extend(self.log_file.iter().chain(&self.trace).cloned());
+        config.stats = self.stats;
+        config.trace.clone_from(&self.trace);
         config.details =
             self.itemize_changes > 0 || self.json || self.out_format.is_some() || self.log_file.is_some();
     }

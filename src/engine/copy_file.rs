@@ -22,6 +22,7 @@ use crate::metadata::{self, Target, proc_path, xattr};
 use crate::plan::changes::Changes;
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, Event, PointsTo};
+use crate::report::rings::{Kind as Sort, Stage};
 
 /// Files of more bytes are cut in parts that several threads copy at once.
 pub(crate) const LARGE: u64 = 2 * PART;
@@ -94,7 +95,8 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
                     backup::keep(&item).await?;
                 }
                 item.lane.doing(Operation::Rename);
-                new.publish(within, item.target(), taken).at(Operation::Create, || item.path())?;
+                let publish = || new.publish(within, item.target(), taken);
+                item.lane.io.in_place(Sort::Name, publish).at(Operation::Create, || item.path())?;
                 return Ok(Copied { action: Action::Created, bytes, streamed, hash, ..Copied::skipped() });
             }
             Err(error) => error,
@@ -137,8 +139,8 @@ fn new_file(item: &Item<'_>, source: &Stat, taken: Taken) -> Result<NewFile> {
         Taken::Nothing if !config.atomic => Way::Named,
         _ => Way::Atomic,
     };
-    NewFile::create(item.pair, item.target(), way, source.mode, item.run())
-        .at(Operation::Create, || item.path())
+    let create = || NewFile::create(item.pair, item.target(), way, source.mode, item.run());
+    item.lane.io.in_place(Sort::Create, create).at(Operation::Create, || item.path())
 }
 
 /// Opens the destination's file to rewrite it. What is no file, can't be written to, or has further names, which may lie
@@ -157,7 +159,7 @@ fn open_existing(item: &Item<'_>) -> Option<OwnedFd> {
 /// storage and a look at what is there.
 async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &NewFile) -> Result<Contents> {
     let contents = copy_contents(item, source, before, holes, new).await?;
-    item.lane.doing(Operation::StatSource);
+    item.lane.doing_as(Operation::StatSource, Stage::Finish);
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
     // Files that never have a size (in /proc) have times that move with every look.
     if before.size + after.size > 0 && after.differs_in_time(before) {
@@ -185,7 +187,9 @@ async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &
     // What has its name already must not look right before it is.
     let modified = if new.is_in_place() { have.modified } else { before.modified };
     let want = Stat { modified, ..*before };
-    metadata::apply(target, &want, &have, xattrs.as_ref(), bare, &run.rules, || item.path())?;
+    item.lane.io.in_place(Sort::Metadata, || {
+        metadata::apply(target, &want, &have, xattrs.as_ref(), bare, &run.rules, || item.path())
+    })?;
     make_safe(item, new, &contents).await?;
     if new.is_in_place() && run.rules.keep.times {
         metadata::set_mtime(target, before.modified, || item.path())?;
@@ -291,6 +295,9 @@ async fn copy_small(item: &Item<'_>, source: &File, size: u64, new: &NewFile) ->
             break;
         }
         let bytes = &buffer.bytes()[..read];
+        if hasher.is_some() {
+            item.lane.hashing();
+        }
         if read as u64 == size {
             // All in one piece, as nearly always: hashed whole it makes better use of the processor's vectors.
             whole = hasher.take().map(|_| blake3::hash(bytes));

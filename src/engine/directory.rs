@@ -25,6 +25,7 @@ use crate::metadata::xattr::{self, Holder};
 use crate::plan::alone::leaves_name;
 use crate::plan::entry::Kind;
 use crate::report::event::{Action, Entries, EntryEvent, Event};
+use crate::report::rings::Kind as Sort;
 use crate::select::Scope;
 
 /// Of the levels of a deep tree, one in so many stays open whatever the limit on descriptors.
@@ -340,7 +341,7 @@ impl Directory {
             if run.config.dry_run {
                 return Ok(Some(Pair::new(source, None, origin)));
             }
-            match self.make(parent, origin.replaced, run)? {
+            match lane.io.in_place(Sort::Create, || self.make(parent, origin.replaced, run))? {
                 Made::New(staged) => {
                     if existing.is_none() {
                         parent.count_compared();

@@ -20,6 +20,7 @@ use crate::plan::changes::Changes;
 use crate::plan::compare::differences;
 use crate::plan::entry::Kind;
 use crate::report::event::{Action, EntryEvent};
+use crate::report::rings::{Kind as Sort, Means};
 
 impl Directory {
     /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
@@ -45,7 +46,8 @@ impl Directory {
         let run = &lane.run;
         if run.config.fsync && !run.stop.is_stopped() && !run.config.dry_run {
             let mut nothing = Remains::default();
-            let flushed = lane.at_work(self, || Step::Flush, &mut nothing, durable::flush_all(run));
+            let flush = lane.io.hand_over(Sort::Flush, Means::Thread, durable::flush_all(run), |()| 0);
+            let flushed = lane.at_work(self, || Step::Flush, &mut nothing, flush);
             if flushed.await.is_none() {
                 return;
             }
@@ -64,8 +66,10 @@ impl Directory {
             pair.remove_obsolete_partials();
             if !self.implied {
                 // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
+                lane.doing(Operation::SetTimes);
                 let placed = self.unstage(&pair, lane).await;
-                let action = placed.and_then(|()| self.set_metadata(&pair, &lane.run));
+                let set = || self.set_metadata(&pair, &lane.run);
+                let action = placed.and_then(|()| lane.io.in_place(Sort::Metadata, set));
                 let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
                 let failed = |error| EntryEvent::failed(Kind::Directory, error);
                 self.report(action.map_or_else(failed, done).of(&pair.source_stat), lane).await;

@@ -25,6 +25,7 @@ use crate::plan::changes::Changes;
 use crate::plan::compare::{Decision, Difference, changes, decide, keep};
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, Attributes, EntryEvent};
+use crate::report::rings::Kind as Sort;
 
 /// One entry at work, with all that belongs to it.
 #[derive(Clone, Copy)]
@@ -294,11 +295,11 @@ impl Item<'_> {
             }
             Kind::Symlink => {
                 self.lane.doing(Operation::Create);
-                special::make_symlink(&self, &source.stat, taken)?
+                self.lane.io.in_place(Sort::Create, || special::make_symlink(&self, &source.stat, taken))?
             }
             _ => {
                 self.lane.doing(Operation::Create);
-                special::make_node(&self, &source.stat, taken)?
+                self.lane.io.in_place(Sort::Create, || special::make_node(&self, &source.stat, taken))?
             }
         };
         Ok(Copied { action, ..copied })
@@ -348,7 +349,9 @@ impl Item<'_> {
             return Err(Error::new(Operation::OpenDestination, self.path(), Cause::TypeChanged));
         }
         let target = Target::Handle(handle.as_fd());
-        metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())?;
+        self.lane.io.in_place(Sort::Metadata, || {
+            metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())
+        })?;
         Ok(mended)
     }
 

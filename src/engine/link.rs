@@ -17,6 +17,7 @@ use crate::plan::compare::changes;
 use crate::plan::entry::{Kind, Stat};
 use crate::plan::links::{Claim, Leader};
 use crate::report::event::{Action, PointsTo};
+use crate::report::rings::Kind as Sort;
 
 /// Mirrors one of several names of an inode.
 pub(crate) async fn mirror(item: Item<'_>, source: Source, destination: Option<Stat>) -> Result<Copied> {
@@ -138,9 +139,8 @@ async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {
     let within = item.changing()?;
     let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
     let link_to = |name: &std::ffi::CStr| {
-        writable(within, item.run(), || {
-            rustix::fs::linkat(&from, &leader.name, within, name, AtFlags::empty())
-        })?;
+        let link = || rustix::fs::linkat(&from, &leader.name, within, name, AtFlags::empty());
+        item.lane.io.in_place(Sort::Name, || writable(within, item.run(), link))?;
         check(within, name, leader)
     };
     if taken == Taken::Nothing {

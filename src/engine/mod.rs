@@ -25,8 +25,10 @@ mod remove;
 pub(crate) mod segment;
 pub(crate) mod special;
 mod stack;
+pub(crate) mod stall;
 pub(crate) mod stop;
 pub(crate) mod temporary;
+pub(crate) mod turn;
 pub(crate) mod watch;
 pub(crate) mod worker;
 
@@ -45,7 +47,7 @@ use async_channel::{Receiver, Sender};
 use crate::config::{Config, Engine};
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::io::root::Roots;
-use crate::io::{Io, ring, root, stat_open};
+use crate::io::{Io, gauge, ring, root, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::delete::Deletions;
 use crate::plan::entry::Stat;
@@ -57,6 +59,7 @@ use crate::report::Reporter;
 use crate::report::event::{EntryEvent, Event, Start, Summary};
 use crate::report::hashes::Hashes;
 use crate::report::progress::Progress;
+use crate::report::trace::TraceFile;
 use crate::select::Scope;
 use crate::walk;
 use backup::Backups;
@@ -67,7 +70,9 @@ use open::OpenDirectories;
 use pair::{Pair, Source};
 use rate::Rate;
 use reference::References;
+use stall::Stalls;
 use stop::Stop;
+use turn::Beacon;
 use watch::{Watchdog, Watched};
 use worker::Watch;
 
@@ -123,6 +128,10 @@ pub(crate) struct Run {
     /// What tasks offer each other, a channel a thread.
     pub(crate) offers: Vec<Channel<Offer>>,
     events: Sender<Event>,
+    /// Since when spans are counted, by the gauges' clock.
+    pub(crate) begun: u64,
+    /// Where each ring says what it does.
+    beacons: Vec<Beacon>,
     /// Threads that are stuck in the kernel.
     left_behind: AtomicUsize,
     /// Threads that may still report something.
@@ -247,6 +256,8 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
     let (begun, opened) = (manifest.map(Path::to_path_buf), config.clone());
     let mut manifest = within(config, move || begun.as_deref().map(Hashes::create).transpose())?;
+    let traced = config.trace.clone();
+    let trace = within(config, move || traced.as_deref().map(TraceFile::create).transpose())?;
     let (roots, mut aside) = within(config, move || {
         let roots = root::open(&opened)?;
         let aside = Aside::open(&opened, &roots)?;
@@ -268,12 +279,13 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
         manifest.is_for(OsStr::from_bytes(single.destination.to_bytes()));
     }
-    let progress = Progress::new(reporter, stop, manifest)?;
+    let progress = Progress::new(reporter, stop, manifest, trace)?;
     let watched: Vec<_> = config.timeout.iter().flat_map(|_| (0..threads).map(|_| Watched::new())).collect();
     let workers = start_workers(&run, engine, tasks, root, parcel_sender, &watched);
     let workers = workers.inspect_err(|_| run.abandon())?;
     let watchdog = config.timeout.map(|limit| Watchdog::new(&run, watched, limit));
-    let summary = progress.gather(&start, events, &run.stop, || run.abandon(), watchdog);
+    let watch = (watchdog, Stalls::new(&run));
+    let summary = progress.gather(&start, events, &run.stop, || run.abandon(), watch);
     if !summary.stuck {
         workers.into_iter().for_each(|worker| drop(worker.join()));
     }
@@ -356,6 +368,8 @@ fn new_run(
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
+        begun: gauge::now(),
+        beacons: (0..threads).map(|_| Beacon::default()).collect(),
         left_behind: AtomicUsize::new(0),
         reporting: AtomicUsize::new(threads + 1), // and the walk
         stop: Stop::default(),
@@ -595,8 +609,8 @@ mod tests {
             check: false,
         };
         let (mut silent, stop) = (Silent, Stop::default());
-        let progress = Progress::new(&mut silent, &stop, None).unwrap();
-        let summary = progress.gather(&start, events, &stopped, || (), None);
+        let progress = Progress::new(&mut silent, &stop, None, None).unwrap();
+        let summary = progress.gather(&start, events, &stopped, || (), (None, None));
         assert_eq!((summary.outcome, summary.totals.errors, summary.stuck), (Outcome::BrokenOff, 1, false));
         assert!(!stop.is_stopped(), "the flag is the caller's");
         walk.unwrap().join().unwrap();

@@ -16,6 +16,7 @@ use crate::error::{Cause, Operation, Result};
 use crate::io;
 use crate::io::buffer::{self, Buffer};
 use crate::io::file::{Family, File};
+use crate::report::rings::Kind;
 
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -53,6 +54,7 @@ impl LargeFile {
             let Some(ahead) = ahead else { return Ok(copied) };
             let (buffer, length) = ahead?;
             if let Some(hasher) = hasher.as_deref_mut() {
+                lane.hashing();
                 hasher.update(&buffer.bytes()[..length]);
             }
             read = Some((buffer, length, at));
@@ -82,6 +84,7 @@ impl LargeFile {
             let length;
             (new_data, length) = self.read(lane, new_data, data).await?;
             if let Some(hasher) = hasher.as_deref_mut() {
+                lane.hashing();
                 hasher.update(&new_data.bytes()[..length]);
             }
             let had;
@@ -116,6 +119,7 @@ impl LargeFile {
             let length;
             (buffer, length) = self.read(lane, buffer, data).await?;
             if let Some(hasher) = hasher.as_deref_mut() {
+                lane.hashing();
                 hasher.update(&buffer.bytes()[..length]);
             }
             at += length as u64;
@@ -214,7 +218,8 @@ async fn read_old(
     while had < length {
         // A short read, which is rare, is completed in place.
         let rest = &mut buffer.bytes_mut()[had..length];
-        match io::read_now(&old.fd, rest, offset + had as u64) {
+        let read = || io::read_now(&old.fd, rest, offset + had as u64);
+        match lane.io.transfer_in_place(Kind::Read, read) {
             Ok(0) => break,
             Ok(more) => had += more,
             Err(errno) => return Err(Failure::of(Operation::ReadDestination)(errno)),

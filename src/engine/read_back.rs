@@ -43,6 +43,7 @@ async fn hash_small(item: &Item<'_>, file: &File, size: u64, reading: Operation)
         match result.at(reading, || item.path_of(reading))? {
             0 => return Ok(hasher.finalize()),
             length => {
+                item.lane.hashing();
                 hasher.update(&buffer.bytes()[..length]);
                 offset += length as u64;
             }

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -63,6 +64,8 @@ pub(crate) struct LargeFile {
     crew: Crew<Failure>,
     /// Bytes, holes that were not read not counted.
     copied: AtomicU64,
+    /// Its path below the root, for a trace.
+    pub(super) path: Option<PathBuf>,
 }
 
 /// Which side failed; the path is put in by the task that has the file.
@@ -105,7 +108,7 @@ impl LargeFile {
         // The size comes first: parts are written in any order, and a hole at the end is never written.
         rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
         let hashed = run.config.hash && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
-        let file = LargeFile::new(source, work, Operation::ReadSource, stat.size, layout, hashed);
+        let file = LargeFile::new(item, source, work, Operation::ReadSource, (stat.size, layout), hashed);
         run.report(Event::Expected(stat.size - holes(stat, layout))).await;
         file.finish(item).await
     }
@@ -118,20 +121,21 @@ impl LargeFile {
         layout: Layout,
         reading: Operation,
     ) -> Result<Hash> {
-        let file = LargeFile::new(file, Work::Hash, reading, size, layout, true);
+        let file = LargeFile::new(item, file, Work::Hash, reading, (size, layout), true);
         let (hash, _) = file.finish(item).await?;
         // All parts are in, or there was an error.
         hash.ok_or(Errno::IO).at(reading, || item.path())
     }
 
     fn new(
+        item: &Item<'_>,
         source: &File,
         work: Work,
         reading: Operation,
-        size: u64,
-        layout: Layout,
+        (size, layout): (u64, Layout),
         hashed: bool,
     ) -> Arc<Self> {
+        let traced = item.run().config.trace.is_some();
         Arc::new(LargeFile {
             source: source.clone(),
             work,
@@ -140,6 +144,7 @@ impl LargeFile {
             parts: hashed.then(|| Parts::new(size)),
             crew: Crew::new(size),
             copied: AtomicU64::new(0),
+            path: traced.then(|| item.directory.path_of(&item.entry.name)),
         })
     }
 
@@ -198,6 +203,7 @@ impl LargeFile {
             if self.counts() && lane.run.rate.is_none() {
                 lane.run.report(Event::Bytes(copied)).await;
             }
+            lane.send_trace(false).await;
         }
         Ok(())
     }

@@ -46,6 +46,19 @@ pub(crate) enum Step {
     Flush,
 }
 
+impl Step {
+    /// The word used in a trace.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Step::Open => "open",
+            Step::Entry(_) => "entry",
+            Step::Names => "names",
+            Step::Finish => "finish",
+            Step::Flush => "flush",
+        }
+    }
+}
+
 /// A thread's word on what it does.
 pub(crate) struct Watched {
     begun: Instant,

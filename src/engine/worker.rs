@@ -14,14 +14,18 @@ use super::item::Item;
 use super::job::{Batch, Entry, Offer, Parcel};
 use super::outbox::Outbox;
 use super::pair::Pair;
+use super::segment::LargeFile;
+use super::turn::{Beacon, Turns};
 use super::watch::{Remains, Step, Watched};
 use super::{Run, check, delete, durable, panicked};
 use crate::error::{Operation, Result};
 use crate::io::Io;
 use crate::io::buffer::Pool;
+use crate::io::gauge::Gauge;
 use crate::plan::delete::InTheWay;
 use crate::plan::entry::Kind;
-use crate::report::event::{Action, Entries, EntryEvent};
+use crate::report::event::{Action, Entries, EntryEvent, Event};
+use crate::report::rings::Stage;
 
 /// What the tasks of one thread share.
 pub(crate) struct Lane {
@@ -32,6 +36,8 @@ pub(crate) struct Lane {
     index: usize,
     /// Who is told what this thread does: `--timeout`.
     pub(super) watched: Option<Arc<Watched>>,
+    /// Who takes the figures: `--stats`, `--trace`.
+    pub(super) gauge: Option<Rc<Gauge>>,
     /// Tasks of this thread that have work.
     busy: Cell<usize>,
     /// Tasks of this thread that help with a large file.
@@ -43,16 +49,17 @@ const HELPERS: usize = 2;
 
 /// Runs a thread's tasks until the run is finished or stopped. A panic of one ends them all.
 pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize, watch: Watch) -> Result<()> {
-    let (buffers, outbox) = (Pool::new(), Outbox::default());
-    let (busy, helping) = (Cell::new(0), Cell::new(0));
+    let gauge = gauge(&run, index);
+    let (buffers, outbox) = (Pool::gauged(gauge.clone()), Outbox::default());
+    let (io, busy, helping) = (io.gauged(gauge.clone()), Cell::new(0), Cell::new(0));
     let Watch { watched, first } = watch;
-    let lane = Rc::new(Lane { io, buffers, run: run.clone(), outbox, index, watched, busy, helping });
+    let lane = Rc::new(Lane { io, buffers, run: run.clone(), outbox, index, watched, gauge, busy, helping });
     let mut set = JoinSet::new();
     if let Some(first) = first {
-        run_batch(&lane, first).await;
+        Turns::new(lane.clone(), 0, run_batch(&lane, first)).await;
     }
-    for _ in 0..tasks {
-        set.spawn_local(task(lane.clone()));
+    for number in 0..tasks {
+        set.spawn_local(Turns::new(lane.clone(), number, task(lane.clone())));
     }
     let mut result = Ok(());
     while let Some(ended) = set.join_next().await {
@@ -65,8 +72,18 @@ pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize,
     }
     if !lane.is_lost() {
         lane.outbox.send(&run).await;
+        lane.send_figures().await;
     }
     result
+}
+
+/// Who takes a ring's figures, where some are wanted.
+fn gauge(run: &Arc<Run>, index: usize) -> Option<Rc<Gauge>> {
+    let traced = run.config.trace.is_some();
+    let parcels = run.parcels.clone();
+    let wanted = run.config.stats || traced;
+    // The walk's end of the channel goes with the walk.
+    wanted.then(|| Rc::new(Gauge::new(index, run.begun, traced, move || parcels.is_closed())))
 }
 
 /// What a thread is given that is watched: who watches it, and the work of a thread that it replaces.
@@ -81,20 +98,90 @@ impl Lane {
     pub(crate) async fn at_work<T>(
         &self,
         directory: &Arc<Directory>,
-        step: impl FnOnce() -> Step,
+        step: impl Fn() -> Step,
         remains: &mut Remains,
         work: impl Future<Output = T>,
     ) -> Option<T> {
-        match &self.watched {
+        let span = self.gauge.as_ref().and_then(|gauge| gauge.span_begins());
+        let span = span.map(|begun| (begun, step()));
+        let done = match &self.watched {
             Some(watched) => watched.at_work(directory, step(), remains, work).await,
             None => Some(work.await),
+        };
+        if let (Some(gauge), Some((begun, step))) = (&self.gauge, span) {
+            let path = || match &step {
+                Step::Entry(entry) => directory.path_of(&entry.name),
+                _ => directory.path(),
+            };
+            gauge.span_ends(Some(begun), path, step.name());
+            self.send_trace(false).await;
         }
+        done
     }
 
     /// Leaves word that the next system call is part of this operation.
     pub(crate) fn doing(&self, operation: Operation) {
+        self.doing_as(operation, stage(operation));
+    }
+
+    /// The same, of one that is part of another stage than usual.
+    pub(super) fn doing_as(&self, operation: Operation, stage: Stage) {
+        self.beacon().step(operation);
+        if let Some(gauge) = &self.gauge {
+            gauge.enter(stage);
+        }
         if let Some(watched) = &self.watched {
             watched.doing(operation);
+        }
+    }
+
+    /// What comes next is hashing.
+    pub(crate) fn hashing(&self) {
+        if let Some(gauge) = &self.gauge {
+            gauge.enter(Stage::Hash);
+        }
+    }
+
+    /// Where this thread says what it does.
+    pub(super) fn beacon(&self) -> &Beacon {
+        &self.run.beacons[self.index]
+    }
+
+    /// Sends what there is of the trace, if it is all that is wanted, or much.
+    pub(super) async fn send_trace(&self, all: bool) {
+        if let Some(text) = self.gauge.as_ref().and_then(|gauge| gauge.take_trace(all)) {
+            self.run.report(Event::Trace(text)).await;
+        }
+    }
+
+    async fn send_figures(&self) {
+        self.send_trace(true).await;
+        if let Some(gauge) = self.gauge.as_ref().filter(|_| self.run.config.stats) {
+            self.run.report(Event::Ring(Box::new(gauge.figures()))).await;
+        }
+    }
+
+    /// Takes parts of a file that another task has.
+    async fn help(&self, file: &LargeFile) {
+        let span = self.gauge.as_ref().and_then(|gauge| gauge.span_begins());
+        file.help(self).await;
+        if let Some(gauge) = &self.gauge {
+            gauge.span_ends(span, || file.path.clone().unwrap_or_default(), "help");
+        }
+    }
+
+    /// The task whose turn it is has work.
+    fn work_begins(&self) {
+        self.busy.set(self.busy.get() + 1);
+        if let Some(gauge) = &self.gauge {
+            gauge.work_begins();
+        }
+    }
+
+    fn work_ends(&self) {
+        self.busy.set(self.busy.get() - 1);
+        if let Some(gauge) = &self.gauge {
+            gauge.work_ends();
         }
     }
 
@@ -108,6 +195,20 @@ impl Lane {
     }
 }
 
+/// The stage that an operation is part of.
+fn stage(operation: Operation) -> Stage {
+    match operation {
+        Operation::OpenSource
+        | Operation::StatSource
+        | Operation::OpenDestination
+        | Operation::StatDestination
+        | Operation::ListDestination => Stage::Compare,
+        Operation::ReadSource | Operation::ReadDestination => Stage::Read,
+        Operation::Create | Operation::Write => Stage::Write,
+        _ => Stage::Finish,
+    }
+}
+
 enum Job {
     Parcel(Parcel),
     Offer(Offer),
@@ -117,7 +218,7 @@ async fn task(lane: Rc<Lane>) {
     while !lane.is_lost()
         && let Some(job) = next_job(&lane).await
     {
-        lane.busy.set(lane.busy.get() + 1);
+        lane.work_begins();
         match job {
             Job::Parcel(parcel) => {
                 for batch in parcel {
@@ -127,12 +228,12 @@ async fn task(lane: Rc<Lane>) {
             Job::Offer(Offer::Batch(batch)) => run_batch(&lane, batch).await,
             Job::Offer(Offer::Large(file)) if lane.helping.get() < HELPERS => {
                 lane.helping.set(lane.helping.get() + 1);
-                file.help(&lane).await;
+                lane.help(&file).await;
                 lane.helping.set(lane.helping.get() - 1);
             }
             Job::Offer(Offer::Large(_)) => {}
         }
-        lane.busy.set(lane.busy.get() - 1);
+        lane.work_ends();
     }
 }
 

@@ -1,11 +1,13 @@
 //! The buffers of one thread: made once, used over and over, the last one returned first since it is still in the
 //! processor's cache. Their number is a semaphore, and so bounds the bytes in flight.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+use super::gauge::{self, Gauge};
 
 /// Bytes of a buffer for small files: one read holds the whole file.
 pub(crate) const SMALL: usize = 64 << 10;
@@ -19,13 +21,22 @@ pub(crate) struct Pool {
     budget: Arc<Semaphore>,
     small: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
+    gauge: Option<Rc<Gauge>>,
+    /// Tasks that wait for a buffer, counted for the gauge.
+    waiting: Cell<usize>,
 }
 
 impl Pool {
     /// An empty pool: buffers are made when they are first wanted.
     pub(crate) fn new() -> Rc<Self> {
+        Pool::gauged(None)
+    }
+
+    /// The same, with figures taken.
+    pub(crate) fn gauged(gauge: Option<Rc<Gauge>>) -> Rc<Self> {
         let budget = Arc::new(Semaphore::new(IN_FLIGHT / SMALL));
-        Rc::new(Pool { budget, small: RefCell::default(), large: RefCell::default() })
+        let (small, large, waiting) = (RefCell::default(), RefCell::default(), Cell::new(0));
+        Rc::new(Pool { budget, small, large, gauge, waiting })
     }
 
     /// A buffer that holds at least `wanted` bytes, or a large one; waits while too many bytes are in flight.
@@ -47,17 +58,32 @@ impl Pool {
 
     async fn take_sized(self: &Rc<Self>, size: usize, count: usize) -> Vec<Buffer> {
         let units = (size / SMALL) as u32;
-        let permits = self.budget.clone().acquire_many_owned(units * count as u32).await;
         // The semaphore is never closed; without a permit the buffer would only not be counted.
-        let mut permits = permits.ok();
+        let mut permits = self.permits(units * count as u32).await.ok();
+        if let Some(gauge) = &self.gauge {
+            gauge.lends((size * count) as u64);
+        }
         (0..count)
             .map(|_| {
                 let permit = permits.as_mut().and_then(|all| all.split(units as usize));
                 let bytes = self.shelf(size).borrow_mut().pop();
                 let bytes = bytes.unwrap_or_else(|| vec![0; size].into_boxed_slice());
-                Buffer { bytes, home: self.clone(), _permit: permit }
+                Buffer { bytes, size: size as u64, home: self.clone(), _permit: permit }
             })
             .collect()
+    }
+
+    async fn permits(&self, units: u32) -> Result<OwnedSemaphorePermit, AcquireError> {
+        // Whoever waits has all wait that come later.
+        let short = self.waiting.get() > 0 || self.budget.available_permits() < units as usize;
+        let start = self.gauge.as_ref().filter(|_| short).map(|gauge| (gauge, gauge::now()));
+        self.waiting.set(self.waiting.get() + usize::from(start.is_some()));
+        let permits = self.budget.clone().acquire_many_owned(units).await;
+        if let Some((gauge, start)) = start {
+            self.waiting.set(self.waiting.get() - 1);
+            gauge.has_waited_for_buffer(start);
+        }
+        permits
     }
 
     fn shelf(&self, size: usize) -> &RefCell<Vec<Box<[u8]>>> {
@@ -72,6 +98,8 @@ fn size_for(wanted: u64) -> usize {
 /// A buffer on loan. Dropping it gives it back.
 pub(crate) struct Buffer {
     bytes: Box<[u8]>,
+    /// Bytes that it holds when it has them.
+    size: u64,
     home: Rc<Pool>,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -103,9 +131,47 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
+        if let Some(gauge) = &self.home.gauge {
+            gauge.is_given_back(self.size);
+        }
         // What another thread still has goes when that is done with it.
         if !bytes.is_empty() {
             self.home.shelf(bytes.len()).borrow_mut().push(bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// Takes a large buffer, which must be there.
+    fn take(pool: &Rc<Pool>) -> Buffer {
+        match pin!(pool.take(u64::MAX)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(buffer) => buffer,
+            Poll::Pending => panic!("there is none"),
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_buffer_is_counted() {
+        let gauge = Rc::new(Gauge::new(0, gauge::now(), false, || true));
+        let pool = Pool::gauged(Some(gauge.clone()));
+        let mut lent: Vec<Buffer> = (0..IN_FLIGHT / LARGE).map(|_| take(&pool)).collect();
+        {
+            let mut waiting = pin!(pool.take(1));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(waiting.as_mut().poll(&mut context).is_pending());
+            lent.pop();
+            assert!(waiting.as_mut().poll(&mut context).is_ready());
+        }
+        drop(lent);
+        drop(take(&pool));
+        let ring = gauge.figures();
+        assert_eq!((ring.buffer_waits, ring.most_bytes), (1, IN_FLIGHT as u64));
+        assert!(!ring.buffer_wait.is_zero());
     }
 }

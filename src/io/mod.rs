@@ -7,6 +7,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod file;
+pub(crate) mod gauge;
 pub(crate) mod op;
 pub(crate) mod path;
 pub(crate) mod place;
@@ -19,6 +20,7 @@ use std::ffi::CStr;
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,8 +28,10 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::plan::entry::Stat;
+use crate::report::rings::{Kind, Means};
 use buffer::Buffer;
 use file::{Families, Family, File};
+use gauge::Gauge;
 
 /// A look-up slower than this came from a disk.
 const FROM_DISK: Duration = Duration::from_micros(80);
@@ -48,11 +52,18 @@ const INTERRUPTIONS: usize = 256;
 const SHORT_WRITE: usize = 64 << 10;
 
 /// The operations of one thread.
-pub(crate) enum Io {
+pub(crate) struct Io {
+    way: Way,
+    families: Families,
+    /// Who takes the figures: `--stats`, `--trace`.
+    gauge: Option<Rc<Gauge>>,
+}
+
+enum Way {
     /// A ring, and what is known of the look-ups' speed, and of that of reads which can't say whether they would wait.
-    Ring { lookups: Lookups, reads: Reads, blind_reads: Lookups, families: Families },
+    Ring { lookups: Lookups, reads: Reads, blind_reads: Lookups },
     /// Plain system calls, one after the other: the thread waits.
-    Plain { families: Families },
+    Plain,
 }
 
 /// Where look-ups are made: in place while the cache answers, through the ring, or a thread, while a disk does.
@@ -121,24 +132,67 @@ impl Reads {
 impl Io {
     /// Operations for a thread that runs a ring.
     pub(crate) fn ring() -> Self {
-        Io::Ring {
+        Io::new(Way::Ring {
             lookups: Lookups::default(),
             reads: Reads::default(),
             blind_reads: Lookups::default(),
-            families: Families::default(),
-        }
+        })
     }
 
     /// Operations for a thread that has none.
     pub(crate) fn plain() -> Self {
-        Io::Plain { families: Families::default() }
+        Io::new(Way::Plain)
+    }
+
+    fn new(way: Way) -> Self {
+        Io { way, families: Families::default(), gauge: None }
+    }
+
+    /// The same, with figures taken.
+    pub(crate) fn gauged(self, gauge: Option<Rc<Gauge>>) -> Self {
+        Io { gauge, ..self }
     }
 
     /// A file that was opened, to be read.
     pub(crate) fn file(&self, fd: Arc<OwnedFd>, stat: &Stat) -> File {
-        let (Io::Ring { families, .. } | Io::Plain { families }) = self;
-        let family = families.of(&fd, stat);
+        let family = self.families.of(&fd, stat);
         File { fd, family }
+    }
+
+    /// Makes a system call in place.
+    pub(crate) fn in_place<T>(&self, kind: Kind, call: impl FnOnce() -> T) -> T {
+        match &self.gauge {
+            None => call(),
+            Some(gauge) => gauge.in_place(kind, call, |_| 0),
+        }
+    }
+
+    /// Makes one that reads or writes bytes.
+    pub(crate) fn transfer_in_place(
+        &self,
+        kind: Kind,
+        call: impl FnOnce() -> rustix::io::Result<usize>,
+    ) -> rustix::io::Result<usize> {
+        match &self.gauge {
+            None => call(),
+            Some(gauge) => gauge.in_place(kind, call, transferred),
+        }
+    }
+
+    /// Waits for an operation that was handed over.
+    pub(crate) async fn hand_over<T>(
+        &self,
+        kind: Kind,
+        means: Means,
+        operation: impl Future<Output = T>,
+        bytes: impl FnOnce(&T) -> u64,
+    ) -> T {
+        let in_flight = self.gauge.as_ref().map(|gauge| gauge.submit(kind, means));
+        let result = operation.await;
+        if let Some(in_flight) = in_flight {
+            in_flight.done(bytes(&result));
+        }
+        result
     }
 
     /// Opens one name of a held directory, never following a symlink, never waiting for a FIFO's writer.
@@ -149,12 +203,14 @@ impl Io {
         flags: OFlags,
     ) -> rustix::io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        match self {
-            Io::Ring { lookups, .. } if lookups.next_through_ring() => {
-                op::open(directory.clone(), name, flags).await
+        let now = || self.in_place(Kind::Open, || open_now(directory, name, flags));
+        match &self.way {
+            Way::Ring { lookups, .. } if lookups.next_through_ring() => {
+                let open = op::open(directory.clone(), name, flags);
+                self.hand_over(Kind::Open, Means::Ring, open, |_| 0).await
             }
-            Io::Ring { lookups, .. } => lookups.timed(|| open_now(directory, name, flags)),
-            Io::Plain { .. } => open_now(directory, name, flags),
+            Way::Ring { lookups, .. } => lookups.timed(now),
+            Way::Plain => now(),
         }
     }
 
@@ -164,12 +220,14 @@ impl Io {
         directory: &Arc<OwnedFd>,
         name: &CStr,
     ) -> rustix::io::Result<Option<Stat>> {
-        let result = match self {
-            Io::Ring { lookups, .. } if lookups.next_through_ring() => {
-                op::stat(directory.clone(), name).await
+        let now = || self.in_place(Kind::Stat, || stat_now(directory, name));
+        let result = match &self.way {
+            Way::Ring { lookups, .. } if lookups.next_through_ring() => {
+                let stat = op::stat(directory.clone(), name);
+                self.hand_over(Kind::Stat, Means::Ring, stat, |_| 0).await
             }
-            Io::Ring { lookups, .. } => lookups.timed(|| stat_now(directory, name)),
-            Io::Plain { .. } => stat_now(directory, name),
+            Way::Ring { lookups, .. } => lookups.timed(now),
+            Way::Plain => now(),
         };
         match result {
             Ok(stat) => Ok(Some(stat)),
@@ -191,7 +249,8 @@ impl Io {
         match result {
             // Old kernels say so on the ring where a file system can't tell whether a read would wait.
             Err(Errno::AGAIN | Errno::INTR) => {
-                (read_now(&file.fd, &mut buffer.bytes_mut()[..length], offset), buffer)
+                let bytes = &mut buffer.bytes_mut()[..length];
+                (self.transfer_in_place(Kind::Read, || read_now(&file.fd, bytes, offset)), buffer)
             }
             result => (result, buffer),
         }
@@ -204,22 +263,25 @@ impl Io {
         length: usize,
         offset: u64,
     ) -> (rustix::io::Result<usize>, Buffer) {
-        let flags = match self {
-            Io::Plain { .. } => ReadWriteFlags::empty(),
-            Io::Ring { blind_reads, .. }
+        let flags = match &self.way {
+            Way::Plain => ReadWriteFlags::empty(),
+            Way::Ring { blind_reads, .. }
                 if file.family == Family::Overlay && !blind_reads.next_through_ring() =>
             {
-                let read = || read_now(&file.fd, &mut buffer.bytes_mut()[..length], offset);
+                let bytes = &mut buffer.bytes_mut()[..length];
+                let read = || self.transfer_in_place(Kind::Read, || read_now(&file.fd, bytes, offset));
                 return (blind_reads.timed(read), buffer);
             }
-            Io::Ring { .. } if file.family != Family::Kernel => {
-                return read_in_thread(file.fd.clone(), buffer, length, offset).await;
+            Way::Ring { .. } if file.family != Family::Kernel => {
+                let read = read_in_thread(file.fd.clone(), buffer, length, offset);
+                return self.hand_over(Kind::Read, Means::Thread, read, |(read, _)| transferred(read)).await;
             }
-            Io::Ring { reads, .. } if reads.next_through_ring() => {
-                return op::read(file.fd.clone(), buffer, length, offset).await;
+            Way::Ring { reads, .. } if reads.next_through_ring() => {
+                return self.read_through_ring(file, buffer, length, offset).await;
             }
-            Io::Ring { .. } => ReadWriteFlags::NOWAIT,
+            Way::Ring { .. } => ReadWriteFlags::NOWAIT,
         };
+        let started = self.gauge.as_ref().map(|gauge| gauge.start_in_place(Kind::Read));
         let result = retry(|| {
             rustix::io::preadv2(
                 file,
@@ -228,13 +290,25 @@ impl Io {
                 flags,
             )
         });
-        match (self, result) {
-            (Io::Ring { reads, .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) => {
-                reads.missed();
-                op::read(file.fd.clone(), buffer, length, offset).await
-            }
-            (_, result) => (result, buffer),
+        if let (Way::Ring { reads, .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) = (&self.way, result) {
+            reads.missed();
+            return self.read_through_ring(file, buffer, length, offset).await;
         }
+        if let (Some(gauge), Some(started)) = (&self.gauge, started) {
+            gauge.done_in_place(Kind::Read, started, transferred(&result));
+        }
+        (result, buffer)
+    }
+
+    async fn read_through_ring(
+        &self,
+        file: &File,
+        buffer: Buffer,
+        length: usize,
+        offset: u64,
+    ) -> (rustix::io::Result<usize>, Buffer) {
+        let read = op::read(file.fd.clone(), buffer, length, offset);
+        self.hand_over(Kind::Read, Means::Ring, read, |(read, _)| transferred(read)).await
     }
 
     /// Writes `buffer[part]` at `offset`, all of it.
@@ -249,14 +323,18 @@ impl Io {
         let mut refusals = 0;
         while !left.is_empty() {
             let at = offset + (left.start - part.start) as u64;
-            let result = match self {
-                Io::Ring { .. } if part.len() > SHORT_WRITE => {
+            let result = match &self.way {
+                Way::Ring { .. } if part.len() > SHORT_WRITE => {
+                    let write = op::write(file.clone(), buffer, left.clone(), at);
+                    let written = |(written, _): &(_, Buffer)| transferred(written);
                     let result;
-                    (result, buffer) = op::write(file.clone(), buffer, left.clone(), at).await;
+                    (result, buffer) = self.hand_over(Kind::Write, Means::Ring, write, written).await;
                     result
                 }
                 // Blocks only where the kernel throttles writers, as it would whoever writes.
-                _ => retry(|| rustix::io::pwrite(file, &buffer.bytes()[left.clone()], at)),
+                _ => self.transfer_in_place(Kind::Write, || {
+                    retry(|| rustix::io::pwrite(file, &buffer.bytes()[left.clone()], at))
+                }),
             };
             match result {
                 Ok(0) => return (Err(Errno::IO), buffer),
@@ -270,11 +348,18 @@ impl Io {
 
     /// Waits until a file, or the names in a directory, are on stable storage (fsync(2)).
     pub(crate) async fn flush(&self, file: &Arc<OwnedFd>) -> rustix::io::Result<()> {
-        match self {
-            Io::Ring { .. } => op::flush(file.clone()).await,
-            Io::Plain { .. } => retry(|| rustix::fs::fsync(file)),
+        match &self.way {
+            Way::Ring { .. } => {
+                self.hand_over(Kind::Flush, Means::Ring, op::flush(file.clone()), |_| 0).await
+            }
+            Way::Plain => self.in_place(Kind::Flush, || retry(|| rustix::fs::fsync(file))),
         }
     }
+}
+
+/// Bytes that a read or a write came to.
+fn transferred(result: &rustix::io::Result<usize>) -> u64 {
+    result.map_or(0, |bytes| bytes as u64)
 }
 
 /// pread(2), again if the file system refuses it for now.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Io, op};
+use super::{Io, Way, op};
 
 /// `O_NONBLOCK`: a FIFO must not keep us waiting for its writer. `O_NOCTTY`: nor a terminal become ours.
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -67,10 +67,10 @@ impl Io {
         resolve: ResolveFlags,
     ) -> rustix::io::Result<OwnedFd> {
         let now = |resolve| rustix::fs::openat2(base, path, FLAGS, Mode::empty(), resolve);
-        match self {
-            Io::Plain { .. } => now(resolve),
+        match &self.way {
+            Way::Plain => now(resolve),
             // In place while the cache knows every component; only what would wait for a disk goes through the ring.
-            Io::Ring { .. } => match now(resolve | ResolveFlags::CACHED) {
+            Way::Ring { .. } => match now(resolve | ResolveFlags::CACHED) {
                 Err(Errno::AGAIN) => op::open_path(base.clone(), path, FLAGS, resolve).await,
                 result => result,
             },

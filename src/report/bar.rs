@@ -7,10 +7,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
-use super::event::{EntryEvent, Mode, Start, Summary, Totals};
+use super::event::{EntryEvent, Mode, Stall, Start, Summary, Totals};
 use super::figures::Figures;
 use super::lines::{self, Lines, Verbosity, summary_line};
-use super::stats;
+use super::{stats, tables};
 use crate::error::Error;
 
 /// Redraws a second.
@@ -77,6 +77,12 @@ impl Reporter for Bar {
         self.bar.suspend(|| lines::message(error));
     }
 
+    fn stall(&mut self, stall: &Stall) {
+        if !self.verbosity.quiet {
+            self.bar.suspend(|| lines::message(lines::stall(stall)));
+        }
+    }
+
     fn progress(&mut self, totals: &Totals) {
         if totals.complete && !self.counting_down {
             self.counting_down = true;
@@ -94,6 +100,7 @@ impl Reporter for Bar {
         }
         if self.verbosity.stats {
             self.lines.say_now(stats::table(&summary.totals, self.mode, self.verbosity.figures));
+            self.lines.say_now(tables::text(&summary.rings, self.verbosity.figures));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Reporter;
-use super::event::{EntryEvent, Start, Summary, Totals};
+use super::event::{EntryEvent, Stall, Start, Summary, Totals};
 use crate::error::Error;
 
 /// Passes everything on to both, to the first one first.
@@ -23,6 +23,11 @@ impl Reporter for Both {
     fn error(&mut self, error: &Error) {
         self.0.error(error);
         self.1.error(error);
+    }
+
+    fn stall(&mut self, stall: &Stall) {
+        self.0.stall(stall);
+        self.1.stall(stall);
     }
 
     fn progress(&mut self, totals: &Totals) {

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use blake3::Hash;
 
+use super::rings::Ring;
 use crate::config::Engine;
 use crate::engine::copy_file::Copied;
-use crate::error::{Error, Outcome};
+use crate::error::{Error, Operation, Outcome};
 use crate::plan::changes::Changes;
 use crate::plan::entry::{Kind, Stat};
 
@@ -210,6 +211,21 @@ pub(crate) enum Event {
     Durable,
     /// Something failed that is no entry: a listing, a thread.
     Failed(Error),
+    /// A ring has ended: its figures.
+    Ring(Box<Ring>),
+    /// Spans of a ring, as they are to be written.
+    Trace(String),
+}
+
+/// A ring in which no task but one has had its turn for a while.
+#[derive(Debug, Clone, Copy)]
+pub struct Stall {
+    /// Its number, from 0.
+    pub ring: usize,
+    /// What that one task is at.
+    pub operation: Operation,
+    /// For how long, so far.
+    pub time: Duration,
 }
 
 /// How a run was set up.
@@ -353,6 +369,8 @@ pub struct Summary {
     pub totals: Totals,
     /// Some operation did not come back after the run was told to stop: threads are left behind.
     pub stuck: bool,
+    /// The figures of each ring, if [`Config::stats`](crate::Config::stats) asked for them. One that was left behind has none.
+    pub rings: Vec<Ring>,
 }
 
 #[cfg(test)]

@@ -14,9 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::Reporter;
-use super::event::{Action, EntryEvent, PointsTo, Start, Summary, Totals};
-use super::itemize;
-use super::lines::{Out, message};
+use super::event::{Action, EntryEvent, PointsTo, Stall, Start, Summary, Totals};
+use super::lines::{Out, message, stall};
+use super::tables::{JsonRing, JsonVerdict};
+use super::{itemize, rings};
 use crate::config::Engine;
 use crate::error::{Cause, Error};
 use crate::plan::entry::Kind;
@@ -90,6 +91,10 @@ enum Line<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         durable: Option<bool>,
         seconds: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        held_back: Option<JsonVerdict>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        rings: Vec<JsonRing>,
     },
 }
 
@@ -134,6 +139,11 @@ impl JsonPath {
         let bytes = path.as_os_str().as_bytes();
         let path_bytes = std::str::from_utf8(bytes).is_err().then(|| STANDARD.encode(bytes));
         JsonPath { path: path.to_string_lossy().into_owned(), path_bytes }
+    }
+
+    /// The text, and where that is not all the bytes in base64.
+    pub(crate) fn parts(&self) -> (&str, Option<&str>) {
+        (&self.path, self.path_bytes.as_deref())
     }
 }
 
@@ -221,6 +231,10 @@ impl Reporter for Json {
         self.write(&Line::Error { path: JsonPath::new(&error.path), error: JsonError::new(error) });
     }
 
+    fn stall(&mut self, stalled: &Stall) {
+        message(stall(stalled));
+    }
+
     fn progress(&mut self, _totals: &Totals) {
         // Whoever reads along is not to wait for a full buffer.
         if self.flushed.elapsed() > LONGEST_WAIT {
@@ -249,6 +263,8 @@ impl Reporter for Json {
             bytes_hashed: totals.bytes_hashed,
             durable: self.fsync.then_some(totals.durable),
             seconds: totals.elapsed.as_secs_f64(),
+            held_back: (!summary.rings.is_empty()).then(|| rings::verdict(&summary.rings).into()),
+            rings: summary.rings.iter().map(JsonRing::from).collect(),
         });
         self.out.write(Write::flush);
     }

@@ -7,10 +7,10 @@ use std::path::Path;
 use indicatif::HumanDuration;
 
 use super::Reporter;
-use super::event::{Action, EntryEvent, Mode, Start, Summary, Totals};
+use super::event::{Action, EntryEvent, Mode, Stall, Start, Summary, Totals};
 use super::figures::Figures;
 use super::format::Format;
-use super::{itemize, stats};
+use super::{itemize, stats, tables};
 use crate::config::Engine;
 use crate::error::{Error, Operation, Outcome};
 use crate::text::Escaped;
@@ -134,6 +134,15 @@ pub(crate) fn missing(path: &Path) -> String {
     format!("--link-dest {} does not exist: nothing is linked to it", Escaped::path(path))
 }
 
+/// What to say of a ring that stands still.
+pub(crate) fn stall(stall: &Stall) -> String {
+    let Stall { ring, operation, time } = stall;
+    format!(
+        "ring {ring} has stood still for {:.1} s: its task does not get past: {operation}",
+        time.as_secs_f64()
+    )
+}
+
 /// What to say of a hard link that became a copy.
 pub(crate) fn link_limit(directory: &Path, event: &EntryEvent) -> String {
     let path = event.path(directory);
@@ -170,12 +179,19 @@ impl Reporter for Lines {
         message(error);
     }
 
+    fn stall(&mut self, stall: &Stall) {
+        if !self.verbosity.quiet {
+            message(self::stall(stall));
+        }
+    }
+
     fn finish(&mut self, summary: &Summary) {
         if !self.verbosity.quiet {
             self.say(summary_line(summary, self.mode, self.verbosity.figures));
         }
         if self.verbosity.stats {
             self.say(stats::table(&summary.totals, self.mode, self.verbosity.figures));
+            self.say(tables::text(&summary.rings, self.verbosity.figures));
         }
         self.out.write(Write::flush);
     }

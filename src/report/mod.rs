@@ -13,15 +13,18 @@ pub mod json;
 pub mod lines;
 pub mod log;
 pub(crate) mod progress;
+pub mod rings;
 pub mod stats;
+pub(crate) mod tables;
 pub mod ticker;
+pub(crate) mod trace;
 
 use std::path::Path;
 
 pub use both::Both;
 
 use crate::error::Error;
-use event::{EntryEvent, Start, Summary, Totals};
+use event::{EntryEvent, Stall, Start, Summary, Totals};
 
 /// Is told what happens, on the thread that called [`crate::sync`]. It must not wait for long: the pipeline waits
 /// for it.
@@ -32,6 +35,8 @@ pub trait Reporter {
     fn entry(&mut self, _directory: &Path, _event: &EntryEvent) {}
     /// Something failed that is no entry.
     fn error(&mut self, _error: &Error) {}
+    /// A ring stands still.
+    fn stall(&mut self, _stall: &Stall) {}
     /// The counts have changed.
     fn progress(&mut self, _totals: &Totals) {}
     /// The run is over.

@@ -9,6 +9,9 @@ use tokio::time::MissedTickBehavior;
 use super::Reporter;
 use super::event::{Action, Entries, Event, Start, Summary, Totals};
 use super::hashes::Hashes;
+use super::rings::Ring;
+use super::trace::TraceFile;
+use crate::engine::stall::{self, Stalls};
 use crate::engine::stop::Stop;
 use crate::engine::watch::Watchdog;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
@@ -36,6 +39,8 @@ struct Tally<'a> {
     /// What differs is what the run is to tell.
     check: bool,
     manifest: Option<Hashes>,
+    trace: Option<TraceFile>,
+    rings: Vec<Ring>,
 }
 
 impl<'a> Progress<'a> {
@@ -43,12 +48,14 @@ impl<'a> Progress<'a> {
         reporter: &'a mut dyn Reporter,
         stop: &'a Stop,
         manifest: Option<Hashes>,
+        trace: Option<TraceFile>,
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| Error::new(Operation::StartEngine, "", error))?;
         let (totals, outcome) = (Totals::default(), Outcome::default());
         let begun = Instant::now();
-        let tally = Tally { reporter, stop, begun, totals, outcome, check: false, manifest };
+        let rings = Vec::new();
+        let tally = Tally { reporter, stop, begun, totals, outcome, check: false, manifest, trace, rings };
         Ok(Progress { runtime, tally })
     }
 
@@ -60,11 +67,12 @@ impl<'a> Progress<'a> {
         events: Receiver<Event>,
         stopped: &Stop,
         abandon: impl Fn(),
-        mut watchdog: Option<Watchdog>,
+        (mut watchdog, mut stalls): (Option<Watchdog>, Option<Stalls>),
     ) -> Summary {
         self.tally.check = start.check;
         self.tally.reporter.start(start);
-        let gathered = self.tally.receive_all(&events, stopped, abandon, watchdog.as_mut());
+        let watch = (watchdog.as_mut(), stalls.as_mut());
+        let gathered = self.tally.receive_all(&events, stopped, abandon, watch);
         let stuck = self.runtime.block_on(gathered);
         self.tally.finish(stuck || watchdog.is_some_and(|watchdog| watchdog.any_lost()))
     }
@@ -77,8 +85,11 @@ impl Tally<'_> {
         }
         let manifest = self.manifest.take().map_or(Ok(()), |manifest| manifest.finish(self.outcome));
         self.note(manifest);
+        let trace = self.trace.take().map_or(Ok(()), TraceFile::finish);
+        self.note(trace);
         self.totals.elapsed = self.begun.elapsed();
-        let summary = Summary { outcome: self.outcome, totals: self.totals, stuck };
+        self.rings.sort_by_key(|ring| ring.index);
+        let summary = Summary { outcome: self.outcome, totals: self.totals, stuck, rings: self.rings };
         self.reporter.finish(&summary);
         summary
     }
@@ -89,11 +100,15 @@ impl Tally<'_> {
         events: &Receiver<Event>,
         stopped: &Stop,
         abandon: impl Fn(),
-        mut watchdog: Option<&mut Watchdog>,
+        (mut watchdog, mut stalls): (Option<&mut Watchdog>, Option<&mut Stalls>),
     ) -> bool {
-        let mut looks =
-            tokio::time::interval(watchdog.as_ref().map_or(NEVER, |watchdog| watchdog.interval()));
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let every = |time| {
+            let mut interval = tokio::time::interval(time);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        };
+        let mut looks = every(watchdog.as_ref().map_or(NEVER, |watchdog| watchdog.interval()));
+        let mut glances = every(if stalls.is_some() { stall::LOOK } else { NEVER });
         let stop = self.stop;
         let out_of_time = async {
             tokio::select! {
@@ -109,6 +124,10 @@ impl Tally<'_> {
                 _ = looks.tick() => {
                     let told = watchdog.as_mut().map_or_else(Vec::new, |watchdog| watchdog.look());
                     told.into_iter().for_each(|event| self.take(event));
+                }
+                _ = glances.tick() => {
+                    let stalled = stalls.as_mut().map_or_else(Vec::new, |stalls| stalls.look());
+                    stalled.iter().for_each(|stall| self.reporter.stall(stall));
                 }
                 event = events.recv() => match event {
                     Ok(event) => self.take(event),
@@ -129,6 +148,8 @@ impl Tally<'_> {
             Event::Bytes(bytes) => self.totals.bytes += bytes,
             Event::Durable => self.totals.durable = true,
             Event::Failed(error) => self.note(Err(error)),
+            Event::Ring(ring) => self.rings.push(*ring),
+            Event::Trace(text) => self.write_trace(&text),
             Event::Entries(groups) => groups.into_iter().for_each(|entries| self.take_entries(entries)),
         }
         self.totals.elapsed = self.begun.elapsed();
@@ -166,6 +187,15 @@ impl Tally<'_> {
             let added = self.manifest.as_mut().map_or(Ok(()), |hashes| hashes.add(&entries.directory, event));
             self.note(added);
         }
+    }
+
+    /// The first failure ends the trace, and is reported.
+    fn write_trace(&mut self, text: &str) {
+        let written = self.trace.as_mut().map_or(Ok(()), |trace| trace.add(text));
+        if written.is_err() {
+            self.trace = None;
+        }
+        self.note(written);
     }
 
     /// Reports an error that is no entry's.

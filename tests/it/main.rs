@@ -32,6 +32,7 @@ mod old;
 mod property;
 mod reality;
 mod report;
+mod rings;
 mod schema;
 mod select;
 mod show;
@@ -80,6 +81,7 @@ fn main() {
         reality::TESTS,
         select::TESTS,
         report::TESTS,
+        rings::TESTS,
         schema::TESTS,
         show::TESTS,
         spared::TESTS,

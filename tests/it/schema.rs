@@ -36,7 +36,7 @@ fn validator() -> Validator {
 
 /// Requires that each line fits, and that these are among them: a property and one of its values.
 #[track_caller]
-fn assert_described(ran: &Ran, wanted: &[(&str, &str)]) {
+pub fn assert_described(ran: &Ran, wanted: &[(&str, &str)]) {
     let (validator, lines) = (validator(), ran.json());
     for line in &lines {
         let errors: Vec<String> = validator.iter_errors(line).map(|error| error.to_string()).collect();
@@ -66,7 +66,7 @@ fn a_sync_is_as_described() {
         assert!(ran.json().iter().any(|line| line["linked_to_bytes"].is_string()), "{ran:?}");
         assert!(ran.json().iter().any(|line| line["durable"] == true), "{ran:?}");
         let fresh = home.path().join("fresh");
-        let ran = sync_with(engine, &["--json", "--no-specials"], &source, &fresh).exits(0);
+        let ran = sync_with(engine, &["--json", "--stats", "--no-specials"], &source, &fresh).exits(0);
         assert_described(&ran, &[("action", "skipped"), ("itemized", ">f+++++++++"), ("type", "directory")]);
     }
 }

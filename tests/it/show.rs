@@ -221,6 +221,7 @@ fn help_names_every_option() {
         "--verbose",
         "--quiet",
         "--stats",
+        "--trace",
         "--json",
         "--engine",
         "--jobs",
@@ -250,6 +251,7 @@ fn help_names_every_option() {
             "--no-progress",
             "-P",
             "--bwlimit",
+            "--trace",
         ];
         assert_eq!(check.contains(option), !of_writing.contains(&option), "{option} of check");
     }
