@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Run;
+use super::extra::in_thread;
 use super::item::Item;
 use super::temporary::{link_nameless, remove_litter, temporary_name, writable};
 use super::watch::Watched;
@@ -138,14 +139,14 @@ pub(super) async fn copy(item: &Item<'_>) -> Result<()> {
         return Ok(());
     }
     item.lane.doing(Operation::Backup);
-    let (run, within) = (item.lane.run.clone(), item.changing()?.clone());
+    let within = item.changing()?.clone();
     let (directory, name) = (item.directory.path(), item.target().to_owned());
     let watched = item.lane.watched.clone();
-    let copied = tokio::task::spawn_blocking(move || {
+    in_thread(item.lane, move |run| {
         let watched = watched.as_deref();
-        Old { run: &run, within: &within, directory: &directory, name: &name, watched }.copy()
-    });
-    copied.await.unwrap_or_else(|_| Err(Error::new(Operation::Backup, item.path(), Cause::Interrupted)))
+        Old { run, within: &within, directory: &directory, name: &name, watched }.copy()
+    })
+    .await
 }
 
 impl Old<'_> {

@@ -49,17 +49,20 @@ pub(super) async fn collect(directory: &Directory, pair: &Arc<Pair>, lane: &Lane
 pub(super) async fn carry_out(lane: &Lane) {
     let Some(delete) = lane.run.config.delete else { return };
     let (doomed, waiting, mut in_vain) = lane.run.deletions.take();
-    let (watched, run) = (lane.watched.clone(), lane.run.clone());
-    let removed = tokio::task::spawn_blocking(move || {
-        let (ready, stuck, count) = judge_waiting(&run, waiting);
-        let judged = may_delete(&run, &doomed, count, delete, watched.as_deref());
+    let watched = lane.watched.clone();
+    let removed = in_thread(lane, move |run| {
+        let watched = watched.as_deref();
+        let (ready, stuck, count) = judge_waiting(run, waiting, watched);
+        let judged = may_delete(run, &doomed, count, delete, watched);
         if judged.is_ok() {
-            let doing = if run.config.dry_run { Doing::Show } else { Doing::Remove };
-            Removal::of(&run, doing).watched(watched.as_deref()).run(&doomed);
+            Removal::of(run, doing(run)).watched(watched).run(&doomed);
         }
-        (ready, stuck, judged)
+        Ok((ready, stuck, judged))
     });
-    let Ok((ready, stuck, judged)) = removed.await else { return }; // the run ends
+    let (ready, stuck, judged) = match removed.await {
+        Ok(removed) => removed,
+        Err(error) => return lane.run.report(Event::Failed(error)).await,
+    };
     in_vain.extend(stuck);
     if let Err(error) = judged {
         lane.run.report(Event::Failed(error)).await;
@@ -78,12 +81,16 @@ pub(super) async fn carry_out(lane: &Lane) {
 }
 
 /// Tells the entries whose place can be cleared from those in whose place something is to stay, and counts what would go.
-fn judge_waiting(run: &Run, waiting: Vec<InTheWay>) -> (Vec<InTheWay>, Vec<InTheWay>, u64) {
+fn judge_waiting(
+    run: &Run,
+    waiting: Vec<InTheWay>,
+    watched: Option<&Watched>,
+) -> (Vec<InTheWay>, Vec<InTheWay>, u64) {
     let (mut ready, mut stuck, mut total) = (Vec::new(), Vec::new(), 0);
     for waiting in waiting {
         let path = waiting.directory.path_of(waiting.entry.target());
         let counted = in_the_way(run, &waiting, waiting.entry.target().clone())
-            .map(|doomed| Removal::of(run, Doing::Count).threads(1).run(&[doomed]));
+            .map(|doomed| Removal::of(run, Doing::Count).threads(1).watched(watched).run(&[doomed]));
         match counted {
             Ok(Removed { count, kept: false, trouble: None }) if !run.is_spared(&path) => {
                 total += count;
@@ -213,16 +220,23 @@ impl Aside {
 
 /// Removes a directory that was in the way, under the name that it has now.
 async fn remove_aside(waiting: &InTheWay, name: CString, lane: &Lane) {
-    let (run, watched) = (lane.run.clone(), lane.watched.clone());
-    let doomed = match in_the_way(&run, waiting, name) {
+    let watched = lane.watched.clone();
+    let doomed = match in_the_way(&lane.run, waiting, name) {
         Ok(doomed) => doomed,
         Err(error) => return lane.run.report(Event::Failed(error)).await,
     };
-    let doing = if run.config.dry_run { Doing::Show } else { Doing::Remove };
-    let removed = tokio::task::spawn_blocking(move || {
-        Removal::of(&run, doing).watched(watched.as_deref()).run(&[doomed]);
+    let removed = in_thread(lane, move |run| {
+        Removal::of(run, doing(run)).watched(watched.as_deref()).run(&[doomed]);
+        Ok(())
     });
-    removed.await.ok();
+    if let Err(error) = removed.await {
+        lane.run.report(Event::Failed(error)).await;
+    }
+}
+
+/// A dry run only tells.
+fn doing(run: &Run) -> Doing {
+    if run.config.dry_run { Doing::Show } else { Doing::Remove }
 }
 
 /// The two directories of an entry, opened again.

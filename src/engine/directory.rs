@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use tokio::sync::MutexGuard;
 
 use super::backup::Old;
+use super::extra::in_thread;
 use super::pair::{Origin, Pair, Parked, Source, open_destination};
 use super::watch;
 use super::worker::Lane;
@@ -379,14 +380,12 @@ impl Directory {
     async fn read_kept(&self, destination: &Arc<OwnedFd>, lane: &Lane) {
         let Some(above) = self.parent.as_ref().and_then(|parent| parent.kept.get()).cloned() else { return };
         let (name, fd) = (self.name.clone(), destination.clone());
-        let read = tokio::task::spawn_blocking(move || above.enter(&name, &fd)).await;
-        match read {
-            Ok(Ok(scope)) => self.set_kept(scope),
-            Ok(Err(error)) => {
+        match in_thread(lane, move |_| above.enter(&name, &fd)).await {
+            Ok(scope) => self.set_kept(scope),
+            Err(error) => {
                 lane.run.deletions.protect(self.path());
                 lane.run.report(Event::Failed(error)).await;
             }
-            Err(_) => lane.run.deletions.protect(self.path()), // the run ends
         }
     }
 

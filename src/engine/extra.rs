@@ -17,14 +17,15 @@ use super::remove::{Doing, Removal};
 use super::watch::Watched;
 use super::worker::Lane;
 use super::{Run, panicked, temporary};
-use crate::error::{Cause, Context, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::plan::delete::Doomed;
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::Event;
 use crate::select::Scope;
 
-const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const LIST: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A directory that is done, and what is known of it.
 pub(super) struct Done {
@@ -137,17 +138,18 @@ pub(crate) async fn report_in_the_way(item: &Item<'_>) -> Result<()> {
     .await
 }
 
-/// Listing waits for the disk: it must not hold up the other tasks of this thread.
-pub(super) async fn in_thread(
+/// What waits for the disk must not hold up the other tasks of this thread.
+pub(super) async fn in_thread<T: Send + 'static>(
     lane: &Lane,
-    work: impl FnOnce(&Run) -> Result<()> + Send + 'static,
-) -> Result<()> {
+    work: impl FnOnce(&Run) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let run = lane.run.clone();
     match tokio::task::spawn_blocking(move || work(&run)).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => Err(panicked(panic.as_ref())),
-            Err(_) => Ok(()), // the runtime ends before it was begun: the run was stopped
+            // The runtime ends before it was begun: the run was stopped.
+            Err(_) => Err(Error::new(Operation::Run, &lane.run.config.source, Cause::Interrupted)),
         },
     }
 }

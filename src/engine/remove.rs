@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::Run;
 use super::backup::{Backups, Old};
 use super::emptying::Node;
-use super::extra::{kind_of, kind_of_name, names};
+use super::extra::{LIST, kind_of, kind_of_name, names};
 use super::stack::{AtWork, Stack};
 use super::watch::Watched;
 use crate::error::{Context, Error, Operation, Result};
@@ -34,8 +34,6 @@ const CHUNK: usize = 256;
 const ENOUGH: usize = 64;
 /// Of the levels of a deep tree, one in so many stays open whatever the limit on descriptors.
 const LANDING: usize = 32;
-
-const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What is done to what is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
