@@ -13,6 +13,7 @@ pub(crate) mod extra;
 mod finish;
 pub(crate) mod item;
 pub(crate) mod job;
+pub(crate) mod limits;
 pub(crate) mod link;
 pub(crate) mod open;
 pub(crate) mod outbox;
@@ -28,26 +29,25 @@ mod stack;
 pub(crate) mod stall;
 pub(crate) mod stop;
 pub(crate) mod temporary;
+pub(crate) mod threads;
 pub(crate) mod turn;
 pub(crate) mod watch;
 pub(crate) mod worker;
 
-use std::any::Any;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use async_channel::{Receiver, Sender};
 
 use crate::config::{Config, Engine};
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::io::root::Roots;
-use crate::io::{Io, gauge, ring, root, stat_open};
+use crate::io::{gauge, ring, root, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::delete::Deletions;
 use crate::plan::entry::Stat;
@@ -61,20 +61,20 @@ use crate::report::hashes::Hashes;
 use crate::report::progress::Progress;
 use crate::report::trace::TraceFile;
 use crate::select::Scope;
-use crate::walk;
 use backup::Backups;
 use directory::Directory;
 use durable::FileSystems;
-use job::{Batch, Entry, Offer, Parcel};
+use job::{Offer, Parcel};
+use limits::{descriptor_limit, raise_descriptor_limit, umask};
 use open::OpenDirectories;
 use pair::{Pair, Source};
 use rate::Rate;
 use reference::References;
 use stall::Stalls;
 use stop::Stop;
+use threads::start_workers;
 use turn::Beacon;
 use watch::{Watchdog, Watched};
-use worker::Watch;
 
 /// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
 pub(crate) const THREADS: usize = 16;
@@ -377,19 +377,6 @@ fn new_run(
     (Arc::new(run), parcel_sender, event_receiver)
 }
 
-fn start_workers(
-    run: &Arc<Run>,
-    engine: Engine,
-    tasks: usize,
-    root: Arc<Directory>,
-    parcels: Sender<Parcel>,
-    watched: &[Arc<Watched>],
-) -> Result<Threads> {
-    let mut workers = start_lanes(run, engine, tasks, watched)?;
-    workers.push(start_walk(run, root, parcels)?);
-    Ok(workers)
-}
-
 /// The engine to use, and why it is not the one hoped for. `subject` is what a refusal names.
 pub(crate) fn choose_engine(choice: Engine, jobs: usize, subject: &Path) -> Result<(Engine, Option<String>)> {
     match choice {
@@ -414,29 +401,6 @@ fn require_threads(config: &Config) -> Result<Engine> {
         return Err(Error::new(Operation::StartEngine, &config.source, cause));
     }
     Ok(Engine::Threads)
-}
-
-/// Takes as many descriptors as the system grants, and returns how many the tasks may use.
-pub(crate) fn raise_descriptor_limit() -> usize {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).ok();
-    let granted = descriptor_limit();
-    granted - granted / 4 // the rest is for the rings, the walk and the directories above
-}
-
-fn descriptor_limit() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
-}
-
-/// This process's umask, read without changing it (proc_pid_status(5)). Unknown, it is taken for all bits: then the
-/// mode of each new file is set once more.
-fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|value| u32::from_str_radix(value.trim(), 8).ok()).unwrap_or(0o777)
 }
 
 fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
@@ -490,95 +454,9 @@ fn root_scope(run: &Run) -> Result<Option<Arc<Scope>>> {
     })))
 }
 
-/// Starts the walk in its thread. For a single file it is one parcel.
-fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> Result<JoinHandle<()>> {
-    spawn_thread("walk", run, None, move |run| {
-        let Some(single) = &run.roots.single else {
-            return walk::walk(run, root, &parcels);
-        };
-        let name = single.source.clone();
-        let hidden = root.scope().is_some_and(|scope| scope.hides(&name, false));
-        let entry = Entry { name, kind: single.kind, rename: Some(single.destination.clone()) };
-        let entries = if hidden { Vec::new() } else { vec![entry] };
-        run.report_blocking(Event::Found { entries: entries.len() as u64, complete: true });
-        parcels.send_blocking(vec![Batch { directory: root, entries }]).ok();
-        Ok(())
-    })
-}
-
-/// Starts the threads that copy, each with a runtime of its own.
-fn start_lanes(run: &Arc<Run>, engine: Engine, tasks: usize, watched: &[Arc<Watched>]) -> Result<Threads> {
-    let start = |index: usize| match (engine, watched.get(index)) {
-        (Engine::Threads, Some(watched)) => start_lane(run, index, watched.clone(), None),
-        (Engine::Threads, None) => {
-            spawn_thread("copy", run, None, move |run| run_plain(run, index, Watch::default()))
-        }
-        _ => spawn_thread("copy", run, None, move |run| run_ring(run, index, tasks)),
-    };
-    (0..run.offers.len()).map(start).collect()
-}
-
-type Threads = Vec<JoinHandle<()>>;
-
-/// Starts a thread that is watched, with the work of the one it replaces, if it does.
-pub(crate) fn start_lane(
-    run: &Arc<Run>,
-    index: usize,
-    watched: Arc<Watched>,
-    first: Option<Batch>,
-) -> Result<JoinHandle<()>> {
-    let watch = Watch { watched: Some(watched.clone()), first };
-    spawn_thread("copy", run, Some(watched), move |run| run_plain(run, index, watch))
-}
-
-fn run_ring(run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
-    let source = &run.config.source;
-    let runtime = ring::runtime()
-        .map_err(|why| Error::new(Operation::StartEngine, source, Cause::Refused(why.to_string())))?;
-    runtime.block_on(worker::run_tasks(Io::ring(), run.clone(), index, tasks, Watch::default()))
-}
-
-fn run_plain(run: &Arc<Run>, index: usize, watch: Watch) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(|error| Error::new(Operation::StartEngine, &run.config.source, error))?;
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, worker::run_tasks(Io::plain(), run.clone(), index, 1, watch))
-}
-
-/// Starts a thread whose error, or panic, breaks off the run; unless it has been replaced meanwhile.
-fn spawn_thread(
-    name: &str,
-    run: &Arc<Run>,
-    watched: Option<Arc<Watched>>,
-    work: impl FnOnce(&Arc<Run>) -> Result<()> + Send + 'static,
-) -> Result<JoinHandle<()>> {
-    let run = run.clone();
-    let body = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| work(&run)));
-        if watched.is_some_and(|watched| watched.is_lost()) {
-            return;
-        }
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => run.break_off(error),
-            Err(panic) => run.break_off(panicked(panic.as_ref())),
-        }
-        run.thread_ends();
-    };
-    thread::Builder::new().name(name.into()).spawn(body).at(Operation::StartEngine, || "threads")
-}
-
-/// The error that a panic becomes.
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into());
-    Error::new(Operation::Run, "", Cause::Panic(text))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::threads::spawn_thread;
     use super::*;
     use crate::report::Silent;
 

@@ -74,7 +74,7 @@ pub(super) struct Removal<'a> {
 impl<'a> Removal<'a> {
     pub(super) fn of(run: &'a Run, doing: Doing) -> Self {
         let (open, count, kept) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        let (limit, trouble) = (super::descriptor_limit() / 8, Mutex::default());
+        let (limit, trouble) = (super::limits::descriptor_limit() / 8, Mutex::default());
         let (threads, watched, stack) = (run.offers.len(), None, Stack::default());
         Removal { run, doing, threads, watched, limit, open, count, kept, trouble, stack }
     }

@@ -33,8 +33,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::config::{DEFAULT_DEPTH, Engine, default_jobs};
+use crate::engine::limits::raise_descriptor_limit;
 use crate::engine::stop::Stop;
-use crate::engine::{Channel, THREADS, choose_engine, panicked, raise_descriptor_limit};
+use crate::engine::threads::panicked;
+use crate::engine::{Channel, THREADS, choose_engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::Scope;
 use crate::io::{Io, ring, stat_open};

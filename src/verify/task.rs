@@ -17,7 +17,7 @@ use super::Check;
 use super::feed::{Line, Parcel};
 use super::large::{self, LargeFile};
 use super::report::{News, Verdict};
-use crate::engine::panicked;
+use crate::engine::threads::panicked;
 use crate::error::{Cause, Result};
 use crate::io::buffer::Pool;
 use crate::io::file::File;

@@ -1,0 +1,121 @@
+//! The threads of a run: one for the walk, and those that copy, each with a runtime of its own. An error or a panic of one
+//! breaks off the run.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use async_channel::Sender;
+
+use super::Run;
+use super::directory::Directory;
+use super::job::{Batch, Entry, Parcel};
+use super::watch::Watched;
+use super::worker::{self, Watch};
+use crate::config::Engine;
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::{Io, ring};
+use crate::report::event::Event;
+use crate::walk;
+
+/// Starts the walk and the threads that copy.
+pub(super) fn start_workers(
+    run: &Arc<Run>,
+    engine: Engine,
+    tasks: usize,
+    root: Arc<Directory>,
+    parcels: Sender<Parcel>,
+    watched: &[Arc<Watched>],
+) -> Result<Threads> {
+    let mut workers = start_lanes(run, engine, tasks, watched)?;
+    workers.push(start_walk(run, root, parcels)?);
+    Ok(workers)
+}
+
+/// Starts the walk in its thread. For a single file it is one parcel.
+fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> Result<JoinHandle<()>> {
+    spawn_thread("walk", run, None, move |run| {
+        let Some(single) = &run.roots.single else {
+            return walk::walk(run, root, &parcels);
+        };
+        let name = single.source.clone();
+        let hidden = root.scope().is_some_and(|scope| scope.hides(&name, false));
+        let entry = Entry { name, kind: single.kind, rename: Some(single.destination.clone()) };
+        let entries = if hidden { Vec::new() } else { vec![entry] };
+        run.report_blocking(Event::Found { entries: entries.len() as u64, complete: true });
+        parcels.send_blocking(vec![Batch { directory: root, entries }]).ok();
+        Ok(())
+    })
+}
+
+/// Starts the threads that copy, each with a runtime of its own.
+fn start_lanes(run: &Arc<Run>, engine: Engine, tasks: usize, watched: &[Arc<Watched>]) -> Result<Threads> {
+    let start = |index: usize| match (engine, watched.get(index)) {
+        (Engine::Threads, Some(watched)) => start_lane(run, index, watched.clone(), None),
+        (Engine::Threads, None) => {
+            spawn_thread("copy", run, None, move |run| run_plain(run, index, Watch::default()))
+        }
+        _ => spawn_thread("copy", run, None, move |run| run_ring(run, index, tasks)),
+    };
+    (0..run.offers.len()).map(start).collect()
+}
+
+pub(super) type Threads = Vec<JoinHandle<()>>;
+
+/// Starts a thread that is watched, with the work of the one it replaces, if it does.
+pub(crate) fn start_lane(
+    run: &Arc<Run>,
+    index: usize,
+    watched: Arc<Watched>,
+    first: Option<Batch>,
+) -> Result<JoinHandle<()>> {
+    let watch = Watch { watched: Some(watched.clone()), first };
+    spawn_thread("copy", run, Some(watched), move |run| run_plain(run, index, watch))
+}
+
+fn run_ring(run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
+    let source = &run.config.source;
+    let runtime = ring::runtime()
+        .map_err(|why| Error::new(Operation::StartEngine, source, Cause::Refused(why.to_string())))?;
+    runtime.block_on(worker::run_tasks(Io::ring(), run.clone(), index, tasks, Watch::default()))
+}
+
+fn run_plain(run: &Arc<Run>, index: usize, watch: Watch) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| Error::new(Operation::StartEngine, &run.config.source, error))?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, worker::run_tasks(Io::plain(), run.clone(), index, 1, watch))
+}
+
+/// Starts a thread whose error, or panic, breaks off the run; unless it has been replaced meanwhile.
+pub(super) fn spawn_thread(
+    name: &str,
+    run: &Arc<Run>,
+    watched: Option<Arc<Watched>>,
+    work: impl FnOnce(&Arc<Run>) -> Result<()> + Send + 'static,
+) -> Result<JoinHandle<()>> {
+    let run = run.clone();
+    let body = move || {
+        let result = catch_unwind(AssertUnwindSafe(|| work(&run)));
+        if watched.is_some_and(|watched| watched.is_lost()) {
+            return;
+        }
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => run.break_off(error),
+            Err(panic) => run.break_off(panicked(panic.as_ref())),
+        }
+        run.thread_ends();
+    };
+    thread::Builder::new().name(name.into()).spawn(body).at(Operation::StartEngine, || "threads")
+}
+
+/// The error that a panic becomes.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into());
+    Error::new(Operation::Run, "", Cause::Panic(text))
+}
