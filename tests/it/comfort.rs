@@ -210,7 +210,7 @@ fn on_terminal(words: &str, variables: &[(&str, Option<&str>)]) -> Ran {
     let line = format!("stty rows 50 cols 80; {} {words}", program().display());
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm");
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         command.env_remove(name);
     }
     for (name, value) in variables {
