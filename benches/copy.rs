@@ -1,77 +1,75 @@
-//! Whole mirrors, as a user runs them, on a scratch directory. They guard against a change that makes the pipeline
-//! slower; figures against other programs need interleaved runs and are not made here.
+//! Whole mirrors, as a user runs them, on a scratch directory in memory. They guard against a change that makes the
+//! pipeline slower; figures against other programs need interleaved runs and are not made here.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::fs;
+mod data;
+
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use ringsync::report::Silent;
-use ringsync::{Config, Stop};
+use criterion::{
+    BatchSize, BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+    measurement::WallTime,
+};
+use data::{mirror, scratch, small_tree};
 
-/// A place on a tmpfs, where the machine has one: no disk's mood is measured.
-fn scratch() -> tempfile::TempDir {
-    let shared = Path::new("/dev/shm");
-    let place = if shared.is_dir() { shared.to_path_buf() } else { std::env::temp_dir() };
-    tempfile::tempdir_in(place).unwrap()
-}
+const LARGE: u64 = 1 << 30;
 
-fn small_tree(root: &Path) {
-    for directory in 0..50 {
-        let path = root.join(format!("d{directory}"));
-        fs::create_dir_all(&path).unwrap();
-        for file in 0..40 {
-            fs::write(path.join(format!("f{file}")), vec![file as u8; 100 * file]).unwrap();
-        }
+/// A file whose bytes are all there: no hole.
+fn large_file(path: &Path) {
+    let chunk = vec![7; 16 << 20];
+    let mut file = File::create(path).unwrap();
+    for _ in 0..LARGE / chunk.len() as u64 {
+        file.write_all(&chunk).unwrap();
     }
 }
 
-fn mirror(source: &Path, destination: &Path) {
-    let summary = ringsync::sync(&Config::new(source, destination), &mut Silent, &Stop::default()).unwrap();
-    assert_eq!(summary.totals.errors, 0);
+/// Measures a copy of `source` to a place where there is nothing yet. Removing it again is not measured.
+fn bench_new(group: &mut BenchmarkGroup<WallTime>, name: &str, source: &Path) {
+    group.bench_function(name, |bencher| {
+        bencher.iter_batched(
+            scratch,
+            |place| {
+                mirror(source, &place.path().join("dst"));
+                place
+            },
+            BatchSize::PerIteration,
+        );
+    });
 }
 
-fn benches(criterion: &mut Criterion) {
+fn small_files(criterion: &mut Criterion) {
     let home = scratch();
-    let source = home.path().join("small");
-    small_tree(&source);
-    // The cost of a file that is new: create, write, metadata, name.
-    criterion.bench_function("2,000 small files, new", |bencher| {
-        bencher.iter_batched(
-            scratch,
-            |place| {
-                mirror(&source, &place.path().join("dst"));
-                place
-            },
-            BatchSize::PerIteration,
-        );
-    });
-    // The cost of a file that is right already: two stats and two lists of attributes.
-    let destination = home.path().join("copy");
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    let mut group = criterion.benchmark_group("10,000 small files");
+    group.throughput(Throughput::Elements(small_tree(&source)));
+    // Guards the cost of a file that is new: create, write, metadata, name.
+    bench_new(&mut group, "new", &source);
+    // Guards the cost of a file that is right already: two look-ups and two lists of attributes.
     mirror(&source, &destination);
-    criterion.bench_function("2,000 small files, nothing to do", |bencher| {
-        bencher.iter(|| mirror(&source, &destination));
-    });
-    // The cost of bytes: read, hash, write on all threads.
-    let large = home.path().join("large");
-    fs::write(&large, vec![7; 256 << 20]).unwrap();
-    criterion.bench_function("one file of 256 MiB", |bencher| {
-        bencher.iter_batched(
-            scratch,
-            |place| {
-                mirror(&large, &place.path().join("dst"));
-                place
-            },
-            BatchSize::PerIteration,
-        );
-    });
+    group.bench_function("nothing to do", |bencher| bencher.iter(|| mirror(&source, &destination)));
+}
+
+fn large(criterion: &mut Criterion) {
+    let home = scratch();
+    let source = home.path().join("src");
+    large_file(&source);
+    let mut group = criterion.benchmark_group("one file of 1 GiB");
+    group.throughput(Throughput::Bytes(LARGE));
+    group.sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(6));
+    // Guards the cost of bytes: read, hash, write on all threads.
+    bench_new(&mut group, "new", &source);
 }
 
 criterion_group! {
     name = all;
-    config = Criterion::default().sample_size(20).measurement_time(Duration::from_secs(4));
-    targets = benches
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(4));
+    targets = small_files, large
 }
 criterion_main!(all);

@@ -54,6 +54,8 @@ pub use config::{
     Backup, Compare, Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Owner, Reflink, default_jobs,
 };
 pub use content::manifest;
+#[doc(hidden)]
+pub use engine::stages;
 pub use engine::stop::Stop;
 pub use engine::{check, sync};
 pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};

@@ -26,6 +26,7 @@ mod remove;
 pub(crate) mod segment;
 pub(crate) mod special;
 mod stack;
+pub mod stages;
 pub(crate) mod stall;
 pub(crate) mod stop;
 pub(crate) mod temporary;

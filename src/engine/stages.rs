@@ -1,0 +1,161 @@
+//! Single stages of the pipeline, for the benches: what a run has its threads do, with nobody before or after them. No
+//! part of the library's interface.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use async_channel::{Receiver, Sender};
+use blake3::Hash;
+
+use super::directory::Directory;
+use super::job::Parcel;
+use super::limits::raise_descriptor_limit;
+use super::threads::panicked;
+use super::worker::{Watch, run_tasks};
+use super::{Aside, Run, new_run, open_root};
+use crate::config::{Config, DEFAULT_DEPTH};
+use crate::content::hash::{PART, Parts, part_hasher};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::buffer::{Pool, SMALL};
+use crate::io::{Io, op, ring, root};
+use crate::plan::entry::Kind;
+use crate::report::event::{Action, Event};
+use crate::walk;
+
+/// Two trees that are open, and nothing done.
+pub struct Opened {
+    run: Arc<Run>,
+    root: Arc<Directory>,
+    parcels: Sender<Parcel>,
+    events: Receiver<Event>,
+}
+
+impl Opened {
+    /// Opens both trees; the destination must exist.
+    ///
+    /// # Errors
+    /// As for [`crate::sync()`].
+    pub fn new(source: &Path, destination: &Path) -> Result<Self> {
+        raise_descriptor_limit();
+        let config = Config::new(source, destination);
+        let roots = root::open(&config)?;
+        let (run, parcels, events) = new_run(&config, roots, Aside::default(), 1, DEFAULT_DEPTH);
+        let root = open_root(&run)?;
+        Ok(Opened { run, root, parcels, events })
+    }
+
+    /// Lists the source.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn walk(self) -> Result<Walked> {
+        let Opened { run, root, parcels, events } = self;
+        // There is room for all, since nobody takes any.
+        let (sender, found) = async_channel::unbounded();
+        // The thread that lists has a working directory of its own.
+        thread::scope(|scope| {
+            let walk = scope.spawn(|| walk::walk(&run, root, &sender));
+            walk.join().unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+        })?;
+        sender.close();
+        let found = std::iter::from_fn(|| found.try_recv().ok()).collect();
+        Ok(Walked { run, found, parcels, events })
+    }
+}
+
+/// Two trees of which the source is listed.
+pub struct Walked {
+    run: Arc<Run>,
+    found: Vec<Parcel>,
+    parcels: Sender<Parcel>,
+    events: Receiver<Event>,
+}
+
+impl Walked {
+    /// How many entries were found, directories not counted.
+    pub fn entries(&self) -> usize {
+        self.found.iter().flatten().map(|batch| batch.entries.len()).sum()
+    }
+}
+
+/// A ring, and the thread that made it.
+pub struct Ring(tokio_uring::Runtime);
+
+impl Ring {
+    /// Sets one up.
+    ///
+    /// # Errors
+    /// Where io_uring is not to be had.
+    pub fn start() -> Result<Self> {
+        let refused =
+            |why: ring::Unavailable| Error::new(Operation::StartEngine, "", Cause::Refused(why.to_string()));
+        ring::runtime().map(Ring).map_err(refused)
+    }
+
+    /// Mirrors what was found with the tasks of this one ring. Returns how many entries, directories not counted, were right
+    /// already.
+    ///
+    /// # Errors
+    /// When a task panics.
+    pub fn compare(&self, walked: Walked) -> Result<usize> {
+        let Walked { run, found, parcels, events } = walked;
+        let feed = async {
+            for parcel in found {
+                parcels.send(parcel).await.ok();
+            }
+        };
+        let work = async {
+            let result = run_tasks(Io::ring(), run.clone(), 0, DEFAULT_DEPTH, Watch::default()).await;
+            events.close();
+            result
+        };
+        let count = async {
+            let mut unchanged = 0;
+            while let Ok(event) = events.recv().await {
+                unchanged += unchanged_files(&event);
+            }
+            unchanged
+        };
+        let ((), result, unchanged) = self.0.block_on(async { tokio::join!(feed, work, count) });
+        result.map(|()| unchanged)
+    }
+
+    /// Reads the first 4 KiB of a file so many times, one read after the other, each through the ring.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn read(&self, path: &Path, times: u64) -> Result<()> {
+        const LENGTH: usize = 4 << 10;
+        let file = File::open(path).at(Operation::OpenSource, || path)?;
+        let file = Arc::new(OwnedFd::from(file));
+        self.0.block_on(async {
+            let mut buffer = Pool::new().take(SMALL as u64).await;
+            for _ in 0..times {
+                let result;
+                (result, buffer) = op::read(file.clone(), buffer, LENGTH, 0).await;
+                result.at(Operation::ReadSource, || path)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn unchanged_files(event: &Event) -> usize {
+    let Event::Entries(groups) = event else { return 0 };
+    let events = groups.iter().flat_map(|group| &group.events);
+    events.filter(|event| event.kind != Kind::Directory && event.action == Action::Unchanged).count()
+}
+
+/// The hash of `bytes`, put together from parts that are hashed apart, one after the other.
+pub fn hash_in_parts(bytes: &[u8]) -> Option<Hash> {
+    let parts = Parts::new(bytes.len() as u64);
+    for (part, offset) in bytes.chunks(PART as usize).zip((0..).step_by(PART as usize)) {
+        let mut hasher = part_hasher(offset);
+        hasher.update(part);
+        parts.put(offset, &hasher);
+    }
+    parts.finish()
+}
