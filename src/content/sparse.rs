@@ -40,7 +40,7 @@ pub(crate) fn layout(stat: &Stat, family: Family) -> Layout {
     let pretends = stat.allocated == 0 && stat.size <= PAGE;
     match family {
         _ if stat.allocated >= stat.size || pretends => Layout::Dense,
-        Family::Kernel | Family::Overlay => Layout::Sparse,
+        Family::Kernel | Family::Memory | Family::Overlay => Layout::Sparse,
         Family::Fuse => Layout::Doubtful,
     }
 }

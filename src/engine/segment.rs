@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use blake3::Hash;
 use rustix::io::Errno;
 
-use super::Run;
 use super::crew::{Crew, Failed};
 use super::item::Item;
 use super::job::Offer;
@@ -28,8 +27,6 @@ use crate::report::event::Event;
 
 /// Holes of more bytes in all are not hashed: hashing zeroes would take longer than copying the file.
 const HASHED_HOLES: u64 = 256 << 20;
-/// Invitations a thread: as many tasks as it lets work on large files.
-const INVITATIONS: usize = 2;
 
 /// What is done with a file's contents.
 #[derive(Clone)]
@@ -153,7 +150,7 @@ impl LargeFile {
     async fn finish(self: Arc<Self>, item: &Item<'_>) -> Result<(Option<Hash>, u64)> {
         // A thread that is watched does all of its work itself.
         if self.crew.size() > 2 * PART && item.lane.watched().is_none() {
-            self.invite(item.run());
+            self.invite(item.lane);
         }
         self.help(item.lane).await;
         self.crew.finish().await.map_err(|failed| match failed {
@@ -172,11 +169,10 @@ impl LargeFile {
         !matches!(self.work, Work::Hash)
     }
 
-    fn invite(self: &Arc<Self>, run: &Run) {
-        for channel in &run.offers {
-            for _ in 0..INVITATIONS {
-                channel.sender.try_send(Offer::Large(self.clone())).ok();
-            }
+    /// Asks the other threads for a task each.
+    fn invite(self: &Arc<Self>, lane: &Lane) {
+        for channel in lane.others() {
+            channel.sender.try_send(Offer::Large(self.clone())).ok();
         }
     }
 

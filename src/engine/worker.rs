@@ -18,7 +18,7 @@ use super::segment::LargeFile;
 use super::threads::panicked;
 use super::turn::{Beacon, Turns};
 use super::watch::{Remains, Step, Watched};
-use super::{Run, check, delete, durable};
+use super::{Channel, Run, check, delete, durable};
 use crate::error::{Operation, Result};
 use crate::io::Io;
 use crate::io::buffer::Pool;
@@ -45,8 +45,9 @@ pub(crate) struct Lane {
     helping: Cell<usize>,
 }
 
-/// So many tasks of a thread work on large files: one waits for its write while the other hashes.
-const HELPERS: usize = 2;
+/// So many tasks of a thread help with large files of others. A write has the file's lock to itself: with more the disk's
+/// read-ahead would only jump between them (docs/performance.md).
+const HELPERS: usize = 1;
 
 /// Runs a thread's tasks until the run is finished or stopped. A panic of one ends them all.
 pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize, watch: Watch) -> Result<()> {
@@ -143,6 +144,16 @@ impl Lane {
         }
     }
 
+    /// Where the other threads are offered work.
+    pub(super) fn others(&self) -> impl Iterator<Item = &Channel<Offer>> {
+        self.run
+            .offers
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index != self.index)
+            .map(|(_, channel)| channel)
+    }
+
     /// Where this thread says what it does.
     pub(super) fn beacon(&self) -> &Beacon {
         &self.run.beacons[self.index]
@@ -225,6 +236,8 @@ async fn task(lane: Rc<Lane>) {
                 for batch in parcel {
                     run_batch(&lane, batch).await;
                 }
+                // All of it may have been done in place: now those have a turn whose operations are done.
+                tokio::task::yield_now().await;
             }
             Job::Offer(Offer::Batch(batch)) => run_batch(&lane, batch).await,
             Job::Offer(Offer::Large(file)) if lane.helping.get() < HELPERS => {
@@ -257,11 +270,14 @@ async fn next_job(lane: &Lane) -> Option<Job> {
     }
     tokio::select! {
         biased;
-        Ok(offer) = offers.recv() => Some(Job::Offer(offer)),
-        Ok(parcel) = run.parcels.recv() => Some(Job::Parcel(parcel)),
-        // The walk is over, or all is.
-        else => None,
+        Ok(offer) = offers.recv() => return Some(Job::Offer(offer)),
+        parcel = run.parcels.recv() => if let Ok(parcel) = parcel {
+            return Some(Job::Parcel(parcel));
+        },
     }
+    // The walk is over, and what the others still have may take long: nothing else comes to be sent with.
+    lane.outbox.send(run).await;
+    offers.recv().await.ok().map(Job::Offer)
 }
 
 /// A batch that takes longer is shared with tasks that have nothing to do.

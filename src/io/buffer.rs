@@ -22,7 +22,7 @@ pub(crate) struct Pool {
     small: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
     gauge: Option<Rc<Gauge>>,
-    /// Tasks that wait for a buffer, counted for the gauge.
+    /// Tasks that wait for a buffer.
     waiting: Cell<usize>,
 }
 
@@ -74,13 +74,18 @@ impl Pool {
     }
 
     async fn permits(&self, units: u32) -> Result<OwnedSemaphorePermit, AcquireError> {
-        // Whoever waits has all wait that come later.
-        let short = self.waiting.get() > 0 || self.budget.available_permits() < units as usize;
-        let start = self.gauge.as_ref().filter(|_| short).map(|gauge| (gauge, gauge::now()));
-        self.waiting.set(self.waiting.get() + usize::from(start.is_some()));
+        // Waiting, even for what is there, ends a task's turn once in a while, with a directory half done. Whoever does wait
+        // has all wait that come later.
+        if self.waiting.get() == 0
+            && let Ok(permits) = self.budget.clone().try_acquire_many_owned(units)
+        {
+            return Ok(permits);
+        }
+        let start = self.gauge.as_ref().map(|gauge| (gauge, gauge::now()));
+        self.waiting.set(self.waiting.get() + 1);
         let permits = self.budget.clone().acquire_many_owned(units).await;
+        self.waiting.set(self.waiting.get() - 1);
         if let Some((gauge, start)) = start {
-            self.waiting.set(self.waiting.get() - 1);
             gauge.has_waited_for_buffer(start);
         }
         permits

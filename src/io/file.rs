@@ -18,6 +18,8 @@ use crate::plan::entry::Stat;
 pub(crate) enum Family {
     /// The kernel.
     Kernel,
+    /// The kernel, and all of it lies in memory: tmpfs, ramfs.
+    Memory,
     /// Another file system, whichever it is: overlayfs.
     Overlay,
     /// A program: FUSE, virtiofs among it.
@@ -48,9 +50,12 @@ impl Families {
     }
 }
 
-/// The types that statfs(2) has for all that is FUSE, and for overlays.
+/// The types that statfs(2) has (linux/magic.h) for all that is FUSE, and for overlays.
 const FUSE_SUPER_MAGIC: u32 = 0x6573_5546;
 const OVERLAYFS_SUPER_MAGIC: u32 = 0x794c_7630;
+/// And for those that keep files in the page cache alone.
+const TMPFS_MAGIC: u32 = 0x0102_1994;
+const RAMFS_MAGIC: u32 = 0x8584_58f6;
 
 impl Family {
     /// That of an open file, which is asked each time.
@@ -64,6 +69,7 @@ fn ask(fd: &OwnedFd) -> Family {
     match rustix::fs::fstatfs(fd).map(|answer| answer.f_type as u32) {
         Ok(FUSE_SUPER_MAGIC) | Err(_) => Family::Fuse,
         Ok(OVERLAYFS_SUPER_MAGIC) => Family::Overlay,
+        Ok(TMPFS_MAGIC | RAMFS_MAGIC) => Family::Memory,
         Ok(_) => Family::Kernel,
     }
 }

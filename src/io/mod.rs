@@ -14,15 +14,14 @@ pub(crate) mod place;
 pub(crate) mod ring;
 pub(crate) mod root;
 pub(crate) mod sources;
+mod tuning;
 
-use std::cell::Cell;
 use std::ffi::CStr;
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -32,23 +31,13 @@ use crate::report::rings::{Kind, Means};
 use buffer::Buffer;
 use file::{Families, Family, File};
 use gauge::Gauge;
+use tuning::{Reads, Timed};
 
-/// A look-up slower than this came from a disk.
-const FROM_DISK: Duration = Duration::from_micros(80);
-/// After slow look-ups so many go through the ring before the next one is tried in place.
-const LOOKUPS_THROUGH_RING: u32 = 16;
-/// A look-up is also slow when another thread took the processor. Only what is slow more often than one time in so
-/// many is taken for a disk.
-const SLOW_ONE_IN: u32 = 8;
-/// Of fast look-ups one in so many is timed.
-const TIMED_ONE_IN: u32 = 4;
-/// After a read that the page cache could not answer so many go through the ring untried.
-const READS_THROUGH_RING: u32 = 16;
 /// So often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for ever.
 const REFUSALS: usize = 16;
 /// So often in a row a signal may interrupt a system call. More are none: a FUSE file system may answer so for ever.
 const INTERRUPTIONS: usize = 256;
-/// Writes up to this many bytes are made in place: handing one to a kernel worker takes longer than the copy.
+/// Writes up to this many bytes are made in place in any case: handing one to a kernel worker takes longer than the copy.
 const SHORT_WRITE: usize = 64 << 10;
 
 /// The operations of one thread.
@@ -60,82 +49,21 @@ pub(crate) struct Io {
 }
 
 enum Way {
-    /// A ring, and what is known of the look-ups' speed, and of that of reads which can't say whether they would wait.
-    Ring { lookups: Lookups, reads: Reads, blind_reads: Lookups },
+    /// A ring, and what is known of how long operations take in place; of reads only where they can't say beforehand
+    /// whether they would wait.
+    Ring { lookups: Timed, reads: Reads, blind_reads: Timed, writes: Timed },
     /// Plain system calls, one after the other: the thread waits.
     Plain,
-}
-
-/// Where look-ups are made: in place while the cache answers, through the ring, or a thread, while a disk does.
-#[derive(Default)]
-pub(crate) struct Lookups {
-    /// So many of the next ones go through the ring.
-    through_ring: Cell<u32>,
-    /// Goes up with each slow one and down with each fast one.
-    suspicion: Cell<u32>,
-    /// Counts them: the clock is read for one in so many while there is no suspicion.
-    made: Cell<u32>,
-}
-
-impl Lookups {
-    /// Whether the next one should go through the ring.
-    fn next_through_ring(&self) -> bool {
-        let left = self.through_ring.get();
-        self.through_ring.set(left.saturating_sub(1));
-        left > 0
-    }
-
-    /// Makes one in place.
-    fn timed<T>(&self, look_up: impl FnOnce() -> T) -> T {
-        self.made.set(self.made.get().wrapping_add(1));
-        if self.suspicion.get() == 0 && !self.made.get().is_multiple_of(TIMED_ONE_IN) {
-            return look_up();
-        }
-        let start = Instant::now();
-        let result = look_up();
-        self.took(start.elapsed());
-        result
-    }
-
-    /// Takes note of one made in place.
-    fn took(&self, time: Duration) {
-        if time <= FROM_DISK {
-            self.suspicion.set(self.suspicion.get().saturating_sub(1));
-        } else if self.suspicion.get() < SLOW_ONE_IN {
-            self.suspicion.set(self.suspicion.get() + SLOW_ONE_IN);
-        } else {
-            self.through_ring.set(LOOKUPS_THROUGH_RING);
-        }
-    }
-}
-
-/// Where reads are made: in place while the page cache answers.
-#[derive(Default)]
-pub(crate) struct Reads {
-    through_ring: Cell<u32>,
-}
-
-impl Reads {
-    /// Whether the next one should go through the ring without being tried in place.
-    fn next_through_ring(&self) -> bool {
-        let left = self.through_ring.get();
-        self.through_ring.set(left.saturating_sub(1));
-        left > 0
-    }
-
-    /// One could not be answered in place.
-    fn missed(&self) {
-        self.through_ring.set(READS_THROUGH_RING);
-    }
 }
 
 impl Io {
     /// Operations for a thread that runs a ring.
     pub(crate) fn ring() -> Self {
         Io::new(Way::Ring {
-            lookups: Lookups::default(),
+            lookups: Timed::lookups(),
             reads: Reads::default(),
-            blind_reads: Lookups::default(),
+            blind_reads: Timed::lookups(),
+            writes: Timed::writes(),
         })
     }
 
@@ -209,7 +137,7 @@ impl Io {
                 let open = op::open(directory.clone(), name, flags);
                 self.hand_over(Kind::Open, Means::Ring, open, |_| 0).await
             }
-            Way::Ring { lookups, .. } => lookups.timed(now),
+            Way::Ring { lookups, .. } => lookups.in_place(now),
             Way::Plain => now(),
         }
     }
@@ -226,7 +154,7 @@ impl Io {
                 let stat = op::stat(directory.clone(), name);
                 self.hand_over(Kind::Stat, Means::Ring, stat, |_| 0).await
             }
-            Way::Ring { lookups, .. } => lookups.timed(now),
+            Way::Ring { lookups, .. } => lookups.in_place(now),
             Way::Plain => now(),
         };
         match result {
@@ -270,8 +198,10 @@ impl Io {
             {
                 let bytes = &mut buffer.bytes_mut()[..length];
                 let read = || self.transfer_in_place(Kind::Read, || read_now(&file.fd, bytes, offset));
-                return (blind_reads.timed(read), buffer);
+                return (blind_reads.in_place(read), buffer);
             }
+            // Nor can files in memory, which never wait.
+            Way::Ring { .. } if file.family == Family::Memory => ReadWriteFlags::empty(),
             Way::Ring { .. } if file.family != Family::Kernel => {
                 let read = read_in_thread(file.fd.clone(), buffer, length, offset);
                 return self.hand_over(Kind::Read, Means::Thread, read, |(read, _)| transferred(read)).await;
@@ -323,18 +253,22 @@ impl Io {
         let mut refusals = 0;
         while !left.is_empty() {
             let at = offset + (left.start - part.start) as u64;
+            let now = || {
+                self.transfer_in_place(Kind::Write, || {
+                    retry(|| rustix::io::pwrite(file, &buffer.bytes()[left.clone()], at))
+                })
+            };
             let result = match &self.way {
-                Way::Ring { .. } if part.len() > SHORT_WRITE => {
+                Way::Ring { writes, .. } if left.len() > SHORT_WRITE && writes.next_through_ring() => {
                     let write = op::write(file.clone(), buffer, left.clone(), at);
                     let written = |(written, _): &(_, Buffer)| transferred(written);
                     let result;
                     (result, buffer) = self.hand_over(Kind::Write, Means::Ring, write, written).await;
                     result
                 }
+                Way::Ring { writes, .. } if left.len() > SHORT_WRITE => writes.in_place(now),
                 // Blocks only where the kernel throttles writers, as it would whoever writes.
-                _ => self.transfer_in_place(Kind::Write, || {
-                    retry(|| rustix::io::pwrite(file, &buffer.bytes()[left.clone()], at))
-                }),
+                _ => now(),
             };
             match result {
                 Ok(0) => return (Err(Errno::IO), buffer),
@@ -416,26 +350,4 @@ pub(crate) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rusti
         }
     }
     call()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_slow_look_up_is_no_disk_but_two_in_a_row_are() {
-        let (fast, slow) = (Duration::from_micros(2), Duration::from_millis(3));
-        let lookups = Lookups::default();
-        for _ in 0..10 {
-            lookups.took(slow);
-            assert!(!lookups.next_through_ring(), "a thread lost the processor once in a while");
-            (0..SLOW_ONE_IN).for_each(|_| lookups.took(fast));
-        }
-        lookups.took(slow);
-        lookups.took(slow);
-        assert!((0..LOOKUPS_THROUGH_RING).all(|_| lookups.next_through_ring()));
-        assert!(!lookups.next_through_ring(), "one is tried in place again");
-        lookups.took(slow);
-        assert!(lookups.next_through_ring(), "still the disk");
-    }
 }
