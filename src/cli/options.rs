@@ -77,7 +77,7 @@ pub(crate) struct EngineArgs {
     /// Rings, a thread each [default: the cores, 8 at most]
     #[arg(short, long, value_name = "N", value_parser = count(64))]
     jobs: Option<u16>,
-    /// Copy tasks a ring
+    /// Copy tasks a ring, at most
     #[arg(long, value_name = "N", value_parser = count(1024), default_value_t = DEFAULT_DEPTH as u16)]
     depth: u16,
 }

@@ -124,10 +124,16 @@ impl<F: Future> Future for Turns<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let Turns { lane, task, stage, work } = &mut *self;
         let _turn = Turn::new(lane.beacon());
-        let Some(gauge) = &lane.gauge else { return work.as_mut().poll(context) };
-        gauge.turn_begins(*task, *stage);
+        if let Some(gauge) = &lane.gauge {
+            gauge.turn_begins(*task, *stage);
+        }
         let polled = work.as_mut().poll(context);
-        *stage = gauge.turn_ends();
+        if let Some(gauge) = &lane.gauge {
+            *stage = gauge.turn_ends();
+        }
+        if polled.is_pending() {
+            lane.task_waits();
+        }
         polled
     }
 }

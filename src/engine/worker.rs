@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::directory::Directory;
@@ -39,41 +40,55 @@ pub(crate) struct Lane {
     pub(super) watched: Option<Arc<Watched>>,
     /// Who takes the figures: `--stats`, `--trace`.
     pub(super) gauge: Option<Rc<Gauge>>,
-    /// Tasks of this thread that have work.
+    /// Tasks of this thread, and how many of them have work.
+    tasks: Cell<usize>,
     busy: Cell<usize>,
+    /// One more task would have something to do.
+    short_of_tasks: Notify,
     /// Tasks of this thread that help with a large file.
     helping: Cell<usize>,
 }
+
+/// Tasks that a thread begins with. There are more once these wait: what the caches answer takes one after the other, and
+/// then the next file finds the processor's cache and the directory as the last one left them.
+const FEWEST_TASKS: usize = 2;
 
 /// So many tasks of a thread help with large files of others. A write has the file's lock to itself: with more the disk's
 /// read-ahead would only jump between them (docs/performance.md).
 const HELPERS: usize = 1;
 
-/// Runs a thread's tasks until the run is finished or stopped. A panic of one ends them all.
-pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize, watch: Watch) -> Result<()> {
-    let gauge = gauge(&run, index);
-    let (buffers, outbox) = (Pool::gauged(gauge.clone()), Outbox::default());
-    let (io, busy, helping) = (io.gauged(gauge.clone()), Cell::new(0), Cell::new(0));
+/// Runs a thread's tasks, `most` of them at most, until the run is finished or stopped. A panic of one ends them all.
+pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, most: usize, watch: Watch) -> Result<()> {
     let Watch { watched, first } = watch;
-    let lane = Rc::new(Lane { io, buffers, run: run.clone(), outbox, index, watched, gauge, busy, helping });
-    let mut set = JoinSet::new();
+    let lane = Rc::new(Lane::new(io, run, index, watched));
     if let Some(first) = first {
         Turns::new(lane.clone(), 0, run_batch(&lane, first)).await;
     }
-    for number in 0..tasks {
-        set.spawn_local(Turns::new(lane.clone(), number, task(lane.clone())));
-    }
+    let mut set = JoinSet::new();
+    (0..FEWEST_TASKS.min(most)).for_each(|_| lane.add_task(&mut set));
     let mut result = Ok(());
-    while let Some(ended) = set.join_next().await {
-        if let Err(error) = ended
-            && let Ok(panic) = error.try_into_panic()
-        {
-            run.abandon();
-            result = Err(panicked(panic.as_ref()));
+    loop {
+        let ended = tokio::select! {
+            biased;
+            ended = set.join_next() => ended,
+            () = lane.short_of_tasks.notified(), if lane.tasks.get() < most => {
+                lane.add_task(&mut set);
+                continue;
+            }
+        };
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    lane.run.abandon();
+                    result = Err(panicked(panic.as_ref()));
+                }
+            }
+            None => break,
         }
     }
     if !lane.is_lost() {
-        lane.outbox.send(&run).await;
+        lane.outbox.send(&lane.run).await;
         lane.send_figures().await;
     }
     result
@@ -96,6 +111,28 @@ pub(crate) struct Watch {
 }
 
 impl Lane {
+    fn new(io: Io, run: Arc<Run>, index: usize, watched: Option<Arc<Watched>>) -> Self {
+        let gauge = gauge(&run, index);
+        let (buffers, outbox) = (Pool::gauged(gauge.clone()), Outbox::default());
+        let io = io.gauged(gauge.clone());
+        let (tasks, busy, helping) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let short_of_tasks = Notify::new();
+        Lane { io, buffers, run, outbox, index, watched, gauge, tasks, busy, short_of_tasks, helping }
+    }
+
+    fn add_task(self: &Rc<Self>, set: &mut JoinSet<()>) {
+        let number = self.tasks.get();
+        self.tasks.set(number + 1);
+        set.spawn_local(Turns::new(self.clone(), number, task(self.clone())));
+    }
+
+    /// A task's turn is over, and it is not done.
+    pub(super) fn task_waits(&self) {
+        if self.busy.get() == self.tasks.get() {
+            self.short_of_tasks.notify_one();
+        }
+    }
+
     /// Does `work` and leaves word of it for the watchdog. `None`: it took so long that the thread has been replaced.
     pub(crate) async fn at_work<T>(
         &self,
@@ -236,8 +273,6 @@ async fn task(lane: Rc<Lane>) {
                 for batch in parcel {
                     run_batch(&lane, batch).await;
                 }
-                // All of it may have been done in place: now those have a turn whose operations are done.
-                tokio::task::yield_now().await;
             }
             Job::Offer(Offer::Batch(batch)) => run_batch(&lane, batch).await,
             Job::Offer(Offer::Large(file)) if lane.helping.get() < HELPERS => {
@@ -248,6 +283,8 @@ async fn task(lane: Rc<Lane>) {
             Job::Offer(Offer::Large(_)) => {}
         }
         lane.work_ends();
+        // All of it may have been done in place: now those have a turn whose operations are done.
+        tokio::task::yield_now().await;
     }
 }
 

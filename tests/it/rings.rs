@@ -28,6 +28,7 @@ tests![
     a_trace_has_every_entry_and_byte,
     a_trace_that_was_interrupted_is_whole,
     a_trace_that_can_not_be_written_is_an_error,
+    tasks_are_added_while_others_wait: [Need::Fuse],
     a_ring_that_stands_still_is_told_of: [Need::Fuse],
     a_slow_reporter_is_no_stall,
 ];
@@ -331,6 +332,26 @@ fn a_trace_that_can_not_be_written_is_an_error() {
     let ran = sync_with("auto", &["--trace=/dev/full"], &source, &destination).exits(23);
     assert_eq!(ran.err, "ringsync: use trace file /dev/full: No space left on device (os error 28)\n");
     assert_equal(&source, &destination);
+}
+
+/// Files in memory keep nobody waiting; a program's take their time, and meanwhile other tasks have their turn.
+fn tasks_are_added_while_others_wait() {
+    if !ENGINES.contains(&"uring") {
+        return;
+    }
+    let (fuse, home) = (Fuse::new(), scratch());
+    for (source, expected) in [(home.path().join("src"), 1..=2), (fuse.path().join("src"), 3..=8)] {
+        (0..400).for_each(|index| file(source.join(format!("d{}/{index}", index % 50)), noise(index, 3000)));
+        let (destination, trace) = (home.path().join("dst"), home.path().join("trace.json"));
+        let option = format!("--trace={}", trace.display());
+        sync_with("uring", &["-j1", "--depth=8", &option], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        fs::remove_dir_all(&destination).unwrap();
+        let events = events(&trace);
+        let at_work = |spans: &&Vec<Span<'_>>| spans.iter().any(|span| span.event["args"]["step"] == "entry");
+        let tasks = tracks(&events).values().filter(at_work).count();
+        assert!(expected.contains(&tasks), "{}: {tasks} tasks", source.display());
+    }
 }
 
 /// One look-up is answered only once the warning has come.
