@@ -320,6 +320,9 @@ async fn next_job(lane: &Lane) -> Option<Job> {
 /// A batch that takes longer is shared with tasks that have nothing to do.
 const LONG_BATCH: Duration = Duration::from_millis(2);
 
+/// So often a task that has its turn has the ring seen to.
+const RING_WAITS: Duration = Duration::from_millis(1);
+
 /// A staged directory that takes longer gets its name, so that a kill does not cost what is done of it.
 const LONGEST_STAGE: Duration = Duration::from_millis(100);
 
@@ -367,6 +370,7 @@ async fn run_entries(
     remains: &mut Remains,
 ) -> Option<()> {
     let begun = Instant::now();
+    let mut seen_to_ring = Duration::ZERO;
     while let Some(entry) = remains.entries.pop() {
         if lane.run.stop.is_stopped() {
             break;
@@ -392,6 +396,10 @@ async fn run_entries(
                 remains.events.push(EntryEvent::failed(Kind::Directory, error));
                 break;
             }
+        }
+        if taken.saturating_sub(seen_to_ring) > RING_WAITS {
+            lane.io.see_to_ring().await;
+            seen_to_ring = begun.elapsed();
         }
         if shared {
             remains.entries = spill(lane, directory, std::mem::take(&mut remains.entries));

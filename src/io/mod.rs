@@ -16,6 +16,7 @@ pub(crate) mod root;
 pub(crate) mod sources;
 mod tuning;
 
+use std::cell::{Cell, OnceCell};
 use std::ffi::CStr;
 use std::io::IoSliceMut;
 use std::ops::Range;
@@ -31,6 +32,7 @@ use crate::report::rings::{Kind, Means};
 use buffer::Buffer;
 use file::{Families, Family, File};
 use gauge::Gauge;
+use ring::Bell;
 use tuning::{Reads, Timed};
 
 /// So often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for ever.
@@ -44,6 +46,8 @@ const SHORT_WRITE: usize = 64 << 10;
 pub(crate) struct Io {
     way: Way,
     families: Families,
+    /// Operations that were handed over and are not done.
+    in_flight: Cell<usize>,
     /// Who takes the figures: `--stats`, `--trace`.
     gauge: Option<Rc<Gauge>>,
 }
@@ -51,7 +55,7 @@ pub(crate) struct Io {
 enum Way {
     /// A ring, and what is known of how long operations take in place; of reads only where they can't say beforehand
     /// whether they would wait.
-    Ring { lookups: Timed, reads: Reads, blind_reads: Timed, writes: Timed },
+    Ring { lookups: Timed, reads: Reads, blind_reads: Timed, writes: Timed, bell: OnceCell<Bell> },
     /// Plain system calls, one after the other: the thread waits.
     Plain,
 }
@@ -64,6 +68,7 @@ impl Io {
             reads: Reads::default(),
             blind_reads: Timed::lookups(),
             writes: Timed::writes(),
+            bell: OnceCell::new(),
         })
     }
 
@@ -73,7 +78,7 @@ impl Io {
     }
 
     fn new(way: Way) -> Self {
-        Io { way, families: Families::default(), gauge: None }
+        Io { way, families: Families::default(), in_flight: Cell::new(0), gauge: None }
     }
 
     /// The same, with figures taken.
@@ -115,12 +120,24 @@ impl Io {
         operation: impl Future<Output = T>,
         bytes: impl FnOnce(&T) -> u64,
     ) -> T {
-        let in_flight = self.gauge.as_ref().map(|gauge| gauge.submit(kind, means));
+        let measured = self.gauge.as_ref().map(|gauge| gauge.submit(kind, means));
+        self.in_flight.set(self.in_flight.get() + 1);
         let result = operation.await;
-        if let Some(in_flight) = in_flight {
-            in_flight.done(bytes(&result));
+        self.in_flight.set(self.in_flight.get() - 1);
+        if let Some(measured) = measured {
+            measured.done(bytes(&result));
         }
         result
+    }
+
+    /// Lets the ring have what it was given, and gives those a turn whose operations are done, if there are any. A task that
+    /// does everything in place calls this now and then.
+    pub(crate) async fn see_to_ring(&self) {
+        if let Way::Ring { bell, .. } = &self.way
+            && self.in_flight.get() > 0
+        {
+            bell.get_or_init(Bell::new).ring().await;
+        }
     }
 
     /// Opens one name of a held directory, never following a symlink, never waiting for a FIFO's writer.

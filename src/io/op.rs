@@ -1,4 +1,4 @@
-//! The ring's operations, each typed and safe to call, and one system call that no library offers: the only file
+//! The ring's operations, each typed and safe to call, and what else no library offers without it: the only file
 //! with `unsafe` code.
 //!
 //! What the kernel writes to or reads from while an operation is in flight (names, buffers, stat records) is moved
@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use io_uring::{cqueue, opcode, squeue, types};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
 use super::buffer::Buffer;
@@ -115,6 +117,14 @@ pub(crate) async fn write(
 pub(crate) async fn flush(file: Arc<OwnedFd>) -> rustix::io::Result<()> {
     let entry = opcode::Fsync::new(types::Fd(file.as_raw_fd())).build();
     submit(entry, file).await.0.map(drop)
+}
+
+/// An eventfd(2) that the runtime of the calling task watches: each write to it is an event.
+pub(super) fn watched_event() -> rustix::io::Result<AsyncFd<OwnedFd>> {
+    let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+    // SAFETY: an `OwnedFd` is the same open descriptor from here until it is dropped, and nothing takes it out.
+    let watched = unsafe { AsyncFd::register(event) };
+    watched.map_err(|_| Errno::NOMEM)
 }
 
 /// Gives the calling thread a working directory of its own (unshare(2), `CLONE_FS`).

@@ -2,8 +2,13 @@
 
 use std::io;
 
+use std::os::fd::OwnedFd;
+
 use io_uring::IoUring;
 use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+
+use super::op;
 
 /// Submission entries. A short queue on purpose: a full queue is handed to the kernel at once, so that operations
 /// don't wait until every task of the thread has had its turn.
@@ -77,5 +82,28 @@ pub(crate) fn probe(rings: usize) -> Result<(), Unavailable> {
         Ok(())
     } else {
         Err(io::Error::from(Errno::NOSYS).into())
+    }
+}
+
+/// Has a thread see to its ring. The runtime submits what the ring was given only when no task is ready to go on; tasks
+/// that find everything in the caches always are.
+pub(super) struct Bell(Option<AsyncFd<OwnedFd>>);
+
+impl Bell {
+    /// One for the runtime of the calling task. Without a descriptor for it the ring has to wait.
+    pub(super) fn new() -> Self {
+        Bell(op::watched_event().ok())
+    }
+
+    /// Ends the task's turn until an event has come by way of the kernel, which the runtime looks for after it has
+    /// submitted everything.
+    pub(super) async fn ring(&self) {
+        let Some(event) = &self.0 else { return };
+        // Each write is an event, whatever the count; no run lasts until that is full.
+        if rustix::io::write(event, &1_u64.to_ne_bytes()).is_ok()
+            && let Ok(mut ready) = event.readable().await
+        {
+            ready.clear_ready();
+        }
     }
 }
