@@ -217,7 +217,7 @@ impl Io {
                 let read = || self.transfer_in_place(Kind::Read, || read_now(&file.fd, bytes, offset));
                 return (blind_reads.in_place(read), buffer);
             }
-            // Nor can files in memory, which never wait.
+            // Nor can files in memory, which wait for nothing but swap.
             Way::Ring { .. } if file.family == Family::Memory => ReadWriteFlags::empty(),
             Way::Ring { .. } if file.family != Family::Kernel => {
                 let read = read_in_thread(file.fd.clone(), buffer, length, offset);
@@ -367,4 +367,66 @@ pub(crate) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rusti
         }
     }
     call()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    /// Looks at the ring so often at most.
+    const LOOKS: usize = 10_000;
+
+    /// `None` where io_uring is forbidden.
+    fn on_ring<T>(work: impl Future<Output = T>) -> Option<T> {
+        ring::runtime().ok().map(|runtime| runtime.block_on(work))
+    }
+
+    #[test]
+    fn slow_writes_go_through_the_ring_and_where_they_belong() {
+        let file = tempfile::tempfile().unwrap();
+        let fd = Arc::new(OwnedFd::from(file.try_clone().unwrap()));
+        on_ring(async {
+            let io = Io::ring();
+            let mut buffer = buffer::Pool::new().take(buffer::LARGE as u64).await;
+            buffer.bytes_mut().iter_mut().enumerate().for_each(|(at, byte)| *byte = (at % 251) as u8);
+            let Way::Ring { writes, .. } = &io.way else { return };
+            writes.is_slow();
+            let part = 1000..1000 + 2 * SHORT_WRITE;
+            let (result, buffer) = io.write(&fd, buffer, part.clone(), 4321).await;
+            result.unwrap();
+            let left = (0..100).take_while(|_| writes.next_through_ring()).count();
+            assert_eq!(left, 15, "one of 16 was this one");
+            let mut have = vec![0; part.len()];
+            file.read_exact_at(&mut have, 4321).unwrap();
+            assert!(have == buffer.bytes()[part.clone()]);
+            assert_eq!(file.metadata().unwrap().len(), 4321 + part.len() as u64);
+        });
+    }
+
+    /// The runtime alone would submit nothing while a task is ready to go on.
+    #[test]
+    fn a_task_that_never_waits_sees_to_the_ring() {
+        let fd = Arc::new(OwnedFd::from(tempfile::tempfile().unwrap()));
+        on_ring(async {
+            let io = Rc::new(Io::ring());
+            let (other, flushed) = (io.clone(), Rc::new(Cell::new(false)));
+            let tell = flushed.clone();
+            let flush = tokio::task::spawn_local(async move {
+                other.flush(&fd).await.unwrap();
+                tell.set(true);
+            });
+            tokio::task::yield_now().await; // it is handed over
+            assert_eq!(io.in_flight.get(), 1);
+            for _ in 0..LOOKS {
+                if flushed.get() {
+                    break;
+                }
+                io.see_to_ring().await;
+            }
+            assert!(flushed.get());
+            assert_eq!(io.in_flight.get(), 0);
+            flush.await.unwrap();
+        });
+    }
 }

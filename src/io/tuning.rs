@@ -61,6 +61,12 @@ impl Timed {
         result
     }
 
+    /// Two were slow.
+    #[cfg(test)]
+    pub(super) fn is_slow(&self) {
+        (0..2).for_each(|_| self.took(2 * self.slow));
+    }
+
     /// Takes note of one made in place.
     fn took(&self, time: Duration) {
         if time <= self.slow {
