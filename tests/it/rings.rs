@@ -294,13 +294,14 @@ fn a_trace_that_was_interrupted_is_whole() {
     for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        // Each has one of the four turns that this rate allows; the small ones take the fourth.
+        // Each has one of the four turns that this rate allows; the small ones take the fourth, and are told of while the
+        // others are at work in the same ring.
         (0..3).for_each(|index| file(source.join(format!("large{index}")), noise(index, 30 << 20)));
         (0..4).for_each(|index| file(source.join(format!("small/{index}")), "x"));
         let trace = home.path().join("trace.json");
         let mut command = Command::new(program());
         command
-            .args(["sync", "--json", "--stats", "--bwlimit=4M", "--engine", engine, "--trace"])
+            .args(["sync", "-j1", "--json", "--stats", "--bwlimit=4M", "--engine", engine, "--trace"])
             .arg(&trace);
         command.arg(&source).arg(&destination);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
