@@ -320,9 +320,6 @@ async fn next_job(lane: &Lane) -> Option<Job> {
 /// A batch that takes longer is shared with tasks that have nothing to do.
 const LONG_BATCH: Duration = Duration::from_millis(2);
 
-/// So often a task that has its turn has the ring seen to.
-const RING_WAITS: Duration = Duration::from_millis(1);
-
 /// A staged directory that takes longer gets its name, so that a kill does not cost what is done of it.
 const LONGEST_STAGE: Duration = Duration::from_millis(100);
 
@@ -370,7 +367,6 @@ async fn run_entries(
     remains: &mut Remains,
 ) -> Option<()> {
     let begun = Instant::now();
-    let mut seen_to_ring = Duration::ZERO;
     while let Some(entry) = remains.entries.pop() {
         if lane.run.stop.is_stopped() {
             break;
@@ -388,7 +384,8 @@ async fn run_entries(
         lane.run.heed(&event);
         delete::heed(&event, directory, &lane.run);
         remains.events.push(event.named(entry.name));
-        let taken = begun.elapsed();
+        let now = Instant::now();
+        let taken = now.saturating_duration_since(begun);
         let shared = remains.entries.len() > 1 && taken > LONG_BATCH && lane.run.parcels.is_empty();
         if let Some(pair) = pair.filter(|pair| pair.is_staged() && (shared || taken > LONGEST_STAGE)) {
             // Only this task has files in it: none is half written now. Without its name the directory is lost, and so is what was left to do.
@@ -397,10 +394,7 @@ async fn run_entries(
                 break;
             }
         }
-        if taken.saturating_sub(seen_to_ring) > RING_WAITS {
-            lane.io.see_to_ring().await;
-            seen_to_ring = begun.elapsed();
-        }
+        lane.io.see_to_ring(now).await;
         if shared {
             remains.entries = spill(lane, directory, std::mem::take(&mut remains.entries));
         }

@@ -16,13 +16,14 @@ pub(crate) mod root;
 pub(crate) mod sources;
 mod tuning;
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -32,7 +33,7 @@ use crate::report::rings::{Kind, Means};
 use buffer::Buffer;
 use file::{Families, Family, File};
 use gauge::Gauge;
-use ring::Bell;
+use ring::Sight;
 use tuning::{Reads, Timed};
 
 /// So often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for ever.
@@ -55,7 +56,7 @@ pub(crate) struct Io {
 enum Way {
     /// A ring, and what is known of how long operations take in place; of reads only where they can't say beforehand
     /// whether they would wait.
-    Ring { lookups: Timed, reads: Reads, blind_reads: Timed, writes: Timed, bell: OnceCell<Bell> },
+    Ring { lookups: Timed, reads: Reads, blind_reads: Timed, writes: Timed, sight: Sight },
     /// Plain system calls, one after the other: the thread waits.
     Plain,
 }
@@ -68,7 +69,7 @@ impl Io {
             reads: Reads::default(),
             blind_reads: Timed::lookups(),
             writes: Timed::writes(),
-            bell: OnceCell::new(),
+            sight: Sight::new(),
         })
     }
 
@@ -124,19 +125,22 @@ impl Io {
         self.in_flight.set(self.in_flight.get() + 1);
         let result = operation.await;
         self.in_flight.set(self.in_flight.get() - 1);
+        if let Way::Ring { sight, .. } = &self.way {
+            sight.was_seen_to();
+        }
         if let Some(measured) = measured {
             measured.done(bytes(&result));
         }
         result
     }
 
-    /// Lets the ring have what it was given, and gives those a turn whose operations are done, if there are any. A task that
-    /// does everything in place calls this now and then.
-    pub(crate) async fn see_to_ring(&self) {
-        if let Way::Ring { bell, .. } = &self.way
+    /// Lets the ring have what it was given, and gives those a turn whose operations are done, if there are any and this was
+    /// not done a moment ago. A task that does everything in place calls this now and then.
+    pub(crate) async fn see_to_ring(&self, now: Instant) {
+        if let Way::Ring { sight, .. } = &self.way
             && self.in_flight.get() > 0
         {
-            bell.get_or_init(Bell::new).ring().await;
+            sight.see_to(now).await;
         }
     }
 
@@ -422,7 +426,7 @@ mod tests {
                 if flushed.get() {
                     break;
                 }
-                io.see_to_ring().await;
+                io.see_to_ring(Instant::now()).await;
             }
             assert!(flushed.get());
             assert_eq!(io.in_flight.get(), 0);

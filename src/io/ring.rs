@@ -1,8 +1,9 @@
 //! Setting up io_uring: what it needs is tried first, so that a refusal can be told apart and remedied.
 
+use std::cell::{Cell, OnceCell};
 use std::io;
-
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use io_uring::IoUring;
 use rustix::io::Errno;
@@ -85,19 +86,47 @@ pub(crate) fn probe(rings: usize) -> Result<(), Unavailable> {
     }
 }
 
+/// A ring is seen to so often at least while anything is in flight.
+const SEEN_TO_EVERY: Duration = Duration::from_millis(1);
+
 /// Has a thread see to its ring. The runtime submits what the ring was given only when no task is ready to go on; tasks
 /// that find everything in the caches always are.
-pub(super) struct Bell(Option<AsyncFd<OwnedFd>>);
+pub(super) struct Sight {
+    bell: OnceCell<Bell>,
+    /// When the thread last had a look.
+    last: Cell<Instant>,
+}
+
+impl Sight {
+    pub(super) fn new() -> Self {
+        Sight { bell: OnceCell::new(), last: Cell::new(Instant::now()) }
+    }
+
+    /// An operation is done: the thread has just had a look.
+    pub(super) fn was_seen_to(&self) {
+        self.last.set(Instant::now());
+    }
+
+    /// Ends the task's turn until the thread has seen to its ring, if it has not for too long.
+    pub(super) async fn see_to(&self, now: Instant) {
+        if now.saturating_duration_since(self.last.get()) >= SEEN_TO_EVERY {
+            self.last.set(now); // other tasks need not ring as well
+            self.bell.get_or_init(Bell::new).ring().await;
+        }
+    }
+}
+
+/// Something to wait for that only comes by way of the kernel. Without a descriptor for it the ring has to wait.
+struct Bell(Option<AsyncFd<OwnedFd>>);
 
 impl Bell {
-    /// One for the runtime of the calling task. Without a descriptor for it the ring has to wait.
-    pub(super) fn new() -> Self {
+    /// One for the runtime of the calling task.
+    fn new() -> Self {
         Bell(op::watched_event().ok())
     }
 
-    /// Ends the task's turn until an event has come by way of the kernel, which the runtime looks for after it has
-    /// submitted everything.
-    pub(super) async fn ring(&self) {
+    /// Waits for an event, which the runtime looks for after it has submitted everything.
+    async fn ring(&self) {
         let Some(event) = &self.0 else { return };
         // Each write is an event, whatever the count; no run lasts until that is full.
         if rustix::io::write(event, &1_u64.to_ne_bytes()).is_ok()
