@@ -78,6 +78,8 @@ pub struct Config {
     pub engine: Engine,
     /// Rings, a thread each.
     pub jobs: usize,
+    /// Further rings, that join where those spend much of their time waiting in system calls made in place.
+    pub spare_jobs: usize,
     /// Copy tasks a ring.
     pub depth: usize,
 }
@@ -224,6 +226,7 @@ impl Config {
             reflink: Reflink::default(),
             engine: Engine::default(),
             jobs: default_jobs(),
+            spare_jobs: default_jobs(),
             depth: DEFAULT_DEPTH,
         }
     }

@@ -74,7 +74,7 @@ pub(crate) struct EngineArgs {
     /// How system calls reach the kernel: auto takes io_uring, or threads where it is forbidden
     #[arg(long, value_enum, value_name = "WHICH", default_value_t)]
     engine: EngineArg,
-    /// Rings, a thread each [default: the cores, 8 at most]
+    /// Rings, a thread each [default: the cores, 8 at most, and up to as many again where a disk has them wait]
     #[arg(short, long, value_name = "N", value_parser = count(64))]
     jobs: Option<u16>,
     /// Copy tasks a ring, at most
@@ -148,5 +148,8 @@ impl EngineArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
         (config.engine, config.jobs, config.depth) = self.resolved();
+        if self.jobs.is_some() {
+            config.spare_jobs = 0;
+        }
     }
 }

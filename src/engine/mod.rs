@@ -24,6 +24,7 @@ pub(crate) mod read_back;
 mod reference;
 mod remove;
 pub(crate) mod segment;
+mod spare;
 pub(crate) mod special;
 mod stack;
 pub mod stages;
@@ -71,9 +72,10 @@ use open::OpenDirectories;
 use pair::{Pair, Source};
 use rate::Rate;
 use reference::References;
+use spare::Spares;
 use stall::Stalls;
 use stop::Stop;
-use threads::start_workers;
+use threads::{Crowd, start_workers};
 use turn::Beacon;
 use watch::{Watchdog, Watched};
 
@@ -126,7 +128,9 @@ pub(crate) struct Run {
     pub(crate) parcels: Receiver<Parcel>,
     /// How fast contents are read, if that is limited.
     pub(crate) rate: Option<Rate>,
-    /// What tasks offer each other, a channel a thread.
+    /// Rings that join where the others wait.
+    spares: Spares,
+    /// What tasks offer each other, a channel a thread; those in reserve have none.
     pub(crate) offers: Vec<Channel<Offer>>,
     events: Sender<Event>,
     /// Since when spans are counted, by the gauges' clock.
@@ -220,6 +224,7 @@ impl Run {
     /// Ends all waiting for work: the last directory is done, or the run was stopped.
     pub(crate) fn close(&self) {
         self.parcels.close();
+        self.spares.close();
         for channel in &self.offers {
             channel.receiver.close();
         }
@@ -265,14 +270,9 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
         Ok((roots, aside))
     })?;
     let missing = std::mem::take(&mut aside.missing);
-    let (threads, tasks) = match engine {
-        Engine::Threads => (THREADS.min(descriptors / DESCRIPTORS_A_TASK).max(1), 1),
-        _ => (
-            config.jobs.max(1),
-            config.depth.min(descriptors / DESCRIPTORS_A_TASK / config.jobs.max(1)).max(1),
-        ),
-    };
-    let (run, parcel_sender, events) = new_run(config, roots, aside, threads, tasks);
+    let crowd = Crowd::new(config, engine, descriptors);
+    let Crowd { threads, tasks, .. } = crowd;
+    let (run, parcel_sender, events) = new_run(config, roots, aside, &crowd);
     let held = run.clone();
     let root = within(config, move || open_root(&held))?;
     let Config { dry_run, check, fsync, .. } = *config;
@@ -346,9 +346,9 @@ fn new_run(
     config: &Config,
     roots: Roots,
     aside: Aside,
-    threads: usize,
-    tasks: usize,
+    crowd: &Crowd,
 ) -> (Arc<Run>, Sender<Parcel>, Receiver<Event>) {
+    let Crowd { threads, spares, tasks } = *crowd;
     let (parcel_sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
     let (events, event_receiver) = async_channel::bounded(EVENTS);
     let umask = umask();
@@ -367,12 +367,13 @@ fn new_run(
         umask,
         rate: config.bandwidth.map(Rate::new),
         parcels,
+        spares: Spares::new(threads, spares),
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
         begun: gauge::now(),
-        beacons: (0..threads).map(|_| Beacon::default()).collect(),
+        beacons: (0..threads + spares).map(|_| Beacon::default()).collect(),
         left_behind: AtomicUsize::new(0),
-        reporting: AtomicUsize::new(threads + 1), // and the walk
+        reporting: AtomicUsize::new(threads + spares + 1), // and the walk
         stop: Stop::default(),
     };
     (Arc::new(run), parcel_sender, event_receiver)
@@ -468,7 +469,8 @@ mod tests {
         std::fs::create_dir(&source).unwrap();
         let config = Config::new(&source, home.path().join("dst"));
         let roots = root::open(&config).unwrap();
-        let (run, parcels, events) = new_run(&config, roots, Aside::default(), 1, 1);
+        let crowd = Crowd { threads: 1, spares: 0, tasks: 1 };
+        let (run, parcels, events) = new_run(&config, roots, Aside::default(), &crowd);
         // The walk waits for room that nobody makes: only the end of the run lets it go.
         let walk = spawn_thread("walk", &run, None, move |_| {
             while parcels.send_blocking(Parcel::new()).is_ok() {}

@@ -13,6 +13,7 @@ use blake3::Hash;
 use super::directory::Directory;
 use super::job::Parcel;
 use super::limits::raise_descriptor_limit;
+use super::threads::Crowd;
 use super::threads::panicked;
 use super::worker::{Watch, run_tasks};
 use super::{Aside, Run, new_run, open_root};
@@ -42,7 +43,8 @@ impl Opened {
         raise_descriptor_limit();
         let config = Config::new(source, destination);
         let roots = root::open(&config)?;
-        let (run, parcels, events) = new_run(&config, roots, Aside::default(), 1, DEFAULT_DEPTH);
+        let crowd = Crowd { threads: 1, spares: 0, tasks: DEFAULT_DEPTH };
+        let (run, parcels, events) = new_run(&config, roots, Aside::default(), &crowd);
         let root = open_root(&run)?;
         Ok(Opened { run, root, parcels, events })
     }

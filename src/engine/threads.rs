@@ -8,16 +8,36 @@ use std::thread::{self, JoinHandle};
 
 use async_channel::Sender;
 
-use super::Run;
 use super::directory::Directory;
 use super::job::{Batch, Entry, Parcel};
 use super::watch::Watched;
 use super::worker::{self, Watch};
-use crate::config::Engine;
+use super::{DESCRIPTORS_A_TASK, Run, THREADS};
+use crate::config::{Config, Engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::{Io, ring};
 use crate::report::event::Event;
 use crate::walk;
+
+/// Who works on a run.
+pub(super) struct Crowd {
+    pub(super) threads: usize,
+    /// Rings in reserve.
+    pub(super) spares: usize,
+    /// Tasks a thread, at most.
+    pub(super) tasks: usize,
+}
+
+impl Crowd {
+    pub(super) fn new(config: &Config, engine: Engine, descriptors: usize) -> Self {
+        let most = descriptors / DESCRIPTORS_A_TASK;
+        if engine == Engine::Threads {
+            return Crowd { threads: THREADS.min(most).max(1), spares: 0, tasks: 1 };
+        }
+        let (threads, spares) = (config.jobs.max(1), config.spare_jobs);
+        Crowd { threads, spares, tasks: config.depth.min(most / (threads + spares)).max(1) }
+    }
+}
 
 /// Starts the walk and the threads that copy.
 pub(super) fn start_workers(
@@ -58,7 +78,14 @@ fn start_lanes(run: &Arc<Run>, engine: Engine, tasks: usize, watched: &[Arc<Watc
         }
         _ => spawn_thread("copy", run, None, move |run| run_ring(run, index, tasks)),
     };
-    (0..run.offers.len()).map(start).collect()
+    let spare = |index| {
+        spawn_thread("copy", run, None, move |run| match run.spares.wait() {
+            true => run_ring(run, index, tasks),
+            false => Ok(()),
+        })
+    };
+    let (at_work, all) = (run.offers.len(), run.offers.len() + run.spares.len());
+    (0..at_work).map(start).chain((at_work..all).map(spare)).collect()
 }
 
 pub(super) type Threads = Vec<JoinHandle<()>>;

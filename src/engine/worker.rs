@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_channel::Receiver;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -16,6 +17,7 @@ use super::job::{Batch, Entry, Offer, Parcel};
 use super::outbox::Outbox;
 use super::pair::Pair;
 use super::segment::LargeFile;
+use super::spare::Judge;
 use super::threads::panicked;
 use super::turn::{Beacon, Turns};
 use super::watch::{Remains, Step, Watched};
@@ -45,6 +47,9 @@ pub(crate) struct Lane {
     busy: Cell<usize>,
     /// One more task would have something to do.
     short_of_tasks: Notify,
+    /// What others offer this thread.
+    offers: Receiver<Offer>,
+    judge: Judge,
     /// Tasks of this thread that help with a large file.
     helping: Cell<usize>,
 }
@@ -117,7 +122,25 @@ impl Lane {
         let io = io.gauged(gauge.clone());
         let (tasks, busy, helping) = (Cell::new(0), Cell::new(0), Cell::new(0));
         let short_of_tasks = Notify::new();
-        Lane { io, buffers, run, outbox, index, watched, gauge, tasks, busy, short_of_tasks, helping }
+        // Nobody offers a ring from the reserve anything.
+        let offers =
+            run.offers.get(index).map_or_else(|| Channel::bounded(1).receiver, |own| own.receiver.clone());
+        let judge = Judge::new();
+        Lane {
+            io,
+            buffers,
+            run,
+            outbox,
+            index,
+            watched,
+            gauge,
+            tasks,
+            busy,
+            short_of_tasks,
+            offers,
+            judge,
+            helping,
+        }
     }
 
     fn add_task(self: &Rc<Self>, set: &mut JoinSet<()>) {
@@ -283,6 +306,7 @@ async fn task(lane: Rc<Lane>) {
             Job::Offer(Offer::Large(_)) => {}
         }
         lane.work_ends();
+        lane.judge.look(&lane.run.spares, &lane.io);
         // All of it may have been done in place: now those have a turn whose operations are done.
         tokio::task::yield_now().await;
     }
@@ -291,7 +315,7 @@ async fn task(lane: Rc<Lane>) {
 /// What to do next; `None` once the run is finished or stopped. Offers go first: a large file ends last.
 async fn next_job(lane: &Lane) -> Option<Job> {
     let run = &lane.run;
-    let offers = &run.offers[lane.index].receiver;
+    let offers = &lane.offers;
     if run.stop.is_stopped() {
         // What was taken from a batch has to be given back, so that its directory comes to an end.
         return offers.try_recv().ok().map(Job::Offer);

@@ -16,6 +16,9 @@ const THROUGH_RING: u32 = 16;
 const SLOW_ONE_IN: u32 = 8;
 /// Of fast calls one in so many is timed.
 const TIMED_ONE_IN: u32 = 4;
+/// A linear congruential generator (Knuth, The Art of Computer Programming 2, 3.3.4: Lavaux and Janssens).
+const FACTOR: u32 = 1_664_525;
+const STEP: u32 = 1_013_904_223;
 
 /// Operations of one sort, that only their time tells whether they wait.
 pub(super) struct Timed {
@@ -25,8 +28,11 @@ pub(super) struct Timed {
     through_ring: Cell<u32>,
     /// Goes up with each slow one and down with each fast one.
     suspicion: Cell<u32>,
-    /// Counts them: the clock is read for one in so many while there is no suspicion.
-    made: Cell<u32>,
+    /// The clock is read for one in so many while there is no suspicion: by chance, for what is slow may come at regular
+    /// intervals.
+    chance: Cell<u32>,
+    /// What slow ones took, of those that were timed.
+    waited: Cell<Duration>,
 }
 
 impl Timed {
@@ -41,7 +47,13 @@ impl Timed {
     }
 
     fn slower_than(slow: Duration) -> Self {
-        Timed { slow, through_ring: Cell::default(), suspicion: Cell::default(), made: Cell::default() }
+        Timed {
+            slow,
+            through_ring: Cell::default(),
+            suspicion: Cell::default(),
+            chance: Cell::default(),
+            waited: Cell::default(),
+        }
     }
 
     /// Whether the next one should go through the ring.
@@ -51,14 +63,23 @@ impl Timed {
 
     /// Makes one in place.
     pub(super) fn in_place<T>(&self, call: impl FnOnce() -> T) -> T {
-        self.made.set(self.made.get().wrapping_add(1));
-        if self.suspicion.get() == 0 && !self.made.get().is_multiple_of(TIMED_ONE_IN) {
+        self.chance.set(self.chance.get().wrapping_mul(FACTOR).wrapping_add(STEP));
+        if self.suspicion.get() == 0 && self.chance.get() > u32::MAX / TIMED_ONE_IN {
             return call();
         }
         let start = Instant::now();
         let result = call();
-        self.took(start.elapsed());
+        let time = start.elapsed();
+        self.took(time);
+        if time > self.slow {
+            self.waited.set(self.waited.get().saturating_add(time));
+        }
         result
+    }
+
+    /// How long calls in place have waited so far; less than they did, for not all are timed.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited.get()
     }
 
     /// Two were slow.

@@ -53,6 +53,8 @@ pub enum Effect {
     Change(fn(&mut Vec<u8>)),
     /// The bytes rot on the disk just before they are read: no time tells.
     Rot(fn(&mut Vec<u8>)),
+    /// The answer is right, and takes so long.
+    Late(Duration),
     /// There is no answer until [`Fuse::release`].
     Stall,
 }
@@ -382,6 +384,10 @@ macro_rules! spoil {
                 if let Ok(bytes) = state.contents($ino) {
                     rot(bytes);
                 }
+                usize::MAX
+            }
+            Some(Effect::Late(time)) => {
+                std::thread::sleep(time);
                 usize::MAX
             }
             Some(Effect::Stall) => {
