@@ -76,9 +76,10 @@ pub struct Config {
     pub reflink: Reflink,
     /// How system calls reach the kernel.
     pub engine: Engine,
-    /// Rings, a thread each.
+    /// Rings, a thread each, to begin with: [`Config::spare_jobs`] may join.
     pub jobs: usize,
-    /// Further rings, that join where those spend much of their time waiting in system calls made in place.
+    /// Further rings, that join where those spend much of their time waiting for a disk in opens and stats made in place.
+    /// Fewer where descriptors are scarce.
     pub spare_jobs: usize,
     /// Copy tasks a ring.
     pub depth: usize,

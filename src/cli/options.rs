@@ -74,7 +74,7 @@ pub(crate) struct EngineArgs {
     /// How system calls reach the kernel: auto takes io_uring, or threads where it is forbidden
     #[arg(long, value_enum, value_name = "WHICH", default_value_t)]
     engine: EngineArg,
-    /// Rings, a thread each [default: the cores, 8 at most, and up to as many again where a disk has them wait]
+    /// Rings, a thread each [default: the cores, 8 at most]
     #[arg(short, long, value_name = "N", value_parser = count(64))]
     jobs: Option<u16>,
     /// Copy tasks a ring, at most

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::Channel;
+use super::{Channel, Run};
 use crate::io::Io;
 
-/// Rings are judged by so much of their time.
+/// Rings are judged by so much of their time, at least.
 const WINDOW: Duration = Duration::from_millis(50);
 /// A ring that would fill less than this part of its time is not called.
 const LEAST_WORK: f64 = 0.25;
-/// Nor is one while less than this part of the cores' time is idle.
+/// Nor is one while less than this part of the cores' time is left by the run.
 const LEAST_IDLE: f64 = 0.25;
 
 /// A while of a ring's time.
@@ -52,23 +52,24 @@ impl Spares {
         self.called.load(Ordering::Relaxed) >= self.most
     }
 
-    /// Whether a ring that had such a time should have one more beside it.
-    fn wants_one(&self, window: &Window) -> bool {
+    /// Whether a ring that had such a time should have one more beside it: how many there are so far.
+    fn wants_one(&self, window: &Window) -> Option<usize> {
         let called = self.called.load(Ordering::Relaxed);
-        called < self.most && wanted(self.jobs, window) > called
+        (called < self.most && wanted(self.jobs, window) > called).then_some(called)
     }
 
-    /// Calls one, if any is left.
-    fn call(&self) {
-        let next = |called| (called < self.most).then_some(called + 1);
-        if self.called.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok() {
+    /// Calls one more than have been called, unless another ring has just done so.
+    fn call(&self, called: usize) {
+        let next = self.called.compare_exchange(called, called + 1, Ordering::Relaxed, Ordering::Relaxed);
+        if next.is_ok() {
             self.calls.sender.try_send(()).ok();
         }
     }
 
     /// Waits to be called. False: the run is over.
     pub(super) fn wait(&self) -> bool {
-        self.calls.receiver.recv_blocking().is_ok()
+        // A call that is left from before the end is none.
+        self.calls.receiver.recv_blocking().is_ok() && !self.calls.receiver.is_closed()
     }
 
     /// Nobody is called any more.
@@ -91,18 +92,20 @@ impl Judge {
         Judge { last: Cell::new((Instant::now(), Duration::ZERO, process_time())), wanted: Cell::new(false) }
     }
 
-    /// Has one more ring join if this one, whose operations are these, waits much.
-    pub(super) fn look(&self, spares: &Spares, io: &Io) {
+    /// Has one more ring join if this one, whose operations are these, waits much, and there is work left for it.
+    pub(super) fn look(&self, run: &Run, io: &Io) {
+        let spares = &run.spares;
         let (since, waited, worked) = self.last.get();
         let time = since.elapsed();
-        if time < WINDOW || spares.all_work() {
+        if time < WINDOW || spares.all_work() || run.parcels.is_empty() {
             return;
         }
         let (waits, work) = (io.waited(), process_time());
         let (waited, worked) = (waits.saturating_sub(waited), work.saturating_sub(worked));
         let wants = spares.wants_one(&Window { time, waited, worked });
-        if self.wanted.replace(wants) && wants {
-            spares.call();
+        let wanted = self.wanted.replace(wants.is_some());
+        if let Some(called) = wants.filter(|_| wanted) {
+            spares.call(called);
             self.wanted.set(false);
         }
         self.last.set((Instant::now(), waits, work));
@@ -114,8 +117,8 @@ fn process_time() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-/// How many rings fill the time that `jobs` rings wait, if each waits as much of it as this one. None where the cores have
-/// enough to do: a call is also slow when something else has the core.
+/// How many rings fill the time that `jobs` rings wait, if each waits as much of it as this one. None where the run has most
+/// of its cores: a call is also slow when another thread of the run has the core.
 fn wanted(jobs: usize, window: &Window) -> usize {
     let part = |of: Duration| of.as_secs_f64() / window.time.as_secs_f64().max(f64::MIN_POSITIVE);
     let (jobs, waited, worked) = (jobs as f64, part(window.waited), part(window.worked));
@@ -135,7 +138,7 @@ mod tests {
     /// Whether one more is wanted after a window of 100 ms.
     fn wants_one(spares: &Spares, waited: u64, worked: u64) -> bool {
         let [time, waited, worked] = [100, waited, worked].map(Duration::from_millis);
-        spares.wants_one(&Window { time, waited, worked })
+        spares.wants_one(&Window { time, waited, worked }).is_some()
     }
 
     #[test]
@@ -144,15 +147,15 @@ mod tests {
         assert!(!wants_one(&spares, 0, 100));
         assert!(!wants_one(&spares, 10, 100), "less than a quarter of a ring");
         assert!(wants_one(&spares, 20, 100));
-        spares.call();
+        spares.call(0);
+        spares.call(0);
         assert!(!wants_one(&spares, 20, 100), "half a ring: one is enough");
         assert!(wants_one(&spares, 60, 100));
-        spares.call();
+        spares.call(1);
         assert!(!wants_one(&spares, 100, 0), "there are no more");
-        spares.call();
-        assert!(spares.all_work() && spares.wait() && spares.wait());
+        assert!(spares.all_work() && spares.wait());
         spares.close();
-        assert!(!spares.wait(), "two have been called");
+        assert!(!spares.wait(), "the run is over");
     }
 
     #[test]

@@ -34,8 +34,10 @@ impl Crowd {
         if engine == Engine::Threads {
             return Crowd { threads: THREADS.min(most).max(1), spares: 0, tasks: 1 };
         }
-        let (threads, spares) = (config.jobs.max(1), config.spare_jobs);
-        Crowd { threads, spares, tasks: config.depth.min(most / (threads + spares)).max(1) }
+        let threads = config.jobs.max(1);
+        let tasks = config.depth.min(most / threads).max(1);
+        // Where descriptors are scarce those at work need them all.
+        Crowd { threads, spares: config.spare_jobs.min((most / tasks).saturating_sub(threads)), tasks }
     }
 }
 
@@ -50,6 +52,8 @@ pub(super) fn start_workers(
 ) -> Result<Threads> {
     let mut workers = start_lanes(run, engine, tasks, watched)?;
     workers.push(start_walk(run, root, parcels)?);
+    let at_work = run.offers.len();
+    workers.extend((at_work..at_work + run.spares.len()).filter_map(|index| start_spare(run, index, tasks)));
     Ok(workers)
 }
 
@@ -78,14 +82,18 @@ fn start_lanes(run: &Arc<Run>, engine: Engine, tasks: usize, watched: &[Arc<Watc
         }
         _ => spawn_thread("copy", run, None, move |run| run_ring(run, index, tasks)),
     };
-    let spare = |index| {
-        spawn_thread("copy", run, None, move |run| match run.spares.wait() {
-            true => run_ring(run, index, tasks),
-            false => Ok(()),
-        })
+    (0..run.offers.len()).map(start).collect()
+}
+
+/// Starts a ring's thread in reserve. The run goes on without it where there is no thread to be had, or no ring once it is
+/// called.
+fn start_spare(run: &Arc<Run>, index: usize, tasks: usize) -> Option<JoinHandle<()>> {
+    let work = move |run: &Arc<Run>| match run.spares.wait().then(ring::runtime) {
+        Some(Ok(runtime)) => run_on(&runtime, run, index, tasks),
+        _ => Ok(()),
     };
-    let (at_work, all) = (run.offers.len(), run.offers.len() + run.spares.len());
-    (0..at_work).map(start).chain((at_work..all).map(spare)).collect()
+    let started = spawn_thread("copy", run, None, work);
+    started.inspect_err(|_| run.thread_ends()).ok()
 }
 
 pub(super) type Threads = Vec<JoinHandle<()>>;
@@ -105,6 +113,10 @@ fn run_ring(run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
     let source = &run.config.source;
     let runtime = ring::runtime()
         .map_err(|why| Error::new(Operation::StartEngine, source, Cause::Refused(why.to_string())))?;
+    run_on(&runtime, run, index, tasks)
+}
+
+fn run_on(runtime: &tokio_uring::Runtime, run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
     runtime.block_on(worker::run_tasks(Io::ring(), run.clone(), index, tasks, Watch::default()))
 }
 

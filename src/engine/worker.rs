@@ -306,7 +306,7 @@ async fn task(lane: Rc<Lane>) {
             Job::Offer(Offer::Large(_)) => {}
         }
         lane.work_ends();
-        lane.judge.look(&lane.run.spares, &lane.io);
+        lane.judge.look(&lane.run, &lane.io);
         // All of it may have been done in place: now those have a turn whose operations are done.
         tokio::task::yield_now().await;
     }

@@ -15,10 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use io_uring::{cqueue, opcode, squeue, types};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
-use tokio::io::unix::AsyncFd;
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
 use super::buffer::Buffer;
@@ -119,12 +117,10 @@ pub(crate) async fn flush(file: Arc<OwnedFd>) -> rustix::io::Result<()> {
     submit(entry, file).await.0.map(drop)
 }
 
-/// An eventfd(2) that the runtime of the calling task watches: each write to it is an event.
-pub(super) fn watched_event() -> rustix::io::Result<AsyncFd<OwnedFd>> {
-    let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-    // SAFETY: an `OwnedFd` is the same open descriptor from here until it is dropped, and nothing takes it out.
-    let watched = unsafe { AsyncFd::register(event) };
-    watched.map_err(|_| Errno::NOMEM)
+/// Nothing: it is done as soon as the ring has been seen to.
+pub(super) async fn nothing() {
+    // It has no result.
+    submit(opcode::Nop::new().build(), ()).await.0.ok();
 }
 
 /// Gives the calling thread a working directory of its own (unshare(2), `CLONE_FS`).

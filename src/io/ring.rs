@@ -1,13 +1,11 @@
 //! Setting up io_uring: what it needs is tried first, so that a refusal can be told apart and remedied.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use io_uring::IoUring;
 use rustix::io::Errno;
-use tokio::io::unix::AsyncFd;
 
 use super::op;
 
@@ -92,47 +90,30 @@ const SEEN_TO_EVERY: Duration = Duration::from_millis(1);
 /// Has a thread see to its ring. The runtime submits what the ring was given only when no task is ready to go on; tasks
 /// that find everything in the caches always are.
 pub(super) struct Sight {
-    bell: OnceCell<Bell>,
-    /// When the thread last had a look.
+    /// When the ring last answered.
     last: Cell<Instant>,
+    /// Tasks wait for it to be seen to.
+    awaited: Cell<bool>,
 }
 
 impl Sight {
     pub(super) fn new() -> Self {
-        Sight { bell: OnceCell::new(), last: Cell::new(Instant::now()) }
+        Sight { last: Cell::new(Instant::now()), awaited: Cell::new(false) }
     }
 
-    /// An operation is done: the thread has just had a look.
+    /// The ring has answered a task: the thread has just had a look.
     pub(super) fn was_seen_to(&self) {
         self.last.set(Instant::now());
     }
 
-    /// Ends the task's turn until the thread has seen to its ring, if it has not for too long.
+    /// Ends the task's turn until the thread has seen to its ring, if it has not for too long. Whoever comes by meanwhile
+    /// waits as well: only when none is ready is anything submitted.
     pub(super) async fn see_to(&self, now: Instant) {
-        if now.saturating_duration_since(self.last.get()) >= SEEN_TO_EVERY {
-            self.last.set(now); // other tasks need not ring as well
-            self.bell.get_or_init(Bell::new).ring().await;
-        }
-    }
-}
-
-/// Something to wait for that only comes by way of the kernel. Without a descriptor for it the ring has to wait.
-struct Bell(Option<AsyncFd<OwnedFd>>);
-
-impl Bell {
-    /// One for the runtime of the calling task.
-    fn new() -> Self {
-        Bell(op::watched_event().ok())
-    }
-
-    /// Waits for an event, which the runtime looks for after it has submitted everything.
-    async fn ring(&self) {
-        let Some(event) = &self.0 else { return };
-        // Each write is an event, whatever the count; no run lasts until that is full.
-        if rustix::io::write(event, &1_u64.to_ne_bytes()).is_ok()
-            && let Ok(mut ready) = event.readable().await
-        {
-            ready.clear_ready();
+        if self.awaited.get() || now.saturating_duration_since(self.last.get()) >= SEEN_TO_EVERY {
+            self.awaited.set(true);
+            op::nothing().await;
+            self.awaited.set(false);
+            self.was_seen_to();
         }
     }
 }

@@ -233,7 +233,7 @@ pub struct Stall {
 pub struct Start {
     /// The engine in use, never [`Engine::Auto`].
     pub engine: Engine,
-    /// Threads that copy.
+    /// Threads that copy, to begin with: rings may join.
     pub threads: usize,
     /// Copy tasks a thread.
     pub tasks: usize,

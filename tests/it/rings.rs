@@ -73,7 +73,9 @@ fn operations_add_up_to_what_was_done() {
         let ran = sync_with(engine, &["--json", "--stats", "--fsync"], &source, &destination).exits(0);
         assert_described(&ran, &[]);
         let rings = rings(&ran);
-        assert_eq!(rings.len() as u64, ran.json()[0]["threads"].as_u64().unwrap());
+        let threads = ran.json()[0]["threads"].as_u64().unwrap();
+        let most = if engine == "uring" { 2 * threads } else { threads };
+        assert!((threads..=most).contains(&(rings.len() as u64)), "some may have joined");
         let (reads, read) = operations(&rings, "read", &ANY);
         let (writes, written) = operations(&rings, "write", &ANY);
         assert_eq!((read, written), (bytes, bytes), "{rings:#?}");
@@ -376,7 +378,7 @@ fn rings_join_while_others_wait() {
         let options = [&["--json", "--stats"], options].concat();
         rings(&sync_with("uring", &options, &source, &destination).exits(0)).len()
     };
-    fuse.spoil(Call::Getattr, "late", Effect::Late(Duration::from_millis(3)), usize::MAX);
+    fuse.spoil(Call::Getattr, "late", Effect::Late(Duration::from_millis(6)), usize::MAX);
     let jobs = ringsync::default_jobs();
     assert!((jobs + 1..=2 * jobs).contains(&number(&[])), "more than at the beginning");
     assert_eq!(number(&["--jobs=1"]), 1, "a flag fixes what it names");
