@@ -16,8 +16,7 @@ use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Sto
 use cli::{BenchArgs, CheckArgs, Cli, Command, VerifyArgs};
 
 /// What the walk allocates the copy tasks free, and the C library's allocator has threads wait for each other over that
-/// (docs/performance.md). It does not ask for huge pages, which would
-/// double the memory that a run takes.
+/// (docs/performance.md). It does not ask for huge pages, which would double the memory that a run takes.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,15 +1,14 @@
 //! Rings in reserve. A ring whose calls in place wait for a disk leaves its core with nothing to do, and can't tell
-//! beforehand which call will. Where that is much of the time, and cores are idle, one more ring joins. Until it is called
-//! it is a thread that waits, without a runtime.
+//! beforehand which call will. Where that is much of the time, and the run does not fill its cores, one more ring joins. Until
+//! it is called it is a thread that waits, without a runtime.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_gettime};
-
 use super::{Channel, Run};
 use crate::io::Io;
+use crate::io::gauge::process_time;
 
 /// Rings are judged by so much of their time, at least.
 const WINDOW: Duration = Duration::from_millis(50);
@@ -103,18 +102,20 @@ impl Judge {
         let (waits, work) = (io.waited(), process_time());
         let (waited, worked) = (waits.saturating_sub(waited), work.saturating_sub(worked));
         let wants = spares.wants_one(&Window { time, waited, worked });
-        let wanted = self.wanted.replace(wants.is_some());
-        if let Some(called) = wants.filter(|_| wanted) {
+        if self.is_confirmed(wants.is_some())
+            && let Some(called) = wants
+        {
             spares.call(called);
-            self.wanted.set(false);
         }
         self.last.set((Instant::now(), waits, work));
     }
-}
 
-/// What the process has had of all cores.
-fn process_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+    /// Whether a ring is called after a window that speaks for it, or does not. The next call takes two windows again.
+    fn is_confirmed(&self, wants: bool) -> bool {
+        let confirmed = wants && self.wanted.get();
+        self.wanted.set(wants && !confirmed);
+        confirmed
+    }
 }
 
 /// How many rings fill the time that `jobs` rings wait, if each waits as much of it as this one. None where the run has most
@@ -163,6 +164,16 @@ mod tests {
         let spares = Spares::new(2, 2);
         assert!(!wants_one(&spares, 50, 160));
         assert!(wants_one(&spares, 50, 140));
+    }
+
+    #[test]
+    fn two_windows_in_a_row_call_a_ring() {
+        let judge = Judge::new();
+        let says = [true, false, true, true, true, false, true, true];
+        assert_eq!(
+            says.map(|wants| judge.is_confirmed(wants)),
+            [false, false, false, true, false, false, false, true]
+        );
     }
 
     #[test]

@@ -158,3 +158,23 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into());
     Error::new(Operation::Run, "", Cause::Panic(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spare_rings_take_no_descriptors_from_those_at_work() {
+        let config = Config { jobs: 2, spare_jobs: 2, depth: 64, ..Config::new("a", "b") };
+        let crowd = |descriptors_for| {
+            let Crowd { threads, spares, tasks } =
+                Crowd::new(&config, Engine::Uring, descriptors_for * DESCRIPTORS_A_TASK);
+            (threads, spares, tasks)
+        };
+        assert_eq!(crowd(4 * 64), (2, 2, 64));
+        assert_eq!(crowd(3 * 64), (2, 1, 64));
+        assert_eq!(crowd(2 * 64), (2, 0, 64));
+        assert_eq!(crowd(16), (2, 0, 8));
+        assert_eq!(crowd(0), (2, 0, 1));
+    }
+}

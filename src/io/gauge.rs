@@ -294,6 +294,11 @@ impl Drop for InFlight<'_> {
     }
 }
 
+/// What the process has had of all processors.
+pub(crate) fn process_time() -> Duration {
+    Duration::from_nanos(clock(ClockId::CLOCK_PROCESS_CPUTIME_ID))
+}
+
 /// What the calling thread has had of the processor.
 fn thread_processor_time() -> Duration {
     Duration::from_nanos(clock(ClockId::CLOCK_THREAD_CPUTIME_ID))

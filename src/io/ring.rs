@@ -1,4 +1,5 @@
 //! Setting up io_uring: what it needs is tried first, so that a refusal can be told apart and remedied.
+//! And seeing to it while tasks leave the runtime no time for that.
 
 use std::cell::Cell;
 use std::io;
