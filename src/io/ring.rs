@@ -118,3 +118,29 @@ impl Sight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn whoever_comes_by_while_the_ring_is_awaited_waits_as_well() {
+        let Ok(runtime) = runtime() else { return };
+        runtime.block_on(async {
+            let sight = Sight::new();
+            let begun = Instant::now();
+            let mut context = Context::from_waker(Waker::noop());
+            let mut is_ready = |now| pin!(sight.see_to(now)).poll(&mut context).is_ready();
+            assert!(is_ready(begun), "it has just been seen to");
+            let late = begun + 2 * SEEN_TO_EVERY;
+            let mut first = pin!(sight.see_to(late));
+            assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            assert!(!is_ready(begun), "no time has passed, but nothing is submitted while it is ready");
+            first.await;
+            assert!(is_ready(begun), "it has been seen to");
+        });
+    }
+}
