@@ -2,7 +2,7 @@
 //!
 //! 1. **Roots.** SRC and DST are opened once and held; overlapping ones are refused (`io/root.rs`). Several sources are
 //!    grouped by the directories they lie in, each of which is a view of the same destination (`io/sources.rs`).
-//! 2. **Walk.** A thread lists the source with walkdir and sends the entries of each directory in batches over a
+//! 2. **Walk.** A thread lists the source and sends the entries of each directory in batches over a
 //!    bounded channel, parents before children (`walk/`).
 //! 3. **Copy tasks.** A fixed set of tasks, many on each of a few threads with a ring of its own, takes batches
 //!    (`engine/worker.rs`). Each stats an entry on both sides (`engine/item.rs`) and does what a pure function decides

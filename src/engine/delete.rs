@@ -147,12 +147,7 @@ fn in_the_way(run: &Run, waiting: &InTheWay, name: CString) -> Result<Doomed> {
 
 fn reopen(root: Option<&Arc<OwnedFd>>, directory: &Directory) -> rustix::io::Result<OwnedFd> {
     let root = root.ok_or(Errno::NOENT)?;
-    match directory.path().as_os_str().as_bytes() {
-        b"" => {
-            rustix::fs::openat(root, c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        }
-        below => open_directory(root, below),
-    }
+    open_directory(root, directory.path().as_os_str().as_bytes())
 }
 
 /// Mirrors an entry that takes the place of a directory. That one is set aside, and removed when its successor is there; if

@@ -131,11 +131,8 @@ fn xattrs(item: &Item<'_>, tree: &OwnedFd, handle: &OwnedFd, have: &Stat) -> Res
     }
     // A symlink's own attributes are read by its name.
     let directory = item.directory.path();
-    let opened = match directory.as_os_str().as_bytes() {
-        b"" => rustix::io::fcntl_dupfd_cloexec(tree, 0),
-        below => open_directory(tree, below),
-    };
-    let within = opened.at(Operation::UseReference, || item.path())?;
+    let within = open_directory(tree, directory.as_os_str().as_bytes());
+    let within = within.at(Operation::UseReference, || item.path())?;
     xattr::read(&Holder::Name(within.as_fd(), item.target()), root, || item.path())
 }
 

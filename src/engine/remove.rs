@@ -21,7 +21,7 @@ use super::extra::{LIST, kind_of, kind_of_name, names};
 use super::stack::{AtWork, Stack};
 use super::watch::Watched;
 use crate::error::{Context, Error, Operation, Result};
-use crate::io::path::open_directory;
+use crate::io::path::open_to_list;
 use crate::io::stat_open;
 use crate::metadata::{self, Target, proc_path};
 use crate::plan::delete::Doomed;
@@ -161,11 +161,7 @@ impl<'a> Removal<'a> {
     fn begin(&self, doomed: &'a Doomed) -> Result<()> {
         let path = || self.run.destination_path(&doomed.path);
         let root = self.run.roots.destination.fd.as_ref().ok_or(Errno::NOENT).at(Operation::Remove, path)?;
-        let reopen = |fd: &OwnedFd| rustix::fs::openat(fd, c".", LIST, Mode::empty());
-        let opened = match doomed.path.as_os_str().as_bytes() {
-            b"" => reopen(root),
-            below => open_directory(root, below).and_then(|fd| reopen(&fd)),
-        };
+        let opened = open_to_list(root, doomed.path.as_os_str().as_bytes());
         let fd = Arc::new(opened.at(Operation::OpenDestination, path)?);
         let inode = stat_open(&fd).at(Operation::StatDestination, path)?.inode;
         if inode != doomed.inode {

@@ -39,7 +39,7 @@ use tuning::{Reads, Timed};
 /// So often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for ever.
 const REFUSALS: usize = 16;
 /// So often in a row a signal may interrupt a system call. More are none: a FUSE file system may answer so for ever.
-const INTERRUPTIONS: usize = 256;
+pub(crate) const INTERRUPTIONS: usize = 256;
 /// Writes up to this many bytes are made in place in any case: handing one to a kernel worker takes longer than the copy.
 const SHORT_WRITE: usize = 64 << 10;
 

@@ -123,12 +123,6 @@ pub(super) async fn nothing() {
     submit(opcode::Nop::new().build(), ()).await.0.ok();
 }
 
-/// Gives the calling thread a working directory of its own (unshare(2), `CLONE_FS`).
-pub(crate) fn own_working_directory() -> rustix::io::Result<()> {
-    // SAFETY: no descriptor table is unshared, so that every descriptor stays what it is in every thread.
-    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }
-}
-
 /// listxattrat(2), of a name in a held directory and without following a symlink: into `buffer`, returning the bytes
 /// filled. New in Linux 6.13. Its number is the same on all architectures but those with an offset of their own, where
 /// it is not called.

@@ -95,10 +95,22 @@ pub(crate) fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
     Some(kept)
 }
 
-/// Holds the directory that `path`, taken from the directory `base`, leads to: beneath it, and never through a symlink.
+/// Holds the directory that `path`, taken from the directory `base`, leads to: beneath it, and never through a symlink. An
+/// empty path leads to `base` itself.
 pub(crate) fn open_directory(base: impl AsFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let base = base.as_fd();
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open_directory_for(OFlags::PATH, base.as_fd(), path)
+}
+
+/// The same, to list it.
+pub(crate) fn open_to_list(base: impl AsFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    open_directory_for(OFlags::RDONLY, base.as_fd(), path)
+}
+
+fn open_directory_for(access: OFlags, base: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if path.is_empty() {
+        return rustix::fs::openat(base, c".", flags, Mode::empty());
+    }
     if !path.contains(&b'/') {
         return open_stepwise(base, path, flags);
     }

@@ -16,7 +16,7 @@ use super::report::{News, Verdict};
 use super::{Check, MESSAGES, spawn};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::plan::entry::{Inode, Kind, Stat};
-use crate::walk::listing::{self, Listing};
+use crate::walk::listing::Listing;
 
 /// Starts the walk in its thread. `manifest` is the manifest itself, which is no extra file.
 pub(super) fn start(
@@ -28,7 +28,6 @@ pub(super) fn start(
     let (news, events) = async_channel::bounded(MESSAGES);
     let directory = directory.to_path_buf();
     let thread = spawn("walk", check, &news, move |check, news| {
-        listing::prepare_thread();
         Walk { check, known, manifest, directory, news }.list_all();
         Ok(())
     })?;
@@ -70,11 +69,7 @@ impl Walk<'_> {
     /// Tells of what is extra in one directory, and returns its subdirectories.
     fn list(&self, path: &Path) -> Vec<PathBuf> {
         let mut subdirectories = Vec::new();
-        let listing = match path.as_os_str().as_bytes() {
-            [] => Ok(Listing::of(self.check.base.clone())),
-            below => Listing::open(&self.check.base, below),
-        };
-        let listing = match listing {
+        let listing = match Listing::open(&self.check.base, path.as_os_str().as_bytes()) {
             Ok(listing) => listing,
             Err(errno) => {
                 self.fail(path, errno);

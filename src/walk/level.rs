@@ -80,16 +80,20 @@ impl Way {
 
     /// Opens the directory for listing.
     pub(super) fn open(&self) -> Result<Listing, Cause> {
-        let (fd, if_missing) = match &self.base {
-            Base::Held(fd) if self.below.is_empty() => (fd.clone(), Operation::FindPath),
-            Base::Held(fd) => (Arc::new(open_directory(fd, &self.below)?), Operation::FindPath),
+        let (fd, names, if_missing) = match (&self.base, &self.names) {
+            (Base::Held(fd), None) => return Ok(Listing::open(fd, &self.below)?),
+            (Base::Held(fd), Some(names)) if self.below.is_empty() => {
+                (fd.clone(), names, Operation::FindPath)
+            }
+            (Base::Held(fd), Some(names)) => {
+                (Arc::new(open_directory(fd, &self.below)?), names, Operation::FindPath)
+            }
             // Each was there when the run began.
-            Base::Around(parent, _) => (Arc::new(parent.open()?), Operation::StatSource),
+            (Base::Around(parent, _), names) => {
+                (Arc::new(parent.open()?), names.as_ref().unwrap_or(&parent.names), Operation::StatSource)
+            }
         };
-        Ok(match &self.names {
-            Some(names) => Listing::named(fd, names.clone(), if_missing),
-            None => Listing::of(fd),
-        })
+        Ok(Listing::named(fd, names.clone(), if_missing))
     }
 
     /// The rules that hold in it, now that it is open: its own files of rules are read.

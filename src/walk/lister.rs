@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
 use super::level::Way;
-use super::listing::{self, Found, Unlisted};
+use super::listing::{Found, Unlisted};
 use crate::error::{Context, Operation, Result};
 use crate::select::Scope;
 
@@ -36,10 +36,7 @@ impl Lister {
     /// Starts the thread. It ends when this is dropped and it has nothing more to wait for.
     pub(super) fn start() -> Result<Self> {
         let (sender, orders) = mpsc::channel::<Order>();
-        let work = move || {
-            listing::prepare_thread();
-            orders.into_iter().for_each(|order| list(&order));
-        };
+        let work = move || orders.into_iter().for_each(|order| list(&order));
         thread::Builder::new().name("list".into()).spawn(work).at(Operation::StartEngine, || "threads")?;
         Ok(Lister(sender))
     }

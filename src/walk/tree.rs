@@ -1,4 +1,4 @@
-//! The walk: lists the source with walkdir, one directory after the other, parents before children, and cuts the
+//! The walk: lists the source, one directory after the other, parents before children, and cuts the
 //! entries of each in batches. It stats nothing: names and types are what the listing holds.
 //!
 //! Each directory is opened beneath one that is held, never through a symlink, so that nobody who swaps a directory
@@ -15,7 +15,7 @@ use async_channel::Sender;
 
 use super::level::{Base, Level, Rest, Way, names_in, wanted};
 use super::lister::{Lister, Told};
-use super::listing::{self, Found, Unlisted};
+use super::listing::{Found, Unlisted};
 use crate::engine::Run;
 use crate::engine::directory::Directory;
 use crate::engine::job::{BATCH, Batch, Entry, Parcel};
@@ -73,7 +73,6 @@ fn open_listings() -> usize {
 /// # Errors
 /// When no thread can be started.
 pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) -> Result<()> {
-    listing::prepare_thread();
     let patience = match run.config.timeout {
         Some(limit) => Some(Patience { lister: Lister::start()?, limit }),
         None => None,
