@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::contents::{self, Compared};
-use super::item::Item;
+use super::item::{Item, Source};
 use super::worker::Lane;
 use super::{extra, special};
 use crate::error::Result;
@@ -27,7 +27,8 @@ pub(crate) async fn check(item: Item<'_>) -> Option<EntryEvent> {
 
 async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEvent>> {
     let run = item.run();
-    let source = item.open_source().await?.stat;
+    let opened = item.open_source().await?;
+    let source = opened.stat;
     *kind = source.kind;
     if source.kind.is_special() && !run.rules.keep.specials {
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
@@ -42,7 +43,7 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     if let Some(Stat { kind: Kind::Directory, .. }) = have {
         extra::report_in_the_way(&item).await?;
     }
-    let (changes, compared) = changes(&item, &source, have.as_ref()).await?;
+    let (changes, compared) = changes(&item, &opened, have.as_ref()).await?;
     let action = action(source.kind, &changes, have.is_some(), &run.rules);
     let joined =
         action != Action::Created && action != Action::Updated && is_joined(&item, &source, have.as_ref());
@@ -84,36 +85,42 @@ fn is_joined(item: &Item<'_>, source: &Stat, have: Option<&Stat>) -> bool {
 }
 
 /// All that differs, and what reading the contents came to, if they were read.
-async fn changes(item: &Item<'_>, source: &Stat, have: Option<&Stat>) -> Result<(Changes, Option<Compared>)> {
-    let rules = &item.run().rules;
+async fn changes(
+    item: &Item<'_>,
+    opened: &Source,
+    have: Option<&Stat>,
+) -> Result<(Changes, Option<Compared>)> {
+    let (rules, source) = (&item.run().rules, &opened.stat);
     let mut changes = compare::changes(source, have, rules);
     let Some(have) = have.filter(|_| !changes.new) else { return Ok((changes, None)) };
     let mut compared = None;
     match source.kind {
         Kind::Symlink => changes.contents = !special::same_target(item),
         Kind::File if rules.checksum && !changes.size => {
-            let found = compare_contents(item, source, have).await?;
+            let found = compare_contents(item, opened, have).await?;
             changes.contents = !found.same;
             compared = Some(found);
         }
         _ => {}
     }
     if rules.keep.xattrs {
-        let of_xattrs = xattr::changes(&item.source_xattrs(source)?, &item.destination_xattrs()?);
+        let theirs = compared.as_ref().and_then(|compared: &Compared| compared.theirs.as_ref());
+        let want = item.source_xattrs(source, opened.file.as_ref())?;
+        let of_xattrs = xattr::changes(&want, &item.destination_xattrs(theirs)?);
         (changes.acl, changes.xattrs) = (of_xattrs.acl, of_xattrs.xattrs);
     }
     Ok((changes, compared))
 }
 
 /// Reads both files, unless their inodes have been compared already, under other names.
-async fn compare_contents(item: &Item<'_>, source: &Stat, have: &Stat) -> Result<Compared> {
-    if source.links == 1 || !item.run().rules.keep.hard_links {
+async fn compare_contents(item: &Item<'_>, source: &Source, have: &Stat) -> Result<Compared> {
+    if source.stat.links == 1 || !item.run().rules.keep.hard_links {
         return contents::compare(item, source, have).await;
     }
-    let verdicts = item.run().names.verdicts(source);
+    let verdicts = item.run().names.verdicts(&source.stat);
     let mut verdicts = verdicts.lock().await;
     if let Some(&same) = verdicts.get(&have.inode) {
-        return Ok(Compared { same, bytes: 0, streamed: false });
+        return Ok(Compared { same, bytes: 0, streamed: false, theirs: None });
     }
     let compared = contents::compare(item, source, have).await?;
     verdicts.insert(have.inode, compared.same);

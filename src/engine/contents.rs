@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::copy_file::LARGE;
-use super::item::Item;
+use super::item::{Item, Source};
 use super::worker::Lane;
 use crate::content::hash::PART;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -19,24 +19,27 @@ use crate::plan::entry::{Kind, Stat};
 use crate::report::event::Event;
 
 /// What a comparison came to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Compared {
     pub(crate) same: bool,
     /// Bytes read of each side.
     pub(crate) bytes: u64,
     /// The bytes were reported as they were read.
     pub(crate) streamed: bool,
+    /// The destination's file, if it is the one that was asked for.
+    pub(crate) theirs: Option<File>,
 }
 
 /// Compares the item's file with the destination's, both of one size.
-pub(crate) async fn compare(item: &Item<'_>, source: &Stat, destination: &Stat) -> Result<Compared> {
+pub(crate) async fn compare(item: &Item<'_>, source: &Source, destination: &Stat) -> Result<Compared> {
+    let Source { stat: source, file } = source;
     if source.inode == destination.inode {
-        return Ok(Compared { same: true, bytes: 0, streamed: false });
+        return Ok(Compared { same: true, bytes: 0, streamed: false, theirs: None });
     }
-    let ours = open(item.lane, &item.pair.source, &item.entry.name).await;
-    let ours = ours.at(Operation::OpenSource, || item.source_path())?;
+    let ours = open_source(item, file.as_ref()).await?;
+    item.lane.doing(Operation::OpenDestination);
     let theirs = open(item.lane, item.within()?, item.target()).await;
-    let theirs = theirs.at(Operation::OpenDestination, || item.path())?;
+    let (theirs, opened) = theirs.at(Operation::OpenDestination, || item.path())?;
     let streamed = source.size > LARGE && item.run().config.check;
     if streamed {
         item.run().report(Event::Expected(source.size)).await;
@@ -45,19 +48,30 @@ pub(crate) async fn compare(item: &Item<'_>, source: &Stat, destination: &Stat) 
     if streamed {
         item.run().report(Event::Bytes(bytes % PART)).await;
     }
-    Ok(Compared { same, bytes, streamed })
+    let theirs = (opened.inode == destination.inode).then_some(theirs);
+    Ok(Compared { same, bytes, streamed, theirs })
 }
 
 /// Whether a file elsewhere holds what the item's does; both are of one size.
-pub(crate) async fn equals(item: &Item<'_>, source: &Stat, other: OwnedFd) -> Result<bool> {
+pub(crate) async fn equals(item: &Item<'_>, source: &Source, other: OwnedFd) -> Result<bool> {
     let stat = stat_open(&other).at(Operation::StatDestination, || item.path())?;
+    let Source { stat: source, file } = source;
     if source.inode == stat.inode {
         return Ok(true);
     }
-    let ours = open(item.lane, &item.pair.source, &item.entry.name).await;
-    let ours = ours.at(Operation::OpenSource, || item.source_path())?;
+    let ours = open_source(item, file.as_ref()).await?;
     let theirs = item.lane.io.file(Arc::new(other), &stat);
     Ok(compare_open(item, &ours, &theirs, source.size, false).await?.0)
+}
+
+/// The item's file, which may be open already.
+async fn open_source(item: &Item<'_>, file: Option<&File>) -> Result<File> {
+    if let Some(file) = file {
+        return Ok(file.clone());
+    }
+    item.lane.doing(Operation::OpenSource);
+    let opened = open(item.lane, &item.pair.source, &item.entry.name).await;
+    Ok(opened.at(Operation::OpenSource, || item.source_path())?.0)
 }
 
 async fn compare_open(
@@ -98,14 +112,14 @@ async fn compare_open(
 }
 
 /// Opens a regular file for reading, without moving its time of access where that is allowed (open(2), `O_NOATIME`).
-async fn open(lane: &Lane, directory: &Arc<OwnedFd>, name: &CStr) -> Result<File, Cause> {
+pub(super) async fn open(lane: &Lane, directory: &Arc<OwnedFd>, name: &CStr) -> Result<(File, Stat), Cause> {
     let file = match lane.io.open(directory, name, OFlags::RDONLY | OFlags::NOATIME).await {
         Err(Errno::PERM) => lane.io.open(directory, name, OFlags::RDONLY).await?,
         other => other?,
     };
     let stat = stat_open(&file)?;
     match stat.kind {
-        Kind::File => Ok(lane.io.file(Arc::new(file), &stat)),
+        Kind::File => Ok((lane.io.file(Arc::new(file), &stat), stat)),
         _ => Err(Cause::TypeChanged),
     }
 }

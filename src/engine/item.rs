@@ -123,13 +123,20 @@ impl Item<'_> {
         event
     }
 
-    /// Opens a file that will be copied for certain, and stats anything else.
+    /// Opens a file that will be read for certain, and stats anything else.
     pub(crate) async fn open_source(&self) -> Result<Source> {
         let (fresh, rules) = (self.pair.fresh, &self.run().rules);
         let certain = fresh && !rules.compare.existing && self.run().references.is_empty();
         if self.entry.kind == Kind::File && certain && !self.run().config.dry_run {
             let (file, stat) = self.open_file().await?;
             return Ok(Source { stat, file: Some(file) });
+        }
+        if self.entry.kind == Kind::File && rules.checksum && !fresh {
+            self.lane.doing(Operation::OpenSource);
+            // One that can't be opened need not be read: it may have a size that the destination's has not.
+            if let Ok((file, stat)) = contents::open(self.lane, &self.pair.source, &self.entry.name).await {
+                return Ok(Source { stat: rules.adopt(stat), file: Some(file) });
+            }
         }
         self.lane.doing(Operation::StatSource);
         let stat = self.lane.io.stat(&self.pair.source, &self.entry.name).await;
@@ -215,8 +222,10 @@ impl Item<'_> {
             same
         };
         let mut decision = decide(&source.stat, destination, &self.run().rules, same_target);
+        let mut theirs = None;
         if let (Decision::CompareContents, Some(have)) = (decision, destination) {
-            let same = Box::pin(self.same_contents(&source.stat, have)).await?;
+            let same;
+            (same, theirs) = Box::pin(self.same_contents(&source, have)).await?;
             changes.contents = !same;
             decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
         }
@@ -243,7 +252,7 @@ impl Item<'_> {
                 self.make(source, Taken::EmptyDirectory, Action::Updated).await
             }
             Decision::Keep(difference) => match destination {
-                Some(have) => return self.mend(source, have, difference).await,
+                Some(have) => return self.mend(source, (have, theirs), difference).await,
                 None => return Ok(Copied::skipped()),
             },
         };
@@ -256,7 +265,7 @@ impl Item<'_> {
         if !config.details || !config.keep.xattrs || changes.new {
             return changes;
         }
-        match (self.source_xattrs(source), self.destination_xattrs()) {
+        match (self.source_xattrs(source, None), self.destination_xattrs(None)) {
             (Ok(want), Ok(have)) => {
                 let Changes { acl, xattrs, .. } = xattr::changes(&want, &have);
                 Changes { acl, xattrs, ..changes }
@@ -265,12 +274,13 @@ impl Item<'_> {
         }
     }
 
-    /// Whether the destination's file holds what the source's does. One that can't be read is taken not to.
-    async fn same_contents(&self, source: &Stat, destination: &Stat) -> Result<bool> {
+    /// Whether the destination's file, which is returned as well, holds what the source's does. One that can't be read is
+    /// taken not to.
+    async fn same_contents(&self, source: &Source, destination: &Stat) -> Result<(bool, Option<File>)> {
         match contents::compare(self, source, destination).await {
-            Ok(compared) => Ok(compared.same),
+            Ok(compared) => Ok((compared.same, compared.theirs)),
             Err(Error { operation: Operation::OpenDestination | Operation::ReadDestination, .. }) => {
-                Ok(false)
+                Ok((false, None))
             }
             Err(error) => Err(error),
         }
@@ -315,13 +325,19 @@ impl Item<'_> {
         }
     }
 
-    /// Sets what differs of an entry whose contents are right.
-    async fn mend(self, source: Source, have: &Stat, difference: Difference) -> Result<Copied> {
+    /// Sets what differs of an entry whose contents are right. The destination's file may be open, to compare it.
+    async fn mend(
+        self,
+        source: Source,
+        (have, theirs): (&Stat, Option<File>),
+        difference: Difference,
+    ) -> Result<Copied> {
         let run = self.run();
-        let xattrs = if run.config.keep.xattrs { Some(self.source_xattrs(&source.stat)?) } else { None };
+        let wanted = || self.source_xattrs(&source.stat, source.file.as_ref());
+        let xattrs = run.config.keep.xattrs.then(wanted).transpose()?;
         let (of_xattrs, grants) = match &xattrs {
             Some(want) => {
-                let have = self.destination_xattrs()?;
+                let have = self.destination_xattrs(theirs.as_ref())?;
                 (xattr::changes(want, &have), xattr::grants(want, &have))
             }
             None => (Changes::NONE, false),
@@ -362,14 +378,21 @@ impl Item<'_> {
             .at(Operation::OpenDestination, || self.path())
     }
 
-    /// The source's attributes, by its name, as the destination is to have them.
-    pub(crate) fn source_xattrs(&self, source: &Stat) -> Result<xattr::Xattrs> {
-        let holder = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
+    /// The source's attributes as the destination is to have them: those of its name, or of the file that is open.
+    pub(crate) fn source_xattrs(&self, source: &Stat, open: Option<&File>) -> Result<xattr::Xattrs> {
+        let holder = match open {
+            Some(file) => Holder::Open(file.as_fd()),
+            None => Holder::Name(self.pair.source.as_fd(), &self.entry.name),
+        };
         xattr::read_source(&holder, source, &self.run().rules, || self.source_path())
     }
 
-    pub(crate) fn destination_xattrs(&self) -> Result<xattr::Xattrs> {
-        let holder = Holder::Name(self.within()?.as_fd(), self.target());
+    /// The destination's, in the same way.
+    pub(crate) fn destination_xattrs(&self, open: Option<&File>) -> Result<xattr::Xattrs> {
+        let holder = match open {
+            Some(file) => Holder::Open(file.as_fd()),
+            None => Holder::Name(self.within()?.as_fd(), self.target()),
+        };
         xattr::read(&holder, self.run().rules.privileges.root, || self.path())
     }
 }

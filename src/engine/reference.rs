@@ -104,7 +104,7 @@ async fn is_same(
         else {
             return Ok(false);
         };
-        match contents::equals(item, &source.stat, file).await {
+        match contents::equals(item, source, file).await {
             Ok(true) => {}
             // What of it can't be read is not the same.
             Ok(false) | Err(Error { operation: Operation::ReadDestination, .. }) => return Ok(false),
@@ -119,7 +119,7 @@ async fn is_same(
     if !rules.keep.xattrs {
         return Ok(true);
     }
-    let wanted = item.source_xattrs(&source.stat)?;
+    let wanted = item.source_xattrs(&source.stat, source.file.as_ref())?;
     let found = xattrs(item, tree, handle, have);
     Ok(found.is_ok_and(|found| xattr::changes(&wanted, &found).is_empty()))
 }
