@@ -83,6 +83,9 @@ pub struct Config {
     pub spare_jobs: usize,
     /// Copy tasks a ring.
     pub depth: usize,
+    /// Bytes of a large file that are read, and written, at once: whole 64 KiB, 4 MiB at most. `None`: 256 KiB, and more
+    /// where reads take long and longer ones come to more.
+    pub buffer: Option<usize>,
 }
 
 /// What a copy keeps of its source besides contents, type and mode.
@@ -229,6 +232,7 @@ impl Config {
             jobs: default_jobs(),
             spare_jobs: default_jobs(),
             depth: DEFAULT_DEPTH,
+            buffer: None,
         }
     }
 

@@ -7,6 +7,7 @@ use ringsync::report::figures::Figures;
 use ringsync::{Chmod, Compare, Config, DEFAULT_DEPTH, Engine, Keep, Owner, default_jobs};
 
 use super::owner::parse_owner;
+use super::size::parse_size;
 
 pub(crate) const COMPARE: &str = "What counts as changed, and what is left alone";
 pub(crate) const KEEP: &str = "Which metadata is kept";
@@ -80,6 +81,9 @@ pub(crate) struct EngineArgs {
     /// Copy tasks a ring, at most
     #[arg(long, value_name = "N", value_parser = count(1024), default_value_t = DEFAULT_DEPTH as u16)]
     depth: u16,
+    /// Bytes of a large file read and written at once, 64K to 4M [default: 256K, more where reads take long]
+    #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
+    buffer_size: Option<usize>,
 }
 
 /// How numbers are shown: as one is told, or else for whoever reads them.
@@ -93,6 +97,16 @@ pub(crate) fn figures(human: bool, plain: bool, output: impl IsTerminal) -> Figu
 /// A number from 1 to `most`.
 fn count(most: i64) -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=most)
+}
+
+/// Whole 64 KiB, 4 MiB at most.
+fn buffer_size(text: &str) -> Result<usize, String> {
+    const UNIT: u64 = 64 << 10;
+    let bytes = parse_size(text)?;
+    match bytes {
+        UNIT..=0x40_0000 if bytes.is_multiple_of(UNIT) => Ok(bytes as usize),
+        _ => Err("not a multiple of 64K from 64K to 4M".into()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -135,19 +149,20 @@ impl CompareArgs {
 }
 
 impl EngineArgs {
-    /// Engine, jobs and depth.
-    pub(crate) fn resolved(&self) -> (Engine, usize, usize) {
+    /// Engine, jobs, depth and the size of buffers.
+    pub(crate) fn resolved(&self) -> (Engine, usize, usize, Option<usize>) {
         let engine = match self.engine {
             EngineArg::Auto => Engine::Auto,
             EngineArg::Uring => Engine::Uring,
             EngineArg::Threads => Engine::Threads,
         };
-        (engine, self.jobs.map_or_else(default_jobs, usize::from), self.depth.into())
+        let jobs = self.jobs.map_or_else(default_jobs, usize::from);
+        (engine, jobs, self.depth.into(), self.buffer_size)
     }
 
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
-        (config.engine, config.jobs, config.depth) = self.resolved();
+        (config.engine, config.jobs, config.depth, config.buffer) = self.resolved();
         if self.jobs.is_some() {
             config.spare_jobs = 0;
         }

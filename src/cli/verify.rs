@@ -53,7 +53,7 @@ impl VerifyArgs {
         let mut config = VerifyConfig::new(self.manifest());
         config.directory = self.directory.clone();
         config.strict = self.strict;
-        (config.engine, config.jobs, config.depth) = self.engine.resolved();
+        (config.engine, config.jobs, config.depth, config.buffer) = self.engine.resolved();
         config
     }
 

@@ -81,7 +81,9 @@ async fn compare_open(
     size: u64,
     streamed: bool,
 ) -> Result<(bool, u64)> {
-    let [mut one, mut other] = item.lane.buffers.take_pair_of(size).await;
+    let buffers = &item.lane.buffers;
+    let [mut one, mut other] =
+        if size > LARGE { buffers.take_pieces().await } else { buffers.take_pair_of(size).await };
     let mut at = 0;
     loop {
         if item.run().stop.is_stopped() {

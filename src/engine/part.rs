@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use blake3::Hasher;
 use rustix::fs::FallocateFlags;
@@ -14,7 +15,7 @@ use super::worker::Lane;
 use crate::content::sparse::{self, BLOCK, Layout, Run};
 use crate::error::{Cause, Operation, Result};
 use crate::io;
-use crate::io::buffer::{self, Buffer};
+use crate::io::buffer::Buffer;
 use crate::io::file::{Family, File};
 use crate::report::rings::Kind;
 
@@ -29,11 +30,12 @@ impl LargeFile {
         part: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
-        let mut buffers = Vec::from(lane.buffers.take_pair().await);
+        let mut buffers = Vec::from(lane.buffers.take_pieces().await);
+        let piece = buffers.first().map_or(0, Buffer::len);
         let mut read: Option<(Buffer, usize, u64)> = None;
         let (mut at, mut copied) = (part.start, 0);
         loop {
-            let next = self.next_data(&mut at, part.end, hasher.as_deref_mut())?;
+            let next = self.next_data(&mut at, part.end, piece, hasher.as_deref_mut())?;
             let write = async {
                 match read.take() {
                     Some((buffer, length, offset)) => {
@@ -73,11 +75,11 @@ impl LargeFile {
         part: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
-        let [mut new_data, mut old_data] = lane.buffers.take_pair().await;
+        let [mut new_data, mut old_data] = lane.buffers.take_pieces().await;
         let (mut at, mut compared) = (part.start, 0);
         loop {
             let from = at;
-            let data = self.next_data(&mut at, part.end, hasher.as_deref_mut())?;
+            let data = self.next_data(&mut at, part.end, new_data.len(), hasher.as_deref_mut())?;
             make_hole(old, from..data.as_ref().map_or(part.end, |data| data.start))
                 .map_err(Failure::of(Operation::Write))?;
             let Some(data) = data else { return Ok(compared) };
@@ -113,9 +115,9 @@ impl LargeFile {
         part: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
-        let mut buffer = lane.buffers.take(buffer::LARGE as u64).await;
+        let mut buffer = lane.buffers.take_piece().await;
         let (mut at, mut hashed) = (part.start, 0);
-        while let Some(data) = self.next_data(&mut at, part.end, hasher.as_deref_mut())? {
+        while let Some(data) = self.next_data(&mut at, part.end, buffer.len(), hasher.as_deref_mut())? {
             let length;
             (buffer, length) = self.read(lane, buffer, data).await?;
             if let Some(hasher) = hasher.as_deref_mut() {
@@ -166,7 +168,9 @@ impl LargeFile {
             length = lane.run.piece(length);
             lane.pace(length).await;
         }
+        let begun = Instant::now();
         let (result, buffer) = lane.io.read(&self.source, buffer, length, data.start).await;
+        lane.buffers.piece_took(buffer.len(), result.unwrap_or_default(), begun.elapsed());
         match result.map_err(Failure::of(self.reading))? {
             0 => Err(Failure { operation: self.reading, cause: Cause::Changed }), // it was truncated
             read => {
@@ -180,11 +184,12 @@ impl LargeFile {
         }
     }
 
-    /// Moves `at` past a hole, hashing its zeroes, and returns the data there, a buffer full at most.
+    /// Moves `at` past a hole, hashing its zeroes, and returns the data there, so many bytes at most.
     fn next_data(
         &self,
         at: &mut u64,
         end: u64,
+        most: usize,
         hasher: Option<&mut Hasher>,
     ) -> Result<Option<Range<u64>>, Failure> {
         let data = match self.layout {
@@ -199,7 +204,7 @@ impl LargeFile {
             hash_zeroes(hasher, start.saturating_sub(*at));
         }
         *at = start.max(*at);
-        Ok(data.map(|data| data.start..data.end.min(data.start + buffer::LARGE as u64)))
+        Ok(data.map(|data| data.start..data.end.min(data.start + most as u64)))
     }
 }
 

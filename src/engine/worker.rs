@@ -118,7 +118,7 @@ pub(crate) struct Watch {
 impl Lane {
     fn new(io: Io, run: Arc<Run>, index: usize, watched: Option<Arc<Watched>>) -> Self {
         let gauge = gauge(&run, index);
-        let (buffers, outbox) = (Pool::gauged(gauge.clone()), Outbox::default());
+        let (buffers, outbox) = (Pool::of(run.config.buffer, gauge.clone()), Outbox::default());
         let io = io.gauged(gauge.clone());
         let (tasks, busy, helping) = (Cell::new(0), Cell::new(0), Cell::new(0));
         let short_of_tasks = Notify::new();

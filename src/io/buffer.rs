@@ -4,15 +4,19 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::gauge::{self, Gauge};
+use super::pieces::Pieces;
 
 /// Bytes of a buffer for small files: one read holds the whole file.
 pub(crate) const SMALL: usize = 64 << 10;
-/// Bytes of a buffer for larger files.
+/// Bytes of a buffer for larger files, and for a piece of a large one to begin with.
 pub(crate) const LARGE: usize = 256 << 10;
+/// Bytes of a piece of a large file, at most: a part of one, of which two are in flight.
+pub(crate) const MOST_PIECE: usize = 4 << 20;
 /// Bytes in flight a thread.
 const IN_FLIGHT: usize = 12 << 20;
 
@@ -21,6 +25,9 @@ pub(crate) struct Pool {
     budget: Arc<Semaphore>,
     small: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
+    /// Of the size that pieces have now, if that is another one.
+    pieces: RefCell<Vec<Box<[u8]>>>,
+    piece: Pieces,
     gauge: Option<Rc<Gauge>>,
     /// Tasks that wait for a buffer.
     waiting: Cell<usize>,
@@ -29,14 +36,15 @@ pub(crate) struct Pool {
 impl Pool {
     /// An empty pool: buffers are made when they are first wanted.
     pub(crate) fn new() -> Rc<Self> {
-        Pool::gauged(None)
+        Pool::of(None, None)
     }
 
-    /// The same, with figures taken.
-    pub(crate) fn gauged(gauge: Option<Rc<Gauge>>) -> Rc<Self> {
+    /// The same, with pieces of so many bytes, if they are fixed, and with figures taken.
+    pub(crate) fn of(piece: Option<usize>, gauge: Option<Rc<Gauge>>) -> Rc<Self> {
         let budget = Arc::new(Semaphore::new(IN_FLIGHT / SMALL));
-        let (small, large, waiting) = (RefCell::default(), RefCell::default(), Cell::new(0));
-        Rc::new(Pool { budget, small, large, gauge, waiting })
+        let (small, large, pieces) = (RefCell::default(), RefCell::default(), RefCell::default());
+        let piece = Pieces::new(piece.map(|bytes| whole_units(bytes).clamp(SMALL, MOST_PIECE)));
+        Rc::new(Pool { budget, small, large, pieces, piece, gauge, waiting: Cell::new(0) })
     }
 
     /// A buffer that holds at least `wanted` bytes, or a large one; waits while too many bytes are in flight.
@@ -44,14 +52,29 @@ impl Pool {
         self.take_sized(size_for(wanted), 1).await.remove(0)
     }
 
-    /// Two large buffers at once: whoever waits for a second one while holding the first could wait for ever.
-    pub(crate) async fn take_pair(self: &Rc<Self>) -> [Buffer; 2] {
-        self.take_pair_of(u64::MAX).await
+    /// Two buffers at once, each of which holds at least `wanted` bytes, or large ones: whoever waits for a second one
+    /// while holding the first could wait for ever.
+    pub(crate) async fn take_pair_of(self: &Rc<Self>, wanted: u64) -> [Buffer; 2] {
+        self.take_two_sized(size_for(wanted)).await
     }
 
-    /// Two buffers at once, each of which holds at least `wanted` bytes, or large ones.
-    pub(crate) async fn take_pair_of(self: &Rc<Self>, wanted: u64) -> [Buffer; 2] {
-        let mut two = self.take_sized(size_for(wanted), 2).await;
+    /// A buffer for a piece of a large file.
+    pub(crate) async fn take_piece(self: &Rc<Self>) -> Buffer {
+        self.take_sized(self.piece.size(), 1).await.remove(0)
+    }
+
+    /// Two such at once.
+    pub(crate) async fn take_pieces(self: &Rc<Self>) -> [Buffer; 2] {
+        self.take_two_sized(self.piece.size()).await
+    }
+
+    /// Takes note of a read into a buffer of `size` bytes for a piece: it gave so many, and took so long.
+    pub(crate) fn piece_took(&self, size: usize, bytes: usize, time: Duration) {
+        self.piece.took(size, bytes, time);
+    }
+
+    async fn take_two_sized(self: &Rc<Self>, size: usize) -> [Buffer; 2] {
+        let mut two = self.take_sized(size, 2).await;
         let second = two.remove(1);
         [two.remove(0), second]
     }
@@ -66,7 +89,7 @@ impl Pool {
         (0..count)
             .map(|_| {
                 let permit = permits.as_mut().and_then(|all| all.split(units as usize));
-                let bytes = self.shelf(size).borrow_mut().pop();
+                let bytes = self.shelf(size).borrow_mut().pop().filter(|bytes| bytes.len() == size);
                 let bytes = bytes.unwrap_or_else(|| vec![0; size].into_boxed_slice());
                 Buffer { bytes, size: size as u64, home: self.clone(), _permit: permit }
             })
@@ -92,8 +115,29 @@ impl Pool {
     }
 
     fn shelf(&self, size: usize) -> &RefCell<Vec<Box<[u8]>>> {
-        if size == SMALL { &self.small } else { &self.large }
+        match size {
+            SMALL => &self.small,
+            LARGE => &self.large,
+            _ => &self.pieces,
+        }
     }
+
+    /// Takes back what was lent. Buffers for pieces of a size that is no longer asked for are not kept.
+    fn put_back(&self, bytes: Box<[u8]>) {
+        let size = bytes.len();
+        if matches!(size, SMALL | LARGE) {
+            self.shelf(size).borrow_mut().push(bytes);
+        } else if size == self.piece.size() {
+            let mut shelf = self.pieces.borrow_mut();
+            shelf.retain(|kept| kept.len() == size);
+            shelf.push(bytes);
+        }
+    }
+}
+
+/// So many bytes, less what is no whole number of the budget's units.
+fn whole_units(bytes: usize) -> usize {
+    bytes / SMALL * SMALL
 }
 
 fn size_for(wanted: u64) -> usize {
@@ -141,7 +185,7 @@ impl Drop for Buffer {
         }
         // What another thread still has goes when that is done with it.
         if !bytes.is_empty() {
-            self.home.shelf(bytes.len()).borrow_mut().push(bytes);
+            self.home.put_back(bytes);
         }
     }
 }
@@ -164,7 +208,7 @@ mod tests {
     #[test]
     fn who_waits_for_a_buffer_is_counted() {
         let gauge = Rc::new(Gauge::new(0, gauge::now(), false, || true));
-        let pool = Pool::gauged(Some(gauge.clone()));
+        let pool = Pool::of(None, Some(gauge.clone()));
         let mut lent: Vec<Buffer> = (0..IN_FLIGHT / LARGE).map(|_| take(&pool)).collect();
         {
             let mut waiting = pin!(pool.take(1));
@@ -178,5 +222,25 @@ mod tests {
         let ring = gauge.figures();
         assert_eq!((ring.buffer_waits, ring.most_bytes), (1, IN_FLIGHT as u64));
         assert!(!ring.buffer_wait.is_zero());
+    }
+
+    #[test]
+    fn buffers_for_pieces_of_a_size_that_is_left_are_not_kept() {
+        let pool = Pool::new();
+        let take_piece = || match pin!(pool.take_piece()).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(buffer) => buffer,
+            Poll::Pending => panic!("there is none"),
+        };
+        for size in [LARGE, 2 * LARGE, 4 * LARGE] {
+            let (one, other) = (take_piece(), take_piece());
+            assert_eq!((one.len(), other.len()), (size, size));
+            drop((one, other));
+            let time = Duration::from_millis(10);
+            (0..8).for_each(|_| pool.piece_took(size, size, time));
+        }
+        drop(take_piece());
+        assert_eq!(pool.pieces.borrow().iter().map(|kept| kept.len()).collect::<Vec<_>>(), [4 * LARGE; 2]);
+        (0..8).for_each(|_| pool.piece_took(4 * LARGE, 4 * LARGE, Duration::ZERO));
+        assert_eq!(take_piece().len(), LARGE, "what is read now is near");
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod file;
 pub(crate) mod gauge;
 pub(crate) mod op;
 pub(crate) mod path;
+mod pieces;
 pub(crate) mod place;
 pub(crate) mod ring;
 pub(crate) mod root;

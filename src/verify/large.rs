@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use blake3::Hash;
 
@@ -11,7 +12,6 @@ use super::task::{HELPERS, Lane};
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::engine::crew::{Crew, Failed};
 use crate::error::{Cause, Result};
-use crate::io::buffer::LARGE;
 use crate::io::file::File;
 use crate::io::stat_open;
 
@@ -63,16 +63,18 @@ impl LargeFile {
 
     async fn hash_part(&self, lane: &Lane, part: Range<u64>) -> Result<(), Cause> {
         let mut hasher = part_hasher(part.start);
-        let mut buffer = lane.buffers.take(LARGE as u64).await;
+        let mut buffer = lane.buffers.take_piece().await;
         let mut at = part.start;
         while at < part.end {
             if lane.check.stop.is_stopped() {
                 return Err(Cause::Interrupted);
             }
             let length = buffer.len().min((part.end - at) as usize);
-            let read;
-            (read, buffer) = lane.io.read(&self.file, buffer, length, at).await;
-            let read = read?;
+            let begun = Instant::now();
+            let (result, returned) = lane.io.read(&self.file, buffer, length, at).await;
+            buffer = returned;
+            let read = result?;
+            lane.buffers.piece_took(buffer.len(), read, begun.elapsed());
             if read == 0 {
                 return Err(Cause::Changed); // it was truncated
             }

@@ -87,6 +87,8 @@ pub struct VerifyConfig {
     pub jobs: usize,
     /// Files a ring has open at a time.
     pub depth: usize,
+    /// Bytes of a large file that are read at once, as for [`Config`](crate::Config::buffer).
+    pub buffer: Option<usize>,
 }
 
 impl VerifyConfig {
@@ -99,6 +101,7 @@ impl VerifyConfig {
             engine: Engine::default(),
             jobs: default_jobs(),
             depth: DEFAULT_DEPTH,
+            buffer: None,
         }
     }
 }
@@ -111,6 +114,8 @@ struct Check {
     parcels: Receiver<Parcel>,
     /// Large files that tasks ask others to help with, a channel a thread.
     offers: Vec<Channel<Arc<LargeFile>>>,
+    /// Bytes of them that are read at once, if that is fixed.
+    buffer: Option<usize>,
     /// Parcels that are not done, and the feed while it runs.
     unfinished: AtomicUsize,
     /// Files read from the manifest, and whether these are all.
@@ -182,7 +187,7 @@ pub fn verify(
     let input = open_manifest(&config.manifest)?;
     let manifest = input.inode;
     let (base, scope) = open_base(config)?;
-    let (check, parcels) = new_check(base, scope, threads, tasks);
+    let (check, parcels) = new_check(config, (base, scope), threads, tasks);
     let start = VerifyStart { engine, threads, tasks, notice };
     let mut gathering = Gathering::begin(reporter, stop, &check, &start)?;
 
@@ -249,13 +254,19 @@ fn open_base(config: &VerifyConfig) -> Result<(OwnedFd, Scope)> {
     Ok((fd, scope))
 }
 
-fn new_check(base: OwnedFd, scope: Scope, threads: usize, tasks: usize) -> (Arc<Check>, Sender<Parcel>) {
+fn new_check(
+    config: &VerifyConfig,
+    (base, scope): (OwnedFd, Scope),
+    threads: usize,
+    tasks: usize,
+) -> (Arc<Check>, Sender<Parcel>) {
     let (sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
     let check = Check {
         base: Arc::new(base),
         scope,
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
+        buffer: config.buffer,
         unfinished: AtomicUsize::new(0),
         listed: AtomicU64::new(0),
         complete: AtomicBool::new(false),

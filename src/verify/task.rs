@@ -60,7 +60,8 @@ pub(super) async fn run_tasks(
     tasks: usize,
 ) -> Result<()> {
     let (check, news) = (check.clone(), news.clone());
-    let lane = Rc::new(Lane { io, buffers: Pool::new(), check, news, index, helping: Cell::new(0) });
+    let buffers = Pool::of(check.buffer, None);
+    let lane = Rc::new(Lane { io, buffers, check, news, index, helping: Cell::new(0) });
     let mut set = JoinSet::new();
     for _ in 0..tasks {
         set.spawn_local(task(lane.clone()));

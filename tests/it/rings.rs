@@ -30,6 +30,7 @@ tests![
     a_trace_that_can_not_be_written_is_an_error,
     tasks_are_added_while_others_wait: [Need::Fuse],
     rings_join_while_others_wait: [Need::Fuse],
+    pieces_grow_where_reads_take_long: [Need::Fuse],
     a_ring_that_stands_still_is_told_of: [Need::Fuse],
     a_slow_reporter_is_no_stall,
 ];
@@ -383,6 +384,35 @@ fn rings_join_while_others_wait() {
     assert!((jobs + 1..=2 * jobs).contains(&number(&[])), "more than at the beginning");
     assert_eq!(number(&["--jobs=1"]), 1, "a flag fixes what it names");
     assert_eq!(number(&["--jobs=3"]), 3);
+}
+
+/// A read takes as long whatever its length: the fewer there are the better.
+fn pieces_grow_where_reads_take_long() {
+    for &engine in ENGINES.iter() {
+        let (fuse, home) = (Fuse::new(), scratch());
+        let (source, sums) = (fuse.path().join("src"), home.path().join("sums"));
+        file(source.join("large"), noise(1, 24 << 20));
+        fuse.spoil(Call::Read, "large", Effect::Late(Duration::from_millis(6)), usize::MAX);
+        let pieces = |options: &[&str]| {
+            let destination = home.path().join(options.len().to_string());
+            let manifest = format!("--manifest={}", sums.display());
+            let all = [&["--json", "--stats", "--jobs=1", &manifest], options].concat();
+            let rings = rings(&sync_with(engine, &all, &source, &destination).exits(0));
+            assert_eq!(fs::read(source.join("large")).unwrap(), fs::read(destination.join("large")).unwrap());
+            let sum = blake3::hash(&noise(1, 24 << 20));
+            assert!(fs::read_to_string(&sums).unwrap().starts_with(sum.to_hex().as_str()));
+            fs::remove_dir_all(destination).unwrap();
+            let (reads, bytes) = operations(&rings, "read", &ANY);
+            assert_eq!(bytes, 24 << 20);
+            reads
+        };
+        // Of sixteen threads none reads enough of this file to learn anything.
+        let (grown, limit) = (pieces(&[]), if engine == "uring" { 60 } else { 97 });
+        assert!(grown < limit, "{grown} reads with {engine}");
+        assert_eq!(pieces(&["--buffer-size=256K"]), 96, "a flag fixes what it names");
+        assert_eq!(pieces(&["--buffer-size=4M"]), 6);
+        assert_eq!(pieces(&["--buffer-size=64K"]), 384);
+    }
 }
 
 /// One look-up is answered only once the warning has come.
