@@ -19,7 +19,7 @@ use super::pair::{Origin, Pair, Parked, Source, open_destination};
 use super::watch;
 use super::worker::Lane;
 use super::{Run, delete, temporary};
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Context, Operation, Result};
 use crate::io::sources::Parent;
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
@@ -29,18 +29,15 @@ use crate::report::event::{Action, Entries, EntryEvent, Event};
 use crate::report::rings::Kind as Sort;
 use crate::select::Scope;
 
-/// Of the levels of a deep tree, one in so many stays open whatever the limit on descriptors.
-const LANDING: usize = 32;
-
 /// One directory of the source tree and the one that mirrors it.
 pub(crate) struct Directory {
     pub(super) parent: Option<Arc<Directory>>,
     pub(super) name: CString,
     /// Directories above it.
-    depth: usize,
+    pub(super) depth: usize,
     /// The walk, the batches under way, and the subdirectories that are not done.
     pub(super) pending: AtomicUsize,
-    state: tokio::sync::Mutex<State>,
+    pub(super) state: tokio::sync::Mutex<State>,
     /// The directories around what the user named are the user's: they are not mirrored themselves.
     pub(super) implied: bool,
     /// Where sources lie that are put into the directory above: it is that one's name, and has none of its own.
@@ -386,48 +383,6 @@ impl Directory {
                 lane.run.deletions.protect(self.path());
                 lane.run.report(Event::Failed(error)).await;
             }
-        }
-    }
-
-    /// Opens a parked one by its name. It must be the one it was: others may have moved it meanwhile.
-    async fn open_again(&self, parked: &Parked, parent: &Pair, lane: &Lane) -> Result<Pair> {
-        let path = || lane.run.source_path(&self.path());
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let source = lane.io.open(&parent.source, &self.name, flags).await.at(Operation::OpenSource, path)?;
-        let path = || lane.run.destination_path(&self.path());
-        let destination = match &parent.destination {
-            Some(within) if parked.has_destination() => {
-                let opened = open_destination(lane, within, &self.name).await;
-                Some(Arc::new(opened.at(Operation::OpenDestination, path)?.0))
-            }
-            _ => None,
-        };
-        if parked.is(&source, destination.as_ref()).at(Operation::StatDestination, path)? {
-            Ok(parked.resume(Arc::new(source), destination))
-        } else {
-            Err(Error::new(Operation::OpenDestination, path(), Cause::DirectoryReplaced))
-        }
-    }
-
-    /// Closes the directories above that nobody works in. Every so many levels one stays open, so that the way down to
-    /// one that is needed again is short.
-    fn park_above(&self, run: &Run) {
-        let mut above = self.parent.as_ref();
-        let mut fruitless = 0;
-        // Where several levels in a row are closed already, so are those above them.
-        while let Some(directory) = above.filter(|_| fruitless < 2 * LANDING) {
-            fruitless += 1;
-            if !directory.depth.is_multiple_of(LANDING)
-                && let Ok(mut state) = directory.state.try_lock()
-                && let State::Open(pair) = &*state
-                && Arc::strong_count(pair) == 1
-                && let Ok(parked) = pair.park()
-            {
-                *state = State::Parked(parked);
-                run.directories.closed();
-                fruitless = 0;
-            }
-            above = directory.parent.as_ref();
         }
     }
 

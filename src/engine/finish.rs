@@ -39,6 +39,7 @@ impl Directory {
                 None => return directory.end_run(lane).await,
             }
         }
+        directory.park_idle(&lane.run);
     }
 
     /// The root is done, and with it the run.

@@ -18,6 +18,7 @@ pub(crate) mod link;
 pub(crate) mod open;
 pub(crate) mod outbox;
 pub(crate) mod pair;
+mod park;
 pub(crate) mod part;
 pub(crate) mod rate;
 pub(crate) mod read_back;

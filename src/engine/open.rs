@@ -1,4 +1,4 @@
-//! How many directories a run holds open: where there are too many, those that nobody works in are closed (pair.rs).
+//! How many directories a run holds open: where there are too many, those that nobody works in are closed (park.rs).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -34,10 +34,55 @@ impl OpenDirectories {
         self.count.fetch_add(1, Ordering::Relaxed) >= self.limit
     }
 
+    /// Whether there are too many.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > self.limit
+    }
+
+    /// Whether a level stays open, however scarce descriptors are, so that the way down to one of depth `deepest` is short:
+    /// near that one in 32, further up fewer.
+    pub(super) fn is_landing(&self, level: usize, deepest: usize) -> bool {
+        let near = SHORTEST_FLIGHT * (self.limit / 4);
+        let flight = if deepest.saturating_sub(level) <= near {
+            SHORTEST_FLIGHT
+        } else {
+            self.longest_flight(deepest)
+        };
+        level.is_multiple_of(flight)
+    }
+
+    /// Levels between two that stay open, at most: a power of two, so that what stays open for a deep one would for those
+    /// above it.
+    pub(super) fn longest_flight(&self, deepest: usize) -> usize {
+        let most = (self.limit / 2).max(1);
+        deepest.div_ceil(most).next_power_of_two().max(SHORTEST_FLIGHT)
+    }
+
     pub(super) fn closed(&self) {
         self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
+/// Of the levels of a deep tree, no more than one in so many stays open.
+const SHORTEST_FLIGHT: usize = 32;
 /// More directories need not be open, whatever the limit on descriptors.
 const MOST_OPEN: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_deep_a_tree_is_few_of_its_levels_stay_open() {
+        for descriptors in [64, 256, 1024, 1 << 20] {
+            let open = OpenDirectories::new(descriptors);
+            for deepest in [1, 31, 32, 1000, 5000, 1_000_000] {
+                let landings = (1..=deepest).filter(|&level| open.is_landing(level, deepest)).count();
+                assert!(landings <= open.limit, "{descriptors}, {deepest}: {landings}");
+                let flight = open.longest_flight(deepest);
+                let way_down = (1..=deepest).rev().find(|&level| open.is_landing(level, deepest));
+                assert!(deepest - way_down.unwrap_or(0) <= flight, "{descriptors}, {deepest}: {flight}");
+            }
+        }
+    }
+}

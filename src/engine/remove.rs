@@ -32,8 +32,6 @@ use crate::report::event::{Action, Entries, EntryEvent, Event};
 const CHUNK: usize = 256;
 /// With more work waiting a thread does what it finds itself.
 const ENOUGH: usize = 64;
-/// Of the levels of a deep tree, one in so many stays open whatever the limit on descriptors.
-const LANDING: usize = 32;
 
 /// What is done to what is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,7 +262,8 @@ impl<'a> Removal<'a> {
                 self.fail(Error::new(Operation::ListDestination, path, errno));
             }
         }
-        if self.open.load(Ordering::Relaxed) > self.limit && !node.depth.is_multiple_of(LANDING) {
+        let is_landing = node.depth.is_multiple_of(self.run.directories.longest_flight(node.depth));
+        if self.open.load(Ordering::Relaxed) > self.limit && !is_landing {
             self.close(node);
         }
     }

@@ -380,6 +380,7 @@ async fn run_batch(lane: &Lane, batch: Batch) {
     if lane.watched.is_some() {
         lane.outbox.send(&lane.run).await; // a thread that is lost sends nothing any more
     }
+    drop(pair);
     directory.release(lane).await;
 }
 

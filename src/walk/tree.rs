@@ -29,8 +29,10 @@ use crate::select::Scope;
 /// Directories kept open at most while those below them are listed.
 const OPEN_LISTINGS: usize = 128;
 /// Where the way down from an open directory is longer, one more is kept open: one more name of 255 bytes must still
-/// fit in `PATH_MAX`, 4096 bytes.
+/// fit in `PATH_MAX`, 4096 bytes. Longer ways are gone step by step.
 const LONG_PATH: usize = 3500;
+/// For such ways so many times as many are kept open.
+const LANDINGS: usize = 4;
 /// The smallest batch, while the copy tasks wait for work.
 const SMALLEST: usize = 4;
 /// A directory itself is as much work as so many entries.
@@ -289,7 +291,7 @@ impl Walk<'_> {
         }
         let Some(top) = self.levels.last_mut() else { return };
         top.rest = Rest::Directories(names.into_iter());
-        if way < LONG_PATH && top.fd.take().is_some() {
+        if (way < LONG_PATH || self.open > LANDINGS * self.most_open) && top.fd.take().is_some() {
             self.open -= 1;
         }
     }
@@ -329,7 +331,8 @@ impl Walk<'_> {
         match told {
             Told::Opened(fd, scope) => {
                 let goes_on = self.enter(&fd, scope);
-                if (self.open < self.most_open || way >= LONG_PATH)
+                let is_landing = way >= LONG_PATH && self.open < LANDINGS * self.most_open;
+                if (self.open < self.most_open || is_landing)
                     && let Some(top) = self.levels.last_mut()
                 {
                     top.fd = Some(fd);

@@ -105,10 +105,14 @@ fn memory_does_not_grow_with_the_files() {
 /// More than any run takes, whatever it mirrors, in KiB.
 const MOST_MEMORY: u64 = 40 << 10;
 
-/// A run that may have no more than 1024 descriptors.
-fn sync_bounded(engine: &str, source: &Path, destination: &Path) -> Ran {
+/// A run that may have so many descriptors.
+fn sync_bounded(descriptors: usize, engine: &str, source: &Path, destination: &Path) -> Ran {
+    sync_few(descriptors, &["--stats", "--engine", engine], source, destination)
+}
+
+fn sync_few(descriptors: usize, options: &[&str], source: &Path, destination: &Path) -> Ran {
     let mut command = Command::new("prlimit");
-    command.arg("--nofile=1024:1024").arg(program()).args(["sync", "--stats", "--engine", engine]);
+    command.arg(format!("--nofile={descriptors}:{descriptors}")).arg(program()).arg("sync").args(options);
     command.arg(source).arg(destination);
     run(command)
 }
@@ -116,7 +120,7 @@ fn sync_bounded(engine: &str, source: &Path, destination: &Path) -> Ran {
 /// Requires that neither a fresh copy nor a run with nothing to do takes more than any may.
 fn assert_bounded(engine: &str, source: &Path, destination: &Path) {
     for what in ["a fresh copy", "nothing to do"] {
-        let peak = peak_of(&sync_bounded(engine, source, destination).exits(0));
+        let peak = peak_of(&sync_bounded(1024, engine, source, destination).exits(0));
         assert!(peak < MOST_MEMORY, "{engine}, {what}: {peak} KiB");
     }
 }
@@ -195,19 +199,34 @@ fn a_chain_longer_than_the_descriptors() {
     const DEPTH: usize = 2000;
     for &engine in ENGINES.iter() {
         let home = scratch();
-        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        let (source, empty) = (home.path().join("src"), home.path().join("empty"));
         fs::create_dir(&source).unwrap();
+        fs::create_dir(&empty).unwrap();
         drop(make_chain(&source, DEPTH));
-        let ran = sync_bounded(engine, &source, &destination);
-        let deepest = (ran.code == Some(0)).then(|| deepest(&destination, DEPTH));
-        for tree in [&source, &destination] {
+        let few = [1024, 256, 128].map(|descriptors| {
+            let destination = home.path().join(descriptors.to_string());
+            let ran = sync_bounded(descriptors, engine, &source, &destination);
+            let again = sync_bounded(descriptors, engine, &source, &destination);
+            let deepest = (ran.code == Some(0)).then(|| deepest(&destination, DEPTH));
+            let delete = ["--delete", "--allow-empty-source", "--engine", engine];
+            let deleted = sync_few(descriptors, &delete, &empty, &destination);
+            let left = fs::read_dir(&destination).unwrap().count();
+            (descriptors, ran, again, deepest, deleted, left, destination)
+        });
+        for tree in few.iter().map(|few| &few.6).chain([&source]) {
             crate::support::tool("rm", &[Path::new("-rf"), tree]);
         }
-        let ran = ran.exits(0);
-        assert_eq!(deepest.unwrap(), format!("level {}", DEPTH - 1));
-        // What the allocator has of a thread's it keeps for that thread, also when another one frees it. All reports together
-        // have 800 MB of paths.
-        assert!(peak_of(&ran) < 8 * MOST_MEMORY, "{engine}: {} KiB", peak_of(&ran));
+        for (descriptors, ran, again, deepest, deleted, left, _) in few {
+            let ran = ran.exits(0);
+            again.exits(0);
+            assert_eq!(deepest.unwrap(), format!("level {}", DEPTH - 1));
+            deleted.exits(0);
+            assert_eq!(left, 0);
+            // What the allocator has of a thread's it keeps for that thread, also when another one frees it. All reports
+            // together have 800 MB of paths.
+            let peak = peak_of(&ran);
+            assert!(peak < 8 * MOST_MEMORY, "{engine}, {descriptors} descriptors: {peak} KiB");
+        }
     }
 }
 
