@@ -10,12 +10,13 @@ use std::thread;
 use async_channel::{Receiver, Sender};
 use blake3::Hash;
 
+use super::begin::open_root;
 use super::directory::Directory;
 use super::job::Parcel;
 use super::limits::raise_descriptor_limit;
+use super::run::{Aside, Run, new_run};
 use super::threads::{Crowd, panicked};
 use super::worker::{Watch, run_tasks};
-use super::{Aside, Run, new_run, open_root};
 use crate::config::{Config, DEFAULT_DEPTH};
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::error::{Cause, Context, Error, Operation, Result};

@@ -1,0 +1,92 @@
+//! What a run begins with: its engine, and its root with the rules that hold there.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::pair::{Pair, Source};
+use super::{Run, THREADS};
+use crate::config::{Config, Engine};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::{ring, stat_open};
+use crate::metadata::xattr::{self, Holder};
+use crate::plan::entry::Time;
+use crate::select::Scope;
+
+/// The engine to use, and why it is not the one hoped for. `subject` is what a refusal names.
+pub(crate) fn choose_engine(choice: Engine, jobs: usize, subject: &Path) -> Result<(Engine, Option<String>)> {
+    match choice {
+        Engine::Threads => Ok((Engine::Threads, None)),
+        choice => match ring::probe(jobs.max(1)) {
+            Ok(()) => Ok((Engine::Uring, None)),
+            Err(why) if choice == Engine::Auto => {
+                Ok((Engine::Threads, Some(format!("no io_uring, using {THREADS} threads: {why}"))))
+            }
+            Err(why) => {
+                let cause = Cause::Refused(why.to_string());
+                Err(Error::new(Operation::StartEngine, subject, cause))
+            }
+        },
+    }
+}
+
+/// Only a thread can be left behind in the kernel: what a ring is told to do can't be taken back, and is done in the end.
+pub(super) fn require_threads(config: &Config) -> Result<Engine> {
+    if config.engine == Engine::Uring {
+        let cause = Cause::Refused("a time-out takes the engine of threads".into());
+        return Err(Error::new(Operation::StartEngine, &config.source, cause));
+    }
+    Ok(Engine::Threads)
+}
+
+pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
+    let path = || &run.roots.source.path;
+    let source =
+        run.roots.source.fd.clone().ok_or(rustix::io::Errno::NOENT).at(Operation::UseSource, path)?;
+    let mut stat = run.rules.adopt(stat_open(&source).at(Operation::UseSource, path)?);
+    if run.roots.several.is_some() {
+        stat.modified = Time::NEVER; // nothing is mirrored to DIR itself: what killed runs left in it is looked for
+    }
+    let destination = run.roots.destination.fd.clone();
+    let have = destination.as_ref().map(stat_open).transpose().at(Operation::UseDestination, path)?;
+    if let (Some(fd), Some(stat)) = (&destination, &have) {
+        run.file_systems.add(fd, stat);
+    }
+    let existing = have.filter(|_| !run.roots.fresh);
+    let implied = run.roots.single.is_some() || run.roots.several.is_some();
+    let xattrs = if run.config.keep.xattrs && !implied {
+        let holder = Holder::Open(source.as_fd());
+        Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
+    } else {
+        None
+    };
+    let pair = Pair::of_roots(Source { fd: source, stat, xattrs }, destination, existing);
+    pair.remove_litter(run);
+    run.directories.opened();
+    let root = Directory::root(pair, implied);
+    let scope = root_scope(run)?;
+    let destination = run.roots.destination.fd.as_ref().filter(|_| run.judges_extras() && !run.roots.fresh);
+    if let (Some(scope), Some(destination)) = (&scope, destination)
+        && run.config.select.has_files()
+    {
+        root.set_kept(scope.with_files_of(destination)?);
+    }
+    root.set_scope(scope);
+    Ok(root)
+}
+
+/// The rules that hold in the source's root, if there are any. Several sources have none in common.
+fn root_scope(run: &Run) -> Result<Option<Arc<Scope>>> {
+    let (select, root) = (&run.config.select, &run.roots.source);
+    let has_rules = select.has_rules() && run.roots.several.is_none();
+    let Some(fd) = root.fd.as_ref().filter(|_| has_rules) else { return Ok(None) };
+    let path = root.path.canonicalize().at(Operation::UseSource, || &root.path)?;
+    let scope = Scope::of_root(&Arc::new(select.clone()), &path, fd)?;
+    // A dry run may have no destination.
+    let mirror = run.roots.destination.path.canonicalize().ok();
+    Ok(Some(Arc::new(match mirror {
+        Some(mirror) => scope.mirrored_to(&mirror),
+        None => scope,
+    })))
+}
