@@ -257,7 +257,7 @@ impl Config {
     /// Whether new directories may be filled under a temporary name: not where files must be on stable storage, or be
     /// found again by the next run, one by one.
     pub(crate) fn stages_directories(&self) -> bool {
-        !self.fsync && !self.partial && self.timeout.is_none()
+        self.atomic && !self.fsync && !self.partial && self.timeout.is_none()
     }
 }
 

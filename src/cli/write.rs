@@ -24,7 +24,7 @@ const WRITE: &str = "How files are written";
 #[derive(Debug, Args)]
 #[command(next_help_heading = WRITE)]
 pub(crate) struct WriteArgs {
-    /// Write new files under their own names: faster, but a kill leaves half a file
+    /// Write new files under their own names: faster in directories that DST has, but a kill leaves half a file
     #[arg(long)]
     no_atomic: bool,
     /// Rewrite files where they are, only blocks that differ; a kill leaves a mixture

@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -91,10 +92,11 @@ async fn compare_open(
         }
         item.lane.doing(Operation::ReadSource);
         // Both reads are in flight at once: the trees may well be on two disks.
-        let (length, io) = (one.len(), &item.lane.io);
+        let (length, io, begun) = (one.len(), &item.lane.io, Instant::now());
         let (from_source, from_destination);
         ((from_source, one), (from_destination, other)) =
             tokio::join!(io.read(ours, one, length, at), io.read(theirs, other, length, at));
+        buffers.piece_took(length, from_source.unwrap_or_default(), begun.elapsed());
         let read = from_source.at(Operation::ReadSource, || item.source_path())?;
         let have = from_destination.at(Operation::ReadDestination, || item.path())?;
         // Either may have been given fewer bytes than there are, but none only at its end.

@@ -344,7 +344,7 @@ impl Directory {
                     if existing.is_none() {
                         parent.count_compared();
                     }
-                    origin.staged = staged;
+                    (origin.staged, origin.private) = (staged, true);
                 }
                 Made::Found => {
                     // It appeared meanwhile: whatever it has, it has from others.

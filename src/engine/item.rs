@@ -123,7 +123,7 @@ impl Item<'_> {
         event
     }
 
-    /// Opens a file that will be read for certain, and stats anything else.
+    /// Opens a file that will be read, as far as is known, and stats anything else.
     pub(crate) async fn open_source(&self) -> Result<Source> {
         let (fresh, rules) = (self.pair.fresh, &self.run().rules);
         let certain = fresh && !rules.compare.existing && self.run().references.is_empty();

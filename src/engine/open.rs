@@ -42,13 +42,18 @@ impl OpenDirectories {
     /// Whether a level stays open, however scarce descriptors are, so that the way down to one of depth `deepest` is short:
     /// near that one in 32, further up fewer.
     pub(super) fn is_landing(&self, level: usize, deepest: usize) -> bool {
-        let near = SHORTEST_FLIGHT * (self.limit / 4);
-        let flight = if deepest.saturating_sub(level) <= near {
-            SHORTEST_FLIGHT
-        } else {
-            self.longest_flight(deepest)
-        };
-        level.is_multiple_of(flight)
+        let near = deepest.saturating_sub(level) <= self.near();
+        level.is_multiple_of(if near { SHORTEST_FLIGHT } else { self.longest_flight(deepest) })
+    }
+
+    /// Levels above the deepest one that count as near.
+    fn near(&self) -> usize {
+        SHORTEST_FLIGHT * (self.limit / 4)
+    }
+
+    /// Where so many levels in a row stay as they are, so do those above them.
+    pub(super) fn reach(&self, deepest: usize) -> usize {
+        2 * self.longest_flight(deepest).max(self.near())
     }
 
     /// Levels between two that stay open, at most: a power of two, so that what stays open for a deep one would for those
@@ -82,6 +87,33 @@ mod tests {
                 let flight = open.longest_flight(deepest);
                 let way_down = (1..=deepest).rev().find(|&level| open.is_landing(level, deepest));
                 assert!(deepest - way_down.unwrap_or(0) <= flight, "{descriptors}, {deepest}: {flight}");
+            }
+        }
+    }
+
+    #[test]
+    fn on_the_way_down_no_more_stays_open_than_may() {
+        for (descriptors, deepest) in [(64, 3000), (256, 6000), (1024, 20_000), (4096, 70_000)] {
+            let directories = OpenDirectories::new(descriptors);
+            let mut open = std::collections::BTreeSet::new();
+            for depth in 1..=deepest {
+                open.insert(depth);
+                if open.len() <= directories.limit {
+                    continue;
+                }
+                // As park() does; levels that are closed already are no more than counted here.
+                let (mut last, mut close) = (depth, Vec::new());
+                for &level in open.iter().rev().skip(1) {
+                    if last - level > directories.reach(depth) {
+                        break;
+                    }
+                    if !directories.is_landing(level, depth) {
+                        close.push(level);
+                        last = level;
+                    }
+                }
+                open.retain(|level| !close.contains(level));
+                assert!(open.len() <= directories.limit + 2, "{descriptors}, {depth}: {}", open.len());
             }
         }
     }

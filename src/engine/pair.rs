@@ -19,7 +19,7 @@ use crate::plan::entry::{Inode, Stat, Time};
 
 /// The two directories, held open.
 pub(crate) struct Pair {
-    /// Opened with `O_PATH`, so that a directory that can't be listed can still be mirrored.
+    /// As the walk opened it to list it, or with `O_PATH`: a directory that can't be listed can still be mirrored.
     pub(crate) source: Arc<OwnedFd>,
     /// `None` where a dry run would have made it.
     pub(crate) destination: Option<Arc<OwnedFd>>,
@@ -35,6 +35,8 @@ pub(crate) struct Memory {
     pub(crate) fresh: bool,
     /// It replaced something that was no directory.
     pub(super) replaced: bool,
+    /// This run made it, and nobody else can enter it before it is done.
+    pub(super) private: bool,
     /// Its name until it is done, or turns out to take long: nobody sees what is in it before.
     pub(super) staged: Option<CString>,
     /// It has its own name.
@@ -81,6 +83,8 @@ pub(super) struct Origin {
     pub(super) replaced: bool,
     /// The temporary name it has.
     pub(super) staged: Option<CString>,
+    /// It was made for its owner alone.
+    pub(super) private: bool,
 }
 
 /// Two directories that were closed because descriptors are scarce.
@@ -92,13 +96,14 @@ pub(crate) struct Parked {
 impl Pair {
     /// Two open directories; without a destination a dry run, which would have made it.
     pub(super) fn new(source: Source, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
-        let Origin { existing, replaced, staged } = origin;
+        let Origin { existing, replaced, staged, private } = origin;
         let memory = Memory {
             source_stat: source.stat,
             source_xattrs: source.xattrs,
             fresh: existing.is_none(),
             replaced,
             staged,
+            private,
             placed: AtomicBool::new(false),
             existing,
             touched: AtomicBool::new(false),

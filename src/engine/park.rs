@@ -63,10 +63,9 @@ impl Directory {
 /// Closes directories, upwards from the first one, for one of this depth. Some stay open, so that the way down to one that is
 /// needed again is short.
 fn park(first: Option<&Arc<Directory>>, depth: usize, run: &Run) {
-    let most = 2 * run.directories.longest_flight(depth);
+    let reach = run.directories.reach(depth);
     let (mut next, mut fruitless) = (first, 0);
-    // Where several levels in a row are closed already, so are those above them.
-    while let Some(directory) = next.filter(|_| fruitless < most) {
+    while let Some(directory) = next.filter(|_| fruitless < reach) {
         let parked = !run.directories.is_landing(directory.depth, depth) && directory.park(run);
         fruitless = if parked { 0 } else { fruitless + 1 };
         next = directory.parent();

@@ -10,6 +10,7 @@ use blake3::Hasher;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use super::copy_file::LARGE;
 use super::segment::{Failure, LargeFile};
 use super::worker::Lane;
 use crate::content::sparse::{self, BLOCK, Layout, Run};
@@ -22,6 +23,14 @@ use crate::report::rings::Kind;
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
 impl LargeFile {
+    /// Two buffers for pieces of it; small ones, if it is only cut in parts for its holes, or to be mended where it is.
+    async fn take_pair(&self, lane: &Lane) -> [Buffer; 2] {
+        match self.size() {
+            size if size > LARGE => lane.buffers.take_pieces().await,
+            size => lane.buffers.take_pair_of(size).await,
+        }
+    }
+
     /// Copies one part, reading ahead of the write. Returns the bytes copied, holes not counted.
     pub(super) async fn copy_part(
         &self,
@@ -30,7 +39,7 @@ impl LargeFile {
         part: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
-        let mut buffers = Vec::from(lane.buffers.take_pieces().await);
+        let mut buffers = Vec::from(self.take_pair(lane).await);
         let piece = buffers.first().map_or(0, Buffer::len);
         let mut read: Option<(Buffer, usize, u64)> = None;
         let (mut at, mut copied) = (part.start, 0);
@@ -75,7 +84,7 @@ impl LargeFile {
         part: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
-        let [mut new_data, mut old_data] = lane.buffers.take_pieces().await;
+        let [mut new_data, mut old_data] = self.take_pair(lane).await;
         let (mut at, mut compared) = (part.start, 0);
         loop {
             let from = at;
@@ -115,7 +124,10 @@ impl LargeFile {
         part: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
-        let mut buffer = lane.buffers.take_piece().await;
+        let mut buffer = match self.size() {
+            size if size > LARGE => lane.buffers.take_piece().await,
+            size => lane.buffers.take(size).await,
+        };
         let (mut at, mut hashed) = (part.start, 0);
         while let Some(data) = self.next_data(&mut at, part.end, buffer.len(), hasher.as_deref_mut())? {
             let length;

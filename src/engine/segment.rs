@@ -164,6 +164,11 @@ impl LargeFile {
         Ok((self.parts.as_ref().and_then(Parts::finish), self.copied.load(Ordering::Relaxed)))
     }
 
+    /// Bytes of the file.
+    pub(super) fn size(&self) -> u64 {
+        self.crew.size()
+    }
+
     /// Whether what is read of it is told, and limited by `--bwlimit`.
     pub(super) fn counts(&self) -> bool {
         !matches!(self.work, Work::Hash)

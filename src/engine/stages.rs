@@ -5,7 +5,6 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 
 use async_channel::{Receiver, Sender};
 use blake3::Hash;
@@ -15,7 +14,7 @@ use super::directory::Directory;
 use super::job::Parcel;
 use super::limits::raise_descriptor_limit;
 use super::run::{Aside, Run, new_run};
-use super::threads::{Crowd, panicked};
+use super::threads::Crowd;
 use super::worker::{Watch, run_tasks};
 use crate::config::{Config, DEFAULT_DEPTH};
 use crate::content::hash::{PART, Parts, part_hasher};
@@ -57,11 +56,7 @@ impl Opened {
         let Opened { run, root, parcels, events } = self;
         // There is room for all, since nobody takes any.
         let (sender, found) = async_channel::unbounded();
-        // The thread that lists has a working directory of its own.
-        thread::scope(|scope| {
-            let walk = scope.spawn(|| walk::walk(&run, root, &sender));
-            walk.join().unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
-        })?;
+        walk::walk(&run, root, &sender)?;
         sender.close();
         let found = std::iter::from_fn(|| found.try_recv().ok()).collect();
         Ok(Walked { run, found, parcels, events })

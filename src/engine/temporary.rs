@@ -87,9 +87,8 @@ impl NewFile {
         {
             return Ok(new);
         }
-        let staged = pair.is_staged();
-        if way == Way::Named || staged {
-            match make(name, if staged { open_mode } else { closed_mode }, Form::Named) {
+        if way == Way::Named || pair.is_staged() {
+            match make(name, if pair.private { open_mode } else { closed_mode }, Form::Named) {
                 Err(Errno::EXIST) => {}
                 other => return other,
             }

@@ -24,7 +24,7 @@ use super::watch::{Remains, Step, Watched};
 use super::{Channel, Run, check, delete, durable};
 use crate::error::{Operation, Result};
 use crate::io::Io;
-use crate::io::buffer::Pool;
+use crate::io::buffer::{LARGE, Pool};
 use crate::io::gauge::Gauge;
 use crate::plan::delete::InTheWay;
 use crate::plan::entry::Kind;
@@ -118,7 +118,10 @@ pub(crate) struct Watch {
 impl Lane {
     fn new(io: Io, run: Arc<Run>, index: usize, watched: Option<Arc<Watched>>) -> Self {
         let gauge = gauge(&run, index);
-        let (buffers, outbox) = (Pool::of(run.config.buffer, gauge.clone()), Outbox::default());
+        // Longer reads would take longer, and a time-out is about each.
+        let watched_piece = run.config.timeout.map(|_| LARGE);
+        let buffers = Pool::of(run.config.buffer.or(watched_piece), gauge.clone());
+        let outbox = Outbox::default();
         let io = io.gauged(gauge.clone());
         let (tasks, busy, helping) = (Cell::new(0), Cell::new(0), Cell::new(0));
         let short_of_tasks = Notify::new();

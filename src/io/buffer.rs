@@ -71,6 +71,8 @@ impl Pool {
     /// Takes note of a read into a buffer of `size` bytes for a piece: it gave so many, and took so long.
     pub(crate) fn piece_took(&self, size: usize, bytes: usize, time: Duration) {
         self.piece.took(size, bytes, time);
+        let size = self.piece.size();
+        self.pieces.borrow_mut().retain(|kept| kept.len() == size);
     }
 
     async fn take_two_sized(self: &Rc<Self>, size: usize) -> [Buffer; 2] {
@@ -241,6 +243,7 @@ mod tests {
         drop(take_piece());
         assert_eq!(pool.pieces.borrow().iter().map(|kept| kept.len()).collect::<Vec<_>>(), [4 * LARGE; 2]);
         (0..8).for_each(|_| pool.piece_took(4 * LARGE, 4 * LARGE, Duration::ZERO));
-        assert_eq!(take_piece().len(), LARGE, "what is read now is near");
+        assert!(pool.pieces.borrow().is_empty(), "what is read now is near");
+        assert_eq!(take_piece().len(), LARGE);
     }
 }

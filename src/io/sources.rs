@@ -29,7 +29,7 @@ const HOLD: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC
 pub(crate) struct Parent {
     /// As the user named it.
     pub(crate) path: PathBuf,
-    /// Where a relative path starts: the walk's thread has another working directory.
+    /// Where a relative path starts.
     start: Arc<OwnedFd>,
     inode: Inode,
     /// Those of the sources in it.

@@ -130,8 +130,8 @@ fn read_portion(fd: &OwnedFd) -> (std::vec::IntoIter<Result<Found, Unlisted>>, b
                 interruptions += 1;
                 continue;
             }
-            // The directory was removed after it was opened: it has no entries (readdir(3) says the same).
-            None | Some(Err(Errno::NOENT)) => break true,
+            None => break true,
+            // ENOENT among them: whether the directory was removed or its file system is mistaken, it is not known what it had.
             Some(Err(errno)) => {
                 portion.push(Err(cut_short(errno)));
                 break true;
@@ -224,12 +224,16 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_removed_has_no_entries() {
+    fn a_directory_that_was_removed_is_not_taken_for_empty() {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("dir")).unwrap();
         let mut listing = Listing::open(&hold(home.path()), b"dir").unwrap();
         std::fs::remove_dir(home.path().join("dir")).unwrap();
-        assert!(listing.next().is_none());
+        let unlisted = listing.next().map(|found| found.map(drop)).unwrap().unwrap_err();
+        assert!(
+            unlisted.name.is_none()
+                && matches!(unlisted.cause, Cause::Io(error) if error.kind() == std::io::ErrorKind::NotFound)
+        );
         assert!(listing.next().is_none());
     }
 }

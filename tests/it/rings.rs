@@ -16,7 +16,7 @@ use crate::schema::assert_described;
 use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, noise};
-use crate::support::{ENGINES, Ran, assert_equal, finish, program, scratch, sync_with};
+use crate::support::{ENGINES, Ran, assert_equal, finish, program, run, scratch, sync_with};
 
 tests![
     operations_add_up_to_what_was_done,
@@ -31,6 +31,7 @@ tests![
     tasks_are_added_while_others_wait: [Need::Fuse],
     rings_join_while_others_wait: [Need::Fuse],
     pieces_grow_where_reads_take_long: [Need::Fuse],
+    pieces_stay_where_each_read_has_a_time_limit: [Need::Fuse, Need::Tool("prlimit")],
     a_ring_that_stands_still_is_told_of: [Need::Fuse],
     a_slow_reporter_is_no_stall,
 ];
@@ -407,12 +408,31 @@ fn pieces_grow_where_reads_take_long() {
             reads
         };
         // Of sixteen threads none reads enough of this file to learn anything.
-        let (grown, limit) = (pieces(&[]), if engine == "uring" { 60 } else { 97 });
-        assert!(grown < limit, "{grown} reads with {engine}");
+        if engine == "uring" {
+            let grown = pieces(&[]);
+            assert!(grown < 60, "{grown} reads");
+        }
         assert_eq!(pieces(&["--buffer-size=256K"]), 96, "a flag fixes what it names");
         assert_eq!(pieces(&["--buffer-size=4M"]), 6);
         assert_eq!(pieces(&["--buffer-size=64K"]), 384);
     }
+}
+
+/// One thread, since there are no descriptors for more, reads all of the file.
+fn pieces_stay_where_each_read_has_a_time_limit() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    let source = fuse.path().join("src");
+    file(source.join("large"), noise(1, 24 << 20));
+    fuse.spoil(Call::Read, "large", Effect::Late(Duration::from_millis(6)), usize::MAX);
+    let reads = |options: &[&str]| {
+        let mut command = Command::new("prlimit");
+        command.arg("--nofile=40:40").arg(program()).args(["sync", "--json", "--stats", "--engine=threads"]);
+        command.args(options).arg(&source).arg(home.path().join(options.len().to_string()));
+        operations(&rings(&run(command).exits(0)), "read", &ANY).0
+    };
+    let grown = reads(&[]);
+    assert!(grown < 60, "{grown} reads");
+    assert_eq!(reads(&["--timeout=60"]), 96, "a longer read would sooner be given up");
 }
 
 /// One look-up is answered only once the warning has come.
