@@ -154,7 +154,7 @@ fn within<T: Send + 'static>(
 }
 
 /// Compares the trees and writes nothing. What differs is reported as a sync would mend it; what only the destination
-/// has, as [`Deleted`](crate::report::event::Action::Deleted). The outcome is [`Outcome::Done`] if they are equal.
+/// has, as [`Deleted`](crate::report::event::Action::Deleted). The outcome is [`Outcome::Done`](crate::Outcome::Done) if they are equal.
 ///
 /// # Errors
 /// As for [`sync`]; also where the destination does not exist.
