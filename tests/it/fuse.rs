@@ -25,6 +25,7 @@ tests![
     a_read_error_costs_its_file_alone: [Need::Fuse],
     a_write_error_costs_its_file_alone: [Need::Fuse],
     a_listing_error_costs_its_directory_alone: [Need::Fuse],
+    a_listing_that_vanishes_protects_its_mirror: [Need::Fuse],
     holes_that_are_none_are_copied: [Need::Fuse],
     holes_that_are_none_in_the_middle_are_copied: [Need::Fuse],
     holes_on_a_doubtful_file_system_stay_holes: [Need::Fuse],
@@ -319,6 +320,24 @@ fn a_listing_error_costs_its_directory_alone() {
         assert_eq!(ran.err, line);
         assert_all_but(&source, &destination, &["broken/inner", "broken/inner/file"]);
         assert_eq!(fs::read(destination.join("broken/inner/file")).unwrap(), b"old");
+    }
+}
+
+/// As where the directory is removed meanwhile: what it had is not known, and its mirror loses nothing.
+fn a_listing_that_vanishes_protects_its_mirror() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    for &engine in ENGINES.iter() {
+        let (source, destination) = (fuse.path().join(engine), home.path().join(engine));
+        small_tree(&source);
+        file(source.join("broken/inner/file"), "x");
+        file(destination.join("broken/inner/file"), "old");
+        file(destination.join("extra"), "x");
+        fuse.spoil(Call::Readdir, "broken", Effect::Fail(libc::ENOENT), ALWAYS);
+        let ran = sync_with(engine, &["--delete"], &source, &destination).exits(24);
+        fuse.release();
+        assert!(ran.err.starts_with("ringsync: list source directory "), "{}", ran.err);
+        assert_eq!(fs::read(destination.join("broken/inner/file")).unwrap(), b"old");
+        assert!(!destination.join("extra").exists(), "elsewhere everything extra goes");
     }
 }
 
