@@ -16,7 +16,7 @@ pub(crate) const SMALL: usize = 64 << 10;
 /// Bytes of a buffer for larger files, and for a piece of a large one to begin with.
 pub(crate) const LARGE: usize = 256 << 10;
 /// Bytes of a piece of a large file, at most: a part of one, of which two are in flight.
-pub(crate) const MOST_PIECE: usize = 4 << 20;
+const MOST_PIECE: usize = 4 << 20;
 /// Bytes in flight a thread.
 const IN_FLIGHT: usize = 12 << 20;
 

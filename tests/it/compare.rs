@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 
 use crate::support::changed::{files, link, mirror, unmoved};
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{differences, file, mode, modified, node, snapshot};
+use crate::support::tree::{differences, file, mode, modified, node, snapshot, xattr};
 use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_with, tool};
 
 tests![
@@ -22,6 +22,7 @@ tests![
     a_window_does_not_spoil_the_times_of_what_is_new: [Need::Root],
     what_is_left_alone_is_in_the_manifest,
     a_window_is_a_number_of_seconds,
+    with_checksum_attributes_are_mended,
 ];
 
 /// The time that all is of, unless it is said.
@@ -390,5 +391,21 @@ fn a_window_is_a_number_of_seconds() {
     for bad in ["x", "1.5", "", "99999999999"] {
         let ran = sync_with("auto", &["--modify-window", bad], &source, &destination).exits(1);
         assert!(ran.err.contains("--modify-window"), "{ran:?}");
+    }
+}
+
+/// They are read through the descriptors that the contents are compared through.
+fn with_checksum_attributes_are_mended() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let names = ["both", "only here", "only there"];
+        let (source, destination) = mirror(home.path(), |root| files(root, &names));
+        for name in &names[..2] {
+            xattr(source.join(name), "user.one", b"here");
+        }
+        xattr(destination.join("both"), "user.one", b"there");
+        xattr(destination.join("only there"), "user.other", b"there");
+        sync_with(engine, &["--checksum"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
     }
 }
