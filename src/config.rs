@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::io::key::default_state_directory;
 use crate::plan::chmod::Chmod;
 use crate::plan::rules::Privileges;
 use crate::select::Selection;
@@ -44,6 +45,9 @@ pub struct Config {
     pub chmod: Chmod,
     /// Whose everything is to be, whoever owns the source. Takes [`Keep::owner`].
     pub owner: Owner,
+    /// Where the machine key lies, by which a run knows what killed ones left in the destination:
+    /// [`default_state_directory`](crate::default_state_directory) unless told otherwise. `None`: it knows nothing of them.
+    pub state: Option<PathBuf>,
     /// Only compare the trees: set by [`crate::check()`].
     pub(crate) check: bool,
     /// Write new files nameless and give them their name when they are whole.
@@ -213,6 +217,7 @@ impl Config {
             compare: Compare::default(),
             chmod: Chmod::default(),
             owner: Owner::default(),
+            state: default_state_directory(),
             check: false,
             keep: Keep::default(),
             atomic: true,

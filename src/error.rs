@@ -65,6 +65,7 @@ pub enum Operation {
     WriteManifest,
     UseLog,
     UseTrace,
+    UseKey,
     UseDirectory,
     ListDirectory,
     StartEngine,
@@ -110,6 +111,7 @@ impl fmt::Display for Operation {
             Operation::WriteManifest => "write manifest",
             Operation::UseLog => "use log file",
             Operation::UseTrace => "use trace file",
+            Operation::UseKey => "use the machine key",
             Operation::UseDirectory => "use directory",
             Operation::ListDirectory => "list directory",
             Operation::StartEngine => "start the engine for",
@@ -221,7 +223,10 @@ impl Error {
             // An attribute may be too large for its inode where there is room for many files. A trace lies anywhere.
             (_, Some(Errno::NOSPC | Errno::DQUOT))
                 if !self.operation.reads_source()
-                    && !matches!(self.operation, Operation::SetXattr | Operation::UseTrace) =>
+                    && !matches!(
+                        self.operation,
+                        Operation::SetXattr | Operation::UseTrace | Operation::UseKey
+                    ) =>
             {
                 Outcome::BrokenOff
             }

@@ -59,6 +59,7 @@ pub use engine::stages;
 pub use engine::stop::Stop;
 pub use engine::{check, sync};
 pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
+pub use io::key::default_state_directory;
 pub use plan::changes::Changes;
 pub use plan::chmod::{Chmod, InvalidChmod};
 pub use plan::entry::Kind;

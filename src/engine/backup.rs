@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::Run;
 use super::extra::in_thread;
 use super::item::Item;
-use super::temporary::{link_nameless, remove_litter, temporary_name, writable};
+use super::temporary::{link_nameless, writable};
 use super::watch::Watched;
+use super::{Run, litter};
 use crate::config::Config;
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -174,12 +174,13 @@ impl Old<'_> {
         };
         let linked = match link_to(&name) {
             // An older backup has the name.
-            Err(Errno::EXIST) => {
-                self.sweep(&within).and_then(|()| temporary_name(&within)).and_then(|temporary| {
+            Err(Errno::EXIST) => self
+                .sweep(&within)
+                .and_then(|()| self.run.temporary.new_name(&within))
+                .and_then(|temporary| {
                     link_to(&temporary)?;
                     take_place(&within, &temporary, &name)
-                })
-            }
+                }),
             linked => linked,
         };
         match linked {
@@ -194,7 +195,7 @@ impl Old<'_> {
     pub(super) fn copy(&self) -> Result<()> {
         let Some((within, name)) = self.place()? else { return Ok(()) };
         self.sweep(&within).at(Operation::Backup, || self.path())?;
-        let temporary = temporary_name(&within).at(Operation::Backup, || self.path())?;
+        let temporary = self.run.temporary.new_name(&within).at(Operation::Backup, || self.path())?;
         let copied = self
             .copy_to(&within, &temporary)
             .and_then(|()| take_place(&within, &temporary, &name).at(Operation::Backup, || self.path()));
@@ -211,7 +212,7 @@ impl Old<'_> {
         };
         let inode = stat_open(within)?.inode;
         if tree.swept.lock().unwrap_or_else(PoisonError::into_inner).insert(inode) {
-            remove_litter(within, inode, false);
+            litter::remove(within, inode, None, false, self.run);
         }
         Ok(())
     }

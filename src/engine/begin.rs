@@ -3,14 +3,17 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::directory::Directory;
 use super::pair::{Pair, Source};
 use super::{Run, THREADS};
 use crate::config::{Config, Engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::{ring, stat_open};
+use crate::io::temporary::TemporaryNames;
+use crate::io::{key, ring, stat_open};
 use crate::metadata::xattr::{self, Holder};
+use crate::metadata::{self, proc_path};
 use crate::plan::entry::Time;
 use crate::select::Scope;
 
@@ -31,6 +34,20 @@ pub(crate) fn choose_engine(choice: Engine, jobs: usize, subject: &Path) -> Resu
     }
 }
 
+/// The names of what is not done, and why no later run will know them, if that is so. A dry run makes no key.
+pub(super) fn temporary_names(config: &Config) -> Result<(TemporaryNames, Option<String>)> {
+    let Some(state) = &config.state else { return Ok((TemporaryNames::of_this_run()?, None)) };
+    let loaded = if config.dry_run { key::load(state) } else { key::load_or_make(state) };
+    match loaded {
+        Ok(key) => Ok((TemporaryNames::new(key), None)),
+        Err(_) if config.dry_run => Ok((TemporaryNames::of_this_run()?, None)),
+        Err(error) => {
+            let notice = format!("what a killed run leaves can't be told from other files later: {error}");
+            Ok((TemporaryNames::of_this_run()?, Some(notice)))
+        }
+    }
+}
+
 /// Only a thread can be left behind in the kernel: what a ring is told to do can't be taken back, and is done in the end.
 pub(super) fn require_threads(config: &Config) -> Result<Engine> {
     if config.engine == Engine::Uring {
@@ -44,7 +61,8 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let path = || &run.roots.source.path;
     let source =
         run.roots.source.fd.clone().ok_or(rustix::io::Errno::NOENT).at(Operation::UseSource, path)?;
-    let mut stat = run.rules.adopt(stat_open(&source).at(Operation::UseSource, path)?);
+    let stat = stat_open(&source).at(Operation::UseSource, path)?;
+    let mut stat = metadata::adopt(stat, &Holder::Link(proc_path(&source)), &run.rules, path)?;
     if run.roots.several.is_some() {
         stat.modified = Time::NEVER; // nothing is mirrored to DIR itself: what killed runs left in it is looked for
     }
@@ -61,7 +79,13 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     } else {
         None
     };
-    let pair = Pair::of_roots(Source { fd: source, stat, xattrs }, destination, existing);
+    let source = Source { fd: source, stat, xattrs };
+    let narrowed = match (&destination, &existing) {
+        (Some(fd), Some(have)) if !implied => source.narrow(fd, (have, false), run, Path::new(""))?,
+        _ => false,
+    };
+    let pair = Pair::of_roots(source, destination, existing);
+    pair.touched.store(narrowed, Ordering::Relaxed);
     pair.remove_litter(run);
     run.directories.opened();
     let root = Directory::root(pair, implied);

@@ -1,26 +1,25 @@
 //! Copying one regular file: contents, then metadata, then the name. Files that are large or have holes are cut in
 //! parts (segment.rs); the others are read, hashed and written here.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 use blake3::{Hash, Hasher};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::item::Item;
 use super::segment::LargeFile;
 use super::temporary::{NewFile, Taken, Way};
-use super::{backup, read_back};
+use super::{backup, in_place, read_back};
 use crate::config::Reflink;
 use crate::content::hash::PART;
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
 use crate::io::stat_open;
-use crate::metadata::{self, Target, proc_path, xattr};
+use crate::metadata::{self, Target, xattr};
 use crate::plan::changes::Changes;
-use crate::plan::entry::{Kind, Stat};
+use crate::plan::entry::Stat;
 use crate::report::event::{Action, Event, PointsTo};
 use crate::report::rings::{Kind as Sort, Stage};
 
@@ -85,7 +84,7 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
     let mut old = true; // what is there has not been written over yet
     loop {
         item.lane.doing(Operation::Create);
-        let new = new_file(&item, &before, taken)?;
+        let new = new_file(&item, source, &before, taken)?;
         if new.is_in_place() && std::mem::take(&mut old) {
             Box::pin(backup::copy(&item)).await?; // what is written over is not there any more
         }
@@ -95,7 +94,7 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
                     backup::keep(&item).await?;
                 }
                 item.lane.doing(Operation::Rename);
-                let publish = || new.publish(within, item.target(), taken);
+                let publish = || new.publish(within, item.target(), taken, item.run());
                 item.lane.io.in_place(Sort::Name, publish).at(Operation::Create, || item.path())?;
                 return Ok(Copied { action: Action::Created, bytes, streamed, hash, ..Copied::skipped() });
             }
@@ -119,18 +118,18 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
             return Err(error);
         }
         let stat = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-        before = item.run().rules.adopt(stat);
+        before = item.adopt_open(stat, source)?;
     }
 }
 
 /// Makes, or opens, the file to write to.
-fn new_file(item: &Item<'_>, source: &Stat, taken: Taken) -> Result<NewFile> {
+fn new_file(item: &Item<'_>, file: &File, source: &Stat, taken: Taken) -> Result<NewFile> {
     let config = &item.run().config;
     // A file without a size may have contents all the same, whose length is not known: it is made anew.
     if config.in_place
         && taken == Taken::Entry
         && source.size > 0
-        && let Some(existing) = open_existing(item)
+        && let Some(existing) = in_place::open(item, file, source)
     {
         return Ok(NewFile::existing(existing));
     }
@@ -141,18 +140,6 @@ fn new_file(item: &Item<'_>, source: &Stat, taken: Taken) -> Result<NewFile> {
     };
     let create = || NewFile::create(item.pair, item.target(), way, source.mode, item.run());
     item.lane.io.in_place(Sort::Create, create).at(Operation::Create, || item.path())
-}
-
-/// Opens the destination's file to rewrite it. What is no file, can't be written to, or has further names, which may lie
-/// anywhere, is replaced instead.
-fn open_existing(item: &Item<'_>) -> Option<OwnedFd> {
-    // Opening a device would already do something to it: first it is held, and looked at.
-    let handle = item.handle(item.target()).ok()?;
-    let stat = stat_open(&handle).ok()?;
-    if stat.kind != Kind::File || stat.links != 1 {
-        return None;
-    }
-    rustix::fs::open(proc_path(&handle), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 /// Gives the new file everything but its name: contents, metadata, and, where that is asked for, a place on stable

@@ -22,6 +22,7 @@ use crate::config::Delete;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_directory;
 use crate::io::stat_open;
+use crate::io::temporary::lock;
 use crate::metadata::{self, Target};
 use crate::plan::changes::Changes;
 use crate::plan::delete::{Doomed, InTheWay, Refusal, judge};
@@ -197,8 +198,8 @@ fn set_aside(waiting: &InTheWay, lane: &Lane) -> Result<Aside> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let held =
         rustix::fs::openat(&within, target, flags, Mode::empty()).at(Operation::OpenDestination, path)?;
-    temporary::lock(&held);
-    let name = temporary::temporary_name(&within).at(Operation::Rename, path)?;
+    lock(&held);
+    let name = lane.run.temporary.new_name(&within).at(Operation::Rename, path)?;
     temporary::writable(&within, &lane.run, || rustix::fs::renameat(&within, target, &within, &name))
         .at(Operation::Rename, path)?;
     Ok(Aside { pair: Arc::new(pair), stat, name, _held: held })

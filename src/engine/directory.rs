@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tokio::sync::MutexGuard;
 
@@ -18,13 +18,16 @@ use super::extra::in_thread;
 use super::pair::{Origin, Pair, Parked, Source, open_destination};
 use super::watch;
 use super::worker::Lane;
-use super::{Run, delete, temporary};
-use crate::error::{Context, Operation, Result};
+use super::{Run, delete, litter, temporary};
+use crate::error::{Cause, Context, Operation, Result};
 use crate::io::sources::Parent;
 use crate::io::stat_open;
+use crate::io::temporary::{MARKED, is_marked, lock};
 use crate::metadata::xattr::{self, Holder};
+use crate::metadata::{self, proc_path};
 use crate::plan::alone::leaves_name;
-use crate::plan::entry::Kind;
+use crate::plan::entry::{Kind, Stat};
+use crate::plan::writers::Writers;
 use crate::report::event::{Action, Entries, EntryEvent, Event};
 use crate::report::rings::Kind as Sort;
 use crate::select::Scope;
@@ -358,19 +361,61 @@ impl Directory {
         let opened = open_destination(lane, within, name).await;
         let (destination, changed) = opened.at(Operation::OpenDestination, path)?;
         let destination = Arc::new(destination);
-        if let Some(stat) = origin.existing.as_ref().filter(|_| run.config.fsync) {
-            run.file_systems.add(&destination, stat);
+        let stat = stat_open(&destination).at(Operation::StatDestination, path)?;
+        let narrowed = match &mut origin.existing {
+            // Another one may have got its name since it was looked up.
+            Some(existing) => {
+                let own = Writers::of(&stat, run.rules.privileges.user);
+                origin.writers = parent.writers.below(own);
+                origin.planted = parent.writers.could_plant(&stat);
+                if existing.inode != stat.inode {
+                    *existing = stat;
+                }
+                source.narrow(&destination, (&stat, origin.planted), run, &self.path())?
+            }
+            None => {
+                self.require_own(&destination, &stat, within, &mut origin)
+                    .at(Operation::OpenDestination, path)?;
+                false
+            }
+        };
+        if origin.existing.is_some() && run.config.fsync {
+            run.file_systems.add(&destination, &stat);
         }
         if origin.existing.is_some() && run.judges_extras() && run.config.select.has_files() {
             self.read_kept(&destination, lane).await;
         }
         if origin.staged.is_some() {
-            temporary::lock(&destination);
+            lock(&destination);
         }
         let pair = Pair::new(source, Some(destination), origin);
-        pair.touched.store(changed, Ordering::Relaxed);
+        pair.touched.store(changed || narrowed, Ordering::Relaxed);
         pair.remove_litter(run);
         Ok(Some(pair))
+    }
+
+    /// Requires that a directory which was made a moment ago is the one that has its name now: it will be given away. Where
+    /// modes are not kept nothing marks it, but there is nothing in it yet; and it has to have its own name at once,
+    /// since the next run could not tell what it is.
+    fn require_own(
+        &self,
+        made: &OwnedFd,
+        stat: &Stat,
+        within: &OwnedFd,
+        origin: &mut Origin,
+    ) -> Result<(), Cause> {
+        origin.writers = Writers::Nobody;
+        if is_marked(stat) {
+            return Ok(());
+        }
+        if !litter::is_empty_open(made)? {
+            return Err(Cause::DirectoryReplaced);
+        }
+        origin.private = false;
+        if let Some(staged) = origin.staged.take() {
+            rustix::fs::renameat(within, &staged, within, &self.name)?;
+        }
+        Ok(())
     }
 
     /// Reads the rules that its mirror has itself. Where they can't be read, nothing is known to be deletable.
@@ -402,7 +447,8 @@ impl Directory {
                 Arc::new(opened.at(Operation::OpenSource, path)?)
             }
         };
-        let stat = run.rules.adopt(stat_open(&fd).at(Operation::StatSource, path)?);
+        let stat = stat_open(&fd).at(Operation::StatSource, path)?;
+        let stat = metadata::adopt(stat, &Holder::Link(proc_path(&fd)), &run.rules, path)?;
         let xattrs = if run.config.keep.xattrs {
             let holder = Holder::Name(parent.source.as_fd(), &self.name);
             Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
@@ -419,11 +465,11 @@ impl Directory {
         let path = || run.destination_path(&self.path());
         let within = parent.changing().at(Operation::Create, path)?;
         let is_staged = self.leaf.load(Ordering::Relaxed) && run.config.stages_directories() && !taken;
-        let temporary = (is_staged || taken).then(|| temporary::temporary_name(within)).transpose();
+        let temporary = (is_staged || taken).then(|| run.temporary.new_name(within)).transpose();
         let temporary = temporary.at(Operation::Create, path)?;
         let name = temporary.as_ref().unwrap_or(&self.name);
         // Nobody else's until it is whole.
-        match temporary::writable(within, run, || rustix::fs::mkdirat(within, name, Mode::RWXU)) {
+        match temporary::writable(within, run, || rustix::fs::mkdirat(within, name, MARKED)) {
             Ok(()) => {}
             Err(Errno::EXIST) if temporary.is_none() => return Ok(Made::Found),
             Err(errno) => return Err(errno).at(Operation::Create, path),
@@ -437,7 +483,7 @@ impl Directory {
                 .and_then(|()| {
                     rustix::fs::renameat(within, temporary, within, &self.name).at(Operation::Remove, path)
                 })
-                .inspect_err(|_| temporary::remove_staged(within, temporary))?;
+                .inspect_err(|_| litter::remove_directory(within, temporary))?;
             return Ok(Made::New(None));
         }
         Ok(Made::New(temporary))

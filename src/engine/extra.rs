@@ -17,7 +17,7 @@ use super::remove::{Doing, Removal};
 use super::threads::panicked;
 use super::watch::Watched;
 use super::worker::Lane;
-use super::{Run, temporary};
+use super::{Run, litter};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::plan::delete::Doomed;
@@ -79,8 +79,8 @@ impl Done {
     /// Whether a name has no business there: the source lacks it, or hides it, and no rule protects it. What runs leave for
     /// the next one, and other runs are at work on, is none of these; a directory that a killed run set aside is.
     fn is_extra(&self, run: &Run, name: &CStr, kind: Kind, within: &OwnedFd, stat: &Stat) -> bool {
-        if temporary::is_temporary(name.to_bytes(), stat.inode) {
-            return kind == Kind::Directory && temporary::is_abandoned(within, name, kind);
+        if run.temporary.is_ours(name.to_bytes(), stat.inode) {
+            return kind == Kind::Directory && litter::is_abandoned(within, name, kind);
         }
         let is_directory = kind == Kind::Directory;
         if !is_directory && run.backups.as_ref().is_some_and(|backups| backups.is_backup(name)) {
@@ -163,7 +163,8 @@ pub(super) fn names(
     Ok(Dir::read_from(directory)?.filter(move |entry| !entry.as_ref().is_ok_and(is_itself)))
 }
 
-fn count(directory: &OwnedFd) -> rustix::io::Result<usize> {
+/// Names in a directory.
+pub(super) fn count(directory: &OwnedFd) -> rustix::io::Result<usize> {
     names(directory)?.try_fold(0, |count, entry| entry.map(|_| count + 1))
 }
 

@@ -1,7 +1,7 @@
 //! Completing directories: the last of its children to end gives a directory its metadata, and so on up the tree; the end
 //! of the root is the end of the run.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,15 +12,30 @@ use super::directory::{Directory, State};
 use super::pair::{Pair, has_default_acl};
 use super::watch::{Remains, Step};
 use super::worker::Lane;
-use super::{Run, check, delete, durable, extra, temporary};
-use crate::error::{Context, Operation, Result};
+use super::{Run, check, delete, durable, extra, litter};
+use crate::error::{Cause, Context, Operation, Result};
 use crate::metadata::xattr;
 use crate::metadata::{self, Target};
 use crate::plan::changes::Changes;
-use crate::plan::compare::differences;
-use crate::plan::entry::Kind;
+use crate::plan::compare::{differences, gives_more};
+use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, EntryEvent};
 use crate::report::rings::{Kind as Sort, Means};
+
+/// Refuses to give a directory away that others could have put there, if it holds what the source does not have: it may be
+/// somebody's private one, under another name. What it holds of the source's was looked at when its turn came.
+fn refuse_planted(pair: &Pair, destination: &OwnedFd, want: &Stat, run: &Run) -> Result<(), Cause> {
+    let Some(before) = pair.before().filter(|_| pair.planted) else { return Ok(()) };
+    let (target, xattrs) = (Target::Open(destination.as_fd()), pair.source_xattrs.as_ref());
+    let other_acl = xattrs.map(|want| xattr::has_access_acl_of(target, want)).transpose()? == Some(false);
+    let gives = other_acl || gives_more(&differences(want, before, &run.rules), before);
+    if !gives || extra::count(destination)? == pair.compared() {
+        return Ok(());
+    }
+    let why = "the directory it lies in is another user's, who could have renamed this one; \
+               it holds more than SRC has, and is not given SRC's owner and mode";
+    Err(Cause::Refused(why.into()))
+}
 
 impl Directory {
     /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
@@ -64,7 +79,7 @@ impl Directory {
             drop(self.take_lent(&lane.run)); // its destination is another one's, which goes on
         } else if let Some(pair) = self.open(lane).await {
             // One without entries has not been needed by anybody until now.
-            pair.remove_obsolete_partials();
+            pair.remove_obsolete_partials(&lane.run);
             if !self.implied {
                 // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
                 lane.doing(Operation::SetTimes);
@@ -119,7 +134,7 @@ impl Directory {
         let parent = parent.open(lane).await.ok_or(Errno::NOENT).at(Operation::Rename, path)?;
         let within = parent.changing().at(Operation::Rename, path)?;
         rustix::fs::renameat(within, staged, within, &self.name)
-            .inspect_err(|_| temporary::remove_staged(within, staged))
+            .inspect_err(|_| litter::remove_directory(within, staged))
             .at(Operation::Rename, path)
     }
 
@@ -152,12 +167,15 @@ impl Directory {
             let of_stat = differences(&want, &have, &run.rules).changes(&have);
             Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
         } else {
+            refuse_planted(pair, destination, &want, run).at(Operation::SetOwner, path)?;
             let bare = pair.fresh && !has_default_acl(destination);
             let set = metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?;
-            // The time that this run has moved, and set again, is no difference between the trees.
+            // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.
             pair.before().map_or(set, |before| {
                 let times = before.modified != want.modified && run.rules.keep.times && !broken_off;
-                Changes { times, ..set }
+                let Changes { mode, owner, group, .. } =
+                    differences(&want, before, &run.rules).changes(before);
+                Changes { times, mode, owner, group, ..set }
             })
         };
         let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };

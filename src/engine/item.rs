@@ -12,9 +12,9 @@ use super::copy_file::{self, Copied};
 use super::directory::Directory;
 use super::job::Entry;
 use super::pair::Pair;
-use super::temporary::{self, Taken};
+use super::temporary::Taken;
 use super::worker::Lane;
-use super::{Run, backup, contents, link, read_back, reference, special};
+use super::{Run, backup, contents, link, litter, read_back, reference, special};
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::io::file::File;
 use crate::io::stat_open;
@@ -22,7 +22,7 @@ use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
 use crate::plan::alone::is_left_alone;
 use crate::plan::changes::Changes;
-use crate::plan::compare::{Decision, Difference, changes, decide, keep};
+use crate::plan::compare::{Decision, Difference, changes, decide, gives_more, keep};
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, Attributes, EntryEvent};
 use crate::report::rings::Kind as Sort;
@@ -135,7 +135,7 @@ impl Item<'_> {
             self.lane.doing(Operation::OpenSource);
             // One that can't be opened need not be read: it may have a size that the destination's has not.
             if let Ok((file, stat)) = contents::open(self.lane, &self.pair.source, &self.entry.name).await {
-                return Ok(Source { stat: rules.adopt(stat), file: Some(file) });
+                return Ok(Source { stat: self.adopt_open(stat, &file)?, file: Some(file) });
             }
         }
         self.lane.doing(Operation::StatSource);
@@ -145,7 +145,8 @@ impl Item<'_> {
         if stat.kind == Kind::Directory {
             return Err(Error::new(Operation::StatSource, self.source_path(), Cause::TypeChanged));
         }
-        Ok(Source { stat: rules.adopt(stat), file: None })
+        let holder = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
+        Ok(Source { stat: metadata::adopt(stat, &holder, rules, || self.source_path())?, file: None })
     }
 
     /// Opens the source for reading. A FIFO or a device that took a file's place is not read.
@@ -157,7 +158,14 @@ impl Item<'_> {
         if stat.kind != Kind::File {
             return Err(Error::new(Operation::OpenSource, self.source_path(), Cause::TypeChanged));
         }
-        Ok((self.lane.io.file(file, &stat), self.run().rules.adopt(stat)))
+        let file = self.lane.io.file(file, &stat);
+        let stat = self.adopt_open(stat, &file)?;
+        Ok((file, stat))
+    }
+
+    /// The stat of a source that is open as the destination is to have it.
+    pub(super) fn adopt_open(&self, stat: Stat, file: &File) -> Result<Stat> {
+        metadata::adopt(stat, &Holder::Open(file.as_fd()), &self.run().rules, || self.source_path())
     }
 
     pub(crate) async fn stat_destination(&self) -> Result<Option<Stat>> {
@@ -317,7 +325,7 @@ impl Item<'_> {
 
     /// Requires that the directory in the way is empty, before anything is made to take its place.
     pub(crate) fn require_empty_directory(&self) -> Result<()> {
-        match temporary::is_empty(self.within()?, self.target())
+        match litter::is_empty(self.within()?, self.target())
             .at(Operation::OpenDestination, || self.path())?
         {
             true => Ok(()),
@@ -355,6 +363,10 @@ impl Item<'_> {
             let copied = self.make(source, Taken::Entry, Action::Updated).await?;
             return Ok(Copied { changes, ..copied });
         }
+        let gives = of_xattrs.acl || gives_more(&difference, have);
+        if gives && !self.is_surely_ours(&source, have, &theirs).await? {
+            return self.make(source, Taken::Entry, Action::Updated).await;
+        }
         if run.config.dry_run {
             return Ok(mended);
         }
@@ -369,6 +381,21 @@ impl Item<'_> {
             metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())
         })?;
         Ok(mended)
+    }
+
+    /// Whether what the destination has is what a run put there, and may be given to others with the source's owner and
+    /// mode. Where somebody else could have put it there, a file has to hold what the source does: its size and time may
+    /// be chosen, to have another's secret given away. It is read, unless it was (`theirs`).
+    async fn is_surely_ours(&self, source: &Source, have: &Stat, theirs: &Option<File>) -> Result<bool> {
+        if theirs.is_some() || !self.pair.writers.could_plant(have) {
+            return Ok(true);
+        }
+        match have.kind {
+            Kind::File => Ok(Box::pin(self.same_contents(source, have)).await?.0),
+            // What comes through it is nobody else's business.
+            Kind::Fifo | Kind::Socket => Ok(false),
+            _ => Ok(true),
+        }
     }
 
     /// Holds a destination name's inode without opening it.

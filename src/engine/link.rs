@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::backup;
 use super::copy_file::Copied;
 use super::item::{Item, Source};
-use super::temporary::{Taken, take_place, temporary_name, writable};
+use super::temporary::{Taken, take_place, writable};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::plan::changes::Changes;
@@ -149,9 +149,9 @@ async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {
             other => return other.map_err(|failed| failed.error(item)),
         }
     }
-    let temporary = temporary_name(within).at(Operation::Link, || item.path())?;
+    let temporary = item.run().temporary.new_name(within).at(Operation::Link, || item.path())?;
     link_to(&temporary).map_err(|failed| failed.error(item))?;
-    take_place(within, &temporary, item.target(), taken).at(Operation::Rename, || item.path())?;
+    take_place((within, &temporary), (within, item.target()), taken).at(Operation::Rename, || item.path())?;
     // rename(2) does nothing, and says nothing, where both names are the same inode already.
     rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
     Ok(())

@@ -12,10 +12,12 @@ pub(crate) mod durable;
 mod emptying;
 pub(crate) mod extra;
 mod finish;
+mod in_place;
 pub(crate) mod item;
 pub(crate) mod job;
 pub(crate) mod limits;
 pub(crate) mod link;
+mod litter;
 pub(crate) mod open;
 pub(crate) mod outbox;
 pub(crate) mod pair;
@@ -55,7 +57,7 @@ use crate::report::hashes::Hashes;
 use crate::report::progress::Progress;
 use crate::report::trace::TraceFile;
 pub(crate) use begin::choose_engine;
-use begin::{open_root, require_threads};
+use begin::{open_root, require_threads, temporary_names};
 use limits::raise_descriptor_limit;
 pub(crate) use run::Run;
 use run::{Aside, new_run};
@@ -99,15 +101,20 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     if let Some(why) = config.owner.refusal() {
         return Err(Error::new(Operation::UseDestination, &config.destination, Cause::Refused(why)));
     }
-    let (engine, notice) = match config.timeout {
+    let (engine, mut notice) = match config.timeout {
         Some(_) => (require_threads(config)?, None),
         None => choose_engine(config.engine, config.jobs, &config.source)?,
     };
     let descriptors = raise_descriptor_limit();
+    let held = config.clone();
+    let (temporary, unknown) = within(config, move || temporary_names(&held))?;
+    notice = notice.into_iter().chain(unknown).reduce(|one, other| format!("{one}; {other}"));
     // Before anything is written: what can't be used is to be told first.
     let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
     let (begun, opened) = (manifest.map(Path::to_path_buf), config.clone());
-    let mut manifest = within(config, move || begun.as_deref().map(Hashes::create).transpose())?;
+    let names = temporary.clone();
+    let begin = move || begun.as_deref().map(|path| Hashes::create(path, names)).transpose();
+    let mut manifest = within(config, begin)?;
     let traced = config.trace.clone();
     let trace = within(config, move || traced.as_deref().map(TraceFile::create).transpose())?;
     let (roots, mut aside) = within(config, move || {
@@ -118,7 +125,7 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let missing = std::mem::take(&mut aside.missing);
     let crowd = Crowd::new(config, engine, descriptors);
     let Crowd { threads, tasks, .. } = crowd;
-    let (run, parcel_sender, events) = new_run(config, roots, aside, &crowd);
+    let (run, parcel_sender, events) = new_run(config, roots, aside, temporary, &crowd);
     let held = run.clone();
     let root = within(config, move || open_root(&held))?;
     let Config { dry_run, check, fsync, .. } = *config;
@@ -172,6 +179,7 @@ mod tests {
     use super::*;
     use crate::config::Engine;
     use crate::error::Outcome;
+    use crate::io::temporary::TemporaryNames;
     use crate::report::Silent;
 
     #[test]
@@ -182,7 +190,8 @@ mod tests {
         let config = Config::new(&source, home.path().join("dst"));
         let roots = root::open(&config).unwrap();
         let crowd = Crowd { threads: 1, spares: 0, tasks: 1 };
-        let (run, parcels, events) = new_run(&config, roots, Aside::default(), &crowd);
+        let temporary = TemporaryNames::of_this_run().unwrap();
+        let (run, parcels, events) = new_run(&config, roots, Aside::default(), temporary, &crowd);
         // The walk waits for room that nobody makes: only the end of the run lets it go.
         let walk = spawn_thread("walk", &run, None, move |_| {
             while parcels.send_blocking(Parcel::new()).is_ok() {}

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,11 +12,13 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::worker::Lane;
-use super::{Run, temporary};
+use super::{Run, litter};
+use crate::error::Result;
 use crate::io::stat_open;
 use crate::metadata;
 use crate::metadata::xattr::{self, Xattrs};
 use crate::plan::entry::{Inode, Stat, Time};
+use crate::plan::writers::Writers;
 
 /// The two directories, held open.
 pub(crate) struct Pair {
@@ -37,6 +40,10 @@ pub(crate) struct Memory {
     pub(super) replaced: bool,
     /// This run made it, and nobody else can enter it before it is done.
     pub(super) private: bool,
+    /// Who else could have put something in it before this run came.
+    pub(super) writers: Writers,
+    /// One of those who can write to the directory above could have put it there, and it is not theirs.
+    pub(super) planted: bool,
     /// Its name until it is done, or turns out to take long: nobody sees what is in it before.
     pub(super) staged: Option<CString>,
     /// It has its own name.
@@ -74,6 +81,27 @@ pub(crate) struct Source {
     pub(crate) xattrs: Option<Xattrs>,
 }
 
+impl Source {
+    /// Takes from its mirror, which has the first of `have` and was planted, perhaps, what the source does not grant. Returns whether that was anything. Of a
+    /// mirror that belongs to somebody else the error comes when it is done: only they can change it.
+    pub(super) fn narrow(
+        &self,
+        mirror: &OwnedFd,
+        have: (&Stat, bool),
+        run: &Run,
+        below: &Path,
+    ) -> Result<bool> {
+        if run.config.dry_run {
+            return Ok(false);
+        }
+        let path = || run.destination_path(below);
+        match metadata::narrow(mirror, &self.stat, have, self.xattrs.as_ref(), &run.rules, path) {
+            Err(error) if error.errno() == Some(Errno::PERM) => Ok(false),
+            narrowed => narrowed,
+        }
+    }
+}
+
 /// How a directory of the destination came to be.
 #[derive(Default)]
 pub(super) struct Origin {
@@ -85,6 +113,10 @@ pub(super) struct Origin {
     pub(super) staged: Option<CString>,
     /// It was made for its owner alone.
     pub(super) private: bool,
+    /// Who else could have put something in it.
+    pub(super) writers: Writers,
+    /// It could have been put there by others, and is not theirs.
+    pub(super) planted: bool,
 }
 
 /// Two directories that were closed because descriptors are scarce.
@@ -96,7 +128,7 @@ pub(crate) struct Parked {
 impl Pair {
     /// Two open directories; without a destination a dry run, which would have made it.
     pub(super) fn new(source: Source, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
-        let Origin { existing, replaced, staged, private } = origin;
+        let Origin { existing, replaced, staged, private, writers, planted } = origin;
         let memory = Memory {
             source_stat: source.stat,
             source_xattrs: source.xattrs,
@@ -104,6 +136,8 @@ impl Pair {
             replaced,
             staged,
             private,
+            writers,
+            planted,
             placed: AtomicBool::new(false),
             existing,
             touched: AtomicBool::new(false),
@@ -123,7 +157,9 @@ impl Pair {
         destination: Option<Arc<OwnedFd>>,
         existing: Option<Stat>,
     ) -> Self {
-        Pair::new(source, destination, Origin { existing, ..Origin::default() })
+        let user = rustix::process::geteuid().as_raw();
+        let writers = existing.as_ref().map_or(Writers::Nobody, |stat| Writers::of(stat, user));
+        Pair::new(source, destination, Origin { existing, writers, ..Origin::default() })
     }
 
     /// The same destination, for what lies in another directory of the source.
@@ -195,18 +231,19 @@ impl Pair {
             && !run.config.dry_run
         {
             self.touched.store(true, Ordering::Relaxed);
-            let kept = temporary::remove_litter(destination, existing.inode, run.config.partial);
+            let source = Some(&*self.source);
+            let kept = litter::remove(destination, existing.inode, source, run.config.partial, run);
             self.partial.store(kept, Ordering::Relaxed);
         }
     }
 
     /// Removes broken off copies that nobody went on with, now that everything in it is done.
-    pub(super) fn remove_obsolete_partials(&self) {
+    pub(super) fn remove_obsolete_partials(&self, run: &Run) {
         if self.partial.load(Ordering::Relaxed)
             && !self.broken_off.load(Ordering::Relaxed)
             && let (Some(destination), Some(existing)) = (&self.destination, &self.existing)
         {
-            temporary::remove_litter(destination, existing.inode, false);
+            litter::remove(destination, existing.inode, Some(&self.source), false, run);
         }
     }
 

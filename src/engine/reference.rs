@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::copy_file::Copied;
 use super::item::{Item, Source};
-use super::temporary::{Taken, link_nameless, take_place, temporary_name, writable};
+use super::temporary::{Taken, link_nameless, take_place, writable};
 use super::{backup, contents, special};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -156,10 +156,10 @@ async fn give_name(item: &Item<'_>, handle: &OwnedFd, have: &Stat, taken: Taken)
             if taken == Taken::Entry {
                 backup::keep(item).await?;
             }
-            let temporary = temporary_name(within).at(Operation::Link, || item.path())?;
+            let temporary = item.run().temporary.new_name(within).at(Operation::Link, || item.path())?;
             match link_to(&temporary) {
                 Ok(()) => {
-                    let placed = take_place(within, &temporary, item.target(), taken);
+                    let placed = take_place((within, &temporary), (within, item.target()), taken);
                     placed.at(Operation::Rename, || item.path())?;
                     // rename(2) does nothing where both names are the same inode already.
                     rustix::fs::unlinkat(within, &temporary, rustix::fs::AtFlags::empty()).ok();

@@ -21,6 +21,7 @@ use super::{Channel, DESCRIPTORS_A_TASK, EVENTS, MOST_LEFT_BEHIND, PARCELS_A_THR
 use crate::config::Config;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 use crate::io::root::{self, Roots};
+use crate::io::temporary::TemporaryNames;
 use crate::io::{gauge, stat_open};
 use crate::plan::delete::Deletions;
 use crate::plan::entry::Stat;
@@ -45,6 +46,8 @@ pub(crate) struct Run {
     pub(super) references: References,
     /// Paths in the destination that the run itself writes to.
     pub(super) spared: Vec<PathBuf>,
+    /// What is not done has one of these.
+    pub(crate) temporary: TemporaryNames,
     /// What is to be deleted in the end.
     pub(crate) deletions: Deletions,
     /// Permission bits that the kernel takes from new files.
@@ -195,6 +198,7 @@ pub(super) fn new_run(
     config: &Config,
     roots: Roots,
     aside: Aside,
+    temporary: TemporaryNames,
     crowd: &Crowd,
 ) -> (Arc<Run>, Sender<Parcel>, Receiver<Event>) {
     let Crowd { threads, spares, tasks } = *crowd;
@@ -212,6 +216,7 @@ pub(super) fn new_run(
         backups: aside.backups,
         references: aside.references,
         spared: aside.spared,
+        temporary,
         deletions: Deletions::default(),
         umask,
         rate: config.bandwidth.map(Rate::new),

@@ -1,16 +1,21 @@
-//! Symlinks, FIFOs, sockets and device nodes: made under a temporary name, completed there, and renamed.
+//! Symlinks, FIFOs, sockets and device nodes: made under a temporary name, completed there, and renamed. They have no
+//! descriptor from the beginning, so that what is completed is found again by its name. Where others may write to the
+//! directory they could have put a node of somebody else's there, which would then be given away: nodes are made in a
+//! directory of their own, which nobody else can enter. A symlink gives nobody anything.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::copy_file::Copied;
 use super::item::Item;
-use super::temporary::{Taken, take_place, temporary_name, writable};
+use super::litter;
+use super::temporary::{Taken, take_place, writable};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
+use crate::io::temporary::{MARKED, lock};
 use crate::metadata::{self, Target};
 use crate::plan::entry::{Stat, Time};
 use crate::report::event::PointsTo;
@@ -40,40 +45,64 @@ pub(crate) fn points_to(item: &Item<'_>) -> Result<PointsTo> {
 /// Makes a symlink.
 pub(crate) fn make_symlink(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
     let points_to = source_target(item)?;
-    make(item, stat, taken, |within, name| rustix::fs::symlinkat(&points_to, within, name))
+    let within = item.changing()?;
+    let temporary = item.run().temporary.new_name(within).at(Operation::Create, || item.path())?;
+    let create = |within: &OwnedFd, name: &CStr| rustix::fs::symlinkat(&points_to, within, name);
+    make(item, stat, (within, &temporary), taken, create)
 }
 
 /// Makes a FIFO, a socket or a device node.
 pub(crate) fn make_node(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
+    let within = item.changing()?;
+    let temporary = item.run().temporary.new_name(within).at(Operation::Create, || item.path())?;
+    let mkdir = || rustix::fs::mkdirat(within, &temporary, MARKED);
+    writable(within, item.run(), mkdir).at(Operation::Create, || item.path())?;
+    let made = make_in(item, stat, &temporary, taken);
+    litter::remove_directory(within, &temporary);
+    made
+}
+
+/// Makes it in a new directory, and moves it to its place from there.
+fn make_in(item: &Item<'_>, stat: &Stat, temporary: &CStr, taken: Taken) -> Result<Copied> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let private = rustix::fs::openat(item.changing()?, temporary, flags, Mode::empty());
+    let private = private.at(Operation::Create, || item.path())?;
+    lock(&private);
+    let empty = litter::is_empty_open(&private).at(Operation::Create, || item.path())?;
+    if !empty {
+        return Err(Error::new(Operation::Create, item.path(), Cause::DirectoryReplaced));
+    }
     let device = rustix::fs::makedev(stat.device_node.0, stat.device_node.1);
     let mode = Mode::RUSR | Mode::WUSR;
-    make(item, stat, taken, |within, name| {
+    make(item, stat, (&private, item.target()), taken, |within, name| {
         rustix::fs::mknodat(within, name, stat.kind.file_type(), mode, device)
     })
 }
 
+/// Makes an entry at a place of its own, completes it there, and moves it to the item's name.
 fn make(
     item: &Item<'_>,
     stat: &Stat,
+    (home, name): (&OwnedFd, &CStr),
     taken: Taken,
     create: impl Fn(&OwnedFd, &CStr) -> rustix::io::Result<()>,
 ) -> Result<Copied> {
-    let within = item.changing()?;
-    let temporary = temporary_name(within).at(Operation::Create, || item.path())?;
-    writable(within, item.run(), || create(within, &temporary)).at(Operation::Create, || item.path())?;
-    let completed = complete(item, stat, &temporary).and_then(|()| {
-        take_place(within, &temporary, item.target(), taken).at(Operation::Rename, || item.path())
-    });
+    writable(home, item.run(), || create(home, name)).at(Operation::Create, || item.path())?;
+    let to = (&**item.changing()?, item.target());
+    let completed = complete(item, stat, (home, name))
+        .and_then(|()| take_place((home, name), to, taken).at(Operation::Rename, || item.path()));
     if completed.is_err() {
-        rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
+        rustix::fs::unlinkat(home, name, AtFlags::empty()).ok();
     }
     completed.map(|()| Copied::skipped())
 }
 
-fn complete(item: &Item<'_>, want: &Stat, temporary: &CStr) -> Result<()> {
-    let handle = item.handle(temporary)?;
+fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = rustix::fs::openat(home, name, flags, Mode::empty());
+    let handle = handle.at(Operation::OpenDestination, || item.path())?;
     let have = stat_open(&handle).at(Operation::StatDestination, || item.path())?;
-    // Nobody else should know the name; whoever put something else there must not have it given away by us.
+    // Nobody else should know the name of a symlink: another one that was put there is not given away.
     if have.kind != want.kind || have.links != 1 {
         return Err(Error::new(Operation::Create, item.path(), Cause::TypeChanged));
     }

@@ -20,6 +20,7 @@ use crate::config::{Config, DEFAULT_DEPTH};
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::buffer::{Pool, SMALL};
+use crate::io::temporary::TemporaryNames;
 use crate::io::{Io, op, ring, root};
 use crate::plan::entry::Kind;
 use crate::report::event::{Action, Event};
@@ -43,7 +44,8 @@ impl Opened {
         let config = Config::new(source, destination);
         let roots = root::open(&config)?;
         let crowd = Crowd { threads: 1, spares: 0, tasks: DEFAULT_DEPTH };
-        let (run, parcels, events) = new_run(&config, roots, Aside::default(), &crowd);
+        let (run, parcels, events) =
+            new_run(&config, roots, Aside::default(), TemporaryNames::of_this_run()?, &crowd);
         let root = open_root(&run)?;
         Ok(Opened { run, root, parcels, events })
     }

@@ -8,6 +8,7 @@
 pub(crate) mod buffer;
 pub(crate) mod file;
 pub(crate) mod gauge;
+pub(crate) mod key;
 pub(crate) mod op;
 pub(crate) mod path;
 mod pieces;
@@ -15,6 +16,7 @@ pub(crate) mod place;
 pub(crate) mod ring;
 pub(crate) mod root;
 pub(crate) mod sources;
+pub(crate) mod temporary;
 mod tuning;
 
 use std::cell::Cell;

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::sources::{self, Several};
+use super::temporary::MARKED;
 use super::{place, stat_open};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -96,14 +97,15 @@ fn open_trees(config: &Config) -> Result<Roots> {
             }
             (destination, false)
         }
-        Err(error) if error.errno() == Some(Errno::NOENT) => (make_destination(config, &source)?, true),
+        Err(error) if error.errno() == Some(Errno::NOENT) => make_destination(config, &source)?,
         Err(error) => return Err(error),
     };
     Ok(Roots { source, destination, single: None, several: None, fresh })
 }
 
-/// Makes DST, and its parents where asked to, once it is known to lie outside SRC.
-fn make_destination(config: &Config, source: &Root) -> Result<Root> {
+/// Makes DST, and its parents where asked to, once it is known to lie outside SRC. Nobody but the user can enter DST before
+/// it is done, and its parents are no more open than SRC. Returns also whether this run made DST, and nobody else.
+fn make_destination(config: &Config, source: &Root) -> Result<(Root, bool)> {
     let path = &config.destination;
     let (existing, missing) = nearest_existing(path)?;
     let parent = open_directory(&existing, Operation::UseDestination)?;
@@ -112,22 +114,33 @@ fn make_destination(config: &Config, source: &Root) -> Result<Root> {
         let cause = Cause::Refused("its parent directory does not exist (--mkpath makes it)".into());
         return Err(Error::new(Operation::UseDestination, path, cause));
     }
-    make_directories(config, parent, &missing)
+    let from = source.fd.as_ref().ok_or(Errno::NOENT).and_then(stat_open);
+    let from = from.at(Operation::UseSource, || &source.path)?;
+    let parents = Mode::from_raw_mode(from.mode & 0o777) | Mode::RWXU;
+    make_directories(config, parent, &missing, (parents, MARKED))
 }
 
-/// Makes DST, whose nearest parent that exists is `parent`.
-pub(super) fn make_directories(config: &Config, parent: Root, missing: &Path) -> Result<Root> {
+/// Makes DST, whose nearest parent that exists is `parent`, with the modes of further parents and of DST. Returns also
+/// whether DST was made, and not found.
+pub(super) fn make_directories(
+    config: &Config,
+    parent: Root,
+    missing: &Path,
+    (parents, last): (Mode, Mode),
+) -> Result<(Root, bool)> {
     let path = &config.destination;
     if config.dry_run {
-        return Ok(Root { fd: None, path: path.clone() });
+        return Ok((Root { fd: None, path: path.clone() }, true));
     }
-    let mut fd = parent.fd;
-    for name in missing.components() {
-        let Some(parent) = &fd else { break };
-        match rustix::fs::mkdirat(parent, name.as_os_str(), Mode::from_raw_mode(0o777)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+    let (mut fd, mut made) = (parent.fd, false);
+    let mut names = missing.components().peekable();
+    while let (Some(name), Some(parent)) = (names.next(), &fd) {
+        let mode = if names.peek().is_some() { parents } else { last };
+        made = match rustix::fs::mkdirat(parent, name.as_os_str(), mode) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(errno) => return Err(errno).at(Operation::Create, || path),
-        }
+        };
         let child = rustix::fs::openat(parent, name.as_os_str(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
             .at(Operation::UseDestination, || path)?;
         if config.fsync {
@@ -135,7 +148,7 @@ pub(super) fn make_directories(config: &Config, parent: Root, missing: &Path) ->
         }
         fd = Some(Arc::new(child));
     }
-    Ok(Root { fd, path: path.clone() })
+    Ok((Root { fd, path: path.clone() }, made))
 }
 
 /// Where a path lies in a directory, by its names and by what these lead to, if it does.

@@ -22,6 +22,9 @@ use crate::plan::entry::{Inode, Kind, Stat};
 use crate::select::list::Node;
 use crate::text::Escaped;
 
+/// The mode of a directory that nothing else is known of, less the umask.
+const ORDINARY: Mode = Mode::RWXU.union(Mode::RWXG).union(Mode::RWXO);
+
 const HOLD: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A directory that sources lie in. It is opened where it is needed: there may be more than descriptors.
@@ -80,8 +83,11 @@ pub(super) fn open(config: &Config, sources: &[PathBuf]) -> Result<Roots> {
         }
     }
     target.refuse_manifest_in_the_way(&named)?;
-    let fresh = !missing.as_os_str().is_empty();
-    let destination = if fresh { make_directories(config, directory, &missing)? } else { directory };
+    let (destination, fresh) = match missing.as_os_str().is_empty() {
+        true => (directory, false),
+        // It is the user's own, and not mirrored: an ordinary directory.
+        false => make_directories(config, directory, &missing, (ORDINARY, ORDINARY))?,
+    };
     let source = open_around(Path::new("/"), Operation::UseSource)?;
     let several = Some(Several { parents, unusable, named });
     Ok(Roots { source, destination, single: None, several, fresh })

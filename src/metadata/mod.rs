@@ -4,7 +4,7 @@
 
 pub(crate) mod xattr;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
@@ -14,8 +14,9 @@ use crate::error::{Context, Operation, Result};
 use crate::plan::changes::Changes;
 use crate::plan::compare::{Difference, differences, mode_to_give};
 use crate::plan::entry::{Kind, Stat, Time};
+use crate::plan::narrow::narrowed;
 use crate::plan::rules::Rules;
-use xattr::Xattrs;
+use xattr::{Holder, Xattrs};
 
 /// An inode held by a descriptor, never by a path that could be swapped.
 #[derive(Clone, Copy)]
@@ -49,12 +50,61 @@ pub(crate) fn apply<P: AsRef<Path>>(
             difference.mode = Some(mode_of(want, have, &difference, rules));
         }
     }
+    let changes_hands = difference.owner.is_some_and(|(uid, _)| uid.is_some());
+    if changes_hands && !fresh && want.kind != Kind::Symlink && difference.mode.is_none() {
+        // The former owner may have changed it in the last moment.
+        difference.mode = Some(mode_of(want, have, &difference, rules));
+    }
     set_mode(target, &difference, path)?;
     // Setting anything above leaves mtime alone, so that it is set only where it differs.
     if difference.times {
         set_mtime(target, want.modified, path)?;
     }
     Ok(changes)
+}
+
+/// The stat of a source, whose attributes `holder` has, as the destination is to have it. Every stat of the source goes
+/// through here, once. Where ACLs are not kept the group gets what its own entry grants: the mode has the ACL's mask in its
+/// place (acl(5)), and that is often more.
+pub(crate) fn adopt<P: AsRef<Path>>(
+    source: Stat,
+    holder: &Holder<'_>,
+    rules: &Rules,
+    path: impl FnOnce() -> P,
+) -> Result<Stat> {
+    let mask_may_show = !rules.keep.xattrs && source.kind != Kind::Symlink && source.mode & 0o070 != 0;
+    let mode = match mask_may_show {
+        true => xattr::mode_without_acl(holder, source.mode).at(Operation::ReadXattrs, path)?,
+        false => source.mode,
+    };
+    Ok(rules.adopt(Stat { mode, ..source }))
+}
+
+/// Takes from a directory that is open, and has `have`, what its source does not grant, before anything is written in it:
+/// `want` and `xattrs` are the source's. One that is `planted`, perhaps, keeps its owner, who may be losing it to others.
+/// Returns whether that was anything.
+pub(crate) fn narrow<P: AsRef<Path>>(
+    directory: &OwnedFd,
+    want: &Stat,
+    (have, planted): (&Stat, bool),
+    xattrs: Option<&Xattrs>,
+    rules: &Rules,
+    path: impl Fn() -> P + Copy,
+) -> Result<bool> {
+    let target = Target::Open(directory.as_fd());
+    let same_acl = match xattrs {
+        // Where nobody else is granted anything, no ACL can grant it.
+        Some(want) if have.mode & 0o077 != 0 => {
+            xattr::has_access_acl_of(target, want).at(Operation::ReadXattrs, path)?
+        }
+        _ => true,
+    };
+    let mut difference = narrowed(want, have, same_acl, rules);
+    difference.owner = difference.owner.filter(|_| !planted);
+    // The owner first: a former one could set the mode again.
+    set_owner(target, &difference, path)?;
+    set_mode(target, &difference, path)?;
+    Ok(!difference.is_empty())
 }
 
 /// Makes the attributes equal. Without privilege that takes the right to write, which the owner may give himself: the

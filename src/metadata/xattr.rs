@@ -5,7 +5,7 @@
 //! system's own view of other metadata: the rest of `system.*`, and the names under which xfs shows ACLs once more.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::buffer::spare_capacity;
@@ -52,6 +52,7 @@ pub(crate) type Xattrs = Vec<(CString, Vec<u8>)>;
 /// The ACL that new entries of a directory inherit.
 pub(crate) const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
 const ACCESS_ACL: &CStr = c"system.posix_acl_access";
+const CAPABILITY: &CStr = c"security.capability";
 
 fn is_kept(name: &[u8], root: bool) -> bool {
     name.starts_with(b"user.")
@@ -96,13 +97,34 @@ pub(crate) fn read_source<P: AsRef<Path>>(
     Ok(found)
 }
 
-/// Gives an ACL the permissions that chmod(2) would: the mask, where there is one, has the place of the group. The format
-/// is linux/posix_acl_xattr.h's: a version of four bytes, then entries of a tag, permissions and an id, little endian.
+// Tags of an ACL's entries. The format is linux/posix_acl_xattr.h's: a version of four bytes, then entries of a tag,
+// permissions and an id, little endian.
+const USER_OBJ: u8 = 0x01;
+const GROUP_OBJ: u8 = 0x04;
+const MASK: u8 = 0x10;
+const OTHER: u8 = 0x20;
+
+/// The mode of a file that is to lose its ACL, if `holder` has one.
+pub(super) fn mode_without_acl(holder: &Holder<'_>, mode: u32) -> rustix::io::Result<u32> {
+    match get(holder, ACCESS_ACL) {
+        Ok(acl) => Ok(mode & !0o070 | group_of(&acl) << 3),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(mode),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// What an ACL grants the owning group: its entry, as far as the mask allows. One that can't be read grants nothing.
+fn group_of(acl: &[u8]) -> u32 {
+    let entries = acl.get(4..).unwrap_or_default();
+    let of = |tag: u8| {
+        let entry = entries.chunks_exact(8).find(|entry| entry[0] == tag);
+        entry.map(|entry| u32::from(entry[2]) & 7)
+    };
+    of(GROUP_OBJ).unwrap_or(0) & of(MASK).unwrap_or(7)
+}
+
+/// Gives an ACL the permissions that chmod(2) would: the mask, where there is one, has the place of the group.
 fn follow_mode(acl: &mut [u8], mode: u32) {
-    const USER_OBJ: u8 = 0x01;
-    const GROUP_OBJ: u8 = 0x04;
-    const MASK: u8 = 0x10;
-    const OTHER: u8 = 0x20;
     let Some((_, entries)) = acl.split_at_mut_checked(4) else { return };
     let group = if entries.chunks_exact(8).any(|entry| entry[0] == MASK) { MASK } else { GROUP_OBJ };
     for entry in entries.chunks_exact_mut(8) {
@@ -194,7 +216,32 @@ pub(crate) fn changes(want: &Xattrs, have: &Xattrs) -> Changes {
 
 /// Whether `want` gives a privilege that `have` does not: a file capability (capabilities(7)).
 pub(crate) fn grants(want: &Xattrs, have: &Xattrs) -> bool {
-    want.iter().any(|entry| entry.0.as_c_str() == c"security.capability" && !have.contains(entry))
+    want.iter().any(|entry| entry.0.as_c_str() == CAPABILITY && !have.contains(entry))
+}
+
+/// Whether a file or directory has the access ACL that `want` has, or none as that has none.
+pub(crate) fn has_access_acl_of(target: Target<'_>, want: &Xattrs) -> rustix::io::Result<bool> {
+    let wanted = want.iter().find(|(name, _)| name.as_c_str() == ACCESS_ACL).map(|(_, acl)| acl);
+    match get(&target.into(), ACCESS_ACL) {
+        Ok(acl) => Ok(wanted == Some(&acl)),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(wanted.is_none()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether a file has a capability.
+pub(crate) fn has_capability(target: Target<'_>) -> rustix::io::Result<bool> {
+    match get(&target.into(), CAPABILITY) {
+        Ok(_) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether an open file has neither an ACL nor a file capability, which would give somebody more than its mode shows.
+pub(crate) fn grants_nothing(file: &OwnedFd) -> rustix::io::Result<bool> {
+    let names = names(&Holder::Open(file.as_fd()), true)?;
+    Ok(!names.iter().any(|name| is_acl(name) || name.as_c_str() == CAPABILITY))
 }
 
 fn is_acl(name: &CStr) -> bool {

@@ -133,9 +133,25 @@ pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference
     }
 }
 
+/// Whether a file of the destination may be rewritten where it is: nobody but those whom the source grants it can read or
+/// run what it has meanwhile. Its owner and its group are right already, its permissions no wider, and it has no bits that
+/// would run it as somebody else. Where owners are not kept, one of the user who runs this is right as well.
+pub(crate) fn may_be_rewritten(want: &Stat, have: &Stat, rules: &Rules) -> bool {
+    let kept = rules.keep.owner && rules.privileges.root;
+    let user = have.uid == want.uid || !kept && have.uid == rules.privileges.user;
+    let group = have.gid == want.gid || !kept && (have.mode & 0o070 == 0 || rules.is_own_group(have.gid));
+    let no_wider = have.mode & !want.mode & 0o077 == 0;
+    have.kind == Kind::File && have.links == 1 && have.mode & 0o6000 == 0 && user && group && no_wider
+}
+
+/// Whether somebody gets more of `have` once `difference` is set: a new owner or group, or wider permissions.
+pub(crate) fn gives_more(difference: &Difference, have: &Stat) -> bool {
+    difference.owner.is_some() || difference.mode.is_some_and(|mode| mode & !have.mode & 0o077 != 0)
+}
+
 /// Who should own the file, where that differs from who does and this process may say so. What the user has asked for is
 /// tried in any case: a file of somebody else's then becomes an error.
-fn owner_to_set(want: &Stat, have: &Stat, rules: &Rules) -> Option<(Option<u32>, Option<u32>)> {
+pub(super) fn owner_to_set(want: &Stat, have: &Stat, rules: &Rules) -> Option<(Option<u32>, Option<u32>)> {
     let may = &rules.privileges;
     let may_user = may.root || rules.owner.user.is_some();
     let may_group = may.root || rules.owner.group.is_some() || may.groups.contains(&want.gid);
@@ -296,6 +312,56 @@ pub(super) mod tests {
         want.gid = 1234; // not a group of ours
         let stranger = differences(&want, &have, &rules(false));
         assert_eq!((stranger.owner, stranger.mode), (None, None));
+    }
+
+    #[test]
+    fn only_a_file_that_grants_no_more_is_rewritten_in_place() {
+        type Change = fn(&mut Stat);
+        // As root; as root without owners; as the user who runs it, who is in the groups 8 and 9.
+        let table: [(&str, Change, [bool; 3]); 11] = [
+            ("the same", |_| (), [true, true, true]),
+            ("narrower", |s| s.mode = 0o600, [true, true, true]),
+            ("wider for others", |s| s.mode = 0o646, [false, false, false]),
+            ("wider for the owner", |s| s.mode = 0o744, [true, true, true]),
+            ("setuid", |s| s.mode = 0o4644, [false, false, false]),
+            ("setgid", |s| s.mode = 0o2644, [false, false, false]),
+            ("root's", |s| s.uid = 0, [false, true, false]),
+            ("somebody's", |s| s.uid = 5, [false, false, false]),
+            ("of a strange group", |s| s.gid = 1, [false, false, false]),
+            ("of a strange group that has no part", |s| (s.gid, s.mode) = (1, 0o604), [false, true, true]),
+            ("with another name", |s| s.links = 2, [false, false, false]),
+        ];
+        let (mut root, user) = (rules(true), rules(false));
+        root.privileges = Privileges { root: true, user: 0, groups: vec![0] };
+        let mut lax = root.clone();
+        lax.keep.owner = false;
+        for (what, change, expected) in table {
+            let mut have = stat(Kind::File);
+            change(&mut have);
+            let found = [&root, &lax, &user].map(|rules| may_be_rewritten(&stat(Kind::File), &have, rules));
+            assert_eq!(found, expected, "{what}");
+        }
+        let fifo = stat(Kind::Fifo);
+        assert!(!may_be_rewritten(&stat(Kind::File), &fifo, &root));
+    }
+
+    #[test]
+    fn giving_more_is_told_from_giving_less() {
+        type Change = fn(&mut Stat);
+        let table: [(&str, Change, bool); 6] = [
+            ("the same", |_| (), false),
+            ("wider there", |s| s.mode = 0o666, false),
+            ("narrower there", |s| s.mode = 0o640, true),
+            ("the owner's own permissions", |s| s.mode = 0o044, false),
+            ("another owner", |s| s.uid = 0, true),
+            ("another group", |s| s.gid = 0, true),
+        ];
+        for (what, change, expected) in table {
+            let mut have = stat(Kind::File);
+            change(&mut have);
+            let difference = differences(&stat(Kind::File), &have, &rules(true));
+            assert_eq!(gives_more(&difference, &have), expected, "{what}");
+        }
     }
 
     #[test]

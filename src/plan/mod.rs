@@ -8,4 +8,6 @@ pub(crate) mod delete;
 pub(crate) mod entry;
 pub(crate) mod links;
 pub(crate) mod names;
+pub(crate) mod narrow;
 pub(crate) mod rules;
+pub(crate) mod writers;

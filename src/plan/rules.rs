@@ -2,6 +2,7 @@
 //! taken to be where the destination is to differ from it.
 
 use super::chmod::Chmod;
+use super::compare::mode_to_give;
 use super::entry::{Stat, Time};
 use crate::config::{Compare, Config, Keep, Owner};
 
@@ -69,14 +70,19 @@ impl Rules {
         }
     }
 
-    /// The source's stat as the destination is to have it. Every stat of the source goes through here, once.
+    /// The source's stat as the destination is to have it. setuid and setgid are the source's owner's and group's: they do
+    /// not pass to others, unless they are asked for.
     pub(crate) fn adopt(&self, source: Stat) -> Stat {
-        Stat {
-            mode: self.chmod.apply(source.mode, source.kind, self.umask),
-            uid: self.owner.user.unwrap_or(source.uid),
-            gid: self.owner.group.unwrap_or(source.gid),
-            ..source
-        }
+        let uid = self.owner.user.unwrap_or(source.uid);
+        let gid = self.owner.group.unwrap_or(source.gid);
+        let mode = self.chmod.apply(source.mode, source.kind, self.umask);
+        let wanted = Stat { mode, ..source };
+        Stat { mode: mode_to_give(&wanted, uid, gid, self), uid, gid, ..source }
+    }
+
+    /// Whether the user who runs this is in a group.
+    pub(crate) fn is_own_group(&self, group: u32) -> bool {
+        self.privileges.groups.contains(&group)
     }
 
     /// Whether a file that the destination has, of the source's size, is copied for its time, whatever that is; or for
@@ -144,6 +150,20 @@ mod tests {
         assert_eq!(rules.adopt(stat(Kind::Directory)).mode, 0o700);
         let link = rules.adopt(stat(Kind::Symlink));
         assert_eq!((link.mode, link.uid), (0o644, 1), "a symlink has an owner and no mode");
+        let mut unasked = rules.clone();
+        unasked.chmod = Chmod::default();
+        for (mode, user, group, expected) in [
+            (0o6755, Some(0), None, 0o2755),
+            (0o6755, None, Some(0), 0o4755),
+            (0o6755, Some(0), Some(0), 0o755),
+            (0o6755, Some(7), Some(8), 0o6755),
+        ] {
+            unasked.owner = Owner { user, group };
+            let source = Stat { mode, ..stat(Kind::File) };
+            assert_eq!(unasked.adopt(source).mode, expected, "{user:?} {group:?}");
+            let directory = Stat { mode, ..stat(Kind::Directory) };
+            assert_eq!(unasked.adopt(directory).mode, mode, "a directory is not run");
+        }
         let difference = differences(&want, &stat(Kind::File), &rules);
         assert_eq!((difference.owner, difference.mode), (Some((Some(1), Some(9))), Some(0o6750)));
         // The owner is left alone: setuid was asked for all the same.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::event::EntryEvent;
 use crate::content::manifest::Writer;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
+use crate::io::temporary::TemporaryNames;
 
 /// The manifest of a run under way.
 pub(crate) struct Hashes {
@@ -19,8 +20,8 @@ pub(crate) struct Hashes {
 
 impl Hashes {
     /// Begins the manifest at `path`.
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        Ok(Hashes { writer: Some(Writer::create(path)?), path: path.to_path_buf(), single: None })
+    pub(crate) fn create(path: &Path, names: TemporaryNames) -> Result<Self> {
+        Ok(Hashes { writer: Some(Writer::with_names(path, names)?), path: path.to_path_buf(), single: None })
     }
 
     /// The run is for one file, which gets this name.

@@ -23,6 +23,7 @@ mod errors;
 mod faithful;
 mod faults;
 mod fuse;
+mod gain;
 mod guide;
 mod hostile;
 mod inplace;
@@ -50,6 +51,9 @@ fn main() {
     if let Some(place) = std::env::var_os(hostile::ATTACK) {
         hostile::attack(place.as_ref());
     }
+    if std::env::var_os(support::STATE).is_none() {
+        support::with_state_of_its_own();
+    }
     let all = support::everything();
     let tests = [
         again::TESTS,
@@ -71,6 +75,7 @@ fn main() {
         faithful::TESTS,
         faults::TESTS,
         fuse::TESTS,
+        gain::TESTS,
         guide::TESTS,
         hostile::TESTS,
         inplace::TESTS,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, mode, modified, noise, snapshot};
-use crate::support::{ENGINES, assert_equal, assert_no_litter, program, run, scratch, sync_with};
+use crate::support::{ENGINES, assert_equal, assert_no_litter, key, program, run, scratch, sync_with};
 
 tests![
     a_kill_leaves_old_files_or_new_ones_on_tmpfs,
@@ -188,13 +188,14 @@ fn a_kill_leaves_old_files_or_new_ones_on_btrfs() {
     kill_again_and_again(Mount::new("btrfs", "900M").path());
 }
 
-/// A name that this program would give to something temporary in a directory.
+/// A name that this program would give to something temporary in a directory, as someone knows who has seen one there.
 pub fn litter_name(directory: &Path) -> String {
     use std::os::unix::fs::MetadataExt;
-    let chance = "0123456789abcdef";
-    let mut proof = blake3::Hasher::new_derive_key("ringsync 2026 temporary file name");
-    proof.update(&fs::metadata(directory).unwrap().ino().to_le_bytes()).update(chance.as_bytes());
-    format!(".ringsync-{chance}{}", &proof.finalize().to_hex()[..16])
+    let (prefix, chance) = (".ringsync-", "0123456789abcdef");
+    let mut proof = blake3::Hasher::new_keyed(&key());
+    proof.update(&fs::metadata(directory).unwrap().ino().to_le_bytes());
+    proof.update(prefix.as_bytes()).update(chance.as_bytes());
+    format!("{prefix}{chance}{}", &proof.finalize().to_hex()[..16])
 }
 
 /// Runs a mirror that strace(1) kills right at its first rename.

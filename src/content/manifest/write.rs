@@ -12,8 +12,9 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{GAP, LINE_LIMIT};
-use crate::engine::temporary::{Taken, link_nameless, lock, take_place, temporary_name};
+use crate::engine::temporary::{Taken, link_nameless, take_place};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::temporary::{TemporaryNames, lock};
 use crate::plan::entry::Kind;
 
 /// The line for a file, its newline included. For a path without NUL, and not empty, it is one that
@@ -66,6 +67,7 @@ pub struct Writer {
     file: BufWriter<File>,
     /// The file's name meanwhile, where the file system has no nameless files.
     temporary: Option<CString>,
+    names: TemporaryNames,
 }
 
 impl Writer {
@@ -74,15 +76,20 @@ impl Writer {
     /// # Errors
     /// When no file can be made there, or something that is no regular file has the name.
     pub fn create(path: &Path) -> Result<Self> {
+        Writer::with_names(path, TemporaryNames::of_this_run()?)
+    }
+
+    /// The same with temporary names that a later run may know.
+    pub(crate) fn with_names(path: &Path, names: TemporaryNames) -> Result<Self> {
         let at = || path;
         let (parent, name) = place_of(path)?;
         let name =
             CString::new(name.as_bytes()).map_err(|_| Errno::INVAL).at(Operation::WriteManifest, at)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(parent, flags, Mode::empty()).at(Operation::WriteManifest, at)?;
-        let (fd, temporary) = create_in(&directory).at(Operation::WriteManifest, at)?;
+        let (fd, temporary) = create_in(&directory, &names).at(Operation::WriteManifest, at)?;
         let file = BufWriter::new(File::from(fd));
-        Ok(Writer { path: path.to_path_buf(), directory, name, file, temporary })
+        Ok(Writer { path: path.to_path_buf(), directory, name, file, temporary, names })
     }
 
     /// Adds a line. It is buffered: what goes wrong may show with a later one.
@@ -112,7 +119,8 @@ impl Writer {
             Some(temporary) => temporary,
             None => self.name_temporarily().at(at, || &self.path)?,
         };
-        take_place(&self.directory, &temporary, &self.name, Taken::Entry).at(at, || &self.path)?;
+        take_place((&self.directory, &temporary), (&self.directory, &self.name), Taken::Entry)
+            .at(at, || &self.path)?;
         // A directory that may be written to and not read can't be flushed.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.directory, c".", flags, Mode::empty()).and_then(rustix::fs::fsync) {
@@ -122,7 +130,7 @@ impl Writer {
     }
 
     fn name_temporarily(&self) -> rustix::io::Result<CString> {
-        let temporary = temporary_name(&self.directory)?;
+        let temporary = self.names.new_name(&self.directory)?;
         link_nameless(self.file.get_ref(), &self.directory, &temporary)?;
         Ok(temporary)
     }
@@ -169,13 +177,13 @@ fn resolve(path: &Path) -> Result<PathBuf> {
 }
 
 /// Makes the file: nameless, or under a temporary name where the file system can't do that.
-fn create_in(directory: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<CString>)> {
+fn create_in(directory: &OwnedFd, names: &TemporaryNames) -> rustix::io::Result<(OwnedFd, Option<CString>)> {
     let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o666));
     let (fd, temporary) = match rustix::fs::openat(directory, c".", flags | OFlags::TMPFILE, mode) {
         Ok(fd) => (fd, None),
         // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
-            let temporary = temporary_name(directory)?;
+            let temporary = names.new_name(directory)?;
             let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
             (rustix::fs::openat(directory, &temporary, flags, mode)?, Some(temporary))
         }

@@ -28,6 +28,30 @@ pub fn everything() -> bool {
     std::env::var_os("RINGSYNC_TEST_ALL").is_some_and(|value| value == "1")
 }
 
+/// Where the program keeps its key.
+pub const STATE: &str = "RINGSYNC_STATE_DIR";
+
+/// Runs this process's tests in another one, so that the program's key is the tests' own and not the user's.
+pub fn with_state_of_its_own() -> ! {
+    let state = tempfile::Builder::new().prefix("ringsync-test-state-").tempdir().expect("a directory");
+    let tests = std::env::current_exe().expect("this binary");
+    let mut command = Command::new(tests);
+    let status = command.args(std::env::args_os().skip(1)).env(STATE, state.path()).status();
+    drop(state);
+    std::process::exit(status.expect("the tests").code().unwrap_or(1))
+}
+
+/// The program's key: whoever has it can make temporary names.
+pub fn key() -> [u8; 32] {
+    let state = PathBuf::from(std::env::var_os(STATE).expect("the state directory"));
+    if !state.join("key").exists() {
+        let home = scratch();
+        std::fs::create_dir(home.path().join("src")).expect("a directory");
+        sync_with("threads", &[], &home.path().join("src"), &home.path().join("dst")).exits(0);
+    }
+    std::fs::read(state.join("key")).expect("a key").try_into().expect("32 bytes")
+}
+
 /// Bytes, and inodes, that the largest tests take.
 const ROOM: u64 = 4 << 30;
 const INODES: u64 = 400_000;

@@ -1,0 +1,40 @@
+//! `--inplace`: which files of the destination may be rewritten where they are. Their owner and mode stand while they
+//! change, and after a run that broke off, so that only a file is rewritten which grants nobody anything that its source
+//! does not. Any other one is replaced: whoever has it open would see the new contents, whatever its mode became.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::item::Item;
+use crate::io::file::File;
+use crate::io::stat_open;
+use crate::metadata::{Target, proc_path, xattr};
+use crate::plan::compare::may_be_rewritten;
+use crate::plan::entry::Stat;
+
+/// Opens the destination's file to rewrite it. `None`: it is to be replaced, being no file, one that can't be written to,
+/// one with further names, which may lie anywhere, or one that others have more of than the source grants.
+pub(super) fn open(item: &Item<'_>, source: &File, want: &Stat) -> Option<OwnedFd> {
+    // Opening a device would already do something to it: first it is held, and looked at.
+    let handle = item.handle(item.target()).ok()?;
+    let have = stat_open(&handle).ok()?;
+    if !may_be_rewritten(want, &have, &item.run().rules) || !has_right_acl(item, source, &handle, want) {
+        return None;
+    }
+    rustix::fs::open(proc_path(&handle), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Whether it has the ACL of its source, or none, and no capability. What can't be read is not right.
+fn has_right_acl(item: &Item<'_>, source: &File, handle: &OwnedFd, want: &Stat) -> bool {
+    let (run, target) = (item.run(), Target::Handle(handle.as_fd()));
+    let wanted = match run.config.keep.xattrs {
+        true => {
+            let holder = Target::Open(source.as_fd()).into();
+            xattr::read_source(&holder, want, &run.rules, || item.source_path())
+        }
+        false => Ok(xattr::Xattrs::new()),
+    };
+    let same_acl = wanted.is_ok_and(|wanted| xattr::has_access_acl_of(target, &wanted) == Ok(true));
+    same_acl && xattr::has_capability(target) == Ok(false)
+}

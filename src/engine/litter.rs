@@ -1,0 +1,105 @@
+//! What killed runs left: files under temporary names (io/temporary.rs), broken off copies that can be resumed, and
+//! directories that were not done. It is removed when a run comes to its directory, and nothing else is.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::Run;
+use crate::io::stat_open;
+use crate::io::temporary::{is_marked, is_partial, lock};
+use crate::metadata::proc_path;
+use crate::plan::entry::{Inode, Kind, Stat};
+
+const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Removes what killed runs left in a directory; with `keep_partial` not what may be resumed. A name that `source` has
+/// too is the source's, whatever it looks like. What can't be removed stays, and the next run tries again.
+/// Returns whether any was kept.
+pub(super) fn remove(
+    within: &OwnedFd,
+    inode: Inode,
+    source: Option<&OwnedFd>,
+    keep_partial: bool,
+    run: &Run,
+) -> bool {
+    let mut kept = false;
+    for (name, kind) in listing(within, |name| run.temporary.is_ours(name.to_bytes(), inode)) {
+        if source.is_some_and(|source| has(source, &name)) {
+            continue;
+        }
+        if keep_partial && is_partial(name.to_bytes()) {
+            kept = true;
+        } else if is_abandoned(within, &name, kind) {
+            remove_one(within, &name, kind);
+        }
+    }
+    kept
+}
+
+fn remove_one(within: &OwnedFd, name: &CStr, kind: Kind) {
+    if kind == Kind::Directory {
+        remove_directory(within, name);
+    } else {
+        rustix::fs::unlinkat(within, name, AtFlags::empty()).ok();
+    }
+}
+
+/// Removes a directory that was not done. The owner of `within` may have given its name to another one: only what has our
+/// mark is emptied, and such a one has no subdirectories. Any other goes if it is empty, as its owner could remove it.
+pub(super) fn remove_directory(within: &OwnedFd, name: &CStr) {
+    let Ok(directory) = rustix::fs::openat(within, name, LIST, Mode::empty()) else { return };
+    if stat_open(&directory).is_ok_and(|stat| is_marked(&stat)) {
+        let entries = listing(&directory, |name| name != c"." && name != c"..");
+        if entries.iter().any(|(_, kind)| *kind == Kind::Directory) {
+            return;
+        }
+        for (entry, _) in entries {
+            rustix::fs::unlinkat(&directory, &entry, AtFlags::empty()).ok();
+        }
+    }
+    rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR).ok();
+}
+
+/// Whether a directory has a name.
+fn has(directory: &OwnedFd, name: &CStr) -> bool {
+    rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS).is_ok()
+}
+
+/// Whether a directory has no entries, as far as can be told without trying to remove it.
+pub(super) fn is_empty(within: &OwnedFd, name: &CStr) -> rustix::io::Result<bool> {
+    is_empty_open(&rustix::fs::openat(within, name, LIST, Mode::empty())?)
+}
+
+/// The same of one that is open to be listed.
+pub(super) fn is_empty_open(directory: &OwnedFd) -> rustix::io::Result<bool> {
+    let mut entries = rustix::fs::Dir::read_from(directory)?.flatten();
+    Ok(!entries.any(|entry| entry.file_name() != c"." && entry.file_name() != c".."))
+}
+
+/// The wanted names in a directory, and their types; none where it can't be listed.
+fn listing(directory: &OwnedFd, wanted: impl Fn(&CStr) -> bool) -> Vec<(CString, Kind)> {
+    let entries = rustix::fs::Dir::read_from(directory).into_iter().flatten().flatten();
+    let names = entries.filter(|entry| wanted(entry.file_name())).map(|entry| entry.file_name().to_owned());
+    let kind = |name: &CString| {
+        let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+        stat.ok().map(|stat| Stat::from(&stat).kind)
+    };
+    names.filter_map(|name| kind(&name).map(|kind| (name, kind))).collect()
+}
+
+/// Whether no living run holds the lock. Only files and directories can be locked; all else has its temporary name for
+/// microseconds. What is opened is what was looked at: opening a device would already do something to it.
+pub(super) fn is_abandoned(within: &OwnedFd, name: &CStr, kind: Kind) -> bool {
+    if kind != Kind::File && kind != Kind::Directory {
+        return true;
+    }
+    let hold = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(handle) = rustix::fs::openat(within, name, hold, Mode::empty()) else { return false };
+    if !stat_open(&handle).is_ok_and(|stat| stat.kind == kind) {
+        return false;
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(proc_path(&handle), flags, Mode::empty()).is_ok_and(|fd| lock(&fd))
+}

@@ -1,0 +1,69 @@
+//! What an existing directory of the destination loses before a run writes in it: all that its source does not grant. The
+//! rest of its metadata it gets when it is done, so that nobody reads in between what the source keeps from them, and an
+//! interrupted run leaves it closed rather than open.
+
+use super::compare::{Difference, owner_to_set};
+use super::entry::Stat;
+use super::rules::Rules;
+
+/// Permissions of the group, and with an ACL those of everyone it names.
+const GROUP: u32 = 0o070;
+/// Permissions of everyone but the owner.
+const OTHERS: u32 = 0o077;
+
+/// Owner and mode to set at once so that `have` grants nobody more than `want` does. `same_acl` says that the two have the
+/// same access ACL, or none. A former owner loses the directory to the user who runs this, and a group or an ACL that is to
+/// change all permissions.
+pub(crate) fn narrowed(want: &Stat, have: &Stat, same_acl: bool, rules: &Rules) -> Difference {
+    let owner = if rules.keep.owner { owner_to_set(want, have, rules) } else { None };
+    let (uid, gid) = owner.unwrap_or_default();
+    let mut granted = want.mode | !OTHERS;
+    if gid.is_some() {
+        granted &= !GROUP;
+    }
+    if !same_acl {
+        granted &= !OTHERS;
+    }
+    let (user, mode) = (rules.privileges.user, have.mode & granted);
+    Difference {
+        owner: (uid.is_some() && have.uid != user).then_some((Some(user), None)),
+        // The former owner may have changed the mode in the last moment.
+        mode: (mode != have.mode || uid.is_some() && have.uid != user).then_some(mode),
+        times: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compare::tests::{rules, stat};
+    use super::super::entry::Kind;
+    use super::*;
+
+    #[test]
+    fn what_the_source_does_not_grant_goes_first() {
+        let of = |mode, uid, gid| Stat { mode, uid, gid, ..stat(Kind::Directory) };
+        let mut root = rules(true);
+        root.privileges.user = 0;
+        // What the source has, what is there, whether the ACLs are the same; the owner and the mode to set.
+        let table = [
+            ("the same", of(0o755, 7, 8), of(0o755, 7, 8), true, (None, None)),
+            ("narrower already", of(0o755, 7, 8), of(0o700, 7, 8), true, (None, None)),
+            ("the source is closed", of(0o700, 7, 8), of(0o755, 7, 8), true, (None, Some(0o700))),
+            ("each class for itself", of(0o705, 7, 8), of(0o770, 7, 8), true, (None, Some(0o700))),
+            ("the special bits stay", of(0o700, 7, 8), of(0o3777, 7, 8), true, (None, Some(0o3700))),
+            ("another group", of(0o770, 7, 8), of(0o775, 7, 9), true, (None, Some(0o700))),
+            ("another owner", of(0o755, 7, 8), of(0o755, 6, 8), true, (Some(0), Some(0o755))),
+            ("root's, to be given away", of(0o755, 7, 8), of(0o755, 0, 8), true, (None, None)),
+            ("another ACL", of(0o755, 7, 8), of(0o755, 7, 8), false, (None, Some(0o700))),
+            ("another ACL, closed", of(0o755, 7, 8), of(0o700, 7, 8), false, (None, None)),
+        ];
+        for (what, want, have, same_acl, (owner, mode)) in table {
+            let found = narrowed(&want, &have, same_acl, &root);
+            let expected = Difference { owner: owner.map(|uid| (Some(uid), None)), mode, times: false };
+            assert_eq!(found, expected, "{what}");
+        }
+        let mut lax = root.clone();
+        lax.keep.owner = false;
+        assert!(narrowed(&of(0o755, 7, 8), &of(0o755, 6, 9), true, &lax).is_empty(), "owners are left alone");
+    }
+}

@@ -1,0 +1,87 @@
+//! Who besides the user who runs this could have put a name where it is in the destination. What they could have put there
+//! is not given away with the source's owner and mode for having the source's name: it may be somebody else's secret, which
+//! they may rename and not read.
+
+use super::entry::Stat;
+
+/// Users who can put names in a directory, or exchange it or one above it for another one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Writers {
+    /// Nobody else.
+    Nobody,
+    /// One other user.
+    One(u32),
+    /// Several, or it is not known who.
+    #[default]
+    Many,
+}
+
+impl Writers {
+    /// Those of one directory, for a run of `user`. With an ACL the permissions of the group are the most that it grants
+    /// anyone. In a sticky directory others can rename what is theirs alone, which they could give away themselves.
+    pub(crate) fn of(directory: &Stat, user: u32) -> Self {
+        let open = directory.mode & 0o022 != 0;
+        let sticky = directory.mode & 0o1000 != 0;
+        match directory.uid == user {
+            true if open && !sticky => Writers::Many,
+            true => Writers::Nobody,
+            false if open => Writers::Many,
+            false => Writers::One(directory.uid),
+        }
+    }
+
+    /// Those of a directory in one that has these.
+    pub(crate) fn below(self, directory: Self) -> Self {
+        match (self, directory) {
+            (Writers::Nobody, other) | (other, Writers::Nobody) => other,
+            (one, other) if one == other => one,
+            _ => Writers::Many,
+        }
+    }
+
+    /// Whether one of them could have put something there that is not theirs to give.
+    pub(crate) fn could_plant(self, entry: &Stat) -> bool {
+        match self {
+            Writers::Nobody => false,
+            Writers::One(user) => entry.uid != user,
+            Writers::Many => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compare::tests::stat;
+    use super::super::entry::Kind;
+    use super::*;
+
+    #[test]
+    fn whoever_may_write_to_a_directory_or_above_it_may_plant() {
+        use Writers::{Many, Nobody, One};
+        let of = |uid, mode| Writers::of(&Stat { uid, mode, ..stat(Kind::Directory) }, 0);
+        let table = [
+            (of(0, 0o755), Nobody),
+            (of(0, 0o775), Many),
+            (of(0, 0o1777), Nobody),
+            (of(7, 0o755), One(7)),
+            (of(7, 0o1777), Many),
+        ];
+        for (index, (found, expected)) in table.into_iter().enumerate() {
+            assert_eq!(found, expected, "{index}");
+        }
+        for (above, directory, expected) in [
+            (Nobody, Nobody, Nobody),
+            (Nobody, One(7), One(7)),
+            (One(7), Nobody, One(7)),
+            (One(7), One(7), One(7)),
+            (One(7), One(8), Many),
+            (Many, Nobody, Many),
+        ] {
+            assert_eq!(above.below(directory), expected, "{above:?} {directory:?}");
+        }
+        let owned_by = |uid| Stat { uid, ..stat(Kind::File) };
+        assert!(!One(7).could_plant(&owned_by(7)), "theirs to give");
+        assert!(One(7).could_plant(&owned_by(0)) && Many.could_plant(&owned_by(7)));
+        assert!(!Nobody.could_plant(&owned_by(7)));
+    }
+}
