@@ -15,6 +15,7 @@ use crate::io::{key, ring, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, proc_path};
 use crate::plan::entry::Time;
+use crate::plan::writers::Writers;
 use crate::select::Scope;
 
 /// The engine to use, and why it is not the one hoped for. `subject` is what a refusal names.
@@ -62,6 +63,7 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let source =
         run.roots.source.fd.clone().ok_or(rustix::io::Errno::NOENT).at(Operation::UseSource, path)?;
     let stat = stat_open(&source).at(Operation::UseSource, path)?;
+    let writers = Writers::of(&stat, run.rules.privileges.user);
     let mut stat = metadata::adopt(stat, &Holder::Link(proc_path(&source)), &run.rules, path)?;
     if run.roots.several.is_some() {
         stat.modified = Time::NEVER; // nothing is mirrored to DIR itself: what killed runs left in it is looked for
@@ -79,7 +81,7 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     } else {
         None
     };
-    let source = Source { fd: source, stat, xattrs };
+    let source = Source { fd: source, stat, writers, xattrs };
     let narrowed = match (&destination, &existing) {
         (Some(fd), Some(have)) if !implied => source.narrow(fd, (have, false), run, Path::new(""))?,
         _ => false,

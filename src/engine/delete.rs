@@ -27,6 +27,7 @@ use crate::metadata::{self, Target};
 use crate::plan::changes::Changes;
 use crate::plan::delete::{Doomed, InTheWay, Refusal, judge};
 use crate::plan::entry::Stat;
+use crate::plan::writers::Writers;
 use crate::report::event::{Action, Entries, EntryEvent, Event};
 
 /// Takes note of what the mirror of a directory, which is done, has beyond it.
@@ -240,7 +241,7 @@ fn pair_again(directory: &Directory, run: &Run) -> Result<(Pair, Stat)> {
     let path = || run.source_path(&directory.path());
     let fd = reopen(run.roots.source.fd.as_ref(), directory).at(Operation::OpenSource, path)?;
     let stat = stat_open(&fd).at(Operation::StatSource, path)?;
-    let source = Source { fd: Arc::new(fd), stat, xattrs: None };
+    let source = Source { fd: Arc::new(fd), stat, writers: Writers::default(), xattrs: None };
     let path = || run.destination_path(&directory.path());
     let held = reopen(run.roots.destination.fd.as_ref(), directory).at(Operation::OpenDestination, path)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

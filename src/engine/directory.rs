@@ -366,7 +366,7 @@ impl Directory {
             // Another one may have got its name since it was looked up.
             Some(existing) => {
                 let own = Writers::of(&stat, run.rules.privileges.user);
-                origin.writers = parent.writers.below(own);
+                origin.writers = parent.writers.below(own).below(source.writers);
                 origin.planted = parent.writers.could_plant(&stat);
                 if existing.inode != stat.inode {
                     *existing = stat;
@@ -394,9 +394,9 @@ impl Directory {
         Ok(Some(pair))
     }
 
-    /// Requires that a directory which was made a moment ago is the one that has its name now: it will be given away. Where
-    /// modes are not kept nothing marks it, but there is nothing in it yet; and it has to have its own name at once,
-    /// since the next run could not tell what it is.
+    /// Requires that a directory which was made a moment ago is the one that has its name now, or as good as that one: it
+    /// will be given away, and so there is nothing in it. Where modes are not kept it has no mark, by which the next
+    /// run would know it: then it gets its own name at once.
     fn require_own(
         &self,
         made: &OwnedFd,
@@ -404,12 +404,12 @@ impl Directory {
         within: &OwnedFd,
         origin: &mut Origin,
     ) -> Result<(), Cause> {
+        if !litter::is_empty_open(made)? {
+            return Err(Cause::DirectoryReplaced);
+        }
         origin.writers = Writers::Nobody;
         if is_marked(stat) {
             return Ok(());
-        }
-        if !litter::is_empty_open(made)? {
-            return Err(Cause::DirectoryReplaced);
         }
         origin.private = false;
         if let Some(staged) = origin.staged.take() {
@@ -448,6 +448,7 @@ impl Directory {
             }
         };
         let stat = stat_open(&fd).at(Operation::StatSource, path)?;
+        let writers = Writers::of(&stat, run.rules.privileges.user);
         let stat = metadata::adopt(stat, &Holder::Link(proc_path(&fd)), &run.rules, path)?;
         let xattrs = if run.config.keep.xattrs {
             let holder = Holder::Name(parent.source.as_fd(), &self.name);
@@ -455,7 +456,7 @@ impl Directory {
         } else {
             None
         };
-        Ok(Source { fd, stat, xattrs })
+        Ok(Source { fd, stat, writers, xattrs })
     }
 
     /// Makes the directory in the destination, in the place of something else if `taken`. One that is done in a single

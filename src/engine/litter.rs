@@ -2,9 +2,10 @@
 //! directories that were not done. It is removed when a run comes to its directory, and nothing else is.
 
 use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 
 use super::Run;
 use crate::io::stat_open;
@@ -72,10 +73,17 @@ pub(super) fn is_empty(within: &OwnedFd, name: &CStr) -> rustix::io::Result<bool
     is_empty_open(&rustix::fs::openat(within, name, LIST, Mode::empty())?)
 }
 
-/// The same of one that is open to be listed.
+/// The same of one that was opened a moment ago, and is not to be listed by this descriptor.
 pub(super) fn is_empty_open(directory: &OwnedFd) -> rustix::io::Result<bool> {
-    let mut entries = rustix::fs::Dir::read_from(directory)?.flatten();
-    Ok(!entries.any(|entry| entry.file_name() != c"." && entry.file_name() != c".."))
+    let mut bytes = [MaybeUninit::uninit(); 512];
+    let mut entries = RawDir::new(directory, &mut bytes);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The wanted names in a directory, and their types; none where it can't be listed.

@@ -78,6 +78,9 @@ impl Deref for Pair {
 pub(crate) struct Source {
     pub(crate) fd: Arc<OwnedFd>,
     pub(crate) stat: Stat,
+    /// Who else can write to it. They could write to its mirror as well, or can once it is done, whoever has that now: an
+    /// interrupted run takes it from them.
+    pub(crate) writers: Writers,
     pub(crate) xattrs: Option<Xattrs>,
 }
 
@@ -158,7 +161,8 @@ impl Pair {
         existing: Option<Stat>,
     ) -> Self {
         let user = rustix::process::geteuid().as_raw();
-        let writers = existing.as_ref().map_or(Writers::Nobody, |stat| Writers::of(stat, user));
+        let of_mirror = |stat: &Stat| Writers::of(stat, user).below(source.writers);
+        let writers = existing.as_ref().map_or(Writers::Nobody, of_mirror);
         Pair::new(source, destination, Origin { existing, writers, ..Origin::default() })
     }
 

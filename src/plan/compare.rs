@@ -112,6 +112,11 @@ pub(crate) fn keep(source: &Stat, destination: &Stat, rules: &Rules) -> Decision
     if destination.links > 1 && !difference.is_empty() {
         return Decision::Replace;
     }
+    // The owner that a file loses may have it open, and would go on writing to what is another's then.
+    let new_owner = difference.owner.and_then(|(uid, _)| uid);
+    if source.kind == Kind::File && new_owner.is_some() && destination.uid != rules.privileges.user {
+        return Decision::Replace;
+    }
     // Nor is a file of somebody else's made setuid: size and time may be all that it has of its source.
     if source.kind == Kind::File && source.mode & 0o6000 != 0 && difference.owner.is_some() {
         return Decision::Replace;
@@ -312,6 +317,17 @@ pub(super) mod tests {
         want.gid = 1234; // not a group of ours
         let stranger = differences(&want, &have, &rules(false));
         assert_eq!((stranger.owner, stranger.mode), (None, None));
+    }
+
+    #[test]
+    fn a_file_that_somebody_loses_is_made_anew() {
+        let mut root = rules(true);
+        root.privileges.user = 0;
+        let of = |uid, kind| decide(&stat(kind), Some(&Stat { uid, ..stat(kind) }), &root, || true);
+        assert_eq!(of(5, Kind::File), Decision::Replace);
+        assert!(matches!(of(0, Kind::File), Decision::Keep(_)), "root gives its own away");
+        assert!(matches!(of(5, Kind::Fifo), Decision::Keep(_)), "it holds nothing");
+        assert!(matches!(of(5, Kind::Symlink), Decision::Keep(_)), "it can't be written to");
     }
 
     #[test]

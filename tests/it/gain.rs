@@ -32,6 +32,7 @@ tests![
     new_roots_are_no_more_open_than_the_source: [Need::Tool("strace")],
     a_planted_secret_is_not_given_away: [Need::Root, Need::Tool("setfacl")],
     a_planted_directory_is_not_given_away: [Need::Root],
+    who_loses_a_file_does_not_go_on_writing_to_it: [Need::Root],
     a_node_is_made_where_nobody_else_can_exchange_it: [Need::Root, Need::Tool("strace")],
 ];
 
@@ -579,6 +580,25 @@ fn a_planted_directory_is_not_given_away() {
         // With nothing of root's in it, it is.
         fs::remove_file(destination.join("theirs/d/private")).unwrap();
         sync_with(engine, &[], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+    }
+}
+
+/// Alice has her file open, and SRC's has become root's.
+fn who_loses_a_file_does_not_go_on_writing_to_it() {
+    use std::io::Write;
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for root in [&source, &destination] {
+            file(root.join("script"), "a script");
+            modified(root.join("script"), 1_000_000, 0);
+        }
+        give(destination.join("script"), ALICE);
+        let mut theirs = File::options().append(true).open(destination.join("script")).unwrap();
+        sync_with(engine, &[], &source, &destination).exits(0);
+        theirs.write_all(b", and a line of theirs").unwrap();
+        assert_eq!(fs::read(destination.join("script")).unwrap(), b"a script");
         assert_equal(&source, &destination);
     }
 }

@@ -6,12 +6,13 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, RenameFlags};
 
+use crate::support::attacker::{Attacker, NOBODY};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise};
@@ -31,38 +32,15 @@ tests![
     a_planted_directory_is_not_taken_for_litter: [Need::Root],
 ];
 
-/// Set for a process of this binary that is to be the attacker; its value is the place of the attack.
-pub const ATTACK: &str = "RINGSYNC_TEST_ATTACK";
-/// Who attacks.
-const NOBODY: u32 = 65534;
 const SECRET: &[u8] = b"SECRET, and root's alone";
 /// Names in the directories that are fought for.
 const NAMES: u64 = 24;
 
 /// How long the attack lasts.
-fn duration() -> Duration {
+pub fn duration() -> Duration {
     let given =
         std::env::var("RINGSYNC_HOSTILE_SECONDS").ok().map(|seconds| seconds.parse().expect("seconds"));
     Duration::from_secs(given.unwrap_or(if everything() { 60 } else { 5 }))
-}
-
-/// The attacker, who goes when this is dropped, or when the tests end in any other way.
-struct Attacker(Child);
-
-impl Attacker {
-    fn start(place: &Path) -> Attacker {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--pdeathsig", "KILL"]);
-        command.arg(std::env::current_exe().expect("this binary")).env(ATTACK, place);
-        Attacker(command.spawn().expect("an attacker"))
-    }
-}
-
-impl Drop for Attacker {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }
 
 /// What the attacker's process does until it is killed: exchange, change and rename what is theirs, in an order that is
@@ -138,7 +116,7 @@ fn exchange(one: &Path, other: &Path) {
 
 /// All that a run could have changed of what it must not touch: mode, owner, names, and times, the last access
 /// among them, which reading a file or listing a directory moves. Contents can't change without a trace in these.
-fn stamps(root: &Path) -> BTreeMap<PathBuf, [i64; 10]> {
+pub fn stamps(root: &Path) -> BTreeMap<PathBuf, [i64; 10]> {
     let entries = walkdir::WalkDir::new(root).into_iter().map(|entry| entry.unwrap().into_path());
     let stamped = entries.map(|path| {
         let stat = fs::symlink_metadata(&path).unwrap();
@@ -232,7 +210,7 @@ fn another_user_who_swaps_entries_gains_nothing() {
     assert_eq!(fs::metadata(at("dst/a/b")).unwrap().uid(), NOBODY, "theirs to attack");
     stamps(&at("guarded")); // looking at it moves the times of the last access once
     let guarded = stamps(&at("guarded"));
-    let attacker = Attacker::start(home.path());
+    let attacker = Attacker::start("exchange", home.path());
     let (begun, mut turn, mut disturbed) = (Instant::now(), 0, 0);
     while begun.elapsed() < duration() || turn < 40 {
         if let Some(ran) = run_under_attack(home.path(), turn) {

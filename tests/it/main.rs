@@ -30,6 +30,7 @@ mod inplace;
 mod manifest;
 mod modes;
 mod old;
+mod planted;
 mod property;
 mod reality;
 mod report;
@@ -45,11 +46,14 @@ mod verify;
 mod whole;
 
 use libtest_mimic::{Arguments, Trial};
+use support::attacker::Attacker;
 use support::needs::Test;
 
 fn main() {
-    if let Some(place) = std::env::var_os(hostile::ATTACK) {
-        hostile::attack(place.as_ref());
+    match Attacker::of_process() {
+        Some((attack, place)) if attack == "plant" => planted::attack(&place),
+        Some((_, place)) => hostile::attack(&place),
+        None => {}
     }
     if std::env::var_os(support::STATE).is_none() {
         support::with_state_of_its_own();
@@ -82,6 +86,7 @@ fn main() {
         manifest::TESTS,
         modes::TESTS,
         old::TESTS,
+        planted::TESTS,
         property::TESTS,
         reality::TESTS,
         select::TESTS,

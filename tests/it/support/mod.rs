@@ -1,5 +1,6 @@
 //! What the tests stand on: a place to work in, the program, trees as values, file systems to mount.
 
+pub mod attacker;
 pub mod changed;
 pub mod fuse;
 pub mod mount;
