@@ -287,11 +287,14 @@ fn an_owner_that_can_not_be_had_is_an_error_and_nothing_is_written() {
         (metadata.uid(), metadata.gid())
     };
     assert_eq!([owner(""), owner("file"), owner("dir"), owner("dir/file")], [(65534, 33); 4]);
-    // What is there belongs to somebody else: that is said.
+    // A file of somebody else is made anew; a directory of theirs can't be, and that is said.
     lchown(destination.join("file"), Some(7), Some(33)).unwrap();
-    mode(destination.join("file"), 0o666);
+    as_nobody(&["sync", "--chown=65534:33"], &source, &destination).exits(0);
+    assert_eq!(owner("file"), (65534, 33));
+    lchown(destination.join("dir"), Some(7), Some(33)).unwrap();
+    mode(destination.join("dir"), 0o777);
     let ran = as_nobody(&["sync", "--chown=65534:33"], &source, &destination).exits(23);
-    assert!(ran.err.contains("set owner of") && ran.err.contains("dst/file"), "{ran:#?}");
+    assert!(ran.err.contains("set owner of") && ran.err.contains("dst/dir"), "{ran:#?}");
 }
 
 fn what_can_not_be_read_is_named() {
