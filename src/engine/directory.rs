@@ -371,7 +371,7 @@ impl Directory {
                 if existing.inode != stat.inode {
                     *existing = stat;
                 }
-                source.narrow(&destination, (&stat, origin.planted), run, &self.path())?
+                source.narrow(&destination, (&stat, origin.planted), run, path)?
             }
             None => {
                 self.require_own(&destination, &stat, within, &mut origin)

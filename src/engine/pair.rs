@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -92,12 +92,11 @@ impl Source {
         mirror: &OwnedFd,
         have: (&Stat, bool),
         run: &Run,
-        below: &Path,
+        path: impl Fn() -> PathBuf + Copy,
     ) -> Result<bool> {
         if run.config.dry_run {
             return Ok(false);
         }
-        let path = || run.destination_path(below);
         match metadata::narrow(mirror, &self.stat, have, self.xattrs.as_ref(), &run.rules, path) {
             Err(error) if error.errno() == Some(Errno::PERM) => Ok(false),
             narrowed => narrowed,
