@@ -22,8 +22,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let result = match Cli::of_process().map(|cli| cli.command) {
-        Ok(Command::Sync(arguments)) => sync(arguments.config(), || arguments.reporter()),
-        Ok(Command::Copy(arguments)) => sync(arguments.config(), || arguments.reporter()),
+        Ok(Command::Sync(arguments)) => sync(arguments.config(), |config| arguments.reporter(config)),
+        Ok(Command::Copy(arguments)) => sync(arguments.config(), |config| arguments.reporter(config)),
         Ok(Command::Check(arguments)) => check(&arguments),
         Ok(Command::Verify(arguments)) => verify(&arguments),
         Ok(Command::Completions(arguments)) => Ok(print(&arguments.script())),
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 /// A run that writes.
 fn sync(
     config: ringsync::Result<Config>,
-    reporter: impl FnOnce() -> ringsync::Result<Box<dyn Reporter>>,
+    reporter: impl FnOnce(&Config) -> ringsync::Result<Box<dyn Reporter>>,
 ) -> anyhow::Result<ExitCode> {
     let config = config?;
     if config.timeout.is_some() {
@@ -60,7 +60,8 @@ fn sync(
         }
         supervisor::prepare_child();
     }
-    run(ringsync::sync, &config, reporter()?)
+    let reporter = reporter(&config)?;
+    run(ringsync::sync, &config, reporter)
 }
 
 fn check(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {

@@ -83,10 +83,10 @@ impl CopyArgs {
     ///
     /// # Errors
     /// When the log can't be opened.
-    pub(crate) fn reporter(&self) -> ringsync::Result<Box<dyn Reporter>> {
+    pub(crate) fn reporter(&self, config: &Config) -> ringsync::Result<Box<dyn Reporter>> {
         let sources: Vec<String> = self.sources.iter().map(|path| Escaped::path(path).to_string()).collect();
         let opening = format!("copy {} to {}", sources.join(" "), Escaped::path(&self.directory));
         // Each source has a place of its own: paths are shown as they are in DIR.
-        self.show.reporter(Path::new(""), opening)
+        self.show.reporter(Path::new(""), config, opening)
     }
 }

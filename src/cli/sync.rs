@@ -86,9 +86,9 @@ impl SyncArgs {
     ///
     /// # Errors
     /// When the log can't be opened.
-    pub(crate) fn reporter(&self) -> ringsync::Result<Box<dyn Reporter>> {
+    pub(crate) fn reporter(&self, config: &Config) -> ringsync::Result<Box<dyn Reporter>> {
         let (source, destination) = (Escaped::path(&self.source), Escaped::path(&self.destination));
-        self.show.reporter(&self.source, format!("sync {source} to {destination}"))
+        self.show.reporter(&self.source, config, format!("sync {source} to {destination}"))
     }
 }
 

@@ -146,10 +146,15 @@ impl ShowArgs {
     ///
     /// # Errors
     /// When the log can't be opened.
-    pub(crate) fn reporter(&self, source: &Path, opening: String) -> ringsync::Result<Box<dyn Reporter>> {
+    pub(crate) fn reporter(
+        &self,
+        source: &Path,
+        config: &Config,
+        opening: String,
+    ) -> ringsync::Result<Box<dyn Reporter>> {
         let shown = self.display(source);
         let Some(path) = &self.log_file else { return Ok(shown) };
-        let log = Log::open(path, opening)?;
+        let log = Log::open(path, config, opening)?;
         Ok(Box::new(Both(shown, Box::new(log))))
     }
 

@@ -22,7 +22,9 @@ use crate::config::Config;
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::Family;
+use crate::io::named;
 use crate::io::path::open_directory;
+use crate::io::trees::Trees;
 use crate::io::{place, root, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
@@ -41,8 +43,11 @@ pub(crate) struct Backups {
 }
 
 struct Tree {
-    /// As the user named it.
+    /// As the user named it, and where that leads: from the destination's root, if it is relative.
+    named: PathBuf,
     path: PathBuf,
+    start: Option<Arc<OwnedFd>>,
+    trees: Trees,
     /// Made when it is first needed.
     fd: Mutex<Option<Arc<OwnedFd>>>,
     /// Directories of it in which an older backup made room, and what a killed run left was looked for.
@@ -75,7 +80,10 @@ impl Backups {
             if missing.as_os_str().is_empty() {
                 place::refuse_backups_over(&path, roots, &sources(config, roots))?;
             }
-            Ok(Tree { path, fd: Mutex::default(), swept: Mutex::default() })
+            let (named, start, trees) = (directory.clone(), roots.destination.fd.clone(), Trees::of(config));
+            let mut tree = Tree { named, path, start, trees, fd: Mutex::default(), swept: Mutex::default() };
+            tree.look()?;
+            Ok(tree)
         });
         Ok(Some(Backups { tree: tree.transpose()?, suffix: backup.suffix.as_bytes().to_vec() }))
     }
@@ -363,12 +371,28 @@ impl Tree {
         if let Some(fd) = &*top {
             return Ok(fd.clone());
         }
-        std::fs::create_dir_all(&self.path).at(Operation::Backup, || &self.path)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(CWD, &self.path, flags, Mode::empty());
-        let fd = Arc::new(fd.at(Operation::Backup, || &self.path)?);
+        let fd = Arc::new(self.walk(true)?);
         *top = Some(fd.clone());
         Ok(fd)
+    }
+
+    /// Holds the tree if it is there already. A way to it that can't be gone is told before anything is replaced.
+    fn look(&mut self) -> Result<()> {
+        if self.start.is_none() && self.named.is_relative() {
+            return Ok(()); // a dry run, without a destination
+        }
+        match self.walk(false) {
+            Ok(fd) => self.fd = Mutex::new(Some(Arc::new(fd))),
+            Err(error) if error.errno() == Some(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn walk(&self, make: bool) -> Result<OwnedFd> {
+        let start = self.start.as_deref();
+        named::directory(&self.named, start, &self.trees, Operation::Backup, make)
+            .map_err(|error| Error { path: self.path.clone(), ..error })
     }
 }
 

@@ -83,7 +83,9 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     };
     let source = Source { fd: source, stat, writers, xattrs };
     let narrowed = match (&destination, &existing) {
-        (Some(fd), Some(have)) if !implied => source.narrow(fd, (have, false), run, || run.roots.destination.path.clone())?,
+        (Some(fd), Some(have)) if !implied => {
+            source.narrow(fd, (have, false), run, || run.roots.destination.path.clone())?
+        }
         _ => false,
     };
     let pair = Pair::of_roots(source, destination, existing);

@@ -17,7 +17,7 @@ pub(crate) fn descriptor_limit() -> usize {
 
 /// This process's umask, read without changing it (proc_pid_status(5)). Unknown, it is taken for all bits: then the
 /// mode of each new file is set once more.
-pub(super) fn umask() -> u32 {
+pub(crate) fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|value| u32::from_str_radix(value.trim(), 8).ok()).unwrap_or(0o777)

@@ -51,6 +51,7 @@ use async_channel::{Receiver, Sender};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::root;
+use crate::io::trees::Trees;
 use crate::report::Reporter;
 use crate::report::event::{Start, Summary};
 use crate::report::hashes::Hashes;
@@ -112,11 +113,13 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     // Before anything is written: what can't be used is to be told first.
     let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
     let (begun, opened) = (manifest.map(Path::to_path_buf), config.clone());
-    let names = temporary.clone();
-    let begin = move || begun.as_deref().map(|path| Hashes::create(path, names)).transpose();
-    let mut manifest = within(config, begin)?;
-    let traced = config.trace.clone();
-    let trace = within(config, move || traced.as_deref().map(TraceFile::create).transpose())?;
+    let (names, traced) = (temporary.clone(), config.clone());
+    let (mut manifest, trace) = within(config, move || {
+        let trees = Trees::of(&traced);
+        let manifest = begun.as_deref().map(|path| Hashes::create(path, &trees, names)).transpose()?;
+        let trace = traced.trace.as_deref().map(|path| TraceFile::create(path, &trees)).transpose()?;
+        Ok((manifest, trace))
+    })?;
     let (roots, mut aside) = within(config, move || {
         let roots = root::open(&opened)?;
         let aside = Aside::open(&opened, &roots)?;

@@ -16,9 +16,11 @@ use super::temporary::{Taken, link_nameless, take_place, writable};
 use super::{backup, contents, special};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::named;
 use crate::io::path::{open_directory, open_entry};
-use crate::io::root::{self, Root, Roots};
+use crate::io::root::{Root, Roots};
 use crate::io::stat_open;
+use crate::io::trees::Trees;
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{Target, proc_path};
 use crate::plan::compare::{Decision, decide, keep};
@@ -40,9 +42,13 @@ impl References {
         let destination = &roots.destination;
         let inode = |root: &Root| root.fd.as_ref().and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
         let (mut trees, mut missing) = (Vec::new(), Vec::new());
-        for path in &config.link_dest {
-            let path = destination.beside(path);
-            match root::open_around(&path, Operation::UseReference) {
+        let beside = Trees::of(config);
+        for named in &config.link_dest {
+            let path = destination.beside(named);
+            let start = destination.fd.as_deref();
+            let (way, start) = if start.is_some() { (named, start) } else { (&path, None) };
+            let held = named::directory(way, start, &beside, Operation::UseReference, false);
+            match held.map(|fd| Root { fd: Some(Arc::new(fd)), path: path.clone() }) {
                 Ok(tree) if roots.single.is_none() && inode(&tree) == inode(&roots.source) => {
                     // What is written to SRC later would be written to the mirror.
                     let cause = Cause::Refused("it is SRC".into());
@@ -50,7 +56,7 @@ impl References {
                 }
                 Ok(tree) => trees.extend(tree.fd),
                 Err(error) if error.errno() == Some(Errno::NOENT) => missing.push(path),
-                Err(error) => return Err(error),
+                Err(error) => return Err(Error { path, ..error }),
             }
         }
         Ok((References { trees }, missing))

@@ -9,6 +9,7 @@ pub(crate) mod buffer;
 pub(crate) mod file;
 pub(crate) mod gauge;
 pub(crate) mod key;
+pub(crate) mod named;
 pub(crate) mod op;
 pub(crate) mod path;
 mod pieces;
@@ -17,6 +18,7 @@ pub(crate) mod ring;
 pub(crate) mod root;
 pub(crate) mod sources;
 pub(crate) mod temporary;
+pub(crate) mod trees;
 mod tuning;
 
 use std::cell::Cell;

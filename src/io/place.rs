@@ -6,11 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
+use super::named::{self, Named};
 use super::root::{Root, Roots, Single, refusal};
 use super::stat_open;
-use crate::content::manifest::place_of;
+use super::trees::Trees;
+use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::metadata::proc_path;
 use crate::plan::entry::Stat;
@@ -46,17 +48,10 @@ pub(super) fn refuse_overlap(source: &Root, destination: &Root, missing: &OsStr)
     Ok(())
 }
 
-/// A directory, and a name in it.
-pub(super) struct Named {
-    pub(super) directory: OwnedFd,
-    pub(super) name: OsString,
-}
-
-pub(super) fn named(manifest: &Path) -> Result<Named> {
-    let (parent, name) = place_of(manifest)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::openat(CWD, &parent, flags, Mode::empty());
-    Ok(Named { directory: directory.at(Operation::WriteManifest, || manifest)?, name })
+/// Where the manifest of a run is to be, if it writes one.
+pub(super) fn manifest_of(config: &Config) -> Result<Option<(&Path, Named)>> {
+    let Some(path) = config.manifest.as_deref().filter(|_| !config.dry_run) else { return Ok(None) };
+    Ok(Some((path, named::find(path, &Trees::of(config), Operation::WriteManifest)?)))
 }
 
 pub(super) fn refuse_manifest(manifest: &Path, why: &str) -> Error {
@@ -64,10 +59,10 @@ pub(super) fn refuse_manifest(manifest: &Path, why: &str) -> Error {
 }
 
 /// Refuses a manifest that would change the tree it is about: one inside SRC.
-pub(super) fn refuse_manifest_in_source(manifest: &Path, source: &Root) -> Result<()> {
+pub(super) fn refuse_manifest_in_source(manifest: &Path, named: &Named, source: &Root) -> Result<()> {
     let Some(source) = &source.fd else { return Ok(()) };
     let mounts = mounts();
-    let inside = place(source, &mounts).zip(place(&named(manifest)?.directory, &mounts));
+    let inside = place(source, &mounts).zip(place(&named.directory, &mounts));
     match inside {
         Some((source, manifest_at)) if source.has(&manifest_at, &mounts) => {
             Err(refuse_manifest(manifest, "it lies inside SRC"))
@@ -112,11 +107,12 @@ pub(crate) fn refuse_backups_over(path: &Path, roots: &Roots, sources: &[Root]) 
 /// Refuses a manifest that would take the place of something that is mirrored: one in DST whose name SRC has too.
 pub(super) fn refuse_manifest_in_destination(
     manifest: &Path,
+    named: &Named,
     source: &Root,
     destination: &Root,
 ) -> Result<()> {
     let (Some(source), Some(destination)) = (&source.fd, &destination.fd) else { return Ok(()) };
-    let (mounts, named) = (mounts(), named(manifest)?);
+    let mounts = mounts();
     let (Some(tree), Some(at)) = (place(destination, &mounts), place(&named.directory, &mounts)) else {
         return Ok(());
     };
@@ -137,11 +133,11 @@ pub(super) fn refuse_manifest_in_destination(
 /// Refuses a manifest that is the one file that is copied, or its copy.
 pub(super) fn refuse_manifest_of_single(
     manifest: &Path,
+    named: &Named,
     source: &Root,
     destination: &Root,
     single: &Single,
 ) -> Result<()> {
-    let named = named(manifest)?;
     let inode = |fd: &OwnedFd| stat_open(fd).ok().map(|stat| stat.inode);
     let is = |root: &Root, name: &std::ffi::CStr| {
         name.to_bytes() == named.name.as_bytes()

@@ -85,15 +85,15 @@ pub(crate) fn open(config: &Config) -> Result<Roots> {
 
 fn open_trees(config: &Config) -> Result<Roots> {
     let source = open_directory(&config.source, Operation::UseSource)?;
-    let manifest = config.manifest.as_ref().filter(|_| !config.dry_run);
-    if let Some(manifest) = manifest {
-        place::refuse_manifest_in_source(manifest, &source)?;
+    let manifest = place::manifest_of(config)?;
+    if let Some((manifest, named)) = &manifest {
+        place::refuse_manifest_in_source(manifest, named, &source)?;
     }
     let (destination, fresh) = match open_directory(&config.destination, Operation::UseDestination) {
         Ok(destination) => {
             place::refuse_overlap(&source, &destination, OsStr::new(""))?;
-            if let Some(manifest) = manifest {
-                place::refuse_manifest_in_destination(manifest, &source, &destination)?;
+            if let Some((manifest, named)) = &manifest {
+                place::refuse_manifest_in_destination(manifest, named, &source, &destination)?;
             }
             (destination, false)
         }
@@ -214,8 +214,8 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     };
     refuse_same_file(&source_root, &name, &destination, &target, config)?;
     let single = Single { source: c_name(&name)?, destination: c_name(&target)?, kind };
-    if let Some(manifest) = config.manifest.as_ref().filter(|_| !config.dry_run) {
-        place::refuse_manifest_of_single(manifest, &source_root, &destination, &single)?;
+    if let Some((manifest, named)) = place::manifest_of(config)? {
+        place::refuse_manifest_of_single(manifest, &named, &source_root, &destination, &single)?;
     }
     Ok(Roots { source: source_root, destination, single: Some(single), several: None, fresh: false })
 }

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::place::{Named, Place, mounts, named, place, refuse_manifest};
+use super::named::Named;
+use super::place::{Place, manifest_of, mounts, place, refuse_manifest};
 use super::root::{self, Root, Roots, join, make_directories, nearest_existing, open_around, open_directory};
 use super::stat_open;
 use crate::config::Config;
@@ -210,8 +211,7 @@ impl<'a> Target<'a> {
             place.map(|place| if missing.as_os_str().is_empty() { place } else { place.join(missing) });
         let fd = directory.fd.clone().filter(|_| missing.as_os_str().is_empty());
         let stat = fd.as_ref().map(stat_open).transpose().at(Operation::UseDestination, || path)?;
-        let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
-        let manifest = manifest.map(|path| Manifest::new(path, &mounts)).transpose()?;
+        let manifest = manifest_of(config)?.map(|(path, at)| Manifest::new(path, at, &mounts)).transpose()?;
         Ok(Target { path, named, fd, inode: stat.map(|stat| stat.inode), place, mounts, manifest })
     }
 
@@ -337,8 +337,7 @@ impl<'a> Target<'a> {
 }
 
 impl<'a> Manifest<'a> {
-    fn new(path: &'a Path, mounts: &[Place]) -> Result<Self> {
-        let at = named(path)?;
+    fn new(path: &'a Path, at: Named, mounts: &[Place]) -> Result<Self> {
         let inode = stat_open(&at.directory).at(Operation::WriteManifest, || path)?.inode;
         let place = place(&at.directory, mounts);
         Ok(Manifest { path, at, inode, place })

@@ -8,6 +8,7 @@ use super::event::EntryEvent;
 use crate::content::manifest::Writer;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 use crate::io::temporary::TemporaryNames;
+use crate::io::trees::Trees;
 
 /// The manifest of a run under way.
 pub(crate) struct Hashes {
@@ -19,9 +20,10 @@ pub(crate) struct Hashes {
 }
 
 impl Hashes {
-    /// Begins the manifest at `path`.
-    pub(crate) fn create(path: &Path, names: TemporaryNames) -> Result<Self> {
-        Ok(Hashes { writer: Some(Writer::with_names(path, names)?), path: path.to_path_buf(), single: None })
+    /// Begins the manifest at `path` of a run with these trees.
+    pub(crate) fn create(path: &Path, trees: &Trees, names: TemporaryNames) -> Result<Self> {
+        let writer = Some(Writer::create_for(path, trees, names)?);
+        Ok(Hashes { writer, path: path.to_path_buf(), single: None })
     }
 
     /// The run is for one file, which gets this name.

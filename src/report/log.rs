@@ -18,7 +18,10 @@ use super::event::{EntryEvent, Mode, Start, Summary, Totals};
 use super::figures::Figures;
 use super::itemize;
 use super::lines::{link_limit, missing, summary_line};
+use crate::config::Config;
 use crate::error::{Context, Error, Operation, Result};
+use crate::io::named::{self, Existing};
+use crate::io::trees::Trees;
 
 /// A line stays in memory no longer than this, as long as anything happens.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
@@ -42,13 +45,15 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens, or makes, the file at `path`, to append to it what becomes of a run from `source` to `destination`.
+    /// Opens, or makes, the file at `path`, to append to it what becomes of a run of `config`. `opening` is its first line. A
+    /// new file can be read by nobody who may not read SRC.
     ///
     /// # Errors
-    /// When the file can't be opened.
-    pub fn open(path: &Path, opening: String) -> Result<Self> {
-        let file = File::options().append(true).create(true).open(path);
-        let file = file.at(Operation::UseLog, || path)?;
+    /// When the file can't be opened, a symlink in the way may not be followed, or root would write to another user's file.
+    pub fn open(path: &Path, config: &Config, opening: String) -> Result<Self> {
+        let trees = Trees::of(config);
+        let named = named::find(path, &trees, Operation::UseLog)?;
+        let file = named.open_to_write(&trees, Existing::Append).at(Operation::UseLog, || path)?;
         let (clock, begun) = (Clock::new(), Instant::now());
         Ok(Log {
             path: path.to_path_buf(),

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use super::json::JsonPath;
 use super::rings::{Kind, Means};
 use crate::error::{Context, Operation, Result};
+use crate::io::named::{self, Existing};
+use crate::io::trees::Trees;
 
 /// Text is sent once there are so many bytes of it.
 const FULL: usize = 64 << 10;
@@ -27,8 +29,9 @@ pub(crate) struct TraceFile {
 
 impl TraceFile {
     /// Begins the file at `path`, in the place of one that is there.
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).at(Operation::UseTrace, || path)?;
+    pub(crate) fn create(path: &Path, trees: &Trees) -> Result<Self> {
+        let named = named::find(path, trees, Operation::UseTrace)?;
+        let file = named.open_to_write(trees, Existing::Truncate).at(Operation::UseTrace, || path)?;
         let mut trace = TraceFile { path: path.to_path_buf(), writer: BufWriter::new(file) };
         // Every further event has its comma before it, so that the array can end at any time.
         trace.add(concat!(
@@ -171,7 +174,7 @@ mod tests {
         spans.operation(Track { task: 2, beside: 1 }, times, (Kind::Read, Means::Ring), 42);
         assert!(spans.take(false).is_none(), "not enough to be sent");
         let text = spans.take(true).unwrap();
-        let mut file = TraceFile::create(&path).unwrap();
+        let mut file = TraceFile::create(&path, &Trees::none()).unwrap();
         file.add(&text).unwrap();
         file.finish().unwrap();
         let events: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();

@@ -15,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::named;
 pub use list::{Paths, Separator};
 use rule::{Line, PerDirectory, Question, Rule, Side, Template};
 pub(crate) use scope::Scope;
@@ -171,7 +172,7 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     if file == Path::new("-") {
         std::io::stdin().lock().read_to_end(&mut text)?;
     } else {
-        std::fs::File::open(file)?.read_to_end(&mut text)?;
+        named::open_to_read(file)?.read_to_end(&mut text)?;
     }
     Ok(text)
 }

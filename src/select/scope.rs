@@ -16,6 +16,9 @@ use super::git::Git;
 use super::rule::{Line, PerDirectory, Question, Rule, Side};
 use super::{Element, Selection};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::stat_open;
+use crate::metadata::proc_path;
+use crate::plan::entry::Kind;
 
 /// A file of rules of more bytes is taken for something else.
 const LARGEST_FILE: u64 = 4 << 20;
@@ -258,15 +261,20 @@ fn lines(read: std::result::Result<Vec<Line>, String>, path: &Path) -> Result<Ve
 
 /// Reads a small file of a directory; never through a symlink, which may lead anywhere. `None`: it is not there.
 pub(super) fn read(directory: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>, Cause> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        Ok(fd) => File::from(fd),
+    let hold = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = match rustix::fs::openat(directory, name, hold, Mode::empty()) {
+        Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     };
-    if !file.metadata()?.is_file() {
-        return Err(Cause::Refused("it is no regular file".into()));
+    match stat_open(&held)?.kind {
+        Kind::File => {}
+        Kind::Symlink => return Err(Errno::LOOP.into()),
+        // To open a device would already do something to it.
+        _ => return Err(Cause::Refused("it is no regular file".into())),
     }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(proc_path(&held), flags, Mode::empty())?);
     let mut text = Vec::new();
     file.take(LARGEST_FILE + 1).read_to_end(&mut text)?;
     if text.len() as u64 > LARGEST_FILE {

@@ -38,6 +38,7 @@ use crate::engine::stop::Stop;
 use crate::engine::threads::panicked;
 use crate::engine::{Channel, THREADS, choose_engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::named;
 use crate::io::path::Scope;
 use crate::io::{Io, ring, stat_open};
 use crate::plan::entry::{Inode, Kind};
@@ -227,10 +228,7 @@ fn size(config: &VerifyConfig, engine: Engine) -> (usize, usize) {
 fn open_manifest(manifest: &Manifest) -> Result<Input> {
     let name = manifest.name();
     let fd = match manifest {
-        Manifest::File(path) => {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-            rustix::fs::open(path, flags, Mode::empty()).at(Operation::UseManifest, || name)?
-        }
+        Manifest::File(path) => named::open_to_read(path).at(Operation::UseManifest, || name)?.into(),
         Manifest::StandardInput => {
             std::io::stdin().as_fd().try_clone_to_owned().at(Operation::UseManifest, || name)?
         }

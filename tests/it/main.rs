@@ -29,6 +29,7 @@ mod hostile;
 mod inplace;
 mod manifest;
 mod modes;
+mod named;
 mod old;
 mod planted;
 mod property;
@@ -85,6 +86,7 @@ fn main() {
         inplace::TESTS,
         manifest::TESTS,
         modes::TESTS,
+        named::TESTS,
         old::TESTS,
         planted::TESTS,
         property::TESTS,

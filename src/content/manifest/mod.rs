@@ -27,8 +27,8 @@ mod read;
 mod write;
 
 pub use read::{Malformed, Reader, parse_line};
+pub(crate) use write::escape_path;
 pub use write::{Writer, format_line};
-pub(crate) use write::{escape_path, place_of};
 
 use std::path::PathBuf;
 

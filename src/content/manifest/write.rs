@@ -1,7 +1,7 @@
 //! Writing manifests: one line by a pure function, a file as a whole or not at all.
 
-use std::ffi::{CString, OsString};
-use std::fs::{self, File};
+use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -14,8 +14,10 @@ use rustix::io::Errno;
 use super::{GAP, LINE_LIMIT};
 use crate::engine::temporary::{Taken, link_nameless, take_place};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::named::{self, Named};
 use crate::io::temporary::{TemporaryNames, lock};
-use crate::plan::entry::Kind;
+use crate::io::trees::Trees;
+use crate::plan::entry::{Kind, Stat};
 
 /// The line for a file, its newline included. For a path without NUL, and not empty, it is one that
 /// [`parse_line`](super::parse_line) takes apart again, unless it is too long.
@@ -71,23 +73,25 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins the manifest that shall be at `path`, which may be a symlink to where it shall be.
+    /// Begins the manifest that shall be at `path`, which may be a symlink to where it shall be, if that is root's or the
+    /// caller's own.
     ///
     /// # Errors
     /// When no file can be made there, or something that is no regular file has the name.
     pub fn create(path: &Path) -> Result<Self> {
-        Writer::with_names(path, TemporaryNames::of_this_run()?)
+        Writer::create_for(path, &Trees::none(), TemporaryNames::of_this_run()?)
     }
 
-    /// The same with temporary names that a later run may know.
-    pub(crate) fn with_names(path: &Path, names: TemporaryNames) -> Result<Self> {
+    /// The same for a run: in its trees no symlink is followed, nobody may read it who may not read SRC, and a later run
+    /// may know its temporary name.
+    pub(crate) fn create_for(path: &Path, trees: &Trees, names: TemporaryNames) -> Result<Self> {
         let at = || path;
-        let (parent, name) = place_of(path)?;
+        let place = named::find(path, trees, Operation::WriteManifest)?;
+        require_place(&place).at(Operation::WriteManifest, at)?;
+        let Named { directory, name, .. } = place;
         let name =
             CString::new(name.as_bytes()).map_err(|_| Errno::INVAL).at(Operation::WriteManifest, at)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(parent, flags, Mode::empty()).at(Operation::WriteManifest, at)?;
-        let (fd, temporary) = create_in(&directory, &names).at(Operation::WriteManifest, at)?;
+        let (fd, temporary) = create_in(&directory, trees, &names).at(Operation::WriteManifest, at)?;
         let file = BufWriter::new(File::from(fd));
         Ok(Writer { path: path.to_path_buf(), directory, name, file, temporary, names })
     }
@@ -144,48 +148,37 @@ impl Drop for Writer {
     }
 }
 
-/// The directory that the manifest is to be in, and its name there.
-pub(crate) fn place_of(path: &Path) -> Result<(PathBuf, OsString)> {
-    let target = resolve(path)?;
-    let names_directory = path.as_os_str().as_bytes().ends_with(b"/");
-    let name = target.file_name().filter(|_| !names_directory).ok_or(Errno::ISDIR);
-    let name = name.at(Operation::WriteManifest, || path)?;
-    let parent = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    Ok((parent.to_path_buf(), name.to_os_string()))
-}
-
-/// Where the manifest is to be, and that it may be there.
-fn resolve(path: &Path) -> Result<PathBuf> {
-    let at = Operation::WriteManifest;
-    let target = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_symlink() => fs::canonicalize(path).at(at, || path)?,
-        _ => path.to_path_buf(),
-    };
-    match fs::symlink_metadata(&target).map(|metadata| Kind::from(metadata.file_type())) {
-        Ok(Kind::File) => Ok(target),
-        Ok(Kind::Directory) => Err(Errno::ISDIR).at(at, || path),
-        Ok(_) => {
-            let cause = Cause::Refused("it is a device, FIFO or socket".into());
-            Err(Error::new(at, path, cause))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(target),
-        Err(error) => Err(error).at(at, || path),
+/// Refuses what a manifest must not take the place of.
+fn require_place(place: &Named) -> Result<(), Cause> {
+    match rustix::fs::statx(&place.directory, &place.name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS) {
+        Ok(stat) => match Stat::from(&stat).kind {
+            Kind::File => Ok(()),
+            Kind::Directory => Err(Errno::ISDIR.into()),
+            Kind::Symlink => Err(Cause::Refused("it is a symlink that has no file to lead to".into())),
+            _ => Err(Cause::Refused("it is a device, FIFO or socket".into())),
+        },
+        // A symlink to nowhere shows no place to make one.
+        Err(Errno::NOENT) if !place.linked => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 
 /// Makes the file: nameless, or under a temporary name where the file system can't do that.
-fn create_in(directory: &OwnedFd, names: &TemporaryNames) -> rustix::io::Result<(OwnedFd, Option<CString>)> {
-    let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o666));
-    let (fd, temporary) = match rustix::fs::openat(directory, c".", flags | OFlags::TMPFILE, mode) {
+fn create_in(
+    directory: &OwnedFd,
+    trees: &Trees,
+    names: &TemporaryNames,
+) -> rustix::io::Result<(OwnedFd, Option<CString>)> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let make =
+        |name: &CStr, flags: OFlags| trees.create(|mode| rustix::fs::openat(directory, name, flags, mode));
+    let (fd, temporary) = match make(c".", flags | OFlags::TMPFILE) {
         Ok(fd) => (fd, None),
         // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
             let temporary = names.new_name(directory)?;
             let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-            (rustix::fs::openat(directory, &temporary, flags, mode)?, Some(temporary))
+            (make(&temporary, flags)?, Some(temporary))
         }
         Err(errno) => return Err(errno),
     };
@@ -196,6 +189,7 @@ fn create_in(directory: &OwnedFd, names: &TemporaryNames) -> rustix::io::Result<
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
