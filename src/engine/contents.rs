@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::copy_file::LARGE;
 use super::item::{Item, Source};
+use super::settle::settle;
 use super::worker::Lane;
 use crate::content::hash::PART;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -38,6 +39,9 @@ pub(crate) async fn compare(item: &Item<'_>, source: &Source, destination: &Stat
         return Ok(Compared { same: true, bytes: 0, streamed: false, theirs: None });
     }
     let ours = open_source(item, file.as_ref()).await?;
+    if !is_settled(item, &ours, source).await? {
+        return Ok(Compared { same: false, bytes: 0, streamed: false, theirs: None });
+    }
     item.lane.doing(Operation::OpenDestination);
     let theirs = open(item.lane, item.within()?, item.target()).await;
     let (theirs, opened) = theirs.at(Operation::OpenDestination, || item.path())?;
@@ -61,8 +65,21 @@ pub(crate) async fn equals(item: &Item<'_>, source: &Source, other: OwnedFd) -> 
         return Ok(true);
     }
     let ours = open_source(item, file.as_ref()).await?;
+    if !is_settled(item, &ours, source).await? {
+        return Ok(false);
+    }
     let theirs = item.lane.io.file(Arc::new(other), &stat);
     Ok(compare_open(item, &ours, &theirs, source.size, false).await?.0)
+}
+
+/// Whether the item's file is in the state that it was found in, and every change from now on can be told: the time that
+/// the destination may be given is to stand for what is compared. A run that changes nothing need not know.
+async fn is_settled(item: &Item<'_>, ours: &File, source: &Stat) -> Result<bool> {
+    if item.run().config.dry_run {
+        return Ok(true);
+    }
+    let found = settle(item, ours, *source, &mut 1).await?;
+    Ok(!found.differs_in_time(source))
 }
 
 /// The item's file, which may be open already.

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::item::Item;
 use super::segment::LargeFile;
+use super::settle::settle;
 use super::temporary::{NewFile, Taken, Way};
 use super::{backup, in_place, read_back};
 use crate::config::Reflink;
@@ -25,8 +26,8 @@ use crate::report::rings::{Kind as Sort, Stage};
 
 /// Files of more bytes are cut in parts that several threads copy at once.
 pub(crate) const LARGE: u64 = 2 * PART;
-/// So often a source that is written to meanwhile is read.
-const ATTEMPTS: usize = 3;
+/// How often a source that keeps changing is read before giving up.
+pub(super) const ATTEMPTS: usize = 3;
 
 /// What became of an entry.
 #[derive(Debug, Clone)]
@@ -83,6 +84,7 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
     let (mut holes, mut again, mut attempts) = (true, true, 1);
     let mut old = true; // what is there has not been written over yet
     loop {
+        before = settle(&item, source, before, &mut attempts).await?;
         item.lane.doing(Operation::Create);
         let new = new_file(&item, source, &before, taken)?;
         if new.is_in_place() && std::mem::take(&mut old) {

@@ -29,6 +29,7 @@ mod reference;
 mod remove;
 mod run;
 pub(crate) mod segment;
+mod settle;
 mod spare;
 pub(crate) mod special;
 mod stack;

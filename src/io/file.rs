@@ -9,9 +9,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::plan::entry::Stat;
+use crate::plan::entry::{Inode, Stat};
 
 /// Who answers for a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(crate) enum Family {
 pub(crate) struct File {
     pub(crate) fd: Arc<OwnedFd>,
     pub(crate) family: Family,
+    /// Two changes with a look in between have two times, however close they are (multigrain timestamps).
+    pub(crate) fine_times: bool,
 }
 
 impl AsFd for File {
@@ -41,12 +43,15 @@ impl AsFd for File {
 
 /// The devices that files were met on. Each is asked once a thread: a mount, or a subvolume of btrfs.
 #[derive(Default)]
-pub(crate) struct Families(RefCell<HashMap<u64, Family>>);
+pub(crate) struct Families(RefCell<HashMap<u64, (Family, bool)>>);
 
 impl Families {
-    /// That of the file with this stat.
-    pub(super) fn of(&self, fd: &OwnedFd, stat: &Stat) -> Family {
-        *self.0.borrow_mut().entry(stat.inode.device).or_insert_with(|| ask(fd))
+    /// That of the file with this stat, and whether its times are fine.
+    pub(super) fn of(&self, fd: &OwnedFd, stat: &Stat) -> (Family, bool) {
+        *self.0.borrow_mut().entry(stat.inode.device).or_insert_with(|| {
+            let (family, kind) = ask(fd);
+            (family, kernel_is_fine() && kind.is_some_and(|kind| has_fine_times(kind, stat)))
+        })
     }
 }
 
@@ -56,20 +61,53 @@ const OVERLAYFS_SUPER_MAGIC: u32 = 0x794c_7630;
 /// And for those that keep files in the page cache alone.
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
+/// Those that have multigrain timestamps, and the first Linux that has (`FS_MGTIME`).
+const FINE: [u32; 3] = [0x5846_5342, 0x9123_683e, TMPFS_MAGIC]; // xfs, btrfs
+/// That of ext4, which has them, and of ext2 and ext3, which have not.
+const EXT_MAGIC: u32 = 0xef53;
+const FIRST_FINE: (u32, u32) = (6, 13);
 
 impl Family {
     /// That of an open file, which is asked each time.
     pub(crate) fn of(fd: &OwnedFd) -> Self {
-        ask(fd)
+        ask(fd).0
     }
 }
 
+/// Whether this kernel has multigrain timestamps at all.
+fn kernel_is_fine() -> bool {
+    static FINE: OnceLock<bool> = OnceLock::new();
+    *FINE.get_or_init(|| {
+        let name = rustix::system::uname();
+        let mut numbers = name.release().to_bytes().split(|byte| !byte.is_ascii_digit());
+        let mut next = || std::str::from_utf8(numbers.next()?).ok()?.parse::<u32>().ok();
+        next().zip(next()).is_some_and(|version| version >= FIRST_FINE)
+    })
+}
+
+/// Whether a file system of this kind has them, if the kernel does.
+fn has_fine_times(kind: u32, stat: &Stat) -> bool {
+    FINE.contains(&kind) || kind == EXT_MAGIC && is_mounted_as("ext4", stat.inode)
+}
+
+/// Whether proc_pid_mountinfo(5) has the device under this type.
+fn is_mounted_as(kind: &str, inode: Inode) -> bool {
+    let device = format!("{}:{}", inode.device >> 32, inode.device & 0xffff_ffff);
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    String::from_utf8_lossy(&mounts).lines().any(|line| {
+        let of = line.split_once(" - ").and_then(|(_, rest)| rest.split(' ').next());
+        line.split(' ').nth(2) == Some(device.as_str()) && of == Some(kind)
+    })
+}
+
 /// One that does not even tell (a FUSE server without statfs) is not relied on.
-fn ask(fd: &OwnedFd) -> Family {
-    match rustix::fs::fstatfs(fd).map(|answer| answer.f_type as u32) {
+fn ask(fd: &OwnedFd) -> (Family, Option<u32>) {
+    let kind = rustix::fs::fstatfs(fd).map(|answer| answer.f_type as u32);
+    let family = match kind {
         Ok(FUSE_SUPER_MAGIC) | Err(_) => Family::Fuse,
         Ok(OVERLAYFS_SUPER_MAGIC) => Family::Overlay,
         Ok(TMPFS_MAGIC | RAMFS_MAGIC) => Family::Memory,
         Ok(_) => Family::Kernel,
-    }
+    };
+    (family, kind.ok())
 }

@@ -94,8 +94,8 @@ impl Io {
 
     /// A file that was opened, to be read.
     pub(crate) fn file(&self, fd: Arc<OwnedFd>, stat: &Stat) -> File {
-        let family = self.families.of(&fd, stat);
-        File { fd, family }
+        let (family, fine_times) = self.families.of(&fd, stat);
+        File { fd, family, fine_times }
     }
 
     /// Makes a system call in place.

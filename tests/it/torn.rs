@@ -1,12 +1,19 @@
 //! Sources that are written to while they are read: a copy is a state that the file was in, or there is none.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
+use std::mem::MaybeUninit;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::fs::inotify;
 
 use crate::support::fuse::{Call, Effect, Fuse};
+use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, noise};
+use crate::support::tree::{file, mode, modified, noise};
 use crate::support::{AtEnd, ENGINES, assert_equal, assert_no_litter, scratch, sync_with};
 
 tests![
@@ -14,6 +21,7 @@ tests![
     a_file_that_shrinks_all_the_time_is_reported,
     a_file_that_is_truncated_all_the_time_is_reported,
     a_file_that_is_rewritten_all_the_time_is_reported,
+    two_writes_in_one_tick_leave_nothing_stale: [Need::Root],
     three_changes_are_too_many: [Need::Fuse],
     after_two_changes_the_third_copy_is_whole: [Need::Fuse],
     a_file_that_is_emptied_becomes_empty: [Need::Fuse],
@@ -239,4 +247,72 @@ fn a_file_that_is_emptied_becomes_empty() {
             assert_equal(&source, &destination);
         }
     }
+}
+
+/// Files that are written to before and after they are read, both within one tick of a clock that gives them one time.
+fn two_writes_in_one_tick_leave_nothing_stale() {
+    const FILES: usize = 300;
+    for &engine in ENGINES.iter() {
+        for option in ["--no-hash", "--checksum"] {
+            let mount = Mount::ramfs();
+            let (source, destination) = (mount.path().join("src"), mount.path().join("dst"));
+            let paths: Vec<PathBuf> =
+                (0..FILES).map(|index| source.join(format!("{}/{index}", index % 7))).collect();
+            let mut written_after = 0;
+            for round in 0..4 {
+                for path in &paths {
+                    file(path, "before");
+                    modified(path, 1_000, 0);
+                    let copy = destination.join(path.strip_prefix(&source).unwrap());
+                    // With --checksum it looks right at first.
+                    file(&copy, if option == "--checksum" { "before" } else { "older" });
+                }
+                let over = AtomicBool::new(false);
+                written_after += std::thread::scope(|scope| {
+                    let writer = scope.spawn(|| write_around_the_read(&paths, &over));
+                    let end = AtEnd(&over);
+                    let ran = sync_with(engine, &[option], &source, &destination);
+                    assert!(matches!(ran.code, Some(0 | 23)), "{ran:?}");
+                    drop(end);
+                    writer.join().unwrap()
+                });
+                // Nobody writes any more: what this run takes for equal is.
+                sync_with(engine, &[], &source, &destination).exits(0);
+                let stale = paths.iter().filter(|path| {
+                    let copy = destination.join(path.strip_prefix(&source).unwrap());
+                    fs::read(path).unwrap() != fs::read(copy).unwrap()
+                });
+                assert_eq!(stale.count(), 0, "stale of {FILES}, {engine} {option}, round {round}");
+            }
+            assert!(written_after > 0, "no file was written to after it was read");
+        }
+    }
+}
+
+/// Writes to all files now and then, and once more, with other contents, to each as soon as it has been read. Returns how
+/// many these were.
+fn write_around_the_read(paths: &[PathBuf], over: &AtomicBool) -> usize {
+    let watcher = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
+    let open = |path: &PathBuf| {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        (inotify::add_watch(&watcher, path, inotify::WatchFlags::ACCESS).unwrap(), file)
+    };
+    let mut files: HashMap<i32, File> = paths.iter().map(open).collect();
+    let mut events = [const { MaybeUninit::uninit() }; 4096];
+    let mut reader = inotify::Reader::new(&watcher, &mut events);
+    let (mut written, mut begun) = (0, None::<Instant>);
+    while !over.load(Ordering::Relaxed) && !files.is_empty() {
+        // Longer than a tick, so that there is one in which nothing is written.
+        if begun.is_none_or(|begun| begun.elapsed() > Duration::from_millis(25)) {
+            files.values().for_each(|file| file.write_all_at(b"before", 0).unwrap());
+            begun = Some(Instant::now());
+        }
+        while let Ok(event) = reader.next() {
+            if let Some(file) = files.remove(&event.wd()) {
+                file.write_all_at(b"after!", 0).unwrap();
+                written += 1;
+            }
+        }
+    }
+    written
 }

@@ -30,6 +30,15 @@ impl Mount {
         Mount { point, _home: home }
     }
 
+    /// A ramfs, whose times move with the ticks of the clock.
+    pub fn ramfs() -> Mount {
+        let home = scratch();
+        let point = home.path().join("mnt");
+        std::fs::create_dir(&point).expect("a mount point");
+        tool("mount", &["-t", "ramfs", "ramfs", text(&point)]);
+        Mount { point, _home: home }
+    }
+
     /// A tmpfs on a directory of the test's own.
     pub fn tmpfs_at(point: &Path, size: &str) -> Mount {
         tool("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", text(point)]);
