@@ -79,10 +79,17 @@ fn run(engine: Engine, config: &Config, mut reporter: Box<dyn Reporter>) -> anyh
 }
 
 fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let config = arguments.config();
+    if config.may_hang() {
+        if !supervisor::is_supervised() {
+            return supervisor::supervise();
+        }
+        supervisor::prepare_child();
+    }
     let stop = Stop::default();
     signals::stop_on_signal(&stop, Some(signals::LIMIT))?;
     let mut reporter = arguments.reporter();
-    let summary = ringsync::verify(&arguments.config(), reporter.as_mut(), &stop)?;
+    let summary = ringsync::verify(&config, reporter.as_mut(), &stop)?;
     Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))
 }
 

@@ -1,6 +1,7 @@
 //! `ringsync verify`: its options.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use ringsync::VerifyConfig;
@@ -14,7 +15,7 @@ use super::options::EngineArgs;
     after_help = "Prints a line for each file, as b3sum --check does, in the order in which they are done. The \
     whole of the manifest is checked, whatever fails.\n\n\
     Exit codes: 0 all files are right; 1 usage; 3 MANIFEST or DIR can't be used; \
-    20 interrupted; 23 a file is wrong, missing or extra, or a line malformed."
+    20 interrupted; 23 a file is wrong, missing or extra, or a line malformed; 30 a file timed out."
 )]
 pub(crate) struct VerifyArgs {
     /// The manifest; - is standard input
@@ -31,6 +32,9 @@ pub(crate) struct VerifyArgs {
     /// No line for files that are right
     #[arg(short, long)]
     quiet: bool,
+    /// Give up on a file on no disk that makes no progress for SECS seconds
+    #[arg(long, value_name = "SECS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: u32,
     /// One JSON object a line on standard output
     #[arg(long)]
     json: bool,
@@ -53,6 +57,7 @@ impl VerifyArgs {
         let mut config = VerifyConfig::new(self.manifest());
         config.directory = self.directory.clone();
         config.strict = self.strict;
+        config.timeout = Duration::from_secs(self.timeout.into());
         (config.engine, config.jobs, config.depth, config.buffer) = self.engine.resolved();
         config
     }

@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::copy_file::LARGE;
+use super::guarded::{self, Strangers};
 use super::item::{Item, Source};
 use super::settle::settle;
 use super::worker::Lane;
@@ -17,7 +18,7 @@ use crate::content::hash::PART;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
 use crate::io::stat_open;
-use crate::plan::entry::{Kind, Stat};
+use crate::plan::entry::Stat;
 use crate::report::event::Event;
 
 /// What a comparison came to.
@@ -43,7 +44,7 @@ pub(crate) async fn compare(item: &Item<'_>, source: &Source, destination: &Stat
         return Ok(Compared { same: false, bytes: 0, streamed: false, theirs: None });
     }
     item.lane.doing(Operation::OpenDestination);
-    let theirs = open(item.lane, item.within()?, item.target()).await;
+    let theirs = open(item.lane, item.destination_side()?, item.target()).await;
     let (theirs, opened) = theirs.at(Operation::OpenDestination, || item.path())?;
     let streamed = source.size > LARGE && item.run().config.check;
     if streamed {
@@ -88,7 +89,7 @@ async fn open_source(item: &Item<'_>, file: Option<&File>) -> Result<File> {
         return Ok(file.clone());
     }
     item.lane.doing(Operation::OpenSource);
-    let opened = open(item.lane, &item.pair.source, &item.entry.name).await;
+    let opened = open(item.lane, item.source_side(), &item.entry.name).await;
     Ok(opened.at(Operation::OpenSource, || item.source_path())?.0)
 }
 
@@ -133,14 +134,15 @@ async fn compare_open(
 }
 
 /// Opens a regular file for reading, without moving its time of access where that is allowed (open(2), `O_NOATIME`).
-pub(super) async fn open(lane: &Lane, directory: &Arc<OwnedFd>, name: &CStr) -> Result<(File, Stat), Cause> {
-    let file = match lane.io.open(directory, name, OFlags::RDONLY | OFlags::NOATIME).await {
-        Err(Errno::PERM) => lane.io.open(directory, name, OFlags::RDONLY).await?,
-        other => other?,
-    };
-    let stat = stat_open(&file)?;
-    match stat.kind {
-        Kind::File => Ok((lane.io.file(Arc::new(file), &stat), stat)),
-        _ => Err(Cause::TypeChanged),
+pub(super) async fn open(
+    lane: &Lane,
+    side: (&Arc<OwnedFd>, &Strangers),
+    name: &CStr,
+) -> Result<(File, Stat), Cause> {
+    match guarded::open(lane, side, name, OFlags::RDONLY | OFlags::NOATIME).await {
+        Err(Cause::Io(error)) if Errno::from_io_error(&error) == Some(Errno::PERM) => {
+            guarded::open(lane, side, name, OFlags::RDONLY).await
+        }
+        opened => opened,
     }
 }

@@ -10,11 +10,12 @@ use rustix::io::Errno;
 
 use super::copy_file::{self, Copied};
 use super::directory::Directory;
+use super::guarded::Strangers;
 use super::job::Entry;
 use super::pair::Pair;
 use super::temporary::Taken;
 use super::worker::Lane;
-use super::{Run, backup, contents, link, litter, read_back, reference, special};
+use super::{Run, backup, contents, guarded, link, litter, read_back, reference, special};
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::io::file::File;
 use crate::io::stat_open;
@@ -58,6 +59,15 @@ impl Item<'_> {
     /// The destination directory, to look at.
     pub(crate) fn within(&self) -> Result<&Arc<OwnedFd>> {
         self.pair.destination.as_ref().ok_or(Errno::NOENT).at(Operation::OpenDestination, || self.path())
+    }
+
+    /// The directories as files in them are opened: the source's, and the destination's.
+    pub(crate) fn source_side(&self) -> (&Arc<OwnedFd>, &Strangers) {
+        (&self.pair.source, &self.pair.strangers[0])
+    }
+
+    pub(crate) fn destination_side(&self) -> Result<(&Arc<OwnedFd>, &Strangers)> {
+        Ok((self.within()?, &self.pair.strangers[1]))
     }
 
     /// The destination directory, to change an entry of it. A dry run, which may have none, never gets to ask.
@@ -134,7 +144,7 @@ impl Item<'_> {
         if self.entry.kind == Kind::File && rules.checksum && !fresh {
             self.lane.doing(Operation::OpenSource);
             // One that can't be opened need not be read: it may have a size that the destination's has not.
-            if let Ok((file, stat)) = contents::open(self.lane, &self.pair.source, &self.entry.name).await {
+            if let Ok((file, stat)) = contents::open(self.lane, self.source_side(), &self.entry.name).await {
                 return Ok(Source { stat: self.adopt_open(stat, &file)?, file: Some(file) });
             }
         }
@@ -152,13 +162,8 @@ impl Item<'_> {
     /// Opens the source for reading. A FIFO or a device that took a file's place is not read.
     async fn open_file(&self) -> Result<(File, Stat)> {
         self.lane.doing(Operation::OpenSource);
-        let opened = self.lane.io.open(&self.pair.source, &self.entry.name, OFlags::RDONLY).await;
-        let file = opened.map(Arc::new).at(Operation::OpenSource, || self.source_path())?;
-        let stat = stat_open(&file).at(Operation::StatSource, || self.source_path())?;
-        if stat.kind != Kind::File {
-            return Err(Error::new(Operation::OpenSource, self.source_path(), Cause::TypeChanged));
-        }
-        let file = self.lane.io.file(file, &stat);
+        let opened = guarded::open(self.lane, self.source_side(), &self.entry.name, OFlags::RDONLY).await;
+        let (file, stat) = opened.at(Operation::OpenSource, || self.source_path())?;
         let stat = self.adopt_open(stat, &file)?;
         Ok((file, stat))
     }

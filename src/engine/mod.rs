@@ -12,6 +12,7 @@ pub(crate) mod durable;
 mod emptying;
 pub(crate) mod extra;
 mod finish;
+mod guarded;
 mod in_place;
 pub(crate) mod item;
 pub(crate) mod job;

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::guarded::Strangers;
 use super::worker::Lane;
 use super::{Run, litter};
 use crate::error::Result;
@@ -26,6 +27,8 @@ pub(crate) struct Pair {
     pub(crate) source: Arc<OwnedFd>,
     /// `None` where a dry run would have made it.
     pub(crate) destination: Option<Arc<OwnedFd>>,
+    /// Of either, whether others may change what is in it.
+    pub(super) strangers: [Strangers; 2],
     memory: Arc<Memory>,
 }
 
@@ -150,7 +153,7 @@ impl Pair {
             clones: AtomicBool::new(true),
             compared: AtomicUsize::new(0),
         };
-        Pair { source: source.fd, destination, memory: Arc::new(memory) }
+        Pair { source: source.fd, destination, strangers: Default::default(), memory: Arc::new(memory) }
     }
 
     /// The two roots.
@@ -167,7 +170,12 @@ impl Pair {
 
     /// The same destination, for what lies in another directory of the source.
     pub(super) fn seen_from(&self, source: Arc<OwnedFd>) -> Self {
-        Pair { source, destination: self.destination.clone(), memory: self.memory.clone() }
+        Pair {
+            source,
+            destination: self.destination.clone(),
+            strangers: Default::default(),
+            memory: self.memory.clone(),
+        }
     }
 
     /// Closes both, and keeps what is needed to know them again.
@@ -291,7 +299,7 @@ impl Parked {
 
     /// The two, open again.
     pub(super) fn resume(&self, source: Arc<OwnedFd>, destination: Option<Arc<OwnedFd>>) -> Pair {
-        Pair { source, destination, memory: self.memory.clone() }
+        Pair { source, destination, strangers: Default::default(), memory: self.memory.clone() }
     }
 
     /// Whether there is a directory in the destination.

@@ -1,12 +1,11 @@
 //! Reading files that are not copied: what was just written, to compare it with what was read (`--verify`), and what
 //! was there already, for the manifest.
 
-use std::sync::Arc;
-
 use blake3::{Hash, Hasher};
 use rustix::fs::{Advice, OFlags};
 
 use super::copy_file::LARGE;
+use super::guarded;
 use super::item::Item;
 use super::segment::LargeFile;
 use super::temporary::NewFile;
@@ -14,7 +13,7 @@ use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
 use crate::io::stat_open;
-use crate::plan::entry::{Kind, Stat};
+use crate::plan::entry::Stat;
 
 /// Hashes a file of either tree; `reading` tells which, for errors.
 pub(crate) async fn hash(item: &Item<'_>, file: &File, stat: &Stat, reading: Operation) -> Result<Hash> {
@@ -69,12 +68,7 @@ pub(crate) async fn is_intact(item: &Item<'_>, new: &NewFile, hash: Hash) -> Res
 
 /// Hashes what the destination has under the item's name.
 pub(crate) async fn hash_destination(item: &Item<'_>) -> Result<Hash> {
-    let opened = item.lane.io.open(item.within()?, item.target(), OFlags::RDONLY).await;
-    let file = opened.map(Arc::new).at(Operation::OpenDestination, || item.path())?;
-    let stat = stat_open(&file).at(Operation::StatDestination, || item.path())?;
-    if stat.kind != Kind::File {
-        return Err(Error::new(Operation::OpenDestination, item.path(), Cause::TypeChanged));
-    }
-    let file = item.lane.io.file(file, &stat);
+    let opened = guarded::open(item.lane, item.destination_side()?, item.target(), OFlags::RDONLY).await;
+    let (file, stat) = opened.at(Operation::OpenDestination, || item.path())?;
     hash(item, &file, &stat, Operation::ReadDestination).await
 }

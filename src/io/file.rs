@@ -87,17 +87,65 @@ fn kernel_is_fine() -> bool {
 
 /// Whether a file system of this kind has them, if the kernel does.
 fn has_fine_times(kind: u32, stat: &Stat) -> bool {
-    FINE.contains(&kind) || kind == EXT_MAGIC && is_mounted_as("ext4", stat.inode)
+    FINE.contains(&kind) || kind == EXT_MAGIC && mounted_as(stat.inode).is_some_and(|kind| kind == "ext4")
 }
 
-/// Whether proc_pid_mountinfo(5) has the device under this type.
-fn is_mounted_as(kind: &str, inode: Inode) -> bool {
+/// File systems without a device of their own that keep files all the same, on a disk, in memory, or beyond a network.
+const KEPT: [&str; 13] = [
+    "btrfs",
+    "tmpfs",
+    "ramfs",
+    "overlay",
+    "zfs",
+    "bcachefs",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "ceph",
+    "ubifs",
+    "hugetlbfs",
+];
+
+/// Whether the files of a mounted file system of this type are ones that can be read to their end. Without a type (a subvolume,
+/// or what is mounted elsewhere) the held file is asked.
+pub(crate) fn is_on_disk(held: &OwnedFd, mounted_as: Option<String>) -> bool {
+    match mounted_as {
+        Some(kind) => KEPT.contains(&kind.as_str()) || !is_program(&kind) && has_device(&kind),
+        None => ask(held).1.is_some_and(|kind| FINE.contains(&kind) || kind == OVERLAYFS_SUPER_MAGIC),
+    }
+}
+
+/// Whether a file system in user space is mounted anywhere.
+pub(crate) fn is_in_user_space() -> bool {
+    mounts().lines().filter_map(|line| type_of(line)).any(is_program)
+}
+
+fn is_program(kind: &str) -> bool {
+    kind.starts_with("fuse") || kind == "virtiofs"
+}
+
+/// Whether file systems of this type lie on a block device (proc(5), `/proc/filesystems`).
+fn has_device(kind: &str) -> bool {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    known.lines().any(|line| line.trim_start() == kind && line.starts_with('\t'))
+}
+
+fn mounts() -> String {
+    String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo").unwrap_or_default()).into_owned()
+}
+
+/// The type in a line of proc_pid_mountinfo(5).
+fn type_of(line: &str) -> Option<&str> {
+    line.split_once(" - ")?.1.split(' ').next()
+}
+
+/// The type that a device is mounted as.
+pub(crate) fn mounted_as(inode: Inode) -> Option<String> {
     let device = format!("{}:{}", inode.device >> 32, inode.device & 0xffff_ffff);
-    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    String::from_utf8_lossy(&mounts).lines().any(|line| {
-        let of = line.split_once(" - ").and_then(|(_, rest)| rest.split(' ').next());
-        line.split(' ').nth(2) == Some(device.as_str()) && of == Some(kind)
-    })
+    let mounts = mounts();
+    let mut lines = mounts.lines().filter(|line| line.split(' ').nth(2) == Some(device.as_str()));
+    lines.find_map(type_of).map(str::to_owned)
 }
 
 /// One that does not even tell (a FUSE server without statfs) is not relied on.

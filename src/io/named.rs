@@ -93,7 +93,7 @@ fn is_trusted(uid: u32) -> bool {
 }
 
 /// Whether others than root and the user who runs this may change what is in a directory.
-fn is_open_to_others(directory: &Stat) -> bool {
+pub(crate) fn is_open_to_others(directory: &Stat) -> bool {
     !is_trusted(directory.uid) || directory.mode & 0o022 != 0
 }
 

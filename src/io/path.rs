@@ -1,17 +1,20 @@
-//! Opening by a path of many components: a regular file, to read it, beneath a held directory and never through a
-//! symlink, or wherever the path leads; and a directory, beneath.
+//! Holding what a path of many components leads to: beneath a held directory and never through a symlink, or wherever it
+//! leads; and opening a directory, beneath.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Io, Way, op};
+use super::{Io, Way, op, stat_open};
+use crate::metadata::proc_path;
+use crate::plan::entry::Kind;
+use crate::report::rings::{Kind as Sort, Means};
 
-/// `O_NONBLOCK`: a FIFO must not keep us waiting for its writer. `O_NOCTTY`: nor a terminal become ours.
-const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+/// What is held is not opened: to open a device would already do something to it.
+const FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 /// Where a path has `..` and something is renamed at this moment, the kernel asks to try again (openat2(2)).
 const ATTEMPTS: usize = 16;
 
@@ -34,47 +37,89 @@ impl Scope {
 }
 
 impl Io {
-    /// Opens what `path`, taken from the directory `base`, leads to.
-    pub(crate) async fn open_path(
+    /// Opens a regular file that is held.
+    pub(crate) async fn reopen(&self, held: &Arc<OwnedFd>, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        let path = CString::new(proc_path(held)).map_err(|_| Errno::INVAL)?;
+        let now =
+            || self.in_place(Sort::Open, || rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty()));
+        match &self.way {
+            Way::Ring { lookups, .. } if lookups.next_through_ring() => {
+                // The path is absolute: it does not begin at the file.
+                let open = op::open(held.clone(), &path, flags);
+                self.hand_over(Sort::Open, Means::Ring, open, |_| 0).await
+            }
+            Way::Ring { lookups, .. } => lookups.in_place(now),
+            Way::Plain => now(),
+        }
+    }
+
+    /// Holds what `path`, taken from the directory `base`, leads to.
+    pub(crate) async fn hold_path(
         &self,
         base: &Arc<OwnedFd>,
         path: &CStr,
         scope: Scope,
     ) -> rustix::io::Result<OwnedFd> {
+        let Way::Ring { .. } = &self.way else { return hold_now(base, path, scope) };
+        // In place while the cache knows every component; only what would wait for a disk goes through the ring.
+        match hold_cached(base, path, scope) {
+            Err(Errno::AGAIN) => {}
+            held => return held,
+        }
         let mut result = Err(Errno::AGAIN);
         for _ in 0..ATTEMPTS {
-            result = self.try_open_path(base, path, scope.resolve()).await;
+            result = op::open_path(base.clone(), path, FLAGS, scope.resolve()).await;
             if !matches!(result, Err(Errno::AGAIN | Errno::INTR)) {
                 break;
             }
         }
-        match (result, scope) {
-            // No openat2(2), or a sandbox that forbids it; or more than PATH_MAX bytes.
-            (Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG), Scope::Beneath) => {
-                open_stepwise(base, path.to_bytes(), FLAGS)
-            }
-            (Err(Errno::NOSYS | Errno::PERM), Scope::Anywhere) => {
-                rustix::fs::openat(base, path, FLAGS, Mode::empty())
-            }
-            (result, _) => result,
+        or_stepwise(result, base, path, scope)
+    }
+}
+
+/// The same, as far as the cache knows every component; otherwise `EAGAIN`.
+pub(crate) fn hold_cached(base: &OwnedFd, path: &CStr, scope: Scope) -> rustix::io::Result<OwnedFd> {
+    let resolve = scope.resolve() | ResolveFlags::CACHED;
+    match rustix::fs::openat2(base, path, FLAGS, Mode::empty(), resolve) {
+        // Not known to Linux before 5.12.
+        Err(Errno::INVAL) => Err(Errno::AGAIN),
+        result => or_stepwise(result, base, path, scope),
+    }
+}
+
+/// The same, however long it takes.
+pub(crate) fn hold_now(base: &OwnedFd, path: &CStr, scope: Scope) -> rustix::io::Result<OwnedFd> {
+    let mut result = Err(Errno::AGAIN);
+    for _ in 0..ATTEMPTS {
+        result = rustix::fs::openat2(base, path, FLAGS, Mode::empty(), scope.resolve());
+        if !matches!(result, Err(Errno::AGAIN | Errno::INTR)) {
+            break;
         }
     }
+    or_stepwise(result, base, path, scope)
+}
 
-    async fn try_open_path(
-        &self,
-        base: &Arc<OwnedFd>,
-        path: &CStr,
-        resolve: ResolveFlags,
-    ) -> rustix::io::Result<OwnedFd> {
-        let now = |resolve| rustix::fs::openat2(base, path, FLAGS, Mode::empty(), resolve);
-        match &self.way {
-            Way::Plain => now(resolve),
-            // In place while the cache knows every component; only what would wait for a disk goes through the ring.
-            Way::Ring { .. } => match now(resolve | ResolveFlags::CACHED) {
-                Err(Errno::AGAIN) => op::open_path(base.clone(), path, FLAGS, resolve).await,
-                result => result,
-            },
+/// Where there is no openat2(2), or a sandbox that forbids it, or more than PATH_MAX bytes.
+fn or_stepwise(
+    result: rustix::io::Result<OwnedFd>,
+    base: &OwnedFd,
+    path: &CStr,
+    scope: Scope,
+) -> rustix::io::Result<OwnedFd> {
+    match (result, scope) {
+        (Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG), Scope::Beneath) => {
+            let held = open_stepwise(base, path.to_bytes(), FLAGS)?;
+            // Held it can be; openat2(2) would have refused it.
+            match stat_open(&held)?.kind {
+                Kind::Symlink => Err(Errno::LOOP),
+                _ => Ok(held),
+            }
         }
+        (Err(Errno::NOSYS | Errno::PERM), Scope::Anywhere) => {
+            rustix::fs::openat(base, path, FLAGS, Mode::empty())
+        }
+        (result, _) => result,
     }
 }
 
@@ -158,6 +203,8 @@ mod tests {
 
     use super::*;
 
+    const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
     #[test]
     fn a_path_that_leads_out_has_no_components() {
         let names = |path: &str| {
@@ -190,10 +237,10 @@ mod tests {
             [c"a/b/file", c"./a//b/../b/file", c"../outside", c"/etc", c"a/../../outside", c"out", c"none"]
         {
             let resolve = Scope::Beneath.resolve();
-            let at_once = rustix::fs::openat2(&base, path, FLAGS, Mode::empty(), resolve).map(drop);
-            assert_eq!(open_stepwise(&base, path.to_bytes(), FLAGS).map(drop), at_once, "{path:?}");
+            let at_once = rustix::fs::openat2(&base, path, READ, Mode::empty(), resolve).map(drop);
+            assert_eq!(open_stepwise(&base, path.to_bytes(), READ).map(drop), at_once, "{path:?}");
         }
         // The kernel words this one otherwise.
-        assert_eq!(open_stepwise(&base, b"link/b/file", FLAGS).map(drop), Err(Errno::NOTDIR));
+        assert_eq!(open_stepwise(&base, b"link/b/file", READ).map(drop), Err(Errno::NOTDIR));
     }
 }

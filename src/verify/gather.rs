@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use async_channel::Receiver;
 use tokio::runtime::Runtime;
 
-use super::Check;
 use super::report::{News, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
+use super::{Check, Verdict};
 use crate::engine::stop::Stop;
-use crate::error::{Context, Error, Operation, Outcome, Result};
+use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 
 /// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -95,6 +95,7 @@ impl<'a> Gathering<'a> {
             self.outcome = self.outcome.max(Outcome::Interrupted);
         }
         self.update();
+        self.stuck |= self.check.patience.has_left_behind();
         let summary = VerifySummary { outcome: self.outcome, totals: self.totals, stuck: self.stuck };
         self.reporter.finish(&summary);
         summary
@@ -113,9 +114,11 @@ impl<'a> Gathering<'a> {
             News::File { path, verdict, bytes } => {
                 self.totals.bytes += bytes;
                 self.totals.add(&verdict);
-                if !matches!(verdict, super::Verdict::Right) {
-                    self.outcome = self.outcome.max(Outcome::Failed);
-                }
+                self.outcome = self.outcome.max(match &verdict {
+                    Verdict::Right => Outcome::Done,
+                    Verdict::Failed(Cause::TimedOut(_)) => Outcome::TimedOut,
+                    _ => Outcome::Failed,
+                });
                 self.reporter.file(&path, &verdict);
             }
             News::Bytes(bytes) => self.totals.bytes += bytes,

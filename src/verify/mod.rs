@@ -7,6 +7,8 @@
 //! 3. **Gathering.** The calling thread counts the news and tells the reporter (`gather.rs`, `show.rs`).
 //! 4. **Extra files.** If asked for, a thread then lists the directory and names what the manifest lacks (`extra.rs`).
 //!
+//! A file on no disk may never answer: it is read by a thread that can be left behind (`patience.rs`).
+//!
 //! Memory is bounded by the channels and buffer pools, except that looking for extra files takes some 20 bytes for
 //! each file of the manifest.
 
@@ -14,6 +16,7 @@ mod extra;
 mod feed;
 mod gather;
 mod large;
+mod patience;
 mod report;
 mod show;
 mod task;
@@ -27,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use rustix::fs::{Mode, OFlags};
@@ -38,6 +42,7 @@ use crate::engine::stop::Stop;
 use crate::engine::threads::panicked;
 use crate::engine::{Channel, THREADS, choose_engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::file::is_in_user_space;
 use crate::io::named;
 use crate::io::path::Scope;
 use crate::io::{Io, ring, stat_open};
@@ -45,10 +50,13 @@ use crate::plan::entry::{Inode, Kind};
 use feed::Parcel;
 use gather::Gathering;
 use large::LargeFile;
+use patience::Patience;
 use report::News;
 
 /// Parcels the feed may be ahead, a thread.
 const PARCELS_A_THREAD: usize = 8;
+/// How long a file on no disk may make no progress, unless another time is given.
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages that the tasks may be ahead of the reporter.
 const MESSAGES: usize = 32;
 
@@ -90,6 +98,9 @@ pub struct VerifyConfig {
     pub depth: usize,
     /// Bytes of a large file that are read at once, as for [`Config`](crate::Config::buffer).
     pub buffer: Option<usize>,
+    /// How long a file on no disk may make no progress (in /proc, say, or on a file system in user space). Then it has
+    /// failed, and the thread that reads it is left behind.
+    pub timeout: Duration,
 }
 
 impl VerifyConfig {
@@ -103,7 +114,14 @@ impl VerifyConfig {
             jobs: default_jobs(),
             depth: DEFAULT_DEPTH,
             buffer: None,
+            timeout: TIMEOUT,
         }
+    }
+
+    /// Whether a file system in user space is mounted, which may keep the whole process in the kernel. Whoever must end
+    /// all the same does the work in a child.
+    pub fn may_hang(&self) -> bool {
+        is_in_user_space()
     }
 }
 
@@ -117,6 +135,7 @@ struct Check {
     offers: Vec<Channel<Arc<LargeFile>>>,
     /// Bytes of them that are read at once, if that is fixed.
     buffer: Option<usize>,
+    patience: Patience,
     /// Parcels that are not done, and the feed while it runs.
     unfinished: AtomicUsize,
     /// Files read from the manifest, and whether these are all.
@@ -265,6 +284,7 @@ fn new_check(
         parcels,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         buffer: config.buffer,
+        patience: Patience::new(config.timeout),
         unfinished: AtomicUsize::new(0),
         listed: AtomicU64::new(0),
         complete: AtomicBool::new(false),
@@ -296,7 +316,10 @@ fn run_ring(check: &Arc<Check>, news: &Sender<Vec<News>>, index: usize, tasks: u
 }
 
 fn run_plain(check: &Arc<Check>, news: &Sender<Vec<News>>, index: usize, tasks: usize) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().at(Operation::StartEngine, || "")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .at(Operation::StartEngine, || "")?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, task::run_tasks(Io::plain(), check, news, index, tasks))
 }

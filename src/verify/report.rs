@@ -114,7 +114,7 @@ pub struct VerifySummary {
     pub outcome: Outcome,
     /// All counts.
     pub totals: VerifyTotals,
-    /// Some operation did not come back after the run was told to stop: threads are left behind.
+    /// Some operation did not come back, within the time-out or after the run was told to stop: threads are left behind.
     pub stuck: bool,
 }
 

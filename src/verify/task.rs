@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -10,21 +11,23 @@ use std::time::{Duration, Instant};
 
 use async_channel::Sender;
 use blake3::{Hash, Hasher};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::task::JoinSet;
 
-use super::Check;
 use super::feed::{Line, Parcel};
 use super::large::{self, LargeFile};
 use super::report::{News, Verdict};
+use super::{Check, patience};
 use crate::engine::threads::panicked;
 use crate::error::{Cause, Result};
+use crate::io::Io;
 use crate::io::buffer::Pool;
 use crate::io::file::File;
-use crate::io::path::Scope;
-use crate::io::{Io, stat_open};
+use crate::io::path::{Scope, hold_cached, hold_now};
 use crate::manifest::Entry;
-use crate::plan::entry::Kind;
+use crate::metadata::proc_path;
+use crate::plan::entry::{Kind, Stat};
 
 /// So many tasks of a thread work on large files: one waits for its read while the other hashes.
 pub(super) const HELPERS: usize = 2;
@@ -154,24 +157,50 @@ async fn check_entry(lane: &Lane, Entry { path, hash }: Entry, pending: &mut Pen
     pending.news.push(News::File { path, verdict, bytes });
 }
 
-/// The hash of what a path leads to, and the bytes read that have not been told of.
+/// The hash of what a path leads to, and the bytes read that have not been told of. Only a regular file is opened.
 async fn hash_file(lane: &Lane, path: &Path, pending: &mut Pending) -> Result<(Hash, u64), Cause> {
-    let scope = lane.check.scope;
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
-    let opened = lane.io.open_path(&lane.check.base, &name, scope).await;
-    let file = Arc::new(opened.map_err(|errno| describe(errno, scope))?);
-    let stat = stat_open(&file)?;
+    let held = hold(lane, name).await?;
+    let stat = stat_held(&held)?;
     match stat.kind {
         Kind::File => {}
         Kind::Directory => return Err(Errno::ISDIR.into()),
         _ => return Err(Cause::Refused("it is not a regular file".into())),
     }
-    let file = lane.io.file(file, &stat);
+    if !lane.check.patience.is_on_disk(&held, &stat) {
+        pending.tell(lane).await; // this may take a while
+        return patience::hash(lane, held, stat.size).await;
+    }
+    let file = rustix::fs::open(proc_path(&held), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = lane.io.file(Arc::new(file), &stat);
     if large::is_worth_cutting(stat.size) {
         pending.tell(lane).await; // this may take a while
         return Ok((LargeFile::hash(lane, file, stat.size).await?, 0));
     }
     hash_in_order(lane, &file, stat.size).await
+}
+
+/// Holds what a path leads to. Where that may never be answered, a thread asks that can be left behind.
+async fn hold(lane: &Lane, name: CString) -> Result<OwnedFd, Cause> {
+    let (base, scope) = (&lane.check.base, lane.check.scope);
+    let held = if lane.check.patience.is_needed {
+        match hold_cached(base, &name, scope) {
+            Err(Errno::AGAIN) => {
+                let base = base.clone();
+                patience::within_limit(lane, move || hold_now(&base, &name, scope)).await?
+            }
+            held => held,
+        }
+    } else {
+        lane.io.hold_path(base, &name, scope).await
+    };
+    held.map_err(|errno| describe(errno, scope))
+}
+
+/// What is known of a held file without asking a server.
+fn stat_held(held: &OwnedFd) -> rustix::io::Result<Stat> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    rustix::fs::statx(held, c"", flags, Stat::FIELDS).map(|stat| Stat::from(&stat))
 }
 
 /// Says what the kernel's refusals mean to whoever reads of them.

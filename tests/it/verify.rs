@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringsync::manifest::{LINE_LIMIT, Writer, format_line};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, inotify};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::engines::refusing;
+use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, node, noise, sparse};
@@ -35,6 +36,9 @@ tests![
     without_openat2_no_path_leads_out_either,
     swapped_symlinks_lead_nowhere,
     fifos_and_other_nodes_fail_at_once,
+    no_device_is_opened: [Need::Root],
+    what_never_answers_fails_after_the_time_out: [Need::Fuse],
+    a_file_in_proc_that_never_ends_fails: [Need::Root],
     paths_longer_than_the_kernel_takes_are_checked,
     an_error_on_reading_fails_its_file: [Need::FileSystem("ext4")],
     what_cannot_be_used_is_refused,
@@ -454,7 +458,7 @@ fn fifos_and_other_nodes_fail_at_once() {
                     "directory: FAILED (Is a directory (os error 21))",
                     "fifo: FAILED (it is not a regular file)",
                     "file: OK",
-                    "socket: FAILED (No such device or address (os error 6))",
+                    "socket: FAILED (it is not a regular file)",
                 ]
             );
         }
@@ -643,5 +647,75 @@ fn memory_does_not_grow_with_the_manifest() {
         };
         let (few, many) = (peak(20_000), peak(200_000));
         assert!(many < few + 16_000, "{few} KiB for 20,000 lines, {many} KiB for 200,000");
+    }
+}
+
+/// To open one may already do something: a watchdog, a tape.
+fn no_device_is_opened() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        file(home.path().join("dir/file"), "x");
+        let device = home.path().join("dir/device");
+        node(&device, FileType::CharacterDevice, (1, 3));
+        manifest_of(&home.path().join("sums"), &[("device", b""), ("file", b"x")]);
+        manifest_of(&home.path().join("paths"), &[("dir/device", b""), ("dir/file", b"x")]);
+        let watcher = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&watcher, &device, inotify::WatchFlags::OPEN).unwrap();
+        for arguments in [&["sums", "dir"][..], &["sums", "dir", "--strict"], &["paths"]] {
+            let ran = verify_in(home.path(), engine, arguments).exits(23);
+            assert!(ran.out.contains("device: FAILED (it is not a regular file)\n"), "{ran:?}");
+            assert!(ran.out.contains("file: OK\n"), "{ran:?}");
+        }
+        let mut events = [const { std::mem::MaybeUninit::uninit() }; 1024];
+        let mut reader = inotify::Reader::new(&watcher, &mut events);
+        assert!(reader.next().is_err(), "{engine} opened the device");
+        fs::File::open(&device).unwrap();
+        assert!(reader.next().is_ok(), "an open is seen");
+    }
+}
+
+fn what_never_answers_fails_after_the_time_out() {
+    for &engine in ENGINES.iter() {
+        for call in [Call::Read, Call::Open] {
+            for beneath in [true, false] {
+                let (fuse, home) = (Fuse::new(), scratch());
+                let names: Vec<String> = (0..20).map(|index| format!("file{index}")).collect();
+                for name in &names {
+                    file(fuse.path().join(name), name);
+                }
+                let directory = fuse.path().to_str().unwrap();
+                let listed: Vec<String> = match beneath {
+                    true => names.clone(),
+                    false => names.iter().map(|name| format!("{directory}/{name}")).collect(),
+                };
+                let lines: Vec<(&str, &[u8])> =
+                    listed.iter().zip(&names).map(|(path, name)| (path.as_str(), name.as_bytes())).collect();
+                manifest_of(&home.path().join("sums"), &lines);
+                fuse.spoil(call, "file7", Effect::Stall, usize::MAX);
+                let directory = beneath.then_some(directory);
+                let arguments: Vec<&str> = ["sums", "--timeout=1"].into_iter().chain(directory).collect();
+                let ran = verify_in(home.path(), engine, &arguments).exits(30);
+                let failed = format!("{}: FAILED (timed out: no progress for 1 s)", listed[7]);
+                assert!(ran.out.lines().any(|line| line == failed), "{ran:?}");
+                assert_eq!(ran.out.lines().filter(|line| line.ends_with(": OK")).count(), 19, "{ran:?}");
+                fuse.release();
+                verify_in(home.path(), engine, &arguments).exits(0);
+            }
+        }
+    }
+}
+
+fn a_file_in_proc_that_never_ends_fails() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        file(home.path().join("file"), "x");
+        manifest_of(&home.path().join("sums"), &[("/proc/kmsg", b""), ("file", b"x")]);
+        let ran = verify_in(home.path(), engine, &["sums", "--timeout=1"]);
+        assert!(matches!(ran.code, Some(23 | 30)), "{ran:?}");
+        assert!(ran.out.contains("/proc/kmsg: FAILED (") && ran.out.contains("file: OK\n"), "{ran:?}");
+        // One that ends is what it is.
+        let version = fs::read("/proc/version").unwrap();
+        manifest_of(&home.path().join("sums"), &[("/proc/version", &version)]);
+        verify_in(home.path(), engine, &["sums"]).exits(0);
     }
 }
