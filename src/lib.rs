@@ -25,6 +25,9 @@
 //!
 //! [`verify()`] checks files against a [`manifest`] with the same rings (`verify/`).
 //!
+//! [`sync()`], [`check()`] and [`verify()`] block their thread until all is done, and have runtimes of their own. A task of
+//! tokio's calls them in `tokio::task::spawn_blocking`; anywhere else in a task they are an error before anything begins.
+//!
 //! Memory is bounded by the channels and the buffer pools, whatever the size of the tree. A file that fails costs
 //! that file; a panic or a full disk ends the run.
 //!

@@ -7,31 +7,54 @@ use std::sync::atomic::Ordering;
 
 use super::directory::Directory;
 use super::pair::{Pair, Source};
+use super::ring_thread::{RingThread, RingThreads};
 use super::{Run, THREADS};
 use crate::config::{Config, Engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::temporary::TemporaryNames;
-use crate::io::{key, ring, stat_open};
+use crate::io::{key, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, proc_path};
 use crate::plan::entry::Time;
 use crate::plan::writers::Writers;
 use crate::select::Scope;
 
-/// The engine to use, and why it is not the one hoped for. `subject` is what a refusal names.
-pub(crate) fn choose_engine(choice: Engine, jobs: usize, subject: &Path) -> Result<(Engine, Option<String>)> {
-    match choice {
-        Engine::Threads => Ok((Engine::Threads, None)),
-        choice => match ring::probe(jobs.max(1)) {
-            Ok(()) => Ok((Engine::Uring, None)),
-            Err(why) if choice == Engine::Auto => {
-                Ok((Engine::Threads, Some(format!("no io_uring, using {THREADS} threads: {why}"))))
-            }
-            Err(why) => {
-                let cause = Cause::Refused(why.to_string());
-                Err(Error::new(Operation::StartEngine, subject, cause))
-            }
-        },
+/// The engine to use, its threads where these have rings, and why it is not the one hoped for.
+#[derive(Default)]
+pub(crate) struct Chosen {
+    pub(crate) engine: Engine,
+    pub(crate) rings: Vec<RingThread>,
+    pub(crate) notice: Option<String>,
+}
+
+impl Chosen {
+    /// No rings, but threads that are not started yet.
+    fn threads(notice: Option<String>) -> Self {
+        Chosen { engine: Engine::Threads, rings: Vec::new(), notice }
+    }
+}
+
+/// Chooses the engine. `name` is what its threads are called, `subject` what a refusal names.
+pub(crate) fn choose_engine(choice: Engine, jobs: usize, name: &str, subject: &Path) -> Result<Chosen> {
+    if choice == Engine::Threads {
+        return Ok(Chosen::threads(None));
+    }
+    let jobs = jobs.max(1);
+    let RingThreads { threads, rings, refusal } = RingThreads::start(name, jobs)?;
+    match refusal {
+        None => Ok(Chosen { engine: Engine::Uring, rings: threads, notice: None }),
+        Some(why) if choice == Engine::Uring => {
+            let cause = Cause::Refused(why.to_string());
+            Err(Error::new(Operation::StartEngine, subject, cause))
+        }
+        Some(why) if rings == 0 => {
+            Ok(Chosen::threads(Some(format!("no io_uring, using {THREADS} threads: {why}"))))
+        }
+        Some(why) => {
+            let notice =
+                format!("io_uring on {rings} of {jobs} threads, plain system calls on the others: {why}");
+            Ok(Chosen { engine: Engine::Uring, rings: threads, notice: Some(notice) })
+        }
     }
 }
 
@@ -50,12 +73,12 @@ pub(super) fn temporary_names(config: &Config) -> Result<(TemporaryNames, Option
 }
 
 /// Only a thread can be left behind in the kernel: what a ring is told to do can't be taken back, and is done in the end.
-pub(super) fn require_threads(config: &Config) -> Result<Engine> {
+pub(super) fn require_threads(config: &Config) -> Result<Chosen> {
     if config.engine == Engine::Uring {
         let cause = Cause::Refused("a time-out takes the engine of threads".into());
         return Err(Error::new(Operation::StartEngine, &config.source, cause));
     }
-    Ok(Engine::Threads)
+    Ok(Chosen::threads(None))
 }
 
 pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {

@@ -27,7 +27,9 @@ pub(crate) mod part;
 pub(crate) mod rate;
 pub(crate) mod read_back;
 mod reference;
+pub(crate) mod refuse;
 mod remove;
+pub(crate) mod ring_thread;
 mod run;
 pub(crate) mod segment;
 mod settle;
@@ -59,7 +61,7 @@ use crate::report::event::{Start, Summary};
 use crate::report::hashes::Hashes;
 use crate::report::progress::Progress;
 use crate::report::trace::TraceFile;
-pub(crate) use begin::choose_engine;
+pub(crate) use begin::{Chosen, choose_engine};
 use begin::{open_root, require_threads, temporary_names};
 use limits::raise_descriptor_limit;
 pub(crate) use run::Run;
@@ -95,20 +97,20 @@ impl<T> Channel<T> {
     }
 }
 
-/// Runs `config` to its end and tells `reporter` what happens.
+/// Runs `config` to its end and tells `reporter` what happens. The calling thread is blocked until then: a task of tokio's
+/// calls this in `tokio::task::spawn_blocking`.
 ///
 /// # Errors
-/// When nothing could be started: SRC or DST can't be used, or the engine is not to be had. What fails later, a
-/// file's error among them, is in the summary.
+/// When nothing could be started: SRC or DST can't be used, options contradict each other, the engine is not to be had, or
+/// the caller is a task of tokio's. What fails later, a file's error among them, is in the summary.
 pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
-    if let Some(why) = config.owner.refusal() {
-        return Err(Error::new(Operation::UseDestination, &config.destination, Cause::Refused(why)));
-    }
-    let (engine, mut notice) = match config.timeout {
-        Some(_) => (require_threads(config)?, None),
-        None => choose_engine(config.engine, config.jobs, &config.source)?,
-    };
+    refuse::refuse_task(&config.source)?;
+    refuse::refuse_contradictions(config)?;
     let descriptors = raise_descriptor_limit();
+    let Chosen { engine, rings, mut notice } = match config.timeout {
+        Some(_) => require_threads(config)?,
+        None => choose_engine(config.engine, config.jobs, "copy", &config.source)?,
+    };
     let held = config.clone();
     let (temporary, unknown) = within(config, move || temporary_names(&held))?;
     notice = notice.into_iter().chain(unknown).reduce(|one, other| format!("{one}; {other}"));
@@ -140,7 +142,7 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     }
     let progress = Progress::new(reporter, stop, manifest, trace)?;
     let watched: Vec<_> = config.timeout.iter().flat_map(|_| (0..threads).map(|_| Watched::new())).collect();
-    let workers = start_workers(&run, engine, tasks, root, parcel_sender, &watched);
+    let workers = start_workers(&run, rings, tasks, root, parcel_sender, &watched);
     let workers = workers.inspect_err(|_| run.abandon())?;
     let watchdog = config.timeout.map(|limit| Watchdog::new(&run, watched, limit));
     let watch = (watchdog, Stalls::new(&run));
@@ -167,10 +169,12 @@ fn within<T: Send + 'static>(
 
 /// Compares the trees and writes nothing. What differs is reported as a sync would mend it; what only the destination
 /// has, as [`Deleted`](crate::report::event::Action::Deleted). The outcome is [`Outcome::Done`](crate::Outcome::Done) if they are equal.
+/// It blocks as [`sync`] does.
 ///
 /// # Errors
 /// As for [`sync`]; also where the destination does not exist.
 pub fn check(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
+    refuse::refuse_task(&config.source)?;
     let destination = &config.destination;
     std::fs::metadata(destination).at(Operation::UseDestination, || destination)?;
     let config = Config { check: true, dry_run: true, make_parents: false, ..config.clone() };

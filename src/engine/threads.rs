@@ -10,6 +10,7 @@ use async_channel::Sender;
 
 use super::directory::Directory;
 use super::job::{Batch, Entry, Parcel};
+use super::ring_thread::RingThread;
 use super::watch::Watched;
 use super::worker::{self, Watch};
 use super::{DESCRIPTORS_A_TASK, Run, THREADS};
@@ -44,13 +45,13 @@ impl Crowd {
 /// Starts the walk and the threads that copy.
 pub(super) fn start_workers(
     run: &Arc<Run>,
-    engine: Engine,
+    rings: Vec<RingThread>,
     tasks: usize,
     root: Arc<Directory>,
     parcels: Sender<Parcel>,
     watched: &[Arc<Watched>],
 ) -> Result<Threads> {
-    let mut workers = start_lanes(run, engine, tasks, watched)?;
+    let mut workers = start_lanes(run, rings, tasks, watched)?;
     workers.push(start_walk(run, root, parcels)?);
     let at_work = run.offers.len();
     workers.extend((at_work..at_work + run.spares.len()).filter_map(|index| start_spare(run, index, tasks)));
@@ -73,16 +74,36 @@ fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> 
     })
 }
 
-/// Starts the threads that copy, each with a runtime of its own.
-fn start_lanes(run: &Arc<Run>, engine: Engine, tasks: usize, watched: &[Arc<Watched>]) -> Result<Threads> {
-    let start = |index: usize| match (engine, watched.get(index)) {
-        (Engine::Threads, Some(watched)) => start_lane(run, index, watched.clone(), None),
-        (Engine::Threads, None) => {
-            spawn_thread("copy", run, None, move |run| run_plain(run, index, Watch::default()))
-        }
-        _ => spawn_thread("copy", run, None, move |run| run_ring(run, index, tasks)),
+/// Starts the threads that copy, each with a runtime of its own. Those with rings have been started.
+fn start_lanes(
+    run: &Arc<Run>,
+    rings: Vec<RingThread>,
+    tasks: usize,
+    watched: &[Arc<Watched>],
+) -> Result<Threads> {
+    if !rings.is_empty() {
+        return Ok(rings
+            .into_iter()
+            .enumerate()
+            .map(|(index, ring)| begin(run, ring, index, tasks))
+            .collect());
+    }
+    let start = |index: usize| match watched.get(index) {
+        Some(watched) => start_lane(run, index, watched.clone(), None),
+        None => spawn_thread("copy", run, None, move |run| run_plain(run, index, Watch::default())),
     };
     (0..run.offers.len()).map(start).collect()
+}
+
+/// Has a thread that has its ring, or could not have one, copy.
+fn begin(run: &Arc<Run>, ring: RingThread, index: usize, tasks: usize) -> JoinHandle<()> {
+    let run = run.clone();
+    ring.begin(move |runtime| {
+        guard(&run, None, |run| match runtime {
+            Some(runtime) => run_on(&runtime, run, index, tasks),
+            None => run_plain(run, index, Watch::default()),
+        });
+    })
 }
 
 /// Starts a ring's thread in reserve. The run goes on without it where there is no thread to be had, or no ring once it is
@@ -109,13 +130,6 @@ pub(crate) fn start_lane(
     spawn_thread("copy", run, Some(watched), move |run| run_plain(run, index, watch))
 }
 
-fn run_ring(run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
-    let source = &run.config.source;
-    let runtime = ring::runtime()
-        .map_err(|why| Error::new(Operation::StartEngine, source, Cause::Refused(why.to_string())))?;
-    run_on(&runtime, run, index, tasks)
-}
-
 fn run_on(runtime: &tokio_uring::Runtime, run: &Arc<Run>, index: usize, tasks: usize) -> Result<()> {
     runtime.block_on(worker::run_tasks(Io::ring(), run.clone(), index, tasks, Watch::default()))
 }
@@ -129,7 +143,21 @@ fn run_plain(run: &Arc<Run>, index: usize, watch: Watch) -> Result<()> {
     local.block_on(&runtime, worker::run_tasks(Io::plain(), run.clone(), index, 1, watch))
 }
 
-/// Starts a thread whose error, or panic, breaks off the run; unless it has been replaced meanwhile.
+/// Does the work of a thread. Its error, or panic, breaks off the run; unless it has been replaced meanwhile.
+fn guard(run: &Arc<Run>, watched: Option<Arc<Watched>>, work: impl FnOnce(&Arc<Run>) -> Result<()>) {
+    let result = catch_unwind(AssertUnwindSafe(|| work(run)));
+    if watched.is_some_and(|watched| watched.is_lost()) {
+        return;
+    }
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => run.break_off(error),
+        Err(panic) => run.break_off(panicked(panic.as_ref())),
+    }
+    run.thread_ends();
+}
+
+/// Starts a thread whose error, or panic, breaks off the run.
 pub(super) fn spawn_thread(
     name: &str,
     run: &Arc<Run>,
@@ -137,18 +165,7 @@ pub(super) fn spawn_thread(
     work: impl FnOnce(&Arc<Run>) -> Result<()> + Send + 'static,
 ) -> Result<JoinHandle<()>> {
     let run = run.clone();
-    let body = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| work(&run)));
-        if watched.is_some_and(|watched| watched.is_lost()) {
-            return;
-        }
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => run.break_off(error),
-            Err(panic) => run.break_off(panicked(panic.as_ref())),
-        }
-        run.thread_ends();
-    };
+    let body = move || guard(&run, watched, work);
     thread::Builder::new().name(name.into()).spawn(body).at(Operation::StartEngine, || "threads")
 }
 

@@ -61,7 +61,14 @@ pub(crate) struct Io {
 enum Way {
     /// A ring, and what is known of how long operations take in place; of reads only where they can't say beforehand
     /// whether they would wait.
-    Ring { lookups: Timed, reads: Reads, blind_reads: Timed, writes: Timed, sight: Sight },
+    Ring {
+        lookups: Timed,
+        reads: Reads,
+        blind_reads: Timed,
+        writes: Timed,
+        sight: Sight,
+        refuses: Cell<bool>,
+    },
     /// Plain system calls, one after the other: the thread waits.
     Plain,
 }
@@ -75,6 +82,7 @@ impl Io {
             blind_reads: Timed::lookups(),
             writes: Timed::writes(),
             sight: Sight::new(),
+            refuses: Cell::new(false),
         })
     }
 
@@ -139,6 +147,20 @@ impl Io {
         result
     }
 
+    /// Whether there is a ring that takes what it is given.
+    fn has_ring(&self) -> bool {
+        matches!(&self.way, Way::Ring { refuses, .. } if !refuses.get())
+    }
+
+    /// Whether an answer says that the ring did not take an operation, rather than how that went: a plain call does. The
+    /// kernel cancels what it can start no worker for, and after that nothing more is given to the ring.
+    fn is_refused<T>(&self, answer: &rustix::io::Result<T>) -> bool {
+        if let (Way::Ring { refuses, .. }, Err(Errno::CANCELED | Errno::NOSYS)) = (&self.way, answer) {
+            refuses.set(true);
+        }
+        matches!(answer, Err(Errno::CANCELED | Errno::NOSYS | Errno::NOMEM | Errno::AGAIN))
+    }
+
     /// Lets the ring have what it was given, and gives those a turn whose operations are done, if there are any and this was
     /// not done a moment ago. A task that does everything in place calls this now and then.
     pub(crate) async fn see_to_ring(&self, now: Instant) {
@@ -169,9 +191,10 @@ impl Io {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let now = || self.in_place(Kind::Open, || open_now(directory, name, flags));
         match &self.way {
-            Way::Ring { lookups, .. } if lookups.next_through_ring() => {
+            Way::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 let open = op::open(directory.clone(), name, flags);
-                self.hand_over(Kind::Open, Means::Ring, open, |_| 0).await
+                let opened = self.hand_over(Kind::Open, Means::Ring, open, |_| 0).await;
+                if self.is_refused(&opened) { now() } else { opened }
             }
             Way::Ring { lookups, .. } => lookups.in_place(now),
             Way::Plain => now(),
@@ -186,9 +209,10 @@ impl Io {
     ) -> rustix::io::Result<Option<Stat>> {
         let now = || self.in_place(Kind::Stat, || stat_now(directory, name));
         let result = match &self.way {
-            Way::Ring { lookups, .. } if lookups.next_through_ring() => {
+            Way::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 let stat = op::stat(directory.clone(), name);
-                self.hand_over(Kind::Stat, Means::Ring, stat, |_| 0).await
+                let found = self.hand_over(Kind::Stat, Means::Ring, stat, |_| 0).await;
+                if self.is_refused(&found) { now() } else { found }
             }
             Way::Ring { lookups, .. } => lookups.in_place(now),
             Way::Plain => now(),
@@ -212,7 +236,7 @@ impl Io {
         (result, buffer) = self.try_read(file, buffer, length, offset).await;
         match result {
             // Old kernels say so on the ring where a file system can't tell whether a read would wait.
-            Err(Errno::AGAIN | Errno::INTR) => {
+            result if result == Err(Errno::INTR) || self.is_refused(&result) => {
                 let bytes = &mut buffer.bytes_mut()[..length];
                 (self.transfer_in_place(Kind::Read, || read_now(&file.fd, bytes, offset)), buffer)
             }
@@ -229,6 +253,7 @@ impl Io {
     ) -> (rustix::io::Result<usize>, Buffer) {
         let flags = match &self.way {
             Way::Plain => ReadWriteFlags::empty(),
+            Way::Ring { .. } if !self.has_ring() => ReadWriteFlags::empty(),
             Way::Ring { blind_reads, .. }
                 if file.family == Family::Overlay && !blind_reads.next_through_ring() =>
             {
@@ -295,11 +320,16 @@ impl Io {
                 })
             };
             let result = match &self.way {
-                Way::Ring { writes, .. } if left.len() > SHORT_WRITE && writes.next_through_ring() => {
+                Way::Ring { writes, .. }
+                    if left.len() > SHORT_WRITE && self.has_ring() && writes.next_through_ring() =>
+                {
                     let write = op::write(file.clone(), buffer, left.clone(), at);
                     let written = |(written, _): &(_, Buffer)| transferred(written);
                     let result;
                     (result, buffer) = self.hand_over(Kind::Write, Means::Ring, write, written).await;
+                    if self.is_refused(&result) && !self.has_ring() {
+                        continue; // the plain call follows
+                    }
                     result
                 }
                 Way::Ring { writes, .. } if left.len() > SHORT_WRITE => writes.in_place(now),
@@ -318,12 +348,14 @@ impl Io {
 
     /// Waits until a file, or the names in a directory, are on stable storage (fsync(2)).
     pub(crate) async fn flush(&self, file: &Arc<OwnedFd>) -> rustix::io::Result<()> {
-        match &self.way {
-            Way::Ring { .. } => {
-                self.hand_over(Kind::Flush, Means::Ring, op::flush(file.clone()), |_| 0).await
+        if self.has_ring() {
+            let flush = op::flush(file.clone());
+            let flushed = self.hand_over(Kind::Flush, Means::Ring, flush, |_| 0).await;
+            if !self.is_refused(&flushed) || self.has_ring() {
+                return flushed;
             }
-            Way::Plain => self.in_place(Kind::Flush, || retry(|| rustix::fs::fsync(file))),
         }
+        self.in_place(Kind::Flush, || retry(|| rustix::fs::fsync(file)))
     }
 }
 

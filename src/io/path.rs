@@ -28,7 +28,8 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    fn resolve(self) -> ResolveFlags {
+    /// How a path is resolved (openat2(2)).
+    pub(crate) fn resolve(self) -> ResolveFlags {
         match self {
             Scope::Beneath => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
             Scope::Anywhere => ResolveFlags::empty(),
@@ -44,10 +45,11 @@ impl Io {
         let now =
             || self.in_place(Sort::Open, || rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty()));
         match &self.way {
-            Way::Ring { lookups, .. } if lookups.next_through_ring() => {
+            Way::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 // The path is absolute: it does not begin at the file.
                 let open = op::open(held.clone(), &path, flags);
-                self.hand_over(Sort::Open, Means::Ring, open, |_| 0).await
+                let opened = self.hand_over(Sort::Open, Means::Ring, open, |_| 0).await;
+                if self.is_refused(&opened) { now() } else { opened }
             }
             Way::Ring { lookups, .. } => lookups.in_place(now),
             Way::Plain => now(),
@@ -61,20 +63,19 @@ impl Io {
         path: &CStr,
         scope: Scope,
     ) -> rustix::io::Result<OwnedFd> {
-        let Way::Ring { .. } = &self.way else { return hold_now(base, path, scope) };
+        if !self.has_ring() {
+            return hold_now(base, path, scope);
+        }
         // In place while the cache knows every component; only what would wait for a disk goes through the ring.
         match hold_cached(base, path, scope) {
             Err(Errno::AGAIN) => {}
             held => return held,
         }
-        let mut result = Err(Errno::AGAIN);
-        for _ in 0..ATTEMPTS {
-            result = op::open_path(base.clone(), path, FLAGS, scope.resolve()).await;
-            if !matches!(result, Err(Errno::AGAIN | Errno::INTR)) {
-                break;
-            }
+        let opened = op::open_path(base.clone(), path, FLAGS, scope.resolve()).await;
+        if self.is_refused(&opened) || matches!(opened, Err(Errno::INTR)) {
+            return hold_now(base, path, scope);
         }
-        or_stepwise(result, base, path, scope)
+        or_stepwise(opened, base, path, scope)
     }
 }
 

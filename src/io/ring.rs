@@ -1,5 +1,4 @@
-//! Setting up io_uring: what it needs is tried first, so that a refusal can be told apart and remedied.
-//! And seeing to it while tasks leave the runtime no time for that.
+//! Setting up io_uring, so that a refusal can be told apart and remedied. And seeing to it while tasks leave the runtime no time for that.
 
 use std::cell::Cell;
 use std::io;
@@ -48,41 +47,47 @@ impl From<io::Error> for Unavailable {
     }
 }
 
-/// A runtime with its ring, for the thread that calls.
-pub(crate) fn runtime() -> Result<tokio_uring::Runtime, Unavailable> {
-    let mut settings = tokio_uring::uring_builder();
-    settings.setup_cqsize(COMPLETIONS);
-    let runtime =
-        tokio_uring::Runtime::new(tokio_uring::builder().entries(ENTRIES).uring_builder(&settings))?;
-    // The workers belong to the thread, not to one of its rings: the limit can be set through any of them. A kernel
-    // too old for it (before 5.15) keeps its own.
-    if let Ok(ring) = IoUring::new(2) {
-        ring.submitter().register_iowq_max_workers(&mut [WORKERS, 0]).ok();
+/// What all rings of a run are set up with: a small ring, by which the kernel has shown what it can do.
+pub(crate) struct Control(IoUring);
+
+impl Control {
+    /// Sets it up, and asks for the operations that the engine needs.
+    pub(crate) fn new() -> Result<Self, Unavailable> {
+        let ring = IoUring::new(2)?;
+        let mut probe = io_uring::Probe::new();
+        ring.submitter().register_probe(&mut probe)?;
+        // Nothing is submitted: this only shows whether it may be.
+        ring.submitter().submit()?;
+        let needed = [
+            io_uring::opcode::OpenAt::CODE,
+            io_uring::opcode::Statx::CODE,
+            io_uring::opcode::Read::CODE,
+            io_uring::opcode::Write::CODE,
+            io_uring::opcode::Fsync::CODE,
+        ];
+        if needed.iter().all(|&code| probe.is_supported(code)) {
+            Ok(Control(ring))
+        } else {
+            Err(io::Error::from(Errno::NOSYS).into())
+        }
     }
-    Ok(runtime)
+
+    /// A runtime with its ring, for the thread that calls.
+    pub(crate) fn runtime(&self) -> Result<tokio_uring::Runtime, Unavailable> {
+        let mut settings = tokio_uring::uring_builder();
+        settings.setup_cqsize(COMPLETIONS);
+        let runtime =
+            tokio_uring::Runtime::new(tokio_uring::builder().entries(ENTRIES).uring_builder(&settings))?;
+        // The workers belong to the thread, not to one of its rings: the limit can be set through any ring. A kernel too
+        // old for it (before 5.15) keeps its own.
+        self.0.submitter().register_iowq_max_workers(&mut [WORKERS, 0]).ok();
+        Ok(runtime)
+    }
 }
 
-/// Whether this process may use so many rings with the operations the engine needs.
-pub(crate) fn probe(rings: usize) -> Result<(), Unavailable> {
-    let build =
-        || -> std::io::Result<IoUring> { IoUring::builder().setup_cqsize(COMPLETIONS).build(ENTRIES) };
-    let rings = (0..rings).map(|_| build()).collect::<std::io::Result<Vec<_>>>()?;
-    let mut probe = io_uring::Probe::new();
-    if let Some(ring) = rings.first() {
-        ring.submitter().register_probe(&mut probe)?;
-    }
-    let needed = [
-        io_uring::opcode::OpenAt::CODE,
-        io_uring::opcode::Statx::CODE,
-        io_uring::opcode::Read::CODE,
-        io_uring::opcode::Write::CODE,
-        io_uring::opcode::Fsync::CODE,
-    ];
-    if needed.iter().all(|&code| probe.is_supported(code)) {
-        Ok(())
-    } else {
-        Err(io::Error::from(Errno::NOSYS).into())
-    }
+/// The same for one thread alone.
+pub(crate) fn runtime() -> Result<tokio_uring::Runtime, Unavailable> {
+    Control::new()?.runtime()
 }
 
 /// A ring is seen to so often at least while anything is in flight.

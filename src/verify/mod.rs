@@ -38,14 +38,16 @@ use rustix::io::Errno;
 
 use crate::config::{DEFAULT_DEPTH, Engine, default_jobs};
 use crate::engine::limits::raise_descriptor_limit;
+use crate::engine::refuse::refuse_task;
+use crate::engine::ring_thread::RingThread;
 use crate::engine::stop::Stop;
 use crate::engine::threads::panicked;
-use crate::engine::{Channel, THREADS, choose_engine};
+use crate::engine::{Channel, Chosen, THREADS, choose_engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::is_in_user_space;
 use crate::io::named;
 use crate::io::path::Scope;
-use crate::io::{Io, ring, stat_open};
+use crate::io::{Io, stat_open};
 use crate::plan::entry::{Inode, Kind};
 use feed::Parcel;
 use gather::Gathering;
@@ -187,22 +189,24 @@ struct Input {
     inode: Inode,
 }
 
-/// Checks the files that a manifest names, and tells `reporter` what it finds.
+/// Checks the files that a manifest names, and tells `reporter` what it finds. The calling thread is blocked until that is
+/// done: a task of tokio's calls this in `tokio::task::spawn_blocking`.
 ///
 /// # Errors
-/// When nothing could be started: the manifest or the directory can't be used, or the engine is not to be had. What
-/// fails later is in the summary.
+/// When nothing could be started: the manifest or the directory can't be used, the engine is not to be had, or the caller
+/// is a task of tokio's. What fails later is in the summary.
 pub fn verify(
     config: &VerifyConfig,
     reporter: &mut dyn VerifyReporter,
     stop: &Stop,
 ) -> Result<VerifySummary> {
     let name = config.manifest.name();
+    refuse_task(name)?;
     if config.strict && config.directory.is_none() {
         let cause = Cause::Refused("extra files can only be found in a directory".into());
         return Err(Error::new(Operation::UseDirectory, "", cause));
     }
-    let (engine, notice) = choose_engine(config.engine, config.jobs, name)?;
+    let Chosen { engine, rings, notice } = choose_engine(config.engine, config.jobs, "verify", name)?;
     let (threads, tasks) = size(config, engine);
     let input = open_manifest(&config.manifest)?;
     let manifest = input.inode;
@@ -213,7 +217,7 @@ pub fn verify(
 
     let (news, events) = async_channel::bounded(MESSAGES);
     let feed = feed::start(&check, input, parcels, config.strict)?;
-    let lanes = start_lanes(&check, &news, &start).inspect_err(|_| check.abandon())?;
+    let lanes = start_lanes(&check, &news, rings, start.tasks).inspect_err(|_| check.abandon())?;
     drop(news);
     gathering.gather(&events);
     if !check.stop.is_stopped() {
@@ -297,22 +301,24 @@ fn new_check(
 fn start_lanes(
     check: &Arc<Check>,
     news: &Sender<Vec<News>>,
-    start: &VerifyStart,
+    rings: Vec<RingThread>,
+    tasks: usize,
 ) -> Result<Vec<JoinHandle<()>>> {
-    let (engine, tasks) = (start.engine, start.tasks);
-    let start = |index| {
-        spawn("verify", check, news, move |check, news| match engine {
-            Engine::Threads => run_plain(check, news, index, tasks),
-            _ => run_ring(check, news, index, tasks),
+    if rings.is_empty() {
+        let plain =
+            |index| spawn("verify", check, news, move |check, news| run_plain(check, news, index, tasks));
+        return (0..check.offers.len()).map(plain).collect();
+    }
+    let begin = |(index, ring): (usize, RingThread)| {
+        let (check, news) = (check.clone(), news.clone());
+        ring.begin(move |runtime| {
+            guard(&check, &news, |check, news| match runtime {
+                Some(ring) => ring.block_on(task::run_tasks(Io::ring(), check, news, index, tasks)),
+                None => run_plain(check, news, index, 1),
+            });
         })
     };
-    (0..check.offers.len()).map(start).collect()
-}
-
-fn run_ring(check: &Arc<Check>, news: &Sender<Vec<News>>, index: usize, tasks: usize) -> Result<()> {
-    let runtime = ring::runtime()
-        .map_err(|why| Error::new(Operation::StartEngine, "", Cause::Refused(why.to_string())))?;
-    runtime.block_on(task::run_tasks(Io::ring(), check, news, index, tasks))
+    Ok(rings.into_iter().enumerate().map(begin).collect())
 }
 
 fn run_plain(check: &Arc<Check>, news: &Sender<Vec<News>>, index: usize, tasks: usize) -> Result<()> {
@@ -324,6 +330,19 @@ fn run_plain(check: &Arc<Check>, news: &Sender<Vec<News>>, index: usize, tasks: 
     local.block_on(&runtime, task::run_tasks(Io::plain(), check, news, index, tasks))
 }
 
+/// Does the work of a thread. Its error, or panic, ends the run.
+fn guard(
+    check: &Arc<Check>,
+    news: &Sender<Vec<News>>,
+    work: impl FnOnce(&Arc<Check>, &Sender<Vec<News>>) -> Result<()>,
+) {
+    let result = catch_unwind(AssertUnwindSafe(|| work(check, news)));
+    if let Err(error) = result.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
+        check.abandon();
+        news.send_blocking(vec![News::Failed(error)]).ok();
+    }
+}
+
 /// Starts a thread whose error, or panic, ends the run.
 fn spawn(
     name: &str,
@@ -332,12 +351,6 @@ fn spawn(
     work: impl FnOnce(&Arc<Check>, &Sender<Vec<News>>) -> Result<()> + Send + 'static,
 ) -> Result<JoinHandle<()>> {
     let (check, news) = (check.clone(), news.clone());
-    let body = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| work(&check, &news)));
-        if let Err(error) = result.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
-            check.abandon();
-            news.send_blocking(vec![News::Failed(error)]).ok();
-        }
-    };
+    let body = move || guard(&check, &news, work);
     thread::Builder::new().name(name.into()).spawn(body).at(Operation::StartEngine, || "threads")
 }

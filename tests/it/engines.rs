@@ -21,6 +21,8 @@ tests![
     clones_share_extents_on_xfs: [Need::FileSystem("xfs")],
     always_cloning_fails_where_it_cannot_be_done,
     without_openat2_the_threads_still_run,
+    rings_that_can_not_be_had_cost_no_run: [Need::Root, Need::Uring, Need::Tool("setpriv"), Need::Tool("prlimit")],
+    workers_that_can_not_be_had_cost_no_run: [Need::Root, Need::Uring, Need::Tool("setpriv"), Need::Tool("prlimit")],
 ];
 
 fn hashes_are_those_of_b3sum() {
@@ -190,4 +192,76 @@ fn without_openat2_the_threads_still_run() {
     let arguments = ["sync".as_ref(), source.as_os_str(), destination.as_os_str()];
     refusing(&[libc::SYS_io_uring_setup, libc::SYS_openat2], libc::ENOSYS, &arguments).exits(0);
     assert_equal(&source, &destination);
+}
+
+/// A user that nobody else is: what the kernel counts by users is this run's alone.
+fn nobody(index: u32) -> [String; 3] {
+    let user = 1_000_000_000 + std::process::id() % 100_000 * 1000 + index;
+    [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()]
+}
+
+/// The program, where another user may start it, and a tree that others may read.
+fn for_others() -> tempfile::TempDir {
+    let home = scratch();
+    fs::copy(program(), home.path().join("ringsync")).unwrap();
+    for index in 0..300 {
+        file(home.path().join(format!("src/d{}/file{index}", index % 9)), noise(index, 2000));
+    }
+    file(home.path().join("src/large"), noise(1, 20 << 20));
+    tool("chmod", &["-R", "a+rX", home.path().to_str().unwrap()]);
+    home
+}
+
+fn rings_that_can_not_be_had_cost_no_run() {
+    let home = for_others();
+    let mut user = 0;
+    for kib in [0, 16, 64, 100, 128, 256, 512, 1024, 8192] {
+        for jobs in ["1", "2", "4", "16"] {
+            user += 1;
+            // One user for several runs: what the last one held locked may not be free yet.
+            for run_number in 0..3 {
+                let limit = format!("--memlock={0}:{0}", kib << 10);
+                let within = |words: &[&str]| {
+                    let mut command = Command::new("setpriv");
+                    command.args(nobody(user)).args(["prlimit", &limit]).arg(home.path().join("ringsync"));
+                    command.args(words).current_dir(home.path());
+                    run(command)
+                };
+                let what = format!("{kib} KiB, -j {jobs}, run {run_number}");
+                let ran = within(&["sync", "-n", "--json", "-j", jobs, "src", "dst"]);
+                assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{what}: {ran:#?}");
+                assert_eq!(ran.summary()["created"], 311, "{what}");
+                let ran = within(&["check", "-c", "-q", "-j", jobs, "src", "src/../src/d0/../../src"]);
+                assert_eq!(ran.code, Some(3), "{what}: {ran:#?}");
+                let forced = within(&["sync", "-n", "-q", "--engine=uring", "-j", jobs, "src", "dst"]);
+                let told = forced.code == Some(3) && forced.err.contains("ulimit -l");
+                assert!(forced.code == Some(0) || told, "{what}: {forced:#?}");
+            }
+        }
+    }
+}
+
+fn workers_that_can_not_be_had_cost_no_run() {
+    let home = for_others();
+    fs::remove_file(home.path().join("src/large")).unwrap(); // parts of it take threads of tokio's, besides
+    let open = home.path().join("open");
+    fs::create_dir(&open).unwrap();
+    tool("chmod", &["a+rwx", open.to_str().unwrap()]);
+    let mut done = 0;
+    for most in 3..20 {
+        let destination = open.join(format!("dst{most}"));
+        let mut command = Command::new("setpriv");
+        command.args(nobody(500 + most)).args(["prlimit", &format!("--nproc={most}:{most}")]);
+        command.arg(home.path().join("ringsync")).args(["sync", "--fsync", "--engine=uring", "-j", "2"]);
+        command.args([home.path().join("src"), destination.clone()]);
+        let ran = run(command);
+        // Without threads there is no run; with them, there are no files that fail.
+        if ran.code == Some(0) {
+            assert_eq!(ran.err, "", "{most}");
+            done += 1;
+        } else {
+            assert!(ran.code == Some(3) && ran.err.contains("threads: "), "{most}: {ran:#?}");
+        }
+    }
+    assert!(done > 0);
 }

@@ -27,6 +27,7 @@ mod gain;
 mod guide;
 mod hostile;
 mod inplace;
+mod library;
 mod manifest;
 mod modes;
 mod named;
@@ -84,6 +85,7 @@ fn main() {
         guide::TESTS,
         hostile::TESTS,
         inplace::TESTS,
+        library::TESTS,
         manifest::TESTS,
         modes::TESTS,
         named::TESTS,

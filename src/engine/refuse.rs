@@ -1,0 +1,120 @@
+//! What is refused before anything begins: a caller that must not be blocked, and options that contradict each other.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use tokio::runtime::{Handle, Runtime};
+use tokio::task::coop::consume_budget;
+
+use crate::config::{Config, Owner, Reflink};
+use crate::error::{Cause, Error, Operation, Result};
+
+/// Tokio lets a task go on for fewer operations before it has to wait for its next turn.
+const LONGEST_TURN: usize = 1024;
+
+/// Refuses a caller that is a task of tokio's: a run blocks its thread, and with it all tasks on it.
+pub(crate) fn refuse_task(subject: &Path) -> Result<()> {
+    if Handle::try_current().is_err() || !(has_a_turn() || can_not_block()) {
+        return Ok(());
+    }
+    let why = "it blocks its thread until it is done, which a task must not: call it in tokio::task::spawn_blocking";
+    Err(Error::new(Operation::StartEngine, subject, Cause::Refused(why.into())))
+}
+
+/// Whether tokio counts what this thread does, as it does for tasks, and not for threads that may block.
+fn has_a_turn() -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    (0..LONGEST_TURN).any(|_| pin!(consume_budget()).poll(&mut context).is_pending())
+}
+
+/// Whether a runtime refuses to wait here: of a task whose turns are not counted, only a panic tells.
+fn can_not_block() -> bool {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return false };
+    let waits = |runtime: &Runtime| runtime.block_on(async {});
+    let refused = catch_unwind(AssertUnwindSafe(|| waits(&runtime))).is_err();
+    runtime.shutdown_background();
+    refused
+}
+
+/// Refuses options of which one would silently have no effect.
+pub(super) fn refuse_contradictions(config: &Config) -> Result<()> {
+    let why = match contradiction(config) {
+        Some(why) => why.to_owned(),
+        None => match config.owner.refusal() {
+            Some(why) => why,
+            None => return Ok(()),
+        },
+    };
+    Err(Error::new(Operation::UseDestination, &config.destination, Cause::Refused(why)))
+}
+
+/// Why two options don't go together, if some don't.
+fn contradiction(config: &Config) -> Option<&'static str> {
+    let is_piece = |bytes: usize| (64 << 10..=4 << 20).contains(&bytes) && bytes.is_multiple_of(64 << 10);
+    let table = [
+        (config.verify && !config.hash, "verify compares hashes, and hash is off"),
+        (config.manifest.is_some() && !config.hash, "a manifest is made of hashes, and hash is off"),
+        (
+            config.manifest.is_some() && config.dry_run && !config.check,
+            "a dry run writes nothing, no manifest either",
+        ),
+        (
+            config.delete.is_some() && config.select.paths.is_some(),
+            "nothing is deleted where only the paths of a list are mirrored",
+        ),
+        (
+            config.select.delete_excluded && config.delete.is_none() && !config.check,
+            "delete_excluded takes delete",
+        ),
+        (
+            config.in_place && config.reflink == Reflink::Always,
+            "a file that is rewritten in place can't be cloned, and reflink asks for that always",
+        ),
+        (config.owner != Owner::default() && !config.keep.owner, "owner takes keep.owner"),
+        (config.timeout.is_some_and(|limit| limit.is_zero()), "nothing is done within a time-out of no time"),
+        (
+            config.buffer.is_some_and(|bytes| !is_piece(bytes)),
+            "the size of buffers is a multiple of 64 KiB from 64 KiB to 4 MiB",
+        ),
+    ];
+    table.into_iter().find_map(|(holds, why)| holds.then_some(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Delete, Keep};
+    use crate::select::{Paths, Separator};
+
+    #[test]
+    fn options_that_would_have_no_effect_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("list"), "a").unwrap();
+        let mut listed = Config::new("a", "b");
+        listed.select.paths = Some(Paths::read(&home.path().join("list"), Separator::Line).unwrap());
+        listed.delete = Some(Delete::default());
+        let config = || Config::new("a", "b");
+        let mut excluded = config();
+        excluded.select.delete_excluded = true;
+        let owner = Owner { user: Some(0), group: None };
+        let table = [
+            Config { verify: true, hash: false, ..config() },
+            Config { manifest: Some("m".into()), hash: false, ..config() },
+            Config { manifest: Some("m".into()), dry_run: true, ..config() },
+            listed,
+            excluded,
+            Config { in_place: true, reflink: Reflink::Always, ..config() },
+            Config { owner, keep: Keep { owner: false, ..Keep::default() }, ..config() },
+            Config { timeout: Some(Duration::ZERO), ..config() },
+            Config { buffer: Some(1000), ..config() },
+        ];
+        for config in table {
+            assert!(contradiction(&config).is_some(), "{config:?}");
+        }
+        assert_eq!(contradiction(&config()), None);
+    }
+}
