@@ -13,8 +13,7 @@ use crate::text::Escaped;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// One thing that failed: `open source /a/b: Permission denied (os error 13)`.
-#[derive(Debug, thiserror::Error)]
-#[error("{operation} {}: {cause}", Escaped::path(path))]
+#[derive(Debug)]
 pub struct Error {
     /// What was being done.
     pub operation: Operation,
@@ -22,6 +21,18 @@ pub struct Error {
     pub path: PathBuf,
     /// Why it failed.
     pub cause: Cause,
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = Escaped::path(&self.path);
+        match self.operation.subject().filter(|_| self.errno() == Some(Errno::NOENT)) {
+            Some(subject) => write!(f, "{subject} {path} does not exist"),
+            None => write!(f, "{} {path}: {}", self.operation, self.cause),
+        }
+    }
 }
 
 /// The step that failed. Its text opens the error's message.
@@ -121,6 +132,17 @@ impl fmt::Display for Operation {
 }
 
 impl Operation {
+    /// What the user calls that which is opened first of all, by the path that was typed.
+    fn subject(self) -> Option<&'static str> {
+        match self {
+            Operation::UseSource => Some("SRC"),
+            Operation::UseDestination => Some("DST"),
+            Operation::UseManifest => Some("the manifest"),
+            Operation::UseDirectory => Some("the directory"),
+            _ => None,
+        }
+    }
+
     /// Whether the operation reads the source tree: a name missing there has vanished since it was listed.
     pub(crate) fn reads_source(self) -> bool {
         matches!(
@@ -346,5 +368,8 @@ mod tests {
     fn a_message_names_operation_path_and_cause_on_one_line() {
         let error = Error::new(Operation::OpenSource, "a\nb", Errno::ACCESS);
         assert_eq!(error.to_string(), "open source a\\nb: Permission denied (os error 13)");
+        let missing = |operation| Error::new(operation, "a", Errno::NOENT).to_string();
+        assert_eq!(missing(Operation::UseSource), "SRC a does not exist");
+        assert_eq!(missing(Operation::OpenSource), "open source a: No such file or directory (os error 2)");
     }
 }

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first asks the run to stop, the second ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP: the first asks the run to stop, the second ends the process at once. SIGHUP stays ignored
+//! where it was at the start: that is what nohup(1) is for.
 
 use std::time::Duration;
 
@@ -15,23 +16,23 @@ pub(crate) const LIMIT: Duration = Duration::from_millis(1900);
 pub(crate) fn stop_on_signal(stop: &Stop, limit: Option<Duration>) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start signals")?;
-    let (mut interrupt, mut terminate) = {
+    let mut ends = {
         let _context = runtime.enter();
         // Past RLIMIT_FSIZE a write is to fail with EFBIG, and not to kill: a handler is enough for that.
         drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        Ends::new()?
     };
     let stop = stop.clone();
     let wait = move || {
         runtime.block_on(async {
-            next(&mut interrupt, &mut terminate).await;
+            ends.next().await;
             stop.stop();
             let again = async {
                 // The terminal and a supervisor may both have sent the same one.
                 tokio::time::sleep(AT_ONCE).await;
                 let nothing = Duration::ZERO;
-                while tokio::time::timeout(nothing, next(&mut interrupt, &mut terminate)).await.is_ok() {}
-                next(&mut interrupt, &mut terminate).await;
+                while tokio::time::timeout(nothing, ends.next()).await.is_ok() {}
+                ends.next().await;
             };
             // The run ends by itself in less, unless its output is stuck: nobody reads the pipe, say.
             match limit {
@@ -45,9 +46,42 @@ pub(crate) fn stop_on_signal(stop: &Stop, limit: Option<Duration>) -> anyhow::Re
     Ok(())
 }
 
-async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// The signals that ask a process to end.
+pub(crate) struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    /// `None`: it is ignored.
+    hang_up: Option<Signal>,
+}
+
+impl Ends {
+    /// Catches them from now on. Needs the context of a runtime.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let hang_up = if is_ignored(libc::SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) };
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Ends { interrupt, terminate, hang_up })
     }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) -> rustix::process::Signal {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => rustix::process::Signal::INT,
+            _ = self.terminate.recv() => rustix::process::Signal::TERM,
+            _ = hang_up => rustix::process::Signal::HUP,
+        }
+    }
+}
+
+/// Whether this process was started with a signal ignored (proc_pid_status(5), `SigIgn`).
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

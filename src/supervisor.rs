@@ -11,7 +11,8 @@ use anyhow::Context;
 use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
-use tokio::signal::unix::{SignalKind, signal};
+
+use crate::signals::Ends;
 
 /// Tells a child that it is one: the descriptor to leave word at.
 const LINE: &str = "RINGSYNC_SUPERVISED";
@@ -61,19 +62,14 @@ fn status(child: &mut Child) -> anyhow::Result<u8> {
 fn pass_on_signals(child: &Child) -> anyhow::Result<()> {
     let pid = Pid::from_child(child);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut interrupt, mut terminate) = {
+    let mut ends = {
         let _context = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        Ends::new()?
     };
     let pass_on = move || {
         runtime.block_on(async {
             loop {
-                let signal = tokio::select! {
-                    Some(()) = interrupt.recv() => Signal::INT,
-                    Some(()) = terminate.recv() => Signal::TERM,
-                    else => return,
-                };
-                kill_process(pid, signal).ok();
+                kill_process(pid, ends.next().await).ok();
             }
         });
     };

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use super::local::local;
+use super::options::count;
 use crate::bench::{Cache, Case, Plan, Scenario, TABLE, Tool};
 
 const WHAT: &str = "What is measured";
@@ -28,10 +30,10 @@ Exit codes: 0 all done, 1 usage, 3 SRC, DIR, a tool or a report can't be used, 1
 20 interrupted, 23 a tool failed or its copy is wrong.")]
 pub(crate) struct BenchArgs {
     /// A directory to copy instead of generated files
-    #[arg(value_name = "SRC", conflicts_with_all = ["cases", "scale"])]
+    #[arg(value_name = "SRC", value_parser = local(), conflicts_with_all = ["cases", "scale"])]
     source: Option<PathBuf>,
     /// Where copies are made: it decides what is measured, and gigabytes are written there
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = local())]
     dir: PathBuf,
 
     /// Data sets [default: all]
@@ -50,7 +52,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, help_heading = WHAT)]
     cold: bool,
     /// Counted runs of each tool; when warm there is one before them [default: 5]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = WHAT)]
+    #[arg(long, value_name = "N", value_parser = count(u16::MAX), help_heading = WHAT)]
     runs: Option<u16>,
     /// Make data sets so many times as large [default: 1]
     #[arg(long, value_name = "FACTOR", value_parser = scale, help_heading = WHAT)]

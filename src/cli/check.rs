@@ -10,6 +10,7 @@ use ringsync::report::bar::Bar;
 use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
 
+use super::local::local;
 use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW, figures};
 use super::select::{ListArgs, SelectArgs};
 
@@ -25,10 +26,10 @@ use super::select::{ListArgs, SelectArgs};
 )]
 pub(crate) struct CheckArgs {
     /// The directory, or the file, as it should be
-    #[arg(value_name = "SRC")]
+    #[arg(value_name = "SRC", value_parser = local())]
     source: PathBuf,
     /// The one that should be the same
-    #[arg(value_name = "DST")]
+    #[arg(value_name = "DST", value_parser = local())]
     destination: PathBuf,
 
     #[command(flatten)]

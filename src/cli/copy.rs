@@ -6,6 +6,7 @@ use clap::Args;
 use ringsync::report::Reporter;
 use ringsync::{Config, Escaped};
 
+use super::local::local;
 use super::old::BackupArgs;
 use super::options::{CompareArgs, EngineArgs, KeepArgs};
 use super::select::SelectArgs;
@@ -27,10 +28,10 @@ use super::write::{ShowArgs, WriteArgs};
 )]
 pub(crate) struct CopyArgs {
     /// The files and directories to copy
-    #[arg(value_name = "SRC", required = true, num_args = 1..)]
+    #[arg(value_name = "SRC", required = true, num_args = 1.., value_parser = local())]
     sources: Vec<PathBuf>,
     /// The directory to put them in, or a symlink to it
-    #[arg(value_name = "DIR", required = true)]
+    #[arg(value_name = "DIR", required = true, value_parser = local())]
     directory: PathBuf,
 
     /// Change nothing, tell what would be done (with -v or -i)

@@ -12,6 +12,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use ringsync::Escaped;
 
 use super::Cli;
+use super::local::local;
 
 /// Print what makes a shell complete options and paths
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ enum Shell {
 #[command(after_help = "For one user: ringsync man ~/.local/share/man/man1")]
 pub(crate) struct ManArgs {
     /// Where to put them, a file each; made if it is missing [default: standard output]
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = local())]
     directory: Option<PathBuf>,
 }
 

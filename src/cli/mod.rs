@@ -4,7 +4,10 @@
 mod bench;
 mod check;
 mod copy;
+mod duration;
 mod generate;
+mod local;
+mod mistakes;
 mod old;
 mod options;
 mod owner;
@@ -58,7 +61,7 @@ impl Cli {
         {
             *option = "--help".into();
         }
-        Cli::try_parse_from(arguments).map_err(rsync::explain)
+        Cli::try_parse_from(arguments).map_err(mistakes::explain)
     }
 }
 

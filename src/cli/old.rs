@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use ringsync::{Backup, Config, Delete, DeleteLimit};
 
+use super::local::local;
+
 const DELETE: &str = "What is deleted from DST";
 const KEPT: &str = "Old versions, and snapshots";
 
@@ -41,26 +43,23 @@ pub(crate) struct BackupArgs {
     #[arg(short, long, group = "backups")]
     backup: bool,
     /// Keep it in a tree of its own, under its path
-    #[arg(long, value_name = "DIR", group = "backups")]
+    #[arg(long, value_name = "DIR", group = "backups", value_parser = local())]
     backup_dir: Option<PathBuf>,
     /// What names of backups end in [default: ~, nothing with --backup-dir]
     #[arg(long, value_name = "SUFFIX", requires = "backups")]
     suffix: Option<OsString>,
     /// Hard-link what is the same in DIR, an older mirror (from DST, if relative)
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = local())]
     link_dest: Vec<PathBuf>,
 }
 
 /// A number of entries, or a share of them.
 fn parse_limit(text: &str) -> Result<DeleteLimit, String> {
-    let error = |error: std::num::ParseIntError| error.to_string();
-    match text.strip_suffix('%') {
-        Some(share) => match share.parse().map_err(error)? {
-            share @ 0..=100 => Ok(DeleteLimit::Percent(share)),
-            _ => Err("a share is from 0% to 100%".into()),
-        },
-        None => text.parse().map(DeleteLimit::Entries).map_err(error),
-    }
+    let limit = match text.strip_suffix('%') {
+        Some(share) => share.parse().ok().filter(|share| *share <= 100).map(DeleteLimit::Percent),
+        None => text.parse().ok().map(DeleteLimit::Entries),
+    };
+    limit.ok_or_else(|| "neither a number of entries nor a share from 0% to 100%".into())
 }
 
 impl DeleteArgs {

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use ringsync::report::figures::Figures;
 use ringsync::{Chmod, Compare, Config, DEFAULT_DEPTH, Engine, Keep, Owner, default_jobs};
 
+use super::duration::parse_duration;
 use super::owner::parse_owner;
 use super::size::parse_size;
 
@@ -28,8 +29,8 @@ pub(crate) struct CompareArgs {
     #[arg(short = 'I', long)]
     ignore_times: bool,
     /// Take times for equal that are SECS seconds apart; -1 compares nanoseconds [default: -1]
-    #[arg(short = '@', long, value_name = "SECS", allow_negative_numbers = true)]
-    modify_window: Option<i32>,
+    #[arg(short = '@', long, value_name = "SECS", allow_negative_numbers = true, value_parser = parse_window)]
+    modify_window: Option<Window>,
     /// Leave files alone that are newer in DST
     #[arg(short, long)]
     update: bool,
@@ -95,8 +96,22 @@ pub(crate) fn figures(human: bool, plain: bool, output: impl IsTerminal) -> Figu
 }
 
 /// A number from 1 to `most`.
-fn count(most: i64) -> clap::builder::RangedI64ValueParser<u16> {
-    clap::value_parser!(u16).range(1..=most)
+pub(super) fn count(most: u16) -> impl Fn(&str) -> Result<u16, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+        number.ok_or_else(|| format!("not a number from 1 to {most}"))
+    }
+}
+
+/// How many seconds may lie between two times that count as equal; `None`: not a nanosecond.
+#[derive(Debug, Clone, Copy)]
+struct Window(Option<u64>);
+
+fn parse_window(text: &str) -> Result<Window, String> {
+    match text.parse::<i32>() {
+        Ok(..0) => Ok(Window(None)),
+        _ => parse_duration(text).map(|window| Window(Some(window.as_secs()))),
+    }
 }
 
 /// Whole 64 KiB, 4 MiB at most.
@@ -140,7 +155,7 @@ impl CompareArgs {
         config.compare = Compare {
             size_only: self.size_only,
             ignore_times: self.ignore_times,
-            window: self.modify_window.and_then(|seconds| u64::try_from(seconds).ok()),
+            window: self.modify_window.and_then(|Window(seconds)| seconds),
             update: self.update,
             existing: self.existing,
             ignore_existing: self.ignore_existing,

@@ -1,11 +1,4 @@
-//! Options of rsync that ringsync does not have. Who types one is told what to do instead, of all of them at once.
-
-use std::collections::HashMap;
-
-use clap::error::{ContextKind, ErrorKind};
-use clap::{Command, CommandFactory, Error};
-
-use super::Cli;
+//! Options of rsync that ringsync does not have, and what to do instead.
 
 /// What ringsync always does.
 const ALWAYS: &str = "-a --archive -r --recursive -l --links -H --hard-links -p --perms -E --executability -A --acls \
@@ -18,14 +11,11 @@ const REMOTE: &str = "-z --compress --compress-choice --zc --compress-level --zl
     --early-input --no-motd --protocol -s --secluded-args --protect-args --old-args --trust-sender -4 --ipv4 -6 --ipv6 -B --block-size \
     --checksum-seed --daemon";
 
-/// Said where no command is named.
-const NO_COMMAND: &str = "a command comes first: ringsync sync SRC DST makes DST hold what SRC holds";
-
 /// Options that only go with --files-from here: without it, directories always come with their contents.
-const RECURSIVE: [&str; 2] = ["-r", "--recursive"];
+pub(super) const RECURSIVE: [&str; 2] = ["-r", "--recursive"];
 
 /// Letters of rsync's that take a value, which may follow at once.
-const WITH_VALUE: [&str; 4] = ["-e", "-M", "-B", "-T"];
+pub(super) const WITH_VALUE: [&str; 4] = ["-e", "-M", "-B", "-T"];
 
 /// What is done in another way, or not at all.
 const OTHERWISE: &[(&str, &str)] = &[
@@ -84,82 +74,24 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("--max-alloc", "memory does not grow with the number of files"),
 ];
 
-/// A usage error that says more, where the habits of rsync's users are the cause.
-pub(super) fn explain(error: Error) -> Error {
-    let arguments: Vec<String> =
-        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let Some((name, arguments)) = arguments.split_first() else { return error };
-    let mut cli = Cli::command();
-    cli.build();
-    let text = match error.kind() {
-        ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument => match cli.find_subcommand(name) {
-            Some(command) => advice(&foreign(&known(command), arguments)),
-            None => NO_COMMAND.to_owned(),
-        },
-        ErrorKind::InvalidSubcommand if error.get(ContextKind::SuggestedSubcommand).is_none() => {
-            NO_COMMAND.to_owned()
-        }
-        _ => String::new(),
-    };
-    let command = cli.find_subcommand_mut(name);
-    match command {
-        _ if text.is_empty() => error,
-        Some(command) => command.error(error.kind(), text),
-        None => cli.error(error.kind(), text),
-    }
+/// Whether a command mirrors or compares trees, so that rsync's options come to mind.
+pub(super) fn is_like(command: &str) -> bool {
+    matches!(command, "sync" | "copy" | "check")
 }
 
-/// The names of a command's options, with their dashes, and whether they take values.
-fn known(command: &Command) -> HashMap<String, bool> {
-    let mut known = HashMap::new();
-    for argument in command.get_arguments() {
-        let takes_value = argument.get_action().takes_values();
-        known.extend(argument.get_short().map(|letter| (format!("-{letter}"), takes_value)));
-        let aliases = argument.get_all_aliases().unwrap_or_default();
-        let names = argument.get_long().into_iter().chain(aliases);
-        known.extend(names.map(|name| (format!("--{name}"), takes_value)));
-    }
-    known
+/// All names, with their dashes.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let otherwise = OTHERWISE.iter().map(|(names, _)| *names);
+    [ALWAYS, REMOTE].into_iter().chain(otherwise).flat_map(str::split_whitespace)
 }
 
-/// The options among the arguments that are not known, and -r where nothing is there that it could go with. None, where
-/// the command is not one that mirrors or compares trees.
-fn foreign(known: &HashMap<String, bool>, arguments: &[String]) -> Vec<String> {
-    let mut foreign = Vec::new();
-    if RECURSIVE.iter().any(|name| !known.contains_key(*name)) {
-        return foreign;
-    }
-    let mut arguments = arguments.iter().take_while(|argument| *argument != "--");
-    let mut lists = false;
-    while let Some(argument) = arguments.next() {
-        let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
-        let names = match argument.strip_prefix('-') {
-            Some(rest) if rest.starts_with('-') => vec![name.to_owned()],
-            Some(letters) => letters.chars().map(|letter| format!("-{letter}")).collect(),
-            None => Vec::new(),
-        };
-        let last = names.len().saturating_sub(1);
-        lists |= name == "--files-from";
-        for (index, name) in names.into_iter().enumerate() {
-            let takes_value = known.get(&name).copied();
-            if takes_value == Some(true) && index == last && value.is_empty() {
-                arguments.next();
-            }
-            let ends = takes_value.unwrap_or(WITH_VALUE.contains(&name.as_str()));
-            if (takes_value.is_none() || RECURSIVE.contains(&name.as_str())) && !foreign.contains(&name) {
-                foreign.push(name);
-            }
-            if ends {
-                break; // the rest is its value
-            }
-        }
-    }
-    foreign.retain(|name| !(lists && RECURSIVE.contains(&name.as_str())));
-    foreign
+/// Whether it is an option of rsync that ringsync does not have.
+pub(super) fn knows(option: &str) -> bool {
+    names().any(|name| name == option)
 }
 
 /// What to do instead, a line for each reason; nothing if none of them is an option of rsync.
-fn advice(options: &[String]) -> String {
+pub(super) fn advice(options: &[String]) -> Vec<String> {
     let of = |names: &str| {
         let names: Vec<&str> = names.split_whitespace().collect();
         let found: Vec<&str> =
@@ -173,73 +105,5 @@ fn advice(options: &[String]) -> String {
     let remote = of(REMOTE).map(|names| format!("leave out {names}: both trees are on this machine"));
     let otherwise =
         OTHERWISE.iter().filter_map(|(names, advice)| Some(format!("there is no {}: {advice}", of(names)?)));
-    let lines: Vec<String> = always.into_iter().chain(remote).chain(otherwise).collect();
-    lines.join("\n       ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn advice_on(line: &str) -> String {
-        let mut cli = Cli::command();
-        cli.build();
-        let known = known(cli.find_subcommand("sync").expect("a command"));
-        let arguments: Vec<String> = line.split(' ').map(String::from).collect();
-        advice(&foreign(&known, &arguments))
-    }
-
-    #[test]
-    fn what_ringsync_always_does_is_named_once() {
-        for (line, advice) in [
-            ("-aHAX --delete src dst", "-a, -H, -A, -X: ringsync always does what they stand for"),
-            ("-avn --archive -a src dst", "-a, --archive: ringsync always does what they stand for"),
-            ("-rv src dst", "-r: ringsync always does what it stands for"),
-            ("--recursive src dst", "--recursive: ringsync always does what it stands for"),
-        ] {
-            assert_eq!(advice_on(line), format!("leave out {advice}"));
-        }
-    }
-
-    #[test]
-    fn each_reason_has_a_line() {
-        let text = advice_on("-avz --info=progress2 -e ssh src dst");
-        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
-        assert!(lines[0].starts_with("leave out -a: "), "{text}");
-        assert!(lines[1].starts_with("leave out -z, -e: both trees"), "{text}");
-        assert!(lines[2].starts_with("there is no --info: use -v"), "{text}");
-        assert_eq!(lines.len(), 3);
-    }
-
-    #[test]
-    fn values_are_no_options() {
-        for line in [
-            "--exclude -a src dst",
-            "--exclude=-a src dst",
-            "-f -a src dst",
-            "-vf-a src dst",
-            "src dst -- -a",
-            "-r --files-from list src dst",
-            "-rv --files-from=list src dst",
-            "--delte src dst",
-            "--del --ignore-non-existing src dst",
-            "- src",
-        ] {
-            assert_eq!(advice_on(line), "", "{line}");
-        }
-        assert!(advice_on("-essh src dst").starts_with("leave out -e:"));
-    }
-
-    #[test]
-    fn no_option_is_both_known_and_foreign() {
-        let mut cli = Cli::command();
-        cli.build();
-        let known = known(cli.find_subcommand("sync").expect("a command"));
-        let otherwise = OTHERWISE.iter().map(|(names, _)| *names);
-        let mut seen = std::collections::HashSet::new();
-        for name in [ALWAYS, REMOTE].into_iter().chain(otherwise).flat_map(str::split_whitespace) {
-            assert!(!known.contains_key(name) || RECURSIVE.contains(&name), "{name} is an option");
-            assert!(seen.insert(name), "{name} has two reasons");
-        }
-    }
+    always.into_iter().chain(remote).chain(otherwise).collect()
 }

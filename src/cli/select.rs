@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use ringsync::{Config, Paths, Selection, Separator};
 
+use super::local::local;
 use super::size::parse_size;
 
 const SELECT: &str = "What is mirrored";
@@ -54,7 +56,7 @@ struct Options {
 #[command(next_help_heading = SELECT)]
 pub(crate) struct ListArgs {
     /// Mirror only the paths that FILE names, one a line (- is standard input)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local())]
     files_from: Option<PathBuf>,
     /// With --files-from: directories come with all their contents
     #[arg(short, long, requires = "files_from")]
@@ -97,6 +99,7 @@ impl Args for SelectArgs {
 impl FromArgMatches for SelectArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let options = Options::from_arg_matches(matches)?;
+        options.refuse_one_dash()?;
         let rules = rules(&options, matches);
         Ok(SelectArgs { options, rules })
     }
@@ -104,6 +107,21 @@ impl FromArgMatches for SelectArgs {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+impl Options {
+    /// -fsync is a rule to clap: -f, and the value sync, which is none.
+    fn refuse_one_dash(&self) -> Result<(), clap::Error> {
+        let words = ["filter", "fsync", "from0", "files-from"];
+        let is_rest = |word: &&&str| self.filter.iter().any(|rule| *rule == word[1..]);
+        match words.iter().find(is_rest) {
+            Some(word) => {
+                let text = format!("-{word} has one dash, and needs two: --{word}\n");
+                Err(clap::Error::raw(ErrorKind::ArgumentConflict, text))
+            }
+            None => Ok(()),
+        }
     }
 }
 

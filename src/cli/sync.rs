@@ -6,6 +6,7 @@ use clap::Args;
 use ringsync::report::Reporter;
 use ringsync::{Config, Escaped};
 
+use super::local::local;
 use super::old::{BackupArgs, DeleteArgs};
 use super::options::{CompareArgs, EngineArgs, KeepArgs};
 use super::select::{ListArgs, SelectArgs};
@@ -23,10 +24,10 @@ use super::write::{ShowArgs, WriteArgs};
 )]
 pub(crate) struct SyncArgs {
     /// The directory, or the file, to copy
-    #[arg(value_name = "SRC")]
+    #[arg(value_name = "SRC", value_parser = local())]
     source: PathBuf,
     /// The directory that shall hold the same; for a file, its new name or where to put it
-    #[arg(value_name = "DST")]
+    #[arg(value_name = "DST", value_parser = local())]
     destination: PathBuf,
 
     /// Change nothing, tell what would be done (with -v or -i)

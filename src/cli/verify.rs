@@ -7,6 +7,7 @@ use clap::Args;
 use ringsync::VerifyConfig;
 use ringsync::verify::{Manifest, VerifyJson, VerifyLines, VerifyReporter};
 
+use super::local::local;
 use super::options::EngineArgs;
 
 /// Check files against a manifest of their hashes
@@ -19,11 +20,11 @@ use super::options::EngineArgs;
 )]
 pub(crate) struct VerifyArgs {
     /// The manifest; - is standard input
-    #[arg(value_name = "MANIFEST")]
+    #[arg(value_name = "MANIFEST", value_parser = local())]
     manifest: PathBuf,
     /// Where its paths start. None may lead out of it, and symlinks in it are not followed [default: the working
     /// directory, from which paths may lead anywhere]
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = local())]
     directory: Option<PathBuf>,
 
     /// Also report the regular files in DIR that the manifest lacks

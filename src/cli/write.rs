@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ringsync::report::bar::Bar;
+use ringsync::report::figures::Figures;
 use ringsync::report::format::Format;
 use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
@@ -15,6 +16,8 @@ use ringsync::report::ticker::Ticker;
 use ringsync::report::{Both, Reporter};
 use ringsync::{Config, Reflink};
 
+use super::duration::parse_limit;
+use super::local::local;
 use super::options::{SHOW, SPEED, figures};
 use super::rate::bytes_a_second;
 
@@ -36,14 +39,14 @@ pub(crate) struct WriteArgs {
     /// Have all on stable storage before the run ends, and data before names
     #[arg(long)]
     fsync: bool,
-    /// Give up on what hangs for SECS seconds, and go on with the rest (without io_uring)
-    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..))]
-    timeout: Option<u32>,
+    /// Give up on what hangs for TIME (90s, 5m, 1h), and go on with the rest (without io_uring)
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    timeout: Option<Duration>,
     /// Read each copied file back from DST's storage and compare
     #[arg(long, conflicts_with = "no_hash")]
     verify: bool,
     /// Write the hashes of all files in DST to FILE, as b3sum does
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_hash", "dry_run"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_hash", "dry_run"], value_parser = local())]
     manifest: Option<PathBuf>,
     /// Share blocks with SRC: auto where the file system can, always or fail
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
@@ -72,10 +75,10 @@ pub(crate) struct ShowArgs {
     /// Append what is done to FILE, a line each
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
-    /// Show sizes with units, as is done on a terminal
+    /// Show all sizes with units, as is done on a terminal
     #[arg(short, long, overrides_with_all = ["human_readable", "no_human_readable"])]
     human_readable: bool,
-    /// Show plain numbers, on a terminal too
+    /// Show plain numbers, in the closing line and on a terminal too
     #[arg(long, overrides_with = "human_readable")]
     no_human_readable: bool,
     /// Show how far the run is: a display on a terminal, else a line a second
@@ -118,7 +121,7 @@ impl WriteArgs {
         config.partial = self.partial;
         config.fsync = self.fsync;
         config.verify = self.verify;
-        config.timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        config.timeout = self.timeout;
         config.manifest.clone_from(&self.manifest);
         config.bandwidth = self.bwlimit.and_then(NonZeroU64::new);
         config.hash = !self.no_hash;
@@ -181,6 +184,7 @@ impl ShowArgs {
             itemize: self.itemize_changes,
             format: self.out_format.clone().map(|format| format.of(source)),
             figures: figures(self.human_readable, self.no_human_readable, io::stdout()),
+            closing: if self.no_human_readable { Figures::Plain } else { Figures::Human },
         }
     }
 }

@@ -4,16 +4,16 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::copy_file::Copied;
 use super::item::{Item, Source};
 use super::temporary::{Taken, link_nameless, take_place, writable};
-use super::{backup, contents, special};
+use super::{backup, contents, extra, special};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::named;
@@ -25,7 +25,7 @@ use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{Target, proc_path};
 use crate::plan::compare::{Decision, decide, keep};
 use crate::plan::entry::{Kind, Stat};
-use crate::report::event::Action;
+use crate::report::event::{Action, Missing};
 
 /// The trees, held open.
 #[derive(Default)]
@@ -34,11 +34,12 @@ pub(crate) struct References {
 }
 
 impl References {
-    /// Opens the trees. One that does not exist is left out, and returned: the first run of a series has none.
+    /// Opens the trees. One that does not exist is left out, and returned: the first run of a series has none. So is
+    /// whether others lie beside it, so that the name is more likely wrong.
     ///
     /// # Errors
     /// When one can't be opened.
-    pub(crate) fn open(config: &Config, roots: &Roots) -> Result<(Self, Vec<PathBuf>)> {
+    pub(crate) fn open(config: &Config, roots: &Roots) -> Result<(Self, Vec<Missing>)> {
         let destination = &roots.destination;
         let inode = |root: &Root| root.fd.as_ref().and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
         let (mut trees, mut missing) = (Vec::new(), Vec::new());
@@ -55,7 +56,9 @@ impl References {
                     return Err(Error::new(Operation::UseReference, path, cause));
                 }
                 Ok(tree) => trees.extend(tree.fd),
-                Err(error) if error.errno() == Some(Errno::NOENT) => missing.push(path),
+                Err(error) if error.errno() == Some(Errno::NOENT) => {
+                    missing.push(Missing { has_others: has_others(&path, roots), path })
+                }
                 Err(error) => return Err(Error { path, ..error }),
             }
         }
@@ -65,6 +68,23 @@ impl References {
     pub(super) fn is_empty(&self) -> bool {
         self.trees.is_empty()
     }
+}
+
+/// Whether the directory that a tree should lie in holds others than the two of this run.
+fn has_others(path: &Path, roots: &Roots) -> bool {
+    let inode = |root: &Root| root.fd.as_ref().and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
+    let own = [inode(&roots.source), inode(&roots.destination)];
+    let Some(parent) = path.parent() else { return false };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let Ok(around) = root::open_directory(parent, Operation::UseReference) else { return false };
+    let Some(around) = around.fd else { return false };
+    let Ok(names) = extra::names(&around) else { return false };
+    let mut directories = names.flatten().filter_map(|entry| {
+        let is_directory = extra::kind_of(around.as_fd(), &entry) == Kind::Directory;
+        let stat = rustix::fs::statx(&around, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+        stat.ok().filter(|_| is_directory && entry.file_name() != c"lost+found")
+    });
+    directories.any(|stat| !own.contains(&Some(Stat::from(&stat).inode)))
 }
 
 /// Makes the item's name one more name of what an earlier tree has. `None`: none has the same, or it can't be linked to.

@@ -28,7 +28,7 @@ use crate::plan::entry::Stat;
 use crate::plan::links::Links;
 use crate::plan::names::Names;
 use crate::plan::rules::Rules;
-use crate::report::event::{EntryEvent, Event};
+use crate::report::event::{EntryEvent, Event, Missing};
 
 /// What all tasks of a run share.
 pub(crate) struct Run {
@@ -177,7 +177,7 @@ pub(super) struct Aside {
     pub(super) backups: Option<Backups>,
     pub(super) references: References,
     /// Trees to link to that do not exist.
-    pub(super) missing: Vec<PathBuf>,
+    pub(super) missing: Vec<Missing>,
     /// Paths in the destination that the run itself writes to.
     pub(super) spared: Vec<PathBuf>,
 }

@@ -18,6 +18,7 @@ use super::{place, stat_open};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::plan::entry::{Kind, Stat};
+use crate::text::Escaped;
 
 /// A directory that the user named, and everything beneath it.
 #[derive(Debug, Clone)]
@@ -180,7 +181,15 @@ pub(crate) fn nearest_existing(path: &Path) -> Result<(PathBuf, PathBuf)> {
             existing.push(".");
         }
     }
-    fs::metadata(&existing).at(Operation::UseDestination, || path)?;
+    if let Err(error) = fs::metadata(&existing) {
+        let cause = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Cause::Refused(format!("{} is a symlink to what does not exist", Escaped::path(&existing)))
+            }
+            _ => error.into(),
+        };
+        return Err(Error::new(Operation::UseDestination, path, cause));
+    }
     Ok((existing, missing.into_iter().rev().collect()))
 }
 
@@ -223,7 +232,14 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
 /// SRC as the user named it may be a symlink to what is meant.
 fn resolve_source(path: &Path) -> Result<PathBuf> {
     let is_link = fs::symlink_metadata(path).at(Operation::UseSource, || path)?.is_symlink();
-    if is_link { fs::canonicalize(path).at(Operation::UseSource, || path) } else { Ok(path.to_path_buf()) }
+    match fs::canonicalize(path) {
+        _ if !is_link => Ok(path.to_path_buf()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let cause = Cause::Refused("it is a symlink to what does not exist".into());
+            Err(Error::new(Operation::UseSource, path, cause))
+        }
+        resolved => resolved.at(Operation::UseSource, || path),
+    }
 }
 
 /// DST as the user named it may be a symlink to a file, or to the directory to put one in.
@@ -287,7 +303,7 @@ pub(crate) fn join(root: &Path, below: &Path) -> PathBuf {
     if below.as_os_str().is_empty() { root.to_path_buf() } else { root.join(below) }
 }
 
-pub(super) fn open_directory(path: &Path, operation: Operation) -> Result<Root> {
+pub(crate) fn open_directory(path: &Path, operation: Operation) -> Result<Root> {
     let fd = rustix::fs::open(path, DIRECTORY, Mode::empty()).at(operation, || path)?;
     Ok(Root { fd: Some(Arc::new(fd)), path: path.to_path_buf() })
 }

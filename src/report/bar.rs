@@ -55,10 +55,7 @@ impl Reporter for Bar {
         if let Some(text) = self.lines.describe_start(start) {
             self.bar.suspend(|| lines::message(text));
         }
-        if !self.verbosity.quiet {
-            let tell = || start.missing.iter().for_each(|path| lines::message(lines::missing(path)));
-            self.bar.suspend(tell);
-        }
+        self.bar.suspend(|| lines::tell_missing(start, self.verbosity.quiet));
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
@@ -96,7 +93,7 @@ impl Reporter for Bar {
     fn finish(&mut self, summary: &Summary) {
         self.bar.finish_and_clear();
         if !self.verbosity.quiet {
-            self.lines.say_now(summary_line(summary, self.mode, self.verbosity.figures));
+            self.lines.say_now(summary_line(summary, self.mode, self.verbosity.closing));
         }
         if self.verbosity.stats {
             self.lines.say_now(stats::table(&summary.totals, self.mode, self.verbosity.figures));

@@ -228,6 +228,16 @@ pub struct Stall {
     pub time: Duration,
 }
 
+/// A tree to link to that does not exist.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Missing {
+    /// Where it should be.
+    pub path: PathBuf,
+    /// Other trees lie beside it: its name is more likely wrong than it is the first of a series.
+    pub has_others: bool,
+}
+
 /// How a run was set up.
 #[derive(Debug)]
 pub struct Start {
@@ -240,7 +250,7 @@ pub struct Start {
     /// Why the engine is not the one hoped for.
     pub notice: Option<String>,
     /// Trees to link to that do not exist.
-    pub missing: Vec<PathBuf>,
+    pub missing: Vec<Missing>,
     /// Nothing is changed.
     pub dry_run: bool,
     /// What is made is flushed to stable storage.

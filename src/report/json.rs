@@ -200,7 +200,7 @@ impl Reporter for Json {
             dry_run,
             check,
             notice: start.notice.as_deref(),
-            missing: start.missing.iter().map(|path| JsonPath::new(path)).collect(),
+            missing: start.missing.iter().map(|missing| JsonPath::new(&missing.path)).collect(),
         });
         self.out.write(Write::flush);
     }

@@ -3,11 +3,12 @@
 
 use std::io::{self, BufWriter, Stdout, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use indicatif::HumanDuration;
 
 use super::Reporter;
-use super::event::{Action, EntryEvent, Mode, Stall, Start, Summary, Totals};
+use super::event::{Action, EntryEvent, Missing, Mode, Stall, Start, Summary, Totals};
 use super::figures::Figures;
 use super::format::Format;
 use super::{itemize, stats, tables};
@@ -15,8 +16,11 @@ use crate::config::Engine;
 use crate::error::{Error, Operation, Outcome};
 use crate::text::Escaped;
 
+/// A shorter run says nothing of how fast the next one will be.
+const SHORTEST_RATED: Duration = Duration::from_millis(100);
+
 /// How much to say.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Verbosity {
     /// Errors alone.
     pub quiet: bool,
@@ -28,8 +32,18 @@ pub struct Verbosity {
     pub itemize: u8,
     /// What the lines for entries look like, instead.
     pub format: Option<Format>,
-    /// How numbers are shown.
+    /// How the table shows numbers.
     pub figures: Figures,
+    /// How the closing line does, which people read wherever it goes: programs have JSON.
+    pub closing: Figures,
+}
+
+impl Default for Verbosity {
+    fn default() -> Self {
+        let (verbose, itemize) = (0, 0);
+        let (figures, closing) = (Figures::Plain, Figures::Human);
+        Verbosity { quiet: false, verbose, stats: false, itemize, format: None, figures, closing }
+    }
 }
 
 /// Writes lines.
@@ -130,8 +144,15 @@ pub fn message(text: impl std::fmt::Display) {
 }
 
 /// What to say of a tree of `--link-dest` that is not there.
-pub(crate) fn missing(path: &Path) -> String {
-    format!("--link-dest {} does not exist: nothing is linked to it", Escaped::path(path))
+pub(crate) fn missing(missing: &Missing) -> String {
+    let others = if missing.has_others { ", though there are other trees beside it" } else { "" };
+    format!("--link-dest {} does not exist{others}: nothing is linked to it", Escaped::path(&missing.path))
+}
+
+/// Says of which trees of `--link-dest` are not there; with `--quiet` only of those that are more likely a mistake.
+pub(crate) fn tell_missing(start: &Start, quiet: bool) {
+    let told = start.missing.iter().filter(|missing| missing.has_others || !quiet);
+    told.for_each(|tree| message(missing(tree)));
 }
 
 /// What to say of a ring that stands still.
@@ -158,9 +179,7 @@ impl Reporter for Lines {
         if let Some(text) = self.describe_start(start) {
             message(text);
         }
-        if !self.verbosity.quiet {
-            start.missing.iter().for_each(|path| message(missing(path)));
-        }
+        tell_missing(start, self.verbosity.quiet);
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
@@ -187,7 +206,7 @@ impl Reporter for Lines {
 
     fn finish(&mut self, summary: &Summary) {
         if !self.verbosity.quiet {
-            self.say(summary_line(summary, self.mode, self.verbosity.figures));
+            self.say(summary_line(summary, self.mode, self.verbosity.closing));
         }
         if self.verbosity.stats {
             self.say(stats::table(&summary.totals, self.mode, self.verbosity.figures));
@@ -221,7 +240,7 @@ pub fn summary_line(summary: &Summary, mode: Mode, figures: Figures) -> String {
     let mut line = format!("{opening}{}", parts.join(", "));
     if bytes > 0 {
         line += &format!("; {}", figures.bytes(bytes));
-        if mode != Mode::DryRun {
+        if mode != Mode::DryRun && elapsed >= SHORTEST_RATED {
             line += &format!(" at {}/s", figures.bytes(totals.rate()));
         }
     }
@@ -235,4 +254,25 @@ pub fn summary_line(summary: &Summary, mode: Mode, figures: Figures) -> String {
         errors => line += &format!("; {} errors", figures.count(errors)),
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_run_has_no_rate() {
+        let mut totals = Totals::default();
+        totals.add(Action::Created);
+        (totals.bytes, totals.elapsed) = (3 << 20, Duration::from_millis(99));
+        let line = |totals: &Totals, figures| {
+            let (outcome, rings) = (Outcome::Done, Vec::new());
+            let summary = Summary { outcome, totals: totals.clone(), stuck: false, rings };
+            summary_line(&summary, Mode::Sync, figures)
+        };
+        assert_eq!(line(&totals, Figures::Human), "1 created; 3.00 MiB; 0.10 s");
+        totals.elapsed = Duration::from_millis(100);
+        assert_eq!(line(&totals, Figures::Human), "1 created; 3.00 MiB at 30.00 MiB/s; 0.10 s");
+        assert_eq!(line(&totals, Figures::Plain), "1 created; 3145728 B at 31457280 B/s; 0.10 s");
+    }
 }

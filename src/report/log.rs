@@ -131,7 +131,7 @@ impl Reporter for Log {
     }
 
     fn finish(&mut self, summary: &Summary) {
-        self.line(summary_line(summary, self.mode, Figures::Plain));
+        self.line(summary_line(summary, self.mode, Figures::Human));
         self.write();
     }
 

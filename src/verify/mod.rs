@@ -12,6 +12,7 @@
 //! Memory is bounded by the channels and buffer pools, except that looking for extra files takes some 20 bytes for
 //! each file of the manifest.
 
+mod elsewhere;
 mod extra;
 mod feed;
 mod gather;
@@ -211,8 +212,9 @@ pub fn verify(
     let input = open_manifest(&config.manifest)?;
     let manifest = input.inode;
     let (base, scope) = open_base(config)?;
+    let elsewhere = elsewhere::advice(config, &input, (&base, scope), stop);
     let (check, parcels) = new_check(config, (base, scope), threads, tasks);
-    let start = VerifyStart { engine, threads, tasks, notice };
+    let start = VerifyStart { engine, threads, tasks, notice, elsewhere };
     let mut gathering = Gathering::begin(reporter, stop, &check, &start)?;
 
     let (news, events) = async_channel::bounded(MESSAGES);

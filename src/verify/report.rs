@@ -54,6 +54,8 @@ pub struct VerifyStart {
     pub tasks: usize,
     /// Why the engine is not the one hoped for.
     pub notice: Option<String>,
+    /// None of the files was there before the run: what to say once, instead of a line for each.
+    pub elsewhere: Option<String>,
 }
 
 /// What has been done so far.

@@ -29,6 +29,8 @@ pub struct VerifyLines {
     terminal: bool,
     /// How numbers are shown on standard error.
     figures: Figures,
+    /// What is said of files that are missing, if all are.
+    elsewhere: Option<String>,
     out: Out,
     bar: Option<ProgressBar>,
 }
@@ -48,7 +50,15 @@ impl VerifyLines {
         });
         let terminal = io::stdout().is_terminal();
         let figures = if io::stderr().is_terminal() { Figures::Human } else { Figures::Plain };
-        VerifyLines { manifest: manifest.to_path_buf(), quiet, terminal, figures, out: Out::new(), bar }
+        VerifyLines {
+            manifest: manifest.to_path_buf(),
+            quiet,
+            terminal,
+            figures,
+            elsewhere: None,
+            out: Out::new(),
+            bar,
+        }
     }
 
     /// Runs `show` where the display is out of the way.
@@ -85,14 +95,16 @@ impl VerifyLines {
 }
 
 impl VerifyReporter for VerifyLines {
-    fn start(&mut self, _start: &VerifyStart) {
+    fn start(&mut self, start: &VerifyStart) {
+        self.elsewhere.clone_from(&start.elsewhere);
         if let Some(bar) = &self.bar {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
     }
 
     fn file(&mut self, path: &Path, verdict: &Verdict) {
-        if !(self.quiet && matches!(verdict, Verdict::Right)) {
+        let told_once = self.elsewhere.is_some() && verdict.is_missing();
+        if !told_once && !(self.quiet && matches!(verdict, Verdict::Right)) {
             let line = self.describe(path, verdict);
             self.beside_bar(|out| out.write(|out| out.write_all(&line)));
         }
@@ -120,8 +132,11 @@ impl VerifyReporter for VerifyLines {
             bar.finish_and_clear();
         }
         self.out.write(Write::flush);
+        if let Some(advice) = self.elsewhere.take().filter(|_| summary.totals.missing > 0) {
+            message(advice);
+        }
         if !self.quiet || summary.outcome != Outcome::Done {
-            message(summary_line(summary, self.figures));
+            message(summary_line(summary, Figures::Human));
         }
     }
 

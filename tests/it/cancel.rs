@@ -13,6 +13,7 @@ use crate::support::{ENGINES, assert_equal, assert_no_litter, finish, program, s
 
 tests![
     a_signal_ends_the_run_with_whole_files,
+    a_hang_up_is_ignored_under_nohup,
     a_large_file_is_discarded_whole,
     a_second_signal_ends_at_once,
     a_stuck_output_does_not_hold_up_the_end,
@@ -29,7 +30,7 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 fn a_signal_ends_the_run_with_whole_files() {
-    for (&engine, kind) in ENGINES.iter().zip([Signal::INT, Signal::TERM]) {
+    for (&engine, kind) in ENGINES.iter().cycle().zip([Signal::INT, Signal::TERM, Signal::HUP]) {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         for index in 0..6000 {
@@ -63,6 +64,28 @@ fn a_signal_ends_the_run_with_whole_files() {
             );
         }
         sync_with(engine, &[], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+    }
+}
+
+fn a_hang_up_is_ignored_under_nohup() {
+    for options in ["", "--timeout=20"] {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for index in 0..3000 {
+            file(source.join(format!("d{}/file{index}", index % 30)), noise(index, 2000));
+        }
+        let line = format!("trap '' HUP; exec \"$0\" sync --json {options} \"$1\" \"$2\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).arg(program()).arg(&source).arg(&destination);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        signal(&child, Signal::HUP);
+        let rest = std::thread::spawn(move || out.lines().map_while(Result::ok).last());
+        finish(child, Duration::from_secs(60)).exits(0);
+        assert!(rest.join().unwrap().unwrap().contains("\"done\""));
         assert_equal(&source, &destination);
     }
 }

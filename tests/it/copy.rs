@@ -413,9 +413,9 @@ fn a_missing_source_costs_itself_alone() {
         assert_eq!(
             lines,
             [
-                "ringsync: use source nowhere/at/all: No such file or directory (os error 2)",
+                "ringsync: SRC nowhere/at/all does not exist",
+                "ringsync: SRC one/nothing does not exist",
                 "ringsync: use source one/b/c: Not a directory (os error 20)",
-                "ringsync: use source one/nothing: No such file or directory (os error 2)",
             ]
         );
         copy(engine, &[], home.path(), &words(&["nothing", "one/none"]), "none").exits(23);

@@ -154,7 +154,7 @@ fn the_directory_must_exist_unless_it_is_to_be_made() {
         for (into, why) in [
             ("new", "new: it does not exist (--mkpath makes it)"),
             ("new/er", "new/er: it does not exist"),
-            ("two/dangling", "two/dangling: No such file"),
+            ("two/dangling", "two/dangling: two/dangling is a symlink to what does not exist"),
             ("two/e", "two/e: Not a directory"),
             ("two/e/new", "two/e/new: Not a directory"),
             ("two/fifo", "two/fifo: Not a directory"),

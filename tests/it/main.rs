@@ -29,6 +29,7 @@ mod hostile;
 mod inplace;
 mod library;
 mod manifest;
+mod mistakes;
 mod modes;
 mod named;
 mod old;
@@ -87,6 +88,7 @@ fn main() {
         inplace::TESTS,
         library::TESTS,
         manifest::TESTS,
+        mistakes::TESTS,
         modes::TESTS,
         named::TESTS,
         old::TESTS,

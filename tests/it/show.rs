@@ -29,7 +29,7 @@ fn without_flags_one_line_ends_the_run() {
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("a/file"), "12345");
         let ran = sync_with(engine, &[], &source, &destination).exits(0);
-        assert!(ran.out.starts_with("3 created; 5 B at "), "{}", ran.out);
+        assert!(ran.out.starts_with("3 created; 5 B"), "{}", ran.out);
         assert_eq!((ran.out.lines().count(), ran.err.as_str()), (1, ""));
         let again = sync_with(engine, &[], &source, &destination).exits(0);
         assert!(again.out.starts_with("3 unchanged; "), "{}", again.out);

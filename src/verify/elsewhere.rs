@@ -1,0 +1,69 @@
+//! A manifest whose paths start elsewhere: none of its files is there, and a line for each would hide why.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::BufReader;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
+
+use super::{Input, VerifyConfig};
+use crate::engine::stop::Stop;
+use crate::io::path::Scope;
+use crate::io::stat_open;
+use crate::manifest::Reader;
+use crate::metadata::proc_path;
+use crate::plan::entry::Kind;
+use crate::report::figures::Figures;
+use crate::text::Escaped;
+
+/// What to say once instead, if there are several files and none of them is there. A manifest that can be read only once
+/// is not looked at.
+pub(super) fn advice(
+    config: &VerifyConfig,
+    input: &Input,
+    (base, scope): (&OwnedFd, Scope),
+    stop: &Stop,
+) -> Option<String> {
+    let is_file = stat_open(&input.fd).is_ok_and(|stat| stat.kind == Kind::File);
+    // Opened once more, it is read from its beginning, and the first one stays where it is.
+    let manifest = File::open(proc_path(&input.fd)).ok().filter(|_| is_file)?;
+    let mut reader = Reader::new(BufReader::new(manifest));
+    let mut count = 0;
+    while let Some(line) = reader.next() {
+        let (_, line) = line.ok()?;
+        let Ok(entry) = line else { continue };
+        if stop.is_stopped() || !is_missing(base, scope, &entry.path) {
+            return None;
+        }
+        count += 1;
+    }
+    let (name, count) =
+        (Escaped::path(&input.name), Figures::Human.count(if count > 1 { count } else { return None }));
+    Some(match &config.directory {
+        Some(directory) => format!(
+            "none of the {count} files of {name} is in {}: its paths start at another directory",
+            Escaped::path(directory)
+        ),
+        None => format!(
+            "none of the {count} files of {name} is in the working directory: name the directory that its paths \
+             start at, ringsync verify {name} DIR"
+        ),
+    })
+}
+
+/// Whether there is certainly no such file.
+fn is_missing(base: &OwnedFd, scope: Scope, path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    let found = match scope {
+        Scope::Anywhere => rustix::fs::statx(base, &path, AtFlags::empty(), StatxFlags::TYPE).map(drop),
+        Scope::Beneath => {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            rustix::fs::openat2(base, &path, flags, Mode::empty(), scope.resolve()).map(drop)
+        }
+    };
+    found == Err(Errno::NOENT)
+}
