@@ -197,6 +197,17 @@ pub enum Cause {
     /// Nothing was deleted, since the source has nothing.
     #[error("nothing is deleted, since the source is empty (--allow-empty-source deletes all the same)")]
     EmptySource,
+    /// Nothing was written or deleted, since the two trees have nothing in common.
+    #[error(
+        "nothing is written or deleted, since {}: are these the right directories, in this order? (--max-delete 100% \
+         goes on all the same)", nothing_shared(*count, shown)
+    )]
+    NothingShared {
+        /// What the destination has at its top.
+        count: u64,
+        /// Some of the names.
+        shown: String,
+    },
     /// Nothing was deleted, since there is a limit and it can't be told how much it would be.
     #[error("nothing is deleted, since it can't be told how much it would be: {0}")]
     Uncounted(Box<Error>),
@@ -210,6 +221,13 @@ pub enum Cause {
     /// It was not begun, or not gone on with: the text tells why.
     #[error("{0}")]
     Refused(String),
+}
+
+fn nothing_shared(count: u64, shown: &str) -> String {
+    match count {
+        1 => format!("its only entry is not in SRC ({shown})"),
+        _ => format!("none of its {count} entries is in SRC ({shown})"),
+    }
 }
 
 impl Error {
@@ -232,9 +250,13 @@ impl Error {
             (Cause::Interrupted, _) => Outcome::Interrupted,
             (Cause::Panic(_), _) => Outcome::BrokenOff,
             (Cause::TimedOut(_), _) => Outcome::TimedOut,
-            (Cause::EmptySource | Cause::TooManyDeletions(_) | Cause::Uncounted(_), _) => {
-                Outcome::DeletionRefused
-            }
+            (
+                Cause::EmptySource
+                | Cause::NothingShared { .. }
+                | Cause::TooManyDeletions(_)
+                | Cause::Uncounted(_),
+                _,
+            ) => Outcome::DeletionRefused,
             _ if self.operation == Operation::StartEngine => Outcome::BrokenOff,
             // Nothing is flushed there, and nothing lost.
             (_, Some(Errno::INVAL | Errno::OPNOTSUPP)) if self.operation == Operation::Flush => {

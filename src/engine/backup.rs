@@ -75,7 +75,7 @@ impl Backups {
             let path = roots.destination.beside(directory);
             let (existing, missing) = root::nearest_existing(&path)?;
             for source in sources(config, roots) {
-                place::refuse_backups_in_source(&path, &existing, &source)?;
+                place::refuse_backups_in_source(&config.select, &path, &existing, &source)?;
             }
             if missing.as_os_str().is_empty() {
                 place::refuse_backups_over(&path, roots, &sources(config, roots))?;

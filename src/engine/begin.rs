@@ -128,7 +128,7 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
 }
 
 /// The rules that hold in the source's root, if there are any. Several sources have none in common.
-fn root_scope(run: &Run) -> Result<Option<Arc<Scope>>> {
+pub(super) fn root_scope(run: &Run) -> Result<Option<Arc<Scope>>> {
     let (select, root) = (&run.config.select, &run.roots.source);
     let has_rules = select.has_rules() && run.roots.several.is_none();
     let Some(fd) = root.fd.as_ref().filter(|_| has_rules) else { return Ok(None) };

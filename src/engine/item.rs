@@ -99,6 +99,7 @@ impl Item<'_> {
             if kind == Kind::File && !self.run().config.select.takes_size(source.stat.size) {
                 return Ok(Copied::skipped());
             }
+            self.run().deletions.source_has_entries();
             let destination = self.stat_destination().await?;
             (is_absent, is_found) = (destination.is_none(), destination.is_some());
             let is_left = is_left_alone(&source.stat, destination.as_ref(), &self.run().rules);

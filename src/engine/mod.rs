@@ -39,6 +39,7 @@ mod stack;
 pub mod stages;
 pub(crate) mod stall;
 pub(crate) mod stop;
+mod strangers;
 pub(crate) mod temporary;
 pub(crate) mod threads;
 pub(crate) mod turn;
@@ -134,13 +135,19 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let Crowd { threads, tasks, .. } = crowd;
     let (run, parcel_sender, events) = new_run(config, roots, aside, temporary, &crowd);
     let held = run.clone();
-    let root = within(config, move || open_root(&held))?;
+    let root = within(config, move || strangers::refuse(&held).and_then(|()| open_root(&held)));
     let Config { dry_run, check, fsync, .. } = *config;
     let start = Start { engine, threads, tasks, notice, missing, dry_run, check, fsync };
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
         manifest.is_for(OsStr::from_bytes(single.destination.to_bytes()));
     }
     let progress = Progress::new(reporter, stop, manifest, trace)?;
+    let root = match root {
+        Err(error) if matches!(error.cause, Cause::NothingShared { .. }) => {
+            return Ok(progress.refuse(&start, error));
+        }
+        root => root?,
+    };
     let watched: Vec<_> = config.timeout.iter().flat_map(|_| (0..threads).map(|_| Watched::new())).collect();
     let workers = start_workers(&run, rings, tasks, root, parcel_sender, &watched);
     let workers = workers.inspect_err(|_| run.abandon())?;

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::named;
 use crate::io::path::{open_directory, open_entry};
-use crate::io::root::{Root, Roots};
+use crate::io::root::{self, Root, Roots};
 use crate::io::stat_open;
 use crate::io::trees::Trees;
 use crate::metadata::xattr::{self, Holder};

@@ -10,6 +10,7 @@ pub(crate) mod file;
 pub(crate) mod gauge;
 pub(crate) mod key;
 pub(crate) mod named;
+mod nested;
 pub(crate) mod op;
 pub(crate) mod path;
 mod pieces;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::named::{self, Named};
+use super::nested::is_kept_out;
 use super::root::{Root, Roots, Single, refusal};
 use super::stat_open;
 use super::trees::Trees;
@@ -16,12 +17,19 @@ use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::metadata::proc_path;
 use crate::plan::entry::Stat;
+use crate::select::Selection;
 
 /// Refuses SRC = DST and one inside the other. Names don't tell: a bind mount shows a directory in a second place.
 /// So each root is placed within its file system (the mount's root there, plus the path below the mount point), and
 /// these places are compared, also with every mount inside the other tree.
-pub(super) fn refuse_overlap(source: &Root, destination: &Root, missing: &OsStr) -> Result<()> {
-    let (Some(source_fd), Some(destination_fd)) = (&source.fd, &destination.fd) else { return Ok(()) };
+/// DST inside SRC is none where the walk is kept out of it: then the answer is true.
+pub(super) fn refuse_overlap(
+    select: &Selection,
+    source: &Root,
+    destination: &Root,
+    missing: &OsStr,
+) -> Result<bool> {
+    let (Some(source_fd), Some(destination_fd)) = (&source.fd, &destination.fd) else { return Ok(false) };
     let path = &destination.path;
     let same = "SRC and DST are the same directory";
     let from = stat_open(source_fd).at(Operation::UseSource, || &source.path)?;
@@ -31,12 +39,17 @@ pub(super) fn refuse_overlap(source: &Root, destination: &Root, missing: &OsStr)
     }
     let mounts = mounts();
     let (Some(from), Some(mut to)) = (place(source_fd, &mounts), place(destination_fd, &mounts)) else {
-        return Ok(()); // no /proc: the check by inode above has to do
+        return Ok(false); // no /proc: the check by inode above has to do
     };
     to.path.push(missing);
     to.seen_at.push(missing);
-    if from.has(&to, &mounts) {
-        let why = if to.path == from.path { same } else { "DST lies inside SRC" };
+    let is_nested = from.has(&to, &mounts);
+    if is_nested && from.holds(&to) && to.path == from.path {
+        return Err(refusal(path, same));
+    }
+    if is_nested && !is_kept_out(select, (source_fd, &from), (destination_fd, &to), &mounts) {
+        let why = "DST lies inside SRC; -x, where it is on another file system, or --exclude keeps it out of what \
+            is mirrored";
         return Err(refusal(path, why));
     }
     if to.has(&from, &mounts) {
@@ -45,7 +58,7 @@ pub(super) fn refuse_overlap(source: &Root, destination: &Root, missing: &OsStr)
     if mounts_below(&to, &mounts).any(|mount| from.holds(mount)) {
         return Err(refusal(path, "a part of SRC is mounted inside DST"));
     }
-    Ok(())
+    Ok(is_nested)
 }
 
 /// Where the manifest of a run is to be, if it writes one.
@@ -59,29 +72,40 @@ pub(super) fn refuse_manifest(manifest: &Path, why: &str) -> Error {
 }
 
 /// Refuses a manifest that would change the tree it is about: one inside SRC.
-pub(super) fn refuse_manifest_in_source(manifest: &Path, named: &Named, source: &Root) -> Result<()> {
-    let Some(source) = &source.fd else { return Ok(()) };
-    let mounts = mounts();
-    let inside = place(source, &mounts).zip(place(&named.directory, &mounts));
-    match inside {
-        Some((source, manifest_at)) if source.has(&manifest_at, &mounts) => {
-            Err(refuse_manifest(manifest, "it lies inside SRC"))
-        }
-        _ => Ok(()),
+pub(super) fn refuse_manifest_in_source(
+    select: &Selection,
+    manifest: &Path,
+    named: &Named,
+    source: &Root,
+) -> Result<()> {
+    match is_mirrored(select, source, &named.directory) {
+        true => Err(refuse_manifest(manifest, "it lies inside SRC")),
+        false => Ok(()),
     }
 }
 
+/// Whether a directory lies in the source, and the walk is not kept out of it.
+fn is_mirrored(select: &Selection, source: &Root, directory: &OwnedFd) -> bool {
+    let Some(source) = &source.fd else { return false };
+    let mounts = mounts();
+    let places = place(source, &mounts).zip(place(directory, &mounts));
+    places.is_some_and(|(from, at)| {
+        from.has(&at, &mounts) && !is_kept_out(select, (source, &from), (directory, &at), &mounts)
+    })
+}
+
 /// Refuses backups in the source, which would be mirrored the next time; `existing` is the nearest directory that is there.
-pub(crate) fn refuse_backups_in_source(path: &Path, existing: &Path, source: &Root) -> Result<()> {
-    let Some(source) = &source.fd else { return Ok(()) };
+pub(crate) fn refuse_backups_in_source(
+    select: &Selection,
+    path: &Path,
+    existing: &Path,
+    source: &Root,
+) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let existing = rustix::fs::open(existing, flags, Mode::empty()).at(Operation::Backup, || path)?;
-    let mounts = mounts();
-    match place(source, &mounts).zip(place(&existing, &mounts)) {
-        Some((source, at)) if source.has(&at, &mounts) => {
-            Err(Error::new(Operation::Backup, path, Cause::Refused("it lies inside SRC".into())))
-        }
-        _ => Ok(()),
+    match is_mirrored(select, source, &existing) {
+        true => Err(Error::new(Operation::Backup, path, Cause::Refused("it lies inside SRC".into()))),
+        false => Ok(()),
     }
 }
 
@@ -175,6 +199,17 @@ impl Place {
         Some(mount.seen_at.strip_prefix(&self.seen_at).ok()?.join(below))
     }
 
+    /// Where it is seen.
+    pub(super) fn seen_at(&self) -> &Path {
+        &self.seen_at
+    }
+
+    /// The way from here down to another place of the same file system, if it lies there.
+    pub(super) fn way_within(&self, other: &Place) -> Option<PathBuf> {
+        let below = other.path.strip_prefix(&self.path).ok().filter(|_| self.holds(other));
+        below.map(Path::to_path_buf)
+    }
+
     fn holds(&self, other: &Place) -> bool {
         self.device == other.device && other.path.starts_with(&self.path)
     }
@@ -185,7 +220,7 @@ impl Place {
     }
 }
 
-fn mounts_below<'a>(tree: &'a Place, mounts: &'a [Place]) -> impl Iterator<Item = &'a Place> {
+pub(super) fn mounts_below<'a>(tree: &'a Place, mounts: &'a [Place]) -> impl Iterator<Item = &'a Place> {
     mounts.iter().filter(|mount| mount.seen_at != tree.seen_at && mount.seen_at.starts_with(&tree.seen_at))
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct Roots {
     pub(crate) several: Option<Several>,
     /// The destination root was made by this run.
     pub(crate) fresh: bool,
+    /// The destination lies below the source, where the walk is kept out.
+    pub(crate) nested: bool,
 }
 
 /// One file instead of a tree.
@@ -88,29 +90,30 @@ fn open_trees(config: &Config) -> Result<Roots> {
     let source = open_directory(&config.source, Operation::UseSource)?;
     let manifest = place::manifest_of(config)?;
     if let Some((manifest, named)) = &manifest {
-        place::refuse_manifest_in_source(manifest, named, &source)?;
+        place::refuse_manifest_in_source(&config.select, manifest, named, &source)?;
     }
-    let (destination, fresh) = match open_directory(&config.destination, Operation::UseDestination) {
+    let (destination, fresh, nested) = match open_directory(&config.destination, Operation::UseDestination) {
         Ok(destination) => {
-            place::refuse_overlap(&source, &destination, OsStr::new(""))?;
+            let nested = place::refuse_overlap(&config.select, &source, &destination, OsStr::new(""))?;
             if let Some((manifest, named)) = &manifest {
                 place::refuse_manifest_in_destination(manifest, named, &source, &destination)?;
             }
-            (destination, false)
+            (destination, false, nested)
         }
         Err(error) if error.errno() == Some(Errno::NOENT) => make_destination(config, &source)?,
         Err(error) => return Err(error),
     };
-    Ok(Roots { source, destination, single: None, several: None, fresh })
+    Ok(Roots { source, destination, single: None, several: None, fresh, nested })
 }
 
-/// Makes DST, and its parents where asked to, once it is known to lie outside SRC. Nobody but the user can enter DST before
-/// it is done, and its parents are no more open than SRC. Returns also whether this run made DST, and nobody else.
-fn make_destination(config: &Config, source: &Root) -> Result<(Root, bool)> {
+/// Makes DST, and its parents where asked to, once it is known to lie outside SRC, or where the walk does not come. Nobody
+/// but the user can enter DST before it is done, and its parents are no more open than SRC. Returns also whether this run
+/// made DST, and nobody else, and whether it lies in SRC.
+fn make_destination(config: &Config, source: &Root) -> Result<(Root, bool, bool)> {
     let path = &config.destination;
     let (existing, missing) = nearest_existing(path)?;
     let parent = open_directory(&existing, Operation::UseDestination)?;
-    place::refuse_overlap(source, &parent, missing.as_os_str())?;
+    let nested = place::refuse_overlap(&config.select, source, &parent, missing.as_os_str())?;
     if missing.components().count() > 1 && !config.make_parents {
         let cause = Cause::Refused("its parent directory does not exist (--mkpath makes it)".into());
         return Err(Error::new(Operation::UseDestination, path, cause));
@@ -118,7 +121,8 @@ fn make_destination(config: &Config, source: &Root) -> Result<(Root, bool)> {
     let from = source.fd.as_ref().ok_or(Errno::NOENT).and_then(stat_open);
     let from = from.at(Operation::UseSource, || &source.path)?;
     let parents = Mode::from_raw_mode(from.mode & 0o777) | Mode::RWXU;
-    make_directories(config, parent, &missing, (parents, MARKED))
+    let (root, made) = make_directories(config, parent, &missing, (parents, MARKED))?;
+    Ok((root, made, nested))
 }
 
 /// Makes DST, whose nearest parent that exists is `parent`, with the modes of further parents and of DST. Returns also
@@ -226,7 +230,8 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     if let Some((manifest, named)) = place::manifest_of(config)? {
         place::refuse_manifest_of_single(manifest, &named, &source_root, &destination, &single)?;
     }
-    Ok(Roots { source: source_root, destination, single: Some(single), several: None, fresh: false })
+    let (single, several) = (Some(single), None);
+    Ok(Roots { source: source_root, destination, single, several, fresh: false, nested: false })
 }
 
 /// SRC as the user named it may be a symlink to what is meant.

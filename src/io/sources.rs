@@ -91,7 +91,7 @@ pub(super) fn open(config: &Config, sources: &[PathBuf]) -> Result<Roots> {
     };
     let source = open_around(Path::new("/"), Operation::UseSource)?;
     let several = Some(Several { parents, unusable, named });
-    Ok(Roots { source, destination, single: None, several, fresh })
+    Ok(Roots { source, destination, single: None, several, fresh, nested: false })
 }
 
 /// What has no meaning for several sources.

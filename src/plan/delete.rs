@@ -90,7 +90,10 @@ impl Deletions {
     }
 
     pub(crate) fn source_has_entries(&self) {
-        self.source_has_entries.store(true, Ordering::Relaxed);
+        // Nearly always it is known already: what all threads only read stays in all caches.
+        if self.source_is_empty() {
+            self.source_has_entries.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn source_is_empty(&self) -> bool {

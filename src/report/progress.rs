@@ -59,6 +59,15 @@ impl<'a> Progress<'a> {
         Ok(Progress { runtime, tally })
     }
 
+    /// Reports a run that ends, by this error, before anything is written.
+    pub(crate) fn refuse(self, start: &Start, error: Error) -> Summary {
+        let mut tally = self.tally;
+        tally.manifest = None; // what it would list is not there
+        tally.reporter.start(start);
+        tally.note(Err(error));
+        tally.finish(false)
+    }
+
     /// Gathers until every thread of the pipeline has let go of the channel. `abandon` is called when the caller's flag
     /// is raised: it makes the pipeline raise its own, `stopped`.
     pub(crate) fn gather(

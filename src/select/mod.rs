@@ -111,6 +111,27 @@ impl Selection {
         rules.into_iter().find(|rule| rule.matches(&question, 0)).is_some_and(|rule| !rule.include)
     }
 
+    /// Whether a directory at `below` in the tree at `root` is never read, whatever files of rules will say: a rule that
+    /// comes before them leaves out it, or one above it.
+    pub(crate) fn certainly_hides(&self, root: &Path, below: &Path) -> bool {
+        let root = root.as_os_str().as_bytes();
+        let root = if root == b"/" { b"" } else { root };
+        let mut path = root.to_vec();
+        below.components().any(|component| {
+            path.push(b'/');
+            path.extend_from_slice(component.as_os_str().as_bytes());
+            let (side, perishing, is_directory) = (Side::Source, false, true);
+            let (absolute, root, delete_excluded) = (&path, root.len(), self.delete_excluded);
+            let question =
+                Question { path: &path, absolute, root, is_directory, side, perishing, delete_excluded };
+            let decides = self.elements.iter().find(|element| match element {
+                Element::Rule(rule) => rule.matches(&question, root),
+                Element::PerDirectory(_) => true,
+            });
+            matches!(decides, Some(Element::Rule(rule)) if !rule.include)
+        })
+    }
+
     /// Whether names have to be asked about at all.
     pub(crate) fn has_rules(&self) -> bool {
         self.gitignore || !self.elements.is_empty()

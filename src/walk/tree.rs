@@ -22,7 +22,7 @@ use crate::engine::job::{BATCH, Batch, Entry, Parcel};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::sources::Several;
 use crate::io::stat_open;
-use crate::plan::entry::Kind;
+use crate::plan::entry::{Inode, Kind};
 use crate::report::event::Event;
 use crate::select::Scope;
 
@@ -55,6 +55,8 @@ struct Walk<'a> {
     found: u64,
     /// `--one-file-system`: directories of others than this one are not read. That of each source is its own.
     only_device: Option<u64>,
+    /// The destination, where it lies below the source: it is not read, however it came to be found.
+    destination: Option<Inode>,
     patience: Option<Patience>,
 }
 
@@ -81,8 +83,21 @@ pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) ->
     };
     let (levels, parcel, most_open) = (Vec::new(), Parcel::new(), open_listings());
     let (weight, open, found, only_device) = (0, 0, 0, None);
-    let mut walk =
-        Walk { run, parcels, parcel, weight, levels, open, most_open, found, only_device, patience };
+    let destination = run.roots.destination.fd.as_ref().filter(|_| run.roots.nested);
+    let destination = destination.and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
+    let mut walk = Walk {
+        run,
+        parcels,
+        parcel,
+        weight,
+        levels,
+        open,
+        most_open,
+        found,
+        only_device,
+        destination,
+        patience,
+    };
     match (&run.roots.several, &run.roots.source.fd) {
         (Some(several), _) => walk.sources(several, root)?,
         (None, Some(fd)) => walk.tree(fd, root)?,
@@ -155,9 +170,11 @@ impl Walk<'_> {
 
     /// Adds an entry that is no directory to the directory on top.
     fn add(&mut self, found: Found) {
-        self.run.deletions.source_has_entries();
         if self.is_hidden(&found) {
             return;
+        }
+        if self.is_certainly_mirrored(found.kind) {
+            self.run.deletions.source_has_entries();
         }
         self.count();
         let size = self.batch_size();
@@ -165,6 +182,16 @@ impl Walk<'_> {
         top.entries.push(Entry { name: found.name, kind: found.kind, rename: None });
         if top.entries.len() >= size {
             self.send();
+        }
+    }
+
+    /// Whether an entry that no rule hides is mirrored whatever its stat says, which the tasks see.
+    fn is_certainly_mirrored(&self, kind: Kind) -> bool {
+        let select = &self.run.config.select;
+        let by_size = select.max_size.is_some() || select.min_size.is_some();
+        match kind {
+            Kind::File => !by_size,
+            kind => self.run.rules.keep.specials || !kind.is_special(),
         }
     }
 
@@ -180,10 +207,10 @@ impl Walk<'_> {
 
     /// Begins a subdirectory of the directory on top.
     fn descend(&mut self, found: Found) -> Result<()> {
-        self.run.deletions.source_has_entries();
         if self.is_hidden(&found) {
             return Ok(());
         }
+        self.run.deletions.source_has_entries();
         self.count();
         let size = self.batch_size();
         let Some(top) = self.levels.last_mut() else { return Ok(()) };
@@ -228,6 +255,13 @@ impl Walk<'_> {
     /// be, or that lies elsewhere, is not.
     fn enter(&mut self, fd: &OwnedFd, scope: Result<Option<Arc<Scope>>>) -> bool {
         let elsewhere = self.is_elsewhere(fd);
+        let scope = match self.destination.filter(|_| !elsewhere) {
+            Some(destination) if stat_open(fd).is_ok_and(|stat| stat.inode == destination) => {
+                let cause = Cause::Refused("it is DST, which rules kept out of the run when it began".into());
+                Err(Error::new(Operation::ListSource, &self.run.config.destination, cause))
+            }
+            _ => scope,
+        };
         let Some(top) = self.levels.last_mut() else { return false };
         match scope {
             Ok(scope) if !elsewhere => {

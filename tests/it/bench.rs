@@ -262,9 +262,9 @@ fn what_can_not_be_used_is_refused() {
     };
     fs::create_dir_all(home.path().join("dir")).unwrap();
     refused(&[], 1, "--dir");
-    refused(&["--dir", "none"], 3, "the directory none does not exist");
+    refused(&["--dir", "none"], 3, "use directory none: No such file");
     refused(&["--dir", "file"], 3, "use directory file: it is none");
-    refused(&["--dir", "dir", "none"], 3, "SRC none does not exist");
+    refused(&["--dir", "dir", "none"], 3, "use source none: No such file");
     refused(&["--dir", "dir", "file"], 3, "use source file: it is not a directory");
     refused(&["--dir", "dir", "."], 3, "use source .: the copies would be made inside it");
     refused(&["--dir", "dir", "--tools", "nosuch"], 1, "nosuch");

@@ -261,10 +261,22 @@ fn an_empty_source_deletes_nothing() {
         assert_eq!(fs::read_dir(&destination).unwrap().count(), 0);
         // Two empty trees are equal.
         sync_with(engine, &["--delete"], &source, &destination).exits(0);
-        // What is left out is there all the same.
-        file(source.join("a.o"), "x");
+        // A source of which nothing is mirrored is empty: think of a new disk, and a rule for its lost+found.
+        fs::create_dir(source.join("lost+found")).unwrap();
+        file(source.join("small"), "x");
+        std::os::unix::net::UnixListener::bind(source.join("socket")).unwrap();
         file(destination.join("old"), "x");
-        sync_with(engine, &["--delete", "--exclude=*.o"], &source, &destination).exits(0);
+        let nothing = ["--delete", "--exclude=/lost+found/", "--min-size=10", "--no-specials"];
+        let ran = sync_with(engine, &nothing, &source, &destination).exits(25);
+        assert!(ran.err.contains("the source is empty"), "{}", ran.err);
+        assert!(destination.join("old").exists());
+        sync_with(
+            engine,
+            &[&nothing[..], &["--allow-empty-source", "--max-delete=100%"]].concat(),
+            &source,
+            &destination,
+        )
+        .exits(0);
         assert!(!destination.join("old").exists());
     }
 }
@@ -354,6 +366,7 @@ fn a_run_that_ends_early_deletes_nothing() {
         let source = home.path().join("src");
         file(source.join("large"), vec![1; 6 << 20]);
         file(destination.join("extra"), "x");
+        file(destination.join("large"), "x");
         sync_with(engine, &["--delete"], &source, &destination).exits(11);
         assert!(destination.join("extra").exists());
     }
@@ -411,6 +424,7 @@ fn deep_trees_go_with_few_descriptors() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("file"), "x");
+        file(destination.join("file"), "x");
         fs::create_dir_all(destination.join("deep")).unwrap();
         drop(super::bounded::make_chain(&destination.join("deep"), DEPTH));
         let mut command = Command::new("prlimit");

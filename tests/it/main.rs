@@ -32,6 +32,7 @@ mod manifest;
 mod mistakes;
 mod modes;
 mod named;
+mod nested;
 mod old;
 mod planted;
 mod property;
@@ -43,6 +44,7 @@ mod select;
 mod show;
 mod spared;
 mod support;
+mod swapped;
 mod timeout;
 mod torn;
 mod verify;
@@ -91,6 +93,7 @@ fn main() {
         mistakes::TESTS,
         modes::TESTS,
         named::TESTS,
+        nested::TESTS,
         old::TESTS,
         planted::TESTS,
         property::TESTS,
@@ -101,6 +104,7 @@ fn main() {
         schema::TESTS,
         show::TESTS,
         spared::TESTS,
+        swapped::TESTS,
         timeout::TESTS,
         torn::TESTS,
         verify::TESTS,

@@ -1,0 +1,43 @@
+//! A destination below the source, on a disk that is mounted there for one. It can be mirrored to where it is certain from
+//! the beginning that the walk gets nowhere near it: `--one-file-system`, or a rule, keeps it out.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use super::place::{Place, mounts_below};
+use super::stat_open;
+use crate::select::Selection;
+
+/// Whether the walk of `source` is kept out of the directory `fd`, which lies at `to`, below it. Its file system is
+/// `fd`'s: the last names of `to` may not exist yet.
+pub(super) fn is_kept_out(
+    select: &Selection,
+    (source, from): (&OwnedFd, &Place),
+    (fd, to): (&OwnedFd, &Place),
+    mounts: &[Place],
+) -> bool {
+    let device = |fd: &OwnedFd| stat_open(fd).ok().map(|stat| stat.inode.device);
+    let (source, target) = (device(source), device(fd));
+    // The walk compares the same numbers, of each directory that it opens: a bind mount has that of its file system.
+    if select.one_file_system && source.is_some() && target.is_some() && source != target {
+        return true;
+    }
+    let ways = ways(from, to, mounts);
+    // Rules say nothing of the directories on the way to what a list names.
+    select.paths.is_none()
+        && !ways.is_empty()
+        && ways.iter().all(|way| select.certainly_hides(from.seen_at(), way))
+}
+
+/// All ways from one directory down to another, or to a part of it: each mount may show it once more.
+fn ways(from: &Place, to: &Place, mounts: &[Place]) -> Vec<PathBuf> {
+    let direct = from.way_within(to).into_iter();
+    let mounted = mounts_below(from, mounts).filter_map(|mount| {
+        let point = mount.seen_at().strip_prefix(from.seen_at()).ok()?;
+        match mount.way_within(to) {
+            Some(below) => Some(point.join(below)),
+            None => to.way_within(mount).map(|_| point.to_path_buf()),
+        }
+    });
+    direct.chain(mounted).collect()
+}
