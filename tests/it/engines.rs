@@ -252,7 +252,7 @@ fn workers_that_can_not_be_had_cost_no_run() {
         let destination = open.join(format!("dst{most}"));
         let mut command = Command::new("setpriv");
         command.args(nobody(500 + most)).args(["prlimit", &format!("--nproc={most}:{most}")]);
-        command.arg(home.path().join("ringsync")).args(["sync", "--fsync", "--engine=uring", "-j", "2"]);
+        command.arg(home.path().join("ringsync")).args(["sync", "--verify", "--engine=uring", "-j", "2"]);
         command.args([home.path().join("src"), destination.clone()]);
         let ran = run(command);
         // Without threads there is no run; with them, there are no files that fail.
