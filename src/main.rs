@@ -74,6 +74,7 @@ type Engine = fn(&Config, &mut dyn Reporter, &Stop) -> ringsync::Result<Summary>
 fn run(engine: Engine, config: &Config, mut reporter: Box<dyn Reporter>) -> anyhow::Result<ExitCode> {
     let stop = Stop::default();
     signals::stop_on_signal(&stop, Some(signals::LIMIT))?;
+    signals::clear_before_stop()?;
     let summary = engine(config, reporter.as_mut(), &stop)?;
     Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))
 }
@@ -88,6 +89,7 @@ fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     let stop = Stop::default();
     signals::stop_on_signal(&stop, Some(signals::LIMIT))?;
+    signals::clear_before_stop()?;
     let mut reporter = arguments.reporter();
     let summary = ringsync::verify(&config, reporter.as_mut(), &stop)?;
     Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))

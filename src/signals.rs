@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use ringsync::report::terminal;
 use ringsync::{Outcome, Stop};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -39,11 +40,43 @@ pub(crate) fn stop_on_signal(stop: &Stop, limit: Option<Duration>) -> anyhow::Re
                 Some(limit) => tokio::time::timeout(limit, again).await.unwrap_or_default(),
                 None => again.await,
             }
+            terminal::clear();
             std::process::exit(Outcome::Interrupted.exit_code().into());
         });
     };
     std::thread::Builder::new().name("signals".into()).spawn(wait).context("start signals")?;
     Ok(())
+}
+
+/// Has Ctrl-Z leave no half line behind: it is removed before the process stops, and comes back when it goes on.
+pub(crate) fn clear_before_stop() -> anyhow::Result<()> {
+    if !terminal::is_capable() || is_ignored(libc::SIGTSTP) || !has_a_shell() {
+        return Ok(());
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start signals")?;
+    let mut stops = {
+        let _context = runtime.enter();
+        signal(SignalKind::from_raw(libc::SIGTSTP))?
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            while stops.recv().await.is_some() {
+                terminal::pause();
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP).ok();
+                terminal::resume();
+            }
+        });
+    };
+    std::thread::Builder::new().name("stops".into()).spawn(wait).context("start signals")?;
+    Ok(())
+}
+
+/// Whether somebody is there who can let a stopped process go on. The kernel stops no others for SIGTSTP (setpgid(2)).
+fn has_a_shell() -> bool {
+    let session = |process| rustix::process::getsid(process).ok();
+    let parent = rustix::process::getppid();
+    parent.is_some() && session(parent) == session(None)
 }
 
 /// The signals that ask a process to end.

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ringsync::Config;
-use ringsync::report::Reporter;
 use ringsync::report::bar::Bar;
 use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
+use ringsync::report::terminal::is_capable;
+use ringsync::report::ticker::Ticker;
+use ringsync::report::{Both, Reporter};
 
 use super::local::local;
 use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW, figures};
@@ -83,7 +85,14 @@ impl CheckArgs {
         if self.json {
             Box::new(Json::new(false))
         } else if !self.quiet && io::stderr().is_terminal() {
-            Box::new(Bar::new(verbosity, figures(false, false, io::stderr())))
+            let figures = figures(false, false, io::stderr());
+            match is_capable() {
+                true => Box::new(Bar::new(verbosity, figures)),
+                false => {
+                    let ticker = Box::new(Ticker::without_end(figures));
+                    Box::new(Both(Box::new(Lines::new(verbosity)), ticker))
+                }
+            }
         } else {
             Box::new(Lines::new(verbosity))
         }

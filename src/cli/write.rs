@@ -12,6 +12,7 @@ use ringsync::report::format::Format;
 use ringsync::report::json::Json;
 use ringsync::report::lines::{Lines, Verbosity};
 use ringsync::report::log::Log;
+use ringsync::report::terminal::is_capable;
 use ringsync::report::ticker::Ticker;
 use ringsync::report::{Both, Reporter};
 use ringsync::{Config, Reflink};
@@ -166,14 +167,17 @@ impl ShowArgs {
         let progress = (self.progress || self.partial_progress) && !self.no_progress;
         let terminal = io::stderr().is_terminal();
         let figures = figures(self.human_readable, self.no_human_readable, io::stderr());
+        let displays = terminal && !self.json && !self.no_progress && (progress || !self.quiet);
         let lines: Box<dyn Reporter> = match self.json {
             true => Box::new(Json::new(self.verbose > 1)),
-            false if terminal && !self.no_progress && (progress || !self.quiet) => {
-                return Box::new(Bar::new(verbosity, figures));
-            }
+            false if displays && is_capable() => return Box::new(Bar::new(verbosity, figures)),
             false => Box::new(Lines::new(verbosity)),
         };
-        if progress { Box::new(Both(lines, Box::new(Ticker::new(figures)))) } else { lines }
+        match (progress, displays) {
+            (true, _) => Box::new(Both(lines, Box::new(Ticker::new(figures)))),
+            (false, true) => Box::new(Both(lines, Box::new(Ticker::without_end(figures)))),
+            (false, false) => lines,
+        }
     }
 
     fn verbosity(&self, source: &Path) -> Verbosity {

@@ -1,61 +1,47 @@
-//! The display on a terminal: a bar with files and bytes done of those found so far, the rate, and the time left
+//! The display on a terminal: one line with how much is done, of how much where that is known, the rate, and the time left
 //! once that can be told. Errors and lines go above it.
 
 use std::path::Path;
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::time::{Duration, Instant};
 
 use super::Reporter;
 use super::event::{EntryEvent, Mode, Stall, Start, Summary, Totals};
 use super::figures::Figures;
 use super::lines::{self, Lines, Verbosity, summary_line};
-use super::{stats, tables};
+use super::{stats, tables, terminal};
 use crate::error::Error;
 
-/// Redraws a second.
-const REDRAWS: u8 = 10;
-/// The bar needs no further explanation; the message says the rest.
-const SEARCHING: &str = "{spinner} {msg}";
-const COUNTING_DOWN: &str = "{bar:24} {percent:>3} %  {msg}";
+/// From one drawing to the next.
+const REDRAW: Duration = Duration::from_millis(100);
+/// Columns of the bar, at most and at least.
+const WIDEST: usize = 24;
+const NARROWEST: usize = 8;
 
 /// Draws on the terminal.
 pub struct Bar {
-    bar: ProgressBar,
     lines: Lines,
     verbosity: Verbosity,
     mode: Mode,
-    counting_down: bool,
     figures: Figures,
+    drawn: Option<Instant>,
 }
 
 impl Bar {
-    /// A bar on standard error, which must be a terminal, with lines above it as `verbosity` asks for, and its own numbers
+    /// A line on standard error, which must be a terminal, with lines above it as `verbosity` asks for, and its own numbers
     /// shown like `figures`.
     pub fn new(verbosity: Verbosity, figures: Figures) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(REDRAWS));
         let lines = Lines::new(verbosity.clone());
-        let mut display = Bar { bar, lines, verbosity, mode: Mode::Sync, counting_down: false, figures };
-        display.set_style(SEARCHING);
-        display
-    }
-
-    fn set_style(&mut self, template: &str) {
-        // The templates are constants; one that did not parse would leave indicatif's own style.
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
-        }
+        Bar { lines, verbosity, mode: Mode::Sync, figures, drawn: None }
     }
 }
 
 impl Reporter for Bar {
     fn start(&mut self, start: &Start) {
         self.mode = start.mode();
-        self.bar.enable_steady_tick(Duration::from_millis(200));
         if let Some(text) = self.lines.describe_start(start) {
-            self.bar.suspend(|| lines::message(text));
+            lines::message(text);
         }
-        self.bar.suspend(|| lines::tell_missing(start, self.verbosity.quiet));
+        lines::tell_missing(start, self.verbosity.quiet);
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
@@ -63,35 +49,32 @@ impl Reporter for Bar {
             self.error(error);
         }
         if event.link_limit && !self.verbosity.quiet {
-            self.bar.suspend(|| lines::message(lines::link_limit(directory, event)));
+            lines::message(lines::link_limit(directory, event));
         }
         if let Some(line) = self.lines.describe(directory, event) {
-            self.bar.suspend(|| self.lines.say_now(line));
+            terminal::above(|| self.lines.say_now(line));
         }
     }
 
     fn error(&mut self, error: &Error) {
-        self.bar.suspend(|| lines::message(error));
+        lines::message(error);
     }
 
     fn stall(&mut self, stall: &Stall) {
         if !self.verbosity.quiet {
-            self.bar.suspend(|| lines::message(lines::stall(stall)));
+            lines::message(lines::stall(stall));
         }
     }
 
     fn progress(&mut self, totals: &Totals) {
-        if totals.complete && !self.counting_down {
-            self.counting_down = true;
-            self.set_style(COUNTING_DOWN);
+        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW) {
+            self.drawn = Some(Instant::now());
+            terminal::draw(|columns| line(totals, self.figures, columns));
         }
-        self.bar.set_length(totals.found.max(1));
-        self.bar.set_position(totals.done);
-        self.bar.set_message(message(totals, self.figures));
     }
 
     fn finish(&mut self, summary: &Summary) {
-        self.bar.finish_and_clear();
+        terminal::clear();
         if !self.verbosity.quiet {
             self.lines.say_now(summary_line(summary, self.mode, self.verbosity.closing));
         }
@@ -106,45 +89,133 @@ impl Reporter for Bar {
     }
 }
 
-/// What has been done so far.
-pub(crate) fn message(totals: &Totals, figures: Figures) -> String {
-    let plus = if totals.complete { "" } else { "+" };
-    let mut text = format!(
-        "{} of {}{plus} entries, {} of {}{plus}, {}/s",
-        figures.count(totals.done),
-        figures.count(totals.found),
-        figures.bytes(totals.bytes),
-        figures.bytes(totals.bytes_expected),
-        figures.bytes(totals.rate()),
-    );
-    if let Some(left) = totals.remaining() {
+/// What has been done so far: entries, bytes, the rate, and the time left. "of" is only said of totals that are known.
+fn parts(totals: &Totals, figures: Figures) -> Parts {
+    let of = |done: String, total: Option<String>| match total {
+        Some(total) => format!("{done} of {total}"),
+        None => done,
+    };
+    let found = totals.complete.then(|| figures.count(totals.found));
+    let expected = totals.knows_bytes().then(|| figures.bytes(totals.bytes_expected));
+    let left = totals.remaining().map(|left| {
         let seconds = left.as_secs();
         let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-        text += &match hours {
-            0 => format!(", {minutes}:{:02} left", seconds % 60),
-            _ => format!(", {hours}:{minutes:02}:{:02} left", seconds % 60),
-        };
+        match hours {
+            0 => format!("{minutes}:{:02} left", seconds % 60),
+            _ => format!("{hours}:{minutes:02}:{:02} left", seconds % 60),
+        }
+    });
+    Parts {
+        entries: of(figures.count(totals.done), found) + " entries",
+        bytes: of(figures.bytes(totals.bytes), expected),
+        rate: format!("{}/s", figures.bytes(totals.rate())),
+        left,
     }
-    text
+}
+
+/// The parts of a line, the last one when it can be told.
+struct Parts {
+    entries: String,
+    bytes: String,
+    rate: String,
+    left: Option<String>,
+}
+
+/// What has been done so far, all of it.
+pub(crate) fn message(totals: &Totals, figures: Figures) -> String {
+    let Parts { entries, bytes, rate, left } = parts(totals, figures);
+    [Some(entries), Some(bytes), Some(rate), left].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// As much of that as fits into so many columns. What is left out first says least of how long it will take.
+fn line(totals: &Totals, figures: Figures, columns: usize) -> String {
+    let Parts { entries, bytes, rate, left } = parts(totals, figures);
+    let (entries, bytes, rate) = (Some(entries), Some(bytes), Some(rate));
+    let fraction = totals.fraction();
+    let percent = fraction.map_or_else(String::new, |part| format!("{:>3} %  ", (part * 100.0) as u64));
+    let choices = [
+        [&entries, &bytes, &rate, &left],
+        [&entries, &bytes, &None, &left],
+        [&None, &bytes, &None, &left],
+        [&None, &None, &None, &left],
+    ];
+    let texts = choices.map(|parts| {
+        let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+        format!("{percent}{}", parts.join(", "))
+    });
+    let fits = texts.into_iter().find(|text| text.chars().count() <= columns);
+    let text = fits.unwrap_or_default();
+    let room = columns.saturating_sub(text.chars().count() + 1).min(WIDEST);
+    match fraction {
+        Some(fraction) if room >= NARROWEST => format!("{} {text}", bar(fraction, room)),
+        _ => text,
+    }
+}
+
+/// A bar of so many columns, filled in eighths of one.
+fn bar(fraction: f64, columns: usize) -> String {
+    const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let eighths = (fraction * columns as f64 * 8.0) as usize;
+    (0..columns)
+        .map(|column| match eighths.saturating_sub(column * 8) {
+            rest @ 0..8 => PARTS[rest],
+            _ => '█',
+        })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_message_promises_an_end_only_when_it_is_known() {
+    /// A thousand of four thousand files after a minute.
+    fn totals() -> Totals {
         let mut totals = Totals::default();
         (totals.found, totals.done, totals.elapsed) = (4000, 1000, Duration::from_secs(60));
         (totals.bytes, totals.bytes_expected) = (6 << 20, 6 << 20);
-        assert_eq!(
-            message(&totals, Figures::Human),
-            "1,000 of 4,000+ entries, 6.00 MiB of 6.00 MiB+, 102.40 KiB/s"
-        );
+        totals
+    }
+
+    #[test]
+    fn the_message_promises_an_end_only_when_it_is_known() {
+        let mut totals = totals();
+        assert_eq!(message(&totals, Figures::Human), "1,000 entries, 6.00 MiB, 102.40 KiB/s");
         totals.complete = true;
         assert_eq!(
             message(&totals, Figures::Human),
-            "1,000 of 4,000 entries, 6.00 MiB of 6.00 MiB, 102.40 KiB/s, 3:00 left"
+            "1,000 of 4,000 entries, 6.00 MiB, 102.40 KiB/s, 3:00 left"
         );
+        (totals.done, totals.bytes_expected) = (4000, 8 << 20);
+        assert_eq!(
+            message(&totals, Figures::Human),
+            "4,000 of 4,000 entries, 6.00 MiB of 8.00 MiB, 102.40 KiB/s, 0:20 left"
+        );
+    }
+
+    #[test]
+    fn the_line_fits() {
+        let mut totals = totals();
+        for complete in [false, true] {
+            totals.complete = complete;
+            for columns in 0..200 {
+                let line = line(&totals, Figures::Human, columns);
+                assert!(line.chars().count() <= columns, "{columns}: {line}");
+            }
+        }
+        let at = |columns| line(&totals, Figures::Human, columns);
+        assert_eq!(at(39), "███           25 %  6.00 MiB, 3:00 left");
+        assert!(at(79).ends_with("  25 %  1,000 of 4,000 entries, 6.00 MiB, 102.40 KiB/s, 3:00 left"));
+        assert!(at(79).starts_with('█'), "{}", at(79));
+        assert_eq!(at(20), " 25 %  3:00 left");
+        totals.complete = false;
+        assert_eq!(line(&totals, Figures::Human, 30), "1,000 entries, 6.00 MiB");
+    }
+
+    #[test]
+    fn a_bar_is_filled_in_eighths() {
+        assert_eq!(bar(0.0, 4), "    ");
+        assert_eq!(bar(1.0, 4), "████");
+        assert_eq!(bar(0.5, 4), "██  ");
+        assert_eq!(bar(0.53125, 4), "██▏ ");
     }
 }

@@ -199,8 +199,8 @@ pub struct Entries {
 /// What travels from the pipeline to the progress task.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The walk found more entries; after `complete` it finds no more.
-    Found { entries: u64, complete: bool },
+    /// The walk found more entries, so many directories among them; after `complete` it finds no more.
+    Found { entries: u64, directories: u64, complete: bool },
     /// Entries of some directories were done.
     Entries(Vec<Entries>),
     /// A large file was begun: so many bytes are to come.
@@ -333,6 +333,49 @@ pub struct Totals {
     /// Since the run began.
     pub elapsed: Duration,
     counts: [u64; Action::ALL.len()],
+    /// Directories among those found, and among those done.
+    pub(crate) directories: (u64, u64),
+    /// Large files at work: how many there are, their bytes, and how many of these are copied.
+    pub(crate) at_work: AtWork,
+}
+
+/// What is known of files that are counted while they are copied.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AtWork {
+    files: u64,
+    bytes: u64,
+    copied: u64,
+}
+
+impl AtWork {
+    /// One more was begun.
+    pub(crate) fn begin(&mut self, bytes: u64) {
+        (self.files, self.bytes) = (self.files + 1, self.bytes + bytes);
+    }
+
+    /// So much more of them is copied.
+    pub(crate) fn copy(&mut self, bytes: u64) {
+        self.copied += bytes;
+    }
+
+    /// One of so many bytes is done.
+    pub(crate) fn end(&mut self, bytes: u64) {
+        self.files = self.files.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.copied = self.copied.saturating_sub(bytes);
+        if self.files == 0 {
+            *self = AtWork::default();
+        }
+    }
+
+    /// How many files the copied bytes amount to.
+    fn done(&self) -> f64 {
+        if self.bytes == 0 {
+            0.0
+        } else {
+            self.files as f64 * (self.copied as f64 / self.bytes as f64).min(1.0)
+        }
+    }
 }
 
 impl Totals {
@@ -349,18 +392,37 @@ impl Totals {
         Action::ALL.iter().position(|&a| a == action).unwrap_or_default()
     }
 
-    /// Seconds until the end, as far as can be told: not before the walk is over. The slower of entries and bytes
-    /// decides.
-    pub fn remaining(&self) -> Option<Duration> {
-        if !self.complete || self.done == 0 {
+    /// The part of the work that is done, from 0 to 1: of entries or of bytes, whichever has more left. Not before the walk is
+    /// over. Large files count by the part of them that is copied, and directories, which end with what is in them, only
+    /// where there is nothing else.
+    pub fn fraction(&self) -> Option<f64> {
+        if !self.complete {
             return None;
         }
-        let entries = self.found.saturating_sub(self.done) as f64 / self.done as f64;
-        let bytes = match self.bytes {
-            0 => 0.0,
-            done => self.bytes_expected.saturating_sub(done) as f64 / done as f64,
+        let (found, done) = match self.files() {
+            (0, _) => (self.found, self.done as f64),
+            (found, done) => (found, done as f64 + self.at_work.done()),
         };
-        Duration::try_from_secs_f64(self.elapsed.as_secs_f64() * entries.max(bytes)).ok()
+        let part = |done: f64, of: u64| if of == 0 { 1.0 } else { (done / of as f64).min(1.0) };
+        Some(part(done, found).min(part(self.bytes as f64, self.bytes_expected)))
+    }
+
+    /// Entries that are no directories: how many were found, and are done.
+    fn files(&self) -> (u64, u64) {
+        let (found, done) = self.directories;
+        (self.found.saturating_sub(found), self.done.saturating_sub(done))
+    }
+
+    /// Whether `bytes_expected` is all there is to copy: every file is done, or at work.
+    pub(crate) fn knows_bytes(&self) -> bool {
+        let (found, done) = self.files();
+        self.complete && self.bytes_expected > 0 && done + self.at_work.files >= found
+    }
+
+    /// The time until the end, as far as can be told: not before the walk is over.
+    pub fn remaining(&self) -> Option<Duration> {
+        let done = self.fraction().filter(|done| *done > 0.0)?;
+        Duration::try_from_secs_f64(self.elapsed.as_secs_f64() * (1.0 - done) / done).ok()
     }
 
     /// Bytes a second, over the whole run.
@@ -396,5 +458,43 @@ mod tests {
         assert_eq!(totals.remaining(), Some(Duration::from_secs(10)));
         (totals.bytes, totals.bytes_expected) = (100, 400);
         assert_eq!(totals.remaining(), Some(Duration::from_secs(30)), "one large file is left");
+    }
+
+    #[test]
+    fn one_large_file_is_done_as_its_bytes_are() {
+        let mut totals = Totals { found: 2, directories: (1, 0), complete: true, ..Totals::default() };
+        totals.elapsed = Duration::from_secs(10);
+        assert_eq!((totals.fraction(), totals.remaining()), (Some(0.0), None));
+        assert!(!totals.knows_bytes());
+        totals.at_work.begin(200);
+        totals.bytes_expected = 200;
+        assert!(totals.knows_bytes());
+        totals.at_work.copy(50);
+        totals.bytes = 50;
+        assert_eq!(totals.fraction(), Some(0.25));
+        assert_eq!(totals.remaining(), Some(Duration::from_secs(30)));
+        totals.at_work.copy(150);
+        (totals.bytes, totals.done) = (200, 1);
+        totals.at_work.end(200);
+        assert_eq!(totals.fraction(), Some(1.0), "its directory has nothing left to do");
+    }
+
+    #[test]
+    fn the_larger_rest_decides() {
+        let files = |found, done| Totals { found, done, complete: true, ..Totals::default() };
+        let mut many = files(100, 90);
+        (many.bytes, many.bytes_expected) = (10, 100);
+        assert_eq!(many.fraction(), Some(0.1), "of bytes more is left");
+        (many.bytes, many.bytes_expected) = (95, 100);
+        assert_eq!(many.fraction(), Some(0.9), "of entries more is left");
+        let mut large = files(4, 1);
+        large.at_work.begin(100);
+        large.at_work.begin(100);
+        large.at_work.copy(100);
+        (large.bytes, large.bytes_expected) = (150, 250);
+        assert_eq!(large.fraction(), Some(0.5), "one is done, and half of two");
+        assert!(!large.knows_bytes(), "one has not begun");
+        let only = Totals { found: 4, done: 1, directories: (4, 1), complete: true, ..Totals::default() };
+        assert_eq!(only.fraction(), Some(0.25), "of directories alone");
     }
 }

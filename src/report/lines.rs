@@ -11,7 +11,7 @@ use super::Reporter;
 use super::event::{Action, EntryEvent, Missing, Mode, Stall, Start, Summary, Totals};
 use super::figures::Figures;
 use super::format::Format;
-use super::{itemize, stats, tables};
+use super::{itemize, stats, tables, terminal};
 use crate::config::Engine;
 use crate::error::{Error, Operation, Outcome};
 use crate::text::Escaped;
@@ -140,7 +140,7 @@ impl Lines {
 
 /// A message for people, on standard error. When nobody reads it, the run goes on all the same.
 pub fn message(text: impl std::fmt::Display) {
-    writeln!(io::stderr(), "ringsync: {text}").ok();
+    terminal::above(|| writeln!(io::stderr(), "ringsync: {text}").ok());
 }
 
 /// What to say of a tree of `--link-dest` that is not there.

@@ -16,6 +16,7 @@ pub(crate) mod progress;
 pub mod rings;
 pub mod stats;
 pub(crate) mod tables;
+pub mod terminal;
 pub mod ticker;
 pub(crate) mod trace;
 

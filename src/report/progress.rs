@@ -20,6 +20,9 @@ use crate::plan::entry::Kind;
 /// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
 
+/// The reporter is told of progress at least so often, also where nothing happens but time.
+const BEAT: Duration = Duration::from_millis(200);
+
 /// How often a run looks for threads that are stuck when it has no limit for them.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -118,6 +121,7 @@ impl Tally<'_> {
         };
         let mut looks = every(watchdog.as_ref().map_or(NEVER, |watchdog| watchdog.interval()));
         let mut glances = every(if stalls.is_some() { stall::LOOK } else { NEVER });
+        let mut beats = every(BEAT);
         let stop = self.stop;
         let out_of_time = async {
             tokio::select! {
@@ -138,6 +142,7 @@ impl Tally<'_> {
                     let stalled = stalls.as_mut().map_or_else(Vec::new, |stalls| stalls.look());
                     stalled.iter().for_each(|stall| self.reporter.stall(stall));
                 }
+                _ = beats.tick() => self.tell_progress(),
                 event = events.recv() => match event {
                     Ok(event) => self.take(event),
                     Err(_) => return false,
@@ -149,18 +154,29 @@ impl Tally<'_> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Found { entries, complete } => {
+            Event::Found { entries, directories, complete } => {
                 self.totals.found += entries;
+                self.totals.directories.0 += directories;
                 self.totals.complete = complete;
             }
-            Event::Expected(bytes) => self.totals.bytes_expected += bytes,
-            Event::Bytes(bytes) => self.totals.bytes += bytes,
+            Event::Expected(bytes) => {
+                self.totals.bytes_expected += bytes;
+                self.totals.at_work.begin(bytes);
+            }
+            Event::Bytes(bytes) => {
+                self.totals.bytes += bytes;
+                self.totals.at_work.copy(bytes);
+            }
             Event::Durable => self.totals.durable = true,
             Event::Failed(error) => self.note(Err(error)),
             Event::Ring(ring) => self.rings.push(*ring),
             Event::Trace(text) => self.write_trace(&text),
             Event::Entries(groups) => groups.into_iter().for_each(|entries| self.take_entries(entries)),
         }
+        self.tell_progress();
+    }
+
+    fn tell_progress(&mut self) {
         self.totals.elapsed = self.begun.elapsed();
         self.reporter.progress(&self.totals);
     }
@@ -173,10 +189,14 @@ impl Tally<'_> {
             }
             let totals = &mut self.totals;
             // What is only in the destination was not found by the walk.
-            totals.done += u64::from(event.action != Action::Deleted);
+            let is_found = event.action != Action::Deleted;
+            totals.done += u64::from(is_found);
+            totals.directories.1 += u64::from(is_found && event.kind == Kind::Directory);
             totals.add(event.action);
             totals.link_limits += u64::from(event.link_limit);
-            if !event.streamed {
+            if event.streamed {
+                totals.at_work.end(event.bytes);
+            } else {
                 totals.bytes += event.bytes;
                 totals.bytes_expected += event.bytes;
             }

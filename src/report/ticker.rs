@@ -1,4 +1,4 @@
-//! `--progress` where there is no terminal: a line on standard error now and then, and one at the end.
+//! `--progress` where there is no terminal, and any run on one that can't draw: a line on standard error now and then.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::event::{Summary, Totals};
 use super::figures::Figures;
 use super::lines::message;
 
-/// From one line to the next, as long as anything happens.
+/// From one line to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Tells how far the run is.
@@ -16,12 +16,19 @@ pub struct Ticker {
     figures: Figures,
     /// When the next line is due, after the run began.
     due: Duration,
+    /// Whether there is a line at the end too.
+    ends: bool,
 }
 
 impl Ticker {
     /// Lines with their numbers shown like this.
     pub fn new(figures: Figures) -> Self {
-        Ticker { figures, due: INTERVAL }
+        Ticker { figures, due: INTERVAL, ends: true }
+    }
+
+    /// Instead of a display, which leaves nothing behind at the end.
+    pub fn without_end(figures: Figures) -> Self {
+        Ticker { ends: false, ..Ticker::new(figures) }
     }
 
     fn is_due(&mut self, elapsed: Duration) -> bool {
@@ -41,7 +48,9 @@ impl Reporter for Ticker {
     }
 
     fn finish(&mut self, summary: &Summary) {
-        message(bar::message(&summary.totals, self.figures));
+        if self.ends {
+            message(bar::message(&summary.totals, self.figures));
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::HumanDuration;
 use serde::Serialize;
 
 use super::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
@@ -14,10 +14,12 @@ use crate::manifest::{Malformed, escape_path};
 use crate::report::figures::Figures;
 use crate::report::json::{JsonError, JsonPath};
 use crate::report::lines::{Out, message};
+use crate::report::terminal;
 use crate::text::Escaped;
 
-/// Redraws a second.
-const REDRAWS: u8 = 10;
+/// From one drawing to the next, and from one line to the next where none can be drawn over.
+const REDRAW: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes a line for each file to standard output, and what else there is to say to standard error.
 pub struct VerifyLines {
@@ -32,48 +34,57 @@ pub struct VerifyLines {
     /// What is said of files that are missing, if all are.
     elsewhere: Option<String>,
     out: Out,
-    bar: Option<ProgressBar>,
+    display: Display,
+    /// When it was shown last.
+    shown: Instant,
+}
+
+/// How it is shown how far the run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Display {
+    None,
+    /// A line that is drawn over.
+    Line,
+    /// A line now and then: the terminal can't do more.
+    Lines,
 }
 
 impl VerifyLines {
     /// Lines about the files of `manifest`; `quiet` leaves out those that are right, and the display. There is one if
     /// standard error is a terminal.
     pub fn new(manifest: &Path, quiet: bool) -> Self {
-        let bar = (!quiet && io::stderr().is_terminal()).then(|| {
-            let target = ProgressDrawTarget::stderr_with_hz(REDRAWS);
-            let bar = ProgressBar::with_draw_target(None, target);
-            // The template is a constant; one that did not parse would leave indicatif's own style.
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
-        let terminal = io::stdout().is_terminal();
+        let display = match !quiet && io::stderr().is_terminal() {
+            false => Display::None,
+            true if terminal::is_capable() => Display::Line,
+            true => Display::Lines,
+        };
+        let on_terminal = io::stdout().is_terminal();
         let figures = if io::stderr().is_terminal() { Figures::Human } else { Figures::Plain };
         VerifyLines {
             manifest: manifest.to_path_buf(),
             quiet,
-            terminal,
+            terminal: on_terminal,
             figures,
             elsewhere: None,
             out: Out::new(),
-            bar,
+            display,
+            shown: Instant::now(),
         }
     }
 
     /// Runs `show` where the display is out of the way.
-    fn beside_bar(&mut self, show: impl FnOnce(&mut Out)) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| {
+    fn above_line(&mut self, show: impl FnOnce(&mut Out)) {
+        match self.display {
+            Display::None => show(&mut self.out),
+            _ => terminal::above(|| {
                 show(&mut self.out);
                 self.out.write(Write::flush);
             }),
-            None => show(&mut self.out),
         }
     }
 
-    fn tell(&mut self, text: impl std::fmt::Display) {
-        self.beside_bar(|_| message(text));
+    fn tell(&self, text: impl std::fmt::Display) {
+        message(text);
     }
 
     /// A file's line: `PATH: OK`. Read by a program it is what `b3sum` prints, the path's bytes as they are but for
@@ -97,16 +108,13 @@ impl VerifyLines {
 impl VerifyReporter for VerifyLines {
     fn start(&mut self, start: &VerifyStart) {
         self.elsewhere.clone_from(&start.elsewhere);
-        if let Some(bar) = &self.bar {
-            bar.enable_steady_tick(Duration::from_millis(200));
-        }
     }
 
     fn file(&mut self, path: &Path, verdict: &Verdict) {
         let told_once = self.elsewhere.is_some() && verdict.is_missing();
         if !told_once && !(self.quiet && matches!(verdict, Verdict::Right)) {
             let line = self.describe(path, verdict);
-            self.beside_bar(|out| out.write(|out| out.write_all(&line)));
+            self.above_line(|out| out.write(|out| out.write_all(&line)));
         }
     }
 
@@ -120,17 +128,23 @@ impl VerifyReporter for VerifyLines {
     }
 
     fn progress(&mut self, totals: &VerifyTotals) {
-        match &self.bar {
-            Some(bar) => bar.set_message(progress(totals, self.figures)),
+        match self.display {
             // Whoever reads along on a pipe sees what there is.
-            None => self.out.write(Write::flush),
+            Display::None => self.out.write(Write::flush),
+            Display::Line if self.shown.elapsed() >= REDRAW => {
+                terminal::draw(|columns| fitting(&progress(totals, self.figures), columns));
+                self.shown = Instant::now();
+            }
+            Display::Lines if self.shown.elapsed() >= INTERVAL => {
+                message(progress(totals, self.figures));
+                self.shown = Instant::now();
+            }
+            _ => {}
         }
     }
 
     fn finish(&mut self, summary: &VerifySummary) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+        terminal::clear();
         self.out.write(Write::flush);
         if let Some(advice) = self.elsewhere.take().filter(|_| summary.totals.missing > 0) {
             message(advice);
@@ -146,15 +160,21 @@ impl VerifyReporter for VerifyLines {
 }
 
 fn progress(totals: &VerifyTotals, figures: Figures) -> String {
-    let plus = if totals.complete { "" } else { "+" };
-    let (checked, listed) = (figures.count(totals.checked()), figures.count(totals.listed));
-    let (bytes, rate) = (figures.bytes(totals.bytes), figures.bytes(totals.rate()));
-    let mut text = format!("{checked} of {listed}{plus} files, {bytes}, {rate}/s");
-    for part in troubles(totals, figures) {
-        text += ", ";
-        text += &part;
+    let (checked, bytes) = (figures.count(totals.checked()), figures.bytes(totals.bytes));
+    let of = if totals.complete { format!(" of {}", figures.count(totals.listed)) } else { String::new() };
+    let mut parts = vec![format!("{checked}{of} files")];
+    parts.extend(troubles(totals, figures));
+    parts.extend([bytes, format!("{}/s", figures.bytes(totals.rate()))]);
+    parts.join(", ")
+}
+
+/// The parts of a text that fit into so many columns.
+fn fitting(text: &str, columns: usize) -> String {
+    let mut text = text;
+    while text.chars().count() > columns {
+        text = text.rsplit_once(", ").map_or("", |(first, _)| first);
     }
-    text
+    text.into()
 }
 
 /// What is not as it should be, counted.
@@ -330,6 +350,15 @@ mod tests {
         let missing = Verdict::Failed(Cause::from(rustix::io::Errno::NOENT));
         let line = lines.describe(Path::new("gone"), &missing);
         assert_eq!(line, b"gone: FAILED (No such file or directory (os error 2))\n");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_from_the_end() {
+        let text = "1 of 2 files, 1 wrong, 3.00 MiB, 1.00 MiB/s";
+        assert_eq!(fitting(text, 43), text);
+        assert_eq!(fitting(text, 42), "1 of 2 files, 1 wrong, 3.00 MiB");
+        assert_eq!(fitting(text, 12), "1 of 2 files");
+        assert_eq!(fitting(text, 11), "");
     }
 
     #[test]

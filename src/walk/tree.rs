@@ -51,8 +51,9 @@ struct Walk<'a> {
     /// How many of them are open, and how many should be at most.
     open: usize,
     most_open: usize,
-    /// Entries found and not reported yet.
+    /// Entries found and not reported yet, and directories among them.
     found: u64,
+    directories: u64,
     /// `--one-file-system`: directories of others than this one are not read. That of each source is its own.
     only_device: Option<u64>,
     /// The destination, where it lies below the source: it is not read, however it came to be found.
@@ -82,7 +83,7 @@ pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) ->
         None => None,
     };
     let (levels, parcel, most_open) = (Vec::new(), Parcel::new(), open_listings());
-    let (weight, open, found, only_device) = (0, 0, 0, None);
+    let (weight, open, found, directories, only_device) = (0, 0, 0, 0, None);
     let destination = run.roots.destination.fd.as_ref().filter(|_| run.roots.nested);
     let destination = destination.and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
     let mut walk = Walk {
@@ -94,6 +95,7 @@ pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) ->
         open,
         most_open,
         found,
+        directories,
         only_device,
         destination,
         patience,
@@ -116,7 +118,7 @@ impl Walk<'_> {
             let stat = stat_open(fd).at(Operation::StatSource, || self.run.source_path("".as_ref()))?;
             self.only_device = Some(stat.inode.device);
         }
-        self.found = 1; // the root itself
+        (self.found, self.directories) = (1, 1); // the root itself
         let names = select.paths.as_ref().and_then(|paths| wanted(&paths.root, paths));
         let (base, scope) = (Base::Held(fd.clone()), root.scope().cloned());
         self.begin(root, Way { base, below: Vec::new(), scope, name: CString::default(), names })?;
@@ -211,6 +213,7 @@ impl Walk<'_> {
             return Ok(());
         }
         self.run.deletions.source_has_entries();
+        self.directories += 1;
         self.count();
         let size = self.batch_size();
         let Some(top) = self.levels.last_mut() else { return Ok(()) };
@@ -430,7 +433,8 @@ impl Walk<'_> {
     }
 
     fn report_found(&mut self, complete: bool) {
-        self.run.report_blocking(Event::Found { entries: std::mem::take(&mut self.found), complete });
+        let (entries, directories) = (std::mem::take(&mut self.found), std::mem::take(&mut self.directories));
+        self.run.report_blocking(Event::Found { entries, directories, complete });
     }
 
     /// Reports that not all entries of the directory on top, or of the named one in it, are known.

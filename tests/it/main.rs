@@ -16,6 +16,7 @@ mod compare;
 mod copy;
 mod copy_refused;
 mod delete;
+mod display;
 mod docs;
 mod durable;
 mod engines;
@@ -75,6 +76,7 @@ fn main() {
         comfort::TESTS,
         delete::TESTS,
         compare::TESTS,
+        display::TESTS,
         docs::TESTS,
         copy::TESTS,
         copy_refused::TESTS,
