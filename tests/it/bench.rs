@@ -117,7 +117,8 @@ fn every_tool_is_measured_and_reported() {
     let (svg, html) = (home.path().join("s"), home.path().join("h"));
     let (svg, html) = (fs::read_to_string(svg).unwrap(), fs::read_to_string(html).unwrap());
     assert_well_formed(&svg);
-    assert_eq!(svg.matches("x 1.00 ?").count(), 15, "a bar for ringsync in each");
+    // Another tool may be as fast by chance.
+    assert!(svg.matches("x 1.00 ?").count() >= 15, "a bar for ringsync in each");
     assert!(html.starts_with("<!DOCTYPE html>") && html.contains(&svg));
     for word in ["small, fresh, warm: ", "sparse, changed, warm: ", "rsync", "cp: cp (GNU"] {
         assert!(ran.out.contains(word), "{word}: {ran:?}");
@@ -270,7 +271,7 @@ fn what_can_not_be_used_is_refused() {
     refused(&["--dir", "dir", "--tools", "nosuch"], 1, "nosuch");
     refused(&["--dir", "dir", "--cases", "small,nosuch"], 1, "nosuch");
     refused(&["--dir", "dir", "--scale", "0"], 1, "not a number from");
-    refused(&["--dir", "dir", "--runs", "0"], 1, "0 is not in");
+    refused(&["--dir", "dir", "--runs", "0"], 1, "not a number from 1 to 65535");
     refused(&["--dir", "dir", "--cases", "small", "file"], 1, "cannot be used with");
     refused(&["--dir", "dir", "--json", "no/such", "--cases", "large"], 3, "write report no/such");
     let mut command = bench_command(home.path(), &["syq"]);

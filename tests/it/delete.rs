@@ -209,10 +209,12 @@ fn what_was_emptied_keeps_its_time() {
             mode(source.join("a/b"), 0o2510);
             mode(source.join("a"), 0o1777);
         });
+        mode(destination.join("a/b"), 0o2710); // so that any user can put something there
         for place in ["", "a", "a/b"] {
             file(destination.join(place).join("extra/one"), "x");
             file(destination.join(place).join("extra too"), "x");
         }
+        mode(destination.join("a/b"), 0o2510);
         sync_with(engine, &["--delete"], &source, &destination).exits(0);
         assert_equal(&source, &destination);
     }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use crate::support::needs::{Need, tests};
-use crate::support::{program, run, tool};
+use crate::support::{program, run, source_root, tool};
 
 tests![
     every_option_of_rsync_is_accounted_for: [Need::Tool("rsync")],
@@ -110,7 +109,7 @@ fn what_is_not_there_is_refused_with_advice() {
 
 /// README.md and what lies in docs/.
 fn documents() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = &source_root();
     let in_docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let all = in_docs.chain(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root.join(name)));
     let markdown = all.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -136,7 +135,7 @@ fn every_option_is_described() {
 }
 
 fn links_lead_somewhere() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = &source_root();
     let documents = documents();
     let anchors = |name: &str| -> Vec<String> {
         let text = &documents.iter().find(|(other, _)| other == name).expect("a document").1;

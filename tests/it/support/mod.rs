@@ -85,6 +85,12 @@ pub fn program() -> PathBuf {
     std::env::var_os("RINGSYNC_TEST_PROGRAM").map_or_else(built, PathBuf::from)
 }
 
+/// Where the package lies. `RINGSYNC_TEST_SOURCE` names a copy that another user can read.
+pub fn source_root() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    std::env::var_os("RINGSYNC_TEST_SOURCE").map_or_else(built, PathBuf::from)
+}
+
 /// What a run of the program came to.
 #[derive(Debug)]
 pub struct Ran {
