@@ -31,9 +31,8 @@ pub(super) fn advice(
     let is_file = stat_open(&input.fd).is_ok_and(|stat| stat.kind == Kind::File);
     // Opened once more, it is read from its beginning, and the first one stays where it is.
     let manifest = File::open(proc_path(&input.fd)).ok().filter(|_| is_file)?;
-    let mut reader = Reader::new(BufReader::new(manifest));
     let mut count = 0;
-    while let Some(line) = reader.next() {
+    for line in Reader::new(BufReader::new(manifest)) {
         let (_, line) = line.ok()?;
         let Ok(entry) = line else { continue };
         if stop.is_stopped() || !is_missing(base, scope, &entry.path) {

@@ -111,8 +111,9 @@ impl VerifyReporter for VerifyLines {
     }
 
     fn file(&mut self, path: &Path, verdict: &Verdict) {
-        let told_once = self.elsewhere.is_some() && verdict.is_missing();
-        if !told_once && !(self.quiet && matches!(verdict, Verdict::Right)) {
+        let is_told_once = self.elsewhere.is_some() && verdict.is_missing();
+        let is_quiet = self.quiet && matches!(verdict, Verdict::Right);
+        if !is_told_once && !is_quiet {
             let line = self.describe(path, verdict);
             self.above_line(|out| out.write(|out| out.write_all(&line)));
         }
