@@ -5,6 +5,7 @@
 //! over and coming back (docs/performance.md). Only what would wait for a disk goes through the ring, where many
 //! can wait at once.
 
+mod backup_place;
 pub(crate) mod buffer;
 pub(crate) mod file;
 pub(crate) mod gauge;

@@ -121,9 +121,14 @@ pub(crate) fn refuse_backups_over(path: &Path, roots: &Roots, sources: &[Root]) 
     }
     let mounts = mounts();
     let Some(at) = place(&tree, &mounts) else { return Ok(()) };
-    let places = sources.iter().filter_map(|source| place(source.fd.as_ref()?, &mounts));
-    match places.into_iter().any(|source| at.has(&source, &mounts)) {
-        true => refused("SRC lies inside it"),
+    let mut places = sources.iter().filter_map(|source| place(source.fd.as_ref()?, &mounts));
+    if places.any(|source| at.has(&source, &mounts)) {
+        return refused("SRC lies inside it");
+    }
+    // A backup's path could lead into DST.
+    let destination = roots.destination.fd.as_ref().and_then(|fd| place(fd, &mounts));
+    match destination.is_some_and(|destination| at.has(&destination, &mounts)) {
+        true => refused("DST lies inside it"),
         false => Ok(()),
     }
 }

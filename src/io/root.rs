@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::backup_place::{found_in, refuse_backups_where_source_is};
 use super::sources::{self, Several};
 use super::temporary::MARKED;
 use super::{place, stat_open};
@@ -95,6 +96,7 @@ fn open_trees(config: &Config) -> Result<Roots> {
     let (destination, fresh, nested) = match open_directory(&config.destination, Operation::UseDestination) {
         Ok(destination) => {
             let nested = place::refuse_overlap(&config.select, &source, &destination, OsStr::new(""))?;
+            refuse_backups(config, &source, &destination, Path::new(""))?;
             if let Some((manifest, named)) = &manifest {
                 place::refuse_manifest_in_destination(manifest, named, &source, &destination)?;
             }
@@ -106,6 +108,11 @@ fn open_trees(config: &Config) -> Result<Roots> {
     Ok(Roots { source, destination, single: None, several: None, fresh, nested })
 }
 
+fn refuse_backups(config: &Config, source: &Root, existing: &Root, missing: &Path) -> Result<()> {
+    let source_has = |way: &Path| found_in(source, way);
+    refuse_backups_where_source_is(config, &config.destination, existing, missing, source_has)
+}
+
 /// Makes DST, and its parents where asked to, once it is known to lie outside SRC, or where the walk does not come. Nobody
 /// but the user can enter DST before it is done, and its parents are no more open than SRC. Returns also whether this run
 /// made DST, and nobody else, and whether it lies in SRC.
@@ -114,6 +121,7 @@ fn make_destination(config: &Config, source: &Root) -> Result<(Root, bool, bool)
     let (existing, missing) = nearest_existing(path)?;
     let parent = open_directory(&existing, Operation::UseDestination)?;
     let nested = place::refuse_overlap(&config.select, source, &parent, missing.as_os_str())?;
+    refuse_backups(config, source, &parent, &missing)?;
     if missing.components().count() > 1 && !config.make_parents {
         let cause = Cause::Refused("its parent directory does not exist (--mkpath makes it)".into());
         return Err(Error::new(Operation::UseDestination, path, cause));
@@ -226,6 +234,9 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
         other => other?,
     };
     refuse_same_file(&source_root, &name, &destination, &target, config)?;
+    refuse_backups_where_source_is(config, &destination.path, &destination, Path::new(""), |way| {
+        (way.components().next()?.as_os_str() == target).then(|| config.source.clone())
+    })?;
     let single = Single { source: c_name(&name)?, destination: c_name(&target)?, kind };
     if let Some((manifest, named)) = place::manifest_of(config)? {
         place::refuse_manifest_of_single(manifest, &named, &source_root, &destination, &single)?;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::backup_place::{found_in, refuse_backups_where_source_is};
 use super::named::Named;
 use super::place::{Place, manifest_of, mounts, place, refuse_manifest};
 use super::root::{self, Root, Roots, join, make_directories, nearest_existing, open_around, open_directory};
@@ -84,6 +85,9 @@ pub(super) fn open(config: &Config, sources: &[PathBuf]) -> Result<Roots> {
         }
     }
     target.refuse_manifest_in_the_way(&named)?;
+    refuse_backups_where_source_is(config, &config.destination, &directory, &missing, |way| {
+        found_in_one(&named, way)
+    })?;
     let (destination, fresh) = match missing.as_os_str().is_empty() {
         true => (directory, false),
         // It is the user's own, and not mirrored: an ordinary directory.
@@ -92,6 +96,16 @@ pub(super) fn open(config: &Config, sources: &[PathBuf]) -> Result<Roots> {
     let source = open_around(Path::new("/"), Operation::UseSource)?;
     let several = Some(Several { parents, unusable, named });
     Ok(Roots { source, destination, single: None, several, fresh, nested: false })
+}
+
+/// What one of the sources has at a path in DIR.
+fn found_in_one(named: &ByName, way: &Path) -> Option<PathBuf> {
+    let mut names = way.components();
+    let source = named.get(names.next()?.as_os_str())?;
+    match names.as_path() {
+        below if below.as_os_str().is_empty() => Some(source.clone()),
+        below => found_in(&open_around(source, Operation::UseSource).ok()?, below),
+    }
 }
 
 /// What has no meaning for several sources.
