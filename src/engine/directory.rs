@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 use tokio::sync::MutexGuard;
 
@@ -20,6 +20,7 @@ use super::watch;
 use super::worker::Lane;
 use super::{Run, delete, litter, temporary};
 use crate::error::{Cause, Context, Operation, Result};
+use crate::io::rename::{exchange, lacks_exchange};
 use crate::io::sources::Parent;
 use crate::io::stat_open;
 use crate::io::temporary::{MARKED, is_marked, lock};
@@ -479,11 +480,11 @@ impl Directory {
             // What is in the way goes only now that its successor is there.
             // Its backup may have to be copied to another file system, which holds up this thread: that is rare.
             let directory = self.parent.as_ref().map(|parent| parent.path()).unwrap_or_default();
-            Old { run, within, directory: &directory, name: &self.name, watched: None }
-                .take_away()
-                .and_then(|()| {
-                    rustix::fs::renameat(within, temporary, within, &self.name).at(Operation::Remove, path)
-                })
+            let (lies_at, source) = (directory.as_path(), Some(&*parent.source));
+            let (directory, name, watched) = (directory.as_path(), &*self.name, None);
+            Old { run, within, directory, lies_at, source, name, watched }
+                .keep()
+                .and_then(|()| take_place_of_file(within, temporary, name).at(Operation::Rename, path))
                 .inspect_err(|_| litter::remove_directory(within, temporary))?;
             return Ok(Made::New(None));
         }
@@ -520,5 +521,21 @@ impl Directory {
             fd = Arc::new(lane.io.open(&fd, name, OFlags::PATH | OFlags::DIRECTORY).await?);
         }
         Ok(fd)
+    }
+}
+
+/// Gives a new directory the name of something else, which is backed up by now. Under the temporary name that it gets it is
+/// litter.
+fn take_place_of_file(within: &OwnedFd, temporary: &CStr, name: &CStr) -> rustix::io::Result<()> {
+    let unlink = |name: &CStr| rustix::fs::unlinkat(within, name, AtFlags::empty());
+    match exchange(within, temporary, within, name) {
+        // Somebody may have put a directory there meanwhile.
+        Ok(()) => unlink(temporary).inspect_err(|_| {
+            exchange(within, temporary, within, name).ok();
+        }),
+        Err(errno) if lacks_exchange(errno) => {
+            unlink(name).and_then(|()| rustix::fs::renameat(within, temporary, within, name))
+        }
+        Err(errno) => Err(errno),
     }
 }

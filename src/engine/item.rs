@@ -100,6 +100,7 @@ impl Item<'_> {
                 return Ok(Copied::skipped());
             }
             self.run().deletions.source_has_entries();
+            self.claim_name()?;
             let destination = self.stat_destination().await?;
             (is_absent, is_found) = (destination.is_none(), destination.is_some());
             let is_left = is_left_alone(&source.stat, destination.as_ref(), &self.run().rules);
@@ -186,6 +187,16 @@ impl Item<'_> {
                 Ok(stat)
             }
             _ => Ok(None),
+        }
+    }
+
+    /// Keeps backups from the name, before it is looked up: what has it by then is found, and backed up in its turn.
+    fn claim_name(&self) -> Result<()> {
+        match (&self.run().backups, &self.pair.destination) {
+            (Some(backups), Some(within)) => {
+                backups.claim(within, self.target()).at(Operation::Backup, || self.path())
+            }
+            _ => Ok(()),
         }
     }
 

@@ -1,6 +1,9 @@
 //! The pipeline's phases: open the roots, start the threads, walk, gather, join.
 
 mod backup;
+mod backup_copy;
+mod backup_name;
+mod backup_tree;
 mod begin;
 pub(crate) mod check;
 pub(crate) mod contents;

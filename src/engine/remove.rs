@@ -326,7 +326,7 @@ impl<'a> Removal<'a> {
         let removed = if self.doing == Doing::Remove { self.unlink(node, name, flags) } else { Ok(()) };
         let event = match removed {
             Ok(()) => {
-                let stays = |backups: &Backups| kind != Kind::Directory && backups.stays(name);
+                let stays = |backups: &Backups| kind != Kind::Directory && backups.stay();
                 node.kept.fetch_or(self.run.backups.as_ref().is_some_and(stays), Ordering::Relaxed);
                 EntryEvent::done(kind, Action::Deleted)
             }
@@ -348,8 +348,9 @@ impl<'a> Removal<'a> {
             if self.run.backups.is_none() || flags.contains(AtFlags::REMOVEDIR) {
                 return rustix::fs::unlinkat(&fd, name, flags).at(Operation::Remove, path);
             }
-            let watched = self.watched;
-            Old { run: self.run, within: &fd, directory: &node.path(), name, watched }.take_away()
+            let (directory, watched) = (&node.path(), self.watched);
+            let (lies_at, source) = (directory.as_path(), None);
+            Old { run: self.run, within: &fd, directory, lies_at, source, name, watched }.take_away()
         };
         match remove() {
             Err(error) if error.errno() == Some(Errno::ACCESS) && !self.run.rules.privileges.root => {

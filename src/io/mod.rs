@@ -16,6 +16,7 @@ pub(crate) mod op;
 pub(crate) mod path;
 mod pieces;
 pub(crate) mod place;
+pub(crate) mod rename;
 pub(crate) mod ring;
 pub(crate) mod root;
 pub(crate) mod sources;

@@ -3,7 +3,7 @@
 //! would be written to.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -64,6 +64,11 @@ type ByName = BTreeMap<OsString, PathBuf>;
 type ByParent = Vec<(PathBuf, Vec<CString>)>;
 
 impl Several {
+    /// Whether a source gets a name in DIR.
+    pub(crate) fn has(&self, name: &CStr) -> bool {
+        self.named.contains_key(OsStr::from_bytes(name.to_bytes()))
+    }
+
     /// Where what lies at `below` in DIR comes from, as the user would name it.
     pub(crate) fn source_path(&self, below: &Path) -> Option<PathBuf> {
         let mut names = below.components();

@@ -34,6 +34,15 @@ tests![
     backups_from_read_only_directories: [Need::Root, Need::Tool("setpriv")],
     as_many_links_as_there_can_be: [Need::FileSystem("ext4")],
     a_kill_loses_no_version,
+    a_backup_leaves_what_the_source_has: [Need::Root],
+    a_backup_leaves_names_that_the_source_has_lost: [Need::Root, Need::Tool("strace")],
+    a_backup_leaves_what_other_sources_have,
+    what_gives_way_to_a_directory_is_backed_up,
+    a_directory_in_the_way_of_a_backup_stays,
+    an_older_backup_of_another_type_is_kept: [Need::Root],
+    a_name_too_long_for_its_suffix_is_told,
+    backups_where_the_source_has_something_are_refused,
+    the_destination_lies_in_no_backup_tree,
 ];
 
 fn rsync(options: &[&str], source: &Path, destination: &Path) {
@@ -474,4 +483,335 @@ fn a_kill_loses_no_version() {
         assert_equal(&source, &destination);
         assert_no_litter(&destination);
     }
+}
+
+/// The names in a directory that begin with `start`, and what is in the files.
+fn versions(directory: &Path, start: &str) -> BTreeMap<String, String> {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    let named = names.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_else(|_| "no file".into());
+    named.filter(|(name, _)| name.starts_with(start)).map(|(name, path)| (name, read(path))).collect()
+}
+
+fn expected<const N: usize>(versions: [(&str, &str); N]) -> BTreeMap<String, String> {
+    versions.map(|(name, contents)| (name.into(), contents.into())).into()
+}
+
+/// What the source has under the name of a backup, whatever it is, whenever its turn comes, and also where rules leave it
+/// out, is no place for a backup.
+fn a_backup_leaves_what_the_source_has() {
+    let lists: &[&[&str]] = &[&["-b"], &["-b", "--inplace"], &["-b", "--delete"], &["-b", "--exclude=*~"]];
+    for (kind, size) in [("tmpfs", "64M"), ("ext4", "64M"), ("xfs", "400M")] {
+        if kind != "tmpfs" && Need::FileSystem(kind).missing().is_some() {
+            continue; // other tests tell that it is not there
+        }
+        let mount = Mount::new(kind, size);
+        for (index, options) in lists.iter().enumerate() {
+            for &engine in ENGINES.iter() {
+                let home = mount.path().join(format!("{index}{engine}"));
+                fs::create_dir(&home).unwrap();
+                keep_what_the_source_has(&home, engine, options);
+            }
+        }
+    }
+}
+
+fn keep_what_the_source_has(home: &Path, engine: &str, options: &[&str]) {
+    let (source, destination) = mirror(home, |source| {
+        for index in 0..40 {
+            file(source.join(format!("f{index}")), format!("old {index}"));
+            file(source.join(format!("f{index}~")), format!("mine {index}"));
+        }
+        file(source.join("link"), "old");
+        fs::hard_link(source.join("link"), source.join("link~")).unwrap();
+        file(source.join("directory"), "old");
+        file(source.join("directory~/below"), "mine");
+        file(source.join("symlink"), "old");
+        symlink("mine", source.join("symlink~")).unwrap();
+    });
+    for index in 0..40 {
+        file(source.join(format!("f{index}")), format!("newer {index}"));
+    }
+    for name in ["link", "directory", "symlink"] {
+        fs::remove_file(source.join(name)).unwrap();
+        file(source.join(name), "newer");
+    }
+    let sums = home.join("sums");
+    let manifest = format!("--manifest={}", sums.display());
+    let all = [options, &["--verify", &manifest]].concat();
+    sync_with(engine, &all, &source, &destination).exits(0);
+    for index in 0..40 {
+        let (old, mine, new) = (format!("old {index}"), format!("mine {index}"), format!("newer {index}"));
+        let name = format!("f{index}");
+        let found: Vec<_> = versions(&destination, &name).into_iter().collect();
+        let own: Vec<_> = found
+            .into_iter()
+            .filter(|(found, _)| !found[name.len()..].starts_with(char::is_numeric))
+            .collect();
+        let wanted = [(name.clone(), new), (format!("{name}.~1~"), old), (format!("{name}~"), mine)];
+        assert_eq!(own, wanted, "{options:?}");
+    }
+    assert_eq!(fs::read(destination.join("link~")).unwrap(), b"old");
+    assert_eq!(fs::read(destination.join("directory~/below")).unwrap(), b"mine");
+    assert_eq!(fs::read_link(destination.join("symlink~")).unwrap(), Path::new("mine"));
+    for name in ["link", "directory", "symlink"] {
+        assert_eq!(fs::read(destination.join(format!("{name}.~1~"))).unwrap(), b"old", "{name}");
+    }
+    // The manifest tells what the source has.
+    let mut verify = Command::new(program());
+    verify.arg("verify").arg(&sums).arg(&source);
+    run(verify).exits(0);
+    // What has a number is a backup too, and the next one gets the next number.
+    file(source.join("f0"), "newest of all");
+    sync_with(engine, options, &source, &destination).exits(0);
+    let all =
+        expected([("f0", "newest of all"), ("f0.~1~", "old 0"), ("f0.~2~", "newer 0"), ("f0~", "mine 0")]);
+    assert_eq!(versions(&destination, "f0"), all, "{options:?}");
+    assert_no_litter(&destination);
+}
+
+/// The source loses a name after it has been mirrored: this run has written it.
+fn a_backup_leaves_names_that_the_source_has_lost() {
+    for &engine in ENGINES.iter() {
+        // A tmpfs lists first what was made last.
+        let home = Mount::new("tmpfs", "8M");
+        let (source, destination) = mirror(home.path(), |source| {
+            file(source.join("f"), "old");
+            file(source.join("f~"), "to come");
+        });
+        file(source.join("f"), "newer, and longer");
+        file(source.join("f~"), "mine, and written by this run");
+        // The one task is held up where it makes the second of the two; meanwhile the first one's source goes.
+        let mut command = Command::new("strace");
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "inject=renameat,renameat2,linkat:delay_enter=400000",
+        ]);
+        command.arg(program()).args(["sync", "-b", "-q", "-j1", "--depth=1", "--engine", engine]);
+        let mut child = command.arg(&source).arg(&destination).spawn().unwrap();
+        let mine = || fs::read(destination.join("f~")).is_ok_and(|bytes| bytes.starts_with(b"mine"));
+        let new = || fs::read(destination.join("f")).is_ok_and(|bytes| bytes.starts_with(b"newer"));
+        while child.try_wait().unwrap().is_none() && !mine() && !new() {}
+        let lost = mine() && !new();
+        if lost {
+            fs::remove_file(source.join("f~")).unwrap();
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(lost, "the first of the two is mirrored first");
+        let found = versions(&destination, "f");
+        assert_eq!(found.get("f~").map(String::as_str), Some("mine, and written by this run"), "{found:?}");
+        assert_eq!(found.get("f.~1~").map(String::as_str), Some("old"), "{found:?}");
+    }
+}
+
+/// In the directory to copy into, the sources' names are those that the user gave.
+fn a_backup_leaves_what_other_sources_have() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let at = |name: &str| home.path().join(name);
+        for (name, contents) in [("x/f", "newer"), ("y/f~", "mine"), ("x/g", "newer"), ("x/g~", "not copied")]
+        {
+            file(at(name), contents);
+        }
+        for (name, contents) in [("into/f", "old f"), ("into/f~", "older"), ("into/g", "old g")] {
+            file(at(name), contents);
+        }
+        file(at("x/tree/h"), "newer");
+        file(at("x/tree/h~"), "mine");
+        file(at("into/tree/h"), "old h");
+        let mut command = Command::new(program());
+        command.args(["copy", "-b", "--engine", engine]);
+        run({
+            command.args(["x/f", "y/f~", "x/g", "x/tree"].map(at)).arg(at("into"));
+            command
+        })
+        .exits(0);
+        let wanted = [("f", "newer"), ("f.~1~", "old f"), ("f~", "mine"), ("f~~", "older")];
+        assert_eq!(versions(&at("into"), "f"), expected(wanted));
+        assert_eq!(versions(&at("into"), "g"), expected([("g", "newer"), ("g~", "old g")]));
+        let wanted = [("h", "newer"), ("h.~1~", "old h"), ("h~", "mine")];
+        assert_eq!(versions(&at("into/tree"), "h"), expected(wanted));
+    }
+}
+
+/// Also where its name is that of a backup.
+fn what_gives_way_to_a_directory_is_backed_up() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = mirror(home.path(), |source| {
+            file(source.join("f~"), "one");
+            file(source.join("g"), "two");
+        });
+        for name in ["f~", "g"] {
+            fs::remove_file(source.join(name)).unwrap();
+            file(source.join(name).join("below"), "new");
+        }
+        sync_with(engine, &["-b", "--delete"], &source, &destination).exits(0);
+        assert_eq!(fs::read(destination.join("f~~")).unwrap(), b"one");
+        assert_eq!(fs::read(destination.join("g~")).unwrap(), b"two");
+        assert_eq!(fs::read(destination.join("f~/below")).unwrap(), b"new");
+        assert_no_litter(&destination);
+    }
+}
+
+fn a_directory_in_the_way_of_a_backup_stays() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let other = Need::Root.missing().is_none().then(|| Mount::new("tmpfs", "8M"));
+        let (source, destination) = mirror(home.path(), |source| {
+            file(source.join("sub/f"), "one");
+            file(source.join("gone"), "extra");
+        });
+        fs::remove_file(source.join("gone")).unwrap();
+        let mut trees = vec![home.path().join("kept")];
+        trees.extend(other.iter().map(|mount| mount.path().join("kept")));
+        for (round, contents) in ["second", "the third"].iter().enumerate() {
+            file(destination.join("sub/f~/below"), "stays");
+            file(source.join("sub/f"), contents);
+            sync_with(engine, &["-b"], &source, &destination).exits(0);
+            assert_eq!(fs::read(destination.join("sub/f~/below")).unwrap(), b"stays");
+            let number = destination.join(format!("sub/f.~{}~", round + 1));
+            assert_eq!(fs::read(number).unwrap(), ["one", "second"][round].as_bytes());
+        }
+        for (round, tree) in trees.iter().enumerate() {
+            file(tree.join("sub/f/below"), "stays");
+            file(tree.join("gone/below"), "stays");
+            file(destination.join("gone"), "extra");
+            let before = fs::read(destination.join("sub/f")).unwrap();
+            file(source.join("sub/f"), format!("more and more {round}"));
+            let option = format!("--backup-dir={}", tree.display());
+            sync_with(engine, &[&option, "--delete", "--filter=P *~"], &source, &destination).exits(0);
+            assert_eq!(fs::read(tree.join("sub/f/below")).unwrap(), b"stays");
+            assert_eq!(fs::read(tree.join("sub/f.~1~")).unwrap(), before);
+            assert_eq!(fs::read(tree.join("gone.~1~")).unwrap(), b"extra");
+            assert_no_litter(tree);
+        }
+    }
+}
+
+/// Where a directory of the backup tree has to be.
+fn an_older_backup_of_another_type_is_kept() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = mirror(home.path(), |source| {
+            for name in ["a", "b", "c", "deep/er"] {
+                (0..20).for_each(|index| file(source.join(name).join(format!("f{index}")), "one"));
+            }
+        });
+        let kept = home.path().join("kept");
+        file(kept.join("a"), "an older backup");
+        symlink("../outside", kept.join("b")).unwrap();
+        node(kept.join("c"), FileType::Fifo, (0, 0));
+        file(kept.join("deep"), "another one");
+        file(kept.join("deep.~1~"), "and one that has the number");
+        file(home.path().join("outside/kept"), "is not touched");
+        for name in ["a", "b", "c", "deep/er"] {
+            (0..20).for_each(|index| file(source.join(name).join(format!("f{index}")), "changed"));
+        }
+        sync_with(engine, &["--backup-dir=../kept"], &source, &destination).exits(0);
+        for name in ["a", "b", "c", "deep/er"] {
+            for index in 0..20 {
+                assert_eq!(fs::read(kept.join(name).join(format!("f{index}"))).unwrap(), b"one");
+            }
+        }
+        assert_eq!(fs::read(kept.join("a.~1~")).unwrap(), b"an older backup");
+        assert_eq!(fs::read_link(kept.join("b.~1~")).unwrap(), Path::new("../outside"));
+        assert_eq!(snapshot(&kept).get(Path::new("c.~1~")).unwrap().kind, "fifo");
+        assert_eq!(fs::read(kept.join("deep.~2~")).unwrap(), b"another one");
+        assert_eq!(fs::read(kept.join("deep.~1~")).unwrap(), b"and one that has the number");
+        assert_eq!(fs::read_dir(home.path().join("outside")).unwrap().count(), 1);
+    }
+}
+
+fn a_name_too_long_for_its_suffix_is_told() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let name = "n".repeat(255);
+        let (source, destination) = mirror(home.path(), |source| file(source.join(&name), "one"));
+        file(source.join(&name), "newer");
+        let ran = sync_with(engine, &["-b"], &source, &destination).exits(23);
+        assert!(ran.err.contains("back up ") && ran.err.contains("--backup-dir"), "{}", ran.err);
+        assert_eq!(fs::read(destination.join(&name)).unwrap(), b"one");
+        sync_with(engine, &["--backup-dir=../kept"], &source, &destination).exits(0);
+        assert_eq!(fs::read(home.path().join("kept").join(&name)).unwrap(), b"one");
+        assert_eq!(fs::read(destination.join(&name)).unwrap(), b"newer");
+    }
+}
+
+/// A tree for backups in DST at whose path SRC has something, whatever that is and whether or not DST has it.
+fn backups_where_the_source_has_something_are_refused() {
+    let home = scratch();
+    let (source, destination) = mirror(home.path(), |source| {
+        file(source.join("f"), "one");
+        file(source.join("kept/sub/f"), "one");
+        file(source.join("file"), "one");
+    });
+    symlink("kept", destination.join("by symlink")).unwrap();
+    file(source.join("new/f"), "is not in DST yet");
+    file(source.join("f"), "changed");
+    let absolute = destination.join("kept").display().to_string();
+    for directory in [
+        "kept",
+        "kept/sub",
+        "./kept/",
+        "kept/../kept",
+        "../dst/kept/sub",
+        "by symlink",
+        "new",
+        "file",
+        &absolute,
+    ] {
+        let option = format!("--backup-dir={directory}");
+        for more in ["--delete", "-n", "-q"] {
+            let ran = sync_with("auto", &[&option, more], &source, &destination).exits(3);
+            assert!(ran.err.contains("back up ") && ran.err.contains("SRC has "), "{}", ran.err);
+        }
+        assert_eq!(fs::read(destination.join("f")).unwrap(), b"one");
+        assert!(!destination.join("new").exists());
+    }
+    // DST does not exist yet, and is not made.
+    for directory in ["kept", "../other/kept"] {
+        let option = format!("--backup-dir={directory}");
+        sync_with("auto", &[&option], &source, &home.path().join("other")).exits(3);
+        assert!(!home.path().join("other").exists());
+    }
+    // Beside what SRC has there is room.
+    sync_with("auto", &["--backup-dir=kept/of mine", "--delete"], &source, &destination).exits(0);
+    assert_eq!(fs::read(destination.join("kept/of mine/f")).unwrap(), b"one");
+    // Several sources, and one file.
+    for directory in ["src", "src/kept"] {
+        let mut command = Command::new(program());
+        command
+            .arg("copy")
+            .arg(format!("--backup-dir={directory}"))
+            .arg(&source)
+            .arg(home.path().join("into"));
+        fs::create_dir_all(home.path().join("into")).unwrap();
+        let ran = run(command).exits(3);
+        assert!(ran.err.contains("SRC has "), "{}", ran.err);
+        assert_eq!(fs::read_dir(home.path().join("into")).unwrap().count(), 0);
+    }
+    sync_with("auto", &["--backup-dir=f"], &source.join("f"), &home.path().join("into")).exits(3);
+}
+
+/// The path of a backup could lead into it.
+fn the_destination_lies_in_no_backup_tree() {
+    let home = scratch();
+    let (source, destination) = mirror(home.path(), |source| {
+        file(source.join("dst/f"), "one");
+        file(source.join("f"), "of the mirror");
+    });
+    file(source.join("dst/f"), "changed");
+    let ran = sync_with("auto", &["--backup-dir=.."], &source, &destination).exits(3);
+    assert!(ran.err.contains("DST lies inside it") || ran.err.contains("SRC lies inside it"), "{}", ran.err);
+    let outside = home.path().join("place/dst");
+    sync_with("auto", &["--mkpath"], &source, &outside).exits(0);
+    file(source.join("dst/f"), "changed once more");
+    let ran = sync_with("auto", &["--backup-dir=.."], &source, &outside).exits(3);
+    assert!(ran.err.contains("DST lies inside it"), "{}", ran.err);
+    assert_eq!(fs::read(outside.join("f")).unwrap(), b"of the mirror");
 }

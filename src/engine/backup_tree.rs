@@ -1,0 +1,196 @@
+//! `--backup-dir`: a tree of directories that stand for those of the destination, and look as they do.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use super::Run;
+use super::backup::{Backups, OPEN, Old};
+use super::backup_name::numbered;
+use super::litter;
+use super::temporary::writable;
+use crate::config::Config;
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::named;
+use crate::io::path::open_directory;
+use crate::io::rename::rename_free;
+use crate::io::root::Roots;
+use crate::io::stat_open;
+use crate::io::trees::Trees;
+use crate::metadata::{self, Target, xattr};
+use crate::plan::entry::Inode;
+
+/// How often a directory of the tree is tried to be made, while others give its name to something else.
+const ATTEMPTS: usize = 8;
+
+pub(super) struct Tree {
+    /// As the user named it, and where that leads: from the destination's root, if it is relative.
+    named: PathBuf,
+    pub(super) path: PathBuf,
+    start: Option<Arc<OwnedFd>>,
+    trees: Trees,
+    /// Made when it is first needed.
+    fd: Mutex<Option<Arc<OwnedFd>>>,
+    /// Directories of it in which an older backup made room, and what a killed run left was looked for.
+    swept: Mutex<HashSet<Inode>>,
+}
+
+impl Tree {
+    /// Holds the tree that was `named`, and lies at `path`, if it is there already. A way to it that can't be gone is told
+    /// before anything is replaced.
+    pub(super) fn open(named: &Path, path: PathBuf, config: &Config, roots: &Roots) -> Result<Self> {
+        let (named, start, trees) = (named.to_path_buf(), roots.destination.fd.clone(), Trees::of(config));
+        let mut tree = Tree { named, path, start, trees, fd: Mutex::default(), swept: Mutex::default() };
+        if tree.start.is_none() && tree.named.is_relative() {
+            return Ok(tree); // a dry run, without a destination
+        }
+        match tree.walk(false) {
+            Ok(fd) => tree.fd = Mutex::new(Some(Arc::new(fd))),
+            Err(error) if error.errno() == Some(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(tree)
+    }
+
+    /// Goes to the tree; with `make` what is missing of the way is made.
+    fn walk(&self, make: bool) -> Result<OwnedFd> {
+        let start = self.start.as_deref();
+        named::directory(&self.named, start, &self.trees, Operation::Backup, make)
+            .map_err(|error| Error { path: self.path.clone(), ..error })
+    }
+
+    /// Before a temporary name is made in the tree: removes those that a killed run left in the directory.
+    pub(super) fn sweep(&self, within: &OwnedFd, run: &Run) -> rustix::io::Result<()> {
+        let inode = stat_open(within)?.inode;
+        if self.swept.lock().unwrap_or_else(PoisonError::into_inner).insert(inode) {
+            litter::remove(within, inode, None, false, run);
+        }
+        Ok(())
+    }
+
+    /// The directory of the tree that stands for the entry's own; what of it is missing is made, and looks as those in
+    /// the destination do.
+    pub(super) fn directory(&self, old: &Old<'_>, backups: &Backups) -> Result<Arc<OwnedFd>> {
+        let top = self.top()?;
+        if old.directory.as_os_str().is_empty() {
+            return Ok(top);
+        }
+        let at = || self.path.join(old.directory);
+        match open_directory(&top, old.directory.as_os_str().as_bytes()) {
+            // What an older backup has there is no directory, perhaps.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            opened => return opened.map(Arc::new).at(Operation::Backup, at),
+        }
+        let model = old.run.roots.destination.fd.as_ref().ok_or(Errno::NOENT).at(Operation::Backup, at)?;
+        let (mut within, mut model) = (top, model.clone());
+        let mut wanted = names(old.directory).peekable();
+        let mut made = self.path.clone();
+        for name in names(old.lies_at) {
+            let opened = rustix::fs::openat(&model, name, OPEN, Mode::empty());
+            model = opened.map(Arc::new).at(Operation::Backup, at)?;
+            // What was set aside lies deeper than its backups do.
+            if wanted.next_if_eq(&name).is_some() {
+                made.push(name);
+                within = Arc::new(self.make(&within, name.as_bytes(), &made, &model, old.run, backups)?);
+            }
+        }
+        match wanted.next() {
+            None => Ok(within),
+            Some(_) => Err(Errno::NOENT).at(Operation::Backup, at),
+        }
+    }
+
+    /// Opens or makes one directory, whose path is `path`.
+    fn make(
+        &self,
+        within: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+        model: &OwnedFd,
+        run: &Run,
+        backups: &Backups,
+    ) -> Result<OwnedFd> {
+        let at = || path;
+        // Nobody else's until it has its owner.
+        let mkdir = || writable(within, run, || rustix::fs::mkdirat(within, name, Mode::RWXU));
+        for _ in 0..ATTEMPTS {
+            let made = match mkdir() {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
+                Err(errno) => return Err(errno).at(Operation::Backup, at),
+            };
+            match rustix::fs::openat(within, name, OPEN, Mode::empty()) {
+                // Another one may have got its name since, which must not be given away: there is something in it.
+                Ok(fd) if made && litter::is_empty(&fd, c".").at(Operation::Backup, at)? => {
+                    return self.look_like(fd, model, run, path);
+                }
+                Ok(fd) => return Ok(fd),
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    self.make_room(within, name, backups).at(Operation::Backup, at)?;
+                }
+                Err(Errno::NOENT) => {} // another task has made room
+                Err(errno) => return Err(errno).at(Operation::Backup, at),
+            }
+        }
+        let cause = Cause::Refused("something else takes its name again and again".into());
+        Err(Error::new(Operation::Backup, path, cause))
+    }
+
+    /// Gives a new directory what the one that it stands for has.
+    fn look_like(&self, fd: OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<OwnedFd> {
+        let at = || path;
+        let want = stat_open(model).at(Operation::Backup, at)?;
+        let have = stat_open(&fd).at(Operation::Backup, at)?;
+        let xattrs = xattr::read(&Target::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
+        metadata::apply(Target::Handle(fd.as_fd()), &want, &have, Some(&xattrs), false, &run.rules, at)?;
+        Ok(fd)
+    }
+
+    /// An older backup that is no directory, where one has to be, gets another name.
+    fn make_room(&self, within: &OwnedFd, name: &[u8], backups: &Backups) -> rustix::io::Result<()> {
+        let old = CString::new(name).map_err(|_| Errno::INVAL)?;
+        let mut claims = backups.claims.hold(stat_open(within)?.inode);
+        if is_directory(within, &old) {
+            return Ok(());
+        }
+        for number in 1.. {
+            let new = numbered(name, &backups.suffix, number)?;
+            match rename_free(within, &old, within, &new) {
+                Err(Errno::EXIST) => {}
+                Err(Errno::NOENT) => return Ok(()),
+                renamed => {
+                    claims.add(&new);
+                    return renamed;
+                }
+            }
+        }
+        Err(Errno::EXIST)
+    }
+
+    pub(super) fn top(&self) -> Result<Arc<OwnedFd>> {
+        let mut top = self.fd.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fd) = &*top {
+            return Ok(fd.clone());
+        }
+        let fd = Arc::new(self.walk(true)?);
+        *top = Some(fd.clone());
+        Ok(fd)
+    }
+}
+
+fn names(path: &Path) -> impl Iterator<Item = &std::ffi::OsStr> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    })
+}
+
+fn is_directory(within: &OwnedFd, name: &CStr) -> bool {
+    rustix::fs::openat(within, name, OPEN, Mode::empty()).is_ok()
+}

@@ -1,0 +1,37 @@
+//! Renames that replace nothing: to a name that is free, and of two names with each other (renameat2(2)).
+
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, RenameFlags, StatxFlags};
+use rustix::io::Errno;
+
+/// Renames to a name that nothing has; `EXIST`: something has it.
+pub(crate) fn rename_free(from: &OwnedFd, old: &CStr, to: &OwnedFd, new: &CStr) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        // The file system does not know the flag, or the kernel not the call.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        renamed => return renamed,
+    }
+    match rustix::fs::linkat(from, old, to, new, AtFlags::empty()) {
+        Ok(()) => return rustix::fs::unlinkat(from, old, AtFlags::empty()),
+        Err(Errno::EXIST) => return Err(Errno::EXIST),
+        Err(_) => {} // it has no hard links either
+    }
+    match rustix::fs::statx(to, new, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE) {
+        Err(Errno::NOENT) => rustix::fs::renameat(from, old, to, new),
+        Err(errno) => Err(errno),
+        Ok(_) => Err(Errno::EXIST),
+    }
+}
+
+/// Exchanges two names: at every instant both are there.
+pub(crate) fn exchange(from: &OwnedFd, one: &CStr, to: &OwnedFd, other: &CStr) -> rustix::io::Result<()> {
+    rustix::fs::renameat_with(from, one, to, other, RenameFlags::EXCHANGE)
+}
+
+/// Whether an exchange may be refused where two renames are not: the file system or the kernel does not know it, or an
+/// overlay can't do it with what lies in its lower layer.
+pub(crate) fn lacks_exchange(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV)
+}
