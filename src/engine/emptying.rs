@@ -20,8 +20,8 @@ pub(super) struct Node {
     /// The one above it, which is to be emptied too; `None`: this one stays.
     pub(super) above: Option<Arc<Node>>,
     pub(super) name: CString,
-    /// What it is called in reports, if it has another name for now.
-    pub(super) shown: Option<CString>,
+    /// It holds what was set aside, which belongs to the directory above.
+    pub(super) is_aside: AtomicBool,
     /// Levels below the one that stays.
     pub(super) depth: usize,
     pub(super) fd: Mutex<Option<Arc<OwnedFd>>>,
@@ -41,16 +41,34 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// Its path below the roots. What was set aside has the one that it had before.
     pub(super) fn path(&self) -> PathBuf {
+        self.path_by(|node| !node.is_aside.load(Ordering::Relaxed))
+    }
+
+    /// Where it lies below the roots.
+    pub(super) fn lies_at(&self) -> PathBuf {
+        self.path_by(|_| true)
+    }
+
+    fn path_by(&self, counts: impl Fn(&Node) -> bool) -> PathBuf {
         let mut names = Vec::new();
         let mut node = self;
         while let Some(above) = &node.above {
-            names.push(OsStr::from_bytes(node.shown().to_bytes()));
+            if counts(node) {
+                names.push(OsStr::from_bytes(node.name.to_bytes()));
+            }
             node = above;
         }
         let mut path = node.path.clone();
         path.extend(names.into_iter().rev());
         path
+    }
+
+    /// Whether it lies in one that holds what was set aside, or is one.
+    pub(super) fn is_within_aside(&self) -> bool {
+        let mut nodes = std::iter::successors(Some(self), |node| node.above.as_deref());
+        nodes.any(|node| node.is_aside.load(Ordering::Relaxed))
     }
 
     pub(super) fn scopes(&self) -> &[Arc<Scope>] {
@@ -61,16 +79,13 @@ impl Node {
     pub(super) fn enter(&self, fd: &OwnedFd, has_files: bool) -> Result<()> {
         let above = self.above.iter().flat_map(|above| above.scopes());
         let enter = |scope: &Arc<Scope>| match has_files {
-            true => scope.enter(self.shown(), fd).map(Arc::new),
-            false => Ok(Arc::new(scope.below(self.shown()))),
+            _ if self.is_aside.load(Ordering::Relaxed) => Ok(scope.clone()),
+            true => scope.enter(&self.name, fd).map(Arc::new),
+            false => Ok(Arc::new(scope.below(&self.name))),
         };
         let scopes = above.map(enter).collect::<Result<_>>()?;
         self.scopes.get_or_init(|| scopes);
         Ok(())
-    }
-
-    pub(super) fn shown(&self) -> &CStr {
-        self.shown.as_ref().unwrap_or(&self.name)
     }
 
     pub(super) fn path_of(&self, name: &CStr) -> PathBuf {
@@ -99,6 +114,12 @@ impl Node {
             return Err(Errno::STALE);
         }
         Ok(Arc::new(fd))
+    }
+
+    /// The directory above it.
+    pub(super) fn above_inode(&self) -> Option<Inode> {
+        let above = self.above.as_ref()?;
+        *above.inode.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn hold(&self) {

@@ -17,7 +17,7 @@ use super::remove::{Doing, Removal};
 use super::threads::panicked;
 use super::watch::Watched;
 use super::worker::Lane;
-use super::{Run, litter};
+use super::{Run, aside, litter};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::plan::delete::Doomed;
@@ -79,6 +79,9 @@ impl Done {
     /// Whether a name has no business there: the source lacks it, or hides it, and no rule protects it. What runs leave for
     /// the next one, and other runs are at work on, is none of these; a directory that a killed run set aside is.
     fn is_extra(&self, run: &Run, name: &CStr, kind: Kind, within: &OwnedFd, stat: &Stat) -> bool {
+        if let Some(is_abandoned) = aside::is_abandoned(within, name, stat.inode, run) {
+            return is_abandoned;
+        }
         if run.temporary.is_ours(name.to_bytes(), stat.inode) {
             return kind == Kind::Directory && litter::is_abandoned(within, name, kind);
         }

@@ -12,7 +12,7 @@ use super::directory::{Directory, State};
 use super::pair::{Pair, has_default_acl};
 use super::watch::{Remains, Step};
 use super::worker::Lane;
-use super::{Run, check, delete, durable, extra, litter};
+use super::{Run, aside, check, delete, durable, extra, litter};
 use crate::error::{Cause, Context, Operation, Result};
 use crate::metadata::xattr;
 use crate::metadata::{self, Target};
@@ -80,6 +80,7 @@ impl Directory {
         } else if let Some(pair) = self.open(lane).await {
             // One without entries has not been needed by anybody until now.
             pair.remove_obsolete_partials(&lane.run);
+            aside::report(self, &pair, lane).await;
             if !self.implied {
                 // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
                 lane.doing(Operation::SetTimes);

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 
-use super::Run;
+use super::{Run, aside};
 use crate::io::stat_open;
 use crate::io::temporary::{is_marked, is_partial, lock};
 use crate::metadata::proc_path;
@@ -15,23 +15,37 @@ use crate::plan::entry::{Inode, Kind, Stat};
 
 const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// What killed runs left in a directory that is no litter.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// A copy that broke off may be gone on with.
+    pub(super) partial: bool,
+    /// Names that hold what was replaced.
+    pub(super) set_aside: Vec<CString>,
+}
+
 /// Removes what killed runs left in a directory; with `keep_partial` not what may be resumed. A name that `source` has
 /// too is the source's, whatever it looks like. What can't be removed stays, and the next run tries again.
-/// Returns whether any was kept.
+/// Returns what was kept.
 pub(super) fn remove(
     within: &OwnedFd,
     inode: Inode,
     source: Option<&OwnedFd>,
     keep_partial: bool,
     run: &Run,
-) -> bool {
-    let mut kept = false;
-    for (name, kind) in listing(within, |name| run.temporary.is_ours(name.to_bytes(), inode)) {
+) -> Kept {
+    let mut kept = Kept::default();
+    let is_wanted = |name: &CStr| {
+        run.temporary.is_ours(name.to_bytes(), inode) || run.temporary.is_aside(name.to_bytes(), inode)
+    };
+    for (name, kind) in listing(within, is_wanted) {
         if source.is_some_and(|source| has(source, &name)) {
             continue;
         }
         if keep_partial && is_partial(name.to_bytes()) {
-            kept = true;
+            kept.partial = true;
+        } else if run.temporary.is_aside(name.to_bytes(), inode) {
+            kept.set_aside.extend(aside::sweep(within, name));
         } else if is_abandoned(within, &name, kind) {
             remove_one(within, &name, kind);
         }

@@ -1,5 +1,6 @@
 //! The pipeline's phases: open the roots, start the threads, walk, gather, join.
 
+mod aside;
 mod backup;
 mod backup_copy;
 mod backup_name;
@@ -32,6 +33,7 @@ pub(crate) mod read_back;
 mod reference;
 pub(crate) mod refuse;
 mod remove;
+mod replace;
 pub(crate) mod ring_thread;
 mod run;
 pub(crate) mod segment;
@@ -46,6 +48,7 @@ mod strangers;
 pub(crate) mod temporary;
 pub(crate) mod threads;
 pub(crate) mod turn;
+mod unlink;
 pub(crate) mod watch;
 pub(crate) mod worker;
 

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -57,6 +57,8 @@ pub(crate) struct Memory {
     pub(super) touched: AtomicBool,
     /// An earlier run, or this one, left a copy in it that broke off: `--partial`.
     partial: AtomicBool,
+    /// Names in it that hold what a killed run has replaced.
+    pub(super) set_aside: Mutex<Vec<CString>>,
     /// This run left one: the directory must not look as if it were complete.
     pub(super) broken_off: AtomicBool,
     /// What a file made in it is like; learnt from the first one.
@@ -147,6 +149,7 @@ impl Pair {
             existing,
             touched: AtomicBool::new(false),
             partial: AtomicBool::new(false),
+            set_aside: Mutex::default(),
             broken_off: AtomicBool::new(false),
             newborn: OnceLock::new(),
             nameless: AtomicBool::new(true),
@@ -244,7 +247,8 @@ impl Pair {
             self.touched.store(true, Ordering::Relaxed);
             let source = Some(&*self.source);
             let kept = litter::remove(destination, existing.inode, source, run.config.partial, run);
-            self.partial.store(kept, Ordering::Relaxed);
+            self.partial.store(kept.partial, Ordering::Relaxed);
+            *self.set_aside.lock().unwrap_or_else(PoisonError::into_inner) = kept.set_aside;
         }
     }
 

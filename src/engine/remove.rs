@@ -5,27 +5,27 @@
 //! are closed, and opened again by their names.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::Run;
-use super::backup::{Backups, Old};
+use super::aside;
+use super::backup::Backups;
 use super::emptying::Node;
-use super::extra::{LIST, kind_of, kind_of_name, names};
+use super::extra::{kind_of, kind_of_name, names};
 use super::stack::{AtWork, Stack};
 use super::watch::Watched;
 use crate::error::{Context, Error, Operation, Result};
 use crate::io::path::open_to_list;
 use crate::io::stat_open;
-use crate::metadata::{self, Target, proc_path};
 use crate::plan::delete::Doomed;
-use crate::plan::entry::Kind;
+use crate::plan::entry::{Inode, Kind};
 use crate::report::event::{Action, Entries, EntryEvent, Event};
 
 /// Names that a thread takes at a time.
@@ -56,15 +56,19 @@ pub(super) struct Removed {
 
 /// A removal at work.
 pub(super) struct Removal<'a> {
-    run: &'a Run,
-    doing: Doing,
+    pub(super) run: &'a Run,
+    pub(super) doing: Doing,
     threads: usize,
-    watched: Option<&'a Watched>,
+    pub(super) watched: Option<&'a Watched>,
     /// Directories that may be open.
     limit: usize,
-    open: AtomicUsize,
+    /// What may lie in the place of the first directory: another one is not emptied.
+    pub(super) expected: Option<Inode>,
+    /// What is mounted in what goes is not touched, and keeps it.
+    pub(super) spares_mounts: bool,
+    pub(super) open: AtomicUsize,
     count: AtomicU64,
-    kept: AtomicBool,
+    pub(super) kept: AtomicBool,
     trouble: Mutex<Option<Error>>,
     stack: Stack<Work<'a>>,
 }
@@ -74,7 +78,27 @@ impl<'a> Removal<'a> {
         let (open, count, kept) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
         let (limit, trouble) = (super::limits::descriptor_limit() / 8, Mutex::default());
         let (threads, watched, stack) = (run.offers.len(), None, Stack::default());
-        Removal { run, doing, threads, watched, limit, open, count, kept, trouble, stack }
+        let (expected, spares_mounts) = (None, false);
+        Removal {
+            run,
+            doing,
+            threads,
+            watched,
+            limit,
+            expected,
+            spares_mounts,
+            open,
+            count,
+            kept,
+            trouble,
+            stack,
+        }
+    }
+
+    /// Of the one directory that is in the place of something else: what is mounted in it keeps it, and a directory that
+    /// is not the `expected` one is left alone.
+    pub(super) fn of_one(self, expected: Option<Inode>) -> Self {
+        Removal { expected, spares_mounts: true, ..self }
     }
 
     /// On so many threads; otherwise there are as many as copy.
@@ -107,8 +131,8 @@ impl<'a> Removal<'a> {
 enum Work<'a> {
     /// A directory that stays, with names in it that do not.
     Doomed(&'a Doomed),
-    /// A directory in another one that is to be emptied, and goes; and what it is called in reports.
-    Directory(Arc<Node>, CString, Option<CString>),
+    /// A directory in another one that is to be emptied, and goes.
+    Directory(Arc<Node>, CString),
     /// Some names in one, that are no directories.
     Names(Arc<Node>, Vec<(CString, Kind)>),
 }
@@ -120,8 +144,8 @@ impl<'a> Removal<'a> {
             // What is left after a stop is only let go of.
             let result = match work {
                 Work::Doomed(doomed) => self.begin(doomed),
-                Work::Directory(above, name, shown) => {
-                    let node = self.below(above, name, shown);
+                Work::Directory(above, name) => {
+                    let node = self.below(above, name);
                     self.empty(&node);
                     self.release(node);
                     Ok(())
@@ -140,7 +164,7 @@ impl<'a> Removal<'a> {
     }
 
     /// Reports an error; a count keeps the first one.
-    fn fail(&self, error: Error) {
+    pub(super) fn fail(&self, error: Error) {
         if self.doing == Doing::Count {
             self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         } else {
@@ -168,7 +192,7 @@ impl<'a> Removal<'a> {
         let node = Arc::new(Node {
             above: None,
             name: CString::default(),
-            shown: None,
+            is_aside: AtomicBool::new(false),
             depth: 0,
             fd: Mutex::new(Some(fd.clone())),
             inode: Mutex::new(Some(inode)),
@@ -180,13 +204,13 @@ impl<'a> Removal<'a> {
             after: Some(doomed.stat),
         });
         let found = doomed.names().map(|name| (name.to_owned(), kind_of_name(fd.as_fd(), name)));
-        self.sort(&node, found, doomed.shown.as_ref());
+        self.sort(&node, found);
         self.release(node);
         Ok(())
     }
 
     /// Takes up what a directory holds: directories are put on the stack, other names removed.
-    fn sort(&self, node: &Arc<Node>, found: impl Iterator<Item = (CString, Kind)>, shown: Option<&CString>) {
+    fn sort(&self, node: &Arc<Node>, found: impl Iterator<Item = (CString, Kind)>) {
         let mut names = Vec::new();
         for (name, kind) in found {
             if self.is_stopped() {
@@ -195,7 +219,7 @@ impl<'a> Removal<'a> {
             }
             if kind == Kind::Directory {
                 node.hold();
-                self.stack.push(Work::Directory(node.clone(), name, shown.cloned()));
+                self.stack.push(Work::Directory(node.clone(), name));
                 continue;
             }
             names.push((name, kind));
@@ -212,14 +236,14 @@ impl<'a> Removal<'a> {
         self.remove_names(node, &names);
     }
 
-    fn below(&self, above: Arc<Node>, name: CString, shown: Option<CString>) -> Arc<Node> {
+    fn below(&self, above: Arc<Node>, name: CString) -> Arc<Node> {
         Arc::new(Node {
             scopes: OnceLock::new(),
             mode: Mutex::default(),
             depth: above.depth + 1,
             above: Some(above),
             name,
-            shown,
+            is_aside: AtomicBool::new(false),
             fd: Mutex::default(),
             inode: Mutex::default(),
             pending: AtomicUsize::new(1),
@@ -236,6 +260,15 @@ impl<'a> Removal<'a> {
             return;
         }
         let opened = self.open(node);
+        if let Ok(fd) = &opened {
+            match self.is_mounted(node, fd, c"") {
+                true => return self.keep_mount(node, node.path()),
+                false => {
+                    let holds = |above| aside::holds(&node.name, fd, above, self.run);
+                    node.is_aside.store(node.above_inode().is_some_and(holds), Ordering::Relaxed);
+                }
+            }
+        }
         if let Ok(fd) = &opened
             && let Err(error) = node.enter(fd, self.run.config.select.has_files())
         {
@@ -252,7 +285,7 @@ impl<'a> Removal<'a> {
                 node.kept.fetch_or(stays, Ordering::Relaxed);
                 !stays
             });
-            self.sort(node, found, None);
+            self.sort(node, found);
             failed.map_or(Ok(()), Err)
         });
         if let Err(errno) = listed {
@@ -270,43 +303,12 @@ impl<'a> Removal<'a> {
 
     /// Whether an entry of a directory that is to go is not to be deleted.
     fn stays(&self, node: &Node, name: &CStr, kind: Kind) -> bool {
+        if node.is_aside.load(Ordering::Relaxed) {
+            return false; // its successor is there
+        }
         let is_backup = |backups: &Backups| kind != Kind::Directory && backups.is_backup(name);
         self.run.backups.as_ref().is_some_and(is_backup)
             || node.scopes().iter().any(|scope| scope.protects(name, kind == Kind::Directory, true))
-    }
-
-    /// Opens a directory beneath the one above it; `EXDEV`: it is one of another file system, which stays. If need be after giving its owner, who is not root, the right to.
-    fn open(&self, node: &Node) -> rustix::io::Result<Arc<OwnedFd>> {
-        let above = node.above.as_ref().ok_or(Errno::BADF)?.fd()?;
-        let open = || rustix::fs::openat(&above, &node.name, LIST, Mode::empty());
-        let fd = match open() {
-            Err(Errno::ACCESS) if self.doing == Doing::Remove => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let handle = rustix::fs::openat(&above, &node.name, flags, Mode::empty())?;
-                let had = stat_open(&handle)?.mode;
-                node.mode.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(had);
-                let mode = Mode::from_raw_mode(had) | Mode::RWXU;
-                rustix::fs::chmodat(CWD, proc_path(&handle), mode, AtFlags::empty())?;
-                open()?
-            }
-            other => other?,
-        };
-        let fd = Arc::new(fd);
-        let inode = stat_open(&fd)?.inode;
-        let elsewhere = || stat_open(&above).is_ok_and(|above| above.inode.device != inode.device);
-        if self.run.config.select.one_file_system && elsewhere() {
-            return Err(Errno::XDEV);
-        }
-        *node.inode.lock().unwrap_or_else(PoisonError::into_inner) = Some(inode);
-        *node.fd.lock().unwrap_or_else(PoisonError::into_inner) = Some(fd.clone());
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Ok(fd)
-    }
-
-    fn close(&self, node: &Node) {
-        if node.fd.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 
     fn remove_names(&self, node: &Node, names: &[(CString, Kind)]) {
@@ -315,6 +317,11 @@ impl<'a> Removal<'a> {
             if self.is_stopped() {
                 node.kept.store(true, Ordering::Relaxed);
                 break;
+            }
+            let mounted = || node.fd().is_ok_and(|fd| self.is_mounted(node, &fd, name));
+            if self.spares_mounts(node) && mounted() {
+                self.keep_mount(node, node.path_of(name));
+                continue;
             }
             events.extend(self.remove_name(node, name, *kind, AtFlags::empty()));
         }
@@ -340,30 +347,6 @@ impl<'a> Removal<'a> {
         Some(event.named(name.to_owned()))
     }
 
-    /// Where the directory forbids it to its own owner, who is not root, it is opened to the owner first.
-    fn unlink(&self, node: &Node, name: &CStr, flags: AtFlags) -> Result<()> {
-        let path = || self.run.destination_path(&node.path_of(name));
-        let fd = node.fd().at(Operation::Remove, path)?;
-        let remove = || {
-            if self.run.backups.is_none() || flags.contains(AtFlags::REMOVEDIR) {
-                return rustix::fs::unlinkat(&fd, name, flags).at(Operation::Remove, path);
-            }
-            let (directory, watched) = (&node.path(), self.watched);
-            let (lies_at, source) = (directory.as_path(), None);
-            Old { run: self.run, within: &fd, directory, lies_at, source, name, watched }.take_away()
-        };
-        match remove() {
-            Err(error) if error.errno() == Some(Errno::ACCESS) && !self.run.rules.privileges.root => {
-                let had = stat_open(&fd).at(Operation::Remove, path)?.mode;
-                node.mode.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(had);
-                let mode = Mode::from_raw_mode(had) | Mode::RWXU;
-                let opened = rustix::fs::chmodat(CWD, proc_path(&fd), mode, AtFlags::empty());
-                opened.map_err(|_| error).and_then(|()| remove())
-            }
-            other => other,
-        }
-    }
-
     fn report(&self, directory: PathBuf, events: Vec<EntryEvent>) {
         if self.doing != Doing::Count && !events.is_empty() {
             self.run.report_blocking(Event::Entries(vec![Entries { directory, events }]));
@@ -381,50 +364,15 @@ impl<'a> Removal<'a> {
                 self.restore_mode(&node);
                 self.close(&node);
                 above.kept.store(true, Ordering::Relaxed);
+            } else if node.is_aside.load(Ordering::Relaxed) {
+                self.close(&node);
+                self.remove_aside(&above, &node.name);
             } else {
                 self.close(&node);
-                let event =
-                    self.remove_name(&above, &node.name, Kind::Directory, AtFlags::REMOVEDIR).map(|event| {
-                        match &node.shown {
-                            Some(shown) => event.named(shown.clone()),
-                            None => event,
-                        }
-                    });
+                let event = self.remove_name(&above, &node.name, Kind::Directory, AtFlags::REMOVEDIR);
                 self.report(above.path(), event.into_iter().collect());
             }
             node = above;
-        }
-    }
-
-    /// Gives a directory in which something stays the permissions back that it had.
-    fn restore_mode(&self, node: &Node) {
-        let mode = node.mode.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mode) = mode else { return };
-        let restored = node.fd().and_then(|fd| {
-            rustix::fs::chmodat(CWD, proc_path(&fd), Mode::from_raw_mode(mode), AtFlags::empty())
-        });
-        if let Err(errno) = restored {
-            self.fail(Error::new(Operation::SetMode, self.run.destination_path(&node.path()), errno));
-        }
-    }
-
-    /// Gives a directory that stays the mode and the time that it had before.
-    fn finish(&self, node: &Node) {
-        self.kept.fetch_or(node.kept.load(Ordering::Relaxed), Ordering::Relaxed);
-        let Some(after) = node.after.filter(|_| self.doing == Doing::Remove) else { return };
-        let path = || self.run.destination_path(&node.path);
-        let restored = node.fd().at(Operation::SetTimes, path).and_then(|fd| {
-            if stat_open(&fd).at(Operation::StatDestination, path)?.mode != after.mode {
-                let mode = Mode::from_raw_mode(after.mode);
-                rustix::fs::fchmod(&fd, mode).at(Operation::SetMode, path)?;
-            }
-            match self.run.config.keep.times {
-                true => metadata::set_mtime(Target::Open(fd.as_fd()), after.modified, path),
-                false => Ok(()),
-            }
-        });
-        if let Err(error) = restored {
-            self.run.report_blocking(Event::Failed(error));
         }
     }
 }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::Run;
 use super::pair::Pair;
+use crate::io::rename::{exchange, lacks_exchange};
 use crate::io::stat_open;
 use crate::io::temporary::lock;
 use crate::metadata::{proc_path, xattr};
@@ -208,15 +209,23 @@ pub(crate) fn take_place(
     (within, name): (&OwnedFd, &CStr),
     taken: Taken,
 ) -> rustix::io::Result<()> {
-    let cleared = match taken {
-        Taken::EmptyDirectory => rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR),
-        _ => Ok(()),
+    let unlink = |flags| rustix::fs::unlinkat(home, temporary, flags);
+    let renamed = match taken {
+        Taken::EmptyDirectory => match exchange(home, temporary, within, name) {
+            // Not empty any more: it gets its name back.
+            Ok(()) => unlink(AtFlags::REMOVEDIR).inspect_err(|_| {
+                exchange(home, temporary, within, name).ok();
+            }),
+            Err(errno) if lacks_exchange(errno) => rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR)
+                .and_then(|()| rustix::fs::renameat(home, temporary, within, name)),
+            refused => refused,
+        },
+        _ => rustix::fs::renameat(home, temporary, within, name),
     };
-    let result = cleared.and_then(|()| rustix::fs::renameat(home, temporary, within, name));
-    if result.is_err() {
-        rustix::fs::unlinkat(home, temporary, AtFlags::empty()).ok();
+    if renamed.is_err() {
+        unlink(AtFlags::empty()).ok();
     }
-    result
+    renamed
 }
 
 /// Links a nameless file: by its descriptor, or through /proc where that takes a privilege (open(2), `O_TMPFILE`).

@@ -27,6 +27,8 @@ use crate::plan::entry::{Inode, Stat};
 
 const PREFIX: &[u8] = b".ringsync-";
 const PARTIAL: &[u8] = b".ringsync-partial-";
+/// Begins the name of a directory that holds what is replaced.
+const ASIDE: &[u8] = b".replaced-by-ringsync-";
 /// Hex digits of the chance, and of the proof.
 const DIGITS: usize = 16;
 
@@ -55,11 +57,20 @@ impl TemporaryNames {
 
     /// A name for this directory that is not in use: 2⁶⁴ chances, and `O_EXCL` or link(2) would tell.
     pub(crate) fn new_name(&self, within: impl AsFd) -> rustix::io::Result<CString> {
+        self.by_chance(PREFIX, within)
+    }
+
+    /// The same for a directory that is to hold what is replaced, until it is removed: it is no litter.
+    pub(crate) fn aside_name(&self, within: impl AsFd) -> rustix::io::Result<CString> {
+        self.by_chance(ASIDE, within)
+    }
+
+    fn by_chance(&self, prefix: &[u8], within: impl AsFd) -> rustix::io::Result<CString> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u64(COUNT.fetch_add(1, Ordering::Relaxed));
         let chance = format!("{:016x}", hasher.finish());
-        self.c_name(PREFIX, stat_open(within)?.inode, &chance)
+        self.c_name(prefix, stat_open(within)?.inode, &chance)
     }
 
     /// The name of a file that may be resumed: 16 hex digits of its own name's hash stand for the chance.
@@ -68,9 +79,17 @@ impl TemporaryNames {
         self.c_name(PARTIAL, stat_open(within)?.inode, &digits[..DIGITS])
     }
 
-    /// Whether a name is one that was made with this key for this directory.
+    /// Whether a name is one that was made with this key for this directory, of what is not done.
     pub(crate) fn is_ours(&self, name: &[u8], directory: Inode) -> bool {
-        let prefix = if is_partial(name) { PARTIAL } else { PREFIX };
+        self.is_made(if is_partial(name) { PARTIAL } else { PREFIX }, name, directory)
+    }
+
+    /// Whether a name was made with this key for this directory to hold what is replaced.
+    pub(crate) fn is_aside(&self, name: &[u8], directory: Inode) -> bool {
+        self.is_made(ASIDE, name, directory)
+    }
+
+    fn is_made(&self, prefix: &[u8], name: &[u8], directory: Inode) -> bool {
         let chance = name.strip_prefix(prefix).and_then(|rest| rest.get(..DIGITS));
         let chance = chance.and_then(|chance| std::str::from_utf8(chance).ok());
         chance.is_some_and(|chance| self.name(prefix, directory, chance) == name)

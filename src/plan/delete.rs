@@ -3,7 +3,7 @@
 //! A directory whose mirror has extra entries takes some 100 bytes, and the names of these.
 
 use std::collections::HashSet;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,13 +26,11 @@ pub(crate) struct Doomed {
     /// Rules by which something in it may stay.
     pub(crate) scopes: Vec<Arc<Scope>>,
     names: Vec<u8>,
-    /// What the one name in it is to be called in reports, if it was given another one.
-    pub(crate) shown: Option<CString>,
 }
 
 impl Doomed {
     pub(crate) fn new(path: PathBuf, stat: Stat, scopes: Vec<Arc<Scope>>) -> Self {
-        Doomed { path, inode: stat.inode, stat, scopes, names: Vec::new(), shown: None }
+        Doomed { path, inode: stat.inode, stat, scopes, names: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, name: &CStr) {

@@ -10,7 +10,7 @@ use crate::support::changed::{changed_trees, mirror};
 use crate::support::fuse::Fuse;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, snapshot};
+use crate::support::tree::{Node, file, mode, snapshot};
 use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_with, tool};
 
 tests![
@@ -33,6 +33,12 @@ tests![
     what_runs_leave_for_the_next_one_stays,
     a_single_file_deletes_nothing,
     names_that_are_listed_otherwise_are_not_deleted: [Need::Fuse],
+    what_gives_way_goes_to_the_backups: [Need::Root],
+    backups_beside_their_originals_keep_a_directory_in_the_way,
+    what_is_mounted_in_a_directory_in_the_way_keeps_it: [Need::Root],
+    a_directory_in_the_way_of_which_something_stays_is_put_back: [Need::Root, Need::Tool("chattr")],
+    a_directory_in_the_way_that_can_not_be_backed_up_is_put_back: [Need::Root],
+    directories_in_the_way_that_forbid_it_are_opened: [Need::Root, Need::Tool("setpriv")],
 ];
 
 /// The same directory twice more.
@@ -551,5 +557,169 @@ fn names_that_are_listed_otherwise_are_not_deleted() {
         file(source.join("NEW"), "new");
         sync().exits(23);
         assert!(destination.join("new").exists());
+    }
+}
+
+fn what_gives_way_goes_to_the_backups() {
+    for kind in ["tmpfs", "ext4", "xfs"] {
+        if kind != "tmpfs" && Need::FileSystem(kind).missing().is_some() {
+            continue; // other tests tell that it is not there
+        }
+        let mount = Mount::new(kind, if kind == "xfs" { "400M" } else { "64M" });
+        for &engine in ENGINES.iter() {
+            let home = mount.path().join(engine);
+            fs::create_dir(&home).unwrap();
+            let (source, destination) = mirror(&home, |source| {
+                file(source.join("dir/file"), "a file");
+                file(source.join("dir/large"), vec![7; 9 << 20]);
+                symlink("target", source.join("dir/symlink")).unwrap();
+                file(source.join("dir/link"), "of two names");
+                fs::hard_link(source.join("dir/link"), source.join("other")).unwrap();
+            });
+            let mut old = snapshot(&destination);
+            for name in ["file", "large", "symlink", "link"] {
+                fs::remove_file(destination.join("dir").join(name)).unwrap();
+                file(destination.join("dir").join(name).join("a/b/c"), name);
+                mode(destination.join("dir").join(name).join("a"), 0o710);
+                old = snapshot(&destination);
+            }
+            let told =
+                sync_with(engine, &["--delete", "-n", "-v", "--backup-dir=../kept"], &source, &destination);
+            assert_eq!(snapshot(&destination), old);
+            let options = ["--delete", "-v", "--backup-dir=../kept", "--max-delete=16"];
+            let done = sync_with(engine, &options, &source, &destination).exits(0);
+            assert_eq!(deleted(&told.exits(0)), deleted(&done));
+            assert_eq!(deleted(&done).len(), 16, "{}", done.out);
+            assert_equal(&source, &destination);
+            let kept = snapshot(&home.join("kept"));
+            for name in ["file", "large", "symlink", "link"] {
+                for below in ["a", "a/b", "a/b/c"] {
+                    let path = Path::new("dir").join(name).join(below);
+                    let (has, had) = (kept.get(&path), old.get(&path));
+                    let but_time =
+                        |node: Option<&Node>| node.map(|node| Node { modified: (0, 0), ..node.clone() });
+                    assert_eq!(but_time(has), but_time(had), "{}", path.display());
+                }
+            }
+            assert_eq!(kept.values().filter(|node| node.kind != "directory").count(), 4);
+        }
+    }
+}
+
+/// With `-b` alone backups would have to stay in the directory: as with rsync it stays, and here with all that is in it.
+fn backups_beside_their_originals_keep_a_directory_in_the_way() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = mirror(home.path(), |source| file(source.join("name"), "new"));
+        fs::remove_file(destination.join("name")).unwrap();
+        file(destination.join("name/sub/file"), "old");
+        let before = snapshot(&destination);
+        let ran = sync_with(engine, &["--delete", "-b"], &source, &destination).exits(23);
+        assert!(ran.err.contains("--backup-dir makes way"), "{}", ran.err);
+        assert!(snapshot(&destination).keys().eq(before.keys()));
+        sync_with(engine, &["--delete", "-b", "--backup-dir=../kept"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        assert_eq!(fs::read(home.path().join("kept/name/sub/file")).unwrap(), b"old");
+    }
+}
+
+/// A directory or a file, and also of the same file system.
+fn what_is_mounted_in_a_directory_in_the_way_keeps_it() {
+    for &engine in ENGINES.iter() {
+        for options in [&["--delete"][..], &["--delete", "--backup-dir=../kept"], &["--delete", "-x"]] {
+            let home = scratch();
+            let (source, destination) = mirror(home.path(), |source| {
+                file(source.join("name"), "new");
+                file(source.join("other"), "new");
+            });
+            fs::remove_file(destination.join("name")).unwrap();
+            for name in ["name/a", "name/mnt/hidden", "name/sub/b", "name/file"] {
+                file(destination.join(name), name);
+            }
+            file(home.path().join("elsewhere/precious"), "x");
+            let elsewhere = home.path().join("elsewhere");
+            for (from, to) in [(&elsewhere, "name/mnt"), (&elsewhere.join("precious"), "name/file")] {
+                let to = destination.join(to);
+                tool("mount", &[Path::new("--bind"), from, &to]);
+                let before: Vec<_> = snapshot(&destination).into_keys().collect();
+                let ran = sync_with(engine, options, &source, &destination);
+                let after: Vec<_> = snapshot(&destination).into_keys().collect();
+                let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap();
+                let is_there = mounted.contains(to.to_str().unwrap());
+                tool("umount", &[Path::new("--lazy"), &to]);
+                assert_eq!((&before, true), (&after, is_there), "{}", ran.err);
+                assert!(ran.exits(23).err.contains("mounted there"));
+                assert!(elsewhere.join("precious").exists() && !home.path().join("kept").exists());
+            }
+            sync_with(engine, options, &source, &destination).exits(0);
+            assert_equal(&source, &destination);
+        }
+    }
+}
+
+fn a_directory_in_the_way_of_which_something_stays_is_put_back() {
+    for &engine in ENGINES.iter() {
+        let mount = Mount::new("ext4", "64M");
+        let home = mount.path().join("home");
+        fs::create_dir(&home).unwrap();
+        let (source, destination) = mirror(&home, |source| file(source.join("dir/name"), "new"));
+        fs::remove_file(destination.join("dir/name")).unwrap();
+        for name in ["dir/name/held", "dir/name/goes", "dir/name/sub/goes"] {
+            file(destination.join(name), name);
+        }
+        mode(destination.join("dir/name"), 0o711);
+        let held = destination.join("dir/name/held");
+        tool("chattr", &[Path::new("+i"), &held]);
+        let ran = sync_with(engine, &["--delete", "--backup-dir=../kept"], &source, &destination);
+        tool("chattr", &[Path::new("-i"), &held]);
+        let ran = ran.exits(23);
+        assert_eq!(fs::read(&held).unwrap(), b"dir/name/held", "{}", ran.err);
+        assert_eq!(fs::metadata(destination.join("dir/name")).unwrap().mode() & 0o7777, 0o711);
+        let names: Vec<_> = snapshot(&destination).into_keys().collect();
+        assert!(names.iter().all(|name| !name.to_string_lossy().contains("ringsync")), "{names:?}");
+        assert!(ran.err.contains("not all of the directory in its place could be removed"), "{}", ran.err);
+        sync_with(engine, &["--delete", "--backup-dir=../kept"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        for name in ["dir/name/held", "dir/name/goes", "dir/name/sub/goes"] {
+            assert_eq!(fs::read_to_string(home.join("kept").join(name)).unwrap(), name);
+        }
+    }
+}
+
+fn a_directory_in_the_way_that_can_not_be_backed_up_is_put_back() {
+    for &engine in ENGINES.iter() {
+        let (home, small) = (scratch(), Mount::new("tmpfs", "1M"));
+        let (source, destination) = mirror(home.path(), |source| file(source.join("name"), "new"));
+        fs::remove_file(destination.join("name")).unwrap();
+        file(destination.join("name/large"), vec![7; 4 << 20]);
+        let before = fs::read(destination.join("name/large")).unwrap();
+        let option = format!("--backup-dir={}", small.path().join("kept").display());
+        let ran = sync_with(engine, &["--delete", &option], &source, &destination);
+        assert!(ran.err.contains("No space left"), "{}", ran.err);
+        assert!(fs::read(destination.join("name/large")).unwrap() == before);
+        assert_eq!(snapshot(&destination).len(), 3);
+    }
+}
+
+fn directories_in_the_way_that_forbid_it_are_opened() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = mirror(home.path(), |source| {
+            file(source.join("dir/name"), "new");
+            mode(source.join("dir"), 0o555);
+        });
+        mode(destination.join("dir"), 0o755);
+        fs::remove_file(destination.join("dir/name")).unwrap();
+        file(destination.join("dir/name/sub/file"), "old");
+        for (name, bits) in [("dir/name/sub", 0o500), ("dir/name", 0o555), ("dir", 0o555)] {
+            mode(destination.join(name), bits);
+        }
+        give_away(home.path());
+        mode(home.path(), 0o755);
+        let options = ["--delete", "--backup-dir=../kept", "--engine", engine];
+        as_nobody(&options, &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        assert_eq!(fs::metadata(destination.join("dir")).unwrap().mode() & 0o7777, 0o555);
+        assert_eq!(fs::read(home.path().join("kept/dir/name/sub/file")).unwrap(), b"old");
     }
 }

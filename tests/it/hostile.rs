@@ -30,6 +30,7 @@ tests![
     inode_numbers_of_two_file_systems_may_coincide: [Need::FileSystem("ext4")],
     a_planted_file_is_never_made_setuid: [Need::Root, Need::Tool("setcap")],
     a_planted_directory_is_not_taken_for_litter: [Need::Root],
+    a_planted_directory_is_not_taken_for_what_was_replaced: [Need::Root],
 ];
 
 const SECRET: &[u8] = b"SECRET, and root's alone";
@@ -478,4 +479,39 @@ fn a_planted_directory_is_not_taken_for_litter() {
     file(litter.join("precious"), "root's");
     sync_with("auto", &[], &source, &destination).exits(0);
     assert_eq!(fs::read(litter.join("precious")).unwrap(), b"root's", "others may read it: not one of ours");
+}
+
+/// A directory with the name of one that holds what a run has replaced, but of another user, or open to others: it is a
+/// user's, with all that is in it, and goes to the backups under its own path.
+fn a_planted_directory_is_not_taken_for_what_was_replaced() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("name"), "newer");
+        file(destination.join("name"), "old");
+        let name = |digit: u32| destination.join(format!(".replaced-by-ringsync-{digit:016x}"));
+        for (digit, bits, owner) in [(1, 0o1700, NOBODY), (2, 0o700, 0), (3, 0o1755, 0), (4, 0o1700, 0)] {
+            file(name(digit).join("file"), "planted");
+            file(name(digit).join("name/file"), "planted");
+            mode(name(digit), bits);
+            std::os::unix::fs::chown(name(digit), Some(owner), None).unwrap();
+        }
+        modified(&destination, 1, 1);
+        let ran = sync_with(engine, &[], &source, &destination).exits(23);
+        assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+        assert!(ran.err.contains("0004: ") && ran.err.contains("--delete removes it"), "{}", ran.err);
+        for digit in 1..=4 {
+            assert_eq!(name(digit).join("file").exists(), digit < 4, "only a successor is litter");
+            assert!(name(digit).join("name/file").exists());
+        }
+        sync_with(engine, &["--delete", "--backup-dir=../kept"], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        let kept = |path: &str| home.path().join("kept").join(path).exists();
+        for digit in 1..=3 {
+            assert!(kept(&format!(".replaced-by-ringsync-{digit:016x}/name/file")), "{digit}");
+            assert!(kept(&format!(".replaced-by-ringsync-{digit:016x}/file")), "{digit}");
+        }
+        assert!(kept("name/file") && !kept(&format!(".replaced-by-ringsync-{:016x}", 4)));
+        fs::remove_dir_all(home.path().join("kept")).unwrap();
+    }
 }

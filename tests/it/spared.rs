@@ -30,7 +30,7 @@ tests![
     permissions_of_a_directory_that_stays: [Need::Root, Need::Tool("setpriv")],
     check_knows_what_stays_in_extra_directories,
     a_file_with_a_path_below_it_in_the_list,
-    a_directory_that_a_killed_run_set_aside,
+    a_directory_that_a_killed_run_set_aside: [Need::Tool("strace")],
     a_mirror_linked_to_its_own_source,
 ];
 
@@ -353,31 +353,23 @@ fn a_file_with_a_path_below_it_in_the_list() {
     assert!(!run(check).out.contains("deleting"));
 }
 
-/// It has our kind of name, and is not locked.
+/// It has our kind of name and mode, and is not locked.
 fn a_directory_that_a_killed_run_set_aside() {
     let home = scratch();
     let (source, destination) = trees(home.path());
     file(source.join("large"), vec![7; 64 << 20]);
     file(destination.join("large/old/file"), "old");
-    let mut aside = false;
-    for _ in 0..200 {
-        let mut command = Command::new(program());
-        command.args(["sync", "--delete", "--reflink=never"]).arg(&source).arg(&destination);
-        let mut child = command.spawn().unwrap();
-        // Killed as soon as the directory has lost its name, if that is seen.
-        while child.try_wait().unwrap().is_none() && destination.join("large/old").exists() {}
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let names: Vec<_> =
-            fs::read_dir(&destination).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        aside = names.iter().any(|name| name.to_string_lossy().starts_with(".ringsync-"));
-        if aside {
-            break;
-        }
-        fs::remove_file(destination.join("large")).ok();
-        file(destination.join("large/old/file"), "old");
-    }
-    assert!(aside, "never seen in 200 runs");
+    // Killed where it begins to remove what has lost its name.
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=unlinkat:signal=KILL:when=1"]);
+    command.arg(program()).args(["sync", "--delete", "--reflink=never"]).arg(&source).arg(&destination);
+    assert_eq!(run(command).code, None, "killed");
+    let names = fs::read_dir(&destination).unwrap().map(|entry| entry.unwrap().path());
+    let aside: Vec<_> =
+        names.filter(|path| path.to_string_lossy().contains("/.replaced-by-ringsync-")).collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert_eq!(fs::read(aside[0].join("large/old/file")).unwrap(), b"old");
+    assert!(destination.join("large").is_file());
     sync_with("auto", &["--delete"], &source, &destination).exits(0);
     assert_equal(&source, &destination);
     assert_no_litter(&destination);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +21,13 @@ tests![
     a_staged_directory_is_litter_until_it_has_its_name: [Need::Tool("strace")],
     a_run_that_breaks_off_keeps_what_a_staged_directory_has: [Need::Root],
     litter_of_a_killed_run_is_removed_and_nothing_else: [Need::Tool("strace")],
+    a_directory_that_gives_way_is_never_lost_on_tmpfs: [Need::Root, Need::Tool("strace")],
+    a_directory_that_gives_way_is_never_lost_on_ext4: [Need::FileSystem("ext4"), Need::Tool("strace")],
+    a_directory_that_gives_way_is_never_lost_on_xfs: [Need::FileSystem("xfs"), Need::Tool("strace")],
+    where_there_is_no_exchange_two_renames_do: [Need::Tool("strace")],
+    what_can_not_be_moved_is_emptied_where_it_is: [Need::Root],
+    a_file_gives_way_to_a_directory_at_once: [Need::Tool("strace")],
+    an_empty_directory_gives_way_at_once: [Need::Tool("strace")],
 ];
 
 /// Files small and large, in directories that are staged and some that are not, with metadata that tells the
@@ -296,4 +304,247 @@ fn a_run_that_breaks_off_keeps_what_a_staged_directory_has() {
     assert!(litter_in(&destination).is_empty());
     assert!(fs::read_dir(destination.join("directory")).unwrap().count() >= 1);
     assert_old_or_new(&BTreeMap::new(), &snapshot(&source), &destination);
+}
+
+/// A directory that gives way to something else, and what is around it.
+fn build_replaced(home: &Path, successor: &str) -> (PathBuf, PathBuf) {
+    let (source, destination) = (home.join("src"), home.join("dst"));
+    match successor {
+        "symlink" => {
+            fs::create_dir_all(source.join("dir")).unwrap();
+            std::os::unix::fs::symlink("new", source.join("dir/name")).unwrap();
+        }
+        "link" => {
+            file(source.join("dir/leader"), "new");
+            fs::hard_link(source.join("dir/leader"), source.join("dir/name")).unwrap();
+        }
+        _ => file(source.join("dir/name"), "new"),
+    }
+    file(source.join("dir/other"), "of both");
+    file(destination.join("dir/other"), "of both");
+    for (name, contents) in OLD {
+        file(destination.join("dir").join(name), contents);
+    }
+    mode(destination.join("dir/name/b"), 0o750);
+    (source, destination)
+}
+
+const OLD: [(&str, &str); 4] =
+    [("name/a", "old a"), ("name/b/c", "old c"), ("name/b/d", "old d"), ("name/b/e/f", "old f")];
+
+/// The system calls that change names or modes.
+const NAMING: [&str; 14] = [
+    "mkdir",
+    "mkdirat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlinkat",
+    "mknodat",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "fchmod",
+    "fchmodat",
+];
+
+/// Runs `mirror` again and again with one more moment to be killed at, by strace(1): each call of each kind that a thread
+/// makes. `mirror` tells whether it was killed.
+fn at_each_call(mut mirror: impl FnMut(&str, &str) -> bool) {
+    let mut kills = 0;
+    for call in NAMING {
+        for (number, engine) in (1..).zip(ENGINES.iter().cycle()) {
+            if !mirror(&format!("inject={call}:signal=KILL:when={number}"), engine) {
+                break;
+            }
+            kills += 1;
+        }
+    }
+    assert!(kills > 5, "strace kills at none of the calls: {kills}");
+}
+
+/// Runs a mirror that strace(1) kills. `false`: it came to its end.
+fn kill_at(inject: &str, engine: &str, options: &[&str], source: &Path, destination: &Path) -> bool {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", inject]);
+    command.arg(program()).args(["sync", "-q", "-j1", "--depth=1", "--engine", engine]).args(options);
+    run({
+        command.arg(source).arg(destination);
+        command
+    })
+    .code
+    .is_none()
+}
+
+/// The old files that lie somewhere below a place, each with its path there.
+fn old_files(place: &Path) -> BTreeMap<String, Vec<PathBuf>> {
+    let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for entry in
+        walkdir::WalkDir::new(place).into_iter().flatten().filter(|entry| entry.file_type().is_file())
+    {
+        let text = fs::read_to_string(entry.path()).unwrap();
+        if text.starts_with("old ") {
+            found.entry(text).or_default().push(entry.path().strip_prefix(place).unwrap().to_path_buf());
+        }
+    }
+    found
+}
+
+/// Killed at every call in turn: the name holds the old directory or the new entry, nothing old is lost, the next run
+/// without `--delete` loses nothing either, and one with it brings all that is old to the backups, under its path.
+fn replace_and_kill(place: &Path, successor: &str) {
+    at_each_call(|inject, engine| {
+        let home = place.join(successor);
+        fs::create_dir(&home).unwrap();
+        let (source, destination) = build_replaced(&home, successor);
+        let options = ["--delete", "--backup-dir=../kept"];
+        let killed = kill_at(inject, engine, &options, &source, &destination);
+        let name = destination.join("dir/name");
+        let is_new = fs::symlink_metadata(&name).is_ok_and(|found| !found.is_dir());
+        assert!(is_new || name.is_dir(), "{inject}: {:?}", snapshot(&home).keys());
+        if is_new && successor != "symlink" {
+            assert_eq!(fs::read(&name).unwrap(), b"new");
+        }
+        let all = |home: &Path| old_files(home).into_keys().collect::<Vec<_>>();
+        let wanted: Vec<String> = OLD.iter().map(|(_, contents)| contents.to_string()).collect();
+        assert_eq!(all(&home), wanted, "{inject}");
+        // What the next run does is tried on a copy first.
+        let copy = home.join("copy");
+        fs::create_dir(&copy).unwrap();
+        for tree in ["dst", "kept"].map(|tree| home.join(tree)).iter().filter(|tree| tree.exists()) {
+            crate::support::tool("cp", &[Path::new("-a"), tree, &copy]);
+        }
+        let ran = sync_with(engine, &[], &source, &copy.join("dst"));
+        assert_eq!(all(&copy), wanted, "{inject}, and then without --delete: {}", ran.err);
+        assert_no_litter(&copy);
+        let left = snapshot(&copy.join("dst")).into_keys();
+        let aside = left.filter(|path| path.to_string_lossy().contains("replaced-by-ringsync")).count() > 0;
+        assert_eq!(ran.err.contains("--delete removes it"), aside, "{}", ran.err);
+        sync_with(engine, &options, &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        assert_no_litter(&home);
+        for (path, contents) in OLD {
+            let kept = home.join("kept/dir").join(path);
+            assert_eq!(fs::read_to_string(&kept).ok().as_deref(), Some(contents), "{inject}");
+        }
+        // A kill may leave a directory of the backup tree its owner's alone.
+        let bits = fs::metadata(home.join("kept/dir/name/b")).unwrap().mode() & 0o7777;
+        assert!(bits == 0o750 || killed && bits == 0o700, "{inject}: {bits:o}");
+        let kept = snapshot(&home.join("kept"));
+        let odd = kept.keys().find(|path| path.to_string_lossy().contains("ringsync"));
+        assert_eq!(odd, None, "{inject}");
+        fs::remove_dir_all(&home).unwrap();
+        killed
+    });
+}
+
+fn a_directory_that_gives_way_is_never_lost_on_tmpfs() {
+    let mount = Mount::new("tmpfs", "64M");
+    for successor in ["file", "symlink", "link"] {
+        replace_and_kill(mount.path(), successor);
+    }
+}
+
+fn a_directory_that_gives_way_is_never_lost_on_ext4() {
+    replace_and_kill(Mount::new("ext4", "64M").path(), "file");
+}
+
+fn a_directory_that_gives_way_is_never_lost_on_xfs() {
+    replace_and_kill(Mount::new("xfs", "400M").path(), "file");
+}
+
+/// Where names can't be exchanged the successor follows by a second rename.
+fn where_there_is_no_exchange_two_renames_do() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = build_replaced(home.path(), "file");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=renameat2:error=EINVAL"]);
+        command.arg(program()).args(["sync", "--delete", "--backup-dir=../kept", "--engine", engine]);
+        run({
+            command.arg(&source).arg(&destination);
+            command
+        })
+        .exits(0);
+        assert_equal(&source, &destination);
+        for (path, contents) in OLD {
+            assert_eq!(fs::read_to_string(home.path().join("kept/dir").join(path)).unwrap(), contents);
+        }
+    }
+}
+
+/// An overlay moves no directory of its lower layer.
+fn what_can_not_be_moved_is_emptied_where_it_is() {
+    for &engine in ENGINES.iter() {
+        let mount = Mount::new("tmpfs", "64M");
+        let at = |name: &str| mount.path().join(name);
+        let (source, lower) = build_replaced(&at(""), "file");
+        for name in ["upper", "work", "merged"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={},redirect_dir=off",
+            lower.display(),
+            at("upper").display(),
+            at("work").display()
+        );
+        let merged = at("merged");
+        let text = |path: &Path| path.to_str().unwrap().to_string();
+        crate::support::tool("mount", &["-t", "overlay", "-o", &options, "overlay", &text(&merged)]);
+        let option = format!("--backup-dir={}", at("kept").display());
+        let ran = sync_with(engine, &["--delete", &option], &source, &merged);
+        let (has, wanted) = (snapshot(&merged), snapshot(&source));
+        crate::support::tool("umount", &["--lazy", &text(&merged)]);
+        ran.exits(0);
+        assert!(has.keys().eq(wanted.keys()), "{:?}", has.keys());
+        for (path, contents) in OLD {
+            assert_eq!(fs::read_to_string(at("kept/dir").join(path)).unwrap(), contents);
+        }
+    }
+}
+
+/// A file gives way to a directory: its name holds the one or the other at every instant.
+fn a_file_gives_way_to_a_directory_at_once() {
+    at_each_call(|inject, engine| {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("name/below"), "new");
+        file(destination.join("name"), "old ");
+        let options = ["--backup-dir=../kept"];
+        let killed = kill_at(inject, engine, &options, &source, &destination);
+        let found = fs::symlink_metadata(destination.join("name"));
+        assert!(found.is_ok(), "{inject}");
+        assert_eq!(old_files(home.path()).len(), 1, "{inject}");
+        sync_with(engine, &options, &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        assert_no_litter(home.path());
+        assert_eq!(fs::read(home.path().join("kept/name")).unwrap(), b"old ");
+        killed
+    });
+}
+
+/// Also without `--delete`.
+fn an_empty_directory_gives_way_at_once() {
+    at_each_call(|inject, engine| {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for name in ["file", "leader"] {
+            file(source.join(name), "new");
+            fs::create_dir_all(destination.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("new", source.join("symlink")).unwrap();
+        fs::hard_link(source.join("leader"), source.join("link")).unwrap();
+        for name in ["symlink", "link"] {
+            fs::create_dir_all(destination.join(name)).unwrap();
+        }
+        let killed = kill_at(inject, engine, &[], &source, &destination);
+        for name in ["file", "leader", "symlink", "link"] {
+            assert!(fs::symlink_metadata(destination.join(name)).is_ok(), "{inject}: {name}");
+        }
+        sync_with(engine, &[], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        killed
+    });
 }

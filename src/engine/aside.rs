@@ -1,0 +1,251 @@
+//! A directory that gives way to something that is no directory. Its successor is made in a directory of its own beside
+//! it, under the name that it is to get, and exchanged with it when it is whole: at every instant the name holds the
+//! one or the other. What was set aside then lies under its own name in that directory, `.replaced-by-ringsync-` and 32
+//! hex digits (io/temporary.rs), until it is removed, or gets its place back.
+//!
+//! After a kill that directory holds the successor, which is litter, or what was replaced, which is the user's: a later
+//! run deletes the one, and deletes or backs up the other, as an extra entry with the path it had, under `--delete` alone.
+//! Only a directory of the run's own user that nobody else may enter, and that has the sticky bit, is taken for one of these.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, PoisonError};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+
+use super::Run;
+use super::directory::Directory;
+use super::extra::{LIST, kind_of, names};
+use super::litter;
+use super::pair::Pair;
+use super::temporary::writable;
+use super::worker::Lane;
+use crate::error::{Cause, Error, Operation};
+use crate::io::rename::{exchange, lacks_exchange, rename_free};
+use crate::io::stat_open;
+use crate::io::temporary::{MARKED, is_marked, lock};
+use crate::metadata::proc_path;
+use crate::plan::entry::{Inode, Kind, Stat};
+use crate::report::event::Event;
+
+/// How often one is tried to be made, while another run takes it for litter before it is locked.
+const ATTEMPTS: usize = 8;
+
+/// Whether a directory, open under this name in another one, holds what was set aside.
+pub(super) fn holds(name: &CStr, directory: &OwnedFd, within: Inode, run: &Run) -> bool {
+    run.temporary.is_aside(name.to_bytes(), within) && is_marked_open(directory)
+}
+
+fn is_marked_open(directory: &OwnedFd) -> bool {
+    stat_open(directory).is_ok_and(|stat| is_marked(&stat))
+}
+
+/// Whether something is mounted at a name, or with an empty one at a directory itself. Kernels before 5.8 only show it by
+/// another device.
+pub(super) fn is_mount_point(directory: &OwnedFd, name: &CStr) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    let Ok(found) = rustix::fs::statx(directory, name, flags, StatxFlags::TYPE) else { return false };
+    match found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        true => found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+        false => {
+            let above = if name.is_empty() { c".." } else { c"." };
+            let above = rustix::fs::statx(directory, above, AtFlags::empty(), StatxFlags::TYPE);
+            let device = |x: &rustix::fs::Statx| (x.stx_dev_major, x.stx_dev_minor);
+            above.is_ok_and(|above| device(&above) != device(&found))
+        }
+    }
+}
+
+/// Removes a successor that a killed run did not get to put in its place, and what it lay in if nothing else does. Returns
+/// the name, which is one for this, if it holds what was replaced.
+pub(super) fn sweep(within: &OwnedFd, name: CString) -> Option<CString> {
+    let directory = rustix::fs::openat(within, &name, LIST, Mode::empty()).ok()?;
+    let is_free = is_marked_open(&directory) && lock(&directory);
+    (is_free && !clear(within, &name, &directory)).then_some(name)
+}
+
+/// Removes all but directories, and the directory itself if there are none. Returns whether that was all.
+fn clear(within: &OwnedFd, name: &CStr, directory: &OwnedFd) -> bool {
+    let mut is_all = true;
+    for entry in names(directory).into_iter().flatten().flatten() {
+        match kind_of(directory.as_fd(), &entry) {
+            Kind::Directory => is_all = false,
+            _ => drop(rustix::fs::unlinkat(directory, entry.file_name(), AtFlags::empty())),
+        }
+    }
+    if is_all {
+        rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR).ok();
+    }
+    is_all
+}
+
+/// Reports what killed runs have replaced in a directory, where this run does not delete it.
+pub(super) async fn report(directory: &Directory, pair: &Pair, lane: &Lane) {
+    let names = std::mem::take(&mut *pair.set_aside.lock().unwrap_or_else(PoisonError::into_inner));
+    for name in names.iter().filter(|_| lane.run.config.delete.is_none()) {
+        let path = lane.run.destination_path(&directory.path_of(name));
+        let why =
+            "a run that was killed had set it aside (--delete removes it, with --backup-dir to the backups)";
+        let error = Error::new(Operation::Remove, path, Cause::Refused(why.into()));
+        lane.run.report(Event::Failed(error)).await;
+    }
+}
+
+/// Whether a name holds what was set aside, and nobody is at work on it. `None`: it is no such name.
+pub(super) fn is_abandoned(within: &OwnedFd, name: &CStr, inode: Inode, run: &Run) -> Option<bool> {
+    if !run.temporary.is_aside(name.to_bytes(), inode) {
+        return None;
+    }
+    let directory = rustix::fs::openat(within, name, LIST, Mode::empty()).ok()?;
+    is_marked_open(&directory).then(|| lock(&directory))
+}
+
+/// A directory beside an entry, for its successor.
+pub(super) struct Aside {
+    within: Arc<OwnedFd>,
+    pub(super) name: CString,
+    /// Held, and locked, so that no other run takes it for litter.
+    pub(super) fd: Arc<OwnedFd>,
+    pub(super) inode: Inode,
+}
+
+impl Aside {
+    pub(super) fn make(within: &Arc<OwnedFd>, run: &Run) -> rustix::io::Result<Self> {
+        let make = || {
+            let name = run.temporary.aside_name(within)?;
+            writable(within, run, || rustix::fs::mkdirat(within, &name, MARKED))?;
+            Ok((rustix::fs::openat(within, &name, LIST, Mode::empty())?, name))
+        };
+        let mut made = make();
+        for _ in 1..ATTEMPTS {
+            match made {
+                Err(Errno::EXIST | Errno::NOENT) => made = make(),
+                _ => break,
+            }
+        }
+        let (fd, name) = made?;
+        lock(&fd);
+        let stat = stat_open(&fd)?;
+        // One that somebody else has put there is not written to. Where modes are not kept no later run will know it.
+        let within = within.clone();
+        match litter::is_empty_open(&fd)? {
+            true => Ok(Aside { within, name, fd: Arc::new(fd), inode: stat.inode }),
+            false => Err(Errno::STALE),
+        }
+    }
+
+    /// Exchanges the directory that has the successor's name with the successor.
+    pub(super) fn exchange(&self, target: &CStr, run: &Run) -> rustix::io::Result<()> {
+        match self.try_exchange(target) {
+            // Whoever is not root may only move a directory elsewhere that he may write to.
+            Err(Errno::ACCESS) if !run.rules.privileges.root => {
+                let mode = self.open_up(target)?;
+                let exchanged = self.try_exchange(target);
+                if exchanged.is_err() {
+                    self.set_mode(&self.within, target, mode);
+                }
+                exchanged
+            }
+            exchanged => exchanged,
+        }
+    }
+
+    fn try_exchange(&self, target: &CStr) -> rustix::io::Result<()> {
+        match exchange(&self.fd, target, &self.within, target) {
+            Err(errno) if lacks_exchange(errno) => {
+                // For a moment the name holds nothing.
+                self.swap(&self.within, target, &self.fd)
+            }
+            exchanged => exchanged,
+        }
+    }
+
+    /// Gives the directory its name back, and takes the successor.
+    pub(super) fn put_back(&self, target: &CStr, mode: u32) -> rustix::io::Result<()> {
+        match exchange(&self.fd, target, &self.within, target) {
+            Err(errno) if lacks_exchange(errno) => self.swap(&self.fd, target, &self.within)?,
+            exchanged => exchanged?,
+        }
+        self.set_mode(&self.within, target, mode);
+        Ok(())
+    }
+
+    /// Puts the directory, which is in `from`, where its successor is, and that one there, rename after rename.
+    fn swap(&self, from: &OwnedFd, target: &CStr, to: &OwnedFd) -> rustix::io::Result<()> {
+        let spare = if target == c"new" { c"new too" } else { c"new" };
+        rustix::fs::renameat(to, target, &self.fd, spare)?;
+        let back = || rename_free(&self.fd, spare, to, target).ok();
+        rename_free(from, target, to, target).inspect_err(|_| {
+            back();
+        })?;
+        rename_free(&self.fd, spare, from, target).inspect_err(|_| {
+            if rename_free(to, target, from, target).is_ok() {
+                back();
+            }
+        })
+    }
+
+    /// Puts the successor in the place of a directory that has been removed.
+    pub(super) fn place(&self, target: &CStr) -> rustix::io::Result<()> {
+        rename_free(&self.fd, target, &self.within, target)
+    }
+
+    /// What was set aside.
+    pub(super) fn old(&self, target: &CStr) -> rustix::io::Result<Inode> {
+        let found = rustix::fs::statx(&self.fd, target, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS)?;
+        Ok(Stat::from(&found).inode)
+    }
+
+    /// Removes the successor, and this directory if nothing else is in it.
+    pub(super) fn discard(&self) {
+        clear(&self.within, &self.name, &self.fd);
+    }
+
+    fn open_up(&self, target: &CStr) -> rustix::io::Result<u32> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(&self.within, target, flags, Mode::empty())?;
+        let mode = stat_open(&handle)?.mode;
+        let wider = Mode::from_raw_mode(mode) | Mode::RWXU;
+        rustix::fs::chmodat(CWD, proc_path(&handle), wider, AtFlags::empty())?;
+        Ok(mode)
+    }
+
+    fn set_mode(&self, within: &OwnedFd, target: &CStr, mode: u32) {
+        let Ok(directory) = rustix::fs::openat(within, target, LIST, Mode::empty()) else { return };
+        if stat_open(&directory).is_ok_and(|stat| stat.mode != mode) {
+            rustix::fs::fchmod(&directory, Mode::from_raw_mode(mode)).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(path: &std::path::Path) -> Arc<OwnedFd> {
+        Arc::new(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap())
+    }
+
+    /// Where there is no exchange: two renames, forth and back, and back if the second one fails.
+    #[test]
+    fn a_swap_puts_each_in_the_place_of_the_other() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        std::fs::create_dir_all(at("aside")).unwrap();
+        std::fs::create_dir_all(at("name/below")).unwrap();
+        std::fs::write(at("aside/name"), "successor").unwrap();
+        let (within, fd) = (held(home.path()), held(&at("aside")));
+        let inode = stat_open(&fd).unwrap().inode;
+        let aside = Aside { within, name: c"aside".into(), fd, inode };
+        aside.swap(&aside.within, c"name", &aside.fd).unwrap();
+        assert!(at("name").is_file() && at("aside/name/below").is_dir());
+        aside.swap(&aside.fd, c"name", &aside.within).unwrap();
+        assert!(at("aside/name").is_file() && at("name/below").is_dir());
+        std::fs::rename(at("name"), at("elsewhere")).unwrap();
+        assert_eq!(aside.swap(&aside.within, c"name", &aside.fd), Err(Errno::NOENT));
+        assert!(at("aside/name").is_file() && !at("aside/new").exists());
+        aside.discard();
+        assert!(!at("aside").exists());
+    }
+}
