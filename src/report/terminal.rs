@@ -9,15 +9,20 @@ use rustix::termios::{tcgetpgrp, tcgetwinsize};
 /// Columns of a terminal that does not say.
 const COLUMNS: usize = 80;
 
-/// What is shown.
+/// Removes the line. The cursor stands at its beginning, also where the terminal became narrower and has broken it into
+/// several rows, whose number nobody knows for sure: a terminal tells of its new size some time after it has changed.
+const ERASE: &str = "\r\x1b[J";
+/// For the same reason what does not fit is not to go on in the next row (DECAWM, ctlseqs of xterm).
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
+
 struct Line {
-    /// How many columns the text takes, if there is one.
-    columns: Option<usize>,
-    /// Nothing is shown for now.
-    paused: bool,
+    is_shown: bool,
+    /// None is to be shown for now.
+    is_paused: bool,
 }
 
-static LINE: Mutex<Line> = Mutex::new(Line { columns: None, paused: false });
+static LINE: Mutex<Line> = Mutex::new(Line { is_shown: false, is_paused: false });
 
 fn line() -> MutexGuard<'static, Line> {
     LINE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -41,12 +46,12 @@ pub fn clear() {
 pub fn pause() {
     let mut line = line();
     line.clear();
-    line.paused = true;
+    line.is_paused = true;
 }
 
 /// Lets the line be drawn again.
 pub fn resume() {
-    line().paused = false;
+    line().is_paused = false;
 }
 
 /// Does something that writes to the terminal while the line is away.
@@ -59,32 +64,25 @@ pub(crate) fn above<T>(work: impl FnOnce() -> T) -> T {
 /// Draws the line that `text` makes of the number of columns it may take.
 pub(crate) fn draw(text: impl FnOnce(usize) -> String) {
     let mut line = line();
-    if line.paused || !is_in_foreground() {
+    if line.is_paused || !is_in_foreground() {
         return;
     }
-    // In the last column the cursor would be in this row or the next one, as the terminal likes.
     let text = text(columns().saturating_sub(1));
-    let erased = line.erasure();
-    line.columns = Some(text.chars().count());
-    write(&format!("{erased}{text}"));
+    line.is_shown = true;
+    write(&drawing(&text));
 }
 
 impl Line {
     fn clear(&mut self) {
-        if self.columns.is_some() {
-            write(&self.erasure());
-            self.columns = None;
+        if std::mem::take(&mut self.is_shown) {
+            write(ERASE);
         }
     }
+}
 
-    /// What erases it. A terminal that became narrower has broken it into several rows.
-    fn erasure(&self) -> String {
-        let Some(taken) = self.columns else { return String::new() };
-        match taken.div_ceil(columns().max(1)).saturating_sub(1) {
-            0 => "\r\x1b[J".into(),
-            rows => format!("\r\x1b[{rows}A\x1b[J"),
-        }
-    }
+/// Draws a text, and goes back to its beginning.
+fn drawing(text: &str) -> String {
+    format!("{ERASE}{NO_WRAP}{text}{WRAP}\r")
 }
 
 /// When nobody sees it, the run goes on all the same.
@@ -109,14 +107,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_was_broken_into_rows_is_erased_whole() {
-        let erasure = |columns| Line { columns, paused: false }.erasure();
-        // Tests have no terminal: 80 columns.
-        assert_eq!(erasure(None), "");
-        assert_eq!(erasure(Some(0)), "\r\x1b[J");
-        assert_eq!(erasure(Some(80)), "\r\x1b[J");
-        assert_eq!(erasure(Some(81)), "\r\x1b[1A\x1b[J");
-        assert_eq!(erasure(Some(200)), "\r\x1b[2A\x1b[J");
+    fn the_cursor_ends_where_the_line_begins() {
+        assert_eq!(drawing("half"), "\r\x1b[J\x1b[?7lhalf\x1b[?7h\r");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::support::{program, run, scratch};
 
 tests![
     one_line_fits_and_leaves_nothing_behind: [Need::Tool("tmux"), Need::Tool("bash")],
-    a_signal_leaves_nothing_behind: [Need::Tool("tmux"), Need::Tool("bash")],
+    the_end_leaves_nothing_behind: [Need::Tool("tmux"), Need::Tool("bash")],
     a_run_in_the_background_draws_nothing: [Need::Tool("tmux"), Need::Tool("bash")],
     a_dumb_terminal_gets_lines: [Need::Tool("script")],
 ];
@@ -79,15 +79,18 @@ fn shown(rows: &[String]) -> Vec<u64> {
     rows.iter().filter(|row| row.contains(" %  ")).filter_map(number).collect()
 }
 
-/// One file that takes a while, and a run that copies it.
-fn slow_run(home: &Path) -> String {
+/// One file, and a run that copies it at this rate.
+fn run_at(rate: &str, home: &Path) -> String {
     file(home.join("src/large"), noise(1, 40 << 20));
-    format!("{} sync --bwlimit 5M src dst", program().display())
+    format!("{} sync --bwlimit {rate} src dst", program().display())
 }
+
+/// So slow that no run comes to its end by itself.
+const SLOW: &str = "400K";
 
 fn one_line_fits_and_leaves_nothing_behind() {
     let home = scratch();
-    let run = slow_run(home.path());
+    let run = run_at(SLOW, home.path());
     let terminal = Terminal::new(home.path(), 80);
     terminal.enter(&run);
     // Of one file it is the bytes that are counted, and so the time that is left.
@@ -114,25 +117,25 @@ fn one_line_fits_and_leaves_nothing_behind() {
     assert_eq!(shown(&rows), [0; 0], "nothing is left of the line: {rows:#?}");
     terminal.enter("fg");
     terminal.wait(|rows| !shown(rows).is_empty(), "the line again");
+    terminal.tmux(&["send-keys", "C-c"]);
+    let rows = terminal.wait(|rows| rows.iter().any(|row| row.contains("interrupted: ")), "the end");
+    assert_eq!(shown(&rows), [0; 0], "{rows:#?}");
+    assert!(!rows.iter().any(|row| row.ends_with(" left")), "{rows:#?}");
+}
+
+fn the_end_leaves_nothing_behind() {
+    let home = scratch();
+    let run = run_at("20M", home.path());
+    let terminal = Terminal::new(home.path(), 80);
+    terminal.enter(&run);
     let rows = terminal.wait(|rows| rows.iter().any(|row| row.contains("2 created; ")), "the end");
     assert_eq!(shown(&rows), [0; 0], "{rows:#?}");
     assert!(!rows.iter().any(|row| row.ends_with(" left")), "{rows:#?}");
 }
 
-fn a_signal_leaves_nothing_behind() {
-    let home = scratch();
-    let run = slow_run(home.path());
-    let terminal = Terminal::new(home.path(), 80);
-    terminal.enter(&run);
-    terminal.wait(|rows| !shown(rows).is_empty(), "a display");
-    terminal.tmux(&["send-keys", "C-c"]);
-    let rows = terminal.wait(|rows| rows.iter().any(|row| row.contains("interrupted: ")), "the end");
-    assert_eq!(shown(&rows), [0; 0], "{rows:#?}");
-}
-
 fn a_run_in_the_background_draws_nothing() {
     let home = scratch();
-    let run = slow_run(home.path());
+    let run = run_at("10M", home.path());
     let terminal = Terminal::new(home.path(), 80);
     terminal.enter(&format!("{run} & wait"));
     let rows = terminal.wait(

@@ -155,7 +155,7 @@ fn a_limit_that_can_not_be_checked() {
         mode(home.path(), 0o755);
         let (source, destination) = trees(home.path());
         file(source.join("file"), "x");
-        for name in ["private/1", "private/2", "private/3", "extra"] {
+        for name in ["private/1", "private/2", "private/3", "extra", "file"] {
             file(destination.join(name), name);
         }
         mode(destination.join("private"), 0);
@@ -226,6 +226,7 @@ fn what_rules_about_whole_paths_protect() {
     let home = scratch();
     let (source, destination) = trees(home.path());
     file(source.join("file"), "x");
+    file(destination.join("file"), "x");
     file(destination.join("keep"), "x");
     file(destination.join("go"), "x");
     let rule = format!("--filter=P/ {}", destination.canonicalize().unwrap().join("keep").display());
@@ -298,6 +299,7 @@ fn backups_that_lie_in_what_is_deleted() {
         // Named through a symlink, which would be extra itself.
         let (source, destination) = trees(&home.path().join("second"));
         file(source.join("file"), "x");
+        file(destination.join("file"), "x");
         file(destination.join("extra"), "x");
         fs::create_dir(home.path().join("elsewhere")).unwrap();
         symlink("../../elsewhere", destination.join("kept")).unwrap();
@@ -314,6 +316,7 @@ fn permissions_of_a_directory_that_stays() {
         mode(home.path(), 0o755);
         let (source, destination) = trees(home.path());
         file(source.join("file"), "x");
+        file(destination.join("file"), "x");
         file(destination.join("extra/keep"), "x");
         file(destination.join("extra/go"), "x");
         mode(destination.join("extra"), 0o500);
@@ -329,6 +332,7 @@ fn check_knows_what_stays_in_extra_directories() {
     let home = scratch();
     let (source, destination) = trees(home.path());
     file(source.join("file"), "x");
+    file(destination.join("file"), "x");
     file(destination.join("dir/keep"), "x");
     file(destination.join("dir/go"), "x");
     let options = ["--exclude=keep"];
