@@ -18,12 +18,12 @@ use super::extra::in_thread;
 use super::pair::{Origin, Pair, Parked, Source, open_destination};
 use super::watch;
 use super::worker::Lane;
-use super::{Run, delete, litter, temporary};
+use super::{Run, delete, litter, merge, temporary};
 use crate::error::{Cause, Context, Operation, Result};
 use crate::io::rename::{exchange, lacks_exchange};
 use crate::io::sources::Parent;
 use crate::io::stat_open;
-use crate::io::temporary::{MARKED, is_marked, lock};
+use crate::io::temporary::{MARKED, is_marked};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, proc_path};
 use crate::plan::alone::leaves_name;
@@ -360,6 +360,12 @@ impl Directory {
         }
         let name = origin.staged.as_ref().unwrap_or(&self.name);
         let opened = open_destination(lane, within, name).await;
+        if origin.staged.is_some() && !merge::holds(&opened, within, name) {
+            // Another run has taken it for litter before it was locked: this time it is made under its own name.
+            self.leaf.store(false, Ordering::Relaxed);
+            parent.uncount_compared();
+            return Box::pin(self.make_pair(parent, lane)).await;
+        }
         let (destination, changed) = opened.at(Operation::OpenDestination, path)?;
         let destination = Arc::new(destination);
         let stat = stat_open(&destination).at(Operation::StatDestination, path)?;
@@ -385,9 +391,6 @@ impl Directory {
         }
         if origin.existing.is_some() && run.judges_extras() && run.config.select.has_files() {
             self.read_kept(&destination, lane).await;
-        }
-        if origin.staged.is_some() {
-            lock(&destination);
         }
         let pair = Pair::new(source, Some(destination), origin);
         pair.touched.store(changed || narrowed, Ordering::Relaxed);

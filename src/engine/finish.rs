@@ -9,11 +9,13 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 
 use super::directory::{Directory, State};
+use super::merge::merge;
 use super::pair::{Pair, has_default_acl};
 use super::watch::{Remains, Step};
 use super::worker::Lane;
 use super::{Run, aside, check, delete, durable, extra, litter};
 use crate::error::{Cause, Context, Operation, Result};
+use crate::io::rename::rename_free;
 use crate::metadata::xattr;
 use crate::metadata::{self, Target};
 use crate::plan::changes::Changes;
@@ -85,8 +87,9 @@ impl Directory {
                 // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
                 lane.doing(Operation::SetTimes);
                 let placed = self.unstage(&pair, lane).await;
-                let set = || self.set_metadata(&pair, &lane.run);
-                let action = placed.and_then(|()| lane.io.in_place(Sort::Metadata, set));
+                let set =
+                    |pair: &Pair| lane.io.in_place(Sort::Metadata, || self.set_metadata(pair, &lane.run));
+                let action = placed.and_then(|pair| set(&pair));
                 let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
                 let failed = |error| EntryEvent::failed(Kind::Directory, error);
                 self.report(action.map_or_else(failed, done).of(&pair.source_stat), lane).await;
@@ -124,19 +127,30 @@ impl Directory {
         }
     }
 
-    /// Gives a staged directory its name. No file in it may be half written: its one batch must be between two entries,
-    /// or at its end.
-    pub(crate) async fn unstage(&self, pair: &Pair, lane: &Lane) -> Result<()> {
-        let (Some(staged), Some(parent)) = (&pair.staged, &self.parent) else { return Ok(()) };
+    /// Gives a staged directory its name, and returns the pair to go on with: another one, where another run has made a
+    /// directory of this name meanwhile. No file in it may be half written: its one batch must be between two entries, or
+    /// at its end.
+    pub(crate) async fn unstage(&self, pair: &Arc<Pair>, lane: &Lane) -> Result<Arc<Pair>> {
+        let (Some(staged), Some(parent)) = (&pair.staged, &self.parent) else { return Ok(pair.clone()) };
         if pair.placed.swap(true, Ordering::Relaxed) {
-            return Ok(());
+            return Ok(pair.clone());
         }
         let path = || lane.run.destination_path(&self.path());
         let parent = parent.open(lane).await.ok_or(Errno::NOENT).at(Operation::Rename, path)?;
         let within = parent.changing().at(Operation::Rename, path)?;
-        rustix::fs::renameat(within, staged, within, &self.name)
-            .inspect_err(|_| litter::remove_directory(within, staged))
-            .at(Operation::Rename, path)
+        // Not even an empty one is replaced: its run has it open, to make files in it.
+        let merged = match rename_free(within, staged, within, &self.name) {
+            Ok(()) => return Ok(pair.clone()),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => merge(self, (pair, &parent), (within, staged), lane).await,
+            Err(errno) => Err(errno).at(Operation::Rename, path),
+        };
+        let merged = merged.inspect_err(|_| litter::remove_directory(within, staged))?;
+        if let Some(mut state) = self.lock(lane).await
+            && let State::Open(pair) = &mut *state
+        {
+            *pair = merged.clone();
+        }
+        Ok(merged)
     }
 
     fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes)> {

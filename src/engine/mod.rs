@@ -23,6 +23,7 @@ pub(crate) mod job;
 pub(crate) mod limits;
 pub(crate) mod link;
 mod litter;
+mod merge;
 pub(crate) mod open;
 pub(crate) mod outbox;
 pub(crate) mod pair;

@@ -356,14 +356,14 @@ async fn run_batch(lane: &Lane, batch: Batch) {
     let wanted = !entries.is_empty() && !lane.run.stop.is_stopped();
     let events = Vec::with_capacity(entries.len());
     let mut remains = Remains { entries, events };
-    let pair = if wanted {
+    let mut pair = if wanted {
         let opened = lane.at_work(&directory, || Step::Open, &mut remains, directory.open(lane)).await;
         let Some(pair) = opened else { return };
         pair
     } else {
         None
     };
-    if run_entries(lane, &directory, pair.as_ref(), &mut remains).await.is_none() {
+    if run_entries(lane, &directory, &mut pair, &mut remains).await.is_none() {
         return; // another thread has what is left
     }
     let flushes = lane.run.config.fsync && remains.events.iter().any(durable::is_new);
@@ -391,7 +391,7 @@ async fn run_batch(lane: &Lane, batch: Batch) {
 async fn run_entries(
     lane: &Lane,
     directory: &Arc<Directory>,
-    pair: Option<&Arc<Pair>>,
+    pair: &mut Option<Arc<Pair>>,
     remains: &mut Remains,
 ) -> Option<()> {
     let begun = Instant::now();
@@ -401,7 +401,7 @@ async fn run_entries(
         }
         // Pinned here, a future as large as this is not moved into others, each of which would have room for it.
         let event = {
-            let work = pin!(run_entry(lane, directory, pair, &entry));
+            let work = pin!(run_entry(lane, directory, pair.as_ref(), &entry));
             lane.at_work(directory, || Step::Entry(entry.clone()), remains, work).await?
         };
         let Some(event) = event else { continue };
@@ -415,11 +415,15 @@ async fn run_entries(
         let now = Instant::now();
         let taken = now.saturating_duration_since(begun);
         let shared = remains.entries.len() > 1 && taken > LONG_BATCH && lane.run.parcels.is_empty();
-        if let Some(pair) = pair.filter(|pair| pair.is_staged() && (shared || taken > LONGEST_STAGE)) {
+        let is_late = shared || taken > LONGEST_STAGE;
+        if let Some(pair) = pair.as_mut().filter(|pair| pair.is_staged() && is_late) {
             // Only this task has files in it: none is half written now. Without its name the directory is lost, and so is what was left to do.
-            if let Err(error) = directory.unstage(pair, lane).await {
-                remains.events.push(EntryEvent::failed(Kind::Directory, error));
-                break;
+            match directory.unstage(pair, lane).await {
+                Ok(placed) => *pair = placed,
+                Err(error) => {
+                    remains.events.push(EntryEvent::failed(Kind::Directory, error));
+                    break;
+                }
             }
         }
         lane.io.see_to_ring(now).await;

@@ -21,6 +21,7 @@ tests![
     a_dry_run_writes_nothing_and_tells_all,
     a_dry_run_sees_what_is_in_the_way,
     without_atomic_the_result_is_the_same,
+    two_runs_into_one_new_destination_merge,
     a_directory_that_had_to_be_opened_gets_its_mode_back: [Need::Root, Need::Tool("setpriv")],
     read_only_directories_are_no_obstacle: [Need::Root, Need::Tool("setpriv")],
 ];
@@ -298,5 +299,35 @@ fn read_only_directories_are_no_obstacle() {
         sync();
         assert_eq!(fs::read(destination.join("closed/inner/second")).unwrap(), b"two");
         assert_eq!(fs::metadata(destination.join("closed/inner")).unwrap().mode() & 0o777, 0o555);
+    }
+}
+
+/// Both make the same directories at the same time, and fill them before they have a name.
+fn two_runs_into_one_new_destination_merge() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let source = home.path().join("src");
+        for index in 0..600 {
+            file(source.join(format!("d{}/e{}/file{index}", index % 3, index % 20)), noise(index, 2000));
+        }
+        for index in 0..20 {
+            symlink("file", source.join(format!("d{}/e{index}/link", index % 3))).unwrap();
+        }
+        (0..3).for_each(|index| mode(source.join(format!("d{index}/e7")), 0o2751));
+        for round in 0..12 {
+            let destination = home.path().join(format!("dst{round}"));
+            fs::create_dir(&destination).unwrap();
+            let ran = std::thread::scope(|scope| {
+                let mirror = || sync_with(engine, &["-q"], &source, &destination);
+                let other = scope.spawn(mirror);
+                [mirror(), other.join().unwrap()]
+            });
+            ran.into_iter().for_each(|ran| {
+                assert_eq!((ran.err.as_str(), ran.code), ("", Some(0)), "round {round}");
+            });
+            assert_no_litter(&destination);
+            sync_with(engine, &["-q"], &source, &destination).exits(0);
+            assert_equal(&source, &destination);
+        }
     }
 }
