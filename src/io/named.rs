@@ -88,7 +88,7 @@ pub(crate) fn open_to_read(path: &Path) -> std::io::Result<File> {
 }
 
 /// Root, and whoever runs this.
-fn is_trusted(uid: u32) -> bool {
+pub(super) fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 

@@ -6,6 +6,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::backup_place::{found_in, refuse_backups_where_source_is};
+use super::named::is_trusted;
 use super::sources::{self, Several};
 use super::temporary::MARKED;
 use super::{place, stat_open};
@@ -209,7 +211,7 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     let (directory, name) = split(source, Operation::UseSource)?;
     let source_root = open_around(&directory, Operation::UseSource)?;
     let named = resolve_destination(&config.destination)?;
-    let is_directory = fs::metadata(&named).is_ok_and(|m| m.is_dir());
+    let is_directory = fs::symlink_metadata(&named).is_ok_and(|m| m.is_dir());
     let named_as_directory = config.destination.as_os_str().as_bytes().ends_with(b"/");
     let into = if is_directory || named_as_directory {
         // As the user named it: SRC may be a symlink, whose own name counts here.
@@ -258,19 +260,33 @@ fn resolve_source(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// DST as the user named it may be a symlink to a file, or to the directory to put one in.
+/// DST of a file, as the user named it, may be a symlink to the directory to put it in, if it is the user's own or root's.
+/// Any other symlink is replaced, and not what it leads to.
 fn resolve_destination(path: &Path) -> Result<PathBuf> {
-    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-    if is_link {
-        fs::canonicalize(path).at(Operation::UseDestination, || path)
-    } else {
-        Ok(path.to_path_buf())
+    let bare = path.components().as_path(); // with a slash at its end it would be followed
+    let Some(link) = fs::symlink_metadata(bare).ok().filter(fs::Metadata::is_symlink) else {
+        return Ok(path.to_path_buf());
+    };
+    let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    if is_directory && is_trusted(link.uid()) {
+        return fs::canonicalize(path).at(Operation::UseDestination, || path);
     }
+    if bare.as_os_str().len() < path.as_os_str().len() && path.as_os_str().as_bytes().ends_with(b"/") {
+        let why = format!("it is a symlink of another user (uid {}): name what it leads to", link.uid());
+        return Err(refusal(
+            path,
+            if is_directory { &why } else { "it is a symlink that leads to no directory" },
+        ));
+    }
+    Ok(path.to_path_buf())
 }
 
 /// A device, FIFO or socket that the user names as DST of a file is not meant to be replaced by it: think of /dev/null.
 fn refuse_special(path: &Path, source: Kind) -> Result<()> {
-    let existing = fs::symlink_metadata(path).map(|metadata| Kind::from(metadata.file_type()));
+    // A symlink of the user's own, or root's, stands for what it leads to: /dev/stdout.
+    let own = fs::symlink_metadata(path).is_ok_and(|metadata| is_trusted(metadata.uid()));
+    let existing = if own { fs::metadata(path) } else { fs::symlink_metadata(path) };
+    let existing = existing.map(|metadata| Kind::from(metadata.file_type()));
     if source == Kind::File && existing.is_ok_and(Kind::is_special) {
         return Err(refusal(path, "it is a device, FIFO or socket"));
     }

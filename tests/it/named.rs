@@ -20,6 +20,7 @@ tests![
     root_does_not_write_to_files_of_others: [Need::Root],
     what_tells_of_a_private_tree_is_private: [Need::Root],
     devices_and_pipes_take_a_log: [Need::Tool("sh")],
+    a_file_takes_the_place_of_a_symlink_and_not_of_what_it_leads_to: [Need::Root],
     another_users_fifo_keeps_nobody_waiting: [Need::Root, Need::Tool("sh")],
 ];
 
@@ -310,5 +311,47 @@ fn another_users_fifo_keeps_nobody_waiting() {
         command.arg(&source).arg(&destination);
         run(command).exits(0);
         assert_eq!(fs::read(destination.join("file")).unwrap(), b"new");
+    }
+}
+
+fn a_file_takes_the_place_of_a_symlink_and_not_of_what_it_leads_to() {
+    for &engine in ENGINES.iter() {
+        for by_alice in [true, false] {
+            let home = scratch();
+            let (source, destination, out) = trees(home.path());
+            let from = source.join("file");
+            let plant = |target: &str| {
+                fs::remove_file(destination.join("link")).ok();
+                symlink(target, destination.join("link")).unwrap();
+                if by_alice {
+                    give(destination.join("link"));
+                }
+                destination.join("link")
+            };
+            for target in ["../out/victim", "../out/nothing"] {
+                let link = plant(target);
+                sync_with(engine, &[], &from, &link).exits(0);
+                assert!(fs::symlink_metadata(&link).unwrap().is_file());
+                assert_eq!(fs::read(&link).unwrap(), b"new");
+                untouched(&out);
+            }
+            // Into a directory it leads only where nobody else can have turned it there.
+            let link = plant("../out");
+            let ran = sync_with(engine, &[], &from, &link).exits(0);
+            if by_alice {
+                assert!(fs::symlink_metadata(&link).unwrap().is_file(), "{ran:?}");
+                plant("../out");
+                refused(sync_with(engine, &[], &from, &destination.join("link/")), &["uid 4711"]);
+                untouched(&out);
+            } else {
+                assert_eq!(fs::read(out.join("file")).unwrap(), b"new");
+                fs::remove_file(out.join("file")).unwrap();
+                sync_with(engine, &[], &from, &destination.join("link/")).exits(0);
+                assert_eq!(fs::read(out.join("file")).unwrap(), b"new");
+                // What is no file is not meant to be replaced.
+                let link = plant("/dev/null");
+                refused(sync_with(engine, &[], &from, &link), &["it is a device, FIFO or socket"]);
+            }
+        }
     }
 }
