@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Shows bytes of a file name so that they can't move the cursor or forge a line: control characters and bytes
-/// that are not UTF-8 are escaped as in a Rust string, and so is the backslash.
+/// Shows bytes of a file name so that they can't move the cursor, forge a line or look like another name: control
+/// characters, those that are not seen or turn the direction of what follows, and bytes that are not UTF-8 are escaped as
+/// in a Rust string, and so is the backslash.
 pub struct Escaped<'a>(&'a [u8]);
 
 impl<'a> Escaped<'a> {
@@ -22,6 +23,39 @@ impl<'a> Escaped<'a> {
     }
 }
 
+/// Characters that show nothing themselves: those of Unicode's category Cf (Unicode 17), which may turn the direction of
+/// text or join and split letters; the separators of lines and paragraphs; and fillers without a width.
+const UNSEEN: [(char, char); 24] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{600}', '\u{605}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
+
+fn is_unseen(c: char) -> bool {
+    c > '\u{ac}' && UNSEEN.iter().any(|&(first, last)| (first..=last).contains(&c))
+}
+
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
@@ -31,7 +65,7 @@ impl fmt::Display for Escaped<'_> {
                     '\r' => f.write_str("\\r")?,
                     '\t' => f.write_str("\\t")?,
                     '\\' => f.write_str("\\\\")?,
-                    c if c.is_control() => write!(f, "\\u{{{:x}}}", c as u32)?,
+                    c if c.is_control() || is_unseen(c) => write!(f, "\\u{{{:x}}}", c as u32)?,
                     c => f.write_char(c)?,
                 }
             }
@@ -56,5 +90,15 @@ mod tests {
         assert_eq!(shown(b"\x1b[2J"), "\\u{1b}[2J");
         assert_eq!(shown(b"\xff\xc3"), "\\xff\\xc3");
         assert_eq!(shown("\u{9b}".as_bytes()), "\\u{9b}");
+        assert_eq!(shown("a\u{202e}txt.exe".as_bytes()), "a\\u{202e}txt.exe");
+        for unseen in
+            ["\u{ad}", "\u{61c}", "\u{200b}", "\u{200d}", "\u{2028}", "\u{2029}", "\u{2066}", "\u{feff}"]
+        {
+            let code = unseen.chars().next().map_or(0, u32::from);
+            assert_eq!(shown(unseen.as_bytes()), format!("\\u{{{code:x}}}"));
+        }
+        for seen in ["\u{a0}", "\u{e9}", "\u{5d0}", "\u{627}", "\u{4e2d}", "\u{1f980}", "\u{2764}\u{fe0f}"] {
+            assert_eq!(shown(seen.as_bytes()), seen);
+        }
     }
 }

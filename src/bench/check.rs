@@ -43,7 +43,7 @@ impl Verdict {
             Some((_, count)) => *count += 1,
             None => {
                 let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-                self.wrong = Some((format!("{}: {what}", path.display()), 1));
+                self.wrong = Some((format!("{}: {what}", Escaped::path(path)), 1));
             }
         }
     }
