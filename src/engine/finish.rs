@@ -187,10 +187,9 @@ impl Directory {
             let set = metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?;
             // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.
             pair.before().map_or(set, |before| {
-                let times = before.modified != want.modified && run.rules.keep.times && !broken_off;
-                let Changes { mode, owner, group, .. } =
-                    differences(&want, before, &run.rules).changes(before);
-                Changes { times, mode, owner, group, ..set }
+                let of_stat = differences(&want, before, &run.rules).changes(before);
+                let Changes { times, mode, owner, group, .. } = of_stat;
+                Changes { times: times && !broken_off, mode, owner, group, ..set }
             })
         };
         let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };

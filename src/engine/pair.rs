@@ -244,9 +244,12 @@ impl Pair {
             && (existing.modified != self.source_stat.modified || !run.config.keep.times)
             && !run.config.dry_run
         {
-            self.touched.store(true, Ordering::Relaxed);
             let source = Some(&*self.source);
             let kept = litter::remove(destination, existing.inode, source, run.config.partial, run);
+            // A time within --modify-window stays, unless something was removed.
+            let is_moved = || stat_open(destination).map_or(true, |stat| stat.modified != existing.modified);
+            let is_set = !run.rules.same_time(self.source_stat.modified, existing.modified);
+            self.touched.fetch_or(is_set || is_moved(), Ordering::Relaxed);
             self.partial.store(kept.partial, Ordering::Relaxed);
             *self.set_aside.lock().unwrap_or_else(PoisonError::into_inner) = kept.set_aside;
         }

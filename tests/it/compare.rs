@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::{lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +23,7 @@ tests![
     a_window_does_not_spoil_the_times_of_what_is_new: [Need::Root],
     what_is_left_alone_is_in_the_manifest,
     a_window_is_a_number_of_seconds,
+    a_window_holds_for_directories: [Need::Tool("rsync")],
     with_checksum_attributes_are_mended,
 ];
 
@@ -407,5 +409,34 @@ fn with_checksum_attributes_are_mended() {
         xattr(destination.join("only there"), "user.other", b"there");
         sync_with(engine, &["--checksum"], &source, &destination).exits(0);
         assert_equal(&source, &destination);
+    }
+}
+
+/// As rsync has it: a time within the window is neither told of nor set, one beyond it is both.
+fn a_window_holds_for_directories() {
+    for &engine in ENGINES.iter() {
+        for (apart, told) in [(1, false), (2, false), (3, true)] {
+            let home = scratch();
+            let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+            file(source.join("d/file"), "x");
+            for path in ["d/file", "d", ""] {
+                modified(source.join(path), 1_000_000, 5);
+            }
+            sync_with(engine, &[], &source, &destination).exits(0);
+            modified(destination.join("d"), 1_000_000 + apart, 7);
+            let before = fs::metadata(destination.join("d")).unwrap();
+            let mut command = Command::new("rsync");
+            command.args(["-aHAXin", "--modify-window=2"]).arg(source.join("")).arg(destination.join(""));
+            let rsync = run(command).exits(0).out;
+            let ran = sync_with(engine, &["-i", "--modify-window=2"], &source, &destination).exits(0);
+            let lines: Vec<&str> = ran.out.lines().filter(|line| line.starts_with('.')).collect();
+            assert_eq!(lines, rsync.lines().collect::<Vec<_>>(), "{apart}: {ran:?}");
+            assert_eq!(lines.is_empty(), !told);
+            let after = fs::metadata(destination.join("d")).unwrap();
+            assert_eq!(after.mtime(), if told { 1_000_000 } else { 1_000_000 + apart });
+            if !told {
+                assert_eq!((after.ctime(), after.ctime_nsec()), (before.ctime(), before.ctime_nsec()));
+            }
+        }
     }
 }
