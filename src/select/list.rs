@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};
+use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::content::manifest::LINE_LIMIT;
 use crate::error::{Cause, Context, Error, Operation, Result};
 
 /// Paths below the source. The directories on the way to them are mirrored too, what else these hold is not.
@@ -51,19 +53,64 @@ impl Paths {
     /// # Errors
     /// When it can't be read, or a path leads up by `..`.
     pub fn read(file: &Path, separator: Separator) -> Result<Self> {
-        let text = super::read(file).at(Operation::ReadPaths, || file)?;
+        let input = super::open(file).at(Operation::ReadPaths, || file)?;
+        let mut lines = Lines::new(BufReader::with_capacity(CHUNK, input), separator);
         let mut root = Tree::default();
-        let at: fn(&u8) -> bool = match separator {
-            Separator::Line => |byte| b"\n\r".contains(byte),
-            Separator::Nul => |byte| *byte == 0,
-        };
-        for path in text.split(at) {
+        while let Some(path) = lines.next(file)? {
             let is_comment = separator == Separator::Line && matches!(path, [b'#' | b';', ..]);
             if !path.is_empty() && !is_comment {
                 root.add(path)?;
             }
         }
         Ok(Paths { root: Arc::new(root.finish()), recursive: false })
+    }
+}
+
+/// Bytes that are read of a list at a time.
+const CHUNK: usize = 64 << 10;
+
+/// Reads what separators end, piece by piece, in memory that no input can make grow.
+struct Lines<R> {
+    input: R,
+    separator: Separator,
+    line: Vec<u8>,
+    number: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn new(input: R, separator: Separator) -> Self {
+        Lines { input, separator, line: Vec::new(), number: 0 }
+    }
+
+    /// The next one, without its end. A file of lines may have carriage returns, each of which ends one too.
+    fn next(&mut self, file: &Path) -> Result<Option<&[u8]>> {
+        let is_end = |byte: u8| match self.separator {
+            Separator::Line => matches!(byte, b'\n' | b'\r'),
+            Separator::Nul => byte == 0,
+        };
+        self.line.clear();
+        self.number += 1;
+        loop {
+            let buffer = match self.input.fill_buf() {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                buffer => buffer.at(Operation::ReadPaths, || file)?,
+            };
+            if buffer.is_empty() {
+                return Ok((!self.line.is_empty()).then_some(self.line.as_slice()));
+            }
+            let end = buffer.iter().position(|&byte| is_end(byte));
+            let length = end.unwrap_or(buffer.len());
+            if self.line.len() + length > LINE_LIMIT {
+                let what = if self.separator == Separator::Nul { "path" } else { "line" };
+                let why = format!("{what} {} is longer than {LINE_LIMIT} bytes", self.number);
+                return Err(Error::new(Operation::ReadPaths, file, Cause::Refused(why)));
+            }
+            self.line.extend_from_slice(&buffer[..length]);
+            self.input.consume(length + usize::from(end.is_some()));
+            if end.is_some() {
+                return Ok(Some(&self.line));
+            }
+        }
     }
 }
 

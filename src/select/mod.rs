@@ -188,13 +188,17 @@ impl Selection {
     }
 }
 
+/// Opens a file that the user named; `-` is standard input.
+fn open(file: &Path) -> std::io::Result<Box<dyn Read>> {
+    match file == Path::new("-") {
+        true => Ok(Box::new(std::io::stdin().lock())),
+        false => Ok(Box::new(named::open_to_read(file)?)),
+    }
+}
+
 fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    if file == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut text)?;
-    } else {
-        named::open_to_read(file)?.read_to_end(&mut text)?;
-    }
+    open(file)?.read_to_end(&mut text)?;
     Ok(text)
 }
 

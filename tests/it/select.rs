@@ -29,6 +29,7 @@ tests![
     sizes_have_limits: [Need::Tool("rsync")],
     other_file_systems_are_left_alone: [Need::Root, Need::Tool("rsync")],
     a_single_file_may_be_excluded,
+    a_line_of_a_list_is_bounded,
 ];
 
 /// Names that patterns may take for something else.
@@ -565,4 +566,35 @@ fn a_single_file_may_be_excluded() {
     assert!(!destination.exists());
     sync_with("threads", &["--exclude=*.c"], &source, &destination).exits(0);
     assert!(destination.exists());
+}
+
+fn a_line_of_a_list_is_bounded() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("a"), "a");
+        file(source.join("b"), "b");
+        let list = home.path().join("list");
+        let given = format!("--files-from={}", list.display());
+        for (separator, what, options) in [("\n", "line", &[][..]), ("\0", "path", &["-0"])] {
+            let long = |length: usize| ["a", &"x".repeat(length), "b"].join(separator);
+            file(&list, long((64 << 10) + 1));
+            let ran =
+                sync_with(engine, &[options, &[given.as_str()]].concat(), &source, &destination).exits(3);
+            let wanted =
+                format!("read list of paths {}: {what} 2 is longer than 65536 bytes", list.display());
+            assert!(ran.err.contains(&wanted), "{ran:?}");
+            file(&list, long(50_000_000));
+            sync_with(engine, &[options, &[given.as_str()]].concat(), &source, &destination).exits(3);
+            // The longest there may be is only a name that is not there; the last line needs no end.
+            file(&list, long(64 << 10));
+            sync_with(engine, &[options, &[given.as_str()]].concat(), &source, &destination).exits(23);
+            assert_eq!(std::fs::read(destination.join("b")).unwrap(), b"b");
+            std::fs::remove_dir_all(&destination).unwrap();
+        }
+        // Carriage returns end lines too, and the last byte of a piece may be anything.
+        file(&list, format!("{}\r\nb\r", "#".repeat((64 << 10) - 1)));
+        sync_with(engine, &[&given], &source, &destination).exits(0);
+        assert!(destination.join("b").exists() && !destination.join("a").exists());
+    }
 }
