@@ -17,14 +17,13 @@ use rustix::io::Errno;
 use super::Run;
 use super::directory::Directory;
 use super::extra::{LIST, kind_of, names};
-use super::litter;
+use super::own_directory;
 use super::pair::Pair;
-use super::temporary::writable;
 use super::worker::Lane;
 use crate::error::{Cause, Error, Operation};
 use crate::io::rename::{exchange, lacks_exchange, rename_free};
 use crate::io::stat_open;
-use crate::io::temporary::{MARKED, is_marked, lock};
+use crate::io::temporary::{is_marked, lock};
 use crate::metadata::proc_path;
 use crate::plan::entry::{Inode, Kind, Stat};
 use crate::report::event::Event;
@@ -114,8 +113,7 @@ impl Aside {
     pub(super) fn make(within: &Arc<OwnedFd>, run: &Run) -> rustix::io::Result<Self> {
         let make = || {
             let name = run.temporary.aside_name(within)?;
-            writable(within, run, || rustix::fs::mkdirat(within, &name, MARKED))?;
-            Ok((rustix::fs::openat(within, &name, LIST, Mode::empty())?, name))
+            Ok((own_directory::make(within, &name, run)?, name))
         };
         let mut made = make();
         for _ in 1..ATTEMPTS {
@@ -125,14 +123,8 @@ impl Aside {
             }
         }
         let (fd, name) = made?;
-        lock(&fd);
-        let stat = stat_open(&fd)?;
-        // One that somebody else has put there is not written to. Where modes are not kept no later run will know it.
-        let within = within.clone();
-        match litter::is_empty_open(&fd)? {
-            true => Ok(Aside { within, name, fd: Arc::new(fd), inode: stat.inode }),
-            false => Err(Errno::STALE),
-        }
+        let inode = stat_open(&fd)?.inode;
+        Ok(Aside { within: within.clone(), name, fd: Arc::new(fd), inode })
     }
 
     /// Exchanges the directory that has the successor's name with the successor.

@@ -295,6 +295,8 @@ impl Place<'_> {
         if !claims.has(&name) && !is_taken(&name) {
             match free(&name) {
                 Err(Errno::EXIST) if by_link && self.has(&name, old) => return Ok(()),
+                // An older backup of another user's: whoever owns the directory may have renamed it to be lost.
+                Err(Errno::EXIST) if !self.has_owner_of(&name, old) => {}
                 Err(Errno::EXIST) => match replace(&name) {
                     // A directory, or something is mounted there.
                     Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY | Errno::BUSY) => {}
@@ -321,13 +323,21 @@ impl Place<'_> {
 
     /// Whether a name is one more of the entry that is to be kept.
     fn has(&self, name: &CStr, old: &Old<'_>) -> bool {
-        let inode = |within: &OwnedFd, name: &CStr| {
-            let stat = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
-            stat.ok().map(|stat| Stat::from(&stat).inode)
-        };
+        let inode = |within: &OwnedFd, name: &CStr| stat_name(within, name).map(|stat| stat.inode);
         let found = inode(&self.within, name);
         found.is_some() && found == inode(old.within, old.name)
     }
+
+    /// Whether what has a name belongs to the owner of the entry that is to be kept.
+    fn has_owner_of(&self, name: &CStr, old: &Old<'_>) -> bool {
+        let owner = |within: &OwnedFd, name: &CStr| stat_name(within, name).map(|stat| stat.uid);
+        owner(&self.within, name) == owner(old.within, old.name)
+    }
+}
+
+fn stat_name(within: &OwnedFd, name: &CStr) -> Option<Stat> {
+    let stat = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+    stat.ok().map(|stat| Stat::from(&stat))
 }
 
 /// Renames; rename(2) does nothing, and says nothing, where both names are the same inode already.

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::backup::Old;
 use super::temporary::link_nameless;
+use super::{litter, own_directory};
 use crate::content::sparse::{self, Layout};
 use crate::error::{Context, Operation, Result};
 use crate::io::file::Family;
@@ -44,22 +45,28 @@ impl Old<'_> {
             let named = if nameless { link_nameless(&new, within, temporary) } else { Ok(()) };
             return named.at(Operation::Backup, path);
         }
-        make(self.within, self.name, &stat, within, temporary).at(Operation::Backup, path)?;
-        let new = rustix::fs::openat(within, temporary, flags, Mode::empty()).at(Operation::Backup, path)?;
+        // Where nobody can exchange it before it is given away.
+        let home = self.run.temporary.new_name(within).at(Operation::Backup, path)?;
+        let private = own_directory::make(within, &home, self.run).at(Operation::Backup, path)?;
+        let made = self.copy_node(&stat, &private, temporary).and_then(|()| {
+            rustix::fs::renameat(&private, temporary, within, temporary).at(Operation::Backup, path)
+        });
+        litter::remove_directory(within, &home);
+        made
+    }
+
+    /// Makes what is no file anew, in a directory that is the run's own.
+    fn copy_node(&self, stat: &Stat, private: &OwnedFd, name: &CStr) -> Result<()> {
+        let path = || self.path();
+        make(self.within, self.name, stat, private, name).at(Operation::Backup, path)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let new = rustix::fs::openat(private, name, flags, Mode::empty()).at(Operation::Backup, path)?;
         let have = stat_open(&new).at(Operation::Backup, path)?;
         // A symlink's own attributes are read by its name.
         let holder = Holder::Name(self.within.as_fd(), self.name);
         let xattrs = xattr::read(&holder, self.run.rules.privileges.root, path)?;
-        metadata::apply(
-            Target::Handle(new.as_fd()),
-            &stat,
-            &have,
-            Some(&xattrs),
-            false,
-            &self.run.rules,
-            path,
-        )
-        .map(drop)
+        metadata::apply(Target::Handle(new.as_fd()), stat, &have, Some(&xattrs), false, &self.run.rules, path)
+            .map(drop)
     }
 
     /// Copies a file's contents, with its holes, piece by piece.

@@ -13,8 +13,7 @@ use rustix::io::Errno;
 use super::Run;
 use super::backup::{Backups, OPEN, Old};
 use super::backup_name::numbered;
-use super::litter;
-use super::temporary::writable;
+use super::{litter, own_directory};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::named;
@@ -39,6 +38,8 @@ pub(super) struct Tree {
     fd: Mutex<Option<Arc<OwnedFd>>>,
     /// Directories of it in which an older backup made room, and what a killed run left was looked for.
     swept: Mutex<HashSet<Inode>>,
+    /// Directories of it that grant nobody more than those that they stand for.
+    known: Mutex<HashSet<Inode>>,
 }
 
 impl Tree {
@@ -46,7 +47,8 @@ impl Tree {
     /// before anything is replaced.
     pub(super) fn open(named: &Path, path: PathBuf, config: &Config, roots: &Roots) -> Result<Self> {
         let (named, start, trees) = (named.to_path_buf(), roots.destination.fd.clone(), Trees::of(config));
-        let mut tree = Tree { named, path, start, trees, fd: Mutex::default(), swept: Mutex::default() };
+        let (fd, swept, known) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let mut tree = Tree { named, path, start, trees, fd, swept, known };
         if tree.start.is_none() && tree.named.is_relative() {
             return Ok(tree); // a dry run, without a destination
         }
@@ -77,7 +79,7 @@ impl Tree {
     /// The directory of the tree that stands for the entry's own; what of it is missing is made, and looks as those in
     /// the destination do.
     pub(super) fn directory(&self, old: &Old<'_>, backups: &Backups) -> Result<Arc<OwnedFd>> {
-        let top = self.top()?;
+        let top = self.top(old.run)?;
         if old.directory.as_os_str().is_empty() {
             return Ok(top);
         }
@@ -85,7 +87,12 @@ impl Tree {
         match open_directory(&top, old.directory.as_os_str().as_bytes()) {
             // What an older backup has there is no directory, perhaps.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-            opened => return opened.map(Arc::new).at(Operation::Backup, at),
+            Ok(fd) => {
+                if self.is_known(&fd).at(Operation::Backup, at)? {
+                    return Ok(Arc::new(fd));
+                }
+            }
+            Err(errno) => return Err(errno).at(Operation::Backup, at),
         }
         let model = old.run.roots.destination.fd.as_ref().ok_or(Errno::NOENT).at(Operation::Backup, at)?;
         let (mut within, mut model) = (top, model.clone());
@@ -117,20 +124,22 @@ impl Tree {
         backups: &Backups,
     ) -> Result<OwnedFd> {
         let at = || path;
-        // Nobody else's until it has its owner.
-        let mkdir = || writable(within, run, || rustix::fs::mkdirat(within, name, Mode::RWXU));
+        let c_name = CString::new(name).map_err(|_| Errno::INVAL).at(Operation::Backup, at)?;
         for _ in 0..ATTEMPTS {
-            let made = match mkdir() {
-                Ok(()) => true,
-                Err(Errno::EXIST) => false,
-                Err(errno) => return Err(errno).at(Operation::Backup, at),
-            };
-            match rustix::fs::openat(within, name, OPEN, Mode::empty()) {
-                // Another one may have got its name since, which must not be given away: there is something in it.
-                Ok(fd) if made && litter::is_empty(&fd, c".").at(Operation::Backup, at)? => {
-                    return self.look_like(fd, model, run, path);
+            match own_directory::make(within, &c_name, run) {
+                Ok(fd) => {
+                    self.look_like(&fd, model, run, path)?;
+                    self.remember(&fd).at(Operation::Backup, at)?;
+                    return Ok(fd);
                 }
-                Ok(fd) => return Ok(fd),
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno).at(Operation::Backup, at),
+            }
+            match rustix::fs::openat(within, name, OPEN, Mode::empty()) {
+                Ok(fd) => {
+                    self.narrow(&fd, model, run, path)?;
+                    return Ok(fd);
+                }
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     self.make_room(within, name, backups).at(Operation::Backup, at)?;
                 }
@@ -143,13 +152,39 @@ impl Tree {
     }
 
     /// Gives a new directory what the one that it stands for has.
-    fn look_like(&self, fd: OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<OwnedFd> {
+    fn look_like(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
         let at = || path;
         let want = stat_open(model).at(Operation::Backup, at)?;
         let have = stat_open(&fd).at(Operation::Backup, at)?;
         let xattrs = xattr::read(&Target::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
         metadata::apply(Target::Handle(fd.as_fd()), &want, &have, Some(&xattrs), false, &run.rules, at)?;
-        Ok(fd)
+        Ok(())
+    }
+
+    /// Takes from a directory that is there already what the one that it stands for does not grant: somebody else may have
+    /// made it, or renamed another one.
+    fn narrow(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
+        let at = || path;
+        if self.is_known(fd).at(Operation::Backup, at)? {
+            return Ok(());
+        }
+        let want = stat_open(model).at(Operation::Backup, at)?;
+        let have = stat_open(fd).at(Operation::Backup, at)?;
+        let xattrs = xattr::read(&Target::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
+        metadata::narrow(Target::Handle(fd.as_fd()), &want, &have, Some(&xattrs), &run.rules, at)?;
+        self.remember(fd).at(Operation::Backup, at)
+    }
+
+    /// Whether this run has seen to a directory of the tree already.
+    fn is_known(&self, fd: &OwnedFd) -> rustix::io::Result<bool> {
+        let inode = stat_open(fd)?.inode;
+        Ok(self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&inode))
+    }
+
+    fn remember(&self, fd: &OwnedFd) -> rustix::io::Result<()> {
+        let inode = stat_open(fd)?.inode;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(inode);
+        Ok(())
     }
 
     /// An older backup that is no directory, where one has to be, gets another name.
@@ -173,12 +208,17 @@ impl Tree {
         Err(Errno::EXIST)
     }
 
-    pub(super) fn top(&self) -> Result<Arc<OwnedFd>> {
+    /// The tree itself. A new one looks as the destination does.
+    pub(super) fn top(&self, run: &Run) -> Result<Arc<OwnedFd>> {
         let mut top = self.fd.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fd) = &*top {
             return Ok(fd.clone());
         }
         let fd = Arc::new(self.walk(true)?);
+        let is_empty = litter::is_empty(&fd, c".").at(Operation::Backup, || &self.path)?;
+        if let Some(model) = run.roots.destination.fd.as_ref().filter(|_| is_empty) {
+            self.look_like(&fd, model, run, &self.path)?;
+        }
         *top = Some(fd.clone());
         Ok(fd)
     }

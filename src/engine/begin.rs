@@ -15,6 +15,7 @@ use crate::io::temporary::TemporaryNames;
 use crate::io::{key, stat_open};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, proc_path};
+use crate::plan::compare::Difference;
 use crate::plan::entry::Time;
 use crate::plan::writers::Writers;
 use crate::select::Scope;
@@ -107,12 +108,12 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let source = Source { fd: source, stat, writers, xattrs };
     let narrowed = match (&destination, &existing) {
         (Some(fd), Some(have)) if !implied => {
-            source.narrow(fd, (have, false), run, || run.roots.destination.path.clone())?
+            source.narrow(fd, have, run, || run.roots.destination.path.clone())?
         }
-        _ => false,
+        _ => Difference::default(),
     };
-    let pair = Pair::of_roots(source, destination, existing);
-    pair.touched.store(narrowed, Ordering::Relaxed);
+    let pair = Pair::of_roots(source, destination, existing, narrowed.owner.is_some());
+    pair.touched.store(!narrowed.is_empty(), Ordering::Relaxed);
     pair.remove_litter(run);
     run.directories.opened();
     let root = Directory::root(pair, implied);

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::copy_file::LARGE;
-use super::guarded::{self, Strangers};
+use super::guarded;
 use super::item::{Item, Source};
 use super::settle::settle;
 use super::worker::Lane;
@@ -19,6 +19,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
 use crate::io::stat_open;
 use crate::plan::entry::Stat;
+use crate::plan::writers::Writers;
 use crate::report::event::Event;
 
 /// What a comparison came to.
@@ -136,7 +137,7 @@ async fn compare_open(
 /// Opens a regular file for reading, without moving its time of access where that is allowed (open(2), `O_NOATIME`).
 pub(super) async fn open(
     lane: &Lane,
-    side: (&Arc<OwnedFd>, &Strangers),
+    side: (&Arc<OwnedFd>, Writers),
     name: &CStr,
 ) -> Result<(File, Stat), Cause> {
     match guarded::open(lane, side, name, OFlags::RDONLY | OFlags::NOATIME).await {

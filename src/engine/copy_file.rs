@@ -171,6 +171,10 @@ async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &
         flush(item, new).await?;
     }
     item.lane.doing(Operation::SetTimes);
+    if item.pair.sheds_inherited_acl(run) && !new.is_in_place() {
+        let removed = xattr::remove_acls(Target::Open(new.fd.as_fd()));
+        removed.at(Operation::SetXattr, || item.path())?;
+    }
     let bare = !new.has_contents() && !item.pair.inherits_acl();
     let target = Target::Open(new.fd.as_fd());
     // What has its name already must not look right before it is.

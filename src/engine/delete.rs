@@ -112,6 +112,9 @@ pub(super) fn is_in_the_way(event: &EntryEvent, directory: &Directory, run: &Run
 
 /// Takes note of an error that keeps the mirror of a directory from being whole: nothing is deleted below it.
 pub(super) fn heed(event: &EntryEvent, directory: &Directory, run: &Run) {
+    if event.error.is_some() {
+        directory.mark_doubtful();
+    }
     let of_destination = |error: &Error| !error.operation.reads_source();
     if run.config.delete.is_some() && event.error.as_deref().is_some_and(of_destination) {
         run.deletions.protect(directory.path());

@@ -18,7 +18,7 @@ use super::extra::in_thread;
 use super::pair::{Origin, Pair, Parked, Source, open_destination};
 use super::watch;
 use super::worker::Lane;
-use super::{Run, delete, litter, merge, temporary};
+use super::{Run, delete, litter, merge, own_directory, temporary};
 use crate::error::{Cause, Context, Operation, Result};
 use crate::io::rename::{exchange, lacks_exchange};
 use crate::io::sources::Parent;
@@ -27,8 +27,9 @@ use crate::io::temporary::{MARKED, is_marked};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, proc_path};
 use crate::plan::alone::leaves_name;
+use crate::plan::compare::Difference;
 use crate::plan::entry::{Kind, Stat};
-use crate::plan::writers::Writers;
+use crate::plan::writers::{Writers, was_taken};
 use crate::report::event::{Action, Entries, EntryEvent, Event};
 use crate::report::rings::Kind as Sort;
 use crate::select::Scope;
@@ -58,6 +59,8 @@ pub(crate) struct Directory {
     pub(super) name_is_durable: AtomicBool,
     /// Not all of its names are known.
     pub(super) unlisted: AtomicBool,
+    /// Something in it failed, or was left alone.
+    pub(super) doubtful: AtomicBool,
     /// The thread that opens or finishes it does not come back.
     given_up: Arc<AtomicBool>,
 }
@@ -115,6 +118,7 @@ impl Directory {
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
+            doubtful: AtomicBool::new(false),
             given_up: Arc::default(),
         }
     }
@@ -169,6 +173,16 @@ impl Directory {
 
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
         self.scope.get()
+    }
+
+    /// Not everything in it, and so in those above, was looked at, or brought about. What others may have put there is not
+    /// given away then.
+    pub(super) fn mark_doubtful(&self) {
+        let mut next = Some(self);
+        while let Some(directory) = next {
+            directory.doubtful.store(true, Ordering::Relaxed);
+            next = directory.parent.as_deref();
+        }
     }
 
     /// The walk found one batch of entries in it and no subdirectory.
@@ -328,6 +342,7 @@ impl Directory {
             parent.count_compared();
         }
         if leaves_name(Kind::Directory, existing.as_ref(), &run.rules.compare) {
+            self.mark_doubtful();
             return Ok(None);
         }
         lane.doing(Operation::OpenSource);
@@ -374,16 +389,23 @@ impl Directory {
             Some(existing) => {
                 let own = Writers::of(&stat, run.rules.privileges.user);
                 origin.writers = parent.writers.below(own).below(source.writers);
-                origin.planted = parent.writers.could_plant(&stat);
+                origin.planted = parent.writers.could_plant(&stat) || was_taken(&stat);
                 if existing.inode != stat.inode {
                     *existing = stat;
                 }
-                source.narrow(&destination, (&stat, origin.planted), run, path)?
+                let narrowed = source.narrow(&destination, &stat, run, path)?;
+                origin.taken = was_taken(&stat) || narrowed.owner.is_some();
+                origin.sheds_acl = origin.taken && !run.config.keep.xattrs;
+                narrowed
             }
             None => {
-                self.require_own(&destination, &stat, within, &mut origin)
+                self.require_own(&destination, &stat, (within, run), &mut origin)
                     .at(Operation::OpenDestination, path)?;
-                false
+                origin.sheds_acl = parent.sheds_inherited_acl(run);
+                match origin.private {
+                    true => Difference::default(),
+                    false => source.narrow(&destination, &stat, run, path)?,
+                }
             }
         };
         if origin.existing.is_some() && run.config.fsync {
@@ -393,23 +415,23 @@ impl Directory {
             self.read_kept(&destination, lane).await;
         }
         let pair = Pair::new(source, Some(destination), origin);
-        pair.touched.store(changed || narrowed, Ordering::Relaxed);
+        pair.touched.store(changed || !narrowed.is_empty(), Ordering::Relaxed);
         pair.remove_litter(run);
         Ok(Some(pair))
     }
 
-    /// Requires that a directory which was made a moment ago is the one that has its name now, or as good as that one: it
-    /// will be given away, and so there is nothing in it. Where modes are not kept it has no mark, by which the next
-    /// run would know it: then it gets its own name at once.
+    /// Requires that a directory which was made a moment ago is our own. Where modes are not kept it has no mark, by which
+    /// the next run would know it: then it gets its own name at once.
     fn require_own(
         &self,
         made: &OwnedFd,
         stat: &Stat,
-        within: &OwnedFd,
+        (within, run): (&OwnedFd, &Run),
         origin: &mut Origin,
     ) -> Result<(), Cause> {
-        if !litter::is_empty_open(made)? {
-            return Err(Cause::DirectoryReplaced);
+        match own_directory::require(within, made, stat, run) {
+            Err(Errno::STALE) => return Err(Cause::DirectoryReplaced),
+            own => own?,
         }
         origin.writers = Writers::Nobody;
         if is_marked(stat) {

@@ -24,18 +24,30 @@ use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, EntryEvent};
 use crate::report::rings::{Kind as Sort, Means};
 
-/// Refuses to give a directory away that others could have put there, if it holds what the source does not have: it may be
-/// somebody's private one, under another name. What it holds of the source's was looked at when its turn came.
-fn refuse_planted(pair: &Pair, destination: &OwnedFd, want: &Stat, run: &Run) -> Result<(), Cause> {
+/// Refuses to give a directory away that others could have put there, or filled, if it holds what the source does not have,
+/// or what was not looked at: it may be somebody's private one, under another name. What it holds of the source's was
+/// compared when its turn came.
+fn refuse_planted(
+    pair: &Pair,
+    is_doubtful: bool,
+    destination: &OwnedFd,
+    want: &Stat,
+    run: &Run,
+) -> Result<(), Cause> {
+    if pair.taken && is_doubtful {
+        let why = "it was another user's, and stays closed until a run has no error in it";
+        return Err(Cause::Refused(why.into()));
+    }
     let Some(before) = pair.before().filter(|_| pair.planted) else { return Ok(()) };
     let (target, xattrs) = (Target::Open(destination.as_fd()), pair.source_xattrs.as_ref());
     let other_acl = xattrs.map(|want| xattr::has_access_acl_of(target, want)).transpose()? == Some(false);
     let gives = other_acl || gives_more(&differences(want, before, &run.rules), before);
-    if !gives || extra::count(destination)? == pair.compared() {
+    let is_known = || Ok::<_, Errno>(!is_doubtful && extra::count(destination)? == pair.compared());
+    if !gives || is_known()? {
         return Ok(());
     }
     let why = "the directory it lies in is another user's, who could have renamed this one; \
-               it holds more than SRC has, and is not given SRC's owner and mode";
+               it holds more than SRC has, or what failed, and is not given SRC's owner and mode";
     Err(Cause::Refused(why.into()))
 }
 
@@ -182,7 +194,11 @@ impl Directory {
             let of_stat = differences(&want, &have, &run.rules).changes(&have);
             Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
         } else {
-            refuse_planted(pair, destination, &want, run).at(Operation::SetOwner, path)?;
+            let is_doubtful = self.doubtful.load(Ordering::Relaxed);
+            refuse_planted(pair, is_doubtful, destination, &want, run).at(Operation::SetOwner, path)?;
+            if pair.sheds_acl {
+                xattr::remove_acls(target).at(Operation::SetXattr, path)?;
+            }
             let bare = pair.fresh && !has_default_acl(destination);
             let set = metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?;
             // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.

@@ -4,42 +4,32 @@
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
 use super::worker::Lane;
 use crate::error::{Cause, Result};
 use crate::io::file::File;
-use crate::io::named::is_open_to_others;
 use crate::io::stat_open;
 use crate::plan::entry::{Kind, Stat};
-
-/// Whether others may change what is in a directory, once that has been asked.
-#[derive(Debug, Default)]
-pub(crate) struct Strangers(OnceLock<bool>);
-
-impl Strangers {
-    fn may_write(&self, directory: &OwnedFd) -> bool {
-        *self.0.get_or_init(|| stat_open(directory).map_or(true, |stat| is_open_to_others(&stat)))
-    }
-}
+use crate::plan::writers::Writers;
 
 /// Opens a regular file of a held directory. What is something else by now has changed its type.
 pub(super) async fn open(
     lane: &Lane,
-    (directory, strangers): (&Arc<OwnedFd>, &Strangers),
+    (directory, writers): (&Arc<OwnedFd>, Writers),
     name: &CStr,
     flags: OFlags,
 ) -> Result<(File, Stat), Cause> {
-    let is_guarded = strangers.may_write(directory);
-    let first = if is_guarded { OFlags::PATH } else { flags };
+    let is_guarded = writers == Writers::Nobody;
+    let first = if is_guarded { flags } else { OFlags::PATH };
     let mut file = Arc::new(lane.io.open(directory, name, first).await?);
     let stat = stat_open(&file)?;
     if stat.kind != Kind::File {
         return Err(Cause::TypeChanged);
     }
-    if is_guarded {
+    if !is_guarded {
         file = Arc::new(lane.io.reopen(&file, flags).await?);
     }
     Ok((lane.io.file(file, &stat), stat))

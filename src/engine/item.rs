@@ -10,7 +10,6 @@ use rustix::io::Errno;
 
 use super::copy_file::{self, Copied};
 use super::directory::Directory;
-use super::guarded::Strangers;
 use super::job::Entry;
 use super::pair::Pair;
 use super::temporary::Taken;
@@ -25,6 +24,7 @@ use crate::plan::alone::is_left_alone;
 use crate::plan::changes::Changes;
 use crate::plan::compare::{Decision, Difference, changes, decide, gives_more, keep};
 use crate::plan::entry::{Kind, Stat};
+use crate::plan::writers::Writers;
 use crate::report::event::{Action, Attributes, EntryEvent};
 use crate::report::rings::Kind as Sort;
 
@@ -61,13 +61,13 @@ impl Item<'_> {
         self.pair.destination.as_ref().ok_or(Errno::NOENT).at(Operation::OpenDestination, || self.path())
     }
 
-    /// The directories as files in them are opened: the source's, and the destination's.
-    pub(crate) fn source_side(&self) -> (&Arc<OwnedFd>, &Strangers) {
-        (&self.pair.source, &self.pair.strangers[0])
+    /// The directories as files in them are opened, and who else can write there: the source's, and the destination's.
+    pub(crate) fn source_side(&self) -> (&Arc<OwnedFd>, Writers) {
+        (&self.pair.source, self.pair.source_writers)
     }
 
-    pub(crate) fn destination_side(&self) -> Result<(&Arc<OwnedFd>, &Strangers)> {
-        Ok((self.within()?, &self.pair.strangers[1]))
+    pub(crate) fn destination_side(&self) -> Result<(&Arc<OwnedFd>, Writers)> {
+        Ok((self.within()?, self.pair.writers))
     }
 
     /// The destination directory, to change an entry of it. A dry run, which may have none, never gets to ask.
@@ -105,6 +105,9 @@ impl Item<'_> {
             (is_absent, is_found) = (destination.is_none(), destination.is_some());
             let is_left = is_left_alone(&source.stat, destination.as_ref(), &self.run().rules);
             if is_left && !self.replaces {
+                if destination.is_some() && self.pair.planted {
+                    self.directory.mark_doubtful();
+                }
                 return self.leave(destination.as_ref()).await;
             }
             if destination.is_some_and(|have| have.kind == Kind::Directory) {
@@ -247,6 +250,14 @@ impl Item<'_> {
             same
         };
         let mut decision = decide(&source.stat, destination, &self.run().rules, same_target);
+        if let (true, Decision::Keep(_)) = (self.pair.planted, decision) {
+            // Nothing of it may change, but whoever can enter the directory then could read it.
+            decision = match source.stat.kind {
+                Kind::File => Decision::CompareContents,
+                Kind::Fifo | Kind::Socket => Decision::Replace,
+                _ => decision,
+            };
+        }
         let mut theirs = None;
         if let (Decision::CompareContents, Some(have)) = (decision, destination) {
             let same;

@@ -21,7 +21,7 @@ use crate::io::stat_open;
 use crate::io::temporary::lock;
 use crate::plan::alone::is_left_alone;
 use crate::plan::entry::{Kind, Stat};
-use crate::plan::writers::Writers;
+use crate::plan::writers::{Writers, was_taken};
 use crate::report::event::Event;
 
 /// Moves what is in a staged directory to the one that has its name by now, and goes on with that one. An entry that can't
@@ -42,7 +42,8 @@ pub(super) async fn merge(
     let (writers, planted) = (Writers::Many, parent.writers.could_plant(&stat));
     let (fd, xattrs) = (pair.source.clone(), pair.source_xattrs.clone());
     let source = Source { fd, stat: pair.source_stat, writers, xattrs };
-    source.narrow(&to, (&stat, planted), run, path)?;
+    let narrowed = source.narrow(&to, &stat, run, path)?;
+    let taken = was_taken(&stat) || narrowed.owner.is_some();
     for name in names(from).at(Operation::ListDestination, path)? {
         if let Err(error) = move_entry(directory, pair, (from, &to), &name, lane) {
             run.report(Event::Failed(error)).await;
@@ -53,7 +54,7 @@ pub(super) async fn merge(
         run.file_systems.add(&to, &stat);
         lane.io.flush(&to).await.at(Operation::Flush, path)?;
     }
-    let origin = Origin { existing: Some(stat), writers, planted, ..Origin::default() };
+    let origin = Origin { existing: Some(stat), writers, planted, taken, ..Origin::default() };
     let merged = Pair::new(source, Some(to), origin);
     merged.touched.store(true, Ordering::Relaxed);
     pair.broken_off.load(Ordering::Relaxed).then(|| merged.leaves_partial());

@@ -26,6 +26,7 @@ mod litter;
 mod merge;
 pub(crate) mod open;
 pub(crate) mod outbox;
+mod own_directory;
 pub(crate) mod pair;
 mod park;
 pub(crate) mod part;

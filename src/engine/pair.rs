@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, CString};
 use std::ops::Deref;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,15 +11,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::guarded::Strangers;
 use super::worker::Lane;
 use super::{Run, litter};
 use crate::error::Result;
 use crate::io::stat_open;
-use crate::metadata;
 use crate::metadata::xattr::{self, Xattrs};
+use crate::metadata::{self, Target};
+use crate::plan::compare::Difference;
 use crate::plan::entry::{Inode, Stat, Time};
-use crate::plan::writers::Writers;
+use crate::plan::writers::{Writers, was_taken};
 
 /// The two directories, held open.
 pub(crate) struct Pair {
@@ -27,8 +27,8 @@ pub(crate) struct Pair {
     pub(crate) source: Arc<OwnedFd>,
     /// `None` where a dry run would have made it.
     pub(crate) destination: Option<Arc<OwnedFd>>,
-    /// Of either, whether others may change what is in it.
-    pub(super) strangers: [Strangers; 2],
+    /// Who else can write to the source.
+    pub(super) source_writers: Writers,
     memory: Arc<Memory>,
 }
 
@@ -45,8 +45,13 @@ pub(crate) struct Memory {
     pub(super) private: bool,
     /// Who else could have put something in it before this run came.
     pub(super) writers: Writers,
-    /// One of those who can write to the directory above could have put it there, and it is not theirs.
+    /// One of those who can write to the directory above could have put it there, and it is not theirs; or what is in it. All
+    /// of that is compared, whatever its size and time.
     pub(super) planted: bool,
+    /// This run, or one that was interrupted, has taken it from its owner.
+    pub(super) taken: bool,
+    /// Without attributes it is to have no ACL either, which others chose.
+    pub(super) sheds_acl: bool,
     /// Its name until it is done, or turns out to take long: nobody sees what is in it before.
     pub(super) staged: Option<CString>,
     /// It has its own name.
@@ -69,6 +74,8 @@ pub(crate) struct Memory {
     pub(crate) clones: AtomicBool,
     /// Names of the source that the destination has too, whatever is behind them.
     compared: AtomicUsize,
+    /// Who else can write to its directory in each of the earlier trees that was looked at: `--link-dest`.
+    reference_writers: Mutex<Vec<(usize, Writers)>>,
 }
 
 impl Deref for Pair {
@@ -90,20 +97,29 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Takes from its mirror, which has the first of `have` and was planted, perhaps, what the source does not grant. Returns whether that was anything. Of a
-    /// mirror that belongs to somebody else the error comes when it is done: only they can change it.
+    /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set. Where only another user
+    /// can change it the error comes when it is done, unless the source is closed to others: then nothing is put there.
     pub(super) fn narrow(
         &self,
         mirror: &OwnedFd,
-        have: (&Stat, bool),
+        have: &Stat,
         run: &Run,
         path: impl Fn() -> PathBuf + Copy,
-    ) -> Result<bool> {
+    ) -> Result<Difference> {
         if run.config.dry_run {
-            return Ok(false);
+            return Ok(Difference::default());
         }
-        match metadata::narrow(mirror, &self.stat, have, self.xattrs.as_ref(), &run.rules, path) {
-            Err(error) if error.errno() == Some(Errno::PERM) => Ok(false),
+        match metadata::narrow(
+            Target::Open(mirror.as_fd()),
+            &self.stat,
+            have,
+            self.xattrs.as_ref(),
+            &run.rules,
+            path,
+        ) {
+            Err(error) if error.errno() == Some(Errno::PERM) && self.stat.mode & 0o007 != 0 => {
+                Ok(Difference::default())
+            }
             narrowed => narrowed,
         }
     }
@@ -124,6 +140,10 @@ pub(super) struct Origin {
     pub(super) writers: Writers,
     /// It could have been put there by others, and is not theirs.
     pub(super) planted: bool,
+    /// It was taken from its owner.
+    pub(super) taken: bool,
+    /// It is to lose its ACL.
+    pub(super) sheds_acl: bool,
 }
 
 /// Two directories that were closed because descriptors are scarce.
@@ -135,7 +155,7 @@ pub(crate) struct Parked {
 impl Pair {
     /// Two open directories; without a destination a dry run, which would have made it.
     pub(super) fn new(source: Source, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
-        let Origin { existing, replaced, staged, private, writers, planted } = origin;
+        let Origin { existing, replaced, staged, private, writers, planted, taken, sheds_acl } = origin;
         let memory = Memory {
             source_stat: source.stat,
             source_xattrs: source.xattrs,
@@ -145,6 +165,8 @@ impl Pair {
             private,
             writers,
             planted,
+            taken,
+            sheds_acl,
             placed: AtomicBool::new(false),
             existing,
             touched: AtomicBool::new(false),
@@ -155,8 +177,9 @@ impl Pair {
             nameless: AtomicBool::new(true),
             clones: AtomicBool::new(true),
             compared: AtomicUsize::new(0),
+            reference_writers: Mutex::default(),
         };
-        Pair { source: source.fd, destination, strangers: Default::default(), memory: Arc::new(memory) }
+        Pair { source: source.fd, destination, source_writers: source.writers, memory: Arc::new(memory) }
     }
 
     /// The two roots.
@@ -164,19 +187,22 @@ impl Pair {
         source: Source,
         destination: Option<Arc<OwnedFd>>,
         existing: Option<Stat>,
+        taken: bool,
     ) -> Self {
         let user = rustix::process::geteuid().as_raw();
         let of_mirror = |stat: &Stat| Writers::of(stat, user).below(source.writers);
         let writers = existing.as_ref().map_or(Writers::Nobody, of_mirror);
-        Pair::new(source, destination, Origin { existing, writers, ..Origin::default() })
+        let planted = existing.as_ref().is_some_and(was_taken);
+        let taken = taken || planted;
+        Pair::new(source, destination, Origin { existing, writers, planted, taken, ..Origin::default() })
     }
 
     /// The same destination, for what lies in another directory of the source.
     pub(super) fn seen_from(&self, source: Arc<OwnedFd>) -> Self {
         Pair {
+            source_writers: writers_of(&source),
             source,
             destination: self.destination.clone(),
-            strangers: Default::default(),
             memory: self.memory.clone(),
         }
     }
@@ -223,16 +249,39 @@ impl Pair {
         // No time that a source could have: the new file's own one moves on with the writing.
         stat.modified = Time::NEVER;
         let inherits_acl = self.destination.as_ref().is_some_and(|fd| has_default_acl(fd));
-        let predictable = stat.mode == mode & !run.umask && !inherits_acl;
+        // Whoever can write there could change what new files get, from one to the next.
+        let constant = self.writers == Writers::Nobody;
+        let predictable = constant && stat.mode == mode & !run.umask && !inherits_acl;
         self.newborn.get_or_init(|| Newborn { stat, predictable, inherits_acl });
         Ok(stat)
     }
 
     /// Whether new entries inherit an ACL, which their source may not have.
     pub(crate) fn inherits_acl(&self) -> bool {
+        if self.writers != Writers::Nobody {
+            return true; // as far as can be told
+        }
         match self.newborn.get() {
             Some(newborn) => newborn.inherits_acl,
             None => self.destination.as_ref().is_some_and(|fd| has_default_acl(fd)),
+        }
+    }
+
+    /// Whether new entries are to lose the ACL that they inherit: where none are kept, and others chose it.
+    pub(crate) fn sheds_inherited_acl(&self, run: &Run) -> bool {
+        !run.config.keep.xattrs && self.writers != Writers::Nobody
+    }
+
+    /// Who else could have put what the directory of an earlier tree holds there; `find` tells, and is asked once.
+    pub(super) fn reference_writers(&self, tree: usize, find: impl FnOnce() -> Writers) -> Writers {
+        let mut known = self.reference_writers.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.iter().find(|(number, _)| *number == tree) {
+            Some((_, writers)) => *writers,
+            None => {
+                let writers = find();
+                known.push((tree, writers));
+                writers
+            }
         }
     }
 
@@ -306,13 +355,19 @@ impl Parked {
 
     /// The two, open again.
     pub(super) fn resume(&self, source: Arc<OwnedFd>, destination: Option<Arc<OwnedFd>>) -> Pair {
-        Pair { source, destination, strangers: Default::default(), memory: self.memory.clone() }
+        Pair { source_writers: writers_of(&source), source, destination, memory: self.memory.clone() }
     }
 
     /// Whether there is a directory in the destination.
     pub(super) fn has_destination(&self) -> bool {
         self.destination.is_some()
     }
+}
+
+/// Who else can write to an open directory.
+fn writers_of(directory: &OwnedFd) -> Writers {
+    let user = rustix::process::geteuid().as_raw();
+    stat_open(directory).map_or(Writers::Many, |stat| Writers::of(&stat, user))
 }
 
 /// What a directory makes of a new file: its group may come from the directory, its mode from an ACL, and some file

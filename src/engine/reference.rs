@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -25,6 +26,7 @@ use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{Target, proc_path};
 use crate::plan::compare::{Decision, decide, keep};
 use crate::plan::entry::{Kind, Stat};
+use crate::plan::writers::Writers;
 use crate::report::event::{Action, Missing};
 
 /// The trees, held open.
@@ -90,12 +92,18 @@ fn has_others(path: &Path, roots: &Roots) -> bool {
 /// Makes the item's name one more name of what an earlier tree has. `None`: none has the same, or it can't be linked to.
 pub(super) async fn link(item: &Item<'_>, source: &Source, taken: Taken) -> Result<Option<Copied>> {
     let run = item.run();
-    for tree in &run.references.trees {
+    for (number, tree) in run.references.trees.iter().enumerate() {
         let path = item.directory.path_of(item.target());
         item.lane.doing(Operation::OpenDestination);
         let Ok(handle) = open_entry(tree, path.as_os_str().as_bytes()) else { continue };
         let Ok(have) = stat_open(&handle) else { continue };
         if !is_same(item, source, tree, &handle, &have).await? {
+            continue;
+        }
+        // What others could have put there may be a secret that only the directories on the way keep.
+        if item.pair.reference_writers(number, || writers_above(tree, item)).could_plant(&have)
+            && !holds_the_same(item, source, &handle, &have).await?
+        {
             continue;
         }
         // Names that are apart in the source must not become one file.
@@ -109,6 +117,33 @@ pub(super) async fn link(item: &Item<'_>, source: &Source, taken: Taken) -> Resu
         }
     }
     Ok(None)
+}
+
+/// Who else could have put what an earlier tree has in the item's directory.
+fn writers_above(tree: &OwnedFd, item: &Item<'_>) -> Writers {
+    let user = item.run().rules.privileges.user;
+    let of = |fd: &OwnedFd| stat_open(fd).map_or(Writers::Many, |stat| Writers::of(&stat, user));
+    let mut writers = of(tree);
+    let mut path = PathBuf::new();
+    for component in item.directory.path().components() {
+        path.push(component);
+        let directory = open_directory(tree, path.as_os_str().as_bytes());
+        writers = writers.below(directory.as_ref().map_or(Writers::Many, of));
+    }
+    writers
+}
+
+/// Whether a file of an earlier tree holds what the source does. What has no contents gives nothing away.
+async fn holds_the_same(item: &Item<'_>, source: &Source, handle: &OwnedFd, have: &Stat) -> Result<bool> {
+    if have.kind != Kind::File {
+        return Ok(have.kind == Kind::Symlink);
+    }
+    let opened = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let Ok(file) = opened else { return Ok(false) };
+    match contents::equals(item, source, file).await {
+        Err(Error { operation: Operation::ReadDestination, .. }) => Ok(false),
+        compared => compared,
+    }
 }
 
 /// Whether an entry of an earlier tree has all that the source's has and is kept. One that can't be read has not.

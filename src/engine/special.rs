@@ -11,13 +11,12 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::copy_file::Copied;
 use super::item::Item;
-use super::litter;
 use super::temporary::{Taken, take_place, writable};
+use super::{litter, own_directory};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
-use crate::io::temporary::{MARKED, lock};
-use crate::metadata::{self, Target};
-use crate::plan::entry::{Stat, Time};
+use crate::metadata::{self, Target, xattr};
+use crate::plan::entry::{Kind, Stat, Time};
 use crate::report::event::PointsTo;
 
 fn read_target(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<CString> {
@@ -55,28 +54,15 @@ pub(crate) fn make_symlink(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result
 pub(crate) fn make_node(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
     let within = item.changing()?;
     let temporary = item.run().temporary.new_name(within).at(Operation::Create, || item.path())?;
-    let mkdir = || rustix::fs::mkdirat(within, &temporary, MARKED);
-    writable(within, item.run(), mkdir).at(Operation::Create, || item.path())?;
-    let made = make_in(item, stat, &temporary, taken);
-    litter::remove_directory(within, &temporary);
-    made
-}
-
-/// Makes it in a new directory, and moves it to its place from there.
-fn make_in(item: &Item<'_>, stat: &Stat, temporary: &CStr, taken: Taken) -> Result<Copied> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let private = rustix::fs::openat(item.changing()?, temporary, flags, Mode::empty());
+    let private = own_directory::make(within, &temporary, item.run());
     let private = private.at(Operation::Create, || item.path())?;
-    lock(&private);
-    let empty = litter::is_empty_open(&private).at(Operation::Create, || item.path())?;
-    if !empty {
-        return Err(Error::new(Operation::Create, item.path(), Cause::DirectoryReplaced));
-    }
     let device = rustix::fs::makedev(stat.device_node.0, stat.device_node.1);
     let mode = Mode::RUSR | Mode::WUSR;
-    make(item, stat, (&private, item.target()), taken, |within, name| {
+    let made = make(item, stat, (&private, item.target()), taken, |within, name| {
         rustix::fs::mknodat(within, name, stat.kind.file_type(), mode, device)
-    })
+    });
+    litter::remove_directory(within, &temporary);
+    made
 }
 
 /// Makes an entry at a place of its own, completes it there, and moves it to the item's name.
@@ -112,6 +98,9 @@ fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Re
     let xattrs = if keep { Some(item.source_xattrs(want, None)?) } else { None };
     let bare = !item.pair.inherits_acl();
     let target = Target::Handle(handle.as_fd());
+    if want.kind != Kind::Symlink && item.pair.sheds_inherited_acl(item.run()) {
+        xattr::remove_acls(target).at(Operation::SetXattr, || item.path())?;
+    }
     metadata::apply(target, want, &have, xattrs.as_ref(), bare, &item.run().rules, || item.path())?;
     Ok(())
 }

@@ -406,6 +406,7 @@ async fn run_entries(
         };
         let Some(event) = event else { continue };
         if delete::is_in_the_way(&event, directory, &lane.run) {
+            directory.mark_doubtful();
             lane.run.deletions.add_in_the_way(InTheWay { directory: directory.clone(), entry });
             continue;
         }

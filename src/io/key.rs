@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::rand::GetRandomFlags;
 
 use super::stat_open;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -42,10 +43,13 @@ pub fn default_state_directory() -> Option<PathBuf> {
 
 /// A key that nobody else has, and no later run.
 pub(crate) fn by_chance() -> Result<[u8; LENGTH]> {
-    let path = Path::new("/dev/urandom");
     let mut key = [0; LENGTH];
-    File::open(path).and_then(|mut source| source.read_exact(&mut key)).at(Operation::UseKey, || path)?;
-    Ok(key)
+    match rustix::rand::getrandom(&mut key, GetRandomFlags::empty()) {
+        // Up to 256 bytes are never cut short (getrandom(2)).
+        Ok(LENGTH) => Ok(key),
+        Ok(_) => Err(Errno::IO).at(Operation::UseKey, || "random bytes"),
+        Err(errno) => Err(errno).at(Operation::UseKey, || "random bytes"),
+    }
 }
 
 /// The key in `state`, which is made if it is not there.

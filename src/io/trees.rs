@@ -148,8 +148,10 @@ impl Trees {
     ) -> rustix::io::Result<OwnedFd> {
         let narrow = self.readers.mode(None);
         let file = open(Mode::from_raw_mode(narrow))?;
+        // What the directory has new files inherit is opened by their mode.
+        let inherited = rustix::fs::fremovexattr(&file, c"system.posix_acl_access").is_ok();
         let wide = self.readers.mode(Some(stat_open(&file)?.gid));
-        if wide & !umask() != narrow & !umask() {
+        if inherited || wide & !umask() != narrow & !umask() {
             // What is refused here leaves the file closer than it need be.
             rustix::fs::fchmod(&file, Mode::from_raw_mode(wide & !umask())).ok();
         }

@@ -4,7 +4,7 @@
 
 pub(crate) mod xattr;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
@@ -80,18 +80,16 @@ pub(crate) fn adopt<P: AsRef<Path>>(
     Ok(rules.adopt(Stat { mode, ..source }))
 }
 
-/// Takes from a directory that is open, and has `have`, what its source does not grant, before anything is written in it:
-/// `want` and `xattrs` are the source's. One that is `planted`, perhaps, keeps its owner, who may be losing it to others.
-/// Returns whether that was anything.
+/// Takes from a directory, which has `have`, what its source does not grant, before anything is written in it:
+/// `want` and `xattrs` are the source's. Returns what was set.
 pub(crate) fn narrow<P: AsRef<Path>>(
-    directory: &OwnedFd,
+    target: Target<'_>,
     want: &Stat,
-    (have, planted): (&Stat, bool),
+    have: &Stat,
     xattrs: Option<&Xattrs>,
     rules: &Rules,
     path: impl Fn() -> P + Copy,
-) -> Result<bool> {
-    let target = Target::Open(directory.as_fd());
+) -> Result<Difference> {
     let same_acl = match xattrs {
         // Where nobody else is granted anything, no ACL can grant it.
         Some(want) if have.mode & 0o077 != 0 => {
@@ -99,12 +97,11 @@ pub(crate) fn narrow<P: AsRef<Path>>(
         }
         _ => true,
     };
-    let mut difference = narrowed(want, have, same_acl, rules);
-    difference.owner = difference.owner.filter(|_| !planted);
+    let difference = narrowed(want, have, same_acl, rules);
     // The owner first: a former one could set the mode again.
     set_owner(target, &difference, path)?;
     set_mode(target, &difference, path)?;
-    Ok(!difference.is_empty())
+    Ok(difference)
 }
 
 /// Makes the attributes equal. Without privilege that takes the right to write, which the owner may give himself: the

@@ -229,6 +229,17 @@ pub(crate) fn has_access_acl_of(target: Target<'_>, want: &Xattrs) -> rustix::io
     }
 }
 
+/// Removes the ACLs of a file or directory.
+pub(crate) fn remove_acls(target: Target<'_>) -> rustix::io::Result<()> {
+    for name in [ACCESS_ACL, DEFAULT_ACL] {
+        match remove(target, name) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::ACCESS) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 /// Whether a file has a capability.
 pub(crate) fn has_capability(target: Target<'_>) -> rustix::io::Result<bool> {
     match get(&target.into(), CAPABILITY) {

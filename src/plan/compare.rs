@@ -117,8 +117,9 @@ pub(crate) fn keep(source: &Stat, destination: &Stat, rules: &Rules) -> Decision
     if source.kind == Kind::File && new_owner.is_some() && destination.uid != rules.privileges.user {
         return Decision::Replace;
     }
-    // Nor is a file of somebody else's made setuid: size and time may be all that it has of its source.
-    if source.kind == Kind::File && source.mode & 0o6000 != 0 && difference.owner.is_some() {
+    // Nor is a file made setuid or setgid: size and time may be all that it has of its source.
+    let gets_bits = difference.mode.is_some_and(|mode| mode & !destination.mode & 0o6000 != 0);
+    if source.kind == Kind::File && (gets_bits || source.mode & 0o6000 != 0 && difference.owner.is_some()) {
         return Decision::Replace;
     }
     Decision::Keep(difference)
@@ -151,7 +152,7 @@ pub(crate) fn may_be_rewritten(want: &Stat, have: &Stat, rules: &Rules) -> bool 
 
 /// Whether somebody gets more of `have` once `difference` is set: a new owner or group, or wider permissions.
 pub(crate) fn gives_more(difference: &Difference, have: &Stat) -> bool {
-    difference.owner.is_some() || difference.mode.is_some_and(|mode| mode & !have.mode & 0o077 != 0)
+    difference.owner.is_some() || difference.mode.is_some_and(|mode| mode & !have.mode & 0o6077 != 0)
 }
 
 /// Who should own the file, where that differs from who does and this process may say so. What the user has asked for is

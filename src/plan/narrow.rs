@@ -5,6 +5,7 @@
 use super::compare::{Difference, owner_to_set};
 use super::entry::Stat;
 use super::rules::Rules;
+use super::writers::TAKEN;
 
 /// Permissions of the group, and with an ACL those of everyone it names.
 const GROUP: u32 = 0o070;
@@ -12,8 +13,8 @@ const GROUP: u32 = 0o070;
 const OTHERS: u32 = 0o077;
 
 /// Owner and mode to set at once so that `have` grants nobody more than `want` does. `same_acl` says that the two have the
-/// same access ACL, or none. A former owner loses the directory to the user who runs this, and a group or an ACL that is to
-/// change all permissions.
+/// same access ACL, or none. A former owner loses the directory to the user who runs this, and everybody with them; a group
+/// or an ACL that is to change loses all permissions.
 pub(crate) fn narrowed(want: &Stat, have: &Stat, same_acl: bool, rules: &Rules) -> Difference {
     let owner = if rules.keep.owner { owner_to_set(want, have, rules) } else { None };
     let (uid, gid) = owner.unwrap_or_default();
@@ -25,12 +26,10 @@ pub(crate) fn narrowed(want: &Stat, have: &Stat, same_acl: bool, rules: &Rules) 
         granted &= !OTHERS;
     }
     let (user, mode) = (rules.privileges.user, have.mode & granted);
-    Difference {
-        owner: (uid.is_some() && have.uid != user).then_some((Some(user), None)),
-        // The former owner may have changed the mode in the last moment.
-        mode: (mode != have.mode || uid.is_some() && have.uid != user).then_some(mode),
-        times: false,
+    if uid.is_some() && have.uid != user {
+        return Difference { owner: Some((Some(user), None)), mode: Some(TAKEN), times: false };
     }
+    Difference { owner: None, mode: (mode != have.mode).then_some(mode), times: false }
 }
 
 #[cfg(test)]
@@ -52,7 +51,7 @@ mod tests {
             ("each class for itself", of(0o705, 7, 8), of(0o770, 7, 8), true, (None, Some(0o700))),
             ("the special bits stay", of(0o700, 7, 8), of(0o3777, 7, 8), true, (None, Some(0o3700))),
             ("another group", of(0o770, 7, 8), of(0o775, 7, 9), true, (None, Some(0o700))),
-            ("another owner", of(0o755, 7, 8), of(0o755, 6, 8), true, (Some(0), Some(0o755))),
+            ("another owner", of(0o755, 7, 8), of(0o755, 6, 8), true, (Some(0), Some(TAKEN))),
             ("root's, to be given away", of(0o755, 7, 8), of(0o755, 0, 8), true, (None, None)),
             ("another ACL", of(0o755, 7, 8), of(0o755, 7, 8), false, (None, Some(0o700))),
             ("another ACL, closed", of(0o755, 7, 8), of(0o700, 7, 8), false, (None, None)),

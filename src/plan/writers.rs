@@ -4,6 +4,15 @@
 
 use super::entry::Stat;
 
+/// The mode of a directory that a run has taken from its owner, until it is done: closed, and with two bits that none has by
+/// chance. What is in it was put there by somebody else, perhaps.
+pub(crate) const TAKEN: u32 = 0o3700;
+
+/// Whether a directory was taken from its owner by a run that did not complete it.
+pub(crate) fn was_taken(directory: &Stat) -> bool {
+    directory.mode & 0o3077 == TAKEN & 0o3077
+}
+
 /// Users who can put names in a directory, or exchange it or one above it for another one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Writers {
@@ -17,15 +26,12 @@ pub(crate) enum Writers {
 }
 
 impl Writers {
-    /// Those of one directory, for a run of `user`. With an ACL the permissions of the group are the most that it grants
-    /// anyone. In a sticky directory others can rename what is theirs alone, which they could give away themselves.
+    /// Those of one directory, for a run of `user`. root can do everything in any case, and does not count. With an ACL the permissions of the group are the most that it grants
+    /// anyone. Sticky keeps others from renaming what is there, and not from renaming something into it.
     pub(crate) fn of(directory: &Stat, user: u32) -> Self {
-        let open = directory.mode & 0o022 != 0;
-        let sticky = directory.mode & 0o1000 != 0;
-        match directory.uid == user {
-            true if open && !sticky => Writers::Many,
+        match directory.uid == user || directory.uid == 0 {
+            _ if directory.mode & 0o022 != 0 || was_taken(directory) => Writers::Many,
             true => Writers::Nobody,
-            false if open => Writers::Many,
             false => Writers::One(directory.uid),
         }
     }
@@ -62,9 +68,12 @@ mod tests {
         let table = [
             (of(0, 0o755), Nobody),
             (of(0, 0o775), Many),
-            (of(0, 0o1777), Nobody),
+            (of(0, 0o1777), Many),
+            (of(0, 0o1700), Nobody),
+            (of(0, TAKEN), Many),
             (of(7, 0o755), One(7)),
             (of(7, 0o1777), Many),
+            (Writers::of(&Stat { uid: 0, mode: 0o755, ..stat(Kind::Directory) }, 7), Nobody),
         ];
         for (index, (found, expected)) in table.into_iter().enumerate() {
             assert_eq!(found, expected, "{index}");

@@ -489,8 +489,15 @@ fn a_planted_directory_is_not_taken_for_what_was_replaced() {
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("name"), "newer");
         file(destination.join("name"), "old");
-        let name = |digit: u32| destination.join(format!(".replaced-by-ringsync-{digit:016x}"));
-        for (digit, bits, owner) in [(1, 0o1700, NOBODY), (2, 0o700, 0), (3, 0o1755, 0), (4, 0o1700, 0)] {
+        let planted = |digit: u64| match digit {
+            // Nobody else has the key.
+            0 => ".replaced-by-ringsync-00000000000000000123456789abcdef".to_owned(),
+            digit => crate::whole::made_name(".replaced-by-ringsync-", &destination, digit),
+        };
+        let name = |digit: u64| destination.join(planted(digit));
+        for (digit, bits, owner) in
+            [(0, 0o1700, 0), (1, 0o1700, NOBODY), (2, 0o700, 0), (3, 0o1755, 0), (4, 0o1700, 0)]
+        {
             file(name(digit).join("file"), "planted");
             file(name(digit).join("name/file"), "planted");
             mode(name(digit), bits);
@@ -499,19 +506,19 @@ fn a_planted_directory_is_not_taken_for_what_was_replaced() {
         modified(&destination, 1, 1);
         let ran = sync_with(engine, &[], &source, &destination).exits(23);
         assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
-        assert!(ran.err.contains("0004: ") && ran.err.contains("--delete removes it"), "{}", ran.err);
-        for digit in 1..=4 {
+        assert!(ran.err.contains(&planted(4)) && ran.err.contains("--delete removes it"), "{}", ran.err);
+        for digit in 0..=4 {
             assert_eq!(name(digit).join("file").exists(), digit < 4, "only a successor is litter");
             assert!(name(digit).join("name/file").exists());
         }
         sync_with(engine, &["--delete", "--backup-dir=../kept"], &source, &destination).exits(0);
         assert_equal(&source, &destination);
         let kept = |path: &str| home.path().join("kept").join(path).exists();
-        for digit in 1..=3 {
-            assert!(kept(&format!(".replaced-by-ringsync-{digit:016x}/name/file")), "{digit}");
-            assert!(kept(&format!(".replaced-by-ringsync-{digit:016x}/file")), "{digit}");
+        for digit in 0..=3 {
+            assert!(kept(&format!("{}/name/file", planted(digit))), "{digit}");
+            assert!(kept(&format!("{}/file", planted(digit))), "{digit}");
         }
-        assert!(kept("name/file") && !kept(&format!(".replaced-by-ringsync-{:016x}", 4)));
+        assert!(kept("name/file") && !kept(&planted(4)));
         fs::remove_dir_all(home.path().join("kept")).unwrap();
     }
 }

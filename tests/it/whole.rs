@@ -198,8 +198,13 @@ fn a_kill_leaves_old_files_or_new_ones_on_btrfs() {
 
 /// A name that this program would give to something temporary in a directory, as someone knows who has seen one there.
 pub fn litter_name(directory: &Path) -> String {
+    made_name(".ringsync-", directory, 0x0123_4567_89ab_cdef)
+}
+
+/// The same with this beginning and this chance.
+pub fn made_name(prefix: &str, directory: &Path, chance: u64) -> String {
     use std::os::unix::fs::MetadataExt;
-    let (prefix, chance) = (".ringsync-", "0123456789abcdef");
+    let chance = format!("{chance:016x}");
     let mut proof = blake3::Hasher::new_keyed(&key());
     proof.update(&fs::metadata(directory).unwrap().ino().to_le_bytes());
     proof.update(prefix.as_bytes()).update(chance.as_bytes());
