@@ -25,7 +25,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_entry;
 use crate::io::rename::rename_free;
 use crate::io::{place, root, stat_open};
-use crate::plan::entry::Stat;
+use crate::plan::entry::{Inode, Stat};
 
 pub(super) const OPEN: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -116,6 +116,8 @@ pub(super) struct Old<'a> {
     /// The directory of the source that has its name. Without one it is looked for.
     pub(super) source: Option<&'a OwnedFd>,
     pub(super) name: &'a CStr,
+    /// What the name had when it was compared. Another one, which another run has put there, is no old version.
+    pub(super) expected: Option<Inode>,
     /// Who is told that a copy goes on.
     pub(super) watched: Option<&'a Watched>,
 }
@@ -129,7 +131,8 @@ pub(super) async fn keep(item: &Item<'_>) -> Result<()> {
     let directory = item.directory.path();
     let (run, within, watched) = (item.run(), item.changing()?, item.lane.watched());
     let (lies_at, source, name) = (directory.as_path(), Some(&*item.pair.source), item.target());
-    let old = Old { run, within, directory: &directory, lies_at, source, name, watched };
+    let expected = item.old;
+    let old = Old { run, within, directory: &directory, lies_at, source, name, expected, watched };
     // Some system calls that change directories, as giving a file its name does.
     if old.link()? {
         return Ok(());
@@ -145,10 +148,11 @@ pub(super) async fn copy(item: &Item<'_>) -> Result<()> {
     item.lane.doing(Operation::Backup);
     let (within, source) = (item.changing()?.clone(), item.pair.source.clone());
     let (directory, name) = (item.directory.path(), item.target().to_owned());
-    let watched = item.lane.watched.clone();
+    let (watched, expected) = (item.lane.watched.clone(), item.old);
     in_thread(item.lane, move |run| {
         let (watched, source, lies_at) = (watched.as_deref(), Some(&*source), directory.as_path());
-        Old { run, within: &within, directory: &directory, lies_at, source, name: &name, watched }.copy()
+        let (within, directory, name) = (&within, directory.as_path(), &*name);
+        Old { run, within, directory, lies_at, source, name, expected, watched }.copy()
     })
     .await
 }
@@ -175,7 +179,12 @@ impl Old<'_> {
         let Some(place) = self.place()? else { return Ok(true) };
         let link_to = |name: &CStr| {
             let link = || rustix::fs::linkat(self.within, self.name, &place.within, name, AtFlags::empty());
-            writable(&place.within, self.run, link)
+            writable(&place.within, self.run, link)?;
+            if self.is_expected(stat_name(&place.within, name)) {
+                return Ok(());
+            }
+            rustix::fs::unlinkat(&place.within, name, AtFlags::empty())?;
+            Err(Errno::STALE)
         };
         let replace = |name: &CStr| {
             place.sweep(self.run)?;
@@ -185,6 +194,8 @@ impl Old<'_> {
         };
         match place.give_name(self, true, link_to, replace) {
             Ok(()) => self.flush(&place.within).map(|()| true),
+            // Another run has backed it up.
+            Err(Errno::STALE) if self.expected.is_some() => Ok(true),
             // Another file system, one without hard links, or somebody else's file (proc_sys_fs(5), protected_hardlinks).
             Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP) => Ok(false),
             Err(errno) => Err(self.no_name(errno, place.backups)),
@@ -194,6 +205,9 @@ impl Old<'_> {
     /// Keeps a copy of it.
     pub(super) fn copy(&self) -> Result<()> {
         let Some(place) = self.place()? else { return Ok(()) };
+        if !self.is_expected(stat_name(self.within, self.name)) {
+            return Ok(());
+        }
         place.sweep(self.run).at(Operation::Backup, || self.path())?;
         let within = &place.within;
         let temporary = self.run.temporary.new_name(within).at(Operation::Backup, || self.path())?;
@@ -206,6 +220,11 @@ impl Old<'_> {
             rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
         }
         copied.and_then(|()| self.flush(within))
+    }
+
+    /// Whether this is what was compared, if that is known.
+    fn is_expected(&self, found: Option<Stat>) -> bool {
+        self.expected.is_none_or(|expected| found.is_some_and(|found| found.inode == expected))
     }
 
     /// The error of a backup that gets no name.

@@ -51,7 +51,7 @@ impl Old<'_> {
         let made = self.copy_node(&stat, &private, temporary).and_then(|()| {
             rustix::fs::renameat(&private, temporary, within, temporary).at(Operation::Backup, path)
         });
-        litter::remove_directory(within, &home);
+        litter::remove_directory(within, &home, self.run);
         made
     }
 

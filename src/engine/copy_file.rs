@@ -88,7 +88,7 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
         item.lane.doing(Operation::Create);
         let new = new_file(&item, source, &before, taken)?;
         if new.is_in_place() && std::mem::take(&mut old) {
-            Box::pin(backup::copy(&item)).await?; // what is written over is not there any more
+            Box::pin(in_place::keep_old(&item, &new)).await?; // what is written over is not there any more
         }
         let error = match fill(&item, source, &before, holes, &new).await {
             Ok(Contents { hash, bytes, streamed }) => {
@@ -174,6 +174,9 @@ async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &
     if item.pair.sheds_inherited_acl(run) && !new.is_in_place() {
         let removed = xattr::remove_acls(Target::Open(new.fd.as_fd()));
         removed.at(Operation::SetXattr, || item.path())?;
+    }
+    if new.is_in_place() && run.backups.is_some() {
+        in_place::mark_done(new).at(Operation::SetXattr, || item.path())?;
     }
     let bare = !new.has_contents() && !item.pair.inherits_acl();
     let target = Target::Open(new.fd.as_fd());

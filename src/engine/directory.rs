@@ -506,11 +506,11 @@ impl Directory {
             // Its backup may have to be copied to another file system, which holds up this thread: that is rare.
             let directory = self.parent.as_ref().map(|parent| parent.path()).unwrap_or_default();
             let (lies_at, source) = (directory.as_path(), Some(&*parent.source));
-            let (directory, name, watched) = (directory.as_path(), &*self.name, None);
-            Old { run, within, directory, lies_at, source, name, watched }
+            let (directory, name, expected, watched) = (directory.as_path(), &*self.name, None, None);
+            Old { run, within, directory, lies_at, source, name, expected, watched }
                 .keep()
                 .and_then(|()| take_place_of_file(within, temporary, name).at(Operation::Rename, path))
-                .inspect_err(|_| litter::remove_directory(within, temporary))?;
+                .inspect_err(|_| litter::remove_directory(within, temporary, run))?;
             return Ok(Made::New(None));
         }
         Ok(Made::New(temporary))

@@ -156,7 +156,7 @@ impl Directory {
             Err(Errno::EXIST | Errno::NOTEMPTY) => merge(self, (pair, &parent), (within, staged), lane).await,
             Err(errno) => Err(errno).at(Operation::Rename, path),
         };
-        let merged = merged.inspect_err(|_| litter::remove_directory(within, staged))?;
+        let merged = merged.inspect_err(|_| litter::remove_directory(within, staged, &lane.run))?;
         if let Some(mut state) = self.lock(lane).await
             && let State::Open(pair) = &mut *state
         {

@@ -4,14 +4,21 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
 
+use super::backup;
 use super::item::Item;
+use super::temporary::NewFile;
+use crate::error::{Context, Operation, Result};
 use crate::io::file::File;
 use crate::io::stat_open;
 use crate::metadata::{Target, proc_path, xattr};
 use crate::plan::compare::may_be_rewritten;
 use crate::plan::entry::Stat;
+
+/// Has a file that is being rewritten, and whose old version is kept.
+const MIXTURE: &str = "user.ringsync.unfinished";
 
 /// Opens the destination's file to rewrite it. `None`: it is to be replaced, being no file, one that can't be written to,
 /// one with further names, which may lie anywhere, or one that others have more of than the source grants.
@@ -37,4 +44,31 @@ fn has_right_acl(item: &Item<'_>, source: &File, handle: &OwnedFd, want: &Stat) 
     };
     let same_acl = wanted.is_ok_and(|wanted| xattr::has_access_acl_of(target, &wanted) == Ok(true));
     same_acl && xattr::has_capability(target) == Ok(false)
+}
+
+/// Backs up what is to be rewritten, unless an earlier run broke off in the middle of that: the mixture it left is no old
+/// version, and would take the place of the one that run has kept. An attribute tells, where the file system has any.
+pub(super) async fn keep_old(item: &Item<'_>, new: &NewFile) -> Result<()> {
+    if item.run().backups.is_none() || is_mixture(new) {
+        return Ok(());
+    }
+    backup::copy(item).await?;
+    match rustix::fs::fsetxattr(&new.fd, MIXTURE, b"", XattrFlags::empty()) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(errno) => Err(errno).at(Operation::SetXattr, || item.path()),
+    }
+}
+
+/// The file is what its source was: with the other attributes that the source lacks this one may have gone already.
+pub(super) fn mark_done(new: &NewFile) -> rustix::io::Result<()> {
+    match rustix::fs::fremovexattr(&new.fd, MIXTURE) {
+        Err(errno) if errno != Errno::NODATA && errno != Errno::OPNOTSUPP && errno != Errno::NOSYS => {
+            Err(errno)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_mixture(new: &NewFile) -> bool {
+    rustix::fs::fgetxattr(&new.fd, MIXTURE, &mut [0_u8; 0]).is_ok()
 }

@@ -23,7 +23,7 @@ use crate::metadata::{self, Target};
 use crate::plan::alone::is_left_alone;
 use crate::plan::changes::Changes;
 use crate::plan::compare::{Decision, Difference, changes, decide, gives_more, keep};
-use crate::plan::entry::{Kind, Stat};
+use crate::plan::entry::{Inode, Kind, Stat};
 use crate::plan::writers::Writers;
 use crate::report::event::{Action, Attributes, EntryEvent};
 use crate::report::rings::Kind as Sort;
@@ -37,6 +37,8 @@ pub(crate) struct Item<'a> {
     pub(crate) entry: &'a Entry,
     /// It takes the place of a directory that was set aside for it: there was something, whatever is there now.
     pub(crate) replaces: bool,
+    /// What the destination had under its name when that was looked at.
+    pub(crate) old: Option<Inode>,
 }
 
 /// An entry's source, as far as it is known.
@@ -103,6 +105,7 @@ impl Item<'_> {
             self.claim_name()?;
             let destination = self.stat_destination().await?;
             (is_absent, is_found) = (destination.is_none(), destination.is_some());
+            let item = Item { old: destination.map(|have| have.inode), ..self };
             let is_left = is_left_alone(&source.stat, destination.as_ref(), &self.run().rules);
             if is_left && !self.replaces {
                 if destination.is_some() && self.pair.planted {
@@ -114,9 +117,9 @@ impl Item<'_> {
                 self.require_empty_directory()?; // before other names wait for this one
             }
             if source.stat.links > 1 && self.run().rules.keep.hard_links {
-                link::mirror(self, source, destination).await
+                link::mirror(item, source, destination).await
             } else {
-                self.mirror_one(source, destination.as_ref()).await
+                item.mirror_one(source, destination.as_ref()).await
             }
         };
         let mut event = match result.await {

@@ -47,31 +47,35 @@ pub(super) fn remove(
         } else if run.temporary.is_aside(name.to_bytes(), inode) {
             kept.set_aside.extend(aside::sweep(within, name));
         } else if is_abandoned(within, &name, kind) {
-            remove_one(within, &name, kind);
+            remove_one(within, &name, kind, run);
         }
     }
     kept
 }
 
-fn remove_one(within: &OwnedFd, name: &CStr, kind: Kind) {
+fn remove_one(within: &OwnedFd, name: &CStr, kind: Kind, run: &Run) {
     if kind == Kind::Directory {
-        remove_directory(within, name);
+        remove_directory(within, name, run);
     } else {
         rustix::fs::unlinkat(within, name, AtFlags::empty()).ok();
     }
 }
 
 /// Removes a directory that was not done. The owner of `within` may have given its name to another one: only what has our
-/// mark is emptied, and such a one has no subdirectories. Any other goes if it is empty, as its owner could remove it.
-pub(super) fn remove_directory(within: &OwnedFd, name: &CStr) {
+/// mark is emptied, and such a one has no subdirectories but those in which nodes are made. Any other goes if it is empty,
+/// as its owner could remove it.
+pub(super) fn remove_directory(within: &OwnedFd, name: &CStr, run: &Run) {
     let Ok(directory) = rustix::fs::openat(within, name, LIST, Mode::empty()) else { return };
-    if stat_open(&directory).is_ok_and(|stat| is_marked(&stat)) {
+    if let Some(stat) = stat_open(&directory).ok().filter(is_marked) {
         let entries = listing(&directory, |name| name != c"." && name != c"..");
-        if entries.iter().any(|(_, kind)| *kind == Kind::Directory) {
+        let is_strange = |(name, kind): &(CString, Kind)| {
+            *kind == Kind::Directory && !run.temporary.is_ours(name.to_bytes(), stat.inode)
+        };
+        if entries.iter().any(is_strange) {
             return;
         }
-        for (entry, _) in entries {
-            rustix::fs::unlinkat(&directory, &entry, AtFlags::empty()).ok();
+        for (entry, kind) in entries {
+            remove_one(&directory, &entry, kind, run);
         }
     }
     rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR).ok();

@@ -49,7 +49,7 @@ pub(super) async fn merge(
             run.report(Event::Failed(error)).await;
         }
     }
-    litter::remove_directory(within, staged);
+    litter::remove_directory(within, staged, run);
     if run.config.fsync {
         run.file_systems.add(&to, &stat);
         lane.io.flush(&to).await.at(Operation::Flush, path)?;
@@ -108,8 +108,9 @@ fn move_entry(
         }
         if (theirs.size, theirs.modified) != (ours.size, ours.modified) && run.backups.is_some() {
             let below = directory.path();
-            let (source, watched) = (Some(&*pair.source), lane.watched());
-            Old { run, within: to, directory: &below, lies_at: &below, source, name, watched }.keep()?;
+            let (source, expected, watched) = (Some(&*pair.source), Some(theirs.inode), lane.watched());
+            Old { run, within: to, directory: &below, lies_at: &below, source, name, expected, watched }
+                .keep()?;
         }
     }
     rustix::fs::renameat(from, name, to, name).at(Operation::Rename, path)

@@ -24,11 +24,10 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_directory;
 use crate::io::stat_open;
 use crate::metadata::{self, Target};
-use crate::plan::changes::Changes;
 use crate::plan::delete::{Doomed, InTheWay};
 use crate::plan::entry::{Inode, Stat};
 use crate::plan::writers::Writers;
-use crate::report::event::{Action, Entries, EntryEvent, Event};
+use crate::report::event::{Entries, EntryEvent, Event};
 
 /// An entry in whose place everything may be removed.
 pub(super) struct Ready {
@@ -109,6 +108,14 @@ fn reopen(root: Option<&Arc<OwnedFd>>, directory: &Directory) -> rustix::io::Res
     open_directory(root, directory.path().as_os_str().as_bytes())
 }
 
+/// The directory of the source that an entry is in.
+fn source_again(directory: &Directory, run: &Run) -> Result<Source> {
+    let path = || run.source_path(&directory.path());
+    let fd = reopen(run.roots.source.fd.as_ref(), directory).at(Operation::OpenSource, path)?;
+    let stat = stat_open(&fd).at(Operation::StatSource, path)?;
+    Ok(Source { fd: Arc::new(fd), stat, writers: Writers::default(), xattrs: None })
+}
+
 /// Mirrors an entry that takes the place of a directory.
 pub(super) async fn replace(ready: &Ready, lane: &Lane) {
     let InTheWay { directory, entry } = &ready.waiting;
@@ -116,7 +123,13 @@ pub(super) async fn replace(ready: &Ready, lane: &Lane) {
         if let Err(error) = remove(&ready.waiting, entry.target().to_owned(), None, lane).await {
             lane.run.report(Event::Failed(error)).await;
         }
-        let event = EntryEvent::changed(entry.kind, Action::Created, Changes::NEW);
+        let event = match source_again(directory, &lane.run) {
+            Err(error) => EntryEvent::failed(entry.kind, error),
+            Ok(source) => {
+                let pair = &Arc::new(Pair::new(source, None, Origin::default()));
+                Item { lane, directory, pair, entry, replaces: true, old: None }.mirror().await
+            }
+        };
         return report(event, &ready.waiting, lane).await;
     }
     let event = match Place::open(ready, lane) {
@@ -146,10 +159,7 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     fn open(ready: &'a Ready, lane: &Lane) -> Result<Self> {
         let (directory, run) = (&ready.waiting.directory, &lane.run);
-        let path = || run.source_path(&directory.path());
-        let fd = reopen(run.roots.source.fd.as_ref(), directory).at(Operation::OpenSource, path)?;
-        let stat = stat_open(&fd).at(Operation::StatSource, path)?;
-        let source = Source { fd: Arc::new(fd), stat, writers: Writers::default(), xattrs: None };
+        let source = source_again(directory, run)?;
         let path = || run.destination_path(&directory.path());
         let held =
             reopen(run.roots.destination.fd.as_ref(), directory).at(Operation::OpenDestination, path)?;
@@ -170,7 +180,7 @@ impl<'a> Place<'a> {
 
     async fn mirror(&self, lane: &Lane) -> EntryEvent {
         let InTheWay { directory, entry } = &self.ready.waiting;
-        let item = Item { lane, directory, pair: &self.pair, entry, replaces: true };
+        let item = Item { lane, directory, pair: &self.pair, entry, replaces: true, old: None };
         let event = item.mirror().await;
         if event.error.is_some() || !event.action.is_change() {
             self.aside.discard();

@@ -61,7 +61,7 @@ pub(crate) fn make_node(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Co
     let made = make(item, stat, (&private, item.target()), taken, |within, name| {
         rustix::fs::mknodat(within, name, stat.kind.file_type(), mode, device)
     });
-    litter::remove_directory(within, &temporary);
+    litter::remove_directory(within, &temporary, item.run());
     made
 }
 

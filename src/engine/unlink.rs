@@ -83,7 +83,8 @@ impl Removal<'_> {
                 return rustix::fs::unlinkat(&fd, name, flags).at(Operation::Remove, path);
             }
             let (directory, lies_at, watched) = (&node.path(), &node.lies_at(), self.watched);
-            Old { run: self.run, within: &fd, directory, lies_at, source: None, name, watched }.take_away()
+            let (run, within, source, expected) = (self.run, &fd, None, None);
+            Old { run, within, directory, lies_at, source, name, expected, watched }.take_away()
         };
         match remove() {
             Err(error) if error.errno() == Some(Errno::ACCESS) && !self.run.rules.privileges.root => {
