@@ -2,17 +2,15 @@
 //! once that can be told. Errors and lines go above it.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::Reporter;
 use super::event::{EntryEvent, Mode, Stall, Start, Summary, Totals};
 use super::figures::Figures;
 use super::lines::{self, Lines, Verbosity, summary_line};
-use super::{stats, tables, terminal};
+use super::terminal::{self, StatusLine};
+use super::{stats, tables};
 use crate::error::Error;
 
-/// From one drawing to the next.
-const REDRAW: Duration = Duration::from_millis(100);
 /// Columns of the bar, at most and at least.
 const WIDEST: usize = 24;
 const NARROWEST: usize = 8;
@@ -22,8 +20,9 @@ pub struct Bar {
     lines: Lines,
     verbosity: Verbosity,
     mode: Mode,
-    figures: Figures,
-    drawn: Option<Instant>,
+    line: StatusLine<Totals>,
+    /// Lines for entries, which are written together: each time the display is removed and drawn again.
+    told: Vec<String>,
 }
 
 impl Bar {
@@ -31,7 +30,15 @@ impl Bar {
     /// shown like `figures`.
     pub fn new(verbosity: Verbosity, figures: Figures) -> Self {
         let lines = Lines::new(verbosity.clone());
-        Bar { lines, verbosity, mode: Mode::Sync, figures, drawn: None }
+        let line = StatusLine::new(move |totals, columns| line(totals, figures, columns));
+        Bar { lines, verbosity, mode: Mode::Sync, line, told: Vec::new() }
+    }
+
+    fn say_told(&mut self) {
+        let told = std::mem::take(&mut self.told);
+        if !told.is_empty() {
+            terminal::above(|| self.lines.say_now(told.join("\n")));
+        }
     }
 }
 
@@ -42,6 +49,7 @@ impl Reporter for Bar {
             lines::message(text);
         }
         lines::tell_missing(start, self.verbosity.quiet);
+        self.line.begin();
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
@@ -51,9 +59,7 @@ impl Reporter for Bar {
         if event.link_limit && !self.verbosity.quiet {
             lines::message(lines::link_limit(directory, event));
         }
-        if let Some(line) = self.lines.describe(directory, event) {
-            terminal::above(|| self.lines.say_now(line));
-        }
+        self.told.extend(self.lines.describe(directory, event));
     }
 
     fn error(&mut self, error: &Error) {
@@ -67,14 +73,13 @@ impl Reporter for Bar {
     }
 
     fn progress(&mut self, totals: &Totals) {
-        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW) {
-            self.drawn = Some(Instant::now());
-            terminal::draw(|columns| line(totals, self.figures, columns));
-        }
+        self.say_told();
+        self.line.update(totals, totals.fraction());
     }
 
     fn finish(&mut self, summary: &Summary) {
-        terminal::clear();
+        self.line.end();
+        self.say_told();
         if !self.verbosity.quiet {
             self.lines.say_now(summary_line(summary, self.mode, self.verbosity.closing));
         }
@@ -127,7 +132,8 @@ pub(crate) fn message(totals: &Totals, figures: Figures) -> String {
     [Some(entries), Some(bytes), Some(rate), left].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// As much of that as fits into so many columns. What is left out first says least of how long it will take.
+/// As much of that as fits into so many columns. What is left out first says least of how long it will take. The text
+/// leaves the columns of the bar, if there is to be one, and takes the others.
 fn line(totals: &Totals, figures: Figures, columns: usize) -> String {
     let Parts { entries, bytes, rate, left } = parts(totals, figures);
     let (entries, bytes, rate) = (Some(entries), Some(bytes), Some(rate));
@@ -147,25 +153,15 @@ fn line(totals: &Totals, figures: Figures, columns: usize) -> String {
     let text = fits.unwrap_or_default();
     let room = columns.saturating_sub(text.chars().count() + 1).min(WIDEST);
     match fraction {
-        Some(fraction) if room >= NARROWEST => format!("{} {text}", bar(fraction, room)),
-        _ => text,
+        Some(_) if room >= NARROWEST => format!(" {text:rest$}", rest = columns - room - 1),
+        _ => format!("{text:columns$}"),
     }
-}
-
-/// A bar of so many columns, filled in eighths of one.
-fn bar(fraction: f64, columns: usize) -> String {
-    const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
-    let eighths = (fraction * columns as f64 * 8.0) as usize;
-    (0..columns)
-        .map(|column| match eighths.saturating_sub(column * 8) {
-            rest @ 0..8 => PARTS[rest],
-            _ => '█',
-        })
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// A thousand of four thousand files after a minute.
@@ -202,20 +198,17 @@ mod tests {
                 assert!(line.chars().count() <= columns, "{columns}: {line}");
             }
         }
-        let at = |columns| line(&totals, Figures::Human, columns);
-        assert_eq!(at(39), "███           25 %  6.00 MiB, 3:00 left");
-        assert!(at(79).ends_with("  25 %  1,000 of 4,000 entries, 6.00 MiB, 102.40 KiB/s, 3:00 left"));
-        assert!(at(79).starts_with('█'), "{}", at(79));
-        assert_eq!(at(20), " 25 %  3:00 left");
+        let shown = |totals: &Totals, columns| {
+            let line = line(totals, Figures::Human, columns);
+            (columns - line.chars().count(), line.trim_end().to_owned())
+        };
+        let at = |columns| shown(&totals, columns);
+        assert_eq!(at(39), (12, "  25 %  6.00 MiB, 3:00 left".into()));
+        let all = "  25 %  1,000 of 4,000 entries, 6.00 MiB, 102.40 KiB/s, 3:00 left";
+        assert_eq!(at(79), (79 - all.len(), all.into()));
+        assert_eq!(at(119), (WIDEST, all.into()));
+        assert_eq!(at(20), (0, " 25 %  3:00 left".into()));
         totals.complete = false;
-        assert_eq!(line(&totals, Figures::Human, 30), "1,000 entries, 6.00 MiB");
-    }
-
-    #[test]
-    fn a_bar_is_filled_in_eighths() {
-        assert_eq!(bar(0.0, 4), "    ");
-        assert_eq!(bar(1.0, 4), "████");
-        assert_eq!(bar(0.5, 4), "██  ");
-        assert_eq!(bar(0.53125, 4), "██▏ ");
+        assert_eq!(shown(&totals, 30), (0, "1,000 entries, 6.00 MiB".into()));
     }
 }

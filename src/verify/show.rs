@@ -14,11 +14,10 @@ use crate::manifest::{Malformed, escape_path};
 use crate::report::figures::Figures;
 use crate::report::json::{JsonError, JsonPath};
 use crate::report::lines::{Out, message};
-use crate::report::terminal;
+use crate::report::terminal::{self, StatusLine};
 use crate::text::Escaped;
 
-/// From one drawing to the next, and from one line to the next where none can be drawn over.
-const REDRAW: Duration = Duration::from_millis(100);
+/// From one line to the next where none can be drawn over.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes a line for each file to standard output, and what else there is to say to standard error.
@@ -35,31 +34,29 @@ pub struct VerifyLines {
     elsewhere: Option<String>,
     out: Out,
     display: Display,
-    /// When it was shown last.
-    shown: Instant,
 }
 
 /// How it is shown how far the run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Display {
     None,
     /// A line that is drawn over.
-    Line,
-    /// A line now and then: the terminal can't do more.
-    Lines,
+    Line(StatusLine<VerifyTotals>),
+    /// A line now and then, the last one at this time: the terminal can't do more.
+    Lines(Instant),
 }
 
 impl VerifyLines {
     /// Lines about the files of `manifest`; `quiet` leaves out those that are right, and the display. There is one if
     /// standard error is a terminal.
     pub fn new(manifest: &Path, quiet: bool) -> Self {
-        let display = match !quiet && io::stderr().is_terminal() {
-            false => Display::None,
-            true if terminal::is_capable() => Display::Line,
-            true => Display::Lines,
-        };
         let on_terminal = io::stdout().is_terminal();
         let figures = if io::stderr().is_terminal() { Figures::Human } else { Figures::Plain };
+        let line = move |totals: &VerifyTotals, columns| fitting(&progress(totals, figures), columns);
+        let display = match !quiet && io::stderr().is_terminal() {
+            false => Display::None,
+            true if terminal::is_capable() => Display::Line(StatusLine::new(line)),
+            true => Display::Lines(Instant::now()),
+        };
         VerifyLines {
             manifest: manifest.to_path_buf(),
             quiet,
@@ -68,7 +65,6 @@ impl VerifyLines {
             elsewhere: None,
             out: Out::new(),
             display,
-            shown: Instant::now(),
         }
     }
 
@@ -108,6 +104,9 @@ impl VerifyLines {
 impl VerifyReporter for VerifyLines {
     fn start(&mut self, start: &VerifyStart) {
         self.elsewhere.clone_from(&start.elsewhere);
+        if let Display::Line(line) = &self.display {
+            line.begin();
+        }
     }
 
     fn file(&mut self, path: &Path, verdict: &Verdict) {
@@ -129,23 +128,22 @@ impl VerifyReporter for VerifyLines {
     }
 
     fn progress(&mut self, totals: &VerifyTotals) {
-        match self.display {
+        match &mut self.display {
             // Whoever reads along on a pipe sees what there is.
             Display::None => self.out.write(Write::flush),
-            Display::Line if self.shown.elapsed() >= REDRAW => {
-                terminal::draw(|columns| fitting(&progress(totals, self.figures), columns));
-                self.shown = Instant::now();
-            }
-            Display::Lines if self.shown.elapsed() >= INTERVAL => {
+            Display::Line(line) => line.update(totals, None),
+            Display::Lines(shown) if shown.elapsed() >= INTERVAL => {
                 message(progress(totals, self.figures));
-                self.shown = Instant::now();
+                *shown = Instant::now();
             }
-            _ => {}
+            Display::Lines(_) => {}
         }
     }
 
     fn finish(&mut self, summary: &VerifySummary) {
-        terminal::clear();
+        if let Display::Line(line) = &self.display {
+            line.end();
+        }
         self.out.write(Write::flush);
         if let Some(advice) = self.elsewhere.take().filter(|_| summary.totals.missing > 0) {
             message(advice);
@@ -169,13 +167,13 @@ fn progress(totals: &VerifyTotals, figures: Figures) -> String {
     parts.join(", ")
 }
 
-/// The parts of a text that fit into so many columns.
+/// The parts of a text that fit into so many columns, all of which it takes: there is no bar.
 fn fitting(text: &str, columns: usize) -> String {
     let mut text = text;
     while text.chars().count() > columns {
         text = text.rsplit_once(", ").map_or("", |(first, _)| first);
     }
-    text.into()
+    format!("{text:columns$}")
 }
 
 /// What is not as it should be, counted.
@@ -357,9 +355,9 @@ mod tests {
     fn what_does_not_fit_is_left_out_from_the_end() {
         let text = "1 of 2 files, 1 wrong, 3.00 MiB, 1.00 MiB/s";
         assert_eq!(fitting(text, 43), text);
-        assert_eq!(fitting(text, 42), "1 of 2 files, 1 wrong, 3.00 MiB");
+        assert_eq!(fitting(text, 42), "1 of 2 files, 1 wrong, 3.00 MiB           ");
         assert_eq!(fitting(text, 12), "1 of 2 files");
-        assert_eq!(fitting(text, 11), "");
+        assert_eq!(fitting(text, 11), " ".repeat(11));
     }
 
     #[test]
