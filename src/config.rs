@@ -46,7 +46,7 @@ pub struct Config {
     /// Whose everything is to be, whoever owns the source. Takes [`Keep::owner`].
     pub owner: Owner,
     /// Where the machine key lies, by which a run knows what killed ones left in the destination:
-    /// [`default_state_directory`](crate::default_state_directory) unless told otherwise. `None`: it knows nothing of them.
+    /// [`default_state_directory`] unless told otherwise. `None`: it knows nothing of them.
     pub state: Option<PathBuf>,
     /// Only compare the trees: set by [`crate::check()`].
     pub(crate) check: bool,
