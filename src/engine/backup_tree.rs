@@ -132,7 +132,8 @@ impl Tree {
                     self.remember(&fd).at(Operation::Backup, at)?;
                     return Ok(fd);
                 }
-                Err(Errno::EXIST) => {}
+                // Another run may have found it, and put something in it.
+                Err(Errno::EXIST | Errno::STALE) => {}
                 Err(errno) => return Err(errno).at(Operation::Backup, at),
             }
             match rustix::fs::openat(within, name, OPEN, Mode::empty()) {

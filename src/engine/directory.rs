@@ -25,7 +25,7 @@ use crate::io::sources::Parent;
 use crate::io::stat_open;
 use crate::io::temporary::{MARKED, is_marked};
 use crate::metadata::xattr::{self, Holder};
-use crate::metadata::{self, proc_path};
+use crate::metadata::{self, Target, proc_path};
 use crate::plan::alone::leaves_name;
 use crate::plan::compare::Difference;
 use crate::plan::entry::{Kind, Stat};
@@ -384,6 +384,15 @@ impl Directory {
         let (destination, changed) = opened.at(Operation::OpenDestination, path)?;
         let destination = Arc::new(destination);
         let stat = stat_open(&destination).at(Operation::StatDestination, path)?;
+        if origin.existing.is_none() {
+            match self.require_own(&destination, &stat, (within, run), &mut origin) {
+                // Another run has found it and put something in it, or somebody has exchanged it: it is theirs.
+                Err(Cause::DirectoryReplaced) if origin.staged.is_none() => {
+                    (origin.existing, origin.private) = (Some(stat), false);
+                }
+                own => own.at(Operation::OpenDestination, path)?,
+            }
+        }
         let narrowed = match &mut origin.existing {
             // Another one may have got its name since it was looked up.
             Some(existing) => {
@@ -399,8 +408,6 @@ impl Directory {
                 narrowed
             }
             None => {
-                self.require_own(&destination, &stat, (within, run), &mut origin)
-                    .at(Operation::OpenDestination, path)?;
                 origin.sheds_acl = parent.sheds_inherited_acl(run);
                 match origin.private {
                     true => Difference::default(),
@@ -408,6 +415,10 @@ impl Directory {
                 }
             }
         };
+        if origin.sheds_acl {
+            let removed = xattr::remove_acls(Target::Open(destination.as_fd()));
+            removed.at(Operation::SetXattr, path)?;
+        }
         if origin.existing.is_some() && run.config.fsync {
             run.file_systems.add(&destination, &stat);
         }

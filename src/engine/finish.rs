@@ -196,9 +196,6 @@ impl Directory {
         } else {
             let is_doubtful = self.doubtful.load(Ordering::Relaxed);
             refuse_planted(pair, is_doubtful, destination, &want, run).at(Operation::SetOwner, path)?;
-            if pair.sheds_acl {
-                xattr::remove_acls(target).at(Operation::SetXattr, path)?;
-            }
             let bare = pair.fresh && !has_default_acl(destination);
             let set = metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?;
             // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.

@@ -50,8 +50,6 @@ pub(crate) struct Memory {
     pub(super) planted: bool,
     /// This run, or one that was interrupted, has taken it from its owner.
     pub(super) taken: bool,
-    /// Without attributes it is to have no ACL either, which others chose.
-    pub(super) sheds_acl: bool,
     /// Its name until it is done, or turns out to take long: nobody sees what is in it before.
     pub(super) staged: Option<CString>,
     /// It has its own name.
@@ -142,7 +140,7 @@ pub(super) struct Origin {
     pub(super) planted: bool,
     /// It was taken from its owner.
     pub(super) taken: bool,
-    /// It is to lose its ACL.
+    /// It is to lose its ACL at once: without attributes it is to have none, which others chose.
     pub(super) sheds_acl: bool,
 }
 
@@ -155,7 +153,7 @@ pub(crate) struct Parked {
 impl Pair {
     /// Two open directories; without a destination a dry run, which would have made it.
     pub(super) fn new(source: Source, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
-        let Origin { existing, replaced, staged, private, writers, planted, taken, sheds_acl } = origin;
+        let Origin { existing, replaced, staged, private, writers, planted, taken, .. } = origin;
         let memory = Memory {
             source_stat: source.stat,
             source_xattrs: source.xattrs,
@@ -166,7 +164,6 @@ impl Pair {
             writers,
             planted,
             taken,
-            sheds_acl,
             placed: AtomicBool::new(false),
             existing,
             touched: AtomicBool::new(false),

@@ -72,7 +72,7 @@ fn metadata_is_mended_without_copying() {
         sync_with(engine, &[], &source, &destination).exits(0);
         let inode = |name: &str| fs::symlink_metadata(destination.join(name)).unwrap().ino();
         let before = [inode("d0/e0/file0"), inode("d1/e1/file1"), inode("d0/link")];
-        mode(source.join("d0/e0/file0"), 0o4711);
+        mode(source.join("d0/e0/file0"), 0o711);
         xattr(source.join("d1/e1/file1"), "user.new", b"value");
         xattr(destination.join("d2/e2/file2"), "user.stray", b"value");
         modified(source.join("d0/link"), 12, 13);

@@ -41,6 +41,7 @@ mod reality;
 mod report;
 mod rings;
 mod schema;
+mod secret;
 mod select;
 mod show;
 mod spared;
@@ -100,6 +101,7 @@ fn main() {
         planted::TESTS,
         property::TESTS,
         reality::TESTS,
+        secret::TESTS,
         select::TESTS,
         report::TESTS,
         rings::TESTS,
