@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::copy_file::Copied;
 use super::item::Item;
@@ -45,13 +46,19 @@ pub(crate) fn points_to(item: &Item<'_>) -> Result<PointsTo> {
 pub(crate) fn make_symlink(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
     let points_to = source_target(item)?;
     let within = item.changing()?;
-    let temporary = item.run().temporary.new_name(within).at(Operation::Create, || item.path())?;
     let create = |within: &OwnedFd, name: &CStr| rustix::fs::symlinkat(&points_to, within, name);
-    make(item, stat, (within, &temporary), taken, create)
+    again(|| {
+        let temporary = item.run().temporary.new_name(within).at(Operation::Create, || item.path())?;
+        make(item, stat, (within, &temporary), taken, create)
+    })
 }
 
 /// Makes a FIFO, a socket or a device node.
 pub(crate) fn make_node(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
+    again(|| make_privately(item, stat, taken))
+}
+
+fn make_privately(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
     let within = item.changing()?;
     let temporary = item.run().temporary.new_name(within).at(Operation::Create, || item.path())?;
     let private = own_directory::make(within, &temporary, item.run());
@@ -63,6 +70,20 @@ pub(crate) fn make_node(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Co
     });
     litter::remove_directory(within, &temporary, item.run());
     made
+}
+
+/// Nothing locks a symlink: another run that comes to this directory now takes its temporary name for litter, and a new
+/// directory until it is locked. Then the entry is made again.
+const ATTEMPTS: usize = 4;
+
+fn again(make: impl Fn() -> Result<Copied>) -> Result<Copied> {
+    for _ in 1..ATTEMPTS {
+        match make() {
+            Err(error) if error.errno() == Some(Errno::NOENT) => {}
+            made => return made,
+        }
+    }
+    make()
 }
 
 /// Makes an entry at a place of its own, completes it there, and moves it to the item's name.
