@@ -1,4 +1,4 @@
-//! Opening a regular file of either tree to read it. To open a device already does something: it starts a watchdog, or
+//! Opening a regular file to read it. To open a device already does something: it starts a watchdog, or
 //! rewinds a tape. Where others may put one in the file's place after it was listed, the name is held and looked at first,
 //! and only a regular file is opened. In directories that nobody else can write to, one system call does it.
 

@@ -63,11 +63,13 @@ impl Item<'_> {
         self.pair.destination.as_ref().ok_or(Errno::NOENT).at(Operation::OpenDestination, || self.path())
     }
 
-    /// The directories as files in them are opened, and who else can write there: the source's, and the destination's.
+    /// The source's directory, as files in it are opened: at once. To hold each file first took a sixth more time for small
+    /// ones, and a device that somebody has put there meanwhile is not read.
     pub(crate) fn source_side(&self) -> (&Arc<OwnedFd>, Writers) {
-        (&self.pair.source, self.pair.source_writers)
+        (&self.pair.source, Writers::Nobody)
     }
 
+    /// The destination's, and who else can write there.
     pub(crate) fn destination_side(&self) -> Result<(&Arc<OwnedFd>, Writers)> {
         Ok((self.within()?, self.pair.writers))
     }

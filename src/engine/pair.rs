@@ -27,8 +27,6 @@ pub(crate) struct Pair {
     pub(crate) source: Arc<OwnedFd>,
     /// `None` where a dry run would have made it.
     pub(crate) destination: Option<Arc<OwnedFd>>,
-    /// Who else can write to the source.
-    pub(super) source_writers: Writers,
     memory: Arc<Memory>,
 }
 
@@ -176,7 +174,7 @@ impl Pair {
             compared: AtomicUsize::new(0),
             reference_writers: Mutex::default(),
         };
-        Pair { source: source.fd, destination, source_writers: source.writers, memory: Arc::new(memory) }
+        Pair { source: source.fd, destination, memory: Arc::new(memory) }
     }
 
     /// The two roots.
@@ -196,12 +194,7 @@ impl Pair {
 
     /// The same destination, for what lies in another directory of the source.
     pub(super) fn seen_from(&self, source: Arc<OwnedFd>) -> Self {
-        Pair {
-            source_writers: writers_of(&source),
-            source,
-            destination: self.destination.clone(),
-            memory: self.memory.clone(),
-        }
+        Pair { source, destination: self.destination.clone(), memory: self.memory.clone() }
     }
 
     /// Closes both, and keeps what is needed to know them again.
@@ -352,19 +345,13 @@ impl Parked {
 
     /// The two, open again.
     pub(super) fn resume(&self, source: Arc<OwnedFd>, destination: Option<Arc<OwnedFd>>) -> Pair {
-        Pair { source_writers: writers_of(&source), source, destination, memory: self.memory.clone() }
+        Pair { source, destination, memory: self.memory.clone() }
     }
 
     /// Whether there is a directory in the destination.
     pub(super) fn has_destination(&self) -> bool {
         self.destination.is_some()
     }
-}
-
-/// Who else can write to an open directory.
-fn writers_of(directory: &OwnedFd) -> Writers {
-    let user = rustix::process::geteuid().as_raw();
-    stat_open(directory).map_or(Writers::Many, |stat| Writers::of(&stat, user))
 }
 
 /// What a directory makes of a new file: its group may come from the directory, its mode from an ACL, and some file

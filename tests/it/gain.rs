@@ -434,7 +434,7 @@ fn an_open_directory_is_closed_before_anything_is_written() {
     // What the destination's directory has beyond the source's 0750 of root.
     let grants: [(&str, Grant, u32); 5] = [
         ("others", |path| mode(path, 0o755), 0o750),
-        ("an owner", |path| std::os::unix::fs::chown(path, Some(ALICE), None).unwrap(), 0o750),
+        ("an owner", |path| std::os::unix::fs::chown(path, Some(ALICE), None).unwrap(), 0o3700),
         ("a group", |path| std::os::unix::fs::chown(path, None, Some(ALICE)).unwrap(), 0o700),
         ("an ACL", |path| drop(tool("setfacl", &["-m", "u:65534:rwx", path.to_str().unwrap()])), 0o700),
         ("nobody", |path| mode(path, 0o750), 0o750),

@@ -296,16 +296,16 @@ fn backups_that_lie_in_what_is_deleted() {
         file(source.join("other"), "x");
         sync_with(engine, &["--delete", "--backup-dir=dir/kept"], &source, &destination).exits(23);
         assert!(destination.join("dir/kept/older").exists() && destination.join("dir/file").exists());
-        // Named through a symlink, which would be extra itself.
+        // Not through a symlink in DST, which would be extra itself: nothing is begun.
         let (source, destination) = trees(&home.path().join("second"));
         file(source.join("file"), "x");
         file(destination.join("file"), "x");
         file(destination.join("extra"), "x");
         fs::create_dir(home.path().join("elsewhere")).unwrap();
         symlink("../../elsewhere", destination.join("kept")).unwrap();
-        sync_with(engine, &["--delete", "--backup-dir=kept"], &source, &destination).exits(0);
-        assert!(home.path().join("elsewhere/extra").exists());
-        assert!(destination.join("kept").is_symlink());
+        sync_with(engine, &["--delete", "--backup-dir=kept"], &source, &destination).exits(3);
+        assert!(destination.join("extra").exists() && destination.join("kept").is_symlink());
+        assert_eq!(fs::read_dir(home.path().join("elsewhere")).unwrap().count(), 0);
         fs::remove_dir_all(home.path().join("elsewhere")).unwrap();
     }
 }
