@@ -21,6 +21,7 @@ use crate::io::path::open_directory;
 use crate::io::rename::rename_free;
 use crate::io::root::Roots;
 use crate::io::stat_open;
+use crate::io::temporary::is_marked;
 use crate::io::trees::Trees;
 use crate::metadata::{self, Target, xattr};
 use crate::plan::entry::Inode;
@@ -138,6 +139,11 @@ impl Tree {
             }
             match rustix::fs::openat(within, name, OPEN, Mode::empty()) {
                 Ok(fd) => {
+                    // One that a killed run made, and did not get to give its attributes, has nothing in it.
+                    let stat = stat_open(&fd).at(Operation::Backup, at)?;
+                    if is_marked(&stat) && litter::is_empty(&fd, c".").at(Operation::Backup, at)? {
+                        self.look_like(&fd, model, run, path)?;
+                    }
                     self.narrow(&fd, model, run, path)?;
                     return Ok(fd);
                 }

@@ -42,6 +42,9 @@ fn owner_of_new(within: &OwnedFd, run: &Run) -> rustix::io::Result<u32> {
     let name = run.temporary.new_name(within)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(within, &name, flags, Mode::RUSR | Mode::WUSR)?;
-    rustix::fs::unlinkat(within, &name, AtFlags::empty())?;
-    Ok(stat_open(&file)?.uid)
+    // Another run may have taken it for litter, which nothing locks.
+    match rustix::fs::unlinkat(within, &name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(stat_open(&file)?.uid),
+        Err(errno) => Err(errno),
+    }
 }

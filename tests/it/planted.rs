@@ -287,8 +287,8 @@ const DELETING: [&[&str]; 3] =
 /// A mirror, which is killed once in a while.
 fn run_once(home: &Path, turn: usize, options: &[&str]) {
     // As it may have been before: open to all.
-    mode(home.join("dst/closed"), 0o755);
     fs::remove_file(home.join("dst/closed/file")).ok();
+    mode(home.join("dst/closed"), 0o755);
     let mut command = Command::new(program());
     command.args(["sync", "--reflink=never", "--engine", ENGINES[turn % ENGINES.len()]]).args(options);
     command.arg(home.join("src")).arg(home.join("dst"));

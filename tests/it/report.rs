@@ -192,7 +192,7 @@ fn formats_are_those_of_rsync() {
                 fs::remove_file(destination.join(name)).unwrap();
             }
             file(destination.join("dir/contents"), "longer than it was");
-            mode(destination.join("mode"), 0o600);
+            mode(destination.join("mode"), 0o4600);
             modified(destination.join("dirs/time"), 1, 1);
             lchown(destination.join("symlink owner"), Some(7), None).unwrap();
             (source, destination)
