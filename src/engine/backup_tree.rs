@@ -162,7 +162,7 @@ impl Tree {
     fn look_like(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
         let at = || path;
         let want = stat_open(model).at(Operation::Backup, at)?;
-        let have = stat_open(&fd).at(Operation::Backup, at)?;
+        let have = stat_open(fd).at(Operation::Backup, at)?;
         let xattrs = xattr::read(&Target::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
         metadata::apply(Target::Handle(fd.as_fd()), &want, &have, Some(&xattrs), false, &run.rules, at)?;
         Ok(())
