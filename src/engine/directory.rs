@@ -1,37 +1,26 @@
-//! A directory of both trees. It is opened, and made in the destination, by the first task that needs it; the last one
-//! completes it (finish.rs).
+//! A directory of both trees. It is opened, and made in the destination, by the first task that needs it (open_pair.rs); the
+//! last one completes it (finish.rs).
 
 use std::ffi::{CStr, CString};
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tokio::sync::MutexGuard;
 
-use super::backup::Old;
-use super::extra::in_thread;
-use super::pair::{Origin, Pair, Parked, Source, open_destination};
+use super::pair::{Pair, Parked};
 use super::watch;
 use super::worker::Lane;
-use super::{Run, delete, litter, merge, own_directory, temporary};
-use crate::error::{Cause, Context, Operation, Result};
-use crate::io::rename::{exchange, lacks_exchange};
+use super::{Run, delete};
+use crate::error::{Context, Operation, Result};
 use crate::io::sources::Parent;
-use crate::io::stat_open;
-use crate::io::temporary::{MARKED, is_marked};
-use crate::metadata::xattr::{self, Holder};
-use crate::metadata::{self, Target, proc_path};
-use crate::plan::alone::leaves_name;
-use crate::plan::compare::Difference;
-use crate::plan::entry::{Kind, Stat};
-use crate::plan::writers::{Writers, was_taken};
+use crate::plan::entry::Kind;
 use crate::report::event::{Action, Entries, EntryEvent, Event};
-use crate::report::rings::Kind as Sort;
 use crate::select::Scope;
 
 /// One directory of the source tree and the one that mirrors it.
@@ -52,9 +41,9 @@ pub(crate) struct Directory {
     /// What of it is mirrored, if there are rules.
     scope: OnceLock<Arc<Scope>>,
     /// What of its mirror is kept, by the files of rules that are there.
-    kept: OnceLock<Arc<Scope>>,
+    pub(super) kept: OnceLock<Arc<Scope>>,
     /// It has no subdirectories, and its entries are one batch.
-    leaf: AtomicBool,
+    pub(super) leaf: AtomicBool,
     /// Its name is on stable storage: `--fsync`.
     pub(super) name_is_durable: AtomicBool,
     /// Not all of its names are known.
@@ -63,14 +52,6 @@ pub(crate) struct Directory {
     pub(super) doubtful: AtomicBool,
     /// The thread that opens or finishes it does not come back.
     given_up: Arc<AtomicBool>,
-}
-
-/// How a directory of the destination came to be.
-enum Made {
-    /// It is ours, under this temporary name if it has one.
-    New(Option<CString>),
-    /// Somebody else made it in this moment.
-    Found,
 }
 
 pub(super) enum State {
@@ -327,204 +308,10 @@ impl Directory {
         Ok(parent.seen_from(source))
     }
 
-    /// Opens both, and makes the one in the destination. `None`: it is to be left as it is there.
-    async fn make_pair(&self, parent: &Pair, lane: &Lane) -> Result<Option<Pair>> {
-        let run = &lane.run;
-        let path = || run.destination_path(&self.path());
-        lane.doing(Operation::StatDestination);
-        let existing = match &parent.destination {
-            Some(within) if !parent.fresh => {
-                lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?
-            }
-            _ => None,
-        };
-        if existing.is_some() {
-            parent.count_compared();
-        }
-        if leaves_name(Kind::Directory, existing.as_ref(), &run.rules.compare) {
-            self.mark_doubtful();
-            return Ok(None);
-        }
-        lane.doing(Operation::OpenSource);
-        let source = self.open_source(parent, lane).await?;
-        lane.doing(Operation::OpenDestination);
-        let Some(within) = &parent.destination else {
-            return Ok(Some(Pair::new(source, None, Origin::default())));
-        };
-        let mut origin = Origin::default();
-        origin.existing = existing.filter(|existing| existing.kind == Kind::Directory);
-        origin.replaced = existing.is_some() && origin.existing.is_none();
-        if origin.existing.is_none() {
-            if run.config.dry_run {
-                return Ok(Some(Pair::new(source, None, origin)));
-            }
-            match lane.io.in_place(Sort::Create, || self.make(parent, origin.replaced, run))? {
-                Made::New(staged) => {
-                    if existing.is_none() {
-                        parent.count_compared();
-                    }
-                    (origin.staged, origin.private) = (staged, true);
-                }
-                Made::Found => {
-                    // It appeared meanwhile: whatever it has, it has from others.
-                    let found =
-                        lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?;
-                    origin.existing = found.filter(|found| found.kind == Kind::Directory);
-                }
-            }
-        }
-        let name = origin.staged.as_ref().unwrap_or(&self.name);
-        let opened = open_destination(lane, within, name).await;
-        if origin.staged.is_some() && !merge::holds(&opened, within, name) {
-            // Another run has taken it for litter before it was locked: this time it is made under its own name.
-            self.leaf.store(false, Ordering::Relaxed);
-            parent.uncount_compared();
-            return Box::pin(self.make_pair(parent, lane)).await;
-        }
-        let (destination, changed) = opened.at(Operation::OpenDestination, path)?;
-        let destination = Arc::new(destination);
-        let stat = stat_open(&destination).at(Operation::StatDestination, path)?;
-        if origin.existing.is_none() {
-            match self.require_own(&destination, &stat, (within, run), &mut origin) {
-                // Another run has found it and put something in it, or somebody has exchanged it: it is theirs.
-                Err(Cause::DirectoryReplaced) if origin.staged.is_none() => {
-                    (origin.existing, origin.private) = (Some(stat), false);
-                }
-                own => own.at(Operation::OpenDestination, path)?,
-            }
-        }
-        let narrowed = match &mut origin.existing {
-            // Another one may have got its name since it was looked up.
-            Some(existing) => {
-                let own = Writers::of(&stat, run.rules.privileges.user);
-                origin.writers = parent.writers.below(own).below(source.writers);
-                origin.planted = parent.writers.could_plant(&stat) || was_taken(&stat);
-                if existing.inode != stat.inode {
-                    *existing = stat;
-                }
-                let narrowed = source.narrow(&destination, &stat, run, path)?;
-                origin.taken = was_taken(&stat) || narrowed.owner.is_some();
-                origin.sheds_acl = origin.taken && !run.config.keep.xattrs;
-                narrowed
-            }
-            None => {
-                origin.sheds_acl = parent.sheds_inherited_acl(run);
-                match origin.private {
-                    true => Difference::default(),
-                    false => source.narrow(&destination, &stat, run, path)?,
-                }
-            }
-        };
-        if origin.sheds_acl {
-            let removed = xattr::remove_acls(Target::Open(destination.as_fd()));
-            removed.at(Operation::SetXattr, path)?;
-        }
-        if origin.existing.is_some() && run.config.fsync {
-            run.file_systems.add(&destination, &stat);
-        }
-        if origin.existing.is_some() && run.judges_extras() && run.config.select.has_files() {
-            self.read_kept(&destination, lane).await;
-        }
-        let pair = Pair::new(source, Some(destination), origin);
-        pair.touched.store(changed || !narrowed.is_empty(), Ordering::Relaxed);
-        pair.remove_litter(run);
-        Ok(Some(pair))
-    }
-
-    /// Requires that a directory which was made a moment ago is our own. Where modes are not kept it has no mark, by which
-    /// the next run would know it: then it gets its own name at once.
-    fn require_own(
-        &self,
-        made: &OwnedFd,
-        stat: &Stat,
-        (within, run): (&OwnedFd, &Run),
-        origin: &mut Origin,
-    ) -> Result<(), Cause> {
-        match own_directory::require(within, made, stat, run) {
-            Err(Errno::STALE) => return Err(Cause::DirectoryReplaced),
-            own => own?,
-        }
-        origin.writers = Writers::Nobody;
-        if is_marked(stat) {
-            return Ok(());
-        }
-        origin.private = false;
-        if let Some(staged) = origin.staged.take() {
-            rustix::fs::renameat(within, &staged, within, &self.name)?;
-        }
-        Ok(())
-    }
-
-    /// Reads the rules that its mirror has itself. Where they can't be read, nothing is known to be deletable.
-    async fn read_kept(&self, destination: &Arc<OwnedFd>, lane: &Lane) {
-        let Some(above) = self.parent.as_ref().and_then(|parent| parent.kept.get()).cloned() else { return };
-        let (name, fd) = (self.name.clone(), destination.clone());
-        match in_thread(lane, move |_| above.enter(&name, &fd)).await {
-            Ok(scope) => self.set_kept(scope),
-            Err(error) => {
-                lane.run.deletions.protect(self.path());
-                lane.run.report(Event::Failed(error)).await;
-            }
-        }
-    }
-
     /// Its source, if the walk has left it open.
     pub(super) fn take_lent(&self, run: &Run) -> Option<Arc<OwnedFd>> {
         let lent = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
         lent.inspect(|_| run.directories.give_back())
-    }
-
-    async fn open_source(&self, parent: &Pair, lane: &Lane) -> Result<Source> {
-        let run = &lane.run;
-        let path = || run.source_path(&self.path());
-        let fd = match self.take_lent(run) {
-            Some(fd) => fd,
-            None => {
-                let opened = lane.io.open(&parent.source, &self.name, OFlags::PATH | OFlags::DIRECTORY).await;
-                Arc::new(opened.at(Operation::OpenSource, path)?)
-            }
-        };
-        let stat = stat_open(&fd).at(Operation::StatSource, path)?;
-        let writers = Writers::of(&stat, run.rules.privileges.user);
-        let stat = metadata::adopt(stat, &Holder::Link(proc_path(&fd)), &run.rules, path)?;
-        let xattrs = if run.config.keep.xattrs {
-            let holder = Holder::Name(parent.source.as_fd(), &self.name);
-            Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
-        } else {
-            None
-        };
-        Ok(Source { fd, stat, writers, xattrs })
-    }
-
-    /// Makes the directory in the destination, in the place of something else if `taken`. One that is done in a single
-    /// batch is staged: it gets a temporary name, and its own when it is done. Its files then need
-    /// no more than to be made, which is a tenth faster than making them nameless (docs/performance.md).
-    fn make(&self, parent: &Pair, taken: bool, run: &Run) -> Result<Made> {
-        let path = || run.destination_path(&self.path());
-        let within = parent.changing().at(Operation::Create, path)?;
-        let is_staged = self.leaf.load(Ordering::Relaxed) && run.config.stages_directories() && !taken;
-        let temporary = (is_staged || taken).then(|| run.temporary.new_name(within)).transpose();
-        let temporary = temporary.at(Operation::Create, path)?;
-        let name = temporary.as_ref().unwrap_or(&self.name);
-        // Nobody else's until it is whole.
-        match temporary::writable(within, run, || rustix::fs::mkdirat(within, name, MARKED)) {
-            Ok(()) => {}
-            Err(Errno::EXIST) if temporary.is_none() => return Ok(Made::Found),
-            Err(errno) => return Err(errno).at(Operation::Create, path),
-        }
-        if let Some(temporary) = temporary.as_ref().filter(|_| taken) {
-            // What is in the way goes only now that its successor is there.
-            // Its backup may have to be copied to another file system, which holds up this thread: that is rare.
-            let directory = self.parent.as_ref().map(|parent| parent.path()).unwrap_or_default();
-            let (lies_at, source) = (directory.as_path(), Some(&*parent.source));
-            let (directory, name, expected, watched) = (directory.as_path(), &*self.name, None, None);
-            Old { run, within, directory, lies_at, source, name, expected, watched }
-                .keep()
-                .and_then(|()| take_place_of_file(within, temporary, name).at(Operation::Rename, path))
-                .inspect_err(|_| litter::remove_directory(within, temporary, run))?;
-            return Ok(Made::New(None));
-        }
-        Ok(Made::New(temporary))
     }
 
     pub(super) async fn report(&self, event: EntryEvent, lane: &Lane) {
@@ -557,21 +344,5 @@ impl Directory {
             fd = Arc::new(lane.io.open(&fd, name, OFlags::PATH | OFlags::DIRECTORY).await?);
         }
         Ok(fd)
-    }
-}
-
-/// Gives a new directory the name of something else, which is backed up by now. Under the temporary name that it gets it is
-/// litter.
-fn take_place_of_file(within: &OwnedFd, temporary: &CStr, name: &CStr) -> rustix::io::Result<()> {
-    let unlink = |name: &CStr| rustix::fs::unlinkat(within, name, AtFlags::empty());
-    match exchange(within, temporary, within, name) {
-        // Somebody may have put a directory there meanwhile.
-        Ok(()) => unlink(temporary).inspect_err(|_| {
-            exchange(within, temporary, within, name).ok();
-        }),
-        Err(errno) if lacks_exchange(errno) => {
-            unlink(name).and_then(|()| rustix::fs::renameat(within, temporary, within, name))
-        }
-        Err(errno) => Err(errno),
     }
 }

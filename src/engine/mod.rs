@@ -25,6 +25,7 @@ pub(crate) mod link;
 mod litter;
 mod merge;
 pub(crate) mod open;
+mod open_pair;
 pub(crate) mod outbox;
 mod own_directory;
 pub(crate) mod pair;
