@@ -38,7 +38,7 @@ pub(super) fn require(within: &OwnedFd, made: &OwnedFd, stat: &Stat, run: &Run) 
 }
 
 /// Whose a new file is: where modes are not kept, or root is taken for nobody (exports(5), root_squash), only this tells.
-fn owner_of_new(within: &OwnedFd, run: &Run) -> rustix::io::Result<u32> {
+pub(super) fn owner_of_new(within: &OwnedFd, run: &Run) -> rustix::io::Result<u32> {
     let name = run.temporary.new_name(within)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(within, &name, flags, Mode::RUSR | Mode::WUSR)?;

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::worker::Lane;
-use super::{Run, litter};
+use super::{Run, litter, own_directory};
 use crate::error::Result;
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Xattrs};
@@ -93,8 +93,9 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set. Where only another user
-    /// can change it the error comes when it is done, unless the source is closed to others: then nothing is put there.
+    /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set. Where that is refused the
+    /// error comes when it is done; but nothing that the source closes to others is put into another user's directory.
+    /// Where owners and modes are not kept at all, a directory belongs to whom our new files belong to.
     pub(super) fn narrow(
         &self,
         mirror: &OwnedFd,
@@ -113,8 +114,12 @@ impl Source {
             &run.rules,
             path,
         ) {
-            Err(error) if error.errno() == Some(Errno::PERM) && self.stat.mode & 0o007 != 0 => {
-                Ok(Difference::default())
+            Err(error) if error.errno() == Some(Errno::PERM) => {
+                let is_open = self.stat.mode & 0o007 != 0;
+                match is_open || own_directory::owner_of_new(mirror, run) == Ok(have.uid) {
+                    true => Ok(Difference::default()),
+                    false => Err(error),
+                }
             }
             narrowed => narrowed,
         }
