@@ -43,7 +43,7 @@ pub(super) async fn merge(
     let (fd, xattrs) = (pair.source.clone(), pair.source_xattrs.clone());
     let source = Source { fd, stat: pair.source_stat, writers, xattrs };
     let narrowed = source.narrow(&to, &stat, run, path)?;
-    let taken = was_taken(&stat) || narrowed.owner.is_some();
+    let taken = was_taken(&stat, &source.stat) || narrowed.owner.is_some();
     for name in names(from).at(Operation::ListDestination, path)? {
         if let Err(error) = move_entry(directory, pair, (from, &to), &name, lane) {
             run.report(Event::Failed(error)).await;

@@ -141,8 +141,9 @@ impl Directory {
             Some(existing) => {
                 let own = Writers::of(&stat, run.rules.privileges.user);
                 origin.writers = parent.writers.below(own).below(source.writers);
-                origin.planted = parent.writers.could_plant(&stat) || was_taken(&stat);
-                origin.taken = was_taken(&stat) || narrowed.owner.is_some();
+                let was_taken = was_taken(&stat, &source.stat);
+                origin.planted = parent.writers.could_plant(&stat) || was_taken;
+                origin.taken = was_taken || narrowed.owner.is_some();
                 origin.sheds_acl = origin.taken && !run.config.keep.xattrs;
                 // Another one may have got its name since it was looked up.
                 if existing.inode != stat.inode {

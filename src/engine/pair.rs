@@ -192,7 +192,7 @@ impl Pair {
         let user = rustix::process::geteuid().as_raw();
         let of_mirror = |stat: &Stat| Writers::of(stat, user).below(source.writers);
         let writers = existing.as_ref().map_or(Writers::Nobody, of_mirror);
-        let planted = existing.as_ref().is_some_and(was_taken);
+        let planted = existing.as_ref().is_some_and(|stat| was_taken(stat, &source.stat));
         let taken = taken || planted;
         Pair::new(source, destination, Origin { existing, writers, planted, taken, ..Origin::default() })
     }

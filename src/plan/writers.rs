@@ -8,9 +8,14 @@ use super::entry::Stat;
 /// chance. What is in it was put there by somebody else, perhaps.
 pub(crate) const TAKEN: u32 = 0o3700;
 
-/// Whether a directory was taken from its owner by a run that did not complete it.
-pub(crate) fn was_taken(directory: &Stat) -> bool {
+/// Whether a directory has the mode of one that was taken from its owner by a run that did not complete it.
+fn looks_taken(directory: &Stat) -> bool {
     directory.mode & 0o3077 == TAKEN & 0o3077
+}
+
+/// Whether a directory was taken so. One whose source has that mode itself has it from there.
+pub(crate) fn was_taken(directory: &Stat, source: &Stat) -> bool {
+    looks_taken(directory) && !looks_taken(source)
 }
 
 /// Users who can put names in a directory, or exchange it or one above it for another one.
@@ -30,7 +35,7 @@ impl Writers {
     /// anyone. Sticky keeps others from renaming what is there, and not from renaming something into it.
     pub(crate) fn of(directory: &Stat, user: u32) -> Self {
         match directory.uid == user || directory.uid == 0 {
-            _ if directory.mode & 0o022 != 0 || was_taken(directory) => Writers::Many,
+            _ if directory.mode & 0o022 != 0 || looks_taken(directory) => Writers::Many,
             true => Writers::Nobody,
             false => Writers::One(directory.uid),
         }

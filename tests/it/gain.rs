@@ -461,6 +461,16 @@ fn an_open_directory_is_closed_before_anything_is_written() {
                 assert_no_litter(&destination);
             }
         }
+        // A source with the mode of one that was taken.
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("d/file"), "x");
+        node(source.join("d/fifo"), FileType::Fifo, (0, 0));
+        mode(source.join("d"), 0o3700);
+        sync_with(engine, &[], &source, &destination).exits(0);
+        let again = sync_with(engine, &["-i"], &source, &destination).exits(0);
+        assert_eq!(changes(&again), [""; 0], "it is right");
+        assert_equal(&source, &destination);
         // What was taken away at first is a change that is told.
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
