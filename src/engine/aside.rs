@@ -130,7 +130,7 @@ impl Aside {
     /// Exchanges the directory that has the successor's name with the successor.
     pub(super) fn exchange(&self, target: &CStr, run: &Run) -> rustix::io::Result<()> {
         match self.try_exchange(target) {
-            // Whoever is not root may only move a directory elsewhere that he may write to.
+            // Only root may move a directory elsewhere that it may not write to.
             Err(Errno::ACCESS) if !run.rules.privileges.root => {
                 let mode = self.open_up(target)?;
                 let exchanged = self.try_exchange(target);

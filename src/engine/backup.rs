@@ -314,7 +314,7 @@ impl Place<'_> {
         if !claims.has(&name) && !is_taken(&name) {
             match free(&name) {
                 Err(Errno::EXIST) if by_link && self.has(&name, old) => return Ok(()),
-                // An older backup of another user's: whoever owns the directory may have renamed it to be lost.
+                // An older backup of another user's: the owner of the directory may have renamed it, to have it lost.
                 Err(Errno::EXIST) if !self.has_owner_of(&name, old) => {}
                 Err(Errno::EXIST) => match replace(&name) {
                     // A directory, or something is mounted there.

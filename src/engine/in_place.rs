@@ -1,6 +1,6 @@
 //! `--inplace`: which files of the destination may be rewritten where they are. Their owner and mode stand while they
 //! change, and after a run that broke off, so that only a file is rewritten which grants nobody anything that its source
-//! does not. Any other one is replaced: whoever has it open would see the new contents, whatever its mode became.
+//! does not. Any other one is replaced: a reader who has it open would see the new contents, whatever its mode became.
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -256,7 +256,7 @@ impl Item<'_> {
         };
         let mut decision = decide(&source.stat, destination, &self.run().rules, same_target);
         if let (true, Decision::Keep(_)) = (self.pair.planted, decision) {
-            // Nothing of it may change, but whoever can enter the directory then could read it.
+            // Nothing of it may change, but everybody who can enter the directory then could read it.
             decision = match source.stat.kind {
                 Kind::File => Decision::CompareContents,
                 Kind::Fifo | Kind::Socket => Decision::Replace,

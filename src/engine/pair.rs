@@ -86,7 +86,7 @@ impl Deref for Pair {
 pub(crate) struct Source {
     pub(crate) fd: Arc<OwnedFd>,
     pub(crate) stat: Stat,
-    /// Who else can write to it. They could write to its mirror as well, or can once it is done, whoever has that now: an
+    /// Who else can write to it. They could write to its mirror as well, or can once it is done, even if it is another user's now: an
     /// interrupted run takes it from them.
     pub(crate) writers: Writers,
     pub(crate) xattrs: Option<Xattrs>,
@@ -244,7 +244,7 @@ impl Pair {
         // No time that a source could have: the new file's own one moves on with the writing.
         stat.modified = Time::NEVER;
         let inherits_acl = self.destination.as_ref().is_some_and(|fd| has_default_acl(fd));
-        // Whoever can write there could change what new files get, from one to the next.
+        // Others who can write there could change what new files get, from one to the next.
         let constant = self.writers == Writers::Nobody;
         let predictable = constant && stat.mode == mode & !run.umask && !inherits_acl;
         self.newborn.get_or_init(|| Newborn { stat, predictable, inherits_acl });

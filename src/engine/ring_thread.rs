@@ -38,7 +38,7 @@ pub(crate) struct RingThreads {
 }
 
 impl RingThreads {
-    /// Starts so many threads, and waits until each has set up its ring, or could not.
+    /// Starts this number of threads, and waits until each has set up its ring, or could not.
     ///
     /// # Errors
     /// When there are no threads to be had.

@@ -17,7 +17,7 @@ use crate::io::file::File;
 use crate::io::stat_open;
 use crate::plan::entry::{Stat, Time};
 
-/// No tick is longer (CONFIG_HZ is at least 100), and whoever sleeps wakes up late.
+/// No tick is longer (CONFIG_HZ is at least 100), and a sleeper wakes up late.
 const LONGEST_TICK: Duration = Duration::from_millis(20);
 /// The same where times are whole seconds.
 const LONGEST_SECOND: Duration = Duration::from_millis(1020);

@@ -22,7 +22,7 @@ use crate::text::Escaped;
 
 /// What mkfs(8) makes: every disk has it, and so it says nothing.
 const OF_THE_DISK: &CStr = c"lost+found";
-/// So many names are shown.
+/// Names that are shown, at most.
 const SHOWN: usize = 3;
 
 /// Refuses to delete in a destination of which nothing that could be deleted has its name in the source too.

@@ -87,7 +87,7 @@ pub(crate) fn open_to_read(path: &Path) -> std::io::Result<File> {
     Ok(rustix::fs::open(proc_path(&held), flags, Mode::empty())?.into())
 }
 
-/// Root, and whoever runs this.
+/// Root, and the user who runs this.
 pub(super) fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
@@ -188,7 +188,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Makes a directory that is missing. Whoever makes it at the same time makes it for us too.
+    /// Makes a directory that is missing. Another run that makes it at the same time makes it for us too.
     fn make(&mut self, name: &std::ffi::CStr, shown: &OsStr) -> rustix::io::Result<()> {
         match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o777)) {
             Ok(()) | Err(Errno::EXIST) => self.enter(name, shown, false),
@@ -310,7 +310,7 @@ impl Named {
 
     fn require_own(&self, stat: &Stat) -> Result<(), Cause> {
         if !is_trusted(stat.uid) {
-            // Whoever is not root could not harm more than the other user lets them.
+            // A user who is not root could not harm more than the other user lets them.
             let is_root = rustix::process::geteuid().is_root();
             if is_root || stat.kind != Kind::File {
                 return Err(Cause::Refused(format!(

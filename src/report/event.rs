@@ -358,7 +358,7 @@ impl AtWork {
         self.copied += bytes;
     }
 
-    /// One of so many bytes is done.
+    /// A file of this number of bytes is done.
     pub(crate) fn end(&mut self, bytes: u64) {
         self.files = self.files.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);

@@ -42,7 +42,7 @@ pub fn with_state_of_its_own() -> ! {
     std::process::exit(status.expect("the tests").code().unwrap_or(1))
 }
 
-/// The program's key: whoever has it can make temporary names.
+/// The program's key, with which temporary names can be made.
 pub fn key() -> [u8; 32] {
     let state = PathBuf::from(std::env::var_os(STATE).expect("the state directory"));
     if !state.join("key").exists() {
