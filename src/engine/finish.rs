@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::directory::{Directory, State};
 use super::merge::merge;
-use super::pair::{Pair, has_default_acl};
+use super::pair::{Pair, has_default_acl, opens_up};
 use super::watch::{Remains, Step};
 use super::worker::Lane;
 use super::{Run, aside, check, delete, durable, extra, litter};
@@ -19,7 +19,7 @@ use crate::io::rename::rename_free;
 use crate::metadata::xattr;
 use crate::metadata::{self, Target};
 use crate::plan::changes::Changes;
-use crate::plan::compare::{differences, gives_more};
+use crate::plan::compare::differences;
 use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, EntryEvent};
 use crate::report::rings::{Kind as Sort, Means};
@@ -29,7 +29,7 @@ use crate::report::rings::{Kind as Sort, Means};
 /// compared when its turn came.
 fn refuse_planted(
     pair: &Pair,
-    is_doubtful: bool,
+    (is_doubtful, is_known): (bool, bool),
     destination: &OwnedFd,
     want: &Stat,
     run: &Run,
@@ -39,15 +39,11 @@ fn refuse_planted(
         return Err(Cause::Refused(why.into()));
     }
     let Some(before) = pair.before().filter(|_| pair.planted) else { return Ok(()) };
-    let (target, xattrs) = (Target::Open(destination.as_fd()), pair.source_xattrs.as_ref());
-    let other_acl = xattrs.map(|want| xattr::has_access_acl_of(target, want)).transpose()? == Some(false);
-    let gives = other_acl || gives_more(&differences(want, before, &run.rules), before);
-    let is_known = || Ok::<_, Errno>(!is_doubtful && extra::count(destination)? == pair.compared());
-    if !gives || is_known()? {
+    if is_known || !opens_up(destination, before, (want, pair.source_xattrs.as_ref()), &run.rules)? {
         return Ok(());
     }
-    let why = "the directory it lies in is another user's, who could have renamed this one; \
-               it holds more than SRC has, or what failed, and is not given SRC's owner and mode";
+    let why = "others may write where it lies, and could have renamed it; it holds more than SRC has, \
+               or what failed, and is not given SRC's owner and mode";
     Err(Cause::Refused(why.into()))
 }
 
@@ -165,6 +161,16 @@ impl Directory {
         Ok(merged)
     }
 
+    /// Whether its mirror holds nothing but what was compared. If it holds more, those above it do as well.
+    fn is_known(&self, pair: &Pair, destination: &OwnedFd) -> rustix::io::Result<bool> {
+        let is_known =
+            !self.doubtful.load(Ordering::Relaxed) && extra::count(destination)? == pair.compared();
+        if !is_known {
+            self.mark_doubtful();
+        }
+        Ok(is_known)
+    }
+
     fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes)> {
         let made = match (pair.replaced, pair.fresh) {
             (true, _) => Some(Action::Updated),
@@ -195,7 +201,10 @@ impl Directory {
             Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
         } else {
             let is_doubtful = self.doubtful.load(Ordering::Relaxed);
-            refuse_planted(pair, is_doubtful, destination, &want, run).at(Operation::SetOwner, path)?;
+            let is_known =
+                !pair.planted || self.is_known(pair, destination).at(Operation::ListDestination, path)?;
+            refuse_planted(pair, (is_doubtful, is_known), destination, &want, run)
+                .at(Operation::SetOwner, path)?;
             let bare = pair.fresh && !has_default_acl(destination);
             let set = metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?;
             // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.

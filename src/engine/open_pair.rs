@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::backup::Old;
 use super::directory::Directory;
 use super::extra::in_thread;
-use super::pair::{Origin, Pair, Source, open_destination};
+use super::pair::{Origin, Pair, Source, open_destination, opens_up};
 use super::worker::Lane;
 use super::{Run, litter, merge, own_directory, temporary};
 use crate::error::{Cause, Context, Operation, Result};
@@ -142,7 +142,12 @@ impl Directory {
                 let own = Writers::of(&stat, run.rules.privileges.user);
                 origin.writers = parent.writers.below(own).below(source.writers);
                 let was_taken = was_taken(&stat, &source.stat);
-                origin.planted = parent.writers.could_plant(&stat) || was_taken;
+                // Only what gives others more of it, or of one above it, makes it matter who put it there.
+                let opens = || {
+                    let want = (&source.stat, source.xattrs.as_ref());
+                    parent.planted || opens_up(&mirror, &stat, want, &run.rules).unwrap_or(true)
+                };
+                origin.planted = was_taken || parent.writers.could_plant(&stat) && opens();
                 origin.taken = was_taken || narrowed.owner.is_some();
                 origin.sheds_acl = origin.taken && !run.config.keep.xattrs;
                 // Another one may have got its name since it was looked up.

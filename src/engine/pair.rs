@@ -17,8 +17,9 @@ use crate::error::Result;
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{self, Target};
-use crate::plan::compare::Difference;
+use crate::plan::compare::{Difference, differences, gives_more};
 use crate::plan::entry::{Inode, Stat, Time};
+use crate::plan::rules::Rules;
 use crate::plan::writers::{Writers, was_taken};
 
 /// The two directories, held open.
@@ -139,12 +140,23 @@ pub(super) struct Origin {
     pub(super) private: bool,
     /// Who else could have put something in it.
     pub(super) writers: Writers,
-    /// It could have been put there by others, and is not theirs.
+    /// It could have been put there by others, is not theirs, and is to be opened to more users, or lies in such a one.
     pub(super) planted: bool,
     /// It was taken from its owner.
     pub(super) taken: bool,
     /// It is to lose its ACL at once: without attributes it is to have none, which others chose.
     pub(super) sheds_acl: bool,
+}
+
+/// Whether somebody gets more of a directory, which has `have`, once it has the owner, mode and ACL of its source.
+pub(super) fn opens_up(
+    directory: &OwnedFd,
+    have: &Stat,
+    (want, xattrs): (&Stat, Option<&Xattrs>),
+    rules: &Rules,
+) -> rustix::io::Result<bool> {
+    let has_acl = |want| xattr::has_access_acl_of(Target::Open(directory.as_fd()), want);
+    Ok(gives_more(&differences(want, have, rules), have) || !xattrs.map_or(Ok(true), has_acl)?)
 }
 
 /// Two directories that were closed because descriptors are scarce.

@@ -21,6 +21,8 @@ tests![
     no_file_becomes_setuid_for_its_size_and_time: [Need::Root],
     what_was_renamed_into_a_sticky_directory_is_not_given_away: [Need::Root],
     nothing_in_a_planted_directory_is_opened_unread: [Need::Root],
+    what_a_planted_directory_holds_below_is_known_too: [Need::Root],
+    a_shared_mirror_that_stays_as_open_is_not_read,
     a_directory_in_a_shared_one_is_taken_from_its_owner: [Need::Root],
     a_directory_that_was_taken_stays_suspect: [Need::Root],
     a_user_s_files_go_in_nobody_else_s_directory: [Need::Root, Need::Tool("setpriv")],
@@ -170,6 +172,47 @@ fn nothing_in_a_planted_directory_is_opened_unread() {
                 trees.assert_secret("dst/alice/pub/sub/f");
             }
         }
+    }
+}
+
+/// It has one of alice's names, and so has what is in it, which only the directory above keeps from her.
+fn what_a_planted_directory_holds_below_is_known_too() {
+    for &engine in ENGINES.iter() {
+        let trees = Trees::new();
+        file(trees.at("dst/alice/pub/sub/secret"), SECRET);
+        mode(trees.at("dst/alice/pub"), 0o700);
+        fs::create_dir(trees.at("src/alice/pub")).unwrap();
+        give(trees.at("src/alice/pub"), ALICE);
+        trees.theirs("pub/sub/f", "alice's bytes\n");
+        for path in ["src/alice/pub/sub", "dst/alice/pub/sub"] {
+            mode(trees.at(path), 0o755);
+            give(trees.at(path), 0);
+        }
+        for _ in 0..2 {
+            trees.sync(engine, &[]);
+            let above = fs::metadata(trees.at("dst/alice/pub")).unwrap();
+            assert_eq!((above.uid(), above.mode() & 0o777), (0, 0o700), "{engine}");
+        }
+    }
+}
+
+/// Others may write to the mirror as they may to the source: nothing is opened to them, so size and time tell what to do.
+fn a_shared_mirror_that_stays_as_open_is_not_read() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let at = |path: &str| home.path().join(path);
+        file(at("src/d/e/f"), "alice's bytes\n");
+        node(at("src/d/e/p"), FileType::Fifo, (0, 0));
+        for shared in ["src", "src/d", "src/d/e"] {
+            mode(at(shared), 0o2775);
+        }
+        sync_with(engine, &[], &at("src"), &at("dst")).exits(0);
+        fs::write(at("dst/d/e/f"), "ALICE'S BYTES\n").unwrap();
+        let time = fs::metadata(at("src/d/e/f")).unwrap();
+        modified(at("dst/d/e/f"), time.mtime(), time.mtime_nsec());
+        let ran = sync_with(engine, &["--json"], &at("src"), &at("dst")).exits(0);
+        assert_eq!(ran.json().len(), 2, "{}", ran.out);
+        assert_eq!(fs::read(at("dst/d/e/f")).unwrap(), b"ALICE'S BYTES\n", "it was not read");
     }
 }
 
