@@ -1,5 +1,6 @@
 //! `--timeout`, and `verify` where a file system in user space is mounted: a process does not end while one of its threads
-//! is stuck in the kernel, and whoever waits for it is stuck as well. So the work is done by a child, and this process waits for the child's word rather than for its end.
+//! is stuck in the kernel, and a process that waits for its end is stuck as well. So a child does the work, and this
+//! process waits for the child's message, not for its end.
 
 use std::fs::File;
 use std::io::{Read, Write};

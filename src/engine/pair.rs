@@ -140,7 +140,7 @@ pub(super) struct Origin {
     pub(super) private: bool,
     /// Who else could have put something in it.
     pub(super) writers: Writers,
-    /// It could have been put there by others, is not theirs, and is to be opened to more users, or lies in such a one.
+    /// Others could have put it there, it is not theirs, and it, or a directory above it, is to be opened to more users.
     pub(super) planted: bool,
     /// It was taken from its owner.
     pub(super) taken: bool,

@@ -31,8 +31,9 @@ pub(crate) enum Writers {
 }
 
 impl Writers {
-    /// Those of one directory, for a run of `user`. root can do everything in any case, and does not count. With an ACL the permissions of the group are the most that it grants
-    /// anyone. Sticky keeps others from renaming what is there, and not from renaming something into it.
+    /// Those of one directory, for a run of `user`. root can do everything anyway, and does not count. With an ACL the
+    /// group's permissions are the most that the ACL grants anyone. The sticky bit keeps others from renaming what is in
+    /// the directory, but not from renaming something into it.
     pub(crate) fn of(directory: &Stat, user: u32) -> Self {
         match directory.uid == user || directory.uid == 0 {
             _ if directory.mode & 0o022 != 0 || looks_taken(directory) => Writers::Many,

@@ -132,8 +132,8 @@ pub(crate) fn message(totals: &Totals, figures: Figures) -> String {
     [Some(entries), Some(bytes), Some(rate), left].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// As much of that as fits into so many columns. What is left out first says least of how long it will take. The text
-/// leaves the columns of the bar, if there is to be one, and takes the others.
+/// The parts of the display that fit into `columns`. The part that says least about the time left goes first. The text
+/// leaves room for the bar, if there is one.
 fn line(totals: &Totals, figures: Figures, columns: usize) -> String {
     let Parts { entries, bytes, rate, left } = parts(totals, figures);
     let (entries, bytes, rate) = (Some(entries), Some(bytes), Some(rate));

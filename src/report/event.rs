@@ -199,7 +199,7 @@ pub struct Entries {
 /// What travels from the pipeline to the progress task.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The walk found more entries, so many directories among them; after `complete` it finds no more.
+    /// The walk found more entries, and counts the directories among them; after `complete` it finds no more.
     Found { entries: u64, directories: u64, complete: bool },
     /// Entries of some directories were done.
     Entries(Vec<Entries>),

@@ -20,7 +20,7 @@ use crate::plan::entry::Kind;
 /// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
 
-/// The reporter is told of progress at least so often, also where nothing happens but time.
+/// The longest time between two calls that tell the reporter how far the run is, also while nothing is copied.
 const BEAT: Duration = Duration::from_millis(200);
 
 /// How often a run looks for threads that are stuck when it has no limit for them.

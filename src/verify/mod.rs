@@ -121,8 +121,8 @@ impl VerifyConfig {
         }
     }
 
-    /// Whether a file system in user space is mounted, which may keep the whole process in the kernel. Whoever must end
-    /// all the same does the work in a child.
+    /// Whether a file system in user space is mounted, which may keep the whole process in the kernel. A
+    /// caller that must end all the same does the work in a child process.
     pub fn may_hang(&self) -> bool {
         is_in_user_space()
     }

@@ -167,7 +167,7 @@ fn progress(totals: &VerifyTotals, figures: Figures) -> String {
     parts.join(", ")
 }
 
-/// The parts of a text that fit into so many columns, all of which it takes: there is no bar.
+/// The parts of a text that fit into `columns`. There is no bar, so the text has all of them.
 fn fitting(text: &str, columns: usize) -> String {
     let mut text = text;
     while text.chars().count() > columns {

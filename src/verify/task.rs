@@ -157,7 +157,8 @@ async fn check_entry(lane: &Lane, Entry { path, hash }: Entry, pending: &mut Pen
     pending.news.push(News::File { path, verdict, bytes });
 }
 
-/// The hash of what a path leads to, and the bytes read that have not been told of. Only a regular file is opened.
+/// The hash of the file that a path leads to, and the bytes read that were not reported yet. Only a regular file is
+/// opened.
 async fn hash_file(lane: &Lane, path: &Path, pending: &mut Pending) -> Result<(Hash, u64), Cause> {
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
     let held = hold(lane, name).await?;

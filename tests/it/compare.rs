@@ -412,7 +412,7 @@ fn with_checksum_attributes_are_mended() {
     }
 }
 
-/// As rsync has it: a time within the window is neither told of nor set, one beyond it is both.
+/// As rsync has it: a time within the window is neither reported nor set, one beyond it is both.
 fn a_window_holds_for_directories() {
     for &engine in ENGINES.iter() {
         for (apart, told) in [(1, false), (2, false), (3, true)] {

@@ -220,7 +220,7 @@ fn another_user_who_swaps_entries_gains_nothing() {
         }
         turn += 1;
     }
-    drop(attacker);
+    attacker.stop();
     assert!(disturbed > 0, "nobody attacked");
     let now = stamps(&at("guarded"));
     let touched: Vec<_> = guarded.iter().filter(|(path, stamps)| now.get(*path) != Some(*stamps)).collect();

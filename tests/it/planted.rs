@@ -37,7 +37,8 @@ const LARGE: usize = 9 << 20;
 
 /// What the attacker does, until they are killed.
 pub fn attack(place: &Path) -> ! {
-    let mut attack = Plants { place, chance: 88_172_645_463_325_252, seen: Vec::new(), looks: 0 };
+    let mut attack =
+        Plants { place, chance: 88_172_645_463_325_252, seen: Vec::new(), looks: 0, exchanges: 0 };
     loop {
         attack.change_source();
         attack.rename_in_destination();
@@ -51,6 +52,8 @@ struct Plants<'a> {
     /// Temporary names that were seen.
     seen: Vec<OsString>,
     looks: u64,
+    /// Names in DST that were exchanged.
+    exchanges: u64,
 }
 
 impl Plants<'_> {
@@ -109,7 +112,7 @@ impl Plants<'_> {
         litter.cloned().unwrap_or_else(|| ROOTS[roots].into())
     }
 
-    /// Renames what is in their directory of DST, whoever owns it.
+    /// Renames what is in their directory of DST, also what is not theirs.
     fn rename_in_destination(&mut self) {
         let directory = self.place.join("dst/theirs");
         let mut names: Vec<OsString> =
@@ -141,13 +144,21 @@ impl Plants<'_> {
             }
             // What a directory of theirs could lose is no loss: they never take a file's last name.
             1 | 2 => drop(rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE)),
-            _ => drop(rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::EXCHANGE)),
+            _ => {
+                let exchanged = rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::EXCHANGE);
+                self.exchanges += u64::from(exchanged.is_ok());
+            }
         }
     }
 
     /// Looks for a gain, everywhere they can.
     fn look(&mut self) {
         self.looks += 1;
+        if self.looks.is_multiple_of(64) {
+            let done = format!("{} {}", self.exchanges, self.seen.len());
+            fs::write(self.place.join("at work/new"), done).ok();
+            fs::rename(self.place.join("at work/new"), self.place.join("at work/done")).ok();
+        }
         let places: &[&str] = match self.looks % 16 {
             0 => &["dst", "dst/closed", "kept", "kept/theirs", "kept/closed", "."],
             1 => &["dst/theirs/private", "dst/theirs/private too", "dst/theirs/f0", "dst/theirs/f1"],
@@ -174,7 +185,7 @@ fn look_at(place: &Path, path: &Path) {
     let mut bytes = [0; 24];
     let length = file.read(&mut bytes).unwrap_or(0);
     let bytes = &bytes[..length];
-    let runs_as_root = stat.uid() == 0 && stat.mode() & 0o4000 != 0 && bytes.starts_with(&MINE[..5]);
+    let runs_as_root = is_root_s(&stat) && bytes.starts_with(&MINE[..5]);
     // What could be read before the run was root's program alone.
     if bytes.starts_with(&SECRET[..6]) || runs_as_root {
         let above = path.parent().and_then(|above| fs::metadata(above).ok());
@@ -183,6 +194,11 @@ fn look_at(place: &Path, path: &Path) {
         let what = format!("{} {:o} {} {bytes} in {above:?}", path.display(), stat.mode(), stat.uid());
         fs::write(place.join("caught").join(format!("{}", stat.ino())), what).ok();
     }
+}
+
+/// Whether a program runs as root, or with root's group.
+fn is_root_s(stat: &fs::Metadata) -> bool {
+    stat.uid() == 0 && stat.mode() & 0o4000 != 0 || stat.gid() == 0 && stat.mode() & 0o2000 != 0
 }
 
 fn set_time(path: &Path) -> rustix::io::Result<()> {
@@ -229,6 +245,7 @@ fn prepare(home: &Path) -> Vec<Precious> {
     mode(at("guarded"), 0o700);
     fs::create_dir_all(at("dst/theirs")).unwrap();
     fs::create_dir(at("caught")).unwrap();
+    fs::create_dir(at("at work")).unwrap();
     fs::create_dir(at("kept")).unwrap();
     for (name, bytes, bits) in
         [("secret", SECRET, 0o600), ("rootprog", PROGRAM, 0o4755), ("readable", PROGRAM, 0o644)]
@@ -244,7 +261,7 @@ fn prepare(home: &Path) -> Vec<Precious> {
         fs::create_dir(at("dst/theirs").join(name).join("inner")).unwrap();
         mode(at("dst/theirs").join(name), bits);
     }
-    for directory in ["src/theirs", "dst/theirs", "caught"] {
+    for directory in ["src/theirs", "dst/theirs", "caught", "at work"] {
         std::os::unix::fs::chown(at(directory), Some(NOBODY), Some(NOBODY)).unwrap();
     }
     for name in NAMES {
@@ -290,6 +307,7 @@ fn run_once(home: &Path, turn: usize, options: &[&str]) {
     fs::remove_file(home.join("dst/closed/file")).ok();
     mode(home.join("dst/closed"), 0o755);
     let mut command = Command::new(program());
+    command.current_dir(home.join("dst"));
     command.args(["sync", "--reflink=never", "--engine", ENGINES[turn % ENGINES.len()]]).args(options);
     command.arg(home.join("src")).arg(home.join("dst"));
     if turn % 4 != 3 {
@@ -311,7 +329,7 @@ fn what_another_user_plants_gains_them_nothing() {
     fs::create_dir_all(at("older/theirs")).unwrap();
     stamps(&at("guarded")); // looking at it moves the times of the last access once
     let guarded = stamps(&at("guarded"));
-    let attacker = Attacker::start("plant", home.path());
+    let mut attacker = Attacker::start("plant", home.path());
     let begun = Instant::now();
     let mut turn = 0;
     let caught = || -> Vec<String> {
@@ -328,12 +346,18 @@ fn what_another_user_plants_gains_them_nothing() {
     for Precious { name, held } in &precious {
         assert_eq!(held.metadata().unwrap().nlink(), 1, "what was in {name} was deleted");
     }
+    attacker.stop();
+    assert_was_at_work(home.path());
+    for root in ["dst", "kept"] {
+        assert_no_gain(&at(root));
+    }
+    attacker = Attacker::start("plant", home.path());
     while begun.elapsed() < whole || turn < most + 2 * DELETING.len() {
         run_once(home.path(), turn, DELETING[turn % DELETING.len()]);
         turn += 1;
         assert_eq!(caught(), [""; 0], "turn {turn}, which deletes");
     }
-    drop(attacker);
+    attacker.stop();
     let now = stamps(&at("guarded"));
     let touched: Vec<_> = guarded.iter().filter(|(path, stamps)| now.get(*path) != Some(*stamps)).collect();
     assert!(now.len() == guarded.len() && touched.is_empty(), "{touched:#?}");
@@ -342,19 +366,29 @@ fn what_another_user_plants_gains_them_nothing() {
     }
 }
 
-/// Requires that no file of theirs runs as root, and that secrets are root's alone.
+/// Requires that the attacker has exchanged names, and has seen temporary ones.
+fn assert_was_at_work(home: &Path) {
+    let done = fs::read_to_string(home.join("at work/done")).expect("an attacker at work");
+    let (exchanges, seen) = done.split_once(' ').expect("two numbers");
+    assert!(exchanges.parse::<u64>().unwrap() > 0 && seen.parse::<u64>().unwrap() > 0, "{done}");
+}
+
+/// Requires that no file of theirs runs as root, and that secrets are root's alone: by themselves, or by a directory above
+/// them that only root may enter.
 fn assert_no_gain(root: &Path) {
     for entry in walkdir::WalkDir::new(root).into_iter().flatten().filter(|entry| entry.file_type().is_file())
     {
         let (path, stat) = (entry.path(), entry.metadata().unwrap());
         let bytes = fs::read(path).unwrap();
-        if stat.uid() == 0 && stat.mode() & 0o4000 != 0 {
-            assert_eq!(bytes, PROGRAM, "{} is setuid root", path.display());
+        if is_root_s(&stat) {
+            assert_eq!(bytes, PROGRAM, "{} {:o} runs as root", path.display(), stat.mode());
         }
         if bytes.starts_with(&SECRET[..6]) {
-            let open = stat.uid() != 0 || stat.mode() & 0o077 != 0;
-            let in_private = ["precious", "file"].contains(&path.file_name().unwrap().to_str().unwrap());
-            assert!(!open || in_private, "{} {:o} {}", path.display(), stat.mode(), stat.uid());
+            let is_root_alone = |path: &Path| {
+                fs::metadata(path).is_ok_and(|stat| stat.uid() == 0 && stat.mode() & 0o077 == 0)
+            };
+            let mut ways = path.ancestors().take_while(|above| above.starts_with(root));
+            assert!(ways.any(is_root_alone), "{} {:o} {}", path.display(), stat.mode(), stat.uid());
         }
     }
 }

@@ -23,6 +23,12 @@ impl Attacker {
         Attacker(command.spawn().expect("an attacker"))
     }
 
+    /// Ends the attack, which must be going on still: it is one that never took place otherwise.
+    #[track_caller]
+    pub fn stop(mut self) {
+        assert!(matches!(self.0.try_wait(), Ok(None)), "the attacker ended before the test");
+    }
+
     /// What this process is to do instead of testing, and where.
     pub fn of_process() -> Option<(String, PathBuf)> {
         let place = std::env::var_os(PLACE)?;
