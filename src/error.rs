@@ -218,6 +218,10 @@ pub enum Cause {
     /// Nothing was deleted, since it would have been so many entries.
     #[error("nothing is deleted: it would be {0}, more than --max-delete allows")]
     TooManyDeletions(u64),
+    /// A directory that others could have put there, or filled, is kept from them: the text tells why. What is in it was
+    /// mirrored, and what is extra in it may be deleted.
+    #[error("{0}")]
+    Withheld(&'static str),
     /// It was not begun, or not gone on with: the text tells why.
     #[error("{0}")]
     Refused(String),

@@ -132,12 +132,8 @@ impl Aside {
         match self.try_exchange(target) {
             // Only root may move a directory elsewhere that it may not write to.
             Err(Errno::ACCESS) if !run.rules.privileges.root => {
-                let mode = self.open_up(target)?;
-                let exchanged = self.try_exchange(target);
-                if exchanged.is_err() {
-                    self.set_mode(&self.within, target, mode);
-                }
-                exchanged
+                let (directory, mode) = self.open_up(target)?;
+                self.try_exchange(target).inspect_err(|_| set_mode(&directory, mode))
             }
             exchanged => exchanged,
         }
@@ -153,13 +149,18 @@ impl Aside {
         }
     }
 
-    /// Gives the directory its name back, and takes the successor.
-    pub(super) fn put_back(&self, target: &CStr, mode: u32) -> rustix::io::Result<()> {
+    /// Gives what was set aside its name back, and takes the successor. `judged` is the directory that was to go, and the mode
+    /// it had: it gets that again. Nothing else does, for somebody may have put another one in its place.
+    pub(super) fn put_back(&self, target: &CStr, judged: (Inode, u32)) -> rustix::io::Result<()> {
+        let old = hold(&self.fd, target).ok();
         match exchange(&self.fd, target, &self.within, target) {
             Err(errno) if lacks_exchange(errno) => self.swap(&self.fd, target, &self.within)?,
             exchanged => exchanged?,
         }
-        self.set_mode(&self.within, target, mode);
+        let (inode, mode) = judged;
+        if let Some(old) = old.filter(|old| stat_open(old).is_ok_and(|stat| stat.inode == inode)) {
+            set_mode(&old, mode);
+        }
         Ok(())
     }
 
@@ -194,20 +195,25 @@ impl Aside {
         clear(&self.within, &self.name, &self.fd);
     }
 
-    fn open_up(&self, target: &CStr) -> rustix::io::Result<u32> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::openat(&self.within, target, flags, Mode::empty())?;
-        let mode = stat_open(&handle)?.mode;
+    /// Lets its owner write to a directory. Returns it, and the mode it had.
+    fn open_up(&self, target: &CStr) -> rustix::io::Result<(OwnedFd, u32)> {
+        let directory = hold(&self.within, target)?;
+        let mode = stat_open(&directory)?.mode;
         let wider = Mode::from_raw_mode(mode) | Mode::RWXU;
-        rustix::fs::chmodat(CWD, proc_path(&handle), wider, AtFlags::empty())?;
-        Ok(mode)
+        rustix::fs::chmodat(CWD, proc_path(&directory), wider, AtFlags::empty())?;
+        Ok((directory, mode))
     }
+}
 
-    fn set_mode(&self, within: &OwnedFd, target: &CStr, mode: u32) {
-        let Ok(directory) = rustix::fs::openat(within, target, LIST, Mode::empty()) else { return };
-        if stat_open(&directory).is_ok_and(|stat| stat.mode != mode) {
-            rustix::fs::fchmod(&directory, Mode::from_raw_mode(mode)).ok();
-        }
+/// Holds a directory by its name, also where it can't be listed.
+fn hold(within: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(within, name, flags, Mode::empty())
+}
+
+fn set_mode(directory: &OwnedFd, mode: u32) {
+    if stat_open(directory).is_ok_and(|stat| stat.mode != mode) {
+        rustix::fs::chmodat(CWD, proc_path(directory), Mode::from_raw_mode(mode), AtFlags::empty()).ok();
     }
 }
 
@@ -239,5 +245,26 @@ mod tests {
         assert!(at("aside/name").is_file() && !at("aside/new").exists());
         aside.discard();
         assert!(!at("aside").exists());
+    }
+
+    /// Somebody may have put a private directory where the judged one was.
+    #[test]
+    fn only_the_judged_directory_gets_its_mode_back() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        std::fs::create_dir_all(at("aside/name")).unwrap();
+        std::fs::set_permissions(at("aside/name"), std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::fs::write(at("name"), "successor").unwrap();
+        let (within, fd) = (held(home.path()), held(&at("aside")));
+        let inode = stat_open(&fd).unwrap().inode;
+        let aside = Aside { within, name: c"aside".into(), fd, inode };
+        let found = aside.old(c"name").unwrap();
+        let mode = || std::fs::metadata(at("name")).unwrap().permissions().mode() & 0o777;
+        aside.put_back(c"name", (inode, 0o777)).unwrap();
+        assert_eq!(mode(), 0o700, "it is another one");
+        exchange(&aside.fd, c"name", &aside.within, c"name").unwrap();
+        aside.put_back(c"name", (found, 0o777)).unwrap();
+        assert_eq!(mode(), 0o777);
     }
 }

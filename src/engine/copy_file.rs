@@ -175,7 +175,7 @@ async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &
         let removed = xattr::remove_acls(Target::Open(new.fd.as_fd()));
         removed.at(Operation::SetXattr, || item.path())?;
     }
-    if new.is_in_place() && run.backups.is_some() {
+    if new.is_in_place() {
         in_place::mark_done(new).at(Operation::SetXattr, || item.path())?;
     }
     let bare = !new.has_contents() && !item.pair.inherits_acl();

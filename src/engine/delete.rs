@@ -110,12 +110,14 @@ pub(super) fn is_in_the_way(event: &EntryEvent, directory: &Directory, run: &Run
         && event.error.as_ref().is_some_and(|error| matches!(error.cause, Cause::DirectoryInTheWay))
 }
 
-/// Takes note of an error that keeps the mirror of a directory from being whole: nothing is deleted below it.
+/// Takes note of an error that keeps the mirror of a directory from being whole: nothing is deleted below it. One that
+/// only lacks its owner and mode is whole, and what is extra in it may be all that it lacks them for.
 pub(super) fn heed(event: &EntryEvent, directory: &Directory, run: &Run) {
     if event.error.is_some() {
         directory.mark_doubtful();
     }
-    let of_destination = |error: &Error| !error.operation.reads_source();
+    let of_destination =
+        |error: &Error| !error.operation.reads_source() && !matches!(error.cause, Cause::Withheld(_));
     if run.config.delete.is_some() && event.error.as_deref().is_some_and(of_destination) {
         run.deletions.protect(directory.path());
     }

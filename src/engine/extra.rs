@@ -171,6 +171,15 @@ pub(super) fn count(directory: &OwnedFd) -> rustix::io::Result<usize> {
     names(directory)?.try_fold(0, |count, entry| entry.map(|_| count + 1))
 }
 
+/// The same without the temporary ones of other runs at work.
+pub(super) fn count_done(directory: &OwnedFd, run: &Run) -> rustix::io::Result<usize> {
+    let inode = stat_open(directory)?.inode;
+    names(directory)?.try_fold(0, |count, entry| {
+        let is_temporary = run.temporary.is_ours(entry?.file_name().to_bytes(), inode);
+        Ok(count + usize::from(!is_temporary))
+    })
+}
+
 /// What the listing says it is, or where that says nothing, its stat.
 pub(super) fn kind_of(directory: BorrowedFd<'_>, entry: &DirEntry) -> Kind {
     match entry.file_type() {

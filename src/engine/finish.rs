@@ -24,29 +24,6 @@ use crate::plan::entry::{Kind, Stat};
 use crate::report::event::{Action, EntryEvent};
 use crate::report::rings::{Kind as Sort, Means};
 
-/// Refuses to give a directory away that others could have put there, or filled, if it holds what the source does not have,
-/// or what was not looked at: it may be somebody's private one, under another name. What it holds of the source's was
-/// compared when its turn came.
-fn refuse_planted(
-    pair: &Pair,
-    (is_doubtful, is_known): (bool, bool),
-    destination: &OwnedFd,
-    want: &Stat,
-    run: &Run,
-) -> Result<(), Cause> {
-    if pair.taken && is_doubtful {
-        let why = "it was another user's, and stays closed until a run has no error in it";
-        return Err(Cause::Refused(why.into()));
-    }
-    let Some(before) = pair.before().filter(|_| pair.planted) else { return Ok(()) };
-    if is_known || !opens_up(destination, before, (want, pair.source_xattrs.as_ref()), &run.rules)? {
-        return Ok(());
-    }
-    let why = "others may write where it lies, and could have renamed it; it holds more than SRC has, \
-               or what failed, and is not given SRC's owner and mode";
-    Err(Cause::Refused(why.into()))
-}
-
 impl Directory {
     /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
     /// the tree; the end of the root is the end of the run.
@@ -161,14 +138,35 @@ impl Directory {
         Ok(merged)
     }
 
-    /// Whether its mirror holds nothing but what was compared. If it holds more, those above it do as well.
-    fn is_known(&self, pair: &Pair, destination: &OwnedFd) -> rustix::io::Result<bool> {
-        let is_known =
-            !self.doubtful.load(Ordering::Relaxed) && extra::count(destination)? == pair.compared();
-        if !is_known {
-            self.mark_doubtful();
+    /// Refuses to open a directory to more users if others could have put it there, or filled it, and it holds what the source
+    /// does not have, or what was not looked at: it may be somebody's private one, under another name. What it holds of the
+    /// source's was compared when its turn came.
+    fn refuse_planted(
+        &self,
+        pair: &Pair,
+        destination: &OwnedFd,
+        want: &Stat,
+        run: &Run,
+    ) -> Result<(), Cause> {
+        if pair.planted && extra::count_done(destination, run)? != pair.compared() {
+            self.mark_doubtful(); // and so are those above it
         }
-        Ok(is_known)
+        if !self.doubtful.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if pair.taken {
+            return Err(Cause::Withheld(
+                "it was another user's, and stays closed until a run has no error in it",
+            ));
+        }
+        let Some(before) = pair.before().filter(|_| pair.planted) else { return Ok(()) };
+        match opens_up(destination, before, (want, pair.source_xattrs.as_ref()), &run.rules)? {
+            true => Err(Cause::Withheld(
+                "others may write where it lies, and could have renamed it; it holds more than SRC has, or what failed, \
+                 and is not given SRC's owner and mode",
+            )),
+            false => Ok(()),
+        }
     }
 
     fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes)> {
@@ -200,11 +198,7 @@ impl Directory {
             let of_stat = differences(&want, &have, &run.rules).changes(&have);
             Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
         } else {
-            let is_doubtful = self.doubtful.load(Ordering::Relaxed);
-            let is_known =
-                !pair.planted || self.is_known(pair, destination).at(Operation::ListDestination, path)?;
-            refuse_planted(pair, (is_doubtful, is_known), destination, &want, run)
-                .at(Operation::SetOwner, path)?;
+            self.refuse_planted(pair, destination, &want, run).at(Operation::SetOwner, path)?;
             let bare = pair.fresh && !has_default_acl(destination);
             let set = metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?;
             // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.

@@ -17,9 +17,6 @@ use crate::metadata::{Target, proc_path, xattr};
 use crate::plan::compare::may_be_rewritten;
 use crate::plan::entry::Stat;
 
-/// Has a file that is being rewritten, and whose old version is kept.
-const MIXTURE: &str = "user.ringsync.unfinished";
-
 /// Opens the destination's file to rewrite it. `None`: it is to be replaced, being no file, one that can't be written to,
 /// one with further names, which may lie anywhere, or one that others have more of than the source grants.
 pub(super) fn open(item: &Item<'_>, source: &File, want: &Stat) -> Option<OwnedFd> {
@@ -53,7 +50,7 @@ pub(super) async fn keep_old(item: &Item<'_>, new: &NewFile) -> Result<()> {
         return Ok(());
     }
     backup::copy(item).await?;
-    match rustix::fs::fsetxattr(&new.fd, MIXTURE, b"", XattrFlags::empty()) {
+    match rustix::fs::fsetxattr(&new.fd, xattr::UNFINISHED, b"", XattrFlags::empty()) {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
         Err(errno) => Err(errno).at(Operation::SetXattr, || item.path()),
     }
@@ -61,7 +58,7 @@ pub(super) async fn keep_old(item: &Item<'_>, new: &NewFile) -> Result<()> {
 
 /// The file is what its source was: with the other attributes that the source lacks this one may have gone already.
 pub(super) fn mark_done(new: &NewFile) -> rustix::io::Result<()> {
-    match rustix::fs::fremovexattr(&new.fd, MIXTURE) {
+    match rustix::fs::fremovexattr(&new.fd, xattr::UNFINISHED) {
         Err(errno) if errno != Errno::NODATA && errno != Errno::OPNOTSUPP && errno != Errno::NOSYS => {
             Err(errno)
         }
@@ -70,5 +67,5 @@ pub(super) fn mark_done(new: &NewFile) -> rustix::io::Result<()> {
 }
 
 fn is_mixture(new: &NewFile) -> bool {
-    rustix::fs::fgetxattr(&new.fd, MIXTURE, &mut [0_u8; 0]).is_ok()
+    rustix::fs::fgetxattr(&new.fd, xattr::UNFINISHED, &mut [0_u8; 0]).is_ok()
 }

@@ -21,7 +21,7 @@ use crate::io::stat_open;
 use crate::io::temporary::lock;
 use crate::plan::alone::is_left_alone;
 use crate::plan::entry::{Kind, Stat};
-use crate::plan::writers::{Writers, was_taken};
+use crate::plan::writers::Writers;
 use crate::report::event::Event;
 
 /// Moves what is in a staged directory to the one that has its name by now, and goes on with that one. An entry that can't
@@ -39,14 +39,19 @@ pub(super) async fn merge(
     let stat = stat_open(&to).at(Operation::StatDestination, path)?;
     let to = Arc::new(to);
     // It may be the other run's, and it may be one that somebody else has put there.
-    let (writers, planted) = (Writers::Many, parent.writers.could_plant(&stat));
     let (fd, xattrs) = (pair.source.clone(), pair.source_xattrs.clone());
-    let source = Source { fd, stat: pair.source_stat, writers, xattrs };
-    let narrowed = source.narrow(&to, &stat, run, path)?;
-    let taken = was_taken(&stat, &source.stat) || narrowed.owner.is_some();
+    let source = Source { fd, stat: pair.source_stat, writers: Writers::Many, xattrs };
+    let mut origin = Origin { existing: Some(stat), ..Origin::default() };
+    origin.judge(parent, (&source, &to), &stat, run);
+    origin.taken |= source.narrow(&to, &stat, run, path)?.owner.is_some();
+    let mut moved = 0;
     for name in names(from).at(Operation::ListDestination, path)? {
-        if let Err(error) = move_entry(directory, pair, (from, &to), &name, lane) {
-            run.report(Event::Failed(error)).await;
+        match move_entry(directory, pair, (from, &to), &name, lane) {
+            Ok(()) => moved += 1,
+            Err(error) => {
+                directory.mark_doubtful();
+                run.report(Event::Failed(error)).await;
+            }
         }
     }
     litter::remove_directory(within, staged, run);
@@ -54,8 +59,8 @@ pub(super) async fn merge(
         run.file_systems.add(&to, &stat);
         lane.io.flush(&to).await.at(Operation::Flush, path)?;
     }
-    let origin = Origin { existing: Some(stat), writers, planted, taken, ..Origin::default() };
     let merged = Pair::new(source, Some(to), origin);
+    (0..moved).for_each(|_| merged.count_compared());
     merged.touched.store(true, Ordering::Relaxed);
     pair.broken_off.load(Ordering::Relaxed).then(|| merged.leaves_partial());
     Ok(Arc::new(merged))

@@ -2,7 +2,7 @@
 //! made where there is none. Before anything is put there it is known who else could have put it where it is, and it
 //! grants nobody more than its source.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use super::pair::{Origin, Pair, Source, open_destination, opens_up};
 use super::worker::Lane;
 use super::{Run, litter, merge, own_directory, temporary};
 use crate::error::{Cause, Context, Operation, Result};
-use crate::io::rename::{exchange, lacks_exchange};
+use crate::io::rename::replace;
 use crate::io::stat_open;
 use crate::io::temporary::{MARKED, is_marked};
 use crate::metadata::xattr::{self, Holder};
@@ -28,6 +28,26 @@ use crate::plan::entry::{Kind, Stat};
 use crate::plan::writers::{Writers, was_taken};
 use crate::report::event::Event;
 use crate::report::rings::Kind as Sort;
+
+impl Origin {
+    /// Finds out who else could have put a directory, which is there already and has this stat, where it is. Who put it there
+    /// matters only if this run would open it, or one above it, to more users.
+    pub(super) fn judge(
+        &mut self,
+        parent: &Pair,
+        (source, mirror): (&Source, &OwnedFd),
+        stat: &Stat,
+        run: &Run,
+    ) {
+        let own = Writers::of(stat, run.rules.privileges.user);
+        self.writers = parent.writers.below(own).below(source.writers);
+        self.taken = was_taken(stat, &source.stat);
+        let want = (&source.stat, source.xattrs.as_ref());
+        // What can't be known of its ACL is judged as if it were another one.
+        let opens = || opens_up(mirror, stat, want, &run.rules).unwrap_or(true);
+        self.planted = self.taken || parent.planted || parent.writers.could_plant(stat) && opens();
+    }
+}
 
 /// How a directory of the destination came to be.
 enum Made {
@@ -133,29 +153,22 @@ impl Directory {
                 own => own.at(Operation::OpenDestination, path)?,
             }
         }
+        if let Some(existing) = &mut origin.existing {
+            // Another one may have got its name since it was looked up.
+            if existing.inode != stat.inode {
+                *existing = stat;
+            }
+            origin.judge(parent, (&source, &mirror), &stat, run);
+        } else {
+            origin.sheds_acl = parent.sheds_inherited_acl(run);
+        }
         let mut narrowed = Difference::default();
         if !origin.private {
             narrowed = source.narrow(&mirror, &stat, run, path)?;
         }
-        match &mut origin.existing {
-            Some(existing) => {
-                let own = Writers::of(&stat, run.rules.privileges.user);
-                origin.writers = parent.writers.below(own).below(source.writers);
-                let was_taken = was_taken(&stat, &source.stat);
-                // Only what gives others more of it, or of one above it, makes it matter who put it there.
-                let opens = || {
-                    let want = (&source.stat, source.xattrs.as_ref());
-                    parent.planted || opens_up(&mirror, &stat, want, &run.rules).unwrap_or(true)
-                };
-                origin.planted = was_taken || parent.writers.could_plant(&stat) && opens();
-                origin.taken = was_taken || narrowed.owner.is_some();
-                origin.sheds_acl = origin.taken && !run.config.keep.xattrs;
-                // Another one may have got its name since it was looked up.
-                if existing.inode != stat.inode {
-                    *existing = stat;
-                }
-            }
-            None => origin.sheds_acl = parent.sheds_inherited_acl(run),
+        if origin.existing.is_some() {
+            origin.taken |= narrowed.owner.is_some();
+            origin.sheds_acl = origin.taken && !run.config.keep.xattrs;
         }
         if origin.sheds_acl && !run.config.dry_run {
             let removed = xattr::remove_acls(Target::Open(mirror.as_fd()));
@@ -257,26 +270,12 @@ impl Directory {
             let (directory, name, expected, watched) = (directory.as_path(), &*self.name, None, None);
             Old { run, within, directory, lies_at, source, name, expected, watched }
                 .keep()
-                .and_then(|()| take_place_of_file(within, temporary, name).at(Operation::Rename, path))
+                .and_then(|()| {
+                    replace((within, temporary), (within, name), AtFlags::empty()).at(Operation::Rename, path)
+                })
                 .inspect_err(|_| litter::remove_directory(within, temporary, run))?;
             return Ok(Made::New(None));
         }
         Ok(Made::New(temporary))
-    }
-}
-
-/// Gives a new directory the name of something else, which is backed up by now. Under the temporary name that it gets it is
-/// litter.
-fn take_place_of_file(within: &OwnedFd, temporary: &CStr, name: &CStr) -> rustix::io::Result<()> {
-    let unlink = |name: &CStr| rustix::fs::unlinkat(within, name, AtFlags::empty());
-    match exchange(within, temporary, within, name) {
-        // Somebody may have put a directory there meanwhile.
-        Ok(()) => unlink(temporary).inspect_err(|_| {
-            exchange(within, temporary, within, name).ok();
-        }),
-        Err(errno) if lacks_exchange(errno) => {
-            unlink(name).and_then(|()| rustix::fs::renameat(within, temporary, within, name))
-        }
-        Err(errno) => Err(errno),
     }
 }

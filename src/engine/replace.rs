@@ -213,7 +213,7 @@ impl<'a> Place<'a> {
             remove(&self.ready.waiting, self.aside.name.clone(), Some(self.aside.inode), lane).await
         };
         let Err(error) = removed.await else { return Ok(()) };
-        match self.aside.put_back(target, self.ready.mode) {
+        match self.aside.put_back(target, (self.ready.inode, self.ready.mode)) {
             Ok(()) => {
                 self.aside.discard();
                 Err(error)

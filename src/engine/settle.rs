@@ -21,6 +21,8 @@ use crate::plan::entry::{Stat, Time};
 const LONGEST_TICK: Duration = Duration::from_millis(20);
 /// The same where times are whole seconds.
 const LONGEST_SECOND: Duration = Duration::from_millis(1020);
+/// The same where they are even seconds: FAT has no others.
+const LONGEST_TWO: Duration = Duration::from_millis(2020);
 /// How often the clock is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -38,8 +40,9 @@ enum Age {
 /// `changed` is the time of the last change, `now` what the clock says; `fine` is whether the file system tells any two
 /// changes apart that were looked at.
 fn age(changed: Time, now: Time, fine: bool) -> Age {
-    // A clock of whole seconds says so by its zeros.
+    // A clock of whole seconds says so by its zeros, and one of even seconds may.
     let (limit, now) = match changed.nanoseconds {
+        0 if changed.seconds % 2 == 0 => (LONGEST_TWO, Time { seconds: now.seconds & !1, nanoseconds: 0 }),
         0 => (LONGEST_SECOND, Time { nanoseconds: 0, ..now }),
         _ if fine => return Age::Older,
         _ => (LONGEST_TICK, now),
@@ -113,8 +116,10 @@ mod tests {
             (at(5_000, 1), false, Age::Ahead),
             (now, true, Age::Older),
             (at(999, 0), false, Age::Older),
-            (at(1_000, 0), false, Age::Now(LONGEST_SECOND)),
-            (at(1_000, 0), true, Age::Now(LONGEST_SECOND)),
+            (at(998, 0), true, Age::Older),
+            (at(1_000, 0), false, Age::Now(LONGEST_TWO)),
+            (at(1_000, 0), true, Age::Now(LONGEST_TWO)),
+            (at(1_002, 0), true, Age::Now(LONGEST_TWO)),
             (at(1_001, 0), true, Age::Now(LONGEST_SECOND)),
             (at(1_003, 0), true, Age::Ahead),
             (Time::NEVER, false, Age::Older),
@@ -122,5 +127,6 @@ mod tests {
         ] {
             assert_eq!(age(changed, now, fine), wanted, "{changed:?} {fine}");
         }
+        assert_eq!(age(at(1_000, 0), at(1_001, 500_000_000), true), Age::Now(LONGEST_TWO), "as on FAT");
     }
 }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::Run;
 use super::pair::Pair;
-use crate::io::rename::{exchange, lacks_exchange};
+use crate::io::rename::replace;
 use crate::io::stat_open;
 use crate::io::temporary::lock;
 use crate::metadata::{proc_path, xattr};
@@ -209,21 +209,12 @@ pub(crate) fn take_place(
     (within, name): (&OwnedFd, &CStr),
     taken: Taken,
 ) -> rustix::io::Result<()> {
-    let unlink = |flags| rustix::fs::unlinkat(home, temporary, flags);
     let renamed = match taken {
-        Taken::EmptyDirectory => match exchange(home, temporary, within, name) {
-            // Not empty any more: it gets its name back.
-            Ok(()) => unlink(AtFlags::REMOVEDIR).inspect_err(|_| {
-                exchange(home, temporary, within, name).ok();
-            }),
-            Err(errno) if lacks_exchange(errno) => rustix::fs::unlinkat(within, name, AtFlags::REMOVEDIR)
-                .and_then(|()| rustix::fs::renameat(home, temporary, within, name)),
-            refused => refused,
-        },
+        Taken::EmptyDirectory => replace((home, temporary), (within, name), AtFlags::REMOVEDIR),
         _ => rustix::fs::renameat(home, temporary, within, name),
     };
     if renamed.is_err() {
-        unlink(AtFlags::empty()).ok();
+        rustix::fs::unlinkat(home, temporary, AtFlags::empty()).ok();
     }
     renamed
 }

@@ -30,6 +30,23 @@ pub(crate) fn exchange(from: &OwnedFd, one: &CStr, to: &OwnedFd, other: &CStr) -
     rustix::fs::renameat_with(from, one, to, other, RenameFlags::EXCHANGE)
 }
 
+/// Gives a new name to what is to take the place of something else, and removes that: at every instant one of them has the
+/// name, if the two can be exchanged. `flags` say what is removed (unlinkat(2)). If it can't be, it gets its name back.
+pub(crate) fn replace(
+    (home, new): (&OwnedFd, &CStr),
+    (within, name): (&OwnedFd, &CStr),
+    flags: AtFlags,
+) -> rustix::io::Result<()> {
+    match exchange(home, new, within, name) {
+        Ok(()) => rustix::fs::unlinkat(home, new, flags).inspect_err(|_| {
+            exchange(home, new, within, name).ok();
+        }),
+        Err(errno) if lacks_exchange(errno) => rustix::fs::unlinkat(within, name, flags)
+            .and_then(|()| rustix::fs::renameat(home, new, within, name)),
+        refused => refused,
+    }
+}
+
 /// Whether an exchange may be refused where two renames are not: the file system or the kernel does not know it, or an
 /// overlay can't do it with what lies in its lower layer.
 pub(crate) fn lacks_exchange(errno: Errno) -> bool {

@@ -24,6 +24,7 @@ use super::key::{self, LENGTH};
 use super::stat_open;
 use crate::error::Result;
 use crate::plan::entry::{Inode, Stat};
+use crate::plan::writers::looks_unfinished;
 
 const PREFIX: &[u8] = b".ringsync-";
 const PARTIAL: &[u8] = b".ringsync-partial-";
@@ -117,7 +118,7 @@ pub(crate) fn is_partial(name: &[u8]) -> bool {
 /// Whether a directory is one that this user's runs made and did not complete. Without a file system that keeps modes
 /// nothing tells.
 pub(crate) fn is_marked(directory: &Stat) -> bool {
-    directory.uid == rustix::process::geteuid().as_raw() && directory.mode & 0o1077 == 0o1000
+    directory.uid == rustix::process::geteuid().as_raw() && looks_unfinished(directory)
 }
 
 /// Holds the file's lock for as long as it is open, unless another run has it. A file system without locks only leaves

@@ -80,6 +80,10 @@ pub(crate) fn read<P: AsRef<Path>>(
     Ok(found)
 }
 
+/// A file of the destination has it while it is rewritten in place, and its old version is kept (engine/in_place.rs). It is
+/// not copied: it tells something of that very file.
+pub(crate) const UNFINISHED: &CStr = c"user.ringsync.unfinished";
+
 /// The attributes of `holder`, an entry of the source, as the destination is to have them: where modes are changed, its
 /// ACL changes with its mode.
 pub(crate) fn read_source<P: AsRef<Path>>(
@@ -89,6 +93,7 @@ pub(crate) fn read_source<P: AsRef<Path>>(
     path: impl Fn() -> P + Copy,
 ) -> Result<Xattrs> {
     let mut found = read(holder, rules.privileges.root, path)?;
+    found.retain(|(name, _)| name.as_c_str() != UNFINISHED);
     if !rules.chmod.is_empty()
         && let Some((_, acl)) = found.iter_mut().find(|(name, _)| name.as_c_str() == ACCESS_ACL)
     {

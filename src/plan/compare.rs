@@ -150,9 +150,14 @@ pub(crate) fn may_be_rewritten(want: &Stat, have: &Stat, rules: &Rules) -> bool 
     have.kind == Kind::File && have.links == 1 && have.mode & 0o6000 == 0 && user && group && no_wider
 }
 
-/// Whether somebody gets more of `have` once `difference` is set: a new owner or group, or wider permissions.
+/// Whether somebody gets more of `have` once `difference` is set: a new owner or group, wider permissions, or a directory
+/// that others may write to and that loses its sticky bit, which kept them from each other's files.
 pub(crate) fn gives_more(difference: &Difference, have: &Stat) -> bool {
-    difference.owner.is_some() || difference.mode.is_some_and(|mode| mode & !have.mode & 0o6077 != 0)
+    let widens = |mode: u32| {
+        let loses_sticky = have.kind == Kind::Directory && have.mode & !mode & 0o1000 != 0;
+        mode & !have.mode & 0o6077 != 0 || loses_sticky && mode & 0o022 != 0
+    };
+    difference.owner.is_some() || difference.mode.is_some_and(widens)
 }
 
 /// Who should own the file, where that differs from who does and this process may say so. What the user has asked for is
@@ -379,6 +384,10 @@ pub(super) mod tests {
             let difference = differences(&stat(Kind::File), &have, &rules(true));
             assert_eq!(gives_more(&difference, &have), expected, "{what}");
         }
+        let of = |mode| Stat { mode, ..stat(Kind::Directory) };
+        let gives = |want, have| gives_more(&differences(&of(want), &of(have), &rules(true)), &of(have));
+        assert!(gives(0o777, 0o1777) && gives(0o775, 0o1775), "all may rename all");
+        assert!(!gives(0o755, 0o1755) && !gives(0o1777, 0o1777));
     }
 
     #[test]

@@ -4,18 +4,25 @@
 
 use super::entry::Stat;
 
-/// The mode of a directory that a run has taken from its owner, until it is done: closed, and with two bits that none has by
-/// chance. What is in it was put there by somebody else, perhaps.
-pub(crate) const TAKEN: u32 = 0o3700;
+/// The mode of a directory that a run has taken from its owner, until it is done: closed, sticky, and setuid, which means
+/// nothing on a directory and which no new one inherits. Somebody else may have put there what is in it.
+pub(crate) const TAKEN: u32 = 0o5700;
+/// The bits that tell it: the owner's permissions and an inherited setgid may differ.
+const TELLING: u32 = 0o5077;
 
 /// Whether a directory has the mode of one that was taken from its owner by a run that did not complete it.
 fn looks_taken(directory: &Stat) -> bool {
-    directory.mode & 0o3077 == TAKEN & 0o3077
+    directory.mode & TELLING == TAKEN & TELLING
 }
 
 /// Whether a directory was taken so. One whose source has that mode itself has it from there.
 pub(crate) fn was_taken(directory: &Stat, source: &Stat) -> bool {
     looks_taken(directory) && !looks_taken(source)
+}
+
+/// Whether a directory has the mark of one that a run made and did not complete (io/temporary.rs): closed and sticky.
+pub(crate) fn looks_unfinished(directory: &Stat) -> bool {
+    directory.mode & TELLING == 0o1000
 }
 
 /// Users who can put names in a directory, or exchange it or one above it for another one.
@@ -35,10 +42,12 @@ impl Writers {
     /// group's permissions are the most that the ACL grants anyone. The sticky bit keeps others from renaming what is in
     /// the directory, but not from renaming something into it.
     pub(crate) fn of(directory: &Stat, user: u32) -> Self {
-        match directory.uid == user || directory.uid == 0 {
-            _ if directory.mode & 0o022 != 0 || looks_taken(directory) => Writers::Many,
-            true => Writers::Nobody,
-            false => Writers::One(directory.uid),
+        if directory.mode & 0o022 != 0 || looks_taken(directory) {
+            Writers::Many
+        } else if directory.uid == user || directory.uid == 0 {
+            Writers::Nobody
+        } else {
+            Writers::One(directory.uid)
         }
     }
 
@@ -51,7 +60,7 @@ impl Writers {
         }
     }
 
-    /// Whether one of them could have put something there that is not theirs to give.
+    /// Whether one of them could have put something there that another user owns.
     pub(crate) fn could_plant(self, entry: &Stat) -> bool {
         match self {
             Writers::Nobody => false,
@@ -77,6 +86,8 @@ mod tests {
             (of(0, 0o1777), Many),
             (of(0, 0o1700), Nobody),
             (of(0, TAKEN), Many),
+            (of(0, TAKEN | 0o2000), Many),
+            (of(0, 0o3700), Nobody),
             (of(7, 0o755), One(7)),
             (of(7, 0o1777), Many),
             (Writers::of(&Stat { uid: 0, mode: 0o755, ..stat(Kind::Directory) }, 7), Nobody),
@@ -98,5 +109,16 @@ mod tests {
         assert!(!One(7).could_plant(&owned_by(7)), "theirs to give");
         assert!(One(7).could_plant(&owned_by(0)) && Many.could_plant(&owned_by(7)));
         assert!(!Nobody.could_plant(&owned_by(7)));
+    }
+
+    #[test]
+    fn no_directory_has_two_marks() {
+        let of = |mode| Stat { mode, ..stat(Kind::Directory) };
+        // Where the directory around it is setgid, a new one is as well.
+        for setgid in [0, 0o2000] {
+            assert!(looks_taken(&of(TAKEN | setgid)) && !looks_unfinished(&of(TAKEN | setgid)));
+            assert!(looks_unfinished(&of(0o1700 | setgid)) && !looks_taken(&of(0o1700 | setgid)));
+        }
+        assert!(!looks_unfinished(&of(0o1755)) && !looks_taken(&of(0o5755)) && !looks_unfinished(&of(0o700)));
     }
 }

@@ -314,6 +314,9 @@ fn two_runs_into_one_new_destination_merge() {
             symlink("file", source.join(format!("d{}/e{index}/link", index % 3))).unwrap();
         }
         (0..3).for_each(|index| mode(source.join(format!("d{index}/e7")), 0o2751));
+        // Others may write to some, and so could have made them.
+        mode(&source, 0o2775);
+        (0..3).for_each(|index| mode(source.join(format!("d{index}")), 0o2775));
         for round in 0..12 {
             let destination = home.path().join(format!("dst{round}"));
             fs::create_dir(&destination).unwrap();

@@ -29,7 +29,6 @@ tests![
     names_like_our_temporary_ones_are_copied,
     inode_numbers_of_two_file_systems_may_coincide: [Need::FileSystem("ext4")],
     a_planted_file_is_never_made_setuid: [Need::Root, Need::Tool("setcap")],
-    a_planted_directory_is_not_taken_for_litter: [Need::Root],
     a_planted_directory_is_not_taken_for_what_was_replaced: [Need::Root],
 ];
 
@@ -467,18 +466,6 @@ fn a_planted_file_is_never_made_setuid() {
         sync_with(engine, &[], &source, &destination).exits(0);
         assert_equal(&source, &destination);
     }
-}
-
-/// Whoever owns a directory can give a directory of root's in it the name that our litter would have.
-fn a_planted_directory_is_not_taken_for_litter() {
-    let home = scratch();
-    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-    file(source.join("file"), "x");
-    fs::create_dir_all(&destination).unwrap();
-    let litter = destination.join(crate::whole::litter_name(&destination));
-    file(litter.join("precious"), "root's");
-    sync_with("auto", &[], &source, &destination).exits(0);
-    assert_eq!(fs::read(litter.join("precious")).unwrap(), b"root's", "others may read it: not one of ours");
 }
 
 /// A directory with the name of one that holds what a run has replaced, but of another user, or open to others: it is a

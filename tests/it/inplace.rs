@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, modified, noise, sparse};
+use crate::support::tree::{file, mode, modified, noise, sparse, xattr};
 use crate::support::{ENGINES, assert_equal, assert_no_litter, finish, program, run, scratch, sync_with};
 
 tests![
@@ -26,7 +26,35 @@ tests![
     a_copy_that_a_retry_mends_leaves_nothing: [Need::Fuse],
     two_runs_do_not_share_a_partial_file,
     a_directory_with_a_partial_file_does_not_look_complete: [Need::Tool("prlimit")],
+    what_marks_a_mixture_goes_with_it,
 ];
+
+/// A run with `--backup` that was killed left the mark; the next one, without it, completes the file. The mark of a file of
+/// the source is not copied: its mirror would never be backed up.
+fn what_marks_a_mixture_goes_with_it() {
+    const MARK: &str = "user.ringsync.unfinished";
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("file"), "new");
+        file(source.join("marked"), "new");
+        xattr(source.join("marked"), MARK, b"");
+        file(destination.join("file"), "half of the old one");
+        xattr(destination.join("file"), MARK, b"");
+        let is_marked = |name| rustix::fs::lgetxattr(destination.join(name), MARK, &mut [0_u8; 1]).is_ok();
+        let run = |options: &[&str]| sync_with(engine, options, &source, &destination).exits(0);
+        run(&["--inplace", "--no-xattrs"]);
+        run(&["--inplace"]);
+        assert!(!is_marked("file") && !is_marked("marked"));
+        for name in ["file", "marked"] {
+            file(source.join(name), "newer still");
+        }
+        run(&["--inplace", "--backup"]);
+        for name in ["file~", "marked~"] {
+            assert_eq!(fs::read(destination.join(name)).unwrap(), b"new", "{name}");
+        }
+    }
+}
 
 fn a_file_is_rewritten_where_it_is() {
     for &engine in ENGINES.iter() {

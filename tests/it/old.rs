@@ -12,7 +12,9 @@ use crate::support::changed::{changed_trees, mirror, unmoved};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, mode, modified, node, noise, snapshot, sparse, xattr};
-use crate::support::{ENGINES, assert_equal, assert_no_litter, program, run, scratch, sync_with, tool};
+use crate::support::{
+    ENGINES, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
+};
 
 tests![
     backups_are_those_of_rsync: [Need::Root, Need::Tool("rsync"), Need::Tool("setfacl")],
@@ -586,16 +588,8 @@ fn a_backup_leaves_names_that_the_source_has_lost() {
         file(source.join("f"), "newer, and longer");
         file(source.join("f~"), "mine, and written by this run");
         // The one task is held up where it makes the second of the two; meanwhile the first one's source goes.
-        let mut command = Command::new("strace");
-        command.args([
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "inject=renameat,renameat2,linkat:delay_enter=400000",
-        ]);
-        command.arg(program()).args(["sync", "-b", "-q", "-j1", "--depth=1", "--engine", engine]);
+        let mut command = program_with(&["inject=renameat,renameat2,linkat:delay_enter=400000"]);
+        command.args(["sync", "-b", "-q", "-j1", "--depth=1", "--engine", engine]);
         let mut child = command.arg(&source).arg(&destination).spawn().unwrap();
         let mine = || fs::read(destination.join("f~")).is_ok_and(|bytes| bytes.starts_with(b"mine"));
         let new = || fs::read(destination.join("f")).is_ok_and(|bytes| bytes.starts_with(b"newer"));

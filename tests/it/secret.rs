@@ -14,7 +14,8 @@ use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise};
 use crate::support::{
-    AtEnd, ENGINES, assert_equal, assert_no_litter, finish, program, run, scratch, sync_with, tool,
+    AtEnd, ENGINES, assert_equal, assert_no_litter, finish, program, program_with, run, scratch, sync_with,
+    tool,
 };
 
 tests![
@@ -23,6 +24,9 @@ tests![
     nothing_in_a_planted_directory_is_opened_unread: [Need::Root],
     what_a_planted_directory_holds_below_is_known_too: [Need::Root],
     a_shared_mirror_that_stays_as_open_is_not_read,
+    what_is_not_given_away_is_no_obstacle_to_deleting,
+    what_others_own_below_a_planted_directory_stays_theirs: [Need::Root],
+    a_first_copy_that_was_killed_in_a_setgid_tree_is_not_read: [Need::Tool("strace")],
     a_directory_in_a_shared_one_is_taken_from_its_owner: [Need::Root],
     a_directory_that_was_taken_stays_suspect: [Need::Root],
     a_user_s_files_go_in_nobody_else_s_directory: [Need::Root, Need::Tool("setpriv")],
@@ -96,7 +100,10 @@ impl Trees {
         let mut bits = ways.enumerate().map(|(depth, path)| {
             let found = fs::metadata(path).unwrap();
             let needed = if depth == 0 { 0o4 } else { 0o1 };
-            found.uid() == ALICE || found.mode() & needed != 0
+            let group = found.gid() == ALICE && found.mode() & needed << 3 != 0;
+            let mut acl = [0_u8; 512];
+            let has_acl = rustix::fs::lgetxattr(path, "system.posix_acl_access", &mut acl).is_ok();
+            found.uid() == ALICE || found.mode() & needed != 0 || group || has_acl
         });
         assert!(!bits.all(|open| open), "{} can be read", path.display());
     }
@@ -213,6 +220,69 @@ fn a_shared_mirror_that_stays_as_open_is_not_read() {
         let ran = sync_with(engine, &["--json"], &at("src"), &at("dst")).exits(0);
         assert_eq!(ran.json().len(), 2, "{}", ran.out);
         assert_eq!(fs::read(at("dst/d/e/f")).unwrap(), b"ALICE'S BYTES\n", "it was not read");
+    }
+}
+
+/// A directory of SRC is opened to a group, and loses an entry, in a tree that the group may write to.
+fn what_is_not_given_away_is_no_obstacle_to_deleting() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let at = |path: &str| home.path().join(path);
+        file(at("src/shared/project/file"), "x");
+        file(at("src/shared/project/old"), "x");
+        mode(at("src/shared"), 0o2775);
+        mode(at("src/shared/project"), 0o2755);
+        sync_with(engine, &[], &at("src"), &at("dst")).exits(0);
+        fs::remove_file(at("src/shared/project/old")).unwrap();
+        mode(at("src/shared/project"), 0o2775);
+        let ran = sync_with(engine, &["--delete"], &at("src"), &at("dst")).exits(23);
+        assert!(ran.err.contains("is not given SRC's owner and mode"), "{}", ran.err);
+        assert!(!at("dst/shared/project/old").exists(), "{}", ran.err);
+        sync_with(engine, &["--delete"], &at("src"), &at("dst")).exits(0);
+        assert_equal(&at("src"), &at("dst"));
+    }
+}
+
+/// In a directory of root's that alice has renamed there is one of hers, and in that one another of root's.
+fn what_others_own_below_a_planted_directory_stays_theirs() {
+    for &engine in ENGINES.iter() {
+        let trees = Trees::new();
+        file(trees.at("dst/alice/pub/hers/roots/secret"), SECRET);
+        give(trees.at("dst/alice/pub/hers"), ALICE);
+        mode(trees.at("dst/alice/pub"), 0o700);
+        fs::create_dir_all(trees.at("src/alice/pub/hers")).unwrap();
+        give(trees.at("src/alice/pub"), ALICE);
+        give(trees.at("src/alice/pub/hers"), ALICE);
+        for _ in 0..2 {
+            trees.sync(engine, &[]);
+            let above = fs::metadata(trees.at("dst/alice/pub")).unwrap();
+            assert_eq!((above.uid(), above.mode() & 0o777), (0, 0o700), "{engine}");
+        }
+    }
+}
+
+/// New directories there are setgid from the beginning, and were not taken from anybody.
+fn a_first_copy_that_was_killed_in_a_setgid_tree_is_not_read() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let at = |path: &str| home.path().join(path);
+        file(at("src/d/e/a"), "the same bytes");
+        file(at("src/d/e/b/c"), "the same bytes");
+        fs::create_dir(at("dst")).unwrap();
+        for path in ["src", "dst", "src/d", "src/d/e"] {
+            mode(at(path), 0o2755);
+        }
+        // The directories are there, and none has its mode yet.
+        let mut command = program_with(&["inject=fchmod,fchmodat:signal=KILL:when=1"]);
+        command.args(["sync", "-q", "-j1", "--engine", engine]).args([at("src"), at("dst")]);
+        assert_eq!(run(command).code, None, "killed");
+        assert_eq!(fs::metadata(at("dst/d")).unwrap().mode() & 0o7777, 0o3700);
+        file(at("dst/d/e/a"), "THE SAME BYTES");
+        let time = fs::metadata(at("src/d/e/a")).unwrap();
+        mode(at("dst/d/e/a"), time.mode() & 0o7777);
+        modified(at("dst/d/e/a"), time.mtime(), time.mtime_nsec());
+        sync_with(engine, &[], &at("src"), &at("dst")).exits(0);
+        assert_eq!(fs::read(at("dst/d/e/a")).unwrap(), b"THE SAME BYTES", "size and time tell enough");
     }
 }
 
@@ -388,9 +458,8 @@ fn exchange_a_new_directory(engine: &str, files: usize) -> bool {
             }
         });
         let _end = AtEnd(&done);
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=mkdirat:delay_exit=300000:when=1"]);
-        command.arg(program()).args(["sync", "-q", "--engine", engine]);
+        let mut command = program_with(&["inject=mkdirat:delay_exit=300000:when=1"]);
+        command.args(["sync", "-q", "--engine", engine]);
         command.arg(trees.at("src")).arg(trees.at("dst"));
         run(command)
     });
@@ -589,9 +658,8 @@ fn a_node_s_directory_is_litter_with_the_staged_one() {
         node(source.join("leaf/fifo"), FileType::Fifo, (0, 0));
         mode(source.join("leaf/fifo"), 0o644);
         fs::create_dir(&destination).unwrap();
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=fchmodat:signal=KILL:when=1"]);
-        command.arg(program()).args(["sync", "-q", "--engine", engine]).arg(&source).arg(&destination);
+        let mut command = program_with(&["inject=fchmodat:signal=KILL:when=1"]);
+        command.args(["sync", "-q", "--engine", engine]).arg(&source).arg(&destination);
         assert_eq!(run(command).code, None, "killed before the node has its mode");
         sync_with(engine, &[], &source, &destination).exits(0);
         assert_equal(&source, &destination);

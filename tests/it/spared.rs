@@ -8,7 +8,9 @@ use std::process::Command;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, snapshot};
-use crate::support::{ENGINES, Ran, assert_equal, assert_no_litter, program, run, scratch, sync_with, tool};
+use crate::support::{
+    ENGINES, Ran, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
+};
 
 tests![
     a_directory_in_the_way_under_existing,
@@ -364,9 +366,8 @@ fn a_directory_that_a_killed_run_set_aside() {
     file(source.join("large"), vec![7; 64 << 20]);
     file(destination.join("large/old/file"), "old");
     // Killed where it begins to remove what has lost its name.
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=unlinkat:signal=KILL:when=1"]);
-    command.arg(program()).args(["sync", "--delete", "--reflink=never"]).arg(&source).arg(&destination);
+    let mut command = program_with(&["inject=unlinkat:signal=KILL:when=1"]);
+    command.args(["sync", "--delete", "--reflink=never"]).arg(&source).arg(&destination);
     assert_eq!(run(command).code, None, "killed");
     let names = fs::read_dir(&destination).unwrap().map(|entry| entry.unwrap().path());
     let aside: Vec<_> =

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, mode, modified, noise, snapshot};
-use crate::support::{ENGINES, assert_equal, assert_no_litter, key, program, run, scratch, sync_with};
+use crate::support::{
+    ENGINES, assert_equal, assert_no_litter, key, program, program_with, run, scratch, sync_with,
+};
 
 tests![
     a_kill_leaves_old_files_or_new_ones_on_tmpfs,
@@ -213,16 +215,8 @@ pub fn made_name(prefix: &str, directory: &Path, chance: u64) -> String {
 
 /// Runs a mirror that strace(1) kills right at its first rename.
 fn kill_at_rename(engine: &str, source: &Path, destination: &Path) {
-    let mut command = Command::new("strace");
-    command.args([
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "inject=rename,renameat,renameat2:signal=KILL:when=1",
-    ]);
-    command.arg(program()).args(["sync", "-q", "--engine", engine]).arg(source).arg(destination);
+    let mut command = program_with(&["inject=rename,renameat,renameat2:signal=KILL:when=1"]);
+    command.args(["sync", "-q", "--engine", engine]).arg(source).arg(destination);
     assert_eq!(run(command).code, None, "killed");
 }
 
@@ -284,10 +278,9 @@ fn a_slow_directory_is_not_staged_to_its_end() {
         }
         // Each file's descriptor is given its time late, so that the first file alone takes longer than the limit; the
         // last of the three is killed before it has its name.
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=utimensat:delay_enter=300000"]);
-        command.args(["-e", "inject=linkat:signal=KILL:when=1"]);
-        command.arg(program()).args(["sync", "-q", "-j1", "--depth=1", "--engine", engine]);
+        let injected = ["inject=utimensat:delay_enter=300000", "inject=linkat:signal=KILL:when=1"];
+        let mut command = program_with(&injected);
+        command.args(["sync", "-q", "-j1", "--depth=1", "--engine", engine]);
         command.arg(&source).arg(&destination);
         assert_eq!(run(command).code, None, "killed at the first nameless file");
         assert!(litter_in(&destination).is_empty());
@@ -355,32 +348,27 @@ const NAMING: [&str; 14] = [
     "fchmodat",
 ];
 
-/// Runs `mirror` again and again with one more moment to be killed at, by strace(1): each call of each kind that a thread
-/// makes. `mirror` tells whether it was killed.
-fn at_each_call(mut mirror: impl FnMut(&str, &str) -> bool) {
-    let mut kills = 0;
-    for call in NAMING {
-        for (number, engine) in (1..).zip(ENGINES.iter().cycle()) {
-            if !mirror(&format!("inject={call}:signal=KILL:when={number}"), engine) {
-                break;
-            }
-            kills += 1;
+/// Runs `mirror` again and again on each engine with one more moment to be killed at, by strace(1): each call of each kind
+/// that a thread makes, `needed` ones among them. `mirror` tells whether it was killed.
+fn at_each_call(needed: &[&str], mut mirror: impl FnMut(&str, &str) -> bool) {
+    for &engine in ENGINES.iter() {
+        let mut killing = Vec::new();
+        for call in NAMING {
+            let inject = |number: &usize| format!("inject={call}:signal=KILL:when={number}");
+            let kills = (1..).take_while(|number| mirror(&inject(number), engine)).count();
+            killing.extend((kills > 0).then_some(call));
         }
+        let all = needed.iter().all(|call| killing.contains(call));
+        assert!(all, "strace kills the {engine} engine at {killing:?}");
     }
-    assert!(kills > 5, "strace kills at none of the calls: {kills}");
 }
 
 /// Runs a mirror that strace(1) kills. `false`: it came to its end.
-fn kill_at(inject: &str, engine: &str, options: &[&str], source: &Path, destination: &Path) -> bool {
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", inject]);
-    command.arg(program()).args(["sync", "-q", "-j1", "--depth=1", "--engine", engine]).args(options);
-    run({
-        command.arg(source).arg(destination);
-        command
-    })
-    .code
-    .is_none()
+fn kill_at(injected: &[&str], engine: &str, options: &[&str], source: &Path, destination: &Path) -> bool {
+    let mut command = program_with(injected);
+    command.args(["sync", "-q", "-j1", "--depth=1", "--engine", engine]).args(options);
+    command.arg(source).arg(destination);
+    run(command).code.is_none()
 }
 
 /// The old files that lie somewhere below a place, each with its path there.
@@ -398,18 +386,21 @@ fn old_files(place: &Path) -> BTreeMap<String, Vec<PathBuf>> {
 }
 
 /// Killed at every call in turn: the name holds the old directory or the new entry, nothing old is lost, the next run
-/// without `--delete` loses nothing either, and one with it brings all that is old to the backups, under its path.
-fn replace_and_kill(place: &Path, successor: &str) {
+/// without `--delete` loses nothing either, and one with it brings all that is old to the backups, under its path. Where
+/// calls are `refused` the name may hold nothing for a moment.
+fn replace_and_kill(place: &Path, successor: &str, refused: &[&str]) {
     let turn = std::cell::Cell::new(0);
-    at_each_call(|inject, engine| {
+    at_each_call(&["mkdirat", "unlinkat"], |inject, engine| {
         let home = place.join(successor);
         fs::create_dir(&home).unwrap();
         let (source, destination) = build_replaced(&home, successor);
         let options = ["--delete", "--backup-dir=../kept"];
-        let killed = kill_at(inject, engine, &options, &source, &destination);
+        let injected: Vec<&str> = refused.iter().copied().chain([inject]).collect();
+        let killed = kill_at(&injected, engine, &options, &source, &destination);
         let name = destination.join("dir/name");
         let is_new = fs::symlink_metadata(&name).is_ok_and(|found| !found.is_dir());
-        assert!(is_new || name.is_dir(), "{inject}: {:?}", snapshot(&home).keys());
+        let is_there = is_new || name.is_dir();
+        assert!(is_there || !refused.is_empty(), "{inject}: {:?}", snapshot(&home).keys());
         if is_new && successor != "symlink" {
             assert_eq!(fs::read(&name).unwrap(), b"new");
         }
@@ -448,26 +439,27 @@ fn replace_and_kill(place: &Path, successor: &str) {
 fn a_directory_that_gives_way_is_never_lost_on_tmpfs() {
     let mount = Mount::new("tmpfs", "64M");
     for successor in ["file", "symlink", "link"] {
-        replace_and_kill(mount.path(), successor);
+        replace_and_kill(mount.path(), successor, &[]);
     }
 }
 
 fn a_directory_that_gives_way_is_never_lost_on_ext4() {
-    replace_and_kill(Mount::new("ext4", "64M").path(), "file");
+    replace_and_kill(Mount::new("ext4", "64M").path(), "file", &[]);
 }
 
 fn a_directory_that_gives_way_is_never_lost_on_xfs() {
-    replace_and_kill(Mount::new("xfs", "400M").path(), "file");
+    replace_and_kill(Mount::new("xfs", "400M").path(), "file", &[]);
 }
+
+const NO_EXCHANGE: &str = "inject=renameat2:error=EINVAL";
 
 /// Where names can't be exchanged the successor follows by a second rename.
 fn where_there_is_no_exchange_two_renames_do() {
     for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = build_replaced(home.path(), "file");
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=renameat2:error=EINVAL"]);
-        command.arg(program()).args(["sync", "--delete", "--backup-dir=../kept", "--engine", engine]);
+        let mut command = program_with(&[NO_EXCHANGE]);
+        command.args(["sync", "--delete", "--backup-dir=../kept", "--engine", engine]);
         run({
             command.arg(&source).arg(&destination);
             command
@@ -478,6 +470,7 @@ fn where_there_is_no_exchange_two_renames_do() {
             assert_eq!(fs::read_to_string(home.path().join("kept/dir").join(path)).unwrap(), contents);
         }
     }
+    replace_and_kill(scratch().path(), "file", &[NO_EXCHANGE]);
 }
 
 /// An overlay moves no directory of its lower layer.
@@ -512,13 +505,13 @@ fn what_can_not_be_moved_is_emptied_where_it_is() {
 
 /// A file gives way to a directory: its name holds the one or the other at every instant.
 fn a_file_gives_way_to_a_directory_at_once() {
-    at_each_call(|inject, engine| {
+    at_each_call(&["mkdirat"], |inject, engine| {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("name/below"), "new");
         file(destination.join("name"), "old ");
         let options = ["--backup-dir=../kept"];
-        let killed = kill_at(inject, engine, &options, &source, &destination);
+        let killed = kill_at(&[inject], engine, &options, &source, &destination);
         let found = fs::symlink_metadata(destination.join("name"));
         assert!(found.is_ok(), "{inject}");
         assert_eq!(old_files(home.path()).len(), 1, "{inject}");
@@ -532,7 +525,7 @@ fn a_file_gives_way_to_a_directory_at_once() {
 
 /// Also without `--delete`.
 fn an_empty_directory_gives_way_at_once() {
-    at_each_call(|inject, engine| {
+    at_each_call(&["renameat2"], |inject, engine| {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         for name in ["file", "leader"] {
@@ -544,7 +537,7 @@ fn an_empty_directory_gives_way_at_once() {
         for name in ["symlink", "link"] {
             fs::create_dir_all(destination.join(name)).unwrap();
         }
-        let killed = kill_at(inject, engine, &[], &source, &destination);
+        let killed = kill_at(&[inject], engine, &[], &source, &destination);
         for name in ["file", "leader", "symlink", "link"] {
             assert!(fs::symlink_metadata(destination.join(name)).is_ok(), "{inject}: {name}");
         }

@@ -85,6 +85,15 @@ pub fn program() -> PathBuf {
     std::env::var_os("RINGSYNC_TEST_PROGRAM").map_or_else(built, PathBuf::from)
 }
 
+/// The program, with some of its system calls delayed, refused or deadly: expressions of strace(1), `inject=…`.
+pub fn program_with(injected: &[&str]) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null"]);
+    command.args(injected.iter().flat_map(|inject| ["-e", inject]));
+    command.arg(program());
+    command
+}
+
 /// Where the package lies. `RINGSYNC_TEST_SOURCE` names a copy that another user can read.
 pub fn source_root() -> PathBuf {
     let built = || PathBuf::from(env!("CARGO_MANIFEST_DIR"));
