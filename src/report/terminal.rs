@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::mem::take;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike, WeakProgressBar};
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
@@ -14,6 +15,8 @@ use rustix::termios::{tcgetpgrp, tcgetwinsize};
 const COLUMNS: u16 = 80;
 /// Drawings a second.
 const HZ: u8 = 10;
+/// How long a process that is to end or to be stopped waits for the line to go.
+const MOMENT: Duration = Duration::from_millis(100);
 /// What a line looks like. The bar takes the columns that the text leaves.
 const TEMPLATE: &str = "{wide_bar}{text}";
 /// A column of the bar is filled in eighths: full, seven to one of them, and empty.
@@ -50,16 +53,34 @@ fn is_dumb(term: Option<&std::ffi::OsStr>) -> bool {
     term.is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
-/// Removes the line for good: the process is about to end.
+/// Removes the line for good: the process is about to end. It does so at once, if need be with the line still there.
 pub fn clear() {
     if let Some(bar) = shown() {
-        bar.finish_and_clear();
+        try_for_a_moment(move || bar.finish_and_clear());
     }
 }
 
-/// Removes the line, and draws none until [`resume`]: the process is about to be stopped.
+/// Removes the line, and draws none until [`resume`]: the process is about to be stopped, if need be with the line there.
 pub fn pause() {
-    above(|| IS_PAUSED.store(true, Ordering::Relaxed));
+    let is_late = Arc::new(AtomicBool::new(false));
+    let later = is_late.clone();
+    // Once the process goes on, the line is not to be paused any more.
+    try_for_a_moment(move || above(|| IS_PAUSED.store(!later.load(Ordering::Relaxed), Ordering::Relaxed)));
+    is_late.store(true, Ordering::Relaxed);
+    IS_PAUSED.store(true, Ordering::Relaxed);
+}
+
+/// Does something with the line, and waits no longer than a moment for it. The line is locked while something is written
+/// above it, and that takes for ever where nobody reads: less(1) behind a pipe, or a terminal that Ctrl-S has stopped.
+fn try_for_a_moment(work: impl FnOnce() + Send + 'static) {
+    let (done, end) = std::sync::mpsc::sync_channel(1);
+    let work = move || {
+        work();
+        done.send(()).ok();
+    };
+    if std::thread::Builder::new().name("line".into()).spawn(work).is_ok() {
+        end.recv_timeout(MOMENT).ok();
+    }
 }
 
 /// Lets the line be drawn again.

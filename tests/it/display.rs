@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, noise};
-use crate::support::{program, run, scratch};
+use crate::support::{program, run, scratch, tool};
 
 tests![
     one_line_fits_and_leaves_nothing_behind: [Need::Tool("tmux"), Need::Tool("bash")],
     the_end_leaves_nothing_behind: [Need::Tool("tmux"), Need::Tool("bash")],
     a_run_in_the_background_draws_nothing: [Need::Tool("tmux"), Need::Tool("bash")],
     a_dumb_terminal_gets_lines: [Need::Tool("script")],
+    output_that_nobody_reads_holds_up_no_signal: [Need::Tool("tmux"), Need::Tool("bash")],
 ];
 
 /// Nothing takes as long.
@@ -146,6 +147,45 @@ fn a_run_in_the_background_draws_nothing() {
         "the end",
     );
     assert_eq!(shown(&rows), [0; 0]);
+}
+
+/// What `ringsync sync -v a b | less` is like until somebody scrolls down.
+fn output_that_nobody_reads_holds_up_no_signal() {
+    let home = scratch();
+    for index in 0..3000 {
+        file(
+            home.path().join(format!("src/a name that is rather long, for the pipe to be full {index}")),
+            "x",
+        );
+    }
+    let terminal = Terminal::new(home.path(), 80);
+    let run = format!("{} sync -v src dst", program().display());
+    terminal.enter(&format!("(echo $BASHPID > pid; exec {run}) | sleep 1000"));
+    let pid = || std::fs::read_to_string(home.path().join("pid")).ok()?.trim().parse::<i32>().ok();
+    let state = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid()?)).ok()?;
+        stat.rsplit(") ").next()?.chars().next()
+    };
+    let kill = |signal: &str| drop(tool("kill", &[signal, &pid().expect("a process").to_string()]));
+    // All is copied, and it waits for the pipe.
+    let copied = || std::fs::read_dir(home.path().join("dst")).is_ok_and(|names| names.count() == 3000);
+    wait_until(|| pid().is_some() && copied() && state() == Some('S'), "a full pipe");
+    kill("-TSTP");
+    wait_until(|| state() == Some('T'), "a stop");
+    kill("-CONT");
+    wait_until(|| state() == Some('S'), "it goes on");
+    kill("-TERM");
+    kill("-TERM");
+    wait_until(|| matches!(state(), None | Some('Z')), "the end");
+}
+
+#[track_caller]
+fn wait_until(is_so: impl Fn() -> bool, what: &str) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < LIMIT, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn a_dumb_terminal_gets_lines() {
