@@ -1,6 +1,6 @@
 //! What a usage error says beyond clap's own words: what was probably meant, and what to write instead.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Error};
@@ -60,7 +60,7 @@ pub(super) fn explain(mut error: Error) -> Error {
         },
         // A help that is asked for by -checksum is not.
         ErrorKind::ValueValidation | ErrorKind::DisplayHelp => match cli.find_subcommand(name) {
-            Some(command) => one_dash(&Given::new(command, arguments)).join(NEXT),
+            Some(command) => one_dash(&Given::new(&cli, command, arguments)).join(NEXT),
             None => String::new(),
         },
         ErrorKind::InvalidSubcommand if error.get(ContextKind::SuggestedSubcommand).is_none() => {
@@ -97,8 +97,13 @@ fn surplus(error: &Error) -> Option<&str> {
 /// What to do instead, a line for each reason; nothing, if none is known.
 fn advice(cli: &Command, command: &Command, arguments: &[String], surplus: Option<&str>) -> String {
     let name = command.get_name();
-    let given = Given::new(command, arguments);
+    let given = Given::new(cli, command, arguments);
     let mut lines = one_dash(&given);
+    // A word after an option with one dash may be its value.
+    let surplus = surplus.filter(|_| lines.is_empty());
+    if lines.is_empty() && arguments.iter().any(|argument| argument == "-help") {
+        lines.push("-help has one dash, and needs two: --help".into());
+    }
     if rsync::is_like(name) {
         lines.extend(rsync::advice(&given.foreign));
     }
@@ -136,8 +141,10 @@ struct Given {
 }
 
 impl Given {
-    fn new(command: &Command, arguments: &[String]) -> Self {
+    fn new(cli: &Command, command: &Command, arguments: &[String]) -> Self {
         let known = known(command);
+        let of_any: HashSet<String> =
+            cli.get_subcommands().flat_map(|other| self::known(other).into_keys()).collect();
         let (mut foreign, mut one_dash) = (Vec::new(), Vec::new());
         let mut arguments = arguments.iter().take_while(|argument| *argument != "--");
         let mut lists = false;
@@ -145,7 +152,7 @@ impl Given {
             let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
             let names = match argument.strip_prefix('-') {
                 Some(rest) if rest.starts_with('-') => vec![name.to_owned()],
-                Some(word) if is_long(&known, word.split('=').next().unwrap_or(word)) => {
+                Some(word) if is_long(&of_any, word.split('=').next().unwrap_or(word)) => {
                     let long = format!("-{name}");
                     if known.contains_key(&long) && long != "--help" {
                         one_dash.push(long.trim_start_matches('-').to_owned());
@@ -178,9 +185,9 @@ impl Given {
 }
 
 /// Whether a word with one dash is a long option, and not letters.
-fn is_long(known: &HashMap<String, bool>, word: &str) -> bool {
+fn is_long(known: &HashSet<String>, word: &str) -> bool {
     let long = format!("--{word}");
-    word.len() > 2 && (known.contains_key(&long) || rsync::knows(&long))
+    word.len() > 2 && (known.contains(&long) || rsync::knows(&long))
 }
 
 /// The names of a command's options, with their dashes, and whether they take values.
@@ -257,6 +264,12 @@ mod tests {
         for word in ["delete", "dry-run", "exclude", "json", "jobs", "verify", "inplace", "max-delete"] {
             let text = advice_on(&format!("sync -{word} src dst"));
             assert_eq!(text, format!("-{word} has one dash, and needs two: --{word}"));
+        }
+        assert_eq!(advice_on("sync -help"), "-help has one dash, and needs two: --help");
+        for line in ["check -delete", "copy -delete", "verify -delete", "check -progress", "verify -stats"] {
+            let (command, word) = line.split_once(" -").expect("an option");
+            let text = advice_on(&format!("{line} src dst"));
+            assert!(text.starts_with(&format!("{command} has no --{word}")), "{line}: {text}");
         }
         assert!(advice_on("sync -max-delete=5 src dst").ends_with(" --max-delete"));
         assert_eq!(advice_on("sync -vnc src dst"), "");

@@ -113,12 +113,13 @@ impl FromArgMatches for SelectArgs {
 impl Options {
     /// -fsync is a rule to clap: -f, and the value sync, which is none.
     fn refuse_one_dash(&self) -> Result<(), clap::Error> {
-        let words = ["filter", "fsync", "from0", "files-from"];
+        let words =
+            ["filter", "fsync", "from0", "files-from", "force", "fuzzy", "fake-super", "from", "fileflags"];
         let is_rest = |word: &&&str| self.filter.iter().any(|rule| *rule == word[1..]);
         match words.iter().find(is_rest) {
             Some(word) => {
-                let text = format!("-{word} has one dash, and needs two: --{word}\n");
-                Err(clap::Error::raw(ErrorKind::ArgumentConflict, text))
+                let text = format!("-{word} has one dash, and needs two: --{word}");
+                Err(clap::Error::raw(ErrorKind::ValueValidation, text))
             }
             None => Ok(()),
         }

@@ -7,6 +7,7 @@ use clap::Args;
 use ringsync::VerifyConfig;
 use ringsync::verify::{Manifest, VerifyJson, VerifyLines, VerifyReporter};
 
+use super::duration::parse_limit;
 use super::local::local;
 use super::options::EngineArgs;
 
@@ -33,9 +34,9 @@ pub(crate) struct VerifyArgs {
     /// No line for files that are right
     #[arg(short, long)]
     quiet: bool,
-    /// Give up on a file on no disk that makes no progress for SECS seconds
-    #[arg(long, value_name = "SECS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
-    timeout: u32,
+    /// Give up on a file on no disk that makes no progress for this long: 300 or 300s, 5m, 1h
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_limit)]
+    timeout: Duration,
     /// One JSON object a line on standard output
     #[arg(long)]
     json: bool,
@@ -58,7 +59,7 @@ impl VerifyArgs {
         let mut config = VerifyConfig::new(self.manifest());
         config.directory = self.directory.clone();
         config.strict = self.strict;
-        config.timeout = Duration::from_secs(self.timeout.into());
+        config.timeout = self.timeout;
         (config.engine, config.jobs, config.depth, config.buffer) = self.engine.resolved();
         config
     }
