@@ -53,19 +53,17 @@ mod text;
 pub mod verify;
 mod walk;
 
-pub use config::{
-    Backup, Compare, Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Owner, Reflink, default_jobs,
-};
-pub use content::manifest;
+pub use crate::config::{Backup, Compare, Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Owner, Reflink, default_jobs};
+pub use crate::content::manifest;
 #[doc(hidden)]
-pub use engine::stages;
-pub use engine::stop::Stop;
-pub use engine::{check, sync};
-pub use error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
-pub use io::key::default_state_directory;
-pub use plan::changes::Changes;
-pub use plan::chmod::{Chmod, InvalidChmod};
-pub use plan::entry::Kind;
-pub use select::{Paths, Selection, Separator};
-pub use text::Escaped;
-pub use verify::{VerifyConfig, verify};
+pub use crate::engine::stages;
+pub use crate::engine::stop::Stop;
+pub use crate::engine::{check, sync};
+pub use crate::error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
+pub use crate::io::key::default_state_directory;
+pub use crate::plan::changes::Changes;
+pub use crate::plan::chmod::{Chmod, InvalidChmod};
+pub use crate::plan::entry::Kind;
+pub use crate::select::{Paths, Selection, Separator};
+pub use crate::text::Escaped;
+pub use crate::verify::{VerifyConfig, verify};

@@ -14,12 +14,12 @@ use std::sync::{Arc, PoisonError};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-use super::Run;
-use super::directory::Directory;
-use super::extra::{LIST, kind_of, names};
-use super::own_directory;
-use super::pair::Pair;
-use super::worker::Lane;
+use crate::engine::Run;
+use crate::engine::directory::Directory;
+use crate::engine::extra::{LIST, kind_of, names};
+use crate::engine::own_directory;
+use crate::engine::pair::Pair;
+use crate::engine::worker::Lane;
 use crate::error::{Cause, Error, Operation};
 use crate::io::rename::{exchange, lacks_exchange, rename_free};
 use crate::io::stat_open;

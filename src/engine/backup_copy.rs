@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::backup::Old;
-use super::temporary::link_nameless;
-use super::{litter, own_directory};
+use crate::engine::backup::Old;
+use crate::engine::temporary::link_nameless;
+use crate::engine::{litter, own_directory};
 use crate::content::sparse::{self, Layout};
 use crate::error::{Context, Operation, Result};
 use crate::io::file::Family;

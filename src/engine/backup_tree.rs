@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::Run;
-use super::backup::{Backups, OPEN, Old};
-use super::backup_name::numbered;
-use super::{litter, own_directory};
+use crate::engine::Run;
+use crate::engine::backup::{Backups, OPEN, Old};
+use crate::engine::backup_name::numbered;
+use crate::engine::{litter, own_directory};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::named;

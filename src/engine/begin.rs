@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::directory::Directory;
-use super::pair::{Pair, Source};
-use super::ring_thread::{RingThread, RingThreads};
-use super::{Run, THREADS};
+use crate::engine::directory::Directory;
+use crate::engine::pair::{Pair, Source};
+use crate::engine::ring_thread::{RingThread, RingThreads};
+use crate::engine::{Run, THREADS};
 use crate::config::{Config, Engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::temporary::TemporaryNames;

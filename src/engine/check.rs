@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::contents::{self, Compared};
-use super::item::{Item, Source};
-use super::worker::Lane;
-use super::{extra, special};
+use crate::engine::contents;
+use crate::engine::contents::Compared;
+use crate::engine::item::{Item, Source};
+use crate::engine::worker::Lane;
+use crate::engine::{extra, special};
 use crate::error::Result;
 use crate::metadata::xattr;
 use crate::plan::alone::is_left_alone;

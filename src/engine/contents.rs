@@ -9,11 +9,11 @@ use std::time::Instant;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::copy_file::LARGE;
-use super::guarded;
-use super::item::{Item, Source};
-use super::settle::settle;
-use super::worker::Lane;
+use crate::engine::copy_file::LARGE;
+use crate::engine::guarded;
+use crate::engine::item::{Item, Source};
+use crate::engine::settle::settle;
+use crate::engine::worker::Lane;
 use crate::content::hash::PART;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;

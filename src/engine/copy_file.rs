@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use blake3::{Hash, Hasher};
 use rustix::io::Errno;
 
-use super::item::Item;
-use super::segment::LargeFile;
-use super::settle::settle;
-use super::temporary::{NewFile, Taken, Way};
-use super::{backup, in_place, read_back};
+use crate::engine::item::Item;
+use crate::engine::segment::LargeFile;
+use crate::engine::settle::settle;
+use crate::engine::temporary::{NewFile, Taken, Way};
+use crate::engine::{backup, in_place, read_back};
 use crate::config::Reflink;
 use crate::content::hash::PART;
 use crate::content::sparse::{self, Layout};

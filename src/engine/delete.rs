@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use super::Run;
-use super::directory::Directory;
-use super::extra::{Done, in_thread};
-use super::pair::Pair;
-use super::remove::{Doing, Removal};
-use super::replace::{self, Stuck};
-use super::watch::Watched;
-use super::worker::Lane;
+use crate::engine::Run;
+use crate::engine::directory::Directory;
+use crate::engine::extra::{Done, in_thread};
+use crate::engine::pair::Pair;
+use crate::engine::remove::{Doing, Removal};
+use crate::engine::replace;
+use crate::engine::replace::Stuck;
+use crate::engine::watch::Watched;
+use crate::engine::worker::Lane;
 use crate::config::Delete;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::plan::delete::{Doomed, Refusal, judge};

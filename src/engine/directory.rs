@@ -13,10 +13,10 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tokio::sync::MutexGuard;
 
-use super::pair::{Pair, Parked};
-use super::watch;
-use super::worker::Lane;
-use super::{Run, delete};
+use crate::engine::pair::{Pair, Parked};
+use crate::engine::watch;
+use crate::engine::worker::Lane;
+use crate::engine::{Run, delete};
 use crate::error::{Context, Operation, Result};
 use crate::io::sources::Parent;
 use crate::plan::entry::Kind;

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-use super::Run;
-use super::directory::Directory;
-use super::pair::Pair;
-use super::worker::Lane;
+use crate::engine::Run;
+use crate::engine::directory::Directory;
+use crate::engine::pair::Pair;
+use crate::engine::worker::Lane;
 use crate::error::{Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::plan::entry::Stat;

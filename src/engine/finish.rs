@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 
-use super::directory::{Directory, State};
-use super::merge::merge;
-use super::pair::{Pair, has_default_acl, opens_up};
-use super::watch::{Remains, Step};
-use super::worker::Lane;
-use super::{Run, aside, check, delete, durable, extra, litter};
+use crate::engine::directory::{Directory, State};
+use crate::engine::merge::merge;
+use crate::engine::pair::{Pair, has_default_acl, opens_up};
+use crate::engine::watch::{Remains, Step};
+use crate::engine::worker::Lane;
+use crate::engine::{Run, aside, check, delete, durable, extra, litter};
 use crate::error::{Cause, Context, Operation, Result};
 use crate::io::rename::rename_free;
 use crate::metadata::xattr;

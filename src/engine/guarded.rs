@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use super::worker::Lane;
+use crate::engine::worker::Lane;
 use crate::error::{Cause, Result};
 use crate::io::file::File;
 use crate::io::stat_open;

@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::backup;
-use super::item::Item;
-use super::temporary::NewFile;
+use crate::engine::backup;
+use crate::engine::item::Item;
+use crate::engine::temporary::NewFile;
 use crate::error::{Context, Operation, Result};
 use crate::io::file::File;
 use crate::io::stat_open;

@@ -3,8 +3,8 @@
 use std::ffi::CString;
 use std::sync::Arc;
 
-use super::directory::Directory;
-use super::segment::LargeFile;
+use crate::engine::directory::Directory;
+use crate::engine::segment::LargeFile;
 use crate::plan::entry::Kind;
 
 /// The most entries a batch, or a parcel, holds: so many that most directories are one batch, since two threads that create files in

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
-use super::backup;
-use super::copy_file::Copied;
-use super::item::{Item, Source};
-use super::temporary::{Taken, take_place, writable};
+use crate::engine::backup;
+use crate::engine::copy_file::Copied;
+use crate::engine::item::{Item, Source};
+use crate::engine::temporary::{Taken, take_place, writable};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::plan::changes::Changes;

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 
-use super::{Run, aside};
+use crate::engine::{Run, aside};
 use crate::io::stat_open;
 use crate::io::temporary::{is_marked, is_partial, lock};
 use crate::metadata::proc_path;

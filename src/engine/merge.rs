@@ -11,11 +11,11 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
-use super::backup::Old;
-use super::directory::Directory;
-use super::litter;
-use super::pair::{Origin, Pair, Source, open_destination};
-use super::worker::Lane;
+use crate::engine::backup::Old;
+use crate::engine::directory::Directory;
+use crate::engine::litter;
+use crate::engine::pair::{Origin, Pair, Source, open_destination};
+use crate::engine::worker::Lane;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::io::temporary::lock;

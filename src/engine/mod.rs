@@ -71,15 +71,15 @@ use crate::report::event::{Start, Summary};
 use crate::report::hashes::Hashes;
 use crate::report::progress::Progress;
 use crate::report::trace::TraceFile;
-pub(crate) use begin::{Chosen, choose_engine};
-use begin::{open_root, require_threads, temporary_names};
-use limits::raise_descriptor_limit;
-pub(crate) use run::Run;
-use run::{Aside, new_run};
-use stall::Stalls;
-use stop::Stop;
-use threads::{Crowd, start_workers};
-use watch::{Watchdog, Watched};
+pub(crate) use crate::engine::begin::{Chosen, choose_engine};
+use crate::engine::begin::{open_root, require_threads, temporary_names};
+use crate::engine::limits::raise_descriptor_limit;
+pub(crate) use crate::engine::run::Run;
+use crate::engine::run::{Aside, new_run};
+use crate::engine::stall::Stalls;
+use crate::engine::stop::Stop;
+use crate::engine::threads::{Crowd, start_workers};
+use crate::engine::watch::{Watchdog, Watched};
 
 /// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
 pub(crate) const THREADS: usize = 16;
@@ -199,8 +199,8 @@ pub fn check(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::job::Parcel;
-    use super::threads::spawn_thread;
+    use crate::engine::job::Parcel;
+    use crate::engine::threads::spawn_thread;
     use super::*;
     use crate::config::Engine;
     use crate::error::Outcome;

@@ -10,12 +10,12 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
-use super::backup::Old;
-use super::directory::Directory;
-use super::extra::in_thread;
-use super::pair::{Origin, Pair, Source, open_destination, opens_up};
-use super::worker::Lane;
-use super::{Run, litter, merge, own_directory, temporary};
+use crate::engine::backup::Old;
+use crate::engine::directory::Directory;
+use crate::engine::extra::in_thread;
+use crate::engine::pair::{Origin, Pair, Source, open_destination, opens_up};
+use crate::engine::worker::Lane;
+use crate::engine::{Run, litter, merge, own_directory, temporary};
 use crate::error::{Cause, Context, Operation, Result};
 use crate::io::rename::replace;
 use crate::io::stat_open;

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use super::Run;
+use crate::engine::Run;
 use crate::report::event::{Entries, Event};
 
 /// Entries that are sent together.

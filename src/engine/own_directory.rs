@@ -8,9 +8,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::Run;
-use super::litter::is_empty_open;
-use super::temporary::writable;
+use crate::engine::Run;
+use crate::engine::litter::is_empty_open;
+use crate::engine::temporary::writable;
 use crate::io::stat_open;
 use crate::io::temporary::{MARKED, is_marked, lock};
 use crate::plan::entry::Stat;

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::worker::Lane;
-use super::{Run, litter, own_directory};
+use crate::engine::worker::Lane;
+use crate::engine::{Run, litter, own_directory};
 use crate::error::Result;
 use crate::io::stat_open;
 use crate::metadata::xattr::{self, Xattrs};

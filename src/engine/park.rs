@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use super::Run;
-use super::directory::{Directory, State};
-use super::pair::{Pair, Parked, open_destination};
-use super::worker::Lane;
+use crate::engine::Run;
+use crate::engine::directory::{Directory, State};
+use crate::engine::pair::{Pair, Parked, open_destination};
+use crate::engine::worker::Lane;
 use crate::error::{Cause, Context, Error, Operation, Result};
 
 impl Directory {

@@ -10,9 +10,9 @@ use blake3::Hasher;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::copy_file::LARGE;
-use super::segment::{Failure, LargeFile};
-use super::worker::Lane;
+use crate::engine::copy_file::LARGE;
+use crate::engine::segment::{Failure, LargeFile};
+use crate::engine::worker::Lane;
 use crate::content::sparse::{self, BLOCK, Layout, Run};
 use crate::error::{Cause, Operation, Result};
 use crate::io;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Run;
-use super::worker::Lane;
+use crate::engine::Run;
+use crate::engine::worker::Lane;
 use crate::error::Operation;
 use crate::io::buffer::LARGE;
 use crate::report::event::Event;

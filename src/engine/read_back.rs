@@ -4,11 +4,11 @@
 use blake3::{Hash, Hasher};
 use rustix::fs::{Advice, OFlags};
 
-use super::copy_file::LARGE;
-use super::guarded;
-use super::item::Item;
-use super::segment::LargeFile;
-use super::temporary::NewFile;
+use crate::engine::copy_file::LARGE;
+use crate::engine::guarded;
+use crate::engine::item::Item;
+use crate::engine::segment::LargeFile;
+use crate::engine::temporary::NewFile;
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
@@ -63,7 +63,7 @@ pub(crate) async fn is_intact(item: &Item<'_>, new: &NewFile, hash: Hash) -> Res
     rustix::fs::fadvise(&new.fd, 0, None, Advice::DontNeed).ok();
     let stat = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
     let file = item.lane.io.file(new.fd.clone(), &stat);
-    Ok(self::hash(item, &file, &stat, Operation::ReadDestination).await? == hash)
+    Ok(crate::engine::read_back::hash(item, &file, &stat, Operation::ReadDestination).await? == hash)
 }
 
 /// Hashes what the destination has under the item's name.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::copy_file::Copied;
-use super::item::{Item, Source};
-use super::temporary::{Taken, link_nameless, take_place, writable};
-use super::{backup, contents, extra, special};
+use crate::engine::copy_file::Copied;
+use crate::engine::item::{Item, Source};
+use crate::engine::temporary::{Taken, link_nameless, take_place, writable};
+use crate::engine::{backup, contents, extra, special};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::named;

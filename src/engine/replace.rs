@@ -10,16 +10,16 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
-use super::Run;
-use super::aside::Aside;
-use super::delete::doing;
-use super::directory::Directory;
-use super::extra::{LIST, in_thread};
-use super::item::Item;
-use super::pair::{Origin, Pair, Source};
-use super::remove::{Doing, Removal, Removed};
-use super::watch::Watched;
-use super::worker::Lane;
+use crate::engine::Run;
+use crate::engine::aside::Aside;
+use crate::engine::delete::doing;
+use crate::engine::directory::Directory;
+use crate::engine::extra::{LIST, in_thread};
+use crate::engine::item::Item;
+use crate::engine::pair::{Origin, Pair, Source};
+use crate::engine::remove::{Doing, Removal, Removed};
+use crate::engine::watch::Watched;
+use crate::engine::worker::Lane;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_directory;
 use crate::io::stat_open;
@@ -83,7 +83,7 @@ fn judge(run: &Run, waiting: &InTheWay, watched: Option<&Watched>) -> Result<(St
         Removed { trouble: Some(trouble), .. } => {
             Err(Cause::Refused(format!("the directory in the way has to stay: {trouble}")))
         }
-        _ if run.backups.as_ref().is_some_and(super::backup::Backups::stay) => Err(Cause::Refused(
+        _ if run.backups.as_ref().is_some_and(crate::engine::backup::Backups::stay) => Err(Cause::Refused(
             "a directory that is not empty is in the way, and backups would stay in it (--backup-dir makes way)"
                 .into(),
         )),

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use blake3::Hash;
 use rustix::io::Errno;
 
-use super::crew::{Crew, Failed};
-use super::item::Item;
-use super::job::Offer;
-use super::part;
-use super::temporary::NewFile;
-use super::worker::Lane;
+use crate::engine::crew::{Crew, Failed};
+use crate::engine::item::Item;
+use crate::engine::job::Offer;
+use crate::engine::part;
+use crate::engine::temporary::NewFile;
+use crate::engine::worker::Lane;
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::ClockId;
 
-use super::copy_file::ATTEMPTS;
-use super::item::Item;
+use crate::engine::copy_file::ATTEMPTS;
+use crate::engine::item::Item;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
 use crate::io::stat_open;

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Channel, Run};
+use crate::engine::{Channel, Run};
 use crate::io::Io;
 use crate::io::gauge::process_time;
 

@@ -10,10 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::copy_file::Copied;
-use super::item::Item;
-use super::temporary::{Taken, take_place, writable};
-use super::{litter, own_directory};
+use crate::engine::copy_file::Copied;
+use crate::engine::item::Item;
+use crate::engine::temporary::{Taken, take_place, writable};
+use crate::engine::{litter, own_directory};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::{self, Target, xattr};

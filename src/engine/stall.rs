@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Run;
-use super::turn::{Beacon, Word};
+use crate::engine::Run;
+use crate::engine::turn::{Beacon, Word};
 use crate::error::Operation;
 use crate::report::event::Stall;
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::Run;
-use super::begin::root_scope;
-use super::extra::{kind_of, names};
+use crate::engine::Run;
+use crate::engine::begin::root_scope;
+use crate::engine::extra::{kind_of, names};
 use crate::config::DeleteLimit;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;

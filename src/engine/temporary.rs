@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::Run;
-use super::pair::Pair;
+use crate::engine::Run;
+use crate::engine::pair::Pair;
 use crate::io::rename::replace;
 use crate::io::stat_open;
 use crate::io::temporary::lock;

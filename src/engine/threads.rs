@@ -8,12 +8,13 @@ use std::thread::{self, JoinHandle};
 
 use async_channel::Sender;
 
-use super::directory::Directory;
-use super::job::{Batch, Entry, Parcel};
-use super::ring_thread::RingThread;
-use super::watch::Watched;
-use super::worker::{self, Watch};
-use super::{DESCRIPTORS_A_TASK, Run, THREADS};
+use crate::engine::directory::Directory;
+use crate::engine::job::{Batch, Entry, Parcel};
+use crate::engine::ring_thread::RingThread;
+use crate::engine::watch::Watched;
+use crate::engine::worker;
+use crate::engine::worker::Watch;
+use crate::engine::{DESCRIPTORS_A_TASK, Run, THREADS};
 use crate::config::{Config, Engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::{Io, ring};

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use super::worker::Lane;
+use crate::engine::worker::Lane;
 use crate::error::Operation;
 use crate::report::rings::Stage;
 

@@ -10,11 +10,11 @@ use std::sync::{Arc, PoisonError};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::aside::is_mount_point;
-use super::backup::Old;
-use super::emptying::Node;
-use super::extra::LIST;
-use super::remove::{Doing, Removal};
+use crate::engine::aside::is_mount_point;
+use crate::engine::backup::Old;
+use crate::engine::emptying::Node;
+use crate::engine::extra::LIST;
+use crate::engine::remove::{Doing, Removal};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::{self, Target, proc_path};

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Run;
-use super::directory::Directory;
-use super::job::{Batch, Entry};
-use super::threads::start_lane;
+use crate::engine::Run;
+use crate::engine::directory::Directory;
+use crate::engine::job::{Batch, Entry};
+use crate::engine::threads::start_lane;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::plan::entry::Kind;
 use crate::report::event::{Action, Entries, EntryEvent, Event};

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::path::{components, open_entry};
-use super::place::{mounts, place};
-use super::root::{Root, below, nearest_existing};
+use crate::io::path::{components, open_entry};
+use crate::io::place::{mounts, place};
+use crate::io::root::{Root, below, nearest_existing};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::text::Escaped;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-use super::gauge::{self, Gauge};
-use super::pieces::Pieces;
+use crate::io::gauge;
+use crate::io::gauge::Gauge;
+use crate::io::pieces::Pieces;
 
 /// Bytes of a buffer for small files: one read holds the whole file.
 pub(crate) const SMALL: usize = 64 << 10;

@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
-use super::stat_open;
+use crate::io::stat_open;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::plan::entry::Kind;
 

@@ -38,11 +38,11 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::plan::entry::Stat;
 use crate::report::rings::{Kind, Means};
-use buffer::Buffer;
-use file::{Families, Family, File};
-use gauge::Gauge;
-use ring::Sight;
-use tuning::{Reads, Timed};
+use crate::io::buffer::Buffer;
+use crate::io::file::{Families, Family, File};
+use crate::io::gauge::Gauge;
+use crate::io::ring::Sight;
+use crate::io::tuning::{Reads, Timed};
 
 /// So often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for ever.
 const REFUSALS: usize = 16;

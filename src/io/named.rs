@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::stat_open;
-use super::trees::Trees;
+use crate::io::stat_open;
+use crate::io::trees::Trees;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::metadata::proc_path;
 use crate::plan::entry::{Kind, Stat};

@@ -4,8 +4,8 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use super::place::{Place, mounts_below};
-use super::stat_open;
+use crate::io::place::{Place, mounts_below};
+use crate::io::stat_open;
 use crate::select::Selection;
 
 /// Whether the walk of `source` is kept out of the directory `fd`, which lies at `to`, below it. Its file system is

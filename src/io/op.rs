@@ -19,7 +19,7 @@ use rustix::fs::{OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
-use super::buffer::Buffer;
+use crate::io::buffer::Buffer;
 use crate::plan::entry::Stat;
 
 /// Hands back the kernel's answer together with what the operation held.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Io, Way, op, stat_open};
+use crate::io::{Io, Way, op, stat_open};
 use crate::metadata::proc_path;
 use crate::plan::entry::Kind;
 use crate::report::rings::{Kind as Sort, Means};

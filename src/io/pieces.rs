@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 /// Bytes to begin with. On a disk and in memory more takes longer: 1.07 and more of the time (docs/performance.md).
-const FIRST: usize = super::buffer::LARGE;
+const FIRST: usize = crate::io::buffer::LARGE;
 /// Bytes at most, unless they are fixed: what FUSE asks its server for at once, at most (linux/fuse_i.h, 256 pages).
 const MOST: usize = 1 << 20;
 /// Reads that take longer on average wait for something far away: a disk that seeks gives a piece in half of that.

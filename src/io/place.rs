@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::named::{self, Named};
-use super::nested::is_kept_out;
-use super::root::{Root, Roots, Single, refusal};
-use super::stat_open;
-use super::trees::Trees;
+use crate::io::named;
+use crate::io::named::Named;
+use crate::io::nested::is_kept_out;
+use crate::io::root::{Root, Roots, Single, refusal};
+use crate::io::stat_open;
+use crate::io::trees::Trees;
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::metadata::proc_path;

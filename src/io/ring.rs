@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use io_uring::IoUring;
 use rustix::io::Errno;
 
-use super::op;
+use crate::io::op;
 
 /// Submission entries. A short queue on purpose: a full queue is handed to the kernel at once, so that operations
 /// don't wait until every task of the thread has had its turn.

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::backup_place::{found_in, refuse_backups_where_source_is};
-use super::named::is_trusted;
-use super::sources::{self, Several};
-use super::temporary::MARKED;
-use super::{place, stat_open};
+use crate::io::backup_place::{found_in, refuse_backups_where_source_is};
+use crate::io::named::is_trusted;
+use crate::io::sources;
+use crate::io::sources::Several;
+use crate::io::temporary::MARKED;
+use crate::io::{place, stat_open};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::plan::entry::{Kind, Stat};

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::backup_place::{found_in, refuse_backups_where_source_is};
-use super::named::Named;
-use super::place::{Place, manifest_of, mounts, place, refuse_manifest};
-use super::root::{self, Root, Roots, join, make_directories, nearest_existing, open_around, open_directory};
-use super::stat_open;
+use crate::io::backup_place::{found_in, refuse_backups_where_source_is};
+use crate::io::named::Named;
+use crate::io::place::{Place, manifest_of, mounts, place, refuse_manifest};
+use crate::io::root;
+use crate::io::root::{Root, Roots, join, make_directories, nearest_existing, open_around, open_directory};
+use crate::io::stat_open;
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::plan::entry::{Inode, Kind, Stat};

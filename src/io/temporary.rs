@@ -20,8 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{FlockOperation, Mode};
 use rustix::io::Errno;
 
-use super::key::{self, LENGTH};
-use super::stat_open;
+use crate::io::key;
+use crate::io::key::LENGTH;
+use crate::io::stat_open;
 use crate::error::Result;
 use crate::plan::entry::{Inode, Stat};
 use crate::plan::writers::looks_unfinished;

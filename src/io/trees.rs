@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::stat_open;
+use crate::io::stat_open;
 use crate::config::Config;
 use crate::engine::limits::umask;
 use crate::plan::entry::{Inode, Kind, Stat};

@@ -16,7 +16,7 @@ use crate::plan::compare::{Difference, differences, mode_to_give};
 use crate::plan::entry::{Kind, Stat, Time};
 use crate::plan::narrow::narrowed;
 use crate::plan::rules::Rules;
-use xattr::{Holder, Xattrs};
+use crate::metadata::xattr::{Holder, Xattrs};
 
 /// An inode held by a descriptor, never by a path that could be swapped.
 #[derive(Clone, Copy)]

@@ -12,7 +12,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use super::{Target, proc_path};
+use crate::metadata::{Target, proc_path};
 use crate::error::{Context, Operation, Result};
 use crate::io::op;
 use crate::plan::changes::Changes;

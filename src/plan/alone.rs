@@ -1,8 +1,8 @@
 //! Which entries a run leaves alone in the destination: `--update`, `--existing`, `--ignore-existing`. Such an entry
 //! keeps its metadata, too, and is no name for others of its inode to be linked to.
 
-use super::entry::{Kind, Stat};
-use super::rules::Rules;
+use crate::plan::entry::{Kind, Stat};
+use crate::plan::rules::Rules;
 use crate::config::Compare;
 
 /// Whether a name is left as it is in the destination, and with a directory all that is beneath it.
@@ -24,7 +24,7 @@ pub(crate) fn is_left_alone(source: &Stat, destination: Option<&Stat>, rules: &R
 
 #[cfg(test)]
 mod tests {
-    use super::super::compare::tests::{PLAIN, stat, with};
+    use crate::plan::compare::tests::{PLAIN, stat, with};
     use super::*;
 
     #[test]

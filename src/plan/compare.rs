@@ -1,8 +1,8 @@
 //! The decisions: pure functions of two stats and the rules, so that a table can test them.
 
-use super::changes::Changes;
-use super::entry::{Kind, Stat};
-use super::rules::Rules;
+use crate::plan::changes::Changes;
+use crate::plan::entry::{Kind, Stat};
+use crate::plan::rules::Rules;
 
 /// What has to happen to a destination name so that it holds what the source holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,12 +184,12 @@ pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32, rules: &Rules) -> u3
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::entry::{Inode, Time};
-    use super::super::rules::Privileges;
+    use crate::plan::entry::{Inode, Time};
+    use crate::plan::rules::Privileges;
     use super::*;
     use crate::config::{Compare, Config};
 
-    pub(in super::super) fn stat(kind: Kind) -> Stat {
+    pub(in crate::plan) fn stat(kind: Kind) -> Stat {
         Stat {
             kind,
             mode: 0o644,
@@ -205,7 +205,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn rules(root: bool) -> Rules {
+    pub(in crate::plan) fn rules(root: bool) -> Rules {
         Rules {
             privileges: Privileges { root, user: 7, groups: vec![8, 9] },
             ..Rules::new(&Config::new("", ""), 0o022)
@@ -213,11 +213,11 @@ pub(super) mod tests {
     }
 
     /// The rules with the options in `compare`.
-    pub(in super::super) fn with(compare: Compare) -> Rules {
+    pub(in crate::plan) fn with(compare: Compare) -> Rules {
         Rules { compare, ..rules(true) }
     }
 
-    pub(in super::super) const PLAIN: Compare = Compare {
+    pub(in crate::plan) const PLAIN: Compare = Compare {
         size_only: false,
         ignore_times: false,
         window: None,
@@ -226,7 +226,7 @@ pub(super) mod tests {
         ignore_existing: false,
     };
 
-    pub(in super::super) const SAME: Decision =
+    pub(in crate::plan) const SAME: Decision =
         Decision::Keep(Difference { owner: None, mode: None, times: false });
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::entry::{Inode, Stat};
+use crate::plan::entry::{Inode, Stat};
 use crate::config::DeleteLimit;
 use crate::engine::directory::Directory;
 use crate::engine::job::Entry;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::entry::{Inode, Stat};
+use crate::plan::entry::{Inode, Stat};
 use crate::engine::directory::Directory;
 use crate::engine::watch::{Watched, patiently};
 

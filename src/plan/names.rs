@@ -9,8 +9,8 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::changes::Changes;
-use super::entry::{Inode, Kind, Stat};
+use crate::plan::changes::Changes;
+use crate::plan::entry::{Inode, Kind, Stat};
 use crate::engine::directory::Directory;
 use crate::report::event::{Action, Attributes};
 

@@ -2,10 +2,10 @@
 //! rest of its metadata it gets when it is done, so that nobody reads in between what the source keeps from them, and an
 //! interrupted run leaves it closed rather than open.
 
-use super::compare::{Difference, owner_to_set};
-use super::entry::Stat;
-use super::rules::Rules;
-use super::writers::TAKEN;
+use crate::plan::compare::{Difference, owner_to_set};
+use crate::plan::entry::Stat;
+use crate::plan::rules::Rules;
+use crate::plan::writers::TAKEN;
 
 /// Permissions of the group, and with an ACL those of everyone it names.
 const GROUP: u32 = 0o070;
@@ -34,8 +34,8 @@ pub(crate) fn narrowed(want: &Stat, have: &Stat, same_acl: bool, rules: &Rules) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::compare::tests::{rules, stat};
-    use super::super::entry::Kind;
+    use crate::plan::compare::tests::{rules, stat};
+    use crate::plan::entry::Kind;
     use super::*;
 
     #[test]

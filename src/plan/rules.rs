@@ -1,9 +1,9 @@
 //! The rules of a run: what is kept, what counts as different, what this process may change, and what the source is
 //! taken to be where the destination is to differ from it.
 
-use super::chmod::Chmod;
-use super::compare::mode_to_give;
-use super::entry::{Stat, Time};
+use crate::plan::chmod::Chmod;
+use crate::plan::compare::mode_to_give;
+use crate::plan::entry::{Stat, Time};
 use crate::config::{Compare, Config, Keep, Owner};
 
 /// What this process may change of owner and group (chown(2)).
@@ -107,9 +107,9 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
-    use super::super::compare::tests::{PLAIN, SAME, rules, stat, with};
-    use super::super::compare::{Decision, decide, differences};
-    use super::super::entry::Kind;
+    use crate::plan::compare::tests::{PLAIN, SAME, rules, stat, with};
+    use crate::plan::compare::{Decision, decide, differences};
+    use crate::plan::entry::Kind;
     use super::*;
 
     #[test]

@@ -2,7 +2,7 @@
 //! is not given away with the source's owner and mode for having the source's name: it may be somebody else's secret, which
 //! they may rename and not read.
 
-use super::entry::Stat;
+use crate::plan::entry::Stat;
 
 /// The mode of a directory that a run has taken from its owner, until it is done: closed, sticky, and setuid, which means
 /// nothing on a directory and which no new one inherits. Somebody else may have put there what is in it.
@@ -72,8 +72,8 @@ impl Writers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::compare::tests::stat;
-    use super::super::entry::Kind;
+    use crate::plan::compare::tests::stat;
+    use crate::plan::entry::Kind;
     use super::*;
 
     #[test]

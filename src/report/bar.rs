@@ -3,12 +3,14 @@
 
 use std::path::Path;
 
-use super::Reporter;
-use super::event::{EntryEvent, Mode, Stall, Start, Summary, Totals};
-use super::figures::Figures;
-use super::lines::{self, Lines, Verbosity, summary_line};
-use super::terminal::{self, StatusLine};
-use super::{stats, tables};
+use crate::report::Reporter;
+use crate::report::event::{EntryEvent, Mode, Stall, Start, Summary, Totals};
+use crate::report::figures::Figures;
+use crate::report::lines;
+use crate::report::lines::{Lines, Verbosity, summary_line};
+use crate::report::terminal;
+use crate::report::terminal::StatusLine;
+use crate::report::{stats, tables};
 use crate::error::Error;
 
 /// Columns of the bar, at most and at least.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::Reporter;
-use super::event::{EntryEvent, Stall, Start, Summary, Totals};
+use crate::report::Reporter;
+use crate::report::event::{EntryEvent, Stall, Start, Summary, Totals};
 use crate::error::Error;
 
 /// Passes everything on to both, to the first one first.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use blake3::Hash;
 
-use super::rings::Ring;
+use crate::report::rings::Ring;
 use crate::config::Engine;
 use crate::engine::copy_file::Copied;
 use crate::error::{Error, Operation, Outcome};

@@ -18,9 +18,9 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::clock::Clock;
-use super::event::{Action, EntryEvent};
-use super::itemize;
+use crate::report::clock::Clock;
+use crate::report::event::{Action, EntryEvent};
+use crate::report::itemize;
 use crate::plan::entry::Kind;
 use crate::text::Escaped;
 
@@ -127,7 +127,7 @@ impl Format {
     }
 
     fn value(&self, letter: char, directory: &Path, event: &EntryEvent) -> String {
-        let of_source = |value: &dyn Fn(&super::event::Attributes) -> String| {
+        let of_source = |value: &dyn Fn(&crate::report::event::Attributes) -> String| {
             event.source.as_ref().map_or_else(String::new, value)
         };
         match letter {

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::event::EntryEvent;
+use crate::report::event::EntryEvent;
 use crate::content::manifest::Writer;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 use crate::io::temporary::TemporaryNames;

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use super::event::{Action, EntryEvent, PointsTo};
+use crate::report::event::{Action, EntryEvent, PointsTo};
 use crate::plan::entry::Kind;
 use crate::text::Escaped;
 

@@ -13,11 +13,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::Reporter;
-use super::event::{Action, EntryEvent, PointsTo, Stall, Start, Summary, Totals};
-use super::lines::{Out, message, stall};
-use super::tables::{JsonRing, JsonVerdict};
-use super::{itemize, rings};
+use crate::report::Reporter;
+use crate::report::event::{Action, EntryEvent, PointsTo, Stall, Start, Summary, Totals};
+use crate::report::lines::{Out, message, stall};
+use crate::report::tables::{JsonRing, JsonVerdict};
+use crate::report::{itemize, rings};
 use crate::config::Engine;
 use crate::error::{Cause, Error};
 use crate::plan::entry::Kind;

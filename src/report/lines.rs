@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use indicatif::HumanDuration;
 
-use super::Reporter;
-use super::event::{Action, EntryEvent, Missing, Mode, Stall, Start, Summary, Totals};
-use super::figures::Figures;
-use super::format::Format;
-use super::{itemize, stats, tables, terminal};
+use crate::report::Reporter;
+use crate::report::event::{Action, EntryEvent, Missing, Mode, Stall, Start, Summary, Totals};
+use crate::report::figures::Figures;
+use crate::report::format::Format;
+use crate::report::{itemize, stats, tables, terminal};
 use crate::config::Engine;
 use crate::error::{Error, Operation, Outcome};
 use crate::text::Escaped;
@@ -200,7 +200,7 @@ impl Reporter for Lines {
 
     fn stall(&mut self, stall: &Stall) {
         if !self.verbosity.quiet {
-            message(self::stall(stall));
+            message(crate::report::lines::stall(stall));
         }
     }
 

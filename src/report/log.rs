@@ -12,12 +12,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::Reporter;
-use super::clock::Clock;
-use super::event::{EntryEvent, Mode, Start, Summary, Totals};
-use super::figures::Figures;
-use super::itemize;
-use super::lines::{link_limit, missing, summary_line};
+use crate::report::Reporter;
+use crate::report::clock::Clock;
+use crate::report::event::{EntryEvent, Mode, Start, Summary, Totals};
+use crate::report::figures::Figures;
+use crate::report::itemize;
+use crate::report::lines::{link_limit, missing, summary_line};
 use crate::config::Config;
 use crate::error::{Context, Error, Operation, Result};
 use crate::io::named::{self, Existing};

@@ -22,10 +22,10 @@ pub(crate) mod trace;
 
 use std::path::Path;
 
-pub use both::Both;
+pub use crate::report::both::Both;
 
 use crate::error::Error;
-use event::{EntryEvent, Stall, Start, Summary, Totals};
+use crate::report::event::{EntryEvent, Stall, Start, Summary, Totals};
 
 /// Is told what happens, on the thread that called [`crate::sync`]. It must not wait for long: the pipeline waits
 /// for it.

@@ -6,11 +6,11 @@ use async_channel::Receiver;
 use tokio::runtime::Runtime;
 use tokio::time::MissedTickBehavior;
 
-use super::Reporter;
-use super::event::{Action, Entries, Event, Start, Summary, Totals};
-use super::hashes::Hashes;
-use super::rings::Ring;
-use super::trace::TraceFile;
+use crate::report::Reporter;
+use crate::report::event::{Action, Entries, Event, Start, Summary, Totals};
+use crate::report::hashes::Hashes;
+use crate::report::rings::Ring;
+use crate::report::trace::TraceFile;
 use crate::engine::stall::{self, Stalls};
 use crate::engine::stop::Stop;
 use crate::engine::watch::Watchdog;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::figures::Figures;
-use super::rings::{Depths, Kind, Means, Operations, Ring, Stage, Verdict, share, verdict};
+use crate::report::figures::Figures;
+use crate::report::rings::{Depths, Kind, Means, Operations, Ring, Stage, Verdict, share, verdict};
 
 /// Text for people: what held the run back, then each ring.
 pub(crate) fn text(rings: &[Ring], figures: Figures) -> String {

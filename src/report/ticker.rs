@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::Reporter;
-use super::bar;
-use super::event::{Summary, Totals};
-use super::figures::Figures;
-use super::lines::message;
+use crate::report::Reporter;
+use crate::report::bar;
+use crate::report::event::{Summary, Totals};
+use crate::report::figures::Figures;
+use crate::report::lines::message;
 
 /// From one line to the next.
 const INTERVAL: Duration = Duration::from_secs(1);

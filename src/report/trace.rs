@@ -10,8 +10,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::json::JsonPath;
-use super::rings::{Kind, Means};
+use crate::report::json::JsonPath;
+use crate::report::rings::{Kind, Means};
 use crate::error::{Context, Operation, Result};
 use crate::io::named::{self, Existing};
 use crate::io::trees::Trees;

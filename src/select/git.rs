@@ -11,7 +11,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder, gitconfig_excludes_path};
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::scope;
+use crate::select::scope;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_directory;
 

@@ -53,7 +53,7 @@ impl Paths {
     /// # Errors
     /// When it can't be read, or a path leads up by `..`.
     pub fn read(file: &Path, separator: Separator) -> Result<Self> {
-        let input = super::open(file).at(Operation::ReadPaths, || file)?;
+        let input = crate::select::open(file).at(Operation::ReadPaths, || file)?;
         let mut lines = Lines::new(BufReader::with_capacity(CHUNK, input), separator);
         let mut root = Tree::default();
         while let Some(path) = lines.next(file)? {

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::named;
-pub use list::{Paths, Separator};
-use rule::{Line, PerDirectory, Question, Rule, Side, Template};
-pub(crate) use scope::Scope;
+pub use crate::select::list::{Paths, Separator};
+use crate::select::rule::{Line, PerDirectory, Question, Rule, Side, Template};
+pub(crate) use crate::select::scope::Scope;
 
 /// Files of rules that lead to others, one within the other.
 const DEEPEST_MERGE: usize = 20;

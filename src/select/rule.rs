@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use super::pattern::Pattern;
+use crate::select::pattern::Pattern;
 
 /// Which decision a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::git::Git;
-use super::rule::{Line, PerDirectory, Question, Rule, Side};
-use super::{Element, Selection};
+use crate::select::git::Git;
+use crate::select::rule::{Line, PerDirectory, Question, Rule, Side};
+use crate::select::{Element, Selection};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::stat_open;
 use crate::metadata::proc_path;

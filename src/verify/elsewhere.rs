@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::{Input, VerifyConfig};
+use crate::verify::{Input, VerifyConfig};
 use crate::engine::stop::Stop;
 use crate::io::path::Scope;
 use crate::io::stat_open;

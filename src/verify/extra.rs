@@ -11,9 +11,9 @@ use std::thread::JoinHandle;
 use async_channel::{Receiver, Sender};
 use rustix::fs::AtFlags;
 
-use super::feed::Known;
-use super::report::{News, Verdict};
-use super::{Check, MESSAGES, spawn};
+use crate::verify::feed::Known;
+use crate::verify::report::{News, Verdict};
+use crate::verify::{Check, MESSAGES, spawn};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::plan::entry::{Inode, Kind, Stat};
 use crate::walk::listing::Listing;

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use async_channel::Sender;
 
-use super::{Check, Input, Ticket};
+use crate::verify::{Check, Input, Ticket};
 use crate::error::{Context, Error, Operation, Result};
 use crate::io::path::components;
 use crate::manifest::{Entry, Malformed, Reader};

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_channel::Receiver;
 use tokio::runtime::Runtime;
 
-use super::report::{News, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
-use super::{Check, Verdict};
+use crate::verify::report::{News, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
+use crate::verify::{Check, Verdict};
 use crate::engine::stop::Stop;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 

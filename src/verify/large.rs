@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use blake3::Hash;
 
-use super::report::News;
-use super::task::{HELPERS, Lane};
+use crate::verify::report::News;
+use crate::verify::task::{HELPERS, Lane};
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::engine::crew::{Crew, Failed};
 use crate::error::{Cause, Result};

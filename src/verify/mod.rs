@@ -22,8 +22,8 @@ mod report;
 mod show;
 mod task;
 
-pub use report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
-pub use show::{VerifyJson, VerifyLines};
+pub use crate::verify::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
+pub use crate::verify::show::{VerifyJson, VerifyLines};
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,11 +50,11 @@ use crate::io::named;
 use crate::io::path::Scope;
 use crate::io::{Io, stat_open};
 use crate::plan::entry::{Inode, Kind};
-use feed::Parcel;
-use gather::Gathering;
-use large::LargeFile;
-use patience::Patience;
-use report::News;
+use crate::verify::feed::Parcel;
+use crate::verify::gather::Gathering;
+use crate::verify::large::LargeFile;
+use crate::verify::patience::Patience;
+use crate::verify::report::News;
 
 /// Parcels the feed may be ahead, a thread.
 const PARCELS_A_THREAD: usize = 8;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use blake3::{Hash, Hasher};
 use rustix::fs::{Mode, OFlags};
 
-use super::report::News;
-use super::task::Lane;
+use crate::verify::report::News;
+use crate::verify::task::Lane;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::io::file::{is_in_user_space, is_on_disk, mounted_as};
 use crate::io::read_now;

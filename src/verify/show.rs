@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::HumanDuration;
 use serde::Serialize;
 
-use super::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
+use crate::verify::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
 use crate::config::Engine;
 use crate::error::{Error, Outcome};
 use crate::manifest::{Malformed, escape_path};

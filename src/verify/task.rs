@@ -15,10 +15,11 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::task::JoinSet;
 
-use super::feed::{Line, Parcel};
-use super::large::{self, LargeFile};
-use super::report::{News, Verdict};
-use super::{Check, patience};
+use crate::verify::feed::{Line, Parcel};
+use crate::verify::large;
+use crate::verify::large::LargeFile;
+use crate::verify::report::{News, Verdict};
+use crate::verify::{Check, patience};
 use crate::engine::threads::panicked;
 use crate::error::{Cause, Result};
 use crate::io::Io;

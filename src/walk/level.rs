@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::listing::{Found, Listing, Unlisted};
+use crate::walk::listing::{Found, Listing, Unlisted};
 use crate::engine::directory::Directory;
 use crate::engine::job::Entry;
 use crate::error::{Cause, Context, Operation, Result};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
-use super::level::Way;
-use super::listing::{Found, Unlisted};
+use crate::walk::level::Way;
+use crate::walk::listing::{Found, Unlisted};
 use crate::error::{Context, Operation, Result};
 use crate::select::Scope;
 

@@ -5,4 +5,4 @@ mod lister;
 pub(crate) mod listing;
 mod tree;
 
-pub(crate) use tree::walk;
+pub(crate) use crate::walk::tree::walk;

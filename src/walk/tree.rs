@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use async_channel::Sender;
 
-use super::level::{Base, Level, Rest, Way, names_in, wanted};
-use super::lister::{Lister, Told};
-use super::listing::{Found, Unlisted};
+use crate::walk::level::{Base, Level, Rest, Way, names_in, wanted};
+use crate::walk::lister::{Lister, Told};
+use crate::walk::listing::{Found, Unlisted};
 use crate::engine::Run;
 use crate::engine::directory::Directory;
 use crate::engine::job::{BATCH, Batch, Entry, Parcel};

@@ -26,9 +26,9 @@
 mod read;
 mod write;
 
-pub use read::{Malformed, Reader, parse_line};
-pub(crate) use write::escape_path;
-pub use write::{Writer, format_line};
+pub use crate::content::manifest::read::{Malformed, Reader, parse_line};
+pub(crate) use crate::content::manifest::write::escape_path;
+pub use crate::content::manifest::write::{Writer, format_line};
 
 use std::path::PathBuf;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use blake3::Hash;
 
-use super::{Entry, GAP, HEX, LINE_LIMIT};
+use crate::content::manifest::{Entry, GAP, HEX, LINE_LIMIT};
 
 /// Why a line is none of a manifest's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

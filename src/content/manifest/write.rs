@@ -11,7 +11,7 @@ use blake3::Hash;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{GAP, LINE_LIMIT};
+use crate::content::manifest::{GAP, LINE_LIMIT};
 use crate::engine::temporary::{Taken, link_nameless, take_place};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::named::{self, Named};
@@ -20,7 +20,7 @@ use crate::io::trees::Trees;
 use crate::plan::entry::{Kind, Stat};
 
 /// The line for a file, its newline included. For a path without NUL, and not empty, it is one that
-/// [`parse_line`](super::parse_line) takes apart again, unless it is too long.
+/// [`parse_line`](crate::content::manifest::parse_line) takes apart again, unless it is too long.
 pub fn format_line(path: &Path, hash: &Hash) -> Vec<u8> {
     let bytes = path.as_os_str().as_bytes();
     let mut line = Vec::with_capacity(bytes.len() + 80);
