@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ringsync::report::Silent;
+use ringsync::event::Silent;
 use ringsync::{Config, Stop};
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ringsync::report::Reporter;
-use ringsync::report::event::{EntryEvent, Summary};
+use ringsync::event::Reporter;
+use ringsync::event::{EntryEvent, Summary};
 use ringsync::{Config, Escaped, Stop};
 
 /// Prints each entry, and raises the flag after the last one wanted.

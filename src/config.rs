@@ -1,13 +1,18 @@
 //! The resolved options of a run. The engine sees these and never the command line.
 
-use std::ffi::OsString;
+use std::fs::File;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::io::key::default_state_directory;
+use rustix::fs::AtFlags;
+
+use crate::error::{Context, Operation, Result};
+use crate::files::key::default_state_directory;
+use crate::files::named::{self, Existing};
+use crate::files::trees::Trees;
+use crate::options::{Backup, Compare, Delete, Engine, Keep, Owner, Reflink};
 use crate::plan::chmod::Chmod;
-use crate::plan::rules::Privileges;
 use crate::select::Selection;
 
 /// What to mirror, where to, and how.
@@ -68,7 +73,7 @@ pub struct Config {
     pub timeout: Option<Duration>,
     /// Find out what reports may want to tell: all that differs of what is replaced, and where links lead.
     pub details: bool,
-    /// Take the figures of each ring: [`Summary::rings`](crate::report::event::Summary::rings).
+    /// Take the figures of each ring: [`Summary::rings`](crate::event::Summary::rings).
     pub stats: bool,
     /// Write what each task did when to this file, as Chrome's trace events.
     pub trace: Option<PathBuf>,
@@ -90,113 +95,6 @@ pub struct Config {
     /// Bytes of a large file that are read, and written, at once: whole 64 KiB, 4 MiB at most. `None`: 256 KiB, and more
     /// where reads take long and longer ones come to more.
     pub buffer: Option<usize>,
-}
-
-/// What a copy keeps of its source besides contents, type and mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
-    /// Owner and group.
-    pub owner: bool,
-    /// Extended attributes, POSIX ACLs and capabilities among them.
-    pub xattrs: bool,
-    /// Names that share an inode share one afterwards.
-    pub hard_links: bool,
-    /// Modification times, in nanoseconds.
-    pub times: bool,
-    /// FIFOs, sockets and device nodes.
-    pub specials: bool,
-}
-
-impl Default for Keep {
-    fn default() -> Self {
-        Keep { owner: true, xattrs: true, hard_links: true, times: true, specials: true }
-    }
-}
-
-/// Where replaced and deleted entries are kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Backup {
-    /// A tree of their own, in which they keep their paths; a relative path begins at the destination. `None`: beside their
-    /// old names.
-    pub directory: Option<PathBuf>,
-    /// What their names end in.
-    pub suffix: OsString,
-}
-
-/// How much may be deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Delete {
-    /// If more is to be deleted, nothing is.
-    pub limit: Option<DeleteLimit>,
-    /// Also where the source is empty, which is more often a disk that is not mounted.
-    pub allow_empty_source: bool,
-}
-
-/// The most that may be deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeleteLimit {
-    /// So many entries.
-    Entries(u64),
-    /// Of all entries of the destination, so many in a hundred.
-    Percent(u8),
-}
-
-/// What counts as changed besides a file's size and time, and which names are left alone. The meanings are those of
-/// rsync(1). [`Config::checksum`] goes before `size_only`, and that before `ignore_times`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Compare {
-    /// Files of one size are equal; their times are metadata.
-    pub size_only: bool,
-    /// Every file is copied anew, whatever its size and time.
-    pub ignore_times: bool,
-    /// So many seconds may lie between two times that count as equal; nanoseconds are not looked at then. `None`: two
-    /// times are equal to the nanosecond or not at all.
-    pub window: Option<u64>,
-    /// A file that is newer in the destination is left alone.
-    pub update: bool,
-    /// What the destination does not have is not made.
-    pub existing: bool,
-    /// What the destination has is left alone, but for directories.
-    pub ignore_existing: bool,
-}
-
-/// A user and a group by their numbers, where they are not to be the source's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Owner {
-    pub user: Option<u32>,
-    pub group: Option<u32>,
-}
-
-impl Owner {
-    /// Why this process can't give files to them, if it can't (chown(2)).
-    pub fn refusal(&self) -> Option<String> {
-        Privileges::of_process().refusal(self)
-    }
-}
-
-/// When to make a copy share its extents with the source (`FICLONE`, ioctl_ficlone(2)).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Reflink {
-    /// Where the file system can; bytes are copied elsewhere.
-    #[default]
-    Auto,
-    /// A file that can't be cloned fails.
-    Always,
-    /// Bytes are always copied.
-    Never,
-}
-
-/// How operations reach the kernel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// io_uring, or threads where it is forbidden.
-    #[default]
-    Auto,
-    /// io_uring or nothing.
-    Uring,
-    /// Plain system calls on a pool of threads.
-    Threads,
 }
 
 impl Config {
@@ -252,6 +150,24 @@ impl Config {
         // The first one stands for all where an error is about none of them.
         let first = sources.first().cloned().unwrap_or_default();
         Config { sources: Some(sources), ..Config::new(first, directory) }
+    }
+
+    /// Opens the log of a run, to append to it, or makes one that nobody can read who may not read the sources.
+    ///
+    /// # Errors
+    /// When the file can't be opened, a symlink in the way may not be followed, or root would write to another user's file.
+    pub fn open_log(&self, path: &Path) -> Result<File> {
+        let trees = self.trees();
+        let named = named::find(path, &trees, Operation::UseLog)?;
+        named.open_to_write(&trees, Existing::Append).at(Operation::UseLog, || path)
+    }
+
+    /// The trees of a run, as files beside them have to know them. Several sources are not followed where they are symlinks.
+    pub(crate) fn trees(&self) -> Trees {
+        match &self.sources {
+            Some(sources) => Trees::of(sources, AtFlags::SYMLINK_NOFOLLOW, &self.destination),
+            None => Trees::of(std::slice::from_ref(&self.source), AtFlags::empty(), &self.destination),
+        }
     }
 
     /// Whether a hash is needed of every file, however it came to be.

@@ -1,9 +1,8 @@
 //! What can go wrong: one error type that names operation, path and cause, and the table of exit codes.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, io};
 
 use rustix::io::Errno;
 

@@ -32,7 +32,7 @@
 //! that file; a panic or a full disk ends the run.
 //!
 //! ```no_run
-//! use ringsync::{Config, Stop, report::Silent};
+//! use ringsync::{Config, Stop, event::Silent};
 //!
 //! let config = Config::new("photos", "/mnt/backup/photos");
 //! let summary = ringsync::sync(&config, &mut Silent, &Stop::default())?;
@@ -44,26 +44,39 @@ mod config;
 mod content;
 mod engine;
 mod error;
+pub mod event;
+mod files;
 mod io;
 mod metadata;
+mod options;
 mod plan;
-pub mod report;
+mod roots;
 mod select;
+mod stat;
+mod stop;
 mod text;
 pub mod verify;
 mod walk;
 
-pub use crate::config::{Backup, Compare, Config, DEFAULT_DEPTH, Delete, DeleteLimit, Engine, Keep, Owner, Reflink, default_jobs};
-pub use crate::content::manifest;
-#[doc(hidden)]
-pub use crate::engine::stages;
-pub use crate::engine::stop::Stop;
+pub use crate::config::{Config, DEFAULT_DEPTH, default_jobs};
 pub use crate::engine::{check, sync};
 pub use crate::error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
-pub use crate::io::key::default_state_directory;
-pub use crate::plan::changes::Changes;
+pub use crate::event::{Changes, Kind};
+pub use crate::files::key::default_state_directory;
+pub use crate::options::{Backup, Compare, Delete, DeleteLimit, Engine, Keep, Owner, Reflink};
 pub use crate::plan::chmod::{Chmod, InvalidChmod};
-pub use crate::plan::entry::Kind;
 pub use crate::select::{Paths, Selection, Separator};
+pub use crate::stop::Stop;
 pub use crate::text::Escaped;
 pub use crate::verify::{VerifyConfig, verify};
+
+#[doc(hidden)]
+pub use crate::engine::stages;
+
+/// Manifests: their format, and reading and writing them.
+pub mod manifest {
+    pub use crate::content::manifest::{
+        Entry, LINE_LIMIT, Malformed, Reader, escape_path, format_line, parse_line,
+    };
+    pub use crate::files::manifest::Writer;
+}

@@ -2,18 +2,18 @@
 
 mod bench;
 mod cli;
+mod report;
 mod signals;
 mod supervisor;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use ringsync::report::Reporter;
-use ringsync::report::event::Summary;
-use ringsync::report::lines::message;
-use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Stop};
-
 use cli::{BenchArgs, CheckArgs, Cli, Command, VerifyArgs};
+
+use crate::report::lines::message;
+use ringsync::event::{Reporter, Summary};
+use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Stop};
 
 /// What the walk allocates the copy tasks free, and the C library's allocator has threads wait for each other over that
 /// (docs/performance.md). It does not ask for huge pages, which would double the memory that a run takes.

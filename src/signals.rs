@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use ringsync::report::terminal;
-use ringsync::{Outcome, Stop};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::report::terminal;
+use ringsync::{Outcome, Stop};
 
 /// Signals within this time are one.
 const AT_ONCE: Duration = Duration::from_millis(50);

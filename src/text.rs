@@ -1,8 +1,7 @@
-//! Bytes for people's eyes: names with control characters escaped, sizes with units.
+//! Text for people's eyes: names with control characters escaped, numbers with their digits in groups.
 
 use std::ffi::OsStr;
-use std::fmt;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -77,9 +76,28 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// A number with a comma before every three digits, as people read it: `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_come_in_groups_of_three() {
+        let table = [(0, "0"), (999, "999"), (1000, "1,000"), (123_456, "123,456"), (1_234_567, "1,234,567")];
+        table.iter().for_each(|(number, text)| assert_eq!(grouped(*number), *text));
+    }
 
     #[test]
     fn nothing_that_moves_the_cursor_gets_through() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ringsync::report::Silent;
+use ringsync::event::Silent;
 use ringsync::{Config, Stop};
 
 const DIRECTORIES: usize = 100;

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use ringsync::{Escaped, Stop};
 use walkdir::WalkDir;
 
 use super::go_on;
+use ringsync::{Escaped, Stop};
 
 /// One file of so many is changed.
 const EACH: u64 = 100;

@@ -8,10 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ringsync::{Escaped, Stop};
 use walkdir::WalkDir;
 
 use super::go_on;
+use ringsync::{Escaped, Stop};
 
 /// How much is compared at once, in bytes.
 const BUFFER: usize = 64 << 10;

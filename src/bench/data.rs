@@ -6,11 +6,11 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ringsync::{Escaped, Stop};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use serde::Serialize;
 
 use super::go_on;
+use ringsync::{Escaped, Stop};
 
 /// How much is written at once, in bytes: little, since it counts towards the memory that the tools seem to take.
 const BUFFER: usize = 64 << 10;

@@ -28,19 +28,19 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ringsync::report::lines::message;
-use ringsync::{Escaped, Outcome, Stop};
+use machine::{FileSystem, Machine};
+use report::{Cell, Output, Report, ToolInfo};
 use serde::Serialize;
+use space::{Memory, Room, Size};
 use tempfile::TempDir;
+use tools::Installed;
+use turns::{DROP_CACHES, Turns};
+
+use crate::report::lines::message;
+use ringsync::{Escaped, Outcome, Stop};
 
 pub(crate) use data::Case;
 pub(crate) use tools::{TABLE, Tool};
-
-use machine::{FileSystem, Machine};
-use report::{Cell, Output, Report, ToolInfo};
-use space::{Memory, Room, Size};
-use tools::Installed;
-use turns::{DROP_CACHES, Turns};
 
 /// What a scratch directory's name starts with.
 const PREFIX: &str = "ringsync-bench-";

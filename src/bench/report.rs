@@ -6,7 +6,6 @@ use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use ringsync::Escaped;
 use serde::Serialize;
 
 use super::figures::{Spread, Trust};
@@ -15,6 +14,7 @@ use super::run::Measured;
 use super::space::Size;
 use super::tools::{Installed, OURS};
 use super::{Cache, Scenario};
+use ringsync::Escaped;
 
 /// All of it.
 #[derive(Debug, Serialize)]

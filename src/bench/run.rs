@@ -7,7 +7,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use ringsync::Stop;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
@@ -18,6 +17,7 @@ use rustix::process::{
 use wait4::Wait4;
 
 use super::Interrupted;
+use ringsync::Stop;
 
 /// How long a signal waits, at most, until it is seen. A child's end is seen at once.
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::Context;
 use indicatif::{BinaryBytes, HumanCount};
-use ringsync::Stop;
 use walkdir::WalkDir;
 
 use super::data::{Piece, What};
 use super::go_on;
+use ringsync::Stop;
 
 /// File systems give room in blocks of this many bytes, mostly.
 const BLOCK: u64 = 4096;

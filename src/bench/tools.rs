@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use ringsync::Stop;
 use rustix::fs::MemfdFlags;
 
 use super::Scenario;
 use super::run::{End, run};
+use ringsync::Stop;
 
 /// Words of a command line that stand for the two trees; rsync's way of naming what is in a directory ends in a slash.
 const SRC: &str = "SRC";

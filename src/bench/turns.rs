@@ -7,7 +7,6 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context;
-use ringsync::Stop;
 use rustix::fs::MemfdFlags;
 use walkdir::WalkDir;
 
@@ -18,6 +17,7 @@ use super::run::{End, run};
 use super::space::{Memory, Size};
 use super::tools::Installed;
 use super::{Cache, Scenario, go_on};
+use ringsync::Stop;
 
 /// What the kernel is told through this file: to forget what it has read. 3 stands for contents and inodes.
 pub(crate) const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";

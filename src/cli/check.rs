@@ -4,17 +4,17 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::Args;
-use ringsync::Config;
-use ringsync::report::bar::Bar;
-use ringsync::report::json::Json;
-use ringsync::report::lines::{Lines, Verbosity};
-use ringsync::report::terminal::is_capable;
-use ringsync::report::ticker::Ticker;
-use ringsync::report::{Both, Reporter};
 
 use super::local::local;
 use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW, figures};
 use super::select::{ListArgs, SelectArgs};
+use crate::report::bar::Bar;
+use crate::report::json::Json;
+use crate::report::lines::{Lines, Verbosity};
+use crate::report::terminal::is_capable;
+use crate::report::ticker::Ticker;
+use ringsync::Config;
+use ringsync::event::{Both, Reporter};
 
 /// Compare two trees and write nothing
 #[derive(Debug, Args)]

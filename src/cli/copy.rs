@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ringsync::report::Reporter;
-use ringsync::{Config, Escaped};
 
 use super::local::local;
 use super::old::BackupArgs;
 use super::options::{CompareArgs, EngineArgs, KeepArgs};
 use super::select::SelectArgs;
 use super::write::{ShowArgs, WriteArgs};
+use ringsync::event::Reporter;
+use ringsync::{Config, Escaped};
 
 /// Put each SRC, a file or a directory, into DIR under its own name
 #[derive(Debug, Args)]

@@ -1,18 +1,17 @@
 //! What is made from the definition of the command line: completions for shells, and man pages.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use anyhow::Context;
 use clap::{Args, Command, CommandFactory, ValueEnum};
 use clap_complete::aot;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use ringsync::Escaped;
 
 use super::Cli;
 use super::local::local;
+use ringsync::Escaped;
 
 /// Print what makes a shell complete options and paths
 #[derive(Debug, Args)]

@@ -4,10 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Error};
-use ringsync::Escaped;
 
-use super::Cli;
-use super::rsync;
+use super::{Cli, rsync};
+use ringsync::Escaped;
 
 /// Said where no command is named.
 const NO_COMMAND: &str = "a command comes first: ringsync sync SRC DST makes DST hold what SRC holds";

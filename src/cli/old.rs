@@ -5,9 +5,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use ringsync::{Backup, Config, Delete, DeleteLimit};
 
 use super::local::local;
+use ringsync::{Backup, Config, Delete, DeleteLimit};
 
 const DELETE: &str = "What is deleted from DST";
 const KEPT: &str = "Old versions, and snapshots";

@@ -3,12 +3,12 @@
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
-use ringsync::report::figures::Figures;
-use ringsync::{Chmod, Compare, Config, DEFAULT_DEPTH, Engine, Keep, Owner, default_jobs};
 
 use super::duration::parse_duration;
 use super::owner::parse_owner;
 use super::size::parse_size;
+use crate::report::figures::Figures;
+use ringsync::{Chmod, Compare, Config, DEFAULT_DEPTH, Engine, Keep, Owner, default_jobs};
 
 pub(crate) const COMPARE: &str = "What counts as changed, and what is left alone";
 pub(crate) const KEEP: &str = "Which metadata is kept";

@@ -1,6 +1,7 @@
 //! `--chown USER:GROUP`: names looked up in the system's database of users, which the engine never sees.
 
 use nix::unistd::{Group, User};
+
 use ringsync::{Escaped, Owner};
 
 /// Reads `USER`, `USER:GROUP`, `:GROUP` or `USER:`. Digits alone are a number, as with rsync.

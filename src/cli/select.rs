@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use ringsync::{Config, Paths, Selection, Separator};
 
 use super::local::local;
 use super::size::parse_size;
+use ringsync::{Config, Paths, Selection, Separator};
 
 const SELECT: &str = "What is mirrored";
 

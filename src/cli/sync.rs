@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ringsync::report::Reporter;
-use ringsync::{Config, Escaped};
 
 use super::local::local;
 use super::old::{BackupArgs, DeleteArgs};
 use super::options::{CompareArgs, EngineArgs, KeepArgs};
 use super::select::{ListArgs, SelectArgs};
 use super::write::{ShowArgs, WriteArgs};
+use ringsync::event::Reporter;
+use ringsync::{Config, Escaped};
 
 /// Make DST hold what SRC holds
 #[derive(Debug, Args)]

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use ringsync::VerifyConfig;
-use ringsync::verify::{Manifest, VerifyJson, VerifyLines, VerifyReporter};
 
 use super::duration::parse_limit;
 use super::local::local;
 use super::options::EngineArgs;
+use crate::report::verify::{VerifyJson, VerifyLines};
+use ringsync::VerifyConfig;
+use ringsync::verify::{Manifest, VerifyReporter};
 
 /// Check files against a manifest of their hashes
 #[derive(Debug, Args)]

@@ -6,21 +6,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use ringsync::report::bar::Bar;
-use ringsync::report::figures::Figures;
-use ringsync::report::format::Format;
-use ringsync::report::json::Json;
-use ringsync::report::lines::{Lines, Verbosity};
-use ringsync::report::log::Log;
-use ringsync::report::terminal::is_capable;
-use ringsync::report::ticker::Ticker;
-use ringsync::report::{Both, Reporter};
-use ringsync::{Config, Reflink};
 
 use super::duration::parse_limit;
 use super::local::local;
 use super::options::{SHOW, SPEED, figures};
 use super::rate::bytes_a_second;
+use crate::report::bar::Bar;
+use crate::report::figures::Figures;
+use crate::report::format::Format;
+use crate::report::json::Json;
+use crate::report::lines::{Lines, Verbosity};
+use crate::report::log::Log;
+use crate::report::terminal::is_capable;
+use crate::report::ticker::Ticker;
+use ringsync::event::{Both, Reporter};
+use ringsync::{Config, Reflink};
 
 const WRITE: &str = "How files are written";
 

@@ -11,7 +11,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use crate::io::file::Family;
-use crate::plan::entry::Stat;
+use crate::stat::Stat;
 
 /// How a file's bytes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

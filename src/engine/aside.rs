@@ -14,19 +14,16 @@ use std::sync::{Arc, PoisonError};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-use crate::engine::Run;
 use crate::engine::directory::Directory;
 use crate::engine::extra::{LIST, kind_of, names};
-use crate::engine::own_directory;
 use crate::engine::pair::Pair;
 use crate::engine::worker::Lane;
+use crate::engine::{Run, own_directory};
 use crate::error::{Cause, Error, Operation};
+use crate::event::{Event, Kind};
 use crate::io::rename::{exchange, lacks_exchange, rename_free};
-use crate::io::stat_open;
 use crate::io::temporary::{is_marked, lock};
-use crate::metadata::proc_path;
-use crate::plan::entry::{Inode, Kind, Stat};
-use crate::report::event::Event;
+use crate::stat::{Inode, Stat, proc_path, stat_open};
 
 /// How often one is tried to be made, while another run takes it for litter before it is locked.
 const ATTEMPTS: usize = 8;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
+use crate::config::Config;
 use crate::engine::Run;
 use crate::engine::backup_name::{Claims, numbered, plain};
 use crate::engine::backup_tree::Tree;
@@ -20,12 +21,11 @@ use crate::engine::extra::in_thread;
 use crate::engine::item::Item;
 use crate::engine::temporary::writable;
 use crate::engine::watch::Watched;
-use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_entry;
 use crate::io::rename::rename_free;
-use crate::io::{place, root, stat_open};
-use crate::plan::entry::{Inode, Stat};
+use crate::roots::{self, overlap};
+use crate::stat::{Inode, Stat, stat_open};
 
 pub(super) const OPEN: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -43,7 +43,7 @@ impl Backups {
     ///
     /// # Errors
     /// When backups would be made in the source, or have the names of what they are backups of.
-    pub(crate) fn new(config: &Config, roots: &root::Roots) -> Result<Option<Self>> {
+    pub(crate) fn new(config: &Config, roots: &roots::Roots) -> Result<Option<Self>> {
         let Some(backup) = &config.backup else { return Ok(None) };
         let refused = |why: &str| {
             let cause = Cause::Refused(format!("the suffix of backups {why}"));
@@ -57,12 +57,12 @@ impl Backups {
         }
         let tree = backup.directory.as_ref().map(|directory| {
             let path = roots.destination.beside(directory);
-            let (existing, missing) = root::nearest_existing(&path)?;
+            let (existing, missing) = roots::nearest_existing(&path)?;
             for source in sources(config, roots) {
-                place::refuse_backups_in_source(&config.select, &path, &existing, &source)?;
+                overlap::refuse_backups_in_source(&config.select, &path, &existing, &source)?;
             }
             if missing.as_os_str().is_empty() {
-                place::refuse_backups_over(&path, roots, &sources(config, roots))?;
+                overlap::refuse_backups_over(&path, roots, &sources(config, roots))?;
             }
             Tree::open(directory, path, config, roots)
         });
@@ -96,11 +96,11 @@ impl Backups {
 }
 
 /// The trees that are mirrored. A source that can't be opened is told of when its turn comes.
-fn sources(config: &Config, roots: &root::Roots) -> Vec<root::Root> {
+fn sources(config: &Config, roots: &roots::Roots) -> Vec<roots::Root> {
     let Some(sources) = &config.sources else { return vec![roots.source.clone()] };
     let open = |path: &PathBuf| {
         let fd = rustix::fs::openat(CWD, path, OPEN, Mode::empty()).ok()?;
-        Some(root::Root { fd: Some(Arc::new(fd)), path: path.clone() })
+        Some(roots::Root { fd: Some(Arc::new(fd)), path: path.clone() })
     };
     sources.iter().filter_map(open).collect()
 }

@@ -9,16 +9,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::content::sparse::{self, Layout};
 use crate::engine::backup::Old;
 use crate::engine::temporary::link_nameless;
 use crate::engine::{litter, own_directory};
-use crate::content::sparse::{self, Layout};
 use crate::error::{Context, Operation, Result};
+use crate::event::Kind;
 use crate::io::file::Family;
-use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
-use crate::plan::entry::{Kind, Stat};
+use crate::stat::{Stat, stat_open};
 
 /// Bytes that are copied between two looks at whether to go on.
 const PIECE: u64 = 16 << 20;
@@ -72,7 +72,7 @@ impl Old<'_> {
     /// Copies a file's contents, with its holes, piece by piece.
     fn copy_contents(&self, handle: &OwnedFd, stat: &Stat, new: &OwnedFd) -> std::io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let source = rustix::fs::open(metadata::proc_path(handle), flags, Mode::empty())?;
+        let source = rustix::fs::open(crate::stat::proc_path(handle), flags, Mode::empty())?;
         let sparse = sparse::layout(stat, Family::of(&source)) == Layout::Sparse;
         let (mut from, mut to) = (File::from(source.try_clone()?), File::from(new.try_clone()?));
         let mut at = 0;

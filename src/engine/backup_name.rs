@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use crate::plan::entry::Inode;
+use crate::stat::Inode;
 
 /// The name that a backup gets if it can: `file~`.
 pub(super) fn plain(name: &[u8], suffix: &[u8]) -> rustix::io::Result<CString> {

@@ -10,21 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use crate::engine::Run;
+use crate::config::Config;
 use crate::engine::backup::{Backups, OPEN, Old};
 use crate::engine::backup_name::numbered;
-use crate::engine::{litter, own_directory};
-use crate::config::Config;
+use crate::engine::{Run, litter, own_directory};
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::named;
+use crate::files::named;
+use crate::files::trees::Trees;
 use crate::io::path::open_directory;
 use crate::io::rename::rename_free;
-use crate::io::root::Roots;
-use crate::io::stat_open;
 use crate::io::temporary::is_marked;
-use crate::io::trees::Trees;
 use crate::metadata::{self, Target, xattr};
-use crate::plan::entry::Inode;
+use crate::roots::Roots;
+use crate::stat::{Inode, stat_open};
 
 /// How often a directory of the tree is tried to be made, while others give its name to something else.
 const ATTEMPTS: usize = 8;
@@ -47,7 +45,7 @@ impl Tree {
     /// Holds the tree that was `named`, and lies at `path`, if it is there already. A way to it that can't be gone is told
     /// before anything is replaced.
     pub(super) fn open(named: &Path, path: PathBuf, config: &Config, roots: &Roots) -> Result<Self> {
-        let (named, start, trees) = (named.to_path_buf(), roots.destination.fd.clone(), Trees::of(config));
+        let (named, start, trees) = (named.to_path_buf(), roots.destination.fd.clone(), config.trees());
         let (fd, swept, known) = (Mutex::default(), Mutex::default(), Mutex::default());
         let mut tree = Tree { named, path, start, trees, fd, swept, known };
         if tree.start.is_none() && tree.named.is_relative() {

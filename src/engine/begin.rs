@@ -5,20 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::config::Config;
 use crate::engine::directory::Directory;
 use crate::engine::pair::{Pair, Source};
 use crate::engine::ring_thread::{RingThread, RingThreads};
 use crate::engine::{Run, THREADS};
-use crate::config::{Config, Engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::files::key;
 use crate::io::temporary::TemporaryNames;
-use crate::io::{key, stat_open};
+use crate::metadata;
 use crate::metadata::xattr::{self, Holder};
-use crate::metadata::{self, proc_path};
+use crate::options::Engine;
 use crate::plan::compare::Difference;
-use crate::plan::entry::Time;
 use crate::plan::writers::Writers;
 use crate::select::Scope;
+use crate::stat::{Time, proc_path, stat_open};
 
 /// The engine to use, its threads where these have rings, and why it is not the one hoped for.
 #[derive(Default)]

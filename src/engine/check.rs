@@ -5,20 +5,18 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::engine::contents;
-use crate::engine::contents::Compared;
+use crate::engine::contents::{self, Compared};
 use crate::engine::item::{Item, Source};
 use crate::engine::worker::Lane;
 use crate::engine::{extra, special};
 use crate::error::Result;
+use crate::event::{Action, Changes, Entries, EntryEvent, Event, Kind, PointsTo};
 use crate::metadata::xattr;
-use crate::plan::alone::is_left_alone;
-use crate::plan::changes::Changes;
 use crate::plan::compare;
-use crate::plan::entry::{Kind, Stat};
 use crate::plan::names::{self, Name};
 use crate::plan::rules::Rules;
-use crate::report::event::{Action, Entries, EntryEvent, Event, PointsTo};
+use crate::plan::skip::is_left_alone;
+use crate::stat::Stat;
 
 /// Compares an entry. `None`: it has other names, and is reported with them.
 pub(crate) async fn check(item: Item<'_>) -> Option<EntryEvent> {

@@ -9,18 +9,17 @@ use std::time::Instant;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::content::hash::PART;
 use crate::engine::copy_file::LARGE;
 use crate::engine::guarded;
 use crate::engine::item::{Item, Source};
 use crate::engine::settle::settle;
 use crate::engine::worker::Lane;
-use crate::content::hash::PART;
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::Event;
 use crate::io::file::File;
-use crate::io::stat_open;
-use crate::plan::entry::Stat;
 use crate::plan::writers::Writers;
-use crate::report::event::Event;
+use crate::stat::{Stat, stat_open};
 
 /// What a comparison came to.
 #[derive(Debug)]

@@ -7,22 +7,20 @@ use std::sync::atomic::Ordering;
 use blake3::{Hash, Hasher};
 use rustix::io::Errno;
 
+use crate::content::hash::PART;
+use crate::content::sparse::{self, Layout};
 use crate::engine::item::Item;
 use crate::engine::segment::LargeFile;
 use crate::engine::settle::settle;
 use crate::engine::temporary::{NewFile, Taken, Way};
 use crate::engine::{backup, in_place, read_back};
-use crate::config::Reflink;
-use crate::content::hash::PART;
-use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::metrics::{Call, Stage};
+use crate::event::{Action, Changes, EntryEvent, Event, Kind, PointsTo};
 use crate::io::file::File;
-use crate::io::stat_open;
 use crate::metadata::{self, Target, xattr};
-use crate::plan::changes::Changes;
-use crate::plan::entry::Stat;
-use crate::report::event::{Action, Event, PointsTo};
-use crate::report::rings::{Kind as Sort, Stage};
+use crate::options::Reflink;
+use crate::stat::{Stat, stat_open};
 
 /// Files of more bytes are cut in parts that several threads copy at once.
 pub(crate) const LARGE: u64 = 2 * PART;
@@ -63,6 +61,13 @@ impl Copied {
         }
     }
 
+    /// What is told of it.
+    pub(crate) fn event(self, kind: Kind) -> EntryEvent {
+        let Copied { action, bytes, streamed, hash, link_limit, changes, points_to, follows } = self;
+        let event = EntryEvent::changed(kind, action, changes);
+        EntryEvent { bytes, streamed, hash, link_limit, points_to, follows, ..event }
+    }
+
     /// Everything was there already.
     pub(crate) fn unchanged() -> Self {
         Copied { action: Action::Unchanged, ..Copied::skipped() }
@@ -97,7 +102,7 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
                 }
                 item.lane.doing(Operation::Rename);
                 let publish = || new.publish(within, item.target(), taken, item.run());
-                item.lane.io.in_place(Sort::Name, publish).at(Operation::Create, || item.path())?;
+                item.lane.io.in_place(Call::Name, publish).at(Operation::Create, || item.path())?;
                 return Ok(Copied { action: Action::Created, bytes, streamed, hash, ..Copied::skipped() });
             }
             Err(error) => error,
@@ -141,7 +146,7 @@ fn new_file(item: &Item<'_>, file: &File, source: &Stat, taken: Taken) -> Result
         _ => Way::Atomic,
     };
     let create = || NewFile::create(item.pair, item.target(), way, source.mode, item.run());
-    item.lane.io.in_place(Sort::Create, create).at(Operation::Create, || item.path())
+    item.lane.io.in_place(Call::Create, create).at(Operation::Create, || item.path())
 }
 
 /// Gives the new file everything but its name: contents, metadata, and, where that is asked for, a place on stable
@@ -183,7 +188,7 @@ async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &
     // What has its name already must not look right before it is.
     let modified = if new.is_in_place() { have.modified } else { before.modified };
     let want = Stat { modified, ..*before };
-    item.lane.io.in_place(Sort::Metadata, || {
+    item.lane.io.in_place(Call::Metadata, || {
         metadata::apply(target, &want, &have, xattrs.as_ref(), bare, &run.rules, || item.path())
     })?;
     make_safe(item, new, &contents).await?;

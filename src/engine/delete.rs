@@ -8,14 +8,13 @@ use crate::engine::directory::Directory;
 use crate::engine::extra::{Done, in_thread};
 use crate::engine::pair::Pair;
 use crate::engine::remove::{Doing, Removal};
-use crate::engine::replace;
-use crate::engine::replace::Stuck;
+use crate::engine::replace::{self, Stuck};
 use crate::engine::watch::Watched;
 use crate::engine::worker::Lane;
-use crate::config::Delete;
 use crate::error::{Cause, Error, Operation, Result};
+use crate::event::{EntryEvent, Event};
+use crate::options::Delete;
 use crate::plan::delete::{Doomed, Refusal, judge};
-use crate::report::event::{EntryEvent, Event};
 
 /// Takes note of what the mirror of a directory, which is done, has beyond it.
 pub(super) async fn collect(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) {

@@ -14,13 +14,11 @@ use rustix::io::Errno;
 use tokio::sync::MutexGuard;
 
 use crate::engine::pair::{Pair, Parked};
-use crate::engine::watch;
 use crate::engine::worker::Lane;
-use crate::engine::{Run, delete};
+use crate::engine::{Run, delete, watch};
 use crate::error::{Context, Operation, Result};
-use crate::io::sources::Parent;
-use crate::plan::entry::Kind;
-use crate::report::event::{Action, Entries, EntryEvent, Event};
+use crate::event::{Action, Entries, EntryEvent, Event, Kind};
+use crate::roots::several::Parent;
 use crate::select::Scope;
 
 /// One directory of the source tree and the one that mirrors it.

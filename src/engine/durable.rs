@@ -15,9 +15,8 @@ use crate::engine::directory::Directory;
 use crate::engine::pair::Pair;
 use crate::engine::worker::Lane;
 use crate::error::{Context, Error, Operation, Result};
-use crate::io::stat_open;
-use crate::plan::entry::Stat;
-use crate::report::event::{Action, EntryEvent, Event};
+use crate::event::{Action, EntryEvent, Event};
+use crate::stat::{Stat, stat_open};
 
 /// The file systems that the destination lies on, each with a directory of it.
 #[derive(Default)]

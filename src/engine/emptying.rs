@@ -11,9 +11,8 @@ use rustix::io::Errno;
 
 use crate::error::Result;
 use crate::io::path::open_directory;
-use crate::io::stat_open;
-use crate::plan::entry::{Inode, Stat};
 use crate::select::Scope;
+use crate::stat::{Inode, Stat, stat_open};
 
 /// A directory of the destination at work.
 pub(super) struct Node {

@@ -19,11 +19,10 @@ use crate::engine::watch::Watched;
 use crate::engine::worker::Lane;
 use crate::engine::{Run, aside, litter};
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::stat_open;
+use crate::event::{Event, Kind};
 use crate::plan::delete::Doomed;
-use crate::plan::entry::{Kind, Stat};
-use crate::report::event::Event;
 use crate::select::Scope;
+use crate::stat::{Stat, stat_open};
 
 pub(super) const LIST: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

@@ -15,14 +15,12 @@ use crate::engine::watch::{Remains, Step};
 use crate::engine::worker::Lane;
 use crate::engine::{Run, aside, check, delete, durable, extra, litter};
 use crate::error::{Cause, Context, Operation, Result};
+use crate::event::metrics::{Call, Means};
+use crate::event::{Action, Changes, EntryEvent, Kind};
 use crate::io::rename::rename_free;
-use crate::metadata::xattr;
-use crate::metadata::{self, Target};
-use crate::plan::changes::Changes;
+use crate::metadata::{self, Target, xattr};
 use crate::plan::compare::differences;
-use crate::plan::entry::{Kind, Stat};
-use crate::report::event::{Action, EntryEvent};
-use crate::report::rings::{Kind as Sort, Means};
+use crate::stat::Stat;
 
 impl Directory {
     /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
@@ -49,7 +47,7 @@ impl Directory {
         let run = &lane.run;
         if run.config.fsync && !run.stop.is_stopped() && !run.config.dry_run {
             let mut nothing = Remains::default();
-            let flush = lane.io.hand_over(Sort::Flush, Means::Thread, durable::flush_all(run), |()| 0);
+            let flush = lane.io.hand_over(Call::Flush, Means::Thread, durable::flush_all(run), |()| 0);
             let flushed = lane.at_work(self, || Step::Flush, &mut nothing, flush);
             if flushed.await.is_none() {
                 return;
@@ -73,7 +71,7 @@ impl Directory {
                 lane.doing(Operation::SetTimes);
                 let placed = self.unstage(&pair, lane).await;
                 let set =
-                    |pair: &Pair| lane.io.in_place(Sort::Metadata, || self.set_metadata(pair, &lane.run));
+                    |pair: &Pair| lane.io.in_place(Call::Metadata, || self.set_metadata(pair, &lane.run));
                 let action = placed.and_then(|pair| set(&pair));
                 let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
                 let failed = |error| EntryEvent::failed(Kind::Directory, error);

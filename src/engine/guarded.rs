@@ -10,10 +10,10 @@ use rustix::fs::OFlags;
 
 use crate::engine::worker::Lane;
 use crate::error::{Cause, Result};
+use crate::event::Kind;
 use crate::io::file::File;
-use crate::io::stat_open;
-use crate::plan::entry::{Kind, Stat};
 use crate::plan::writers::Writers;
+use crate::stat::{Stat, stat_open};
 
 /// Opens a regular file of a held directory. What is something else by now has changed its type.
 pub(super) async fn open(

@@ -12,10 +12,9 @@ use crate::engine::item::Item;
 use crate::engine::temporary::NewFile;
 use crate::error::{Context, Operation, Result};
 use crate::io::file::File;
-use crate::io::stat_open;
-use crate::metadata::{Target, proc_path, xattr};
+use crate::metadata::{Target, xattr};
 use crate::plan::compare::may_be_rewritten;
-use crate::plan::entry::Stat;
+use crate::stat::{Stat, proc_path, stat_open};
 
 /// Opens the destination's file to rewrite it. `None`: it is to be replaced, being no file, one that can't be written to,
 /// one with further names, which may lie anywhere, or one that others have more of than the source grants.

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::engine::copy_file;
-use crate::engine::copy_file::Copied;
+use crate::engine::copy_file::{self, Copied};
 use crate::engine::directory::Directory;
 use crate::engine::job::Entry;
 use crate::engine::pair::Pair;
@@ -17,17 +16,15 @@ use crate::engine::temporary::Taken;
 use crate::engine::worker::Lane;
 use crate::engine::{Run, backup, contents, guarded, link, litter, read_back, reference, special};
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
+use crate::event::metrics::Call;
+use crate::event::{Action, Attributes, Changes, EntryEvent, Kind};
 use crate::io::file::File;
-use crate::io::stat_open;
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, Target};
-use crate::plan::alone::is_left_alone;
-use crate::plan::changes::Changes;
 use crate::plan::compare::{Decision, Difference, changes, decide, gives_more, keep};
-use crate::plan::entry::{Inode, Kind, Stat};
+use crate::plan::skip::is_left_alone;
 use crate::plan::writers::Writers;
-use crate::report::event::{Action, Attributes, EntryEvent};
-use crate::report::rings::Kind as Sort;
+use crate::stat::{Inode, Stat, stat_open};
 
 /// One entry at work, with all that belongs to it.
 #[derive(Clone, Copy)]
@@ -126,7 +123,7 @@ impl Item<'_> {
             }
         };
         let mut event = match result.await {
-            Ok(copied) => EntryEvent::copied(kind, copied),
+            Ok(copied) => copied.event(kind),
             Err(error) => EntryEvent::failed(kind, error),
         };
         if is_absent && matches!(event.action, Action::Created | Action::Linked) && !self.run().config.dry_run
@@ -347,11 +344,11 @@ impl Item<'_> {
             }
             Kind::Symlink => {
                 self.lane.doing(Operation::Create);
-                self.lane.io.in_place(Sort::Create, || special::make_symlink(&self, &source.stat, taken))?
+                self.lane.io.in_place(Call::Create, || special::make_symlink(&self, &source.stat, taken))?
             }
             _ => {
                 self.lane.doing(Operation::Create);
-                self.lane.io.in_place(Sort::Create, || special::make_node(&self, &source.stat, taken))?
+                self.lane.io.in_place(Call::Create, || special::make_node(&self, &source.stat, taken))?
             }
         };
         Ok(Copied { action, ..copied })
@@ -411,7 +408,7 @@ impl Item<'_> {
             return Err(Error::new(Operation::OpenDestination, self.path(), Cause::TypeChanged));
         }
         let target = Target::Handle(handle.as_fd());
-        self.lane.io.in_place(Sort::Metadata, || {
+        self.lane.io.in_place(Call::Metadata, || {
             metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())
         })?;
         Ok(mended)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::directory::Directory;
 use crate::engine::segment::LargeFile;
-use crate::plan::entry::Kind;
+use crate::event::Kind;
 
 /// The most entries a batch, or a parcel, holds: so many that most directories are one batch, since two threads that create files in
 /// one directory wait for each other's lock (docs/performance.md).

@@ -11,13 +11,11 @@ use crate::engine::copy_file::Copied;
 use crate::engine::item::{Item, Source};
 use crate::engine::temporary::{Taken, take_place, writable};
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::stat_open;
-use crate::plan::changes::Changes;
+use crate::event::metrics::Call;
+use crate::event::{Action, Changes, Kind, PointsTo};
 use crate::plan::compare::changes;
-use crate::plan::entry::{Kind, Stat};
 use crate::plan::links::{Claim, Leader};
-use crate::report::event::{Action, PointsTo};
-use crate::report::rings::Kind as Sort;
+use crate::stat::{Stat, stat_open};
 
 /// Mirrors one of several names of an inode.
 pub(crate) async fn mirror(item: Item<'_>, source: Source, destination: Option<Stat>) -> Result<Copied> {
@@ -55,14 +53,10 @@ pub(crate) async fn mirror(item: Item<'_>, source: Source, destination: Option<S
 }
 
 /// The inode that the first name has now. A dry run, which makes none, gets one that no file has.
-async fn inode_of(
-    item: &Item<'_>,
-    action: Action,
-    before: Option<&Stat>,
-) -> Result<crate::plan::entry::Inode> {
+async fn inode_of(item: &Item<'_>, action: Action, before: Option<&Stat>) -> Result<crate::stat::Inode> {
     match before {
         Some(stat) if matches!(action, Action::Unchanged | Action::Metadata) => Ok(stat.inode),
-        _ if item.run().config.dry_run => Ok(crate::plan::entry::Inode { device: u64::MAX, number: 0 }),
+        _ if item.run().config.dry_run => Ok(crate::stat::Inode { device: u64::MAX, number: 0 }),
         _ => {
             let stat = item.lane.io.stat(item.within()?, item.target()).await;
             let stat = stat.and_then(|stat| stat.ok_or(Errno::NOENT));
@@ -140,7 +134,7 @@ async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {
     let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
     let link_to = |name: &std::ffi::CStr| {
         let link = || rustix::fs::linkat(&from, &leader.name, within, name, AtFlags::empty());
-        item.lane.io.in_place(Sort::Name, || writable(within, item.run(), link))?;
+        item.lane.io.in_place(Call::Name, || writable(within, item.run(), link))?;
         check(within, name, leader)
     };
     if taken == Taken::Nothing {

@@ -8,10 +8,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 
 use crate::engine::{Run, aside};
-use crate::io::stat_open;
+use crate::event::Kind;
 use crate::io::temporary::{is_marked, is_partial, lock};
-use crate::metadata::proc_path;
-use crate::plan::entry::{Inode, Kind, Stat};
+use crate::stat::{Inode, Stat, proc_path, stat_open};
 
 const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 

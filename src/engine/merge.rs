@@ -17,12 +17,11 @@ use crate::engine::litter;
 use crate::engine::pair::{Origin, Pair, Source, open_destination};
 use crate::engine::worker::Lane;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::stat_open;
+use crate::event::{Event, Kind};
 use crate::io::temporary::lock;
-use crate::plan::alone::is_left_alone;
-use crate::plan::entry::{Kind, Stat};
+use crate::plan::skip::is_left_alone;
 use crate::plan::writers::Writers;
-use crate::report::event::Event;
+use crate::stat::{Stat, stat_open};
 
 /// Moves what is in a staged directory to the one that has its name by now, and goes on with that one. An entry that can't
 /// be moved costs itself.

@@ -20,7 +20,6 @@ mod guarded;
 mod in_place;
 pub(crate) mod item;
 pub(crate) mod job;
-pub(crate) mod limits;
 pub(crate) mod link;
 mod litter;
 mod merge;
@@ -31,6 +30,7 @@ mod own_directory;
 pub(crate) mod pair;
 mod park;
 pub(crate) mod part;
+pub(crate) mod progress;
 pub(crate) mod rate;
 pub(crate) mod read_back;
 mod reference;
@@ -46,7 +46,6 @@ pub(crate) mod special;
 mod stack;
 pub mod stages;
 pub(crate) mod stall;
-pub(crate) mod stop;
 mod strangers;
 pub(crate) mod temporary;
 pub(crate) mod threads;
@@ -63,23 +62,22 @@ use std::thread;
 use async_channel::{Receiver, Sender};
 
 use crate::config::Config;
-use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::root;
-use crate::io::trees::Trees;
-use crate::report::Reporter;
-use crate::report::event::{Start, Summary};
-use crate::report::hashes::Hashes;
-use crate::report::progress::Progress;
-use crate::report::trace::TraceFile;
-pub(crate) use crate::engine::begin::{Chosen, choose_engine};
 use crate::engine::begin::{open_root, require_threads, temporary_names};
-use crate::engine::limits::raise_descriptor_limit;
-pub(crate) use crate::engine::run::Run;
+use crate::engine::progress::Progress;
+use crate::engine::progress::manifest::Hashes;
 use crate::engine::run::{Aside, new_run};
 use crate::engine::stall::Stalls;
-use crate::engine::stop::Stop;
 use crate::engine::threads::{Crowd, start_workers};
 use crate::engine::watch::{Watchdog, Watched};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::{Reporter, Start, Summary};
+use crate::files::trace::TraceFile;
+use crate::io::limits::raise_descriptor_limit;
+use crate::roots;
+use crate::stop::Stop;
+
+pub(crate) use crate::engine::begin::{Chosen, choose_engine};
+pub(crate) use crate::engine::run::Run;
 
 /// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
 pub(crate) const THREADS: usize = 16;
@@ -129,13 +127,13 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let (begun, opened) = (manifest.map(Path::to_path_buf), config.clone());
     let (names, traced) = (temporary.clone(), config.clone());
     let (mut manifest, trace) = within(config, move || {
-        let trees = Trees::of(&traced);
+        let trees = traced.trees();
         let manifest = begun.as_deref().map(|path| Hashes::create(path, &trees, names)).transpose()?;
         let trace = traced.trace.as_deref().map(|path| TraceFile::create(path, &trees)).transpose()?;
         Ok((manifest, trace))
     })?;
     let (roots, mut aside) = within(config, move || {
-        let roots = root::open(&opened)?;
+        let roots = roots::open(&opened)?;
         let aside = Aside::open(&opened, &roots)?;
         Ok((roots, aside))
     })?;
@@ -184,7 +182,7 @@ fn within<T: Send + 'static>(
 }
 
 /// Compares the trees and writes nothing. What differs is reported as a sync would mend it; what only the destination
-/// has, as [`Deleted`](crate::report::event::Action::Deleted). The outcome is [`Outcome::Done`](crate::Outcome::Done) if they are equal.
+/// has, as [`Deleted`](crate::event::Action::Deleted). The outcome is [`Outcome::Done`](crate::Outcome::Done) if they are equal.
 /// It blocks as [`sync`] does.
 ///
 /// # Errors
@@ -199,13 +197,13 @@ pub fn check(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::engine::job::Parcel;
     use crate::engine::threads::spawn_thread;
-    use super::*;
-    use crate::config::Engine;
     use crate::error::Outcome;
+    use crate::event::Silent;
     use crate::io::temporary::TemporaryNames;
-    use crate::report::Silent;
+    use crate::options::Engine;
 
     #[test]
     fn a_panic_in_a_thread_ends_the_run_with_an_error() {
@@ -213,7 +211,7 @@ mod tests {
         let source = home.path().join("src");
         std::fs::create_dir(&source).unwrap();
         let config = Config::new(&source, home.path().join("dst"));
-        let roots = root::open(&config).unwrap();
+        let roots = roots::open(&config).unwrap();
         let crowd = Crowd { threads: 1, spares: 0, tasks: 1 };
         let temporary = TemporaryNames::of_this_run().unwrap();
         let (run, parcels, events) = new_run(&config, roots, Aside::default(), temporary, &crowd);

@@ -17,17 +17,16 @@ use crate::engine::pair::{Origin, Pair, Source, open_destination, opens_up};
 use crate::engine::worker::Lane;
 use crate::engine::{Run, litter, merge, own_directory, temporary};
 use crate::error::{Cause, Context, Operation, Result};
+use crate::event::metrics::Call;
+use crate::event::{Event, Kind};
 use crate::io::rename::replace;
-use crate::io::stat_open;
 use crate::io::temporary::{MARKED, is_marked};
 use crate::metadata::xattr::{self, Holder};
-use crate::metadata::{self, Target, proc_path};
-use crate::plan::alone::leaves_name;
+use crate::metadata::{self, Target};
 use crate::plan::compare::Difference;
-use crate::plan::entry::{Kind, Stat};
+use crate::plan::skip::leaves_name;
 use crate::plan::writers::{Writers, was_taken};
-use crate::report::event::Event;
-use crate::report::rings::Kind as Sort;
+use crate::stat::{Stat, proc_path, stat_open};
 
 impl Origin {
     /// Finds out who else could have put a directory, which is there already and has this stat, where it is. Who put it there
@@ -112,7 +111,7 @@ impl Directory {
         lane: &Lane,
     ) -> Result<()> {
         let run = &lane.run;
-        match lane.io.in_place(Sort::Create, || self.make(parent, origin.replaced, run))? {
+        match lane.io.in_place(Call::Create, || self.make(parent, origin.replaced, run))? {
             Made::New(staged) => {
                 if is_nothing {
                     parent.count_compared();

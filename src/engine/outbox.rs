@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use crate::engine::Run;
-use crate::report::event::{Entries, Event};
+use crate::event::{Entries, Event};
 
 /// Entries that are sent together.
 const FULL: usize = 512;

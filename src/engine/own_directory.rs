@@ -11,9 +11,8 @@ use rustix::io::Errno;
 use crate::engine::Run;
 use crate::engine::litter::is_empty_open;
 use crate::engine::temporary::writable;
-use crate::io::stat_open;
 use crate::io::temporary::{MARKED, is_marked, lock};
-use crate::plan::entry::Stat;
+use crate::stat::{Stat, stat_open};
 
 /// Makes a directory for the user alone, opens and locks it.
 ///

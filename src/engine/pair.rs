@@ -14,13 +14,12 @@ use rustix::io::Errno;
 use crate::engine::worker::Lane;
 use crate::engine::{Run, litter, own_directory};
 use crate::error::Result;
-use crate::io::stat_open;
 use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{self, Target};
 use crate::plan::compare::{Difference, differences, gives_more};
-use crate::plan::entry::{Inode, Stat, Time};
 use crate::plan::rules::Rules;
 use crate::plan::writers::{Writers, was_taken};
+use crate::stat::{Inode, Stat, Time, stat_open};
 
 /// The two directories, held open.
 pub(crate) struct Pair {
@@ -385,7 +384,7 @@ pub(super) fn has_default_acl(directory: &OwnedFd) -> bool {
     let length = match rustix::fs::fgetxattr(directory, xattr::DEFAULT_ACL, &mut value[..]) {
         // It was opened with O_PATH, since it can't be listed.
         Err(Errno::BADF) => {
-            rustix::fs::getxattr(metadata::proc_path(directory), xattr::DEFAULT_ACL, &mut value[..])
+            rustix::fs::getxattr(crate::stat::proc_path(directory), xattr::DEFAULT_ACL, &mut value[..])
         }
         other => other,
     };
@@ -406,7 +405,7 @@ pub(super) async fn open_destination(
         Err(Errno::ACCESS) if !lane.run.config.dry_run => {
             let handle = lane.io.open(within, name, OFlags::PATH | OFlags::DIRECTORY).await?;
             let mode = Mode::from_raw_mode(stat_open(&handle)?.mode) | Mode::RWXU;
-            rustix::fs::chmodat(rustix::fs::CWD, metadata::proc_path(&handle), mode, AtFlags::empty())?;
+            rustix::fs::chmodat(rustix::fs::CWD, crate::stat::proc_path(&handle), mode, AtFlags::empty())?;
             let opened = lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await?;
             Ok((opened, true))
         }

@@ -10,15 +10,15 @@ use blake3::Hasher;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use crate::content::sparse::{self, BLOCK, Layout, Run};
 use crate::engine::copy_file::LARGE;
 use crate::engine::segment::{Failure, LargeFile};
 use crate::engine::worker::Lane;
-use crate::content::sparse::{self, BLOCK, Layout, Run};
 use crate::error::{Cause, Operation, Result};
+use crate::event::metrics::Call;
 use crate::io;
 use crate::io::buffer::Buffer;
 use crate::io::file::{Family, File};
-use crate::report::rings::Kind;
 
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -236,7 +236,7 @@ async fn read_old(
         // A short read, which is rare, is completed in place.
         let rest = &mut buffer.bytes_mut()[had..length];
         let read = || io::read_now(&old.fd, rest, offset + had as u64);
-        match lane.io.transfer_in_place(Kind::Read, read) {
+        match lane.io.transfer_in_place(Call::Read, read) {
             Ok(0) => break,
             Ok(more) => had += more,
             Err(errno) => return Err(Failure::of(Operation::ReadDestination)(errno)),

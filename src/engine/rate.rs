@@ -11,8 +11,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::engine::Run;
 use crate::engine::worker::Lane;
 use crate::error::Operation;
+use crate::event::Event;
 use crate::io::buffer::LARGE;
-use crate::report::event::Event;
 
 /// What was not used for so long is lost: a pause is not made up for by a rush.
 const CREDIT: Duration = Duration::from_millis(100);

@@ -4,16 +4,15 @@
 use blake3::{Hash, Hasher};
 use rustix::fs::{Advice, OFlags};
 
+use crate::content::sparse::{self, Layout};
 use crate::engine::copy_file::LARGE;
 use crate::engine::guarded;
 use crate::engine::item::Item;
 use crate::engine::segment::LargeFile;
 use crate::engine::temporary::NewFile;
-use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
-use crate::io::stat_open;
-use crate::plan::entry::Stat;
+use crate::stat::{Stat, stat_open};
 
 /// Hashes a file of either tree; `reading` tells which, for errors.
 pub(crate) async fn hash(item: &Item<'_>, file: &File, stat: &Stat, reading: Operation) -> Result<Hash> {

@@ -4,30 +4,27 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::config::Config;
 use crate::engine::copy_file::Copied;
 use crate::engine::item::{Item, Source};
 use crate::engine::temporary::{Taken, link_nameless, take_place, writable};
 use crate::engine::{backup, contents, extra, special};
-use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::named;
+use crate::event::{Action, Kind, Missing};
+use crate::files::named;
 use crate::io::path::{open_directory, open_entry};
-use crate::io::root::{self, Root, Roots};
-use crate::io::stat_open;
-use crate::io::trees::Trees;
+use crate::metadata::Target;
 use crate::metadata::xattr::{self, Holder};
-use crate::metadata::{Target, proc_path};
 use crate::plan::compare::{Decision, decide, keep};
-use crate::plan::entry::{Kind, Stat};
 use crate::plan::writers::Writers;
-use crate::report::event::{Action, Missing};
+use crate::roots::{self, Root, Roots};
+use crate::stat::{Stat, proc_path, stat_open};
 
 /// The trees, held open.
 #[derive(Default)]
@@ -45,7 +42,7 @@ impl References {
         let destination = &roots.destination;
         let inode = |root: &Root| root.fd.as_ref().and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
         let (mut trees, mut missing) = (Vec::new(), Vec::new());
-        let beside = Trees::of(config);
+        let beside = config.trees();
         for named in &config.link_dest {
             let path = destination.beside(named);
             let start = destination.fd.as_deref();
@@ -78,7 +75,7 @@ fn has_others(path: &Path, roots: &Roots) -> bool {
     let own = [inode(&roots.source), inode(&roots.destination)];
     let Some(parent) = path.parent() else { return false };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    let Ok(around) = root::open_directory(parent, Operation::UseReference) else { return false };
+    let Ok(around) = roots::open_directory(parent, Operation::UseReference) else { return false };
     let Some(around) = around.fd else { return false };
     let Ok(names) = extra::names(&around) else { return false };
     let mut directories = names.flatten().filter_map(|entry| {

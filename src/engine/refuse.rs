@@ -8,8 +8,9 @@ use std::task::{Context, Waker};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::coop::consume_budget;
 
-use crate::config::{Config, Owner, Reflink};
+use crate::config::Config;
 use crate::error::{Cause, Error, Operation, Result};
+use crate::options::{Owner, Reflink};
 
 /// Tokio lets a task go on for fewer operations before it has to wait for its next turn.
 const LONGEST_TURN: usize = 1024;
@@ -87,7 +88,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Delete, Keep};
+    use crate::options::{Delete, Keep};
     use crate::select::{Paths, Separator};
 
     #[test]

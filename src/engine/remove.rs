@@ -14,19 +14,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use crate::engine::Run;
-use crate::engine::aside;
 use crate::engine::backup::Backups;
 use crate::engine::emptying::Node;
 use crate::engine::extra::{kind_of, kind_of_name, names};
 use crate::engine::stack::{AtWork, Stack};
 use crate::engine::watch::Watched;
+use crate::engine::{Run, aside};
 use crate::error::{Context, Error, Operation, Result};
+use crate::event::{Action, Entries, EntryEvent, Event, Kind};
 use crate::io::path::open_to_list;
-use crate::io::stat_open;
 use crate::plan::delete::Doomed;
-use crate::plan::entry::{Inode, Kind};
-use crate::report::event::{Action, Entries, EntryEvent, Event};
+use crate::stat::{Inode, stat_open};
 
 /// Names that a thread takes at a time.
 const CHUNK: usize = 256;
@@ -76,7 +74,7 @@ pub(super) struct Removal<'a> {
 impl<'a> Removal<'a> {
     pub(super) fn of(run: &'a Run, doing: Doing) -> Self {
         let (open, count, kept) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        let (limit, trouble) = (crate::engine::limits::descriptor_limit() / 8, Mutex::default());
+        let (limit, trouble) = (crate::io::limits::descriptor_limit() / 8, Mutex::default());
         let (threads, watched, stack) = (run.offers.len(), None, Stack::default());
         let (expected, spares_mounts) = (None, false);
         Removal {

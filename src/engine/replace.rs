@@ -21,13 +21,12 @@ use crate::engine::remove::{Doing, Removal, Removed};
 use crate::engine::watch::Watched;
 use crate::engine::worker::Lane;
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::{Entries, EntryEvent, Event};
 use crate::io::path::open_directory;
-use crate::io::stat_open;
 use crate::metadata::{self, Target};
 use crate::plan::delete::{Doomed, InTheWay};
-use crate::plan::entry::{Inode, Stat};
 use crate::plan::writers::Writers;
-use crate::report::event::{Entries, EntryEvent, Event};
+use crate::stat::{Inode, Stat, stat_open};
 
 /// An entry in whose place everything may be removed.
 pub(super) struct Ready {

@@ -6,29 +6,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_channel::{Receiver, Sender};
 
+use crate::config::Config;
 use crate::engine::backup::Backups;
 use crate::engine::durable::FileSystems;
 use crate::engine::job::{Offer, Parcel};
-use crate::engine::limits::{descriptor_limit, umask};
 use crate::engine::open::OpenDirectories;
 use crate::engine::rate::Rate;
 use crate::engine::reference::References;
 use crate::engine::spare::Spares;
-use crate::engine::stop::Stop;
 use crate::engine::threads::Crowd;
 use crate::engine::turn::Beacon;
 use crate::engine::{Channel, DESCRIPTORS_A_TASK, EVENTS, MOST_LEFT_BEHIND, PARCELS_A_THREAD};
-use crate::config::Config;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
-use crate::io::root::{self, Roots};
+use crate::event::{EntryEvent, Event, Missing};
+use crate::io::limits::{descriptor_limit, umask};
+use crate::io::metrics;
 use crate::io::temporary::TemporaryNames;
-use crate::io::{gauge, stat_open};
 use crate::plan::delete::Deletions;
-use crate::plan::entry::Stat;
 use crate::plan::links::Links;
 use crate::plan::names::Names;
 use crate::plan::rules::Rules;
-use crate::report::event::{EntryEvent, Event, Missing};
+use crate::roots::{self, Roots};
+use crate::stat::{Stat, stat_open};
+use crate::stop::Stop;
 
 /// What all tasks of a run share.
 pub(crate) struct Run {
@@ -76,12 +76,12 @@ impl Run {
     /// Where in the source tree `below` lies, as the user would name it.
     pub(crate) fn source_path(&self, below: &Path) -> PathBuf {
         let named = self.roots.several.as_ref().and_then(|several| several.source_path(below));
-        named.unwrap_or_else(|| root::join(&self.roots.source.path, below))
+        named.unwrap_or_else(|| roots::join(&self.roots.source.path, below))
     }
 
     /// Where in the destination tree `below` lies, as the user would name it.
     pub(crate) fn destination_path(&self, below: &Path) -> PathBuf {
-        root::join(&self.roots.destination.path, below)
+        roots::join(&self.roots.destination.path, below)
     }
 
     /// Sends an event; waits while the reporter is behind. After the reporter has gone there is nobody to tell.
@@ -188,7 +188,7 @@ impl Aside {
         let backups = Backups::new(config, roots)?;
         let trees = backups.iter().filter_map(Backups::path);
         let written = config.spare.iter().chain(&config.manifest).map(PathBuf::as_path).chain(trees);
-        let spared = written.flat_map(|path| root::below(&roots.destination, path)).collect();
+        let spared = written.flat_map(|path| roots::below(&roots.destination, path)).collect();
         Ok(Aside { backups, references, missing, spared })
     }
 }
@@ -224,7 +224,7 @@ pub(super) fn new_run(
         spares: Spares::new(threads, spares),
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
-        begun: gauge::now(),
+        begun: metrics::now(),
         beacons: (0..threads + spares).map(|_| Beacon::default()).collect(),
         left_behind: AtomicUsize::new(0),
         reporting: AtomicUsize::new(threads + spares + 1), // and the walk

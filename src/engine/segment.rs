@@ -11,19 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use blake3::Hash;
 use rustix::io::Errno;
 
+use crate::content::hash::{PART, Parts, part_hasher};
+use crate::content::sparse::{self, Layout};
 use crate::engine::crew::{Crew, Failed};
 use crate::engine::item::Item;
 use crate::engine::job::Offer;
 use crate::engine::part;
 use crate::engine::temporary::NewFile;
 use crate::engine::worker::Lane;
-use crate::content::hash::{PART, Parts, part_hasher};
-use crate::content::sparse::{self, Layout};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::Event;
 use crate::io::file::{Family, File};
-use crate::io::stat_open;
-use crate::plan::entry::Stat;
-use crate::report::event::Event;
+use crate::stat::{Stat, stat_open};
 
 /// Holes of more bytes in all are not hashed: hashing zeroes would take longer than copying the file.
 const HASHED_HOLES: u64 = 256 << 20;

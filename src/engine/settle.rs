@@ -14,8 +14,7 @@ use crate::engine::copy_file::ATTEMPTS;
 use crate::engine::item::Item;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
-use crate::io::stat_open;
-use crate::plan::entry::{Stat, Time};
+use crate::stat::{Stat, Time, stat_open};
 
 /// No tick is longer (CONFIG_HZ is at least 100), and a sleeper wakes up late.
 const LONGEST_TICK: Duration = Duration::from_millis(20);

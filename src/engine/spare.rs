@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Channel, Run};
 use crate::io::Io;
-use crate::io::gauge::process_time;
+use crate::io::metrics::process_time;
 
 /// Rings are judged by so much of their time, at least.
 const WINDOW: Duration = Duration::from_millis(50);

@@ -15,10 +15,9 @@ use crate::engine::item::Item;
 use crate::engine::temporary::{Taken, take_place, writable};
 use crate::engine::{litter, own_directory};
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::stat_open;
+use crate::event::{Kind, PointsTo};
 use crate::metadata::{self, Target, xattr};
-use crate::plan::entry::{Kind, Stat, Time};
-use crate::report::event::PointsTo;
+use crate::stat::{Stat, Time, stat_open};
 
 fn read_target(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<CString> {
     rustix::fs::readlinkat(directory, name, Vec::with_capacity(256))

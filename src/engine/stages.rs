@@ -9,22 +9,21 @@ use std::sync::Arc;
 use async_channel::{Receiver, Sender};
 use blake3::Hash;
 
+use crate::config::{Config, DEFAULT_DEPTH};
+use crate::content::hash::{PART, Parts, part_hasher};
 use crate::engine::begin::open_root;
 use crate::engine::directory::Directory;
 use crate::engine::job::Parcel;
-use crate::engine::limits::raise_descriptor_limit;
 use crate::engine::run::{Aside, Run, new_run};
 use crate::engine::threads::Crowd;
 use crate::engine::worker::{Watch, run_tasks};
-use crate::config::{Config, DEFAULT_DEPTH};
-use crate::content::hash::{PART, Parts, part_hasher};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::{Action, Event, Kind};
 use crate::io::buffer::{Pool, SMALL};
+use crate::io::limits::raise_descriptor_limit;
 use crate::io::temporary::TemporaryNames;
-use crate::io::{Io, op, ring, root};
-use crate::plan::entry::Kind;
-use crate::report::event::{Action, Event};
-use crate::walk;
+use crate::io::{Io, op, ring};
+use crate::{roots, walk};
 
 /// Two trees that are open, and nothing done.
 pub struct Opened {
@@ -42,7 +41,7 @@ impl Opened {
     pub fn new(source: &Path, destination: &Path) -> Result<Self> {
         raise_descriptor_limit();
         let config = Config::new(source, destination);
-        let roots = root::open(&config)?;
+        let roots = roots::open(&config)?;
         let crowd = Crowd { threads: 1, spares: 0, tasks: DEFAULT_DEPTH };
         let (run, parcels, events) =
             new_run(&config, roots, Aside::default(), TemporaryNames::of_this_run()?, &crowd);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Run;
 use crate::engine::turn::{Beacon, Word};
 use crate::error::Operation;
-use crate::report::event::Stall;
+use crate::event::Stall;
 
 /// A step may take so long.
 const LIMIT: Duration = Duration::from_secs(1);

@@ -13,11 +13,11 @@ use rustix::io::Errno;
 use crate::engine::Run;
 use crate::engine::begin::root_scope;
 use crate::engine::extra::{kind_of, names};
-use crate::config::DeleteLimit;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::stat_open;
-use crate::plan::entry::{Kind, Stat};
+use crate::event::Kind;
+use crate::options::DeleteLimit;
 use crate::select::Scope;
+use crate::stat::{Stat, stat_open};
 use crate::text::Escaped;
 
 /// What mkfs(8) makes: every disk has it, and so it says nothing.

@@ -12,11 +12,11 @@ use rustix::io::Errno;
 
 use crate::engine::Run;
 use crate::engine::pair::Pair;
+use crate::event::Kind;
 use crate::io::rename::replace;
-use crate::io::stat_open;
 use crate::io::temporary::lock;
-use crate::metadata::{proc_path, xattr};
-use crate::plan::entry::{Kind, Stat};
+use crate::metadata::xattr;
+use crate::stat::{Stat, proc_path, stat_open};
 
 /// What has the name that a new entry is to get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,17 +8,17 @@ use std::thread::{self, JoinHandle};
 
 use async_channel::Sender;
 
+use crate::config::Config;
 use crate::engine::directory::Directory;
 use crate::engine::job::{Batch, Entry, Parcel};
 use crate::engine::ring_thread::RingThread;
 use crate::engine::watch::Watched;
-use crate::engine::worker;
-use crate::engine::worker::Watch;
+use crate::engine::worker::{self, Watch};
 use crate::engine::{DESCRIPTORS_A_TASK, Run, THREADS};
-use crate::config::{Config, Engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::Event;
 use crate::io::{Io, ring};
-use crate::report::event::Event;
+use crate::options::Engine;
 use crate::walk;
 
 /// Who works on a run.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use crate::engine::worker::Lane;
 use crate::error::Operation;
-use crate::report::rings::Stage;
+use crate::event::metrics::Stage;
 
 /// A ring's word on what it does. Only its own thread writes it, so that no operation on it has to be atomic with another.
 /// Each has cache lines of its own.

@@ -16,9 +16,9 @@ use crate::engine::emptying::Node;
 use crate::engine::extra::LIST;
 use crate::engine::remove::{Doing, Removal};
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::stat_open;
-use crate::metadata::{self, Target, proc_path};
-use crate::report::event::Event;
+use crate::event::Event;
+use crate::metadata::{self, Target};
+use crate::stat::{proc_path, stat_open};
 
 impl Removal<'_> {
     /// Opens a directory beneath the one above it; `EXDEV`: it is one of another file system, which stays. If need be after giving its owner, who is not root, the right to.

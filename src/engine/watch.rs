@@ -15,8 +15,7 @@ use crate::engine::directory::Directory;
 use crate::engine::job::{Batch, Entry};
 use crate::engine::threads::start_lane;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::plan::entry::Kind;
-use crate::report::event::{Action, Entries, EntryEvent, Event};
+use crate::event::{Action, Entries, EntryEvent, Event, Kind};
 
 /// A thread that waits for what another one has says so this often.
 const WAIT: Duration = Duration::from_millis(50);

@@ -23,13 +23,12 @@ use crate::engine::turn::{Beacon, Turns};
 use crate::engine::watch::{Remains, Step, Watched};
 use crate::engine::{Channel, Run, check, delete, durable};
 use crate::error::{Operation, Result};
+use crate::event::metrics::Stage;
+use crate::event::{Action, Entries, EntryEvent, Event, Kind};
 use crate::io::Io;
 use crate::io::buffer::{LARGE, Pool};
-use crate::io::gauge::Gauge;
+use crate::io::metrics::Gauge;
 use crate::plan::delete::InTheWay;
-use crate::plan::entry::Kind;
-use crate::report::event::{Action, Entries, EntryEvent, Event};
-use crate::report::rings::Stage;
 
 /// What the tasks of one thread share.
 pub(crate) struct Lane {

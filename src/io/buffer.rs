@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-use crate::io::gauge;
-use crate::io::gauge::Gauge;
+use crate::io::metrics::{self, Gauge};
 use crate::io::pieces::Pieces;
 
 /// Bytes of a buffer for small files: one read holds the whole file.
@@ -107,7 +106,7 @@ impl Pool {
         {
             return Ok(permits);
         }
-        let start = self.gauge.as_ref().map(|gauge| (gauge, gauge::now()));
+        let start = self.gauge.as_ref().map(|gauge| (gauge, metrics::now()));
         self.waiting.set(self.waiting.get() + 1);
         let permits = self.budget.clone().acquire_many_owned(units).await;
         self.waiting.set(self.waiting.get() - 1);
@@ -210,7 +209,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_buffer_is_counted() {
-        let gauge = Rc::new(Gauge::new(0, gauge::now(), false, || true));
+        let gauge = Rc::new(Gauge::new(0, metrics::now(), false, || true));
         let pool = Pool::of(None, Some(gauge.clone()));
         let mut lent: Vec<Buffer> = (0..IN_FLIGHT / LARGE).map(|_| take(&pool)).collect();
         {

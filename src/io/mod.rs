@@ -5,30 +5,24 @@
 //! over and coming back (docs/performance.md). Only what would wait for a disk goes through the ring, where many
 //! can wait at once.
 
-mod backup_place;
+pub(crate) mod adaptive;
 pub(crate) mod buffer;
 pub(crate) mod file;
-pub(crate) mod gauge;
-pub(crate) mod key;
-pub(crate) mod named;
-mod nested;
+pub(crate) mod limits;
+pub(crate) mod metrics;
 pub(crate) mod op;
 pub(crate) mod path;
 mod pieces;
-pub(crate) mod place;
 pub(crate) mod rename;
 pub(crate) mod ring;
-pub(crate) mod root;
-pub(crate) mod sources;
+pub(crate) mod spans;
 pub(crate) mod temporary;
-pub(crate) mod trees;
-mod tuning;
 
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::io::IoSliceMut;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,13 +30,13 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::plan::entry::Stat;
-use crate::report::rings::{Kind, Means};
+use crate::event::metrics::{Call, Means};
+use crate::io::adaptive::{Reads, Timed};
 use crate::io::buffer::Buffer;
 use crate::io::file::{Families, Family, File};
-use crate::io::gauge::Gauge;
+use crate::io::metrics::Gauge;
 use crate::io::ring::Sight;
-use crate::io::tuning::{Reads, Timed};
+use crate::stat::Stat;
 
 /// So often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for ever.
 const REFUSALS: usize = 16;
@@ -110,7 +104,7 @@ impl Io {
     }
 
     /// Makes a system call in place.
-    pub(crate) fn in_place<T>(&self, kind: Kind, call: impl FnOnce() -> T) -> T {
+    pub(crate) fn in_place<T>(&self, kind: Call, call: impl FnOnce() -> T) -> T {
         match &self.gauge {
             None => call(),
             Some(gauge) => gauge.in_place(kind, call, |_| 0),
@@ -120,7 +114,7 @@ impl Io {
     /// Makes one that reads or writes bytes.
     pub(crate) fn transfer_in_place(
         &self,
-        kind: Kind,
+        kind: Call,
         call: impl FnOnce() -> rustix::io::Result<usize>,
     ) -> rustix::io::Result<usize> {
         match &self.gauge {
@@ -132,7 +126,7 @@ impl Io {
     /// Waits for an operation that was handed over.
     pub(crate) async fn hand_over<T>(
         &self,
-        kind: Kind,
+        kind: Call,
         means: Means,
         operation: impl Future<Output = T>,
         bytes: impl FnOnce(&T) -> u64,
@@ -192,11 +186,11 @@ impl Io {
         flags: OFlags,
     ) -> rustix::io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let now = || self.in_place(Kind::Open, || open_now(directory, name, flags));
+        let now = || self.in_place(Call::Open, || open_now(directory, name, flags));
         match &self.way {
             Way::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 let open = op::open(directory.clone(), name, flags);
-                let opened = self.hand_over(Kind::Open, Means::Ring, open, |_| 0).await;
+                let opened = self.hand_over(Call::Open, Means::Ring, open, |_| 0).await;
                 if self.is_refused(&opened) { now() } else { opened }
             }
             Way::Ring { lookups, .. } => lookups.in_place(now),
@@ -210,11 +204,11 @@ impl Io {
         directory: &Arc<OwnedFd>,
         name: &CStr,
     ) -> rustix::io::Result<Option<Stat>> {
-        let now = || self.in_place(Kind::Stat, || stat_now(directory, name));
+        let now = || self.in_place(Call::Stat, || stat_now(directory, name));
         let result = match &self.way {
             Way::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 let stat = op::stat(directory.clone(), name);
-                let found = self.hand_over(Kind::Stat, Means::Ring, stat, |_| 0).await;
+                let found = self.hand_over(Call::Stat, Means::Ring, stat, |_| 0).await;
                 if self.is_refused(&found) { now() } else { found }
             }
             Way::Ring { lookups, .. } => lookups.in_place(now),
@@ -241,7 +235,7 @@ impl Io {
             // Old kernels say so on the ring where a file system can't tell whether a read would wait.
             result if result == Err(Errno::INTR) || self.is_refused(&result) => {
                 let bytes = &mut buffer.bytes_mut()[..length];
-                (self.transfer_in_place(Kind::Read, || read_now(&file.fd, bytes, offset)), buffer)
+                (self.transfer_in_place(Call::Read, || read_now(&file.fd, bytes, offset)), buffer)
             }
             result => (result, buffer),
         }
@@ -261,21 +255,21 @@ impl Io {
                 if file.family == Family::Overlay && !blind_reads.next_through_ring() =>
             {
                 let bytes = &mut buffer.bytes_mut()[..length];
-                let read = || self.transfer_in_place(Kind::Read, || read_now(&file.fd, bytes, offset));
+                let read = || self.transfer_in_place(Call::Read, || read_now(&file.fd, bytes, offset));
                 return (blind_reads.in_place(read), buffer);
             }
             // Nor can files in memory, which wait for nothing but swap.
             Way::Ring { .. } if file.family == Family::Memory => ReadWriteFlags::empty(),
             Way::Ring { .. } if file.family != Family::Kernel => {
                 let read = read_in_thread(file.fd.clone(), buffer, length, offset);
-                return self.hand_over(Kind::Read, Means::Thread, read, |(read, _)| transferred(read)).await;
+                return self.hand_over(Call::Read, Means::Thread, read, |(read, _)| transferred(read)).await;
             }
             Way::Ring { reads, .. } if reads.next_through_ring() => {
                 return self.read_through_ring(file, buffer, length, offset).await;
             }
             Way::Ring { .. } => ReadWriteFlags::NOWAIT,
         };
-        let started = self.gauge.as_ref().map(|gauge| gauge.start_in_place(Kind::Read));
+        let started = self.gauge.as_ref().map(|gauge| gauge.start_in_place(Call::Read));
         let result = retry(|| {
             rustix::io::preadv2(
                 file,
@@ -289,7 +283,7 @@ impl Io {
             return self.read_through_ring(file, buffer, length, offset).await;
         }
         if let (Some(gauge), Some(started)) = (&self.gauge, started) {
-            gauge.done_in_place(Kind::Read, started, transferred(&result));
+            gauge.done_in_place(Call::Read, started, transferred(&result));
         }
         (result, buffer)
     }
@@ -302,7 +296,7 @@ impl Io {
         offset: u64,
     ) -> (rustix::io::Result<usize>, Buffer) {
         let read = op::read(file.fd.clone(), buffer, length, offset);
-        self.hand_over(Kind::Read, Means::Ring, read, |(read, _)| transferred(read)).await
+        self.hand_over(Call::Read, Means::Ring, read, |(read, _)| transferred(read)).await
     }
 
     /// Writes `buffer[part]` at `offset`, all of it.
@@ -318,7 +312,7 @@ impl Io {
         while !left.is_empty() {
             let at = offset + (left.start - part.start) as u64;
             let now = || {
-                self.transfer_in_place(Kind::Write, || {
+                self.transfer_in_place(Call::Write, || {
                     retry(|| rustix::io::pwrite(file, &buffer.bytes()[left.clone()], at))
                 })
             };
@@ -329,7 +323,7 @@ impl Io {
                     let write = op::write(file.clone(), buffer, left.clone(), at);
                     let written = |(written, _): &(_, Buffer)| transferred(written);
                     let result;
-                    (result, buffer) = self.hand_over(Kind::Write, Means::Ring, write, written).await;
+                    (result, buffer) = self.hand_over(Call::Write, Means::Ring, write, written).await;
                     if self.is_refused(&result) && !self.has_ring() {
                         continue; // the plain call follows
                     }
@@ -353,12 +347,12 @@ impl Io {
     pub(crate) async fn flush(&self, file: &Arc<OwnedFd>) -> rustix::io::Result<()> {
         if self.has_ring() {
             let flush = op::flush(file.clone());
-            let flushed = self.hand_over(Kind::Flush, Means::Ring, flush, |_| 0).await;
+            let flushed = self.hand_over(Call::Flush, Means::Ring, flush, |_| 0).await;
             if !self.is_refused(&flushed) || self.has_ring() {
                 return flushed;
             }
         }
-        self.in_place(Kind::Flush, || retry(|| rustix::fs::fsync(file)))
+        self.in_place(Call::Flush, || retry(|| rustix::fs::fsync(file)))
     }
 }
 
@@ -405,11 +399,6 @@ fn open_now(directory: &OwnedFd, name: &CStr, flags: OFlags) -> rustix::io::Resu
 
 fn stat_now(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<Stat> {
     rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS).map(|x| Stat::from(&x))
-}
-
-/// Stats an open file. Its inode is in memory, so that this never waits.
-pub(crate) fn stat_open(file: impl AsFd) -> rustix::io::Result<Stat> {
-    rustix::fs::fstat(file).map(|stat| Stat::from(&stat))
 }
 
 /// Repeats a system call that a signal interrupted.

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
 use crate::io::buffer::Buffer;
-use crate::plan::entry::Stat;
+use crate::stat::Stat;
 
 /// Hands back the kernel's answer together with what the operation held.
 struct Complete<D>(std::marker::PhantomData<D>);

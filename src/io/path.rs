@@ -8,10 +8,10 @@ use std::sync::Arc;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::io::{Io, Way, op, stat_open};
-use crate::metadata::proc_path;
-use crate::plan::entry::Kind;
-use crate::report::rings::{Kind as Sort, Means};
+use crate::event::Kind;
+use crate::event::metrics::{Call, Means};
+use crate::io::{Io, Way, op};
+use crate::stat::{proc_path, stat_open};
 
 /// What is held is not opened: to open a device would already do something to it.
 const FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
@@ -43,12 +43,12 @@ impl Io {
         let flags = flags | OFlags::CLOEXEC;
         let path = CString::new(proc_path(held)).map_err(|_| Errno::INVAL)?;
         let now =
-            || self.in_place(Sort::Open, || rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty()));
+            || self.in_place(Call::Open, || rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty()));
         match &self.way {
             Way::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 // The path is absolute: it does not begin at the file.
                 let open = op::open(held.clone(), &path, flags);
-                let opened = self.hand_over(Sort::Open, Means::Ring, open, |_| 0).await;
+                let opened = self.hand_over(Call::Open, Means::Ring, open, |_| 0).await;
                 if self.is_refused(&opened) { now() } else { opened }
             }
             Way::Ring { lookups, .. } => lookups.in_place(now),

@@ -19,13 +19,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, Mode};
 use rustix::io::Errno;
+use rustix::rand::GetRandomFlags;
 
-use crate::io::key;
-use crate::io::key::LENGTH;
-use crate::io::stat_open;
-use crate::error::Result;
-use crate::plan::entry::{Inode, Stat};
+use crate::error::{Context, Operation, Result};
 use crate::plan::writers::looks_unfinished;
+use crate::stat::{Inode, Stat, stat_open};
 
 const PREFIX: &[u8] = b".ringsync-";
 const PARTIAL: &[u8] = b".ringsync-partial-";
@@ -54,7 +52,7 @@ impl TemporaryNames {
     /// # Errors
     /// When the system has no random bytes.
     pub(crate) fn of_this_run() -> Result<Self> {
-        key::by_chance().map(TemporaryNames::new)
+        by_chance().map(TemporaryNames::new)
     }
 
     /// A name for this directory that is not in use: 2⁶⁴ chances, and `O_EXCL` or link(2) would tell.
@@ -126,6 +124,20 @@ pub(crate) fn is_marked(directory: &Stat) -> bool {
 /// litter longer.
 pub(crate) fn lock(fd: &OwnedFd) -> bool {
     rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
+}
+
+/// Bytes of a key.
+pub(crate) const LENGTH: usize = 32;
+
+/// A key that nobody else has, and no later run.
+pub(crate) fn by_chance() -> Result<[u8; LENGTH]> {
+    let mut key = [0; LENGTH];
+    match rustix::rand::getrandom(&mut key, GetRandomFlags::empty()) {
+        // Up to 256 bytes are never cut short (getrandom(2)).
+        Ok(LENGTH) => Ok(key),
+        Ok(_) => Err(Errno::IO).at(Operation::UseKey, || "random bytes"),
+        Err(errno) => Err(errno).at(Operation::UseKey, || "random bytes"),
+    }
 }
 
 #[cfg(test)]

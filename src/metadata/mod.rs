@@ -4,19 +4,19 @@
 
 pub(crate) mod xattr;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
 use crate::error::{Context, Operation, Result};
-use crate::plan::changes::Changes;
+use crate::event::{Changes, Kind};
+use crate::metadata::xattr::{Holder, Xattrs};
 use crate::plan::compare::{Difference, differences, mode_to_give};
-use crate::plan::entry::{Kind, Stat, Time};
 use crate::plan::narrow::narrowed;
 use crate::plan::rules::Rules;
-use crate::metadata::xattr::{Holder, Xattrs};
+use crate::stat::{Stat, Time, proc_path};
 
 /// An inode held by a descriptor, never by a path that could be swapped.
 #[derive(Clone, Copy)]
@@ -170,10 +170,4 @@ pub(crate) fn set_mtime<P: AsRef<Path>>(
         Target::Handle(fd) => rustix::fs::utimensat(CWD, proc_path(fd), &times, AtFlags::empty()),
     }
     .at(Operation::SetTimes, path)
-}
-
-/// A descriptor's link in /proc, which leads to the very inode it holds, wherever its names are by now (proc(5)).
-pub(crate) fn proc_path(fd: impl AsFd) -> String {
-    use std::os::fd::AsRawFd;
-    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }

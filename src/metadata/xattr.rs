@@ -12,12 +12,12 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use crate::metadata::{Target, proc_path};
 use crate::error::{Context, Operation, Result};
+use crate::event::Changes;
 use crate::io::op;
-use crate::plan::changes::Changes;
-use crate::plan::entry::Stat;
+use crate::metadata::Target;
 use crate::plan::rules::Rules;
+use crate::stat::{Stat, proc_path};
 
 /// Whose attributes are meant.
 pub(crate) enum Holder<'a> {

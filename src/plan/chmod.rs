@@ -9,7 +9,7 @@
 
 use std::str::FromStr;
 
-use crate::plan::entry::Kind;
+use crate::event::Kind;
 use crate::text::Escaped;
 
 /// Changes of permission bits, applied one after the other.

@@ -1,8 +1,8 @@
 //! The decisions: pure functions of two stats and the rules, so that a table can test them.
 
-use crate::plan::changes::Changes;
-use crate::plan::entry::{Kind, Stat};
+use crate::event::{Changes, Kind};
 use crate::plan::rules::Rules;
+use crate::stat::Stat;
 
 /// What has to happen to a destination name so that it holds what the source holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,10 +184,11 @@ pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32, rules: &Rules) -> u3
 
 #[cfg(test)]
 pub(super) mod tests {
-    use crate::plan::entry::{Inode, Time};
-    use crate::plan::rules::Privileges;
     use super::*;
-    use crate::config::{Compare, Config};
+    use crate::config::Config;
+    use crate::options::Compare;
+    use crate::plan::privileges::Privileges;
+    use crate::stat::{Inode, Time};
 
     pub(in crate::plan) fn stat(kind: Kind) -> Stat {
         Stat {

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::plan::entry::{Inode, Stat};
-use crate::config::DeleteLimit;
 use crate::engine::directory::Directory;
 use crate::engine::job::Entry;
+use crate::options::DeleteLimit;
 use crate::select::Scope;
+use crate::stat::{Inode, Stat};
 
 /// A directory of the destination, and what it has beyond the source.
 #[derive(Debug)]

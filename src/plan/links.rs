@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-use crate::plan::entry::{Inode, Stat};
 use crate::engine::directory::Directory;
 use crate::engine::watch::{Watched, patiently};
+use crate::stat::{Inode, Stat};
 
 /// The name that the others are linked to.
 #[derive(Debug, Clone)]

@@ -9,10 +9,9 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::plan::changes::Changes;
-use crate::plan::entry::{Inode, Kind, Stat};
 use crate::engine::directory::Directory;
-use crate::report::event::{Action, Attributes};
+use crate::event::{Action, Attributes, Changes, Kind};
+use crate::stat::{Inode, Stat};
 
 /// One of several names of a source inode, compared with what the destination has under it.
 #[derive(Debug)]

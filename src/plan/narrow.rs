@@ -3,9 +3,9 @@
 //! interrupted run leaves it closed rather than open.
 
 use crate::plan::compare::{Difference, owner_to_set};
-use crate::plan::entry::Stat;
 use crate::plan::rules::Rules;
 use crate::plan::writers::TAKEN;
+use crate::stat::Stat;
 
 /// Permissions of the group, and with an ACL those of everyone it names.
 const GROUP: u32 = 0o070;
@@ -34,9 +34,9 @@ pub(crate) fn narrowed(want: &Stat, have: &Stat, same_acl: bool, rules: &Rules) 
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::compare::tests::{rules, stat};
-    use crate::plan::entry::Kind;
     use super::*;
+    use crate::event::Kind;
+    use crate::plan::compare::tests::{rules, stat};
 
     #[test]
     fn what_the_source_does_not_grant_goes_first() {

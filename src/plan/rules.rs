@@ -1,45 +1,12 @@
 //! The rules of a run: what is kept, what counts as different, what this process may change, and what the source is
 //! taken to be where the destination is to differ from it.
 
+use crate::config::Config;
+use crate::options::{Compare, Keep, Owner};
 use crate::plan::chmod::Chmod;
 use crate::plan::compare::mode_to_give;
-use crate::plan::entry::{Stat, Time};
-use crate::config::{Compare, Config, Keep, Owner};
-
-/// What this process may change of owner and group (chown(2)).
-#[derive(Debug, Clone)]
-pub(crate) struct Privileges {
-    /// Effective user 0: may give files away, and sees every namespace of attributes.
-    pub(crate) root: bool,
-    /// The effective user.
-    pub(crate) user: u32,
-    /// Groups an unprivileged owner may give its files to.
-    pub(crate) groups: Vec<u32>,
-}
-
-impl Privileges {
-    /// Those of this process.
-    pub(crate) fn of_process() -> Self {
-        let mut groups: Vec<u32> =
-            rustix::process::getgroups().unwrap_or_default().into_iter().map(|g| g.as_raw()).collect();
-        groups.push(rustix::process::getegid().as_raw());
-        let user = rustix::process::geteuid();
-        Privileges { root: user.is_root(), user: user.as_raw(), groups }
-    }
-
-    /// Why this process can't give files to an owner, if it can't.
-    pub(crate) fn refusal(&self, owner: &Owner) -> Option<String> {
-        let (user, group) = (owner.user.unwrap_or(self.user), owner.group);
-        match group {
-            _ if self.root => None,
-            _ if user != self.user => Some(format!("only root gives files to user {user}")),
-            Some(group) if !self.groups.contains(&group) => {
-                Some(format!("only root, or who is in it, gives files to group {group}"))
-            }
-            _ => None,
-        }
-    }
-}
+use crate::plan::privileges::Privileges;
+use crate::stat::{Stat, Time};
 
 /// What counts as different, and what can be mended.
 #[derive(Debug, Clone)]
@@ -107,10 +74,10 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::event::Kind;
     use crate::plan::compare::tests::{PLAIN, SAME, rules, stat, with};
     use crate::plan::compare::{Decision, decide, differences};
-    use crate::plan::entry::Kind;
-    use super::*;
 
     #[test]
     fn a_window_is_of_whole_seconds_and_holds_for_all_types() {

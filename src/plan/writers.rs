@@ -2,7 +2,7 @@
 //! is not given away with the source's owner and mode for having the source's name: it may be somebody else's secret, which
 //! they may rename and not read.
 
-use crate::plan::entry::Stat;
+use crate::stat::Stat;
 
 /// The mode of a directory that a run has taken from its owner, until it is done: closed, sticky, and setuid, which means
 /// nothing on a directory and which no new one inherits. Somebody else may have put there what is in it.
@@ -72,9 +72,9 @@ impl Writers {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::compare::tests::stat;
-    use crate::plan::entry::Kind;
     use super::*;
+    use crate::event::Kind;
+    use crate::plan::compare::tests::stat;
 
     #[test]
     fn whoever_may_write_to_a_directory_or_above_it_may_plant() {

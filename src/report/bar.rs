@@ -3,15 +3,12 @@
 
 use std::path::Path;
 
-use crate::report::Reporter;
-use crate::report::event::{EntryEvent, Mode, Stall, Start, Summary, Totals};
 use crate::report::figures::Figures;
-use crate::report::lines;
-use crate::report::lines::{Lines, Verbosity, summary_line};
-use crate::report::terminal;
-use crate::report::terminal::StatusLine;
+use crate::report::lines::{self, Lines, Verbosity, summary_line};
+use crate::report::terminal::{self, StatusLine};
 use crate::report::{stats, tables};
-use crate::error::Error;
+use ringsync::Error;
+use ringsync::event::{EntryEvent, Mode, Reporter, Stall, Start, Summary, Totals};
 
 /// Columns of the bar, at most and at least.
 const WIDEST: usize = 24;

@@ -19,10 +19,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::report::clock::Clock;
-use crate::report::event::{Action, EntryEvent};
-use crate::report::itemize;
-use crate::plan::entry::Kind;
-use crate::text::Escaped;
+use ringsync::Escaped;
+use ringsync::event::{Action, EntryEvent, Kind, itemize};
 
 /// What lines for entries look like.
 #[derive(Debug, Clone)]
@@ -127,7 +125,7 @@ impl Format {
     }
 
     fn value(&self, letter: char, directory: &Path, event: &EntryEvent) -> String {
-        let of_source = |value: &dyn Fn(&crate::report::event::Attributes) -> String| {
+        let of_source = |value: &dyn Fn(&ringsync::event::Attributes) -> String| {
             event.source.as_ref().map_or_else(String::new, value)
         };
         match letter {
@@ -176,7 +174,7 @@ fn permissions(mode: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::changes::Changes;
+    use ringsync::event::Changes;
 
     fn file(action: Action) -> EntryEvent {
         EntryEvent::changed(Kind::File, action, Changes::NEW).named(c"a\nb".into())

@@ -5,22 +5,17 @@
 //! `docs/json.schema.json` describes every line.
 
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::report::Reporter;
-use crate::report::event::{Action, EntryEvent, PointsTo, Stall, Start, Summary, Totals};
 use crate::report::lines::{Out, message, stall};
 use crate::report::tables::{JsonRing, JsonVerdict};
-use crate::report::{itemize, rings};
-use crate::config::Engine;
-use crate::error::{Cause, Error};
-use crate::plan::entry::Kind;
+use ringsync::event::{
+    Action, EntryEvent, JsonPath, Kind, PointsTo, Reporter, Stall, Start, Summary, Totals, itemize, metrics,
+};
+use ringsync::{Cause, Engine, Error};
 
 /// A line stays in the buffer no longer than this, as long as anything happens.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
@@ -98,13 +93,6 @@ enum Line<'a> {
     },
 }
 
-#[derive(Serialize)]
-pub(crate) struct JsonPath {
-    path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_bytes: Option<String>,
-}
-
 /// Where a link leads: a symlink to a target, a name to another one of its inode.
 #[derive(Default, Serialize)]
 struct JsonPointsTo {
@@ -131,19 +119,6 @@ impl JsonPointsTo {
             None => {}
         }
         told
-    }
-}
-
-impl JsonPath {
-    pub(crate) fn new(path: &Path) -> Self {
-        let bytes = path.as_os_str().as_bytes();
-        let path_bytes = std::str::from_utf8(bytes).is_err().then(|| STANDARD.encode(bytes));
-        JsonPath { path: path.to_string_lossy().into_owned(), path_bytes }
-    }
-
-    /// The text, and where that is not all the bytes in base64.
-    pub(crate) fn parts(&self) -> (&str, Option<&str>) {
-        (&self.path, self.path_bytes.as_deref())
     }
 }
 
@@ -263,7 +238,7 @@ impl Reporter for Json {
             bytes_hashed: totals.bytes_hashed,
             durable: self.fsync.then_some(totals.durable),
             seconds: totals.elapsed.as_secs_f64(),
-            held_back: (!summary.rings.is_empty()).then(|| rings::verdict(&summary.rings).into()),
+            held_back: (!summary.rings.is_empty()).then(|| metrics::verdict(&summary.rings).into()),
             rings: summary.rings.iter().map(JsonRing::from).collect(),
         });
         self.out.write(Write::flush);

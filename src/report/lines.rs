@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use indicatif::HumanDuration;
 
-use crate::report::Reporter;
-use crate::report::event::{Action, EntryEvent, Missing, Mode, Stall, Start, Summary, Totals};
 use crate::report::figures::Figures;
 use crate::report::format::Format;
-use crate::report::{itemize, stats, tables, terminal};
-use crate::config::Engine;
-use crate::error::{Error, Operation, Outcome};
-use crate::text::Escaped;
+use crate::report::{stats, tables, terminal};
+use ringsync::event::{
+    Action, EntryEvent, Kind, Missing, Mode, Reporter, Stall, Start, Summary, Totals, itemize,
+};
+use ringsync::{Engine, Error, Escaped, Operation, Outcome};
 
 /// A shorter run says nothing of how fast the next one will be.
 const SHORTEST_RATED: Duration = Duration::from_millis(100);
@@ -120,7 +119,7 @@ impl Lines {
         let path = event.path(directory);
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
         wanted.then(|| {
-            let slash = if event.kind == crate::plan::entry::Kind::Directory { "/" } else { "" };
+            let slash = if event.kind == Kind::Directory { "/" } else { "" };
             format!("{:9} {}{slash}", event.action.name(), Escaped::path(path))
         })
     }
@@ -266,8 +265,7 @@ mod tests {
         totals.add(Action::Created);
         (totals.bytes, totals.elapsed) = (3 << 20, Duration::from_millis(99));
         let line = |totals: &Totals, figures| {
-            let (outcome, rings) = (Outcome::Done, Vec::new());
-            let summary = Summary { outcome, totals: totals.clone(), stuck: false, rings };
+            let summary = Summary::new(Outcome::Done, totals.clone());
             summary_line(&summary, Mode::Sync, figures)
         };
         assert_eq!(line(&totals, Figures::Human), "1 created; 3.00 MiB; 0.10 s");

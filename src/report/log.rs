@@ -12,16 +12,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::report::Reporter;
 use crate::report::clock::Clock;
-use crate::report::event::{EntryEvent, Mode, Start, Summary, Totals};
 use crate::report::figures::Figures;
-use crate::report::itemize;
 use crate::report::lines::{link_limit, missing, summary_line};
-use crate::config::Config;
-use crate::error::{Context, Error, Operation, Result};
-use crate::io::named::{self, Existing};
-use crate::io::trees::Trees;
+use ringsync::event::{EntryEvent, Mode, Reporter, Start, Summary, Totals, itemize};
+use ringsync::{Config, Error, Operation, Result};
 
 /// A line stays in memory no longer than this, as long as anything happens.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
@@ -51,9 +46,7 @@ impl Log {
     /// # Errors
     /// When the file can't be opened, a symlink in the way may not be followed, or root would write to another user's file.
     pub fn open(path: &Path, config: &Config, opening: String) -> Result<Self> {
-        let trees = Trees::of(config);
-        let named = named::find(path, &trees, Operation::UseLog)?;
-        let file = named.open_to_write(&trees, Existing::Append).at(Operation::UseLog, || path)?;
+        let file = config.open_log(path)?;
         let (clock, begun) = (Clock::new(), Instant::now());
         Ok(Log {
             path: path.to_path_buf(),
@@ -89,9 +82,9 @@ impl Log {
         let Some(file) = self.file.as_mut().filter(|_| !self.lines.is_empty()) else { return };
         let written = file.write_all(&self.lines);
         self.lines.clear();
-        if let Err(error) = written.at(Operation::Write, || &self.path) {
+        if let Err(error) = written {
             self.file = None;
-            self.trouble = Some(error);
+            self.trouble = Some(Error::new(Operation::Write, &self.path, error));
         }
     }
 }

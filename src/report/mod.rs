@@ -1,54 +1,15 @@
-//! Showing a run. The pipeline knows nothing of terminals: it sends events, the progress task counts them, and one
-//! of the reporters here shows them.
+//! Showing a run: the reporters of the program. The library knows nothing of terminals; it sends events, its progress task
+//! counts them, and one of these shows them.
 
-pub mod bar;
-mod both;
+pub(crate) mod bar;
 mod clock;
-pub mod event;
-pub mod figures;
-pub mod format;
-pub(crate) mod hashes;
-pub mod itemize;
-pub mod json;
-pub mod lines;
-pub mod log;
-pub(crate) mod progress;
-pub mod rings;
-pub mod stats;
-pub(crate) mod tables;
-pub mod terminal;
-pub mod ticker;
-pub(crate) mod trace;
-
-use std::path::Path;
-
-pub use crate::report::both::Both;
-
-use crate::error::Error;
-use crate::report::event::{EntryEvent, Stall, Start, Summary, Totals};
-
-/// Is told what happens, on the thread that called [`crate::sync`]. It must not wait for long: the pipeline waits
-/// for it.
-pub trait Reporter {
-    /// The run begins.
-    fn start(&mut self, _start: &Start) {}
-    /// An entry is done. `directory` is its directory's path below the roots.
-    fn entry(&mut self, _directory: &Path, _event: &EntryEvent) {}
-    /// Something failed that is no entry.
-    fn error(&mut self, _error: &Error) {}
-    /// A ring stands still.
-    fn stall(&mut self, _stall: &Stall) {}
-    /// The counts have changed.
-    fn progress(&mut self, _totals: &Totals) {}
-    /// The run is over.
-    fn finish(&mut self, _summary: &Summary) {}
-    /// What kept this reporter from saying everything, if anything did, once. A reader that went away is no trouble.
-    fn trouble(&mut self) -> Option<Error> {
-        None
-    }
-}
-
-/// A reporter that shows nothing.
-pub struct Silent;
-
-impl Reporter for Silent {}
+pub(crate) mod figures;
+pub(crate) mod format;
+pub(crate) mod json;
+pub(crate) mod lines;
+pub(crate) mod log;
+mod stats;
+mod tables;
+pub(crate) mod terminal;
+pub(crate) mod ticker;
+pub(crate) mod verify;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::report::event::{Action, Mode, Totals};
 use crate::report::figures::Figures;
+use ringsync::event::{Action, Mode, Totals};
 
 /// A line for each figure, labels to the left.
 pub fn table(totals: &Totals, mode: Mode, figures: Figures) -> String {

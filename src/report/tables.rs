@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::report::figures::Figures;
-use crate::report::rings::{Depths, Kind, Means, Operations, Ring, Stage, Verdict, share, verdict};
+use ringsync::event::metrics::{Call, Depths, Means, Operations, Ring, Stage, Verdict, share, verdict};
 
 /// Text for people: what held the run back, then each ring.
 pub(crate) fn text(rings: &[Ring], figures: Figures) -> String {
@@ -83,8 +83,8 @@ fn write_ring(text: &mut String, ring: &Ring, figures: Figures) -> std::fmt::Res
 }
 
 /// Those that there were any of.
-fn counted(ring: &Ring) -> impl Iterator<Item = (Kind, Means, &Operations)> {
-    let all = Kind::ALL.into_iter().flat_map(|kind| Means::ALL.map(|means| (kind, means)));
+fn counted(ring: &Ring) -> impl Iterator<Item = (Call, Means, &Operations)> {
+    let all = Call::ALL.into_iter().flat_map(|kind| Means::ALL.map(|means| (kind, means)));
     all.map(|(kind, means)| (kind, means, ring.operations(kind, means)))
         .filter(|(.., operations)| operations.count > 0)
 }
@@ -233,8 +233,8 @@ impl From<&Ring> for JsonRing {
     }
 }
 
-impl From<(Kind, Means, &Operations)> for JsonOperations {
-    fn from((kind, means, operations): (Kind, Means, &Operations)) -> Self {
+impl From<(Call, Means, &Operations)> for JsonOperations {
+    fn from((kind, means, operations): (Call, Means, &Operations)) -> Self {
         let [p50_us, p99_us, max_us] = quantiles(operations).map(micros);
         let Operations { count, bytes, .. } = *operations;
         let (kind, means, timed) = (kind.name(), means.name(), operations.timed());
@@ -275,8 +275,9 @@ mod tests {
 
     #[test]
     fn a_ring_has_a_line_for_what_it_did() {
-        let mut ring = Ring { index: 3, ..Ring::default() };
-        let reads = &mut ring.operations[Kind::Read as usize][Means::InPlace as usize];
+        let mut ring = Ring::default();
+        ring.index = 3;
+        let reads = &mut ring.operations[Call::Read as usize][Means::InPlace as usize];
         (reads.count, reads.bytes) = (8, 1 << 20);
         reads.took(12_000);
         (0..4).for_each(|_| ring.depths.add(2));

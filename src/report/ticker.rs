@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::report::Reporter;
 use crate::report::bar;
-use crate::report::event::{Summary, Totals};
 use crate::report::figures::Figures;
 use crate::report::lines::message;
+use ringsync::event::{Reporter, Summary, Totals};
 
 /// From one line to the next.
 const INTERVAL: Duration = Duration::from_secs(1);

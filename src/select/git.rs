@@ -11,9 +11,9 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder, gitconfig_excludes_path};
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::select::scope;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_directory;
+use crate::select::rule_file;
 
 /// The lists that hold in a directory; the last word is the innermost one's.
 #[derive(Debug, Clone, Default)]
@@ -102,7 +102,7 @@ impl Git {
 
 /// Reads a list in a directory. One that is a symlink is passed over, as git does.
 fn read_list(directory: &OwnedFd, path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
-    match scope::read(directory, OsStr::new(name)).at(Operation::ReadRules, || path.join(name)) {
+    match rule_file::read(directory, OsStr::new(name)).at(Operation::ReadRules, || path.join(name)) {
         Err(error) if error.errno() == Some(Errno::LOOP) => Ok(None),
         other => other,
     }

@@ -7,6 +7,7 @@ mod git;
 pub(crate) mod list;
 mod pattern;
 mod rule;
+pub(crate) mod rule_file;
 mod scope;
 
 use std::ffi::OsStr;
@@ -15,9 +16,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::named;
-pub use crate::select::list::{Paths, Separator};
+use crate::files::named;
 use crate::select::rule::{Line, PerDirectory, Question, Rule, Side, Template};
+
+pub use crate::select::list::{Paths, Separator};
+
 pub(crate) use crate::select::scope::Scope;
 
 /// Files of rules that lead to others, one within the other.

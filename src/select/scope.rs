@@ -2,9 +2,7 @@
 //! way to it.
 
 use std::ffi::{CStr, OsStr};
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,16 +10,11 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::select::git::Git;
 use crate::select::rule::{Line, PerDirectory, Question, Rule, Side};
+use crate::select::rule_file::read;
 use crate::select::{Element, Selection};
-use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::stat_open;
-use crate::metadata::proc_path;
-use crate::plan::entry::Kind;
-
-/// A file of rules of more bytes is taken for something else.
-const LARGEST_FILE: u64 = 4 << 20;
 
 /// The rules of one file, and where it was found.
 #[derive(Debug)]
@@ -257,28 +250,4 @@ const MOST_MERGES: usize = 100;
 
 fn lines(read: std::result::Result<Vec<Line>, String>, path: &Path) -> Result<Vec<Line>> {
     read.map_err(|why| Error::new(Operation::ReadRules, path, Cause::Refused(why)))
-}
-
-/// Reads a small file of a directory; never through a symlink, which may lead anywhere. `None`: it is not there.
-pub(super) fn read(directory: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>, Cause> {
-    let hold = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let held = match rustix::fs::openat(directory, name, hold, Mode::empty()) {
-        Ok(fd) => fd,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    };
-    match stat_open(&held)?.kind {
-        Kind::File => {}
-        Kind::Symlink => return Err(Errno::LOOP.into()),
-        // To open a device would already do something to it.
-        _ => return Err(Cause::Refused("it is no regular file".into())),
-    }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(proc_path(&held), flags, Mode::empty())?);
-    let mut text = Vec::new();
-    file.take(LARGEST_FILE + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(Cause::Refused(format!("it has more than {LARGEST_FILE} bytes")));
-    }
-    Ok(Some(text))
 }

@@ -10,15 +10,13 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
-use crate::verify::{Input, VerifyConfig};
-use crate::engine::stop::Stop;
+use crate::event::Kind;
 use crate::io::path::Scope;
-use crate::io::stat_open;
 use crate::manifest::Reader;
-use crate::metadata::proc_path;
-use crate::plan::entry::Kind;
-use crate::report::figures::Figures;
-use crate::text::Escaped;
+use crate::stat::{proc_path, stat_open};
+use crate::stop::Stop;
+use crate::text::{Escaped, grouped};
+use crate::verify::{Input, VerifyConfig};
 
 /// What to say once instead, if there are several files and none of them is there. A manifest that can be read only once
 /// is not looked at.
@@ -40,8 +38,7 @@ pub(super) fn advice(
         }
         count += 1;
     }
-    let (name, count) =
-        (Escaped::path(&input.name), Figures::Human.count(if count > 1 { count } else { return None }));
+    let (name, count) = (Escaped::path(&input.name), grouped(if count > 1 { count } else { return None }));
     Some(match &config.directory {
         Some(directory) => format!(
             "none of the {count} files of {name} is in {}: its paths start at another directory",

@@ -11,11 +11,12 @@ use std::thread::JoinHandle;
 use async_channel::{Receiver, Sender};
 use rustix::fs::AtFlags;
 
+use crate::error::{Cause, Error, Operation, Result};
+use crate::event::Kind;
+use crate::stat::{Inode, Stat};
 use crate::verify::feed::Known;
 use crate::verify::report::{News, Verdict};
 use crate::verify::{Check, MESSAGES, spawn};
-use crate::error::{Cause, Error, Operation, Result};
-use crate::plan::entry::{Inode, Kind, Stat};
 use crate::walk::listing::Listing;
 
 /// Starts the walk in its thread. `manifest` is the manifest itself, which is no extra file.

@@ -11,10 +11,10 @@ use std::thread::{self, JoinHandle};
 
 use async_channel::Sender;
 
-use crate::verify::{Check, Input, Ticket};
 use crate::error::{Context, Error, Operation, Result};
 use crate::io::path::components;
 use crate::manifest::{Entry, Malformed, Reader};
+use crate::verify::{Check, Input, Ticket};
 
 /// Bytes that are read from the manifest at a time.
 const CHUNK: usize = 64 << 10;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use async_channel::Receiver;
 use tokio::runtime::Runtime;
 
+use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
+use crate::stop::Stop;
 use crate::verify::report::{News, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
 use crate::verify::{Check, Verdict};
-use crate::engine::stop::Stop;
-use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 
 /// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);

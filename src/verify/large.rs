@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use blake3::Hash;
 
-use crate::verify::report::News;
-use crate::verify::task::{HELPERS, Lane};
 use crate::content::hash::{PART, Parts, part_hasher};
 use crate::engine::crew::{Crew, Failed};
 use crate::error::{Cause, Result};
 use crate::io::file::File;
-use crate::io::stat_open;
+use crate::stat::stat_open;
+use crate::verify::report::News;
+use crate::verify::task::{HELPERS, Lane};
 
 /// Whether a file of this size is read by several tasks.
 pub(super) fn is_worth_cutting(size: u64) -> bool {

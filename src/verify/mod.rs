@@ -4,7 +4,7 @@
 //! 2. **Tasks.** As many threads, and tasks on each, as for a mirror take parcels. Each opens a file, beneath the
 //!    directory if one was given, reads and hashes it (`task.rs`). Large files are cut in parts that all threads take
 //!    (`large.rs`).
-//! 3. **Gathering.** The calling thread counts the news and tells the reporter (`gather.rs`, `show.rs`).
+//! 3. **Gathering.** The calling thread counts the news and tells the reporter (`gather.rs`).
 //! 4. **Extra files.** If asked for, a thread then lists the directory and names what the manifest lacks (`extra.rs`).
 //!
 //! A file on no disk may never answer: it is read by a thread that can be left behind (`patience.rs`).
@@ -19,11 +19,7 @@ mod gather;
 mod large;
 mod patience;
 mod report;
-mod show;
 mod task;
-
-pub use crate::verify::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
-pub use crate::verify::show::{VerifyJson, VerifyLines};
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,24 +33,28 @@ use async_channel::{Receiver, Sender};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::config::{DEFAULT_DEPTH, Engine, default_jobs};
-use crate::engine::limits::raise_descriptor_limit;
+use crate::config::{DEFAULT_DEPTH, default_jobs};
 use crate::engine::refuse::refuse_task;
 use crate::engine::ring_thread::RingThread;
-use crate::engine::stop::Stop;
 use crate::engine::threads::panicked;
 use crate::engine::{Channel, Chosen, THREADS, choose_engine};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::Kind;
+use crate::files::named;
+use crate::io::Io;
 use crate::io::file::is_in_user_space;
-use crate::io::named;
+use crate::io::limits::raise_descriptor_limit;
 use crate::io::path::Scope;
-use crate::io::{Io, stat_open};
-use crate::plan::entry::{Inode, Kind};
+use crate::options::Engine;
+use crate::stat::{Inode, stat_open};
+use crate::stop::Stop;
 use crate::verify::feed::Parcel;
 use crate::verify::gather::Gathering;
 use crate::verify::large::LargeFile;
 use crate::verify::patience::Patience;
 use crate::verify::report::News;
+
+pub use crate::verify::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
 
 /// Parcels the feed may be ahead, a thread.
 const PARCELS_A_THREAD: usize = 8;

@@ -12,13 +12,12 @@ use std::time::{Duration, Instant};
 use blake3::{Hash, Hasher};
 use rustix::fs::{Mode, OFlags};
 
-use crate::verify::report::News;
-use crate::verify::task::Lane;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::io::file::{is_in_user_space, is_on_disk, mounted_as};
 use crate::io::read_now;
-use crate::metadata::proc_path;
-use crate::plan::entry::Stat;
+use crate::stat::{Stat, proc_path};
+use crate::verify::report::News;
+use crate::verify::task::Lane;
 
 /// Threads that a run leaves behind, each with its file open, before it is given up.
 const MOST_LEFT_BEHIND: usize = 64;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use blake3::Hash;
 
-use crate::config::Engine;
 use crate::error::{Cause, Error, Outcome};
 use crate::manifest::Malformed;
+use crate::options::Engine;
 
 /// What became of one file.
 #[derive(Debug)]
@@ -120,6 +120,13 @@ pub struct VerifySummary {
     pub stuck: bool,
 }
 
+impl VerifySummary {
+    /// Of a verification that ended like this, with these counts.
+    pub fn new(outcome: Outcome, totals: VerifyTotals) -> Self {
+        VerifySummary { outcome, totals, stuck: false }
+    }
+}
+
 /// Is told what a verification finds, on the thread that called [`crate::verify()`], in the order in which files are
 /// done. It must not wait for long: the readers wait for it.
 pub trait VerifyReporter {
@@ -141,7 +148,7 @@ pub trait VerifyReporter {
     }
 }
 
-impl VerifyReporter for crate::report::Silent {}
+impl VerifyReporter for crate::event::Silent {}
 
 /// One piece of news from the threads.
 pub(crate) enum News {

@@ -15,20 +15,19 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::task::JoinSet;
 
-use crate::verify::feed::{Line, Parcel};
-use crate::verify::large;
-use crate::verify::large::LargeFile;
-use crate::verify::report::{News, Verdict};
-use crate::verify::{Check, patience};
 use crate::engine::threads::panicked;
 use crate::error::{Cause, Result};
+use crate::event::Kind;
 use crate::io::Io;
 use crate::io::buffer::Pool;
 use crate::io::file::File;
 use crate::io::path::{Scope, hold_cached, hold_now};
 use crate::manifest::Entry;
-use crate::metadata::proc_path;
-use crate::plan::entry::{Kind, Stat};
+use crate::stat::{Stat, proc_path};
+use crate::verify::feed::{Line, Parcel};
+use crate::verify::large::{self, LargeFile};
+use crate::verify::report::{News, Verdict};
+use crate::verify::{Check, patience};
 
 /// So many tasks of a thread work on large files: one waits for its read while the other hashes.
 pub(super) const HELPERS: usize = 2;

@@ -4,16 +4,16 @@ use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::walk::listing::{Found, Listing, Unlisted};
 use crate::engine::directory::Directory;
 use crate::engine::job::Entry;
 use crate::error::{Cause, Context, Operation, Result};
+use crate::event::Kind;
 use crate::io::path::open_directory;
-use crate::io::sources::Parent;
-use crate::metadata::proc_path;
-use crate::plan::entry::Kind;
+use crate::roots::several::Parent;
 use crate::select::list::Node;
 use crate::select::{Paths, Scope, Selection};
+use crate::stat::proc_path;
+use crate::walk::listing::{Found, Listing, Unlisted};
 
 /// A directory that is being listed, and its entries that are not sent yet.
 pub(super) struct Level {

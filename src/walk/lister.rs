@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
-use crate::walk::level::Way;
-use crate::walk::listing::{Found, Unlisted};
 use crate::error::{Context, Operation, Result};
 use crate::select::Scope;
+use crate::walk::level::Way;
+use crate::walk::listing::{Found, Unlisted};
 
 /// Entries that are handed over together.
 const CHUNK: usize = 256;

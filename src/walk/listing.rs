@@ -12,10 +12,11 @@ use rustix::fs::{AtFlags, FileType, RawDir, RawDirEntry};
 use rustix::io::Errno;
 
 use crate::error::{Cause, Operation};
+use crate::event::Kind;
 use crate::io::INTERRUPTIONS;
 use crate::io::path::{open_directory, open_to_list};
-use crate::plan::entry::{Kind, Stat};
 use crate::select::list::Node;
+use crate::stat::Stat;
 
 /// Bytes that are read of a directory at once, as readdir(3) does: some thousand short names.
 const PORTION: usize = 32 << 10;

@@ -13,18 +13,17 @@ use std::time::Duration;
 
 use async_channel::Sender;
 
-use crate::walk::level::{Base, Level, Rest, Way, names_in, wanted};
-use crate::walk::lister::{Lister, Told};
-use crate::walk::listing::{Found, Unlisted};
 use crate::engine::Run;
 use crate::engine::directory::Directory;
 use crate::engine::job::{BATCH, Batch, Entry, Parcel};
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::sources::Several;
-use crate::io::stat_open;
-use crate::plan::entry::{Inode, Kind};
-use crate::report::event::Event;
+use crate::event::{Event, Kind};
+use crate::roots::several::Several;
 use crate::select::Scope;
+use crate::stat::{Inode, stat_open};
+use crate::walk::level::{Base, Level, Rest, Way, names_in, wanted};
+use crate::walk::lister::{Lister, Told};
+use crate::walk::listing::{Found, Unlisted};
 
 /// Directories kept open at most while those below them are listed.
 const OPEN_LISTINGS: usize = 128;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ringsync::report::event::EntryEvent;
-use ringsync::report::{Reporter, itemize};
+use ringsync::event::EntryEvent;
+use ringsync::event::{Reporter, itemize};
 use ringsync::{Config, Stop};
 use rustix::fs::FileType;
 use rustix::process::{Pid, Signal, kill_process};

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use ringsync::report::Silent;
+use ringsync::event::Silent;
 use ringsync::{Config, Delete, Outcome, Paths, Separator, Stop};
 
 use crate::copy::{assert_same, contents, copy, plant, tool, words};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ringsync::report::Silent;
+use ringsync::event::Silent;
 use ringsync::verify::Manifest;
 use ringsync::{Config, Error, Stop, VerifyConfig};
 

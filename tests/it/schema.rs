@@ -160,7 +160,7 @@ fn every_property_has_a_description() {
         }
     }
     let actions = schema["$defs"]["file"]["properties"]["action"]["enum"].as_array().unwrap();
-    for action in ringsync::report::event::Action::ALL {
+    for action in ringsync::event::Action::ALL {
         assert!(actions.contains(&json!(action.name())), "{action:?}");
     }
 }

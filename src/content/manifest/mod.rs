@@ -23,16 +23,15 @@
 //! - A line of more than [`LINE_LIMIT`] bytes is malformed, so that no input takes more memory than that.
 //! - An escaped line whose path has nothing to escape is read, but never written; `b3sum` does the same.
 
+pub(crate) mod format;
 mod read;
-mod write;
-
-pub use crate::content::manifest::read::{Malformed, Reader, parse_line};
-pub(crate) use crate::content::manifest::write::escape_path;
-pub use crate::content::manifest::write::{Writer, format_line};
 
 use std::path::PathBuf;
 
 use blake3::Hash;
+
+pub use crate::content::manifest::format::{escape_path, format_line};
+pub use crate::content::manifest::read::{Malformed, Reader, parse_line};
 
 /// The longest line that is read or written, in bytes, its newline not counted: eight times the longest path that the
 /// kernel takes at once, each byte of it escaped.
@@ -41,7 +40,7 @@ pub const LINE_LIMIT: usize = 64 << 10;
 /// Hexadecimal digits of a hash.
 const HEX: usize = 2 * blake3::OUT_LEN;
 /// What stands between hash and path.
-const GAP: &[u8] = b"  ";
+pub(crate) const GAP: &[u8] = b"  ";
 
 /// What one line says: the file at this path has this hash.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! Which entries a run leaves alone in the destination: `--update`, `--existing`, `--ignore-existing`. Such an entry
 //! keeps its metadata, too, and is no name for others of its inode to be linked to.
 
-use crate::plan::entry::{Kind, Stat};
+use crate::event::Kind;
+use crate::options::Compare;
 use crate::plan::rules::Rules;
-use crate::config::Compare;
+use crate::stat::Stat;
 
 /// Whether a name is left as it is in the destination, and with a directory all that is beneath it.
 pub(crate) fn leaves_name(kind: Kind, destination: Option<&Stat>, compare: &Compare) -> bool {
@@ -24,8 +25,8 @@ pub(crate) fn is_left_alone(source: &Stat, destination: Option<&Stat>, rules: &R
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::compare::tests::{PLAIN, stat, with};
     use super::*;
+    use crate::plan::compare::tests::{PLAIN, stat, with};
 
     #[test]
     fn update_leaves_files_alone_that_are_newer() {

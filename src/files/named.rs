@@ -15,11 +15,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::io::stat_open;
-use crate::io::trees::Trees;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::metadata::proc_path;
-use crate::plan::entry::{Kind, Stat};
+use crate::event::Kind;
+use crate::files::trees::Trees;
+use crate::stat::{Stat, proc_path, stat_open};
 use crate::text::Escaped;
 
 /// Symlinks on the way to one place: as many as the kernel follows (path_resolution(7)).
@@ -88,7 +87,7 @@ pub(crate) fn open_to_read(path: &Path) -> std::io::Result<File> {
 }
 
 /// Root, and the user who runs this.
-pub(super) fn is_trusted(uid: u32) -> bool {
+pub(crate) fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 

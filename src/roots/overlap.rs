@@ -8,23 +8,19 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use crate::io::named;
-use crate::io::named::Named;
-use crate::io::nested::is_kept_out;
-use crate::io::root::{Root, Roots, Single, refusal};
-use crate::io::stat_open;
-use crate::io::trees::Trees;
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::metadata::proc_path;
-use crate::plan::entry::Stat;
+use crate::files::named::{self, Named};
+use crate::roots::nested::is_kept_out;
+use crate::roots::{Root, Roots, Single, refusal};
 use crate::select::Selection;
+use crate::stat::{Stat, proc_path, stat_open};
 
 /// Refuses SRC = DST and one inside the other. Names don't tell: a bind mount shows a directory in a second place.
 /// So each root is placed within its file system (the mount's root there, plus the path below the mount point), and
 /// these places are compared, also with every mount inside the other tree.
 /// DST inside SRC is none where the walk is kept out of it: then the answer is true.
-pub(super) fn refuse_overlap(
+pub(crate) fn refuse_overlap(
     select: &Selection,
     source: &Root,
     destination: &Root,
@@ -63,17 +59,17 @@ pub(super) fn refuse_overlap(
 }
 
 /// Where the manifest of a run is to be, if it writes one.
-pub(super) fn manifest_of(config: &Config) -> Result<Option<(&Path, Named)>> {
+pub(crate) fn manifest_of(config: &Config) -> Result<Option<(&Path, Named)>> {
     let Some(path) = config.manifest.as_deref().filter(|_| !config.dry_run) else { return Ok(None) };
-    Ok(Some((path, named::find(path, &Trees::of(config), Operation::WriteManifest)?)))
+    Ok(Some((path, named::find(path, &config.trees(), Operation::WriteManifest)?)))
 }
 
-pub(super) fn refuse_manifest(manifest: &Path, why: &str) -> Error {
+pub(crate) fn refuse_manifest(manifest: &Path, why: &str) -> Error {
     Error::new(Operation::WriteManifest, manifest, Cause::Refused(why.into()))
 }
 
 /// Refuses a manifest that would change the tree it is about: one inside SRC.
-pub(super) fn refuse_manifest_in_source(
+pub(crate) fn refuse_manifest_in_source(
     select: &Selection,
     manifest: &Path,
     named: &Named,
@@ -135,7 +131,7 @@ pub(crate) fn refuse_backups_over(path: &Path, roots: &Roots, sources: &[Root]) 
 }
 
 /// Refuses a manifest that would take the place of something that is mirrored: one in DST whose name SRC has too.
-pub(super) fn refuse_manifest_in_destination(
+pub(crate) fn refuse_manifest_in_destination(
     manifest: &Path,
     named: &Named,
     source: &Root,
@@ -161,7 +157,7 @@ pub(super) fn refuse_manifest_in_destination(
 }
 
 /// Refuses a manifest that is the one file that is copied, or its copy.
-pub(super) fn refuse_manifest_of_single(
+pub(crate) fn refuse_manifest_of_single(
     manifest: &Path,
     named: &Named,
     source: &Root,
@@ -181,7 +177,7 @@ pub(super) fn refuse_manifest_of_single(
 
 /// Where a directory lies: in which file system, where in it, and where it is seen.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(crate) struct Place {
     device: String,
     path: PathBuf,
     seen_at: PathBuf,
@@ -190,13 +186,13 @@ pub(super) struct Place {
 
 impl Place {
     /// The place of what `below` leads to.
-    pub(super) fn join(&self, below: impl AsRef<Path>) -> Self {
+    pub(crate) fn join(&self, below: impl AsRef<Path>) -> Self {
         let below = below.as_ref();
         Place { path: self.path.join(below), seen_at: self.seen_at.join(below), ..self.clone() }
     }
 
     /// The way from here down to another place, also where that is seen through a mount inside the tree.
-    pub(super) fn way_to(&self, other: &Place, mounts: &[Place]) -> Option<PathBuf> {
+    pub(crate) fn way_to(&self, other: &Place, mounts: &[Place]) -> Option<PathBuf> {
         if self.holds(other) {
             return other.path.strip_prefix(&self.path).ok().map(Path::to_path_buf);
         }
@@ -206,12 +202,12 @@ impl Place {
     }
 
     /// Where it is seen.
-    pub(super) fn seen_at(&self) -> &Path {
+    pub(crate) fn seen_at(&self) -> &Path {
         &self.seen_at
     }
 
     /// The way from here down to another place of the same file system, if it lies there.
-    pub(super) fn way_within(&self, other: &Place) -> Option<PathBuf> {
+    pub(crate) fn way_within(&self, other: &Place) -> Option<PathBuf> {
         let below = other.path.strip_prefix(&self.path).ok().filter(|_| self.holds(other));
         below.map(Path::to_path_buf)
     }
@@ -221,16 +217,16 @@ impl Place {
     }
 
     /// The same, also where it is seen through a mount inside the tree.
-    pub(super) fn has(&self, other: &Place, mounts: &[Place]) -> bool {
+    pub(crate) fn has(&self, other: &Place, mounts: &[Place]) -> bool {
         self.holds(other) || mounts_below(self, mounts).any(|mount| mount.holds(other))
     }
 }
 
-pub(super) fn mounts_below<'a>(tree: &'a Place, mounts: &'a [Place]) -> impl Iterator<Item = &'a Place> {
+pub(crate) fn mounts_below<'a>(tree: &'a Place, mounts: &'a [Place]) -> impl Iterator<Item = &'a Place> {
     mounts.iter().filter(|mount| mount.seen_at != tree.seen_at && mount.seen_at.starts_with(&tree.seen_at))
 }
 
-pub(super) fn place(fd: &OwnedFd, mounts: &[Place]) -> Option<Place> {
+pub(crate) fn place(fd: &OwnedFd, mounts: &[Place]) -> Option<Place> {
     let seen_at = fs::read_link(proc_path(fd)).ok()?;
     let id = mount_id(fd)?;
     let mount = mounts.iter().find(|mount| mount.mount == id)?;
@@ -244,7 +240,7 @@ fn mount_id(fd: impl AsFd) -> Option<u64> {
 }
 
 /// The mounts of this process: proc_pid_mountinfo(5).
-pub(super) fn mounts() -> Vec<Place> {
+pub(crate) fn mounts() -> Vec<Place> {
     let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
     text.split(|&b| b == b'\n').filter_map(parse_mount).collect()
 }

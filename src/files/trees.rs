@@ -1,14 +1,13 @@
 //! The trees of a run, as what lies beside them has to know them: where they begin, and who may read what they hold.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use crate::io::stat_open;
-use crate::config::Config;
-use crate::engine::limits::umask;
-use crate::plan::entry::{Inode, Kind, Stat};
+use crate::event::Kind;
+use crate::io::limits::umask;
+use crate::stat::{Inode, Stat, stat_open};
 
 /// Directories above one another: as many as the longest path that the kernel takes has.
 const DEEPEST: usize = 4096;
@@ -70,14 +69,9 @@ impl Readers {
 }
 
 impl Trees {
-    /// Those of a run.
-    pub(crate) fn of(config: &Config) -> Self {
-        let single = std::slice::from_ref(&config.source);
-        let (sources, flags) = match &config.sources {
-            Some(sources) => (sources.as_slice(), AtFlags::SYMLINK_NOFOLLOW),
-            None => (single, AtFlags::empty()),
-        };
-        let stat = |path: &PathBuf, flags| {
+    /// Those of a run from these sources; `flags` say whether one that is a symlink is followed.
+    pub(crate) fn of(sources: &[PathBuf], flags: AtFlags, destination: &Path) -> Self {
+        let stat = |path: &Path, flags| {
             rustix::fs::statx(CWD, path, flags, Stat::FIELDS).map(|found| Stat::from(&found))
         };
         let mut trees = Trees::none();
@@ -92,7 +86,7 @@ impl Trees {
             trees.readers = trees.readers.and(Readers::of(&stat, has_acl));
             trees.add_root(&stat);
         }
-        if let Ok(stat) = stat(&config.destination, AtFlags::empty()) {
+        if let Ok(stat) = stat(destination, AtFlags::empty()) {
             trees.add_root(&stat);
         }
         trees
@@ -110,7 +104,7 @@ impl Trees {
     }
 
     /// Whether a directory is one of the roots, or lies beneath one.
-    pub(super) fn have(&self, directory: &OwnedFd) -> bool {
+    pub(crate) fn have(&self, directory: &OwnedFd) -> bool {
         let Ok(mut stat) = stat_open(directory) else { return false };
         let mut above: Option<OwnedFd> = None;
         for _ in 0..DEEPEST {
@@ -131,12 +125,12 @@ impl Trees {
     }
 
     /// Whether this directory is a root.
-    pub(super) fn have_root(&self, directory: Inode) -> bool {
+    pub(crate) fn have_root(&self, directory: Inode) -> bool {
         self.roots.contains(&directory)
     }
 
     /// The most that the mode of a file of this group may grant: no more than the sources do.
-    pub(super) fn mode_for(&self, gid: u32) -> u32 {
+    pub(crate) fn mode_for(&self, gid: u32) -> u32 {
         self.readers.mode(Some(gid))
     }
 

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use indicatif::HumanDuration;
 use serde::Serialize;
 
-use crate::verify::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
-use crate::config::Engine;
-use crate::error::{Error, Outcome};
-use crate::manifest::{Malformed, escape_path};
 use crate::report::figures::Figures;
-use crate::report::json::{JsonError, JsonPath};
+use crate::report::json::JsonError;
 use crate::report::lines::{Out, message};
 use crate::report::terminal::{self, StatusLine};
-use crate::text::Escaped;
+use ringsync::event::JsonPath;
+use ringsync::manifest::{Malformed, escape_path};
+use ringsync::verify::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
+use ringsync::{Engine, Error, Escaped, Outcome};
 
 /// From one line to the next where none can be drawn over.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -91,6 +90,7 @@ impl VerifyLines {
             Verdict::Wrong(_) => "FAILED".into(),
             Verdict::Failed(cause) => format!("FAILED ({cause})"),
             Verdict::Extra => "EXTRA".into(),
+            other => other.name().to_uppercase(),
         };
         let mut line =
             if self.terminal { Escaped::path(path).to_string().into_bytes() } else { escape_path(path) };
@@ -286,7 +286,7 @@ impl VerifyReporter for VerifyJson {
         let (blake3, error) = match verdict {
             Verdict::Wrong(found) => (Some(found.to_hex().to_string()), None),
             Verdict::Failed(cause) => (None, Some(cause.to_string())),
-            Verdict::Right | Verdict::Extra => (None, None),
+            _ => (None, None),
         };
         self.write(&Line::Check { path: JsonPath::new(path), result: verdict.name(), blake3, error });
     }
@@ -336,7 +336,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     use super::*;
-    use crate::error::Cause;
+    use ringsync::Cause;
 
     #[test]
     fn lines_for_programs_keep_bytes_and_lines_for_people_do_no_harm() {
@@ -362,9 +362,9 @@ mod tests {
 
     #[test]
     fn the_summary_names_only_what_there_is() {
-        let totals =
-            VerifyTotals { right: 1000, wrong: 1, malformed: 2, bytes: 3 << 20, ..VerifyTotals::default() };
-        let summary = VerifySummary { outcome: Outcome::Failed, totals, stuck: false };
+        let mut totals = VerifyTotals::default();
+        (totals.right, totals.wrong, totals.malformed, totals.bytes) = (1000, 1, 2, 3 << 20);
+        let summary = VerifySummary::new(Outcome::Failed, totals);
         let line = summary_line(&summary, Figures::Human);
         assert_eq!(
             line,

@@ -13,14 +13,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::rand::GetRandomFlags;
 
-use crate::io::stat_open;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::plan::entry::Kind;
+use crate::event::Kind;
+use crate::io::temporary::{LENGTH, by_chance};
+use crate::stat::stat_open;
 
-/// Bytes of a key.
-pub(crate) const LENGTH: usize = 32;
 /// The file in the state directory.
 const NAME: &str = "key";
 /// Names the state directory, in the place of the usual one.
@@ -39,17 +37,6 @@ pub fn default_state_directory() -> Option<PathBuf> {
     }
     let home = || absolute("HOME").map(|home| home.join(".local/state"));
     absolute("XDG_STATE_HOME").or_else(home).map(|state| state.join("ringsync"))
-}
-
-/// A key that nobody else has, and no later run.
-pub(crate) fn by_chance() -> Result<[u8; LENGTH]> {
-    let mut key = [0; LENGTH];
-    match rustix::rand::getrandom(&mut key, GetRandomFlags::empty()) {
-        // Up to 256 bytes are never cut short (getrandom(2)).
-        Ok(LENGTH) => Ok(key),
-        Ok(_) => Err(Errno::IO).at(Operation::UseKey, || "random bytes"),
-        Err(errno) => Err(errno).at(Operation::UseKey, || "random bytes"),
-    }
 }
 
 /// The key in `state`, which is made if it is not there.

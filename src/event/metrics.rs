@@ -14,7 +14,7 @@ const DIGITS: u8 = 2;
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Call {
     /// Opening what is there.
     Open,
     /// Looking at a name.
@@ -33,40 +33,40 @@ pub enum Kind {
     Name,
 }
 
-impl Kind {
+impl Call {
     /// All of them, in the order of reports.
-    pub const ALL: [Kind; 8] = [
-        Kind::Open,
-        Kind::Stat,
-        Kind::Read,
-        Kind::Write,
-        Kind::Flush,
-        Kind::Create,
-        Kind::Metadata,
-        Kind::Name,
+    pub const ALL: [Call; 8] = [
+        Call::Open,
+        Call::Stat,
+        Call::Read,
+        Call::Write,
+        Call::Flush,
+        Call::Create,
+        Call::Metadata,
+        Call::Name,
     ];
 
     /// The word used in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Open => "open",
-            Kind::Stat => "stat",
-            Kind::Read => "read",
-            Kind::Write => "write",
-            Kind::Flush => "fsync",
-            Kind::Create => "create",
-            Kind::Metadata => "metadata",
-            Kind::Name => "name",
+            Call::Open => "open",
+            Call::Stat => "stat",
+            Call::Read => "read",
+            Call::Write => "write",
+            Call::Flush => "fsync",
+            Call::Create => "create",
+            Call::Metadata => "metadata",
+            Call::Name => "name",
         }
     }
 
     /// The stage that it is part of.
     pub(crate) fn stage(self) -> Stage {
         match self {
-            Kind::Open | Kind::Stat => Stage::Compare,
-            Kind::Read => Stage::Read,
-            Kind::Write | Kind::Create => Stage::Write,
-            Kind::Flush | Kind::Metadata | Kind::Name => Stage::Finish,
+            Call::Open | Call::Stat => Stage::Compare,
+            Call::Read => Stage::Read,
+            Call::Write | Call::Create => Stage::Write,
+            Call::Flush | Call::Metadata | Call::Name => Stage::Finish,
         }
     }
 }
@@ -158,7 +158,7 @@ pub struct Operations {
 
 impl Operations {
     /// Takes note of how long one took.
-    pub(crate) fn took(&mut self, nanoseconds: u64) {
+    pub fn took(&mut self, nanoseconds: u64) {
         if self.latency.is_none() {
             // The bounds are constants that it takes; without a histogram the times alone are not known.
             self.latency = Histogram::new_with_bounds(LATENCIES.0, LATENCIES.1, DIGITS).ok();
@@ -205,7 +205,8 @@ impl Depths {
     /// The last one is for 1024 and more.
     pub const BUCKETS: usize = 11;
 
-    pub(crate) fn add(&mut self, in_flight: u64) {
+    /// Counts a submission that brings the operations in flight to this number.
+    pub fn add(&mut self, in_flight: u64) {
         let bucket = in_flight.max(1).ilog2() as usize;
         self.counts[bucket.min(Self::BUCKETS - 1)] += 1;
         self.sum += in_flight;
@@ -234,10 +235,11 @@ pub struct Ring {
     /// Processor time of its thread, that of the kernel's workers not among it.
     pub processor: Duration,
     /// Nanoseconds in which a task had its turn.
-    pub(crate) busy: [u64; Stage::ALL.len()],
+    pub busy: [u64; Stage::ALL.len()],
     /// Nanoseconds in which none had, by what was waited for.
-    pub(crate) waiting: [u64; Stage::ALL.len()],
-    pub(crate) operations: [[Operations; Means::ALL.len()]; Kind::ALL.len()],
+    pub waiting: [u64; Stage::ALL.len()],
+    /// Operations, by what they do and by how they reached the kernel.
+    pub operations: [[Operations; Means::ALL.len()]; Call::ALL.len()],
     /// How full it was.
     pub depths: Depths,
     /// The most bytes that were in buffers on loan at once.
@@ -250,7 +252,7 @@ pub struct Ring {
 
 impl Ring {
     /// Operations of a kind that went one way.
-    pub fn operations(&self, kind: Kind, means: Means) -> &Operations {
+    pub fn operations(&self, kind: Call, means: Means) -> &Operations {
         &self.operations[kind as usize][means as usize]
     }
 
@@ -271,14 +273,14 @@ impl Ring {
 }
 
 /// All operations of all rings of a kind that went one way.
-pub fn total(rings: &[Ring], kind: Kind, means: Means) -> Operations {
+pub fn total(rings: &[Ring], kind: Call, means: Means) -> Operations {
     let mut total = Operations::default();
     rings.iter().for_each(|ring| total.merge(ring.operations(kind, means)));
     total
 }
 
 /// A share of one in so many, or none of nothing.
-pub(crate) fn share(part: Duration, whole: Duration) -> f64 {
+pub fn share(part: Duration, whole: Duration) -> f64 {
     if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
 }
 
@@ -349,7 +351,7 @@ mod tests {
     #[test]
     fn rings_are_added_up() {
         let write = |ring: &mut Ring, micros: u64| {
-            let operations = &mut ring.operations[Kind::Write as usize][Means::Ring as usize];
+            let operations = &mut ring.operations[Call::Write as usize][Means::Ring as usize];
             operations.count += 1;
             operations.bytes += 10;
             operations.took(micros * 1000);
@@ -357,7 +359,7 @@ mod tests {
         let mut rings = [Ring::default(), Ring::default(), Ring::default()];
         (1..=90).for_each(|_| write(&mut rings[1], 100));
         (1..=10).for_each(|_| write(&mut rings[2], 9000));
-        let all = total(&rings, Kind::Write, Means::Ring);
+        let all = total(&rings, Call::Write, Means::Ring);
         assert_eq!((all.count, all.bytes, all.timed()), (100, 1000, 100));
         let near = |part, micros: f64| {
             let told = all.quantile(part).as_nanos() as f64 / 1000.0;
@@ -366,7 +368,7 @@ mod tests {
         near(0.5, 100.0);
         near(0.99, 9000.0);
         near(1.0, 9000.0);
-        assert_eq!(total(&rings, Kind::Read, Means::Ring).quantile(0.5), Duration::ZERO, "there was none");
+        assert_eq!(total(&rings, Call::Read, Means::Ring).quantile(0.5), Duration::ZERO, "there was none");
     }
 
     #[test]

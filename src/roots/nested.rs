@@ -4,13 +4,13 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::io::place::{Place, mounts_below};
-use crate::io::stat_open;
+use crate::roots::overlap::{Place, mounts_below};
 use crate::select::Selection;
+use crate::stat::stat_open;
 
 /// Whether the walk of `source` is kept out of the directory `fd`, which lies at `to`, below it. Its file system is
 /// `fd`'s: the last names of `to` may not exist yet.
-pub(super) fn is_kept_out(
+pub(crate) fn is_kept_out(
     select: &Selection,
     (source, from): (&OwnedFd, &Place),
     (fd, to): (&OwnedFd, &Place),

@@ -26,9 +26,9 @@ pub struct Changes {
 
 impl Changes {
     /// Nothing was there.
-    pub(crate) const NEW: Changes = Changes { new: true, ..Changes::NONE };
+    pub const NEW: Changes = Changes { new: true, ..Changes::NONE };
     /// Nothing differs.
-    pub(crate) const NONE: Changes = Changes {
+    pub const NONE: Changes = Changes {
         new: false,
         contents: false,
         size: false,

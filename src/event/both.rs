@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use crate::report::Reporter;
-use crate::report::event::{EntryEvent, Stall, Start, Summary, Totals};
 use crate::error::Error;
+use crate::event::{EntryEvent, Reporter, Stall, Start, Summary, Totals};
 
 /// Passes everything on to both, to the first one first.
 pub struct Both(pub Box<dyn Reporter>, pub Box<dyn Reporter>);

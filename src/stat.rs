@@ -1,90 +1,10 @@
 //! One stat of one file, in the shape the rest of the program asks for.
 
-use rustix::fs::{FileType, Statx, StatxFlags};
+use std::os::fd::AsFd;
 
-/// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Kind {
-    File,
-    Directory,
-    Symlink,
-    Fifo,
-    Socket,
-    CharDevice,
-    BlockDevice,
-}
+use rustix::fs::{Statx, StatxFlags};
 
-impl Kind {
-    /// The word used in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::File => "file",
-            Kind::Directory => "directory",
-            Kind::Symlink => "symlink",
-            Kind::Fifo => "fifo",
-            Kind::Socket => "socket",
-            Kind::CharDevice => "char-device",
-            Kind::BlockDevice => "block-device",
-        }
-    }
-
-    /// A FIFO, a socket or a device: a name with no contents of its own.
-    pub fn is_special(self) -> bool {
-        matches!(self, Kind::Fifo | Kind::Socket | Kind::CharDevice | Kind::BlockDevice)
-    }
-
-    /// A device node, which only root may make.
-    pub fn is_device(self) -> bool {
-        matches!(self, Kind::CharDevice | Kind::BlockDevice)
-    }
-
-    /// The type for `mknodat`.
-    pub(crate) fn file_type(self) -> FileType {
-        match self {
-            Kind::File => FileType::RegularFile,
-            Kind::Directory => FileType::Directory,
-            Kind::Symlink => FileType::Symlink,
-            Kind::Fifo => FileType::Fifo,
-            Kind::Socket => FileType::Socket,
-            Kind::CharDevice => FileType::CharacterDevice,
-            Kind::BlockDevice => FileType::BlockDevice,
-        }
-    }
-
-    fn from_mode(mode: u32) -> Kind {
-        Kind::from(FileType::from_raw_mode(mode))
-    }
-}
-
-impl From<FileType> for Kind {
-    fn from(kind: FileType) -> Self {
-        match kind {
-            FileType::Directory => Kind::Directory,
-            FileType::Symlink => Kind::Symlink,
-            FileType::Fifo => Kind::Fifo,
-            FileType::Socket => Kind::Socket,
-            FileType::CharacterDevice => Kind::CharDevice,
-            FileType::BlockDevice => Kind::BlockDevice,
-            _ => Kind::File,
-        }
-    }
-}
-
-impl From<std::fs::FileType> for Kind {
-    fn from(kind: std::fs::FileType) -> Self {
-        use std::os::unix::fs::FileTypeExt;
-        match kind {
-            k if k.is_dir() => Kind::Directory,
-            k if k.is_symlink() => Kind::Symlink,
-            k if k.is_fifo() => Kind::Fifo,
-            k if k.is_socket() => Kind::Socket,
-            k if k.is_char_device() => Kind::CharDevice,
-            k if k.is_block_device() => Kind::BlockDevice,
-            _ => Kind::File,
-        }
-    }
-}
+use crate::event::{Attributes, Kind};
 
 /// A point in time: seconds since 1970 and nanoseconds past them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,5 +102,23 @@ impl From<&Statx> for Stat {
             inode: Inode::new((x.stx_dev_major, x.stx_dev_minor), x.stx_ino),
             device_node: (x.stx_rdev_major, x.stx_rdev_minor),
         }
+    }
+}
+
+/// Stats an open file. Its inode is in memory, so that this never waits.
+pub(crate) fn stat_open(file: impl AsFd) -> rustix::io::Result<Stat> {
+    rustix::fs::fstat(file).map(|stat| Stat::from(&stat))
+}
+
+/// A descriptor's link in /proc, which leads to the very inode it holds, wherever its names are by now (proc(5)).
+pub(crate) fn proc_path(fd: impl AsFd) -> String {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}
+
+impl From<&Stat> for Attributes {
+    fn from(stat: &Stat) -> Self {
+        let Stat { size, modified, mode, uid, gid, .. } = *stat;
+        Attributes { size, modified: (modified.seconds, modified.nanoseconds), mode, uid, gid }
     }
 }

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::io::path::{components, open_entry};
-use crate::io::place::{mounts, place};
-use crate::io::root::{Root, below, nearest_existing};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::path::{components, open_entry};
+use crate::roots::overlap::{mounts, place};
+use crate::roots::{Root, below, nearest_existing};
 use crate::text::Escaped;
 
 /// Refuses a tree for backups where `source_has` something at its path in DST, which `path` names: `existing` is there of it,
 /// and `missing` is not.
-pub(super) fn refuse_backups_where_source_is(
+pub(crate) fn refuse_backups_where_source_is(
     config: &Config,
     path: &Path,
     existing: &Root,
@@ -61,7 +61,7 @@ fn way_to(existing: &Root, missing: &Path, path: &Path) -> Result<Option<PathBuf
 }
 
 /// What SRC has at a path. What can't be looked up may be there.
-pub(super) fn found_in(source: &Root, way: &Path) -> Option<PathBuf> {
+pub(crate) fn found_in(source: &Root, way: &Path) -> Option<PathBuf> {
     let found = open_entry(source.fd.as_ref()?, way.as_os_str().as_bytes());
     let is_absent = matches!(found, Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG));
     (!is_absent).then(|| source.path.join(way))

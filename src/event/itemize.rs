@@ -8,8 +8,7 @@
 
 use std::path::Path;
 
-use crate::report::event::{Action, EntryEvent, PointsTo};
-use crate::plan::entry::Kind;
+use crate::event::{Action, EntryEvent, Kind, PointsTo};
 use crate::text::Escaped;
 
 /// The eleven letters.
@@ -54,7 +53,7 @@ pub fn letters(event: &EntryEvent) -> String {
 
 /// Whether an entry gets a line: it differs, or is right and `unchanged` asks for that too. What is the same in a tree of
 /// `--link-dest` does not differ.
-pub(crate) fn wanted(event: &EntryEvent, unchanged: bool) -> bool {
+pub fn wanted(event: &EntryEvent, unchanged: bool) -> bool {
     let is_reference = event.action == Action::Linked && event.changes.is_empty() && !event.follows;
     if is_reference {
         return unchanged;
@@ -68,7 +67,7 @@ pub fn line(directory: &Path, event: &EntryEvent) -> String {
 }
 
 /// The path below the roots; a directory's ends in a slash.
-pub(crate) fn name(directory: &Path, event: &EntryEvent) -> String {
+pub fn name(directory: &Path, event: &EntryEvent) -> String {
     let path = event.path(directory);
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
     let slash = if event.kind == Kind::Directory { "/" } else { "" };
@@ -76,7 +75,7 @@ pub(crate) fn name(directory: &Path, event: &EntryEvent) -> String {
 }
 
 /// Where it leads.
-pub(crate) fn arrow(event: &EntryEvent) -> String {
+pub fn arrow(event: &EntryEvent) -> String {
     match &event.points_to {
         Some(PointsTo::Target(path)) => format!(" -> {}", Escaped::path(path)),
         Some(PointsTo::Name(path)) => format!(" => {}", Escaped::path(path)),
@@ -87,7 +86,7 @@ pub(crate) fn arrow(event: &EntryEvent) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::changes::Changes;
+    use crate::event::Changes;
 
     #[test]
     fn letters_are_those_of_rsync() {

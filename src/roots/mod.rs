@@ -2,6 +2,11 @@
 //! descriptors alone. SRC and DST that overlap are refused before anything is written. Several sources for one directory
 //! are the business of sources.rs.
 
+pub(crate) mod backup_place;
+pub(crate) mod nested;
+pub(crate) mod overlap;
+pub(crate) mod several;
+
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -13,15 +18,14 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::io::backup_place::{found_in, refuse_backups_where_source_is};
-use crate::io::named::is_trusted;
-use crate::io::sources;
-use crate::io::sources::Several;
-use crate::io::temporary::MARKED;
-use crate::io::{place, stat_open};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::plan::entry::{Kind, Stat};
+use crate::event::Kind;
+use crate::files::named::is_trusted;
+use crate::io::temporary::MARKED;
+use crate::roots::backup_place::{found_in, refuse_backups_where_source_is};
+use crate::roots::several::Several;
+use crate::stat::{Stat, stat_open};
 use crate::text::Escaped;
 
 /// A directory that the user named, and everything beneath it.
@@ -81,7 +85,7 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags:
 /// Opens SRC and makes or opens DST.
 pub(crate) fn open(config: &Config) -> Result<Roots> {
     if let Some(sources) = &config.sources {
-        return sources::open(config, sources);
+        return several::open(config, sources);
     }
     let source = resolve_source(&config.source)?;
     let stat = rustix::fs::statx(CWD, &source, AtFlags::empty(), Stat::FIELDS)
@@ -92,16 +96,16 @@ pub(crate) fn open(config: &Config) -> Result<Roots> {
 
 fn open_trees(config: &Config) -> Result<Roots> {
     let source = open_directory(&config.source, Operation::UseSource)?;
-    let manifest = place::manifest_of(config)?;
+    let manifest = overlap::manifest_of(config)?;
     if let Some((manifest, named)) = &manifest {
-        place::refuse_manifest_in_source(&config.select, manifest, named, &source)?;
+        overlap::refuse_manifest_in_source(&config.select, manifest, named, &source)?;
     }
     let (destination, fresh, nested) = match open_directory(&config.destination, Operation::UseDestination) {
         Ok(destination) => {
-            let nested = place::refuse_overlap(&config.select, &source, &destination, OsStr::new(""))?;
+            let nested = overlap::refuse_overlap(&config.select, &source, &destination, OsStr::new(""))?;
             refuse_backups(config, &source, &destination, Path::new(""))?;
             if let Some((manifest, named)) = &manifest {
-                place::refuse_manifest_in_destination(manifest, named, &source, &destination)?;
+                overlap::refuse_manifest_in_destination(manifest, named, &source, &destination)?;
             }
             (destination, false, nested)
         }
@@ -123,7 +127,7 @@ fn make_destination(config: &Config, source: &Root) -> Result<(Root, bool, bool)
     let path = &config.destination;
     let (existing, missing) = nearest_existing(path)?;
     let parent = open_directory(&existing, Operation::UseDestination)?;
-    let nested = place::refuse_overlap(&config.select, source, &parent, missing.as_os_str())?;
+    let nested = overlap::refuse_overlap(&config.select, source, &parent, missing.as_os_str())?;
     refuse_backups(config, source, &parent, &missing)?;
     if missing.components().count() > 1 && !config.make_parents {
         let cause = Cause::Refused("its parent directory does not exist (--mkpath makes it)".into());
@@ -138,7 +142,7 @@ fn make_destination(config: &Config, source: &Root) -> Result<(Root, bool, bool)
 
 /// Makes DST, whose nearest parent that exists is `parent`, with the modes of further parents and of DST. Returns also
 /// whether DST was made, and not found.
-pub(super) fn make_directories(
+pub(crate) fn make_directories(
     config: &Config,
     parent: Root,
     missing: &Path,
@@ -241,8 +245,8 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
         (way.components().next()?.as_os_str() == target).then(|| config.source.clone())
     })?;
     let single = Single { source: c_name(&name)?, destination: c_name(&target)?, kind };
-    if let Some((manifest, named)) = place::manifest_of(config)? {
-        place::refuse_manifest_of_single(manifest, &named, &source_root, &destination, &single)?;
+    if let Some((manifest, named)) = overlap::manifest_of(config)? {
+        overlap::refuse_manifest_of_single(manifest, &named, &source_root, &destination, &single)?;
     }
     let (single, several) = (Some(single), None);
     Ok(Roots { source: source_root, destination, single, several, fresh: false, nested: false })
@@ -349,7 +353,7 @@ pub(crate) fn open_around(path: &Path, operation: Operation) -> Result<Root> {
 
 /// Opens the directory that files are put into. One that can't be listed has to do: it can't be flushed, and what a killed
 /// run left in it can't be found.
-pub(super) fn open_into(path: &Path, config: &Config) -> Result<Root> {
+pub(crate) fn open_into(path: &Path, config: &Config) -> Result<Root> {
     match open_directory(path, Operation::UseDestination) {
         Err(error) if error.errno() == Some(Errno::ACCESS) && !config.fsync => {
             open_around(path, Operation::UseDestination)
@@ -358,6 +362,6 @@ pub(super) fn open_into(path: &Path, config: &Config) -> Result<Root> {
     }
 }
 
-pub(super) fn refusal(path: &Path, why: &str) -> Error {
+pub(crate) fn refusal(path: &Path, why: &str) -> Error {
     Error::new(Operation::UseDestination, path, Cause::Refused(why.into()))
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::report::rings::{Kind, Means, Ring, Stage};
-use crate::report::trace::{Spans, TRACKS, Track};
+use crate::event::metrics::{Call, Means, Ring, Stage};
+use crate::io::spans::{Spans, TRACKS, Track};
 
 /// Of the operations of a kind that are done in place, one in so many is timed.
 const TIMED_ONE_IN: u64 = 8;
@@ -76,7 +76,7 @@ impl Trace {
 /// An operation in flight. One that is dropped before it is done, since its run was stopped, is counted all the same.
 pub(crate) struct InFlight<'a> {
     gauge: &'a Gauge,
-    kind: Kind,
+    kind: Call,
     means: Means,
     start: u64,
     track: Option<Track>,
@@ -168,7 +168,7 @@ impl Gauge {
     /// Makes a system call in place. `bytes` tells how many it has read or written.
     pub(crate) fn in_place<T>(
         &self,
-        kind: Kind,
+        kind: Call,
         call: impl FnOnce() -> T,
         bytes: impl FnOnce(&T) -> u64,
     ) -> T {
@@ -179,13 +179,13 @@ impl Gauge {
     }
 
     /// Before a system call in place: when it starts, if it is to be timed.
-    pub(crate) fn start_in_place(&self, kind: Kind) -> Option<u64> {
+    pub(crate) fn start_in_place(&self, kind: Call) -> Option<u64> {
         let count = self.ring.borrow().operations(kind, Means::InPlace).count;
         (self.trace.is_some() || count.is_multiple_of(TIMED_ONE_IN)).then(now)
     }
 
     /// After it.
-    pub(crate) fn done_in_place(&self, kind: Kind, started: Option<u64>, bytes: u64) {
+    pub(crate) fn done_in_place(&self, kind: Call, started: Option<u64>, bytes: u64) {
         let end = started.map(|start| (start, now()));
         {
             let mut ring = self.ring.borrow_mut();
@@ -204,7 +204,7 @@ impl Gauge {
     }
 
     /// An operation is handed over.
-    pub(crate) fn submit(&self, kind: Kind, means: Means) -> InFlight<'_> {
+    pub(crate) fn submit(&self, kind: Call, means: Means) -> InFlight<'_> {
         let of_stage = &self.in_flight[kind.stage() as usize];
         of_stage.set(of_stage.get() + 1);
         let in_flight: u32 = self.in_flight.iter().map(Cell::get).sum();
@@ -319,7 +319,7 @@ mod tests {
         gauge.turn_begins(0, Stage::Other);
         assert!(waiting(Stage::Walk) > 0, "nobody has work, and more may come");
         gauge.work_begins();
-        let (read, write) = (gauge.submit(Kind::Read, Means::Ring), gauge.submit(Kind::Write, Means::Ring));
+        let (read, write) = (gauge.submit(Call::Read, Means::Ring), gauge.submit(Call::Write, Means::Ring));
         gauge.turn_ends();
         gauge.turn_begins(1, Stage::Other);
         assert!(waiting(Stage::Read) > 0);
@@ -344,13 +344,13 @@ mod tests {
     fn what_is_done_in_place_is_all_counted_and_some_of_it_timed() {
         let gauge = Gauge::new(0, now(), false, || true);
         for _ in 0..80 {
-            assert_eq!(gauge.in_place(Kind::Read, || 7, |&read| read), 7);
+            assert_eq!(gauge.in_place(Call::Read, || 7, |&read| read), 7);
         }
-        gauge.submit(Kind::Read, Means::Ring).done(100);
-        drop(gauge.submit(Kind::Read, Means::Ring));
+        gauge.submit(Call::Read, Means::Ring).done(100);
+        drop(gauge.submit(Call::Read, Means::Ring));
         let ring = gauge.figures();
         let told = Means::ALL.map(|means| {
-            let operations = ring.operations(Kind::Read, means);
+            let operations = ring.operations(Call::Read, means);
             (operations.count, operations.bytes, operations.timed())
         });
         assert_eq!(told, [(2, 100, 1), (80, 560, 10), (0, 0, 0)]);

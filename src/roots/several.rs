@@ -13,16 +13,17 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::io::backup_place::{found_in, refuse_backups_where_source_is};
-use crate::io::named::Named;
-use crate::io::place::{Place, manifest_of, mounts, place, refuse_manifest};
-use crate::io::root;
-use crate::io::root::{Root, Roots, join, make_directories, nearest_existing, open_around, open_directory};
-use crate::io::stat_open;
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::plan::entry::{Inode, Kind, Stat};
+use crate::event::Kind;
+use crate::files::named::Named;
+use crate::roots::backup_place::{found_in, refuse_backups_where_source_is};
+use crate::roots::overlap::{Place, manifest_of, mounts, place, refuse_manifest};
+use crate::roots::{
+    self, Root, Roots, join, make_directories, nearest_existing, open_around, open_directory,
+};
 use crate::select::list::Node;
+use crate::stat::{Inode, Stat, stat_open};
 use crate::text::Escaped;
 
 /// The mode of a directory that nothing else is known of, less the umask.
@@ -79,7 +80,7 @@ impl Several {
 }
 
 /// Looks at the sources, and opens, or makes, the directory they are for.
-pub(super) fn open(config: &Config, sources: &[PathBuf]) -> Result<Roots> {
+pub(crate) fn open(config: &Config, sources: &[PathBuf]) -> Result<Roots> {
     refuse_options(config)?;
     let (named, by_parent) = group(sources)?;
     let (directory, missing) = open_target(config)?;
@@ -177,7 +178,7 @@ fn split(source: &Path) -> Result<(PathBuf, &OsStr)> {
 /// Opens the directory to copy into, or the nearest one above it that exists; then with what is missing.
 fn open_target(config: &Config) -> Result<(Root, PathBuf)> {
     let path = &config.destination;
-    match root::open_into(path, config) {
+    match roots::open_into(path, config) {
         Err(error) if error.errno() == Some(Errno::NOENT) => {
             let (existing, missing) = nearest_existing(path)?;
             if !config.make_parents {

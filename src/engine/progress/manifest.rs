@@ -4,11 +4,11 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::report::event::EntryEvent;
-use crate::content::manifest::Writer;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
+use crate::event::EntryEvent;
+use crate::files::manifest::Writer;
+use crate::files::trees::Trees;
 use crate::io::temporary::TemporaryNames;
-use crate::io::trees::Trees;
 
 /// The manifest of a run under way.
 pub(crate) struct Hashes {

@@ -11,53 +11,15 @@ use blake3::Hash;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::content::manifest::{GAP, LINE_LIMIT};
+use crate::content::manifest::LINE_LIMIT;
+use crate::content::manifest::format::format_line;
 use crate::engine::temporary::{Taken, link_nameless, take_place};
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::io::named::{self, Named};
+use crate::event::Kind;
+use crate::files::named::{self, Named};
+use crate::files::trees::Trees;
 use crate::io::temporary::{TemporaryNames, lock};
-use crate::io::trees::Trees;
-use crate::plan::entry::{Kind, Stat};
-
-/// The line for a file, its newline included. For a path without NUL, and not empty, it is one that
-/// [`parse_line`](crate::content::manifest::parse_line) takes apart again, unless it is too long.
-pub fn format_line(path: &Path, hash: &Hash) -> Vec<u8> {
-    let bytes = path.as_os_str().as_bytes();
-    let mut line = Vec::with_capacity(bytes.len() + 80);
-    if needs_escape(bytes) {
-        line.push(b'\\');
-    }
-    line.extend_from_slice(hash.to_hex().as_bytes());
-    line.extend_from_slice(GAP);
-    escape(bytes, &mut line);
-    line.push(b'\n');
-    line
-}
-
-/// A path as `b3sum --check` shows it: escaped as in a manifest, after a backslash that says so.
-pub(crate) fn escape_path(path: &Path) -> Vec<u8> {
-    let bytes = path.as_os_str().as_bytes();
-    let mut text = Vec::with_capacity(bytes.len() + 80);
-    if needs_escape(bytes) {
-        text.push(b'\\');
-    }
-    escape(bytes, &mut text);
-    text
-}
-
-fn needs_escape(path: &[u8]) -> bool {
-    path.iter().any(|byte| matches!(byte, b'\\' | b'\n'))
-}
-
-fn escape(path: &[u8], line: &mut Vec<u8>) {
-    for &byte in path {
-        match byte {
-            b'\\' => line.extend_from_slice(b"\\\\"),
-            b'\n' => line.extend_from_slice(b"\\n"),
-            byte => line.push(byte),
-        }
-    }
-}
+use crate::stat::Stat;
 
 /// Writes a manifest. Its file has its name only when it is whole: until [`finish`](Writer::finish) whatever had the
 /// name before stays, and a writer that is dropped leaves nothing.

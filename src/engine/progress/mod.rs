@@ -1,21 +1,21 @@
 //! The progress task: gathers the events as they arrive, counts, and hands them to the reporter.
 
+pub(crate) mod manifest;
+
 use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
 use tokio::runtime::Runtime;
 use tokio::time::MissedTickBehavior;
 
-use crate::report::Reporter;
-use crate::report::event::{Action, Entries, Event, Start, Summary, Totals};
-use crate::report::hashes::Hashes;
-use crate::report::rings::Ring;
-use crate::report::trace::TraceFile;
+use crate::engine::progress::manifest::Hashes;
 use crate::engine::stall::{self, Stalls};
-use crate::engine::stop::Stop;
 use crate::engine::watch::Watchdog;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
-use crate::plan::entry::Kind;
+use crate::event::metrics::Ring;
+use crate::event::{Action, Entries, Event, Kind, Reporter, Start, Summary, Totals};
+use crate::files::trace::TraceFile;
+use crate::stop::Stop;
 
 /// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);

@@ -1,0 +1,183 @@
+//! What became of one entry.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use blake3::Hash;
+
+use crate::error::Error;
+use crate::event::{Changes, Kind};
+
+/// What was done to an entry, or would be in a dry run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It was not there.
+    Created,
+    /// It took the place of what was there.
+    Updated,
+    /// Its contents were right; owner, mode, times or attributes were set.
+    Metadata,
+    /// It was right already.
+    Unchanged,
+    /// It was linked to another name of its inode.
+    Linked,
+    /// The source does not have it.
+    Deleted,
+    /// See the error.
+    Failed,
+    /// It was left out: its directory failed, its type is not kept, or it is to be left alone in the destination.
+    Skipped,
+}
+
+impl Action {
+    /// All of them, in the order of reports.
+    pub const ALL: [Action; 8] = [
+        Action::Created,
+        Action::Updated,
+        Action::Metadata,
+        Action::Linked,
+        Action::Deleted,
+        Action::Unchanged,
+        Action::Skipped,
+        Action::Failed,
+    ];
+
+    /// Whether something was, or would be, changed in the destination.
+    pub fn is_change(self) -> bool {
+        !matches!(self, Action::Unchanged | Action::Skipped | Action::Failed)
+    }
+
+    /// The word used in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Created => "created",
+            Action::Updated => "updated",
+            Action::Metadata => "metadata",
+            Action::Unchanged => "unchanged",
+            Action::Linked => "linked",
+            Action::Deleted => "deleted",
+            Action::Failed => "failed",
+            Action::Skipped => "skipped",
+        }
+    }
+}
+
+/// What an entry of the source leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PointsTo {
+    /// A symlink: to this target.
+    Target(PathBuf),
+    /// One of several names of an inode: to this other one, whose path is below the roots.
+    Name(PathBuf),
+}
+
+/// What the source says of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// Bytes of a file, of a symlink's target, or of a directory as its file system counts them.
+    pub size: u64,
+    /// When it was last written to: seconds since 1970, and nanoseconds past them.
+    pub modified: (i64, u32),
+    /// The permission bits, with setuid, setgid and sticky.
+    pub mode: u32,
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// What became of one entry.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct EntryEvent {
+    /// Its name in its directory; empty for the directory itself.
+    pub(crate) name: CString,
+    /// What it is.
+    pub kind: Kind,
+    /// What was done.
+    pub action: Action,
+    /// What differed; nothing, where it failed.
+    pub changes: Changes,
+    /// In a comparison where something differs; in a sync if [`Config::details`](crate::Config::details) asks for it.
+    pub points_to: Option<PointsTo>,
+    /// It is a further name of an inode, whose first name came before it.
+    pub follows: bool,
+    /// What the source says of it, if it got so far.
+    pub source: Option<Attributes>,
+    /// Contents copied, cloned, or compared and mended where they were, in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the contents, where bytes were copied through and hashed, or all hashes were asked for.
+    pub hash: Option<Hash>,
+    /// Why it failed.
+    pub error: Option<Box<Error>>,
+    /// A hard link had to become a copy: its inode has as many names as the file system allows, or lies on another file
+    /// system (a mount point is between the two).
+    pub link_limit: bool,
+    /// Its contents, its metadata and its name are on stable storage.
+    pub durable: bool,
+    /// The bytes have been counted as they were copied.
+    pub(crate) streamed: bool,
+}
+
+impl EntryEvent {
+    /// Of an entry of this type, to which this was done and of which nothing else is known.
+    pub fn done(kind: Kind, action: Action) -> Self {
+        EntryEvent {
+            name: CString::default(),
+            kind,
+            action,
+            changes: Changes::NONE,
+            points_to: None,
+            follows: false,
+            source: None,
+            bytes: 0,
+            hash: None,
+            error: None,
+            link_limit: false,
+            durable: false,
+            streamed: false,
+        }
+    }
+
+    /// The same of one that differed.
+    pub fn changed(kind: Kind, action: Action, changes: Changes) -> Self {
+        EntryEvent { changes, ..EntryEvent::done(kind, action) }
+    }
+
+    /// Of an entry that failed.
+    pub fn failed(kind: Kind, error: Error) -> Self {
+        EntryEvent { error: Some(Box::new(error)), ..EntryEvent::done(kind, Action::Failed) }
+    }
+
+    /// With what the source says of it.
+    pub(crate) fn of(self, source: impl Into<Attributes>) -> Self {
+        EntryEvent { source: Some(source.into()), ..self }
+    }
+
+    /// With its name in its directory.
+    pub fn named(self, name: CString) -> Self {
+        EntryEvent { name, ..self }
+    }
+
+    /// The entry's path, given its directory's.
+    pub fn path(&self, directory: &Path) -> PathBuf {
+        match self.name.as_c_str() {
+            name if name.is_empty() => directory.to_path_buf(),
+            name => directory.join(os_str(name)),
+        }
+    }
+}
+
+pub(crate) fn os_str(name: &CStr) -> &OsStr {
+    OsStr::from_bytes(name.to_bytes())
+}
+
+/// What became of some entries of one directory.
+#[derive(Debug)]
+pub struct Entries {
+    /// Its path below the roots.
+    pub directory: PathBuf,
+    /// In the order they were done.
+    pub events: Vec<EntryEvent>,
+}

@@ -1,0 +1,32 @@
+//! How a path is written as JSON.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+/// A path as JSON has it: `path`, and where its bytes are not UTF-8 also `path_bytes`, in base64 (RFC 4648).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JsonPath {
+    /// The path as text; what is not UTF-8 became U+FFFD.
+    pub path: String,
+    /// All its bytes in base64, where the text lacks some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_bytes: Option<String>,
+}
+
+impl JsonPath {
+    /// How `path` is written.
+    pub fn new(path: &Path) -> Self {
+        let bytes = path.as_os_str().as_bytes();
+        let path_bytes = std::str::from_utf8(bytes).is_err().then(|| STANDARD.encode(bytes));
+        JsonPath { path: path.to_string_lossy().into_owned(), path_bytes }
+    }
+
+    /// The text, and where that is not all the bytes in base64.
+    pub(crate) fn parts(&self) -> (&str, Option<&str>) {
+        (&self.path, self.path_bytes.as_deref())
+    }
+}

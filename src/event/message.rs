@@ -1,0 +1,39 @@
+//! What the pipeline tells: events, and at the end a summary.
+
+use std::time::Duration;
+
+use crate::error::{Error, Operation};
+use crate::event::Entries;
+use crate::event::metrics::Ring;
+
+/// What travels from the pipeline to the progress task.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The walk found more entries, and counts the directories among them; after `complete` it finds no more.
+    Found { entries: u64, directories: u64, complete: bool },
+    /// Entries of some directories were done.
+    Entries(Vec<Entries>),
+    /// A large file was begun: so many bytes are to come.
+    Expected(u64),
+    /// Bytes of a large file were copied.
+    Bytes(u64),
+    /// Everything is on stable storage.
+    Durable,
+    /// Something failed that is no entry: a listing, a thread.
+    Failed(Error),
+    /// A ring has ended: its figures.
+    Ring(Box<Ring>),
+    /// Spans of a ring, as they are to be written.
+    Trace(String),
+}
+
+/// A ring in which no task but one has had its turn for a while.
+#[derive(Debug, Clone, Copy)]
+pub struct Stall {
+    /// Its number, from 0.
+    pub ring: usize,
+    /// What that one task is at.
+    pub operation: Operation,
+    /// For how long, so far.
+    pub time: Duration,
+}

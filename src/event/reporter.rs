@@ -1,0 +1,32 @@
+//! Who is told what happens.
+
+use std::path::Path;
+
+use crate::error::Error;
+use crate::event::{EntryEvent, Stall, Start, Summary, Totals};
+
+/// Is told what happens, on the thread that called [`crate::sync`]. It must not wait for long: the pipeline waits
+/// for it.
+pub trait Reporter {
+    /// The run begins.
+    fn start(&mut self, _start: &Start) {}
+    /// An entry is done. `directory` is its directory's path below the roots.
+    fn entry(&mut self, _directory: &Path, _event: &EntryEvent) {}
+    /// Something failed that is no entry.
+    fn error(&mut self, _error: &Error) {}
+    /// A ring stands still.
+    fn stall(&mut self, _stall: &Stall) {}
+    /// The counts have changed.
+    fn progress(&mut self, _totals: &Totals) {}
+    /// The run is over.
+    fn finish(&mut self, _summary: &Summary) {}
+    /// What kept this reporter from saying everything, if anything did, once. A reader that went away is no trouble.
+    fn trouble(&mut self) -> Option<Error> {
+        None
+    }
+}
+
+/// A reporter that shows nothing.
+pub struct Silent;
+
+impl Reporter for Silent {}

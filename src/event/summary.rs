@@ -1,0 +1,208 @@
+//! Counts while a run goes on, and how it ended.
+
+use std::time::Duration;
+
+use crate::error::Outcome;
+use crate::event::Action;
+use crate::event::metrics::Ring;
+
+/// Counts while a run goes on, and at its end.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Entries the walk has found.
+    pub found: u64,
+    /// The walk is over: `found` is all there is.
+    pub complete: bool,
+    /// Entries that are done, whatever became of them.
+    pub done: u64,
+    /// Bytes known to be copied: those done, and the rest of the large files begun.
+    pub bytes_expected: u64,
+    /// Bytes copied.
+    pub bytes: u64,
+    /// Bytes of the source's files, holes included; each name of a file counts.
+    pub source_bytes: u64,
+    /// Bytes that were hashed.
+    pub bytes_hashed: u64,
+    /// Errors, those of directories' listings among them.
+    pub errors: u64,
+    /// All of the destination is on stable storage: `--fsync`, and no error in flushing.
+    pub durable: bool,
+    /// Hard links that had to become copies.
+    pub link_limits: u64,
+    /// Since the run began.
+    pub elapsed: Duration,
+    counts: [u64; Action::ALL.len()],
+    /// Directories among those found, and among those done.
+    pub(crate) directories: (u64, u64),
+    /// Large files at work: how many there are, their bytes, and how many of these are copied.
+    pub(crate) at_work: AtWork,
+}
+
+/// What is known of files that are counted while they are copied.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AtWork {
+    files: u64,
+    bytes: u64,
+    copied: u64,
+}
+
+impl AtWork {
+    /// One more was begun.
+    pub(crate) fn begin(&mut self, bytes: u64) {
+        (self.files, self.bytes) = (self.files + 1, self.bytes + bytes);
+    }
+
+    /// So much more of them is copied.
+    pub(crate) fn copy(&mut self, bytes: u64) {
+        self.copied += bytes;
+    }
+
+    /// A file of this number of bytes is done.
+    pub(crate) fn end(&mut self, bytes: u64) {
+        self.files = self.files.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.copied = self.copied.saturating_sub(bytes);
+        if self.files == 0 {
+            *self = AtWork::default();
+        }
+    }
+
+    /// How many files the copied bytes amount to.
+    fn done(&self) -> f64 {
+        if self.bytes == 0 {
+            0.0
+        } else {
+            self.files as f64 * (self.copied as f64 / self.bytes as f64).min(1.0)
+        }
+    }
+}
+
+impl Totals {
+    /// Entries to which `action` was done.
+    pub fn count(&self, action: Action) -> u64 {
+        self.counts[Self::index(action)]
+    }
+
+    /// Counts one more entry to which `action` was done.
+    pub fn add(&mut self, action: Action) {
+        self.counts[Self::index(action)] += 1;
+    }
+
+    fn index(action: Action) -> usize {
+        Action::ALL.iter().position(|&a| a == action).unwrap_or_default()
+    }
+
+    /// The part of the work that is done, from 0 to 1: of entries or of bytes, whichever has more left. Not before the walk is
+    /// over. Large files count by the part of them that is copied, and directories, which end with what is in them, only
+    /// where there is nothing else.
+    pub fn fraction(&self) -> Option<f64> {
+        if !self.complete {
+            return None;
+        }
+        let (found, done) = match self.files() {
+            (0, _) => (self.found, self.done as f64),
+            (found, done) => (found, done as f64 + self.at_work.done()),
+        };
+        let part = |done: f64, of: u64| if of == 0 { 1.0 } else { (done / of as f64).min(1.0) };
+        Some(part(done, found).min(part(self.bytes as f64, self.bytes_expected)))
+    }
+
+    /// Entries that are no directories: how many were found, and are done.
+    fn files(&self) -> (u64, u64) {
+        let (found, done) = self.directories;
+        (self.found.saturating_sub(found), self.done.saturating_sub(done))
+    }
+
+    /// Whether `bytes_expected` is all there is to copy: every file is done, or at work.
+    pub fn knows_bytes(&self) -> bool {
+        let (found, done) = self.files();
+        self.complete && self.bytes_expected > 0 && done + self.at_work.files >= found
+    }
+
+    /// The time until the end, as far as can be told: not before the walk is over.
+    pub fn remaining(&self) -> Option<Duration> {
+        let done = self.fraction().filter(|done| *done > 0.0)?;
+        Duration::try_from_secs_f64(self.elapsed.as_secs_f64() * (1.0 - done) / done).ok()
+    }
+
+    /// Bytes a second, over the whole run.
+    pub fn rate(&self) -> u64 {
+        (self.bytes as f64 / self.elapsed.as_secs_f64().max(1e-3)) as u64
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Summary {
+    /// What the exit code tells.
+    pub outcome: Outcome,
+    /// All counts.
+    pub totals: Totals,
+    /// Some operation did not come back after the run was told to stop: threads are left behind.
+    pub stuck: bool,
+    /// The figures of each ring, if [`Config::stats`](crate::Config::stats) asked for them. One that was left behind has none.
+    pub rings: Vec<Ring>,
+}
+
+impl Summary {
+    /// Of a run that ended like this, with these counts.
+    pub fn new(outcome: Outcome, totals: Totals) -> Self {
+        Summary { outcome, totals, stuck: false, rings: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_end_is_promised_before_the_walk_is_over() {
+        let mut totals =
+            Totals { found: 100, done: 50, elapsed: Duration::from_secs(10), ..Totals::default() };
+        assert_eq!(totals.remaining(), None);
+        totals.complete = true;
+        assert_eq!(totals.remaining(), Some(Duration::from_secs(10)));
+        (totals.bytes, totals.bytes_expected) = (100, 400);
+        assert_eq!(totals.remaining(), Some(Duration::from_secs(30)), "one large file is left");
+    }
+
+    #[test]
+    fn one_large_file_is_done_as_its_bytes_are() {
+        let mut totals = Totals { found: 2, directories: (1, 0), complete: true, ..Totals::default() };
+        totals.elapsed = Duration::from_secs(10);
+        assert_eq!((totals.fraction(), totals.remaining()), (Some(0.0), None));
+        assert!(!totals.knows_bytes());
+        totals.at_work.begin(200);
+        totals.bytes_expected = 200;
+        assert!(totals.knows_bytes());
+        totals.at_work.copy(50);
+        totals.bytes = 50;
+        assert_eq!(totals.fraction(), Some(0.25));
+        assert_eq!(totals.remaining(), Some(Duration::from_secs(30)));
+        totals.at_work.copy(150);
+        (totals.bytes, totals.done) = (200, 1);
+        totals.at_work.end(200);
+        assert_eq!(totals.fraction(), Some(1.0), "its directory has nothing left to do");
+    }
+
+    #[test]
+    fn the_larger_rest_decides() {
+        let files = |found, done| Totals { found, done, complete: true, ..Totals::default() };
+        let mut many = files(100, 90);
+        (many.bytes, many.bytes_expected) = (10, 100);
+        assert_eq!(many.fraction(), Some(0.1), "of bytes more is left");
+        (many.bytes, many.bytes_expected) = (95, 100);
+        assert_eq!(many.fraction(), Some(0.9), "of entries more is left");
+        let mut large = files(4, 1);
+        large.at_work.begin(100);
+        large.at_work.begin(100);
+        large.at_work.copy(100);
+        (large.bytes, large.bytes_expected) = (150, 250);
+        assert_eq!(large.fraction(), Some(0.5), "one is done, and half of two");
+        assert!(!large.knows_bytes(), "one has not begun");
+        let only = Totals { found: 4, done: 1, directories: (4, 1), complete: true, ..Totals::default() };
+        assert_eq!(only.fraction(), Some(0.25), "of directories alone");
+    }
+}

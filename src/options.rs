@@ -1,0 +1,113 @@
+//! The values that options take, each for itself.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::plan::privileges::Privileges;
+
+/// What a copy keeps of its source besides contents, type and mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Owner and group.
+    pub owner: bool,
+    /// Extended attributes, POSIX ACLs and capabilities among them.
+    pub xattrs: bool,
+    /// Names that share an inode share one afterwards.
+    pub hard_links: bool,
+    /// Modification times, in nanoseconds.
+    pub times: bool,
+    /// FIFOs, sockets and device nodes.
+    pub specials: bool,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Keep { owner: true, xattrs: true, hard_links: true, times: true, specials: true }
+    }
+}
+
+/// Where replaced and deleted entries are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backup {
+    /// A tree of their own, in which they keep their paths; a relative path begins at the destination. `None`: beside their
+    /// old names.
+    pub directory: Option<PathBuf>,
+    /// What their names end in.
+    pub suffix: OsString,
+}
+
+/// How much may be deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delete {
+    /// If more is to be deleted, nothing is.
+    pub limit: Option<DeleteLimit>,
+    /// Also where the source is empty, which is more often a disk that is not mounted.
+    pub allow_empty_source: bool,
+}
+
+/// The most that may be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteLimit {
+    /// So many entries.
+    Entries(u64),
+    /// Of all entries of the destination, so many in a hundred.
+    Percent(u8),
+}
+
+/// What counts as changed besides a file's size and time, and which names are left alone. The meanings are those of
+/// rsync(1). [`Config::checksum`] goes before `size_only`, and that before `ignore_times`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compare {
+    /// Files of one size are equal; their times are metadata.
+    pub size_only: bool,
+    /// Every file is copied anew, whatever its size and time.
+    pub ignore_times: bool,
+    /// So many seconds may lie between two times that count as equal; nanoseconds are not looked at then. `None`: two
+    /// times are equal to the nanosecond or not at all.
+    pub window: Option<u64>,
+    /// A file that is newer in the destination is left alone.
+    pub update: bool,
+    /// What the destination does not have is not made.
+    pub existing: bool,
+    /// What the destination has is left alone, but for directories.
+    pub ignore_existing: bool,
+}
+
+/// A user and a group by their numbers, where they are not to be the source's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Owner {
+    pub user: Option<u32>,
+    pub group: Option<u32>,
+}
+
+impl Owner {
+    /// Why this process can't give files to them, if it can't (chown(2)).
+    pub fn refusal(&self) -> Option<String> {
+        Privileges::of_process().refusal(self)
+    }
+}
+
+/// When to make a copy share its extents with the source (`FICLONE`, ioctl_ficlone(2)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reflink {
+    /// Where the file system can; bytes are copied elsewhere.
+    #[default]
+    Auto,
+    /// A file that can't be cloned fails.
+    Always,
+    /// Bytes are always copied.
+    Never,
+}
+
+/// How operations reach the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// io_uring, or threads where it is forbidden.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// Plain system calls on a pool of threads.
+    Threads,
+}
