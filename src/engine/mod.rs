@@ -48,6 +48,7 @@ pub mod stages;
 pub(crate) mod stall;
 pub(crate) mod stop;
 mod strangers;
+mod streamed;
 pub(crate) mod temporary;
 pub(crate) mod threads;
 pub(crate) mod turn;

@@ -190,6 +190,9 @@ impl LargeFile {
                 let read = if doubtful { whole_blocks(read, length, data.start) } else { read };
                 if self.counts() {
                     lane.count(read).await;
+                    if lane.run.rate.is_some() {
+                        self.tells(read as u64);
+                    }
                 }
                 Ok((buffer, read))
             }

@@ -15,6 +15,7 @@ use super::crew::{Crew, Failed};
 use super::item::Item;
 use super::job::Offer;
 use super::part;
+use super::streamed::Streamed;
 use super::temporary::NewFile;
 use super::worker::Lane;
 use crate::content::hash::{PART, Parts, part_hasher};
@@ -61,6 +62,8 @@ pub(crate) struct LargeFile {
     crew: Crew<Failure>,
     /// Bytes, holes that were not read not counted.
     copied: AtomicU64,
+    /// Bytes that the display was told of.
+    told: AtomicU64,
     /// Its path below the root, for a trace.
     pub(super) path: Option<PathBuf>,
 }
@@ -88,12 +91,13 @@ impl Failure {
 impl LargeFile {
     /// Copies the contents of `source` and returns their hash, if hashes are wanted and the holes allow it, and the bytes
     /// copied. Where the new file has contents already, only what differs is written.
-    pub(crate) async fn copy(
+    pub(super) async fn copy(
         item: &Item<'_>,
         source: &File,
         new: &NewFile,
         stat: &Stat,
         layout: Layout,
+        streamed: &Streamed,
     ) -> Result<(Option<Hash>, u64)> {
         let run = item.run();
         let work = Work::on(new, item)?;
@@ -106,8 +110,10 @@ impl LargeFile {
         rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
         let hashed = run.config.hash && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
         let file = LargeFile::new(item, source, work, Operation::ReadSource, (stat.size, layout), hashed);
-        run.report(Event::Expected(stat.size - holes(stat, layout))).await;
-        file.finish(item).await
+        streamed.begin(stat.size - holes(stat, layout), run).await;
+        let copied = file.clone().finish(item).await;
+        streamed.add(file.told.load(Ordering::Relaxed));
+        copied
     }
 
     /// Hashes a whole file. `reading` names it in errors: the source, or the destination.
@@ -141,6 +147,7 @@ impl LargeFile {
             parts: hashed.then(|| Parts::new(size)),
             crew: Crew::new(size),
             copied: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             path: traced.then(|| item.directory.path_of(&item.entry.name)),
         })
     }
@@ -174,6 +181,11 @@ impl LargeFile {
         !matches!(self.work, Work::Hash)
     }
 
+    /// Takes note of bytes that the display is told of.
+    pub(super) fn tells(&self, bytes: u64) {
+        self.told.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Asks the other threads for a task each.
     fn invite(self: &Arc<Self>, lane: &Lane) {
         for channel in lane.others() {
@@ -202,6 +214,7 @@ impl LargeFile {
             }
             self.copied.fetch_add(copied, Ordering::Relaxed);
             if self.counts() && lane.run.rate.is_none() {
+                self.tells(copied);
                 lane.run.report(Event::Bytes(copied)).await;
             }
             lane.send_trace(false).await;
