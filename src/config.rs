@@ -43,7 +43,7 @@ pub struct Config {
     pub compare: Compare,
     /// Changes to the modes of the source, made before anything is compared with them.
     pub chmod: Chmod,
-    /// Whose everything is to be, whoever owns the source. Takes [`Keep::owner`].
+    /// Who is to own everything, no matter who owns the source. Takes [`Keep::owner`].
     pub owner: Owner,
     /// Where the machine key lies, by which a run knows what killed ones left in the destination:
     /// [`default_state_directory`] unless told otherwise. `None`: it knows nothing of them.
@@ -135,9 +135,9 @@ pub struct Delete {
 /// The most that may be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeleteLimit {
-    /// So many entries.
+    /// A number of entries.
     Entries(u64),
-    /// Of all entries of the destination, so many in a hundred.
+    /// A share of all entries of the destination, in percent.
     Percent(u8),
 }
 
@@ -149,7 +149,7 @@ pub struct Compare {
     pub size_only: bool,
     /// Every file is copied anew, whatever its size and time.
     pub ignore_times: bool,
-    /// So many seconds may lie between two times that count as equal; nanoseconds are not looked at then. `None`: two
+    /// How many seconds may lie between two times that count as equal; nanoseconds are not looked at then. `None`: two
     /// times are equal to the nanosecond or not at all.
     pub window: Option<u64>,
     /// A file that is newer in the destination is left alone.

@@ -216,7 +216,7 @@ pub enum Cause {
     /// told from what was just written.
     #[error("nothing is deleted: it lists names otherwise than they were written, or loses some meanwhile")]
     OtherNames,
-    /// Nothing was deleted, since it would have been so many entries.
+    /// Nothing was deleted, since it would have been this many entries.
     #[error("nothing is deleted: it would be {0}, more than --max-delete allows")]
     TooManyDeletions(u64),
     /// A directory that others could have put there, or filled, is kept from them: the text tells why. What is in it was

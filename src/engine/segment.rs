@@ -62,7 +62,7 @@ pub(crate) struct LargeFile {
     crew: Crew<Failure>,
     /// Bytes, holes that were not read not counted.
     copied: AtomicU64,
-    /// Bytes that the display was told of.
+    /// Bytes that were reported.
     told: AtomicU64,
     /// Its path below the root, for a trace.
     pub(super) path: Option<PathBuf>,
@@ -152,8 +152,8 @@ impl LargeFile {
         })
     }
 
-    /// Works through the file with whoever comes to help. Returns its hash, if it was to be hashed, and the bytes that were
-    /// no holes.
+    /// Works through the file, with the tasks that come to help. Returns its hash, if it was to be hashed, and the
+    /// bytes that were no holes.
     async fn finish(self: Arc<Self>, item: &Item<'_>) -> Result<(Option<Hash>, u64)> {
         // A thread that is watched does all of its work itself.
         if self.crew.size() > 2 * PART && item.lane.watched().is_none() {
@@ -181,7 +181,7 @@ impl LargeFile {
         !matches!(self.work, Work::Hash)
     }
 
-    /// Takes note of bytes that the display is told of.
+    /// Counts bytes that were reported.
     pub(super) fn tells(&self, bytes: u64) {
         self.told.fetch_add(bytes, Ordering::Relaxed);
     }

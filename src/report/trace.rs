@@ -16,7 +16,7 @@ use crate::error::{Context, Operation, Result};
 use crate::io::named::{self, Existing};
 use crate::io::trees::Trees;
 
-/// Text is sent once there are so many bytes of it.
+/// Text is sent once there are this many bytes of it.
 const FULL: usize = 64 << 10;
 /// Tracks of a task: what it has in flight at once, and more than it ever has.
 pub(crate) const TRACKS: u32 = 8;
