@@ -48,7 +48,7 @@ pub struct Config {
     pub compare: Compare,
     /// Changes to the modes of the source, made before anything is compared with them.
     pub chmod: Chmod,
-    /// Whose everything is to be, whoever owns the source. Takes [`Keep::owner`].
+    /// Who is to own everything, no matter who owns the source. Takes [`Keep::owner`].
     pub owner: Owner,
     /// Where the machine key lies, by which a run knows what killed ones left in the destination:
     /// [`default_state_directory`] unless told otherwise. `None`: it knows nothing of them.

@@ -196,15 +196,16 @@ pub enum Cause {
     /// Nothing was deleted, since the source has nothing.
     #[error("nothing is deleted, since the source is empty (--allow-empty-source deletes all the same)")]
     EmptySource,
-    /// Nothing was written or deleted, since the two trees have nothing in common.
+    /// Nothing was written or deleted: at the top of the destination, nothing that could be deleted has its name in the
+    /// source.
     #[error(
         "nothing is written or deleted, since {}: are these the right directories, in this order? (--max-delete 100% \
          goes on all the same)", nothing_shared(*count, shown)
     )]
     NothingShared {
-        /// What the destination has at its top.
+        /// How many entries at the destination's top could be deleted: not `lost+found`, nor what a rule protects.
         count: u64,
-        /// Some of the names.
+        /// The names of some of them.
         shown: String,
     },
     /// Nothing was deleted, since there is a limit and it can't be told how much it would be.
@@ -214,7 +215,7 @@ pub enum Cause {
     /// told from what was just written.
     #[error("nothing is deleted: it lists names otherwise than they were written, or loses some meanwhile")]
     OtherNames,
-    /// Nothing was deleted, since it would have been so many entries.
+    /// Nothing was deleted, since it would have been this many entries.
     #[error("nothing is deleted: it would be {0}, more than --max-delete allows")]
     TooManyDeletions(u64),
     /// A directory that others could have put there, or filled, is kept from them: the text tells why. What is in it was
@@ -228,8 +229,8 @@ pub enum Cause {
 
 fn nothing_shared(count: u64, shown: &str) -> String {
     match count {
-        1 => format!("its only entry is not in SRC ({shown})"),
-        _ => format!("none of its {count} entries is in SRC ({shown})"),
+        1 => format!("the only entry at its top that could be deleted is not in SRC ({shown})"),
+        _ => format!("of the {count} entries at its top that could be deleted none is in SRC ({shown})"),
     }
 }
 

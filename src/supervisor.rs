@@ -28,7 +28,7 @@ pub(crate) fn supervise() -> anyhow::Result<ExitCode> {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
     rustix::io::fcntl_setfd(&writer, FdFlags::empty()).context("make a pipe")?;
     let mut arguments = std::env::args_os();
-    // By its name, for whoever lists processes.
+    // A name for lists of processes.
     let program = std::env::current_exe().context("find this program")?;
     let mut command = Command::new(program);
     if let Some(name) = arguments.next() {

@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 use super::go_on;
 use ringsync::{Escaped, Stop};
 
-/// One file of so many is changed.
+/// One file in this many is changed.
 const EACH: u64 = 100;
 /// How much older it becomes.
 const AGE: Duration = Duration::from_secs(3600);

@@ -168,7 +168,7 @@ fn draw(what: &str, index: u64) -> u64 {
     hash.as_bytes().iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-/// A size of at least `low`, each of so many doublings of it as likely as the next.
+/// A size of at least `low`, each of this many doublings of it as likely as the next.
 fn between(drawn: u64, low: u64, doublings: u64) -> u64 {
     let base = low << (drawn % doublings);
     base + (drawn >> 32) % base

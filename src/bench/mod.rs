@@ -6,7 +6,7 @@
 //! 3. For each data set, scenario and state of the caches all tools run in turn, the turns interleaved (`turns.rs`). A
 //!    run is a process, ringsync's too, measured from start to end (`run.rs`).
 //! 4. After each run the copy is compared with the source (`check.rs`). A tool that fails, or whose copy is wrong, is
-//!    shown as such and has no figures.
+//!    marked and has no figures.
 //! 5. Medians, and how far they can be believed (`figures.rs`), go into tables, files and plots (`report.rs`,
 //!    `table.rs`, `plot.rs`), with what they were measured on (`machine.rs`).
 //! 6. Whatever happens, the directory is removed, also after a signal.

@@ -58,7 +58,8 @@ impl Size {
         Ok(size)
     }
 
-    /// What so many whole trees take, and one more of the largest file: some tools write a new one beside the old one.
+    /// What this number of whole trees takes, and one more of the largest file: some tools write a new one beside the
+    /// old one.
     pub(crate) fn room_for(self, trees: u64) -> Room {
         let bytes = self.room * trees + self.largest;
         // Directories, maps of extents and journals.

@@ -54,7 +54,7 @@ pub(crate) struct BenchArgs {
     /// Counted runs of each tool; when warm there is one before them [default: 5]
     #[arg(long, value_name = "N", value_parser = count(u16::MAX), help_heading = WHAT)]
     runs: Option<u16>,
-    /// Make data sets so many times as large [default: 1]
+    /// Make data sets this many times as large [default: 1]
     #[arg(long, value_name = "FACTOR", value_parser = scale, help_heading = WHAT)]
     scale: Option<f64>,
     /// A first impression: --runs 1 --scale 0.01, and none before it

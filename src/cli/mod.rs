@@ -30,7 +30,11 @@ pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use sync::SyncArgs;
 pub(crate) use verify::VerifyArgs;
 
-/// Mirror files and directories through io_uring
+/// Mirror files and directories, with io_uring for what waits for a disk
+///
+/// Opens, stats, reads and large writes that wait for a disk go through the ring, and so does the fsync of each file.
+/// What the page cache answers is done in place, which is quicker, and so is what io_uring has no operation for:
+/// reading directories, chmod, chown, times, clones.
 #[derive(Debug, Parser)]
 #[command(
     name = "ringsync",

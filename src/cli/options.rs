@@ -87,7 +87,7 @@ pub(crate) struct EngineArgs {
     buffer_size: Option<usize>,
 }
 
-/// How numbers are shown: as one is told, or else for whoever reads them.
+/// How numbers are shown: as the options say, or else as fits a terminal or a program that reads them.
 pub(crate) fn figures(human: bool, plain: bool, output: impl IsTerminal) -> Figures {
     match human || !plain && output.is_terminal() {
         true => Figures::Human,

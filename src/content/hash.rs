@@ -73,8 +73,9 @@ impl Parts {
     }
 }
 
-/// The subtrees, from the left to the right, that a file of so many parts, more than one, has when all that can be merged
-/// is: each as large a power of two as there are parts left, the first one not all of them (BLAKE3's paper, 2.1).
+/// The subtrees, from the left to the right, of a file with `parts` parts (more than one), when all that can be merged
+/// are merged: each as large a power of two as there are parts left, the first one not all of them (BLAKE3's paper,
+/// 2.1).
 fn whole_subtrees(parts: u64) -> Vec<(u32, u64)> {
     let mut subtrees = Vec::new();
     let mut at = 0;

@@ -95,7 +95,7 @@ impl Backups {
     }
 }
 
-/// The trees that are mirrored. A source that can't be opened is told of when its turn comes.
+/// The trees that are mirrored. A source that can't be opened is reported when its turn comes.
 fn sources(config: &Config, roots: &roots::Roots) -> Vec<roots::Root> {
     let Some(sources) = &config.sources else { return vec![roots.source.clone()] };
     let open = |path: &PathBuf| {

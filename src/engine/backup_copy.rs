@@ -95,7 +95,7 @@ impl Old<'_> {
     }
 }
 
-/// An empty file: nameless, where the file system has such, which is also returned.
+/// An empty file: nameless, where the file system has nameless files. Whether it is, is also returned.
 fn new_file(within: &OwnedFd, temporary: &CStr) -> rustix::io::Result<(OwnedFd, bool)> {
     let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
     match rustix::fs::openat(within, c".", flags | OFlags::TMPFILE, mode) {

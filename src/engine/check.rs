@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::engine::contents::{self, Compared};
 use crate::engine::item::{Item, Source};
 use crate::engine::worker::Lane;
-use crate::engine::{extra, special};
+use crate::engine::{Run, extra, special};
 use crate::error::Result;
 use crate::event::{Action, Changes, Entries, EntryEvent, Event, Kind, PointsTo};
 use crate::metadata::xattr;
@@ -59,20 +59,30 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
             target,
             inode: have.filter(|_| !changes.new && !joined).map(|have| have.inode),
         };
-        if let Some(Compared { bytes, streamed: false, .. }) = compared.filter(|compared| compared.bytes > 0)
-        {
-            run.report(Event::Expected(bytes)).await;
-            run.report(Event::Bytes(bytes)).await;
+        if let Some(Compared { bytes, expected, .. }) = compared {
+            report_bytes(run, bytes, expected).await;
         }
         if let Some(names) = run.names.arrive(&source, name) {
             report_names(names, item.lane).await;
         }
         return Ok(None);
     }
-    let (bytes, streamed) = compared.map_or((0, false), |compared| (compared.bytes, compared.streamed));
+    let (bytes, expected) = compared.map_or((0, None), |compared| (compared.bytes, compared.expected));
     let points_to = target.map(PointsTo::Target);
     let event = EntryEvent::changed(source.kind, action, changes).of(&source);
-    Ok(Some(EntryEvent { bytes, streamed, points_to, ..event }))
+    Ok(Some(EntryEvent { bytes, expected, points_to, ..event }))
+}
+
+/// Reports the bytes that were compared of an inode with several names, which are no single entry's.
+async fn report_bytes(run: &Run, bytes: u64, expected: Option<u64>) {
+    if expected.is_none() && bytes > 0 {
+        run.report(Event::Expected(bytes)).await;
+        run.report(Event::Bytes(bytes)).await;
+    }
+    let expected = expected.unwrap_or(bytes);
+    if expected > 0 {
+        run.report(Event::Ended { expected, copied: bytes }).await;
+    }
 }
 
 /// Whether the destination's inode stands for another source inode already: names that are apart in the source are one
@@ -119,7 +129,7 @@ async fn compare_contents(item: &Item<'_>, source: &Source, have: &Stat) -> Resu
     let verdicts = item.run().names.verdicts(&source.stat);
     let mut verdicts = verdicts.lock().await;
     if let Some(&same) = verdicts.get(&have.inode) {
-        return Ok(Compared { same, bytes: 0, streamed: false, theirs: None });
+        return Ok(Compared { same, bytes: 0, expected: None, theirs: None });
     }
     let compared = contents::compare(item, source, have).await?;
     verdicts.insert(have.inode, compared.same);

@@ -14,6 +14,7 @@ use crate::engine::copy_file::LARGE;
 use crate::engine::guarded;
 use crate::engine::item::{Item, Source};
 use crate::engine::settle::settle;
+use crate::engine::streamed::Streamed;
 use crate::engine::worker::Lane;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Event;
@@ -27,8 +28,8 @@ pub(crate) struct Compared {
     pub(crate) same: bool,
     /// Bytes read of each side.
     pub(crate) bytes: u64,
-    /// The bytes were reported as they were read.
-    pub(crate) streamed: bool,
+    /// How many bytes were expected of it, if its bytes were counted as they were read.
+    pub(crate) expected: Option<u64>,
     /// The destination's file, if it is the one that was asked for.
     pub(crate) theirs: Option<File>,
 }
@@ -37,25 +38,30 @@ pub(crate) struct Compared {
 pub(crate) async fn compare(item: &Item<'_>, source: &Source, destination: &Stat) -> Result<Compared> {
     let Source { stat: source, file } = source;
     if source.inode == destination.inode {
-        return Ok(Compared { same: true, bytes: 0, streamed: false, theirs: None });
+        return Ok(Compared { same: true, bytes: 0, expected: None, theirs: None });
     }
     let ours = open_source(item, file.as_ref()).await?;
     if !is_settled(item, &ours, source).await? {
-        return Ok(Compared { same: false, bytes: 0, streamed: false, theirs: None });
+        return Ok(Compared { same: false, bytes: 0, expected: None, theirs: None });
     }
     item.lane.doing(Operation::OpenDestination);
     let theirs = open(item.lane, item.destination_side()?, item.target()).await;
     let (theirs, opened) = theirs.at(Operation::OpenDestination, || item.path())?;
-    let streamed = source.size > LARGE && item.run().config.check;
-    if streamed {
-        item.run().report(Event::Expected(source.size)).await;
+    let streamed = Streamed::default();
+    if source.size > LARGE && item.run().config.check {
+        streamed.begin(source.size, item.run()).await;
     }
-    let (same, bytes) = compare_open(item, &ours, &theirs, source.size, streamed).await?;
-    if streamed {
+    let compared = compare_open(item, &ours, &theirs, source.size, &streamed).await;
+    if compared.is_err() {
+        streamed.end(item.run()).await;
+    }
+    let (same, bytes) = compared?;
+    let expected = streamed.expected();
+    if expected.is_some() {
         item.run().report(Event::Bytes(bytes % PART)).await;
     }
     let theirs = (opened.inode == destination.inode).then_some(theirs);
-    Ok(Compared { same, bytes, streamed, theirs })
+    Ok(Compared { same, bytes, expected, theirs })
 }
 
 /// Whether a file elsewhere holds what the item's does; both are of one size.
@@ -70,7 +76,7 @@ pub(crate) async fn equals(item: &Item<'_>, source: &Source, other: OwnedFd) -> 
         return Ok(false);
     }
     let theirs = item.lane.io.file(Arc::new(other), &stat);
-    Ok(compare_open(item, &ours, &theirs, source.size, false).await?.0)
+    Ok(compare_open(item, &ours, &theirs, source.size, &Streamed::default()).await?.0)
 }
 
 /// Whether the item's file is in the state that it was found in, and every change from now on can be told: the time that
@@ -98,7 +104,7 @@ async fn compare_open(
     ours: &File,
     theirs: &File,
     size: u64,
-    streamed: bool,
+    streamed: &Streamed,
 ) -> Result<(bool, u64)> {
     let buffers = &item.lane.buffers;
     let [mut one, mut other] =
@@ -124,7 +130,8 @@ async fn compare_open(
         }
         let before = at / PART;
         at += both as u64;
-        if streamed && at / PART > before {
+        if streamed.expected().is_some() && at / PART > before {
+            streamed.add(PART);
             item.run().report(Event::Bytes(PART)).await;
         }
         if both == 0 || at == size {

@@ -12,11 +12,12 @@ use crate::content::sparse::{self, Layout};
 use crate::engine::item::Item;
 use crate::engine::segment::LargeFile;
 use crate::engine::settle::settle;
+use crate::engine::streamed::Streamed;
 use crate::engine::temporary::{NewFile, Taken, Way};
 use crate::engine::{backup, in_place, read_back};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::metrics::{Call, Stage};
-use crate::event::{Action, Changes, EntryEvent, Event, Kind, PointsTo};
+use crate::event::{Action, Changes, EntryEvent, Kind, PointsTo};
 use crate::io::file::File;
 use crate::metadata::{self, Target, xattr};
 use crate::options::Reflink;
@@ -33,8 +34,8 @@ pub(crate) struct Copied {
     pub(crate) action: Action,
     /// Contents copied or cloned, in bytes.
     pub(crate) bytes: u64,
-    /// The bytes were reported as they were copied.
-    pub(crate) streamed: bool,
+    /// How many bytes were expected of it, if its bytes were counted as they were copied.
+    pub(crate) expected: Option<u64>,
     pub(crate) hash: Option<Hash>,
     /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
     pub(crate) link_limit: bool,
@@ -52,7 +53,7 @@ impl Copied {
         Copied {
             action: Action::Skipped,
             bytes: 0,
-            streamed: false,
+            expected: None,
             hash: None,
             link_limit: false,
             changes: Changes::NONE,
@@ -63,9 +64,9 @@ impl Copied {
 
     /// What is told of it.
     pub(crate) fn event(self, kind: Kind) -> EntryEvent {
-        let Copied { action, bytes, streamed, hash, link_limit, changes, points_to, follows } = self;
+        let Copied { action, bytes, expected, hash, link_limit, changes, points_to, follows } = self;
         let event = EntryEvent::changed(kind, action, changes);
-        EntryEvent { bytes, streamed, hash, link_limit, points_to, follows, ..event }
+        EntryEvent { bytes, expected, hash, link_limit, points_to, follows, ..event }
     }
 
     /// Everything was there already.
@@ -79,31 +80,46 @@ struct Contents {
     hash: Option<Hash>,
     /// Bytes copied or cloned, holes not counted.
     bytes: u64,
-    streamed: bool,
+    expected: Option<u64>,
 }
 
 /// Copies `source` to the item's name; `taken` says that something has it. A source that changes while it is read is
 /// read again, and in the end left as an error, with what the destination had before untouched.
-pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken: Taken) -> Result<Copied> {
+pub(crate) async fn copy(item: Item<'_>, source: &File, before: Stat, taken: Taken) -> Result<Copied> {
+    let streamed = Streamed::default();
+    let copied = copy_streamed(&item, source, before, taken, &streamed).await;
+    if copied.is_err() {
+        streamed.end(item.run()).await;
+    }
+    copied
+}
+
+async fn copy_streamed(
+    item: &Item<'_>,
+    source: &File,
+    mut before: Stat,
+    taken: Taken,
+    streamed: &Streamed,
+) -> Result<Copied> {
     let within = item.changing()?;
     let (mut holes, mut again, mut attempts) = (true, true, 1);
     let mut old = true; // what is there has not been written over yet
     loop {
-        before = settle(&item, source, before, &mut attempts).await?;
+        before = settle(item, source, before, &mut attempts).await?;
         item.lane.doing(Operation::Create);
-        let new = new_file(&item, source, &before, taken)?;
+        let new = new_file(item, source, &before, taken)?;
         if new.is_in_place() && std::mem::take(&mut old) {
-            Box::pin(in_place::keep_old(&item, &new)).await?; // what is written over is not there any more
+            Box::pin(in_place::keep_old(item, &new)).await?; // what is written over is not there any more
         }
-        let error = match fill(&item, source, &before, holes, &new).await {
-            Ok(Contents { hash, bytes, streamed }) => {
+        let error = match fill(item, source, &before, holes, &new, streamed).await {
+            Ok(Contents { hash, bytes, expected }) => {
                 if taken == Taken::Entry && !new.is_in_place() {
-                    backup::keep(&item).await?;
+                    backup::keep(item).await?;
                 }
                 item.lane.doing(Operation::Rename);
                 let publish = || new.publish(within, item.target(), taken, item.run());
                 item.lane.io.in_place(Call::Name, publish).at(Operation::Create, || item.path())?;
-                return Ok(Copied { action: Action::Created, bytes, streamed, hash, ..Copied::skipped() });
+                return Ok(Copied { action: Action::Created, bytes, expected, hash, ..Copied::skipped() });
             }
             Err(error) => error,
         };
@@ -117,6 +133,7 @@ pub(crate) async fn copy(item: Item<'_>, source: &File, mut before: Stat, taken:
             _ => false,
         };
         if tried_again {
+            streamed.end(item.run()).await;
             new.remove(within, item.target());
         } else {
             if new.discard(within, item.target()) {
@@ -151,8 +168,15 @@ fn new_file(item: &Item<'_>, file: &File, source: &Stat, taken: Taken) -> Result
 
 /// Gives the new file everything but its name: contents, metadata, and, where that is asked for, a place on stable
 /// storage and a look at what is there.
-async fn fill(item: &Item<'_>, source: &File, before: &Stat, holes: bool, new: &NewFile) -> Result<Contents> {
-    let contents = copy_contents(item, source, before, holes, new).await?;
+async fn fill(
+    item: &Item<'_>,
+    source: &File,
+    before: &Stat,
+    holes: bool,
+    new: &NewFile,
+    streamed: &Streamed,
+) -> Result<Contents> {
+    let contents = copy_contents(item, source, before, holes, new, streamed).await?;
     item.lane.doing_as(Operation::StatSource, Stage::Finish);
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
     // Files that never have a size (in /proc) have times that move with every look.
@@ -224,26 +248,27 @@ async fn copy_contents(
     stat: &Stat,
     holes: bool,
     new: &NewFile,
+    streamed: &Streamed,
 ) -> Result<Contents> {
     if stat.size > 0 && !new.has_contents() && clone(item, source, stat, new).await? {
         let hash = match item.run().config.needs_hashes() {
             true => Some(Box::pin(read_back::hash(item, source, stat, Operation::ReadSource)).await?),
             false => None,
         };
-        return Ok(Contents { hash, bytes: stat.data(), streamed: false });
+        return Ok(Contents { hash, bytes: stat.data(), expected: None });
     }
     let limited = item.run().rate.is_some();
     let _turn = item.lane.turn().await;
     let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };
     if stat.size > LARGE || layout != Layout::Dense || new.has_contents() {
-        let (hash, bytes) = Box::pin(LargeFile::copy(item, source, new, stat, layout)).await?;
-        return Ok(Contents { hash, bytes, streamed: true });
+        let (hash, bytes) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
+        return Ok(Contents { hash, bytes, expected: streamed.expected() });
     }
     if limited {
-        item.run().report(Event::Expected(stat.size)).await;
+        streamed.begin(stat.size, item.run()).await;
     }
-    let (hash, bytes) = copy_small(item, source, stat.size, new).await?;
-    Ok(Contents { hash, bytes, streamed: limited })
+    let (hash, bytes) = copy_small(item, source, stat.size, new, streamed).await?;
+    Ok(Contents { hash, bytes, expected: streamed.expected() })
 }
 
 /// Shares the source's extents, where that is wanted and the file systems can (ioctl_ficlone(2)).
@@ -274,7 +299,13 @@ async fn clone(item: &Item<'_>, source: &File, stat: &Stat, new: &NewFile) -> Re
 }
 
 /// Copies in order through one buffer: for nearly all files a single read and a single write.
-async fn copy_small(item: &Item<'_>, source: &File, size: u64, new: &NewFile) -> Result<(Option<Hash>, u64)> {
+async fn copy_small(
+    item: &Item<'_>,
+    source: &File,
+    size: u64,
+    new: &NewFile,
+    streamed: &Streamed,
+) -> Result<(Option<Hash>, u64)> {
     let io = &item.lane.io;
     let mut hasher = item.run().config.hash.then(Hasher::new);
     let mut whole = None;
@@ -314,6 +345,7 @@ async fn copy_small(item: &Item<'_>, source: &File, size: u64, new: &NewFile) ->
             item.lane.pace(read).await;
         }
         item.lane.count(read).await;
+        streamed.add(read as u64);
     }
     // Fewer bytes than its size: it shrank, which the caller's second stat tells, or its size is made up (in /sys).
     Ok((whole.or_else(|| hasher.map(|hasher| hasher.finalize())), offset))

@@ -68,7 +68,7 @@ pub(super) async fn carry_out(lane: &Lane) {
     }
 }
 
-/// Whether so much may be deleted, together with so many entries in the way of others; the error says why not.
+/// Whether all of this may be deleted, together with the entries that are in the way of others; the error says why not.
 fn may_delete(
     run: &Run,
     doomed: &[Doomed],

@@ -169,7 +169,7 @@ impl Directory {
         self.leaf.store(true, Ordering::Relaxed);
     }
 
-    /// Whoever opens or finishes it does not come back: nobody is to wait for that.
+    /// The task that opens or finishes it does not come back: nobody is to wait for that.
     pub(super) fn give_up(&self) {
         self.given_up.store(true, Ordering::Release);
     }
@@ -183,7 +183,7 @@ impl Directory {
         }
     }
 
-    /// Its state; `None` if whoever has it does not come back.
+    /// Its state; `None` if the task that has it does not come back.
     pub(super) async fn lock(&self, lane: &Lane) -> Option<MutexGuard<'_, State>> {
         watch::patiently(|| self.state.lock(), &self.given_up, lane.watched()).await
     }

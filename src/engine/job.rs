@@ -7,8 +7,8 @@ use crate::engine::directory::Directory;
 use crate::engine::segment::LargeFile;
 use crate::event::Kind;
 
-/// The most entries a batch, or a parcel, holds: so many that most directories are one batch, since two threads that create files in
-/// one directory wait for each other's lock (docs/performance.md).
+/// The most entries a batch, or a parcel, holds. With this many most directories are one batch: two threads that create
+/// files in one directory wait for each other's lock (docs/performance.md).
 pub(crate) const BATCH: usize = 256;
 
 /// Work that a task shares with others.

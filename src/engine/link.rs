@@ -106,7 +106,7 @@ async fn follow(
     }
 }
 
-/// What is told of a link. What it holds comes with the leader's inode; metadata that differ are named with each.
+/// What is reported of a link. What it holds comes with the leader's inode; metadata that differ are named with each.
 fn linked(item: &Item<'_>, leader: &Leader, source: &Stat, destination: Option<&Stat>) -> Copied {
     let run = item.run();
     let changes = item.with_xattrs(source, changes(source, destination, &run.rules));

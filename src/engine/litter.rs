@@ -60,9 +60,10 @@ fn remove_one(within: &OwnedFd, name: &CStr, kind: Kind, run: &Run) {
     }
 }
 
-/// Removes a directory that was not done. The owner of `within` may have given its name to another one: only what has our
-/// mark is emptied, and such a one has no subdirectories but those in which nodes are made. Any other goes if it is empty,
-/// as its owner could remove it.
+/// Removes a directory that a run did not complete. The owner of `within` may have exchanged it for another directory,
+/// so only one with our mark is emptied. Such a directory has no subdirectories but those that runs make for nodes:
+/// with any other in it, it stays as it is. A directory without the mark is removed only if it is empty; the owner of
+/// `within` could do that as well.
 pub(super) fn remove_directory(within: &OwnedFd, name: &CStr, run: &Run) {
     let Ok(directory) = rustix::fs::openat(within, name, LIST, Mode::empty()) else { return };
     if let Some(stat) = stat_open(&directory).ok().filter(is_marked) {

@@ -47,6 +47,7 @@ mod stack;
 pub mod stages;
 pub(crate) mod stall;
 mod strangers;
+mod streamed;
 pub(crate) mod temporary;
 pub(crate) mod threads;
 pub(crate) mod turn;

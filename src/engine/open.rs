@@ -11,7 +11,7 @@ pub(crate) struct OpenDirectories {
 }
 
 impl OpenDirectories {
-    /// For a process that may have so many `descriptors` open: an eighth of them is for directories.
+    /// For a process that may have this number of `descriptors` open: an eighth of them is for directories.
     pub(crate) fn new(descriptors: usize) -> Self {
         let limit = (descriptors / 16).clamp(1, MOST_OPEN);
         OpenDirectories { count: AtomicUsize::new(0), lent: AtomicUsize::new(0), limit }
@@ -51,7 +51,7 @@ impl OpenDirectories {
         SHORTEST_FLIGHT * (self.limit / 4)
     }
 
-    /// Where so many levels in a row stay as they are, so do those above them.
+    /// Where this many levels in a row stay as they are, those above them do so too.
     pub(super) fn reach(&self, deepest: usize) -> usize {
         2 * self.longest_flight(deepest).max(self.near())
     }
@@ -68,7 +68,7 @@ impl OpenDirectories {
     }
 }
 
-/// Of the levels of a deep tree, no more than one in so many stays open.
+/// Of the levels of a deep tree, no more than one in this many stays open.
 const SHORTEST_FLIGHT: usize = 32;
 /// More directories need not be open, whatever the limit on descriptors.
 const MOST_OPEN: usize = 4096;

@@ -8,7 +8,8 @@ use crate::event::{Entries, Event};
 
 /// Entries that are sent together.
 const FULL: usize = 512;
-/// So many bytes of their directories' paths count as an entry: a path of a very deep tree takes more memory than all else.
+/// This many bytes of their directories' paths count as an entry: a path of a very deep tree takes more memory than all
+/// else.
 const PATH_PER_ENTRY: usize = 128;
 /// A report waits no longer than this for others, as long as tasks end at all.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);

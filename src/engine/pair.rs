@@ -43,8 +43,9 @@ pub(crate) struct Memory {
     pub(super) private: bool,
     /// Who else could have put something in it before this run came.
     pub(super) writers: Writers,
-    /// One of those who can write to the directory above could have put it there, and it is not theirs; or what is in it. All
-    /// of that is compared, whatever its size and time.
+    /// Another user, who need not own it, could have put this directory here with all that is in it, and this run would
+    /// open it to more users. A directory that was taken from its owner counts as well, and so does one in such a
+    /// directory. All files in it are compared, whatever their size and time.
     pub(super) planted: bool,
     /// This run, or one that was interrupted, has taken it from its owner.
     pub(super) taken: bool,
@@ -219,7 +220,7 @@ impl Pair {
         Ok(Parked { memory: self.memory.clone(), destination: destination.map(|stat| stat.inode) })
     }
 
-    /// The destination directory, for whoever is about to change what is in it.
+    /// The destination directory, for a caller that is about to change what is in it.
     pub(crate) fn changing(&self) -> rustix::io::Result<&Arc<OwnedFd>> {
         self.touched.store(true, Ordering::Relaxed);
         self.destination.as_ref().ok_or(Errno::NOENT)
@@ -337,7 +338,7 @@ impl Memory {
         self.compared.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// So many names the destination has.
+    /// How many names the destination has.
     pub(crate) fn compared(&self) -> usize {
         self.compared.load(Ordering::Relaxed)
     }

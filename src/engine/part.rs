@@ -190,13 +190,16 @@ impl LargeFile {
                 let read = if doubtful { whole_blocks(read, length, data.start) } else { read };
                 if self.counts() {
                     lane.count(read).await;
+                    if lane.run.rate.is_some() {
+                        self.tells(read as u64);
+                    }
                 }
                 Ok((buffer, read))
             }
         }
     }
 
-    /// Moves `at` past a hole, hashing its zeroes, and returns the data there, so many bytes at most.
+    /// Moves `at` past a hole, hashing its zeroes, and returns the data there, `most` bytes at most.
     fn next_data(
         &self,
         at: &mut u64,
@@ -245,7 +248,7 @@ async fn read_old(
     Ok((buffer, had))
 }
 
-/// So many of the bytes read at `offset` as to end where a block does, if there is one: the rest, which is read again, may
+/// How many of the bytes read at `offset` end where a block does, if one ends there: the rest, which is read again, may
 /// be a hole together with what comes after it.
 fn whole_blocks(read: usize, wanted: usize, offset: u64) -> usize {
     let beyond = ((offset + read as u64) % BLOCK as u64) as usize;

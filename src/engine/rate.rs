@@ -16,15 +16,16 @@ use crate::io::buffer::LARGE;
 
 /// What was not used for so long is lost: a pause is not made up for by a rush.
 const CREDIT: Duration = Duration::from_millis(100);
-/// So many pieces are read a second, at least.
+/// How many pieces are read a second, at least.
 const PIECES: u64 = 20;
 /// The shortest piece: a block.
 const SHORTEST: u64 = 4096;
-/// A file that is being read has so many bytes a second to itself. More files at once would only be half done for longer.
+/// A file that is being read has this many bytes a second to itself. More files at once would only be half done for
+/// longer.
 const SHARE: u64 = 1 << 20;
 /// Files that are read at once, at the lowest rate and at the highest.
 const FILES: (u64, u64) = (2, 1024);
-/// A thread that is watched says so often that it is not stuck.
+/// How often a thread that is watched says that it is not stuck.
 const WORD: Duration = Duration::from_millis(50);
 
 /// Which bytes may be read when.
@@ -47,14 +48,14 @@ impl Bucket {
         Bucket { rate, paid: now }
     }
 
-    /// Takes tokens for so many bytes, and returns how long to wait before they are there.
+    /// Takes tokens for these bytes, and returns how long to wait before they are there.
     fn take(&mut self, bytes: u64, now: Instant) -> Duration {
         let earliest = now.checked_sub(CREDIT).unwrap_or(now);
         self.paid = self.paid.max(earliest) + self.cost(bytes);
         self.paid.saturating_duration_since(now)
     }
 
-    /// How long it takes the bucket to fill with so many.
+    /// How long it takes the bucket to fill with them.
     fn cost(&self, bytes: u64) -> Duration {
         let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate.get());
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
@@ -75,14 +76,14 @@ impl Rate {
 }
 
 impl Run {
-    /// So many of `length` bytes should be read at once: few, where the rate is low, so that all go on smoothly.
+    /// How many of `length` bytes should be read at once: few, where the rate is low, so that all go on smoothly.
     pub(crate) fn piece(&self, length: usize) -> usize {
         self.rate.as_ref().map_or(length, |rate| length.min(rate.piece as usize))
     }
 }
 
 impl Lane {
-    /// Waits until so many bytes may be read, or the run is stopped.
+    /// Waits until this number of bytes may be read, or the run is stopped.
     pub(crate) async fn pace(&self, bytes: usize) {
         if let Some(rate) = &self.run.rate {
             let wait = rate.bucket().take(bytes as u64, Instant::now());

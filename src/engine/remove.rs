@@ -99,7 +99,7 @@ impl<'a> Removal<'a> {
         Removal { expected, spares_mounts: true, ..self }
     }
 
-    /// On so many threads; otherwise there are as many as copy.
+    /// On this many threads; otherwise there are as many as copy.
     pub(super) fn threads(self, threads: usize) -> Self {
         Removal { threads, ..self }
     }

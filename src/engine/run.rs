@@ -159,7 +159,7 @@ impl Run {
 
     /// Gives up on all that is not done.
     pub(crate) fn abandon(&self) {
-        // In this order: whoever sees the flag knows that no more offers can come.
+        // In this order: a task that sees the flag knows that no more offers can come.
         self.close();
         self.stop.stop();
     }

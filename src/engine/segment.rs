@@ -17,6 +17,7 @@ use crate::engine::crew::{Crew, Failed};
 use crate::engine::item::Item;
 use crate::engine::job::Offer;
 use crate::engine::part;
+use crate::engine::streamed::Streamed;
 use crate::engine::temporary::NewFile;
 use crate::engine::worker::Lane;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -60,6 +61,8 @@ pub(crate) struct LargeFile {
     crew: Crew<Failure>,
     /// Bytes, holes that were not read not counted.
     copied: AtomicU64,
+    /// Bytes that were reported.
+    told: AtomicU64,
     /// Its path below the root, for a trace.
     pub(super) path: Option<PathBuf>,
 }
@@ -87,12 +90,13 @@ impl Failure {
 impl LargeFile {
     /// Copies the contents of `source` and returns their hash, if hashes are wanted and the holes allow it, and the bytes
     /// copied. Where the new file has contents already, only what differs is written.
-    pub(crate) async fn copy(
+    pub(super) async fn copy(
         item: &Item<'_>,
         source: &File,
         new: &NewFile,
         stat: &Stat,
         layout: Layout,
+        streamed: &Streamed,
     ) -> Result<(Option<Hash>, u64)> {
         let run = item.run();
         let work = Work::on(new, item)?;
@@ -105,8 +109,10 @@ impl LargeFile {
         rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
         let hashed = run.config.hash && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
         let file = LargeFile::new(item, source, work, Operation::ReadSource, (stat.size, layout), hashed);
-        run.report(Event::Expected(stat.size - holes(stat, layout))).await;
-        file.finish(item).await
+        streamed.begin(stat.size - holes(stat, layout), run).await;
+        let copied = file.clone().finish(item).await;
+        streamed.add(file.told.load(Ordering::Relaxed));
+        copied
     }
 
     /// Hashes a whole file. `reading` names it in errors: the source, or the destination.
@@ -140,12 +146,13 @@ impl LargeFile {
             parts: hashed.then(|| Parts::new(size)),
             crew: Crew::new(size),
             copied: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             path: traced.then(|| item.directory.path_of(&item.entry.name)),
         })
     }
 
-    /// Works through the file with whoever comes to help. Returns its hash, if it was to be hashed, and the bytes that were
-    /// no holes.
+    /// Works through the file, with the tasks that come to help. Returns its hash, if it was to be hashed, and the
+    /// bytes that were no holes.
     async fn finish(self: Arc<Self>, item: &Item<'_>) -> Result<(Option<Hash>, u64)> {
         // A thread that is watched does all of its work itself.
         if self.crew.size() > 2 * PART && item.lane.watched().is_none() {
@@ -171,6 +178,11 @@ impl LargeFile {
     /// Whether what is read of it is told, and limited by `--bwlimit`.
     pub(super) fn counts(&self) -> bool {
         !matches!(self.work, Work::Hash)
+    }
+
+    /// Counts bytes that were reported.
+    pub(super) fn tells(&self, bytes: u64) {
+        self.told.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Asks the other threads for a task each.
@@ -201,6 +213,7 @@ impl LargeFile {
             }
             self.copied.fetch_add(copied, Ordering::Relaxed);
             if self.counts() && lane.run.rate.is_none() {
+                self.tells(copied);
                 lane.run.report(Event::Bytes(copied)).await;
             }
             lane.send_trace(false).await;

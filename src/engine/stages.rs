@@ -121,7 +121,7 @@ impl Ring {
         result.map(|()| unchanged)
     }
 
-    /// Reads the first 4 KiB of a file so many times, one read after the other, each through the ring.
+    /// Reads the first 4 KiB of a file `times` times, one read after the other, each through the ring.
     ///
     /// # Errors
     /// When the file can't be read.

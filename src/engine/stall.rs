@@ -1,6 +1,6 @@
 //! Rings that stand still: a step of one task takes so long that no other task has its turn. It is some system call that
 //! was made in place and does not come back, or comes back late: a server that does not answer, a disk that is failing.
-//! The run goes on as soon as it does; but whoever waits is told where it stands.
+//! The run goes on as soon as it does; but the user who waits is told where it stands.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ impl Seen {
     }
 
     fn look(&mut self, words: &[Word], now: Instant) -> Vec<Stall> {
-        // Whoever looks late was kept from it, as all others may have been: the process was stopped.
+        // A look that comes late was kept from it, as all other threads may have been: the process was stopped.
         let late = now.duration_since(self.looked) > 2 * LOOK;
         self.looked = now;
         let mut stalls = Vec::new();

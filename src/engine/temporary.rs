@@ -271,7 +271,7 @@ fn open_partial(within: &OwnedFd, name: &CStr) -> Option<OwnedFd> {
     if !lock(&fd) {
         return None;
     }
-    // Whoever had the lock before may have given the file its own name, and another one this name since.
+    // The run that had the lock before may have given the file its own name, and another one this name since.
     let named = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS).ok()?;
     if Stat::from(&named).inode != found.inode {
         return None;

@@ -21,7 +21,8 @@ use crate::metadata::{self, Target};
 use crate::stat::{proc_path, stat_open};
 
 impl Removal<'_> {
-    /// Opens a directory beneath the one above it; `EXDEV`: it is one of another file system, which stays. If need be after giving its owner, who is not root, the right to.
+    /// Opens a directory beneath the one above it. Where its mode forbids that to its owner, who runs this and is not
+    /// root, the mode is changed first. `EXDEV`: it is on another file system, and stays.
     pub(super) fn open(&self, node: &Node) -> rustix::io::Result<Arc<OwnedFd>> {
         let above = node.above.as_ref().ok_or(Errno::BADF)?.fd()?;
         let open = || rustix::fs::openat(&above, &node.name, LIST, Mode::empty());
@@ -74,7 +75,8 @@ impl Removal<'_> {
         self.fail(Error::new(Operation::Remove, self.run.destination_path(&path), cause));
     }
 
-    /// Where the directory forbids it to its own owner, who is not root, it is opened to the owner first.
+    /// Removes a name. Where the directory's mode forbids that to its owner, who is not root, the mode is changed
+    /// first.
     pub(super) fn unlink(&self, node: &Node, name: &CStr, flags: AtFlags) -> Result<()> {
         let path = || self.run.destination_path(&node.path_of(name));
         let fd = node.fd().at(Operation::Remove, path)?;

@@ -1,9 +1,10 @@
 //! `--timeout`: threads whose system calls don't come back are left behind.
 //!
-//! A call that the kernel never answers can't be taken back; whoever made it is stuck. So each thread of the plain engine
-//! does one thing at a time and leaves word of what that is, when it began, and what it has left to do. The watchdog,
-//! which runs with the progress task, looks at these words. A thread that has made no progress for too long is lost: its
-//! entry is reported, what it had left goes to a new thread, and should its call ever return, it finds itself dismissed.
+//! A call that the kernel never answers can't be taken back; the thread that made it is stuck. So each thread of the
+//! plain engine does one thing at a time and leaves word of what that is, when it began, and what it has left to do.
+//! The watchdog, which runs with the progress task, looks at these words. A thread that has made no progress for too
+//! long is lost: its entry is reported, what it had left goes to a new thread, and should its call ever return, it
+//! finds itself dismissed.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,8 +20,8 @@ use crate::event::{Action, Entries, EntryEvent, Event, Kind};
 
 /// A thread that waits for what another one has says so this often.
 const WAIT: Duration = Duration::from_millis(50);
-/// The watchdog looks so many times within the limit, but not more often than `SHORTEST_LOOK`, nor seldomer than
-/// `LONGEST_LOOK`.
+/// How often the watchdog looks within the limit. From one look to the next it waits for `SHORTEST_LOOK` at least, and
+/// for `LONGEST_LOOK` at most.
 const LOOKS: u32 = 8;
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
@@ -226,7 +227,7 @@ impl Watchdog {
         start_lane(&self.run, index, watched, rest).map(drop)
     }
 
-    /// What is left to do of a lost thread's work, and what is to be told of it.
+    /// What is left to do of a lost thread's work, and what is to be reported.
     fn give_up(&self, work: Work) -> (Option<Batch>, Vec<Event>) {
         let Work { directory, step, operation, remains: Remains { entries, mut events }, awaited } = work;
         awaited.iter().for_each(|given_up| given_up.store(true, Ordering::Release));

@@ -57,8 +57,8 @@ pub(crate) struct Lane {
 /// then the next file finds the processor's cache and the directory as the last one left them.
 const FEWEST_TASKS: usize = 2;
 
-/// So many tasks of a thread help with large files of others. A write has the file's lock to itself: with more the disk's
-/// read-ahead would only jump between them (docs/performance.md).
+/// How many tasks of a thread help with large files of others. A write has the file's lock to itself: with more the
+/// disk's read-ahead would only jump between them (docs/performance.md).
 const HELPERS: usize = 1;
 
 /// Runs a thread's tasks, `most` of them at most, until the run is finished or stopped. A panic of one ends them all.

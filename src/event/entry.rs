@@ -116,8 +116,8 @@ pub struct EntryEvent {
     pub link_limit: bool,
     /// Its contents, its metadata and its name are on stable storage.
     pub durable: bool,
-    /// The bytes have been counted as they were copied.
-    pub(crate) streamed: bool,
+    /// How many bytes were expected of it, if they were counted as they were copied.
+    pub(crate) expected: Option<u64>,
 }
 
 impl EntryEvent {
@@ -136,7 +136,7 @@ impl EntryEvent {
             error: None,
             link_limit: false,
             durable: false,
-            streamed: false,
+            expected: None,
         }
     }
 

@@ -13,10 +13,13 @@ pub(crate) enum Event {
     Found { entries: u64, directories: u64, complete: bool },
     /// Entries of some directories were done.
     Entries(Vec<Entries>),
-    /// A large file was begun: so many bytes are to come.
+    /// A large file was begun: this is how many bytes are to come.
     Expected(u64),
     /// Bytes of a large file were copied.
     Bytes(u64),
+    /// A large file was given up, or is begun anew, or nothing is said of it as an entry: what had been expected of it, and
+    /// what was copied.
+    Ended { expected: u64, copied: u64 },
     /// Everything is on stable storage.
     Durable,
     /// Something failed that is no entry: a listing, a thread.

@@ -279,7 +279,7 @@ pub fn total(rings: &[Ring], kind: Call, means: Means) -> Operations {
     total
 }
 
-/// A share of one in so many, or none of nothing.
+/// The share that a part has of the whole; 0 of nothing.
 pub fn share(part: Duration, whole: Duration) -> f64 {
     if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
 }
@@ -297,7 +297,7 @@ pub enum Verdict {
 
 /// Of less time than this nothing is concluded.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// What holds a run back takes at least so large a share, and so many times that of the next one.
+/// What holds a run back takes at least `LEAST_SHARE`, and `LEAD` times the share of the next one.
 const LEAST_SHARE: f64 = 0.35;
 const LEAD: f64 = 1.3;
 

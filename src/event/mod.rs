@@ -12,14 +12,14 @@ pub(crate) mod reporter;
 pub(crate) mod start;
 pub(crate) mod summary;
 
-pub use both::Both;
-pub use changes::Changes;
-pub use entry::{Action, Attributes, Entries, EntryEvent, PointsTo};
-pub use json_path::JsonPath;
-pub use kind::Kind;
-pub use message::Stall;
-pub use reporter::{Reporter, Silent};
-pub use start::{Missing, Mode, Start};
-pub use summary::{Summary, Totals};
+pub use crate::event::both::Both;
+pub use crate::event::changes::Changes;
+pub use crate::event::entry::{Action, Attributes, Entries, EntryEvent, PointsTo};
+pub use crate::event::json_path::JsonPath;
+pub use crate::event::kind::Kind;
+pub use crate::event::message::Stall;
+pub use crate::event::reporter::{Reporter, Silent};
+pub use crate::event::start::{Missing, Mode, Start};
+pub use crate::event::summary::{Summary, Totals};
 
-pub(crate) use message::Event;
+pub(crate) use crate::event::message::Event;

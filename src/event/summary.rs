@@ -53,16 +53,16 @@ impl AtWork {
         (self.files, self.bytes) = (self.files + 1, self.bytes + bytes);
     }
 
-    /// So much more of them is copied.
+    /// More bytes of them are copied.
     pub(crate) fn copy(&mut self, bytes: u64) {
         self.copied += bytes;
     }
 
-    /// A file of this number of bytes is done.
-    pub(crate) fn end(&mut self, bytes: u64) {
+    /// One is over of which `expected` bytes had been expected, and `copied` bytes were copied.
+    fn end(&mut self, expected: u64, copied: u64) {
         self.files = self.files.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.copied = self.copied.saturating_sub(bytes);
+        self.bytes = self.bytes.saturating_sub(expected);
+        self.copied = self.copied.saturating_sub(copied);
         if self.files == 0 {
             *self = AtWork::default();
         }
@@ -82,6 +82,13 @@ impl Totals {
     /// Entries to which `action` was done.
     pub fn count(&self, action: Action) -> u64 {
         self.counts[Self::index(action)]
+    }
+
+    /// A large file is over. Of its bytes no more than were copied count as expected from now on: it may have failed, or
+    /// had more holes than its size on the disk told.
+    pub(crate) fn end_large(&mut self, expected: u64, copied: u64) {
+        self.at_work.end(expected, copied);
+        self.bytes_expected = (self.bytes_expected + copied).saturating_sub(expected);
     }
 
     /// Counts one more entry to which `action` was done.
@@ -183,8 +190,40 @@ mod tests {
         assert_eq!(totals.remaining(), Some(Duration::from_secs(30)));
         totals.at_work.copy(150);
         (totals.bytes, totals.done) = (200, 1);
-        totals.at_work.end(200);
+        totals.end_large(200, 200);
         assert_eq!(totals.fraction(), Some(1.0), "its directory has nothing left to do");
+    }
+
+    #[test]
+    fn a_large_file_that_fails_or_shrinks_leaves_nothing_to_wait_for() {
+        let begun = || {
+            let mut totals = Totals { found: 3, complete: true, ..Totals::default() };
+            for bytes in [100, 300] {
+                totals.at_work.begin(bytes);
+                totals.bytes_expected += bytes;
+            }
+            totals.at_work.copy(60);
+            totals.bytes = 60;
+            totals
+        };
+        let mut failed = begun();
+        failed.end_large(300, 60);
+        failed.done = 1;
+        assert_eq!((failed.bytes, failed.bytes_expected), (60, 160), "its other 240 bytes never come");
+        assert_eq!((failed.at_work.files, failed.at_work.bytes, failed.at_work.copied), (1, 100, 0));
+        let mut shrunk = begun();
+        shrunk.end_large(100, 60);
+        shrunk.at_work.copy(300);
+        (shrunk.bytes, shrunk.done) = (360, 2);
+        shrunk.end_large(300, 300);
+        assert_eq!((shrunk.bytes, shrunk.bytes_expected), (360, 360));
+        assert_eq!((shrunk.at_work.files, shrunk.at_work.bytes), (0, 0));
+        let mut again = begun();
+        again.end_large(300, 60);
+        again.at_work.begin(300);
+        again.bytes_expected += 300;
+        assert_eq!((again.at_work.files, again.at_work.bytes), (2, 400), "it is one file as before");
+        assert_eq!(again.bytes_expected - again.bytes, 400, "and is read from its beginning");
     }
 
     #[test]

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 /// A look-up slower than this came from a disk.
 const SLOW_LOOKUP: Duration = Duration::from_micros(80);
-/// A write slower than this was made to wait: by the kernel, which throttles whoever writes more than a disk takes, or by
-/// a file system that writes through. A buffer full takes a twentieth of it.
+/// A write slower than this was made to wait: by the kernel, which throttles threads that write more than a disk takes,
+/// or by a file system that writes through. A buffer full takes a twentieth of it.
 const SLOW_WRITE: Duration = Duration::from_millis(2);
-/// After slow calls so many go through the ring before the next one is tried in place.
+/// After slow calls this many go through the ring before the next one is tried in place.
 const THROUGH_RING: u32 = 16;
-/// A call is also slow when another thread took the processor. Only what is slow more often than one time in so many is
-/// taken to wait.
+/// A call is also slow when another thread took the processor. Only what is slow more often than one time in this many
+/// is taken to wait.
 const SLOW_ONE_IN: u32 = 8;
-/// Of fast calls one in so many is timed.
+/// Of fast calls one in this many is timed.
 const TIMED_ONE_IN: u32 = 4;
 /// A linear congruential generator (Knuth, The Art of Computer Programming 2, 3.3.4: Lavaux and Janssens).
 const FACTOR: u32 = 1_664_525;
@@ -24,12 +24,12 @@ const STEP: u32 = 1_013_904_223;
 pub(super) struct Timed {
     /// A call that takes longer waits.
     slow: Duration,
-    /// So many of the next ones go through the ring.
+    /// How many of the next ones go through the ring.
     through_ring: Cell<u32>,
     /// Goes up with each slow one and down with each fast one.
     suspicion: Cell<u32>,
-    /// The clock is read for one in so many while there is no suspicion: by chance, for what is slow may come at regular
-    /// intervals.
+    /// The clock is read for one in `TIMED_ONE_IN` while there is no suspicion: by chance, for what is slow may come at
+    /// regular intervals.
     chance: Cell<u32>,
     /// What slow ones took, of those that were timed.
     waited: Cell<Duration>,

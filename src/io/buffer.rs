@@ -39,7 +39,7 @@ impl Pool {
         Pool::of(None, None)
     }
 
-    /// The same, with pieces of so many bytes, if they are fixed, and with figures taken.
+    /// The same, with pieces of `piece` bytes, if they are fixed, and with figures taken.
     pub(crate) fn of(piece: Option<usize>, gauge: Option<Rc<Gauge>>) -> Rc<Self> {
         let budget = Arc::new(Semaphore::new(IN_FLIGHT / SMALL));
         let (small, large, pieces) = (RefCell::default(), RefCell::default(), RefCell::default());
@@ -52,8 +52,8 @@ impl Pool {
         self.take_sized(size_for(wanted), 1).await.remove(0)
     }
 
-    /// Two buffers at once, each of which holds at least `wanted` bytes, or large ones: whoever waits for a second one
-    /// while holding the first could wait for ever.
+    /// Two buffers at once, each of which holds at least `wanted` bytes, or large ones: a task that waits for a second
+    /// one while it holds the first could wait for ever.
     pub(crate) async fn take_pair_of(self: &Rc<Self>, wanted: u64) -> [Buffer; 2] {
         self.take_two_sized(size_for(wanted)).await
     }
@@ -68,7 +68,7 @@ impl Pool {
         self.take_two_sized(self.piece.size()).await
     }
 
-    /// Takes note of a read into a buffer of `size` bytes for a piece: it gave so many, and took so long.
+    /// Takes note of a read into a buffer of `size` bytes for a piece: it gave `bytes` bytes, and took `time`.
     pub(crate) fn piece_took(&self, size: usize, bytes: usize, time: Duration) {
         self.piece.took(size, bytes, time);
         let size = self.piece.size();
@@ -99,8 +99,8 @@ impl Pool {
     }
 
     async fn permits(&self, units: u32) -> Result<OwnedSemaphorePermit, AcquireError> {
-        // Waiting, even for what is there, ends a task's turn once in a while, with a directory half done. Whoever does wait
-        // has all wait that come later.
+        // Waiting, even for what is there, ends a task's turn once in a while, with a directory half done. Once a task
+        // waits, all that come later wait too.
         if self.waiting.get() == 0
             && let Ok(permits) = self.budget.clone().try_acquire_many_owned(units)
         {
@@ -137,7 +137,7 @@ impl Pool {
     }
 }
 
-/// So many bytes, less what is no whole number of the budget's units.
+/// Bytes, rounded down to a whole number of the budget's units.
 fn whole_units(bytes: usize) -> usize {
     bytes / SMALL * SMALL
 }

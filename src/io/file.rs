@@ -26,7 +26,7 @@ pub(crate) enum Family {
     Fuse,
 }
 
-/// An open file. It can be read only by whoever has asked on what it lies.
+/// An open file. It can be read only after it was asked on what it lies.
 #[derive(Debug, Clone)]
 pub(crate) struct File {
     pub(crate) fd: Arc<OwnedFd>,

@@ -14,7 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::event::metrics::{Call, Means, Ring, Stage};
 use crate::io::spans::{Spans, TRACKS, Track};
 
-/// Of the operations of a kind that are done in place, one in so many is timed.
+/// Of the operations of a kind that are done in place, one in this many is timed.
 const TIMED_ONE_IN: u64 = 8;
 
 /// The clock that all of this goes by (clock_gettime(2), `CLOCK_MONOTONIC`), in nanoseconds: a plain number, which takes
@@ -215,7 +215,7 @@ impl Gauge {
         InFlight { gauge: self, kind, means, start: now(), track }
     }
 
-    /// So many bytes of buffers are lent.
+    /// More bytes of buffers are lent.
     pub(crate) fn lends(&self, bytes: u64) {
         let bytes = self.bytes.get() + bytes;
         self.bytes.set(bytes);
@@ -223,7 +223,7 @@ impl Gauge {
         ring.most_bytes = ring.most_bytes.max(bytes);
     }
 
-    /// So many have come back.
+    /// Bytes of buffers have come back.
     pub(crate) fn is_given_back(&self, bytes: u64) {
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
@@ -267,7 +267,7 @@ impl Gauge {
 }
 
 impl InFlight<'_> {
-    /// It is done, and has read or written so many bytes.
+    /// It is done, and has read or written this many bytes.
     pub(crate) fn done(self, bytes: u64) {
         // It was done when its task got its turn, or before: the clock was read then.
         let end = self.gauge.since.get().max(self.start);

@@ -38,9 +38,11 @@ use crate::io::metrics::Gauge;
 use crate::io::ring::Sight;
 use crate::stat::Stat;
 
-/// So often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for ever.
+/// How often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for
+/// ever.
 const REFUSALS: usize = 16;
-/// So often in a row a signal may interrupt a system call. More are none: a FUSE file system may answer so for ever.
+/// How often in a row a signal may interrupt a system call. What comes more often is no signal: a FUSE file system may
+/// answer so for ever.
 pub(crate) const INTERRUPTIONS: usize = 256;
 /// Writes up to this many bytes are made in place in any case: handing one to a kernel worker takes longer than the copy.
 const SHORT_WRITE: usize = 64 << 10;
@@ -330,7 +332,7 @@ impl Io {
                     result
                 }
                 Way::Ring { writes, .. } if left.len() > SHORT_WRITE => writes.in_place(now),
-                // Blocks only where the kernel throttles writers, as it would whoever writes.
+                // Blocks only where the kernel throttles writers, as it would block any of them.
                 _ => now(),
             };
             match result {

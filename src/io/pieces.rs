@@ -14,7 +14,7 @@ const SLOW: Duration = Duration::from_millis(4);
 const WINDOW: u32 = 8;
 /// What longer reads have to bring to be kept: this much more bytes in the same time.
 const GAIN: f64 = 1.25;
-/// After a trial that came to nothing so many windows pass before the next one.
+/// After a trial that came to nothing this many windows pass before the next one.
 const REST: u32 = 64;
 
 /// The size of one thread's pieces.
@@ -37,7 +37,7 @@ struct Window {
 }
 
 impl Pieces {
-    /// Pieces of so many bytes, or of as many as turn out best.
+    /// Pieces of a fixed number of bytes, or of as many as turn out best.
     pub(super) fn new(fixed: Option<usize>) -> Self {
         Pieces {
             fixed: fixed.is_some(),
@@ -53,7 +53,7 @@ impl Pieces {
         self.size.get()
     }
 
-    /// Takes note of a read: of so many bytes, into a buffer for a piece of `size`.
+    /// Takes note of a read of `bytes` bytes, into a buffer for a piece of `size`.
     pub(super) fn took(&self, size: usize, bytes: usize, time: Duration) {
         // A short read tells nothing of long ones, nor does one for which the size of before was asked.
         if self.fixed || size != self.size.get() || bytes < size {

@@ -90,7 +90,7 @@ pub(crate) fn runtime() -> Result<tokio_uring::Runtime, Unavailable> {
     Control::new()?.runtime()
 }
 
-/// A ring is seen to so often at least while anything is in flight.
+/// How often a ring is seen to, at least, while anything is in flight.
 const SEEN_TO_EVERY: Duration = Duration::from_millis(1);
 
 /// Has a thread see to its ring. The runtime submits what the ring was given only when no task is ready to go on; tasks
@@ -112,8 +112,8 @@ impl Sight {
         self.last.set(Instant::now());
     }
 
-    /// Ends the task's turn until the thread has seen to its ring, if it has not for too long. Whoever comes by meanwhile
-    /// waits as well: only when none is ready is anything submitted.
+    /// Ends the task's turn until the thread has seen to its ring, if it has not for too long. A task that comes by
+    /// meanwhile waits as well: only when none is ready is anything submitted.
     pub(super) async fn see_to(&self, now: Instant) {
         if self.awaited.get() || now.saturating_duration_since(self.last.get()) >= SEEN_TO_EVERY {
             self.awaited.set(true);

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::event::JsonPath;
 use crate::event::metrics::{Call, Means};
 
-/// Text is sent once there are so many bytes of it.
+/// Text is sent once there are this many bytes of it.
 pub(crate) const FULL: usize = 64 << 10;
 
 /// Tracks of a task: what it has in flight at once, and more than it ever has.

@@ -172,7 +172,7 @@ pub(super) fn owner_to_set(want: &Stat, have: &Stat, rules: &Rules) -> Option<(O
 }
 
 /// The mode, less setuid or setgid where the file will not belong to whom these bits were meant for. What the user asked
-/// for with `--chmod` is meant for whoever has the file.
+/// for with `--chmod` is meant for the owner, no matter who that is.
 pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32, rules: &Rules) -> u32 {
     if want.kind == Kind::Directory || want.mode & 0o6000 == 0 {
         return want.mode;

@@ -82,7 +82,7 @@ impl Deletions {
         self.protected.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
     }
 
-    /// A directory of the destination has so many entries.
+    /// Counts the entries of a directory of the destination.
     pub(crate) fn count_listed(&self, entries: u64) {
         self.listed.fetch_add(entries, Ordering::Relaxed);
     }
@@ -122,7 +122,7 @@ pub(crate) enum Refusal {
     TooMany,
 }
 
-/// Judges a run that would delete so many of the destination's entries.
+/// Judges a run that would delete `deletions` of the destination's entries.
 pub(crate) fn judge(
     deletions: u64,
     entries: u64,

@@ -57,8 +57,8 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Registers one more name of a source inode and waits until it is known who leads. `None`: whoever had the first name
-    /// does not come back.
+    /// Registers one more name of a source inode and waits until it is known who leads. `None`: the task that had the
+    /// first name does not come back.
     pub(crate) async fn claim(&self, source: &Stat, watched: Option<&Watched>) -> Option<Claim> {
         let (leader, given_up) = self.arrive(source.inode, source.links);
         let lead = patiently(|| leader.clone().lock_owned(), &given_up, watched).await?;

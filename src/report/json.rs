@@ -211,7 +211,7 @@ impl Reporter for Json {
     }
 
     fn progress(&mut self, _totals: &Totals) {
-        // Whoever reads along is not to wait for a full buffer.
+        // A reader at the other end is not to wait for a full buffer.
         if self.flushed.elapsed() > LONGEST_WAIT {
             self.out.write(Write::flush);
             self.flushed = Instant::now();

@@ -95,7 +95,7 @@ impl Lines {
         self.out.write(|out| writeln!(out, "{line}"));
     }
 
-    /// The same at once, for whoever also writes to the terminal in another way.
+    /// The same at once, for a caller that also writes to the terminal in another way.
     pub(crate) fn say_now(&mut self, line: impl std::fmt::Display) {
         self.say(line);
         self.out.write(Write::flush);

@@ -20,7 +20,7 @@ use ringsync::{Config, Error, Operation, Result};
 
 /// A line stays in memory no longer than this, as long as anything happens.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
-/// Lines are written together once they take so many bytes.
+/// Lines are written together once they take this many bytes.
 const FULL: usize = 32 << 10;
 
 /// Writes the log.

@@ -129,7 +129,7 @@ impl VerifyReporter for VerifyLines {
 
     fn progress(&mut self, totals: &VerifyTotals) {
         match &mut self.display {
-            // Whoever reads along on a pipe sees what there is.
+            // A reader at the other end of a pipe sees what there is.
             Display::None => self.out.write(Write::flush),
             Display::Line(line) => line.update(totals, None),
             Display::Lines(shown) if shown.elapsed() >= INTERVAL => {

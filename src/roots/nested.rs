@@ -30,7 +30,7 @@ pub(crate) fn is_kept_out(
 }
 
 /// All ways from one directory down to another, or to a part of it: each mount may show it once more.
-fn ways(from: &Place, to: &Place, mounts: &[Place]) -> Vec<PathBuf> {
+pub(super) fn ways(from: &Place, to: &Place, mounts: &[Place]) -> Vec<PathBuf> {
     let direct = from.way_within(to).into_iter();
     let mounted = mounts_below(from, mounts).filter_map(|mount| {
         let point = mount.seen_at().strip_prefix(from.seen_at()).ok()?;

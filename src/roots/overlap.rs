@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::files::named::{self, Named};
-use crate::roots::nested::is_kept_out;
+use crate::roots::nested::{is_kept_out, ways};
 use crate::roots::{Root, Roots, Single, refusal};
 use crate::select::Selection;
 use crate::stat::{Stat, proc_path, stat_open};
@@ -45,9 +45,14 @@ pub(crate) fn refuse_overlap(
         return Err(refusal(path, same));
     }
     if is_nested && !is_kept_out(select, (source_fd, &from), (destination_fd, &to), &mounts) {
-        let why = "DST lies inside SRC; -x, where it is on another file system, or --exclude keeps it out of what \
-            is mirrored";
-        return Err(refusal(path, why));
+        let mut why = "DST lies inside SRC, and would be copied into itself. Leave it out with --exclude, or with -x if it \
+            is on another file system"
+            .to_owned();
+        if ways(&from, &to, &mounts).len() > 1 {
+            why += ". DST can be reached from SRC by several paths, because it is mounted twice: rules must leave out all \
+                of them";
+        }
+        return Err(refusal(path, &why));
     }
     if to.has(&from, &mounts) {
         return Err(refusal(path, "SRC lies inside DST"));

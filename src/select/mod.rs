@@ -145,7 +145,7 @@ impl Selection {
         !self.per_directory.is_empty()
     }
 
-    /// Whether a regular file of so many bytes is mirrored.
+    /// Whether a regular file of this size, in bytes, is mirrored.
     pub(crate) fn takes_size(&self, size: u64) -> bool {
         self.max_size.is_none_or(|most| size <= most) && self.min_size.is_none_or(|least| size >= least)
     }

@@ -49,7 +49,7 @@ pub(crate) struct Question<'a> {
 }
 
 impl Rule {
-    /// Whether the rule, from a directory whose path has so many bytes, is about the path.
+    /// Whether the rule, from a directory whose path has `anchor` bytes, is about the path.
     pub(crate) fn matches(&self, question: &Question<'_>, anchor: usize) -> bool {
         let side = match self.side {
             Some(side) => side == question.side,

@@ -130,6 +130,8 @@ impl VerifyConfig {
 
 /// What all threads of a run share. Their news goes over a channel that they hold apart from it.
 struct Check {
+    /// The manifest, as messages call it.
+    manifest: PathBuf,
     /// Where paths start.
     base: Arc<OwnedFd>,
     scope: Scope,
@@ -285,6 +287,7 @@ fn new_check(
 ) -> (Arc<Check>, Sender<Parcel>) {
     let (sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
     let check = Check {
+        manifest: config.manifest.name().to_path_buf(),
         base: Arc::new(base),
         scope,
         parcels,

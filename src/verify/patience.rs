@@ -112,7 +112,8 @@ async fn wait_for<T: Send + 'static>(
     progress.is_left.store(true, Ordering::Relaxed);
     if check.patience.left_behind.fetch_add(1, Ordering::AcqRel) + 1 == MOST_LEFT_BEHIND as u64 {
         let why = format!("given up, since {MOST_LEFT_BEHIND} files have timed out");
-        lane.tell(vec![News::Failed(Error::new(Operation::UseManifest, "", Cause::Refused(why)))]).await;
+        lane.tell(vec![News::Failed(Error::new(Operation::Verify, &check.manifest, Cause::Refused(why)))])
+            .await;
         check.abandon();
     }
     Err(cause)

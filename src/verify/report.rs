@@ -152,13 +152,13 @@ impl VerifyReporter for crate::event::Silent {}
 
 /// One piece of news from the threads.
 pub(crate) enum News {
-    /// A file is done; these bytes of it have not been told of before.
+    /// A file is done; these bytes of it have not been reported before.
     File {
         path: PathBuf,
         verdict: Verdict,
         bytes: u64,
     },
-    /// So many bytes of a large file have been read.
+    /// This many bytes of a large file have been read.
     Bytes(u64),
     Malformed {
         line: u64,

@@ -29,7 +29,7 @@ use crate::verify::large::{self, LargeFile};
 use crate::verify::report::{News, Verdict};
 use crate::verify::{Check, patience};
 
-/// So many tasks of a thread work on large files: one waits for its read while the other hashes.
+/// How many tasks of a thread work on large files: one waits for its read while the other hashes.
 pub(super) const HELPERS: usize = 2;
 /// News waits no longer than this for the end of its parcel, as long as files end at all.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
@@ -204,7 +204,7 @@ fn stat_held(held: &OwnedFd) -> rustix::io::Result<Stat> {
     rustix::fs::statx(held, c"", flags, Stat::FIELDS).map(|stat| Stat::from(&stat))
 }
 
-/// Says what the kernel's refusals mean to whoever reads of them.
+/// Says in the user's words what the kernel's refusals mean.
 fn describe(errno: Errno, scope: Scope) -> Cause {
     match (scope, errno) {
         (Scope::Beneath, Errno::XDEV) => Cause::Refused("it leads out of the directory".into()),

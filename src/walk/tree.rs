@@ -30,13 +30,13 @@ const OPEN_LISTINGS: usize = 128;
 /// Where the way down from an open directory is longer, one more is kept open: one more name of 255 bytes must still
 /// fit in `PATH_MAX`, 4096 bytes. Longer ways are gone step by step.
 const LONG_PATH: usize = 3500;
-/// For such ways so many times as many are kept open.
+/// For such ways this many times as many are kept open.
 const LANDINGS: usize = 4;
 /// The smallest batch, while the copy tasks wait for work.
 const SMALLEST: usize = 4;
-/// A directory itself is as much work as so many entries.
+/// A directory itself is as much work as this many entries.
 const DIRECTORY_WEIGHT: usize = 4;
-/// Entries found are reported in steps of so many.
+/// Entries found are reported in steps of this many.
 const FOUND_STEP: u64 = 1024;
 
 struct Walk<'a> {

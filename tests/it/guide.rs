@@ -113,7 +113,7 @@ fn timers_start_the_script_of_the_guide() {
     assert!(text("crontab").ends_with(start));
     assert!(text("ini").contains("RequiresMountsFor=/srv /mnt/backup/nightly\n"));
     assert!(text("ini").contains("OnFailure=nightly-failed.service\n"));
-    assert!(text("console").contains("install -m 755 nightly ~/.cargo/bin/ringsync /usr/local/bin"));
+    assert!(text("console").contains("$ sudo install -m 755 nightly ~/.cargo/bin/ringsync /usr/local/bin"));
     if on_path("systemd-analyze") {
         let home = scratch();
         let units = text("ini").replace("/usr/local/bin/nightly", "/bin/true");

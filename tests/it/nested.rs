@@ -22,7 +22,12 @@ tests![
 fn refused(engine: &str, options: &[&str], source: &Path, destination: &Path) -> Ran {
     let before = snapshot(source);
     let ran = sync_with(engine, options, source, destination).exits(3);
-    assert!(ran.err.contains("DST lies inside SRC; -x"), "{options:?}: {}", ran.err);
+    assert!(
+        ran.err
+            .contains("DST lies inside SRC, and would be copied into itself. Leave it out with --exclude, "),
+        "{options:?}: {}",
+        ran.err
+    );
     assert_eq!(snapshot(source), before, "{options:?}");
     ran
 }
@@ -193,6 +198,11 @@ fn other_ways_to_the_destination_are_seen() {
                 (one.code, both.code, elsewhere.code),
                 (Some(3), Some(0), Some(0)),
                 "{shown}: {one:#?}"
+            );
+            assert!(
+                one.err.contains("by several paths") && one.err.contains("leave out all of them"),
+                "{}",
+                one.err
             );
         }
         // The source's own file system where a disk seems to be.

@@ -38,8 +38,13 @@ fn two_trees_with_nothing_in_common_are_refused() {
         for name in ["a", "b", "c", "d"] {
             file(destination.join(name).join("photo"), "precious");
         }
+        fs::create_dir(destination.join("lost+found")).unwrap();
         let ran = refused(engine, &[], &source, &destination);
-        assert!(ran.err.contains("none of its 4 entries is in SRC ("), "{}", ran.err);
+        assert!(
+            ran.err.contains("of the 4 entries at its top that could be deleted none is in SRC ("),
+            "{}",
+            ran.err
+        );
         assert!(ran.err.contains(", ...)") && ran.err.contains("--max-delete 100%"), "{}", ran.err);
         assert!(ran.out.starts_with("nothing done; "), "{}", ran.out);
         refused(engine, &["--max-delete=99%"], &source, &destination);
@@ -59,7 +64,12 @@ fn a_dry_run_and_json_say_the_same() {
     let (source, destination) = (home.path().join("src"), home.path().join("dst"));
     file(source.join("new"), "x");
     file(destination.join("old"), "x");
-    refused("auto", &["-n"], &source, &destination);
+    let ran = refused("auto", &["-n"], &source, &destination);
+    assert!(
+        ran.err.contains("the only entry at its top that could be deleted is not in SRC (old)"),
+        "{}",
+        ran.err
+    );
     let log = home.path().join("log");
     let ran = refused("auto", &["--json", "--log-file", log.to_str().unwrap()], &source, &destination);
     let lines = ran.json();

@@ -38,6 +38,7 @@ tests![
     fifos_and_other_nodes_fail_at_once,
     no_device_is_opened: [Need::Root],
     what_never_answers_fails_after_the_time_out: [Need::Fuse],
+    too_many_that_never_answer_end_the_run: [Need::Fuse],
     a_file_in_proc_that_never_ends_fails: [Need::Root],
     paths_longer_than_the_kernel_takes_are_checked,
     an_error_on_reading_fails_its_file: [Need::FileSystem("ext4")],
@@ -703,6 +704,21 @@ fn what_never_answers_fails_after_the_time_out() {
             }
         }
     }
+}
+
+fn too_many_that_never_answer_end_the_run() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    let names: Vec<String> = (0..80).map(|index| format!("file{index}")).collect();
+    for name in &names {
+        file(fuse.path().join(name), name);
+    }
+    let lines: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
+    manifest_of(&home.path().join("sums"), &lines);
+    fuse.spoil(Call::Read, "", Effect::Stall, usize::MAX);
+    let arguments = ["sums", "--timeout=1", fuse.path().to_str().unwrap()];
+    let ran = verify_in(home.path(), "auto", &arguments).exits(30);
+    assert!(ran.err.contains("verify sums: given up, since 64 files have timed out\n"), "{ran:?}");
+    fuse.release();
 }
 
 fn a_file_in_proc_that_never_ends_fails() {

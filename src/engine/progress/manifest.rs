@@ -44,7 +44,7 @@ impl Hashes {
     /// Ends it.
     ///
     /// # Errors
-    /// When it can't be finished, and when it is, but lacks files: whoever relies on it is to know.
+    /// When it can't be finished, and when it is, but lacks files: a user who relies on it has to know.
     pub(crate) fn finish(self, outcome: Outcome) -> Result<()> {
         let Some(writer) = self.writer.filter(|_| outcome < Outcome::Interrupted) else { return Ok(()) };
         writer.finish()?;

@@ -167,6 +167,7 @@ impl Tally<'_> {
                 self.totals.bytes += bytes;
                 self.totals.at_work.copy(bytes);
             }
+            Event::Ended { expected, copied } => self.totals.end_large(expected, copied),
             Event::Durable => self.totals.durable = true,
             Event::Failed(error) => self.note(Err(error)),
             Event::Ring(ring) => self.rings.push(*ring),
@@ -194,8 +195,8 @@ impl Tally<'_> {
             totals.directories.1 += u64::from(is_found && event.kind == Kind::Directory);
             totals.add(event.action);
             totals.link_limits += u64::from(event.link_limit);
-            if event.streamed {
-                totals.at_work.end(event.bytes);
+            if let Some(expected) = event.expected {
+                totals.end_large(expected, event.bytes);
             } else {
                 totals.bytes += event.bytes;
                 totals.bytes_expected += event.bytes;
