@@ -1,5 +1,6 @@
 //! What can go wrong: one error type that names operation, path and cause, and the table of exit codes.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
@@ -357,6 +358,13 @@ impl Outcome {
             Outcome::TimedOut => 30,
         }
     }
+}
+
+/// The error that a panic becomes.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into());
+    Error::new(Operation::Run, "", Cause::Panic(text))
 }
 
 #[cfg(test)]

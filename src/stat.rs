@@ -1,8 +1,9 @@
 //! One stat of one file, in the shape the rest of the program asks for.
 
-use std::os::fd::AsFd;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Statx, StatxFlags};
+use rustix::fs::{AtFlags, Statx, StatxAttributes, StatxFlags};
 
 use crate::event::{Attributes, Kind};
 
@@ -120,5 +121,21 @@ impl From<&Stat> for Attributes {
     fn from(stat: &Stat) -> Self {
         let Stat { size, modified, mode, uid, gid, .. } = *stat;
         Attributes { size, modified: (modified.seconds, modified.nanoseconds), mode, uid, gid }
+    }
+}
+
+/// Whether something is mounted at a name, or with an empty one at a directory itself. Kernels before 5.8 only show it by
+/// another device.
+pub(crate) fn is_mount_point(directory: &OwnedFd, name: &CStr) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    let Ok(found) = rustix::fs::statx(directory, name, flags, StatxFlags::TYPE) else { return false };
+    match found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        true => found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+        false => {
+            let above = if name.is_empty() { c".." } else { c"." };
+            let above = rustix::fs::statx(directory, above, AtFlags::empty(), StatxFlags::TYPE);
+            let device = |x: &rustix::fs::Statx| (x.stx_dev_major, x.stx_dev_minor);
+            above.is_ok_and(|above| device(&above) != device(&found))
+        }
     }
 }

@@ -1,75 +1,37 @@
 //! The pipeline's phases: open the roots, start the threads, walk, gather, join.
 
-mod aside;
 mod backup;
-mod backup_copy;
-mod backup_name;
-mod backup_tree;
-mod begin;
 pub(crate) mod check;
-pub(crate) mod contents;
-pub(crate) mod copy_file;
-pub(crate) mod crew;
 mod delete;
 pub(crate) mod directory;
-pub(crate) mod durable;
-mod emptying;
-pub(crate) mod extra;
+pub(crate) mod entry;
 mod finish;
-mod guarded;
-mod in_place;
-pub(crate) mod item;
-pub(crate) mod job;
-pub(crate) mod link;
-mod litter;
-mod merge;
-pub(crate) mod open;
-mod open_pair;
-pub(crate) mod outbox;
-mod own_directory;
-pub(crate) mod pair;
-mod park;
-pub(crate) mod part;
+pub(crate) mod own;
 pub(crate) mod progress;
-pub(crate) mod rate;
-pub(crate) mod read_back;
-mod reference;
 pub(crate) mod refuse;
-mod remove;
-mod replace;
-pub(crate) mod ring_thread;
-mod run;
-pub(crate) mod segment;
-mod settle;
-mod spare;
-pub(crate) mod special;
-mod stack;
+pub(crate) mod run;
+pub(crate) mod setup;
+pub(crate) mod shared;
 pub mod stages;
-pub(crate) mod stall;
+pub(crate) mod state;
 mod strangers;
-mod streamed;
-pub(crate) mod temporary;
-pub(crate) mod threads;
-pub(crate) mod turn;
-mod unlink;
-pub(crate) mod watch;
-pub(crate) mod worker;
+pub(crate) mod workers;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::thread;
 
-use async_channel::{Receiver, Sender};
-
 use crate::config::Config;
-use crate::engine::begin::{open_root, require_threads, temporary_names};
 use crate::engine::progress::Progress;
 use crate::engine::progress::manifest::Hashes;
+use crate::engine::run::crowd::Crowd;
 use crate::engine::run::{Aside, new_run};
-use crate::engine::stall::Stalls;
-use crate::engine::threads::{Crowd, start_workers};
-use crate::engine::watch::{Watchdog, Watched};
+use crate::engine::setup::{open_root, require_threads, temporary_names};
+use crate::engine::state::watched::Watched;
+use crate::engine::workers::stall::Stalls;
+use crate::engine::workers::threads::start_workers;
+use crate::engine::workers::watchdog::Watchdog;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Reporter, Start, Summary};
 use crate::files::trace::TraceFile;
@@ -77,34 +39,8 @@ use crate::io::limits::raise_descriptor_limit;
 use crate::roots;
 use crate::stop::Stop;
 
-pub(crate) use crate::engine::begin::{Chosen, choose_engine};
 pub(crate) use crate::engine::run::Run;
-
-/// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
-pub(crate) const THREADS: usize = 16;
-/// Descriptors a task may hold: a file on each side, its directory, and directories above it, of which it opens several on the
-/// way down a deep tree. With half as many, a chain of 300 directories met the limit of 256 in a third of the runs on a busy
-/// machine.
-const DESCRIPTORS_A_TASK: usize = 24;
-/// Threads that a run may leave behind in the kernel, whatever the limit on descriptors.
-const MOST_LEFT_BEHIND: usize = 128;
-/// Parcels the walk may be ahead, a thread. Few: what waits longer has left the processor's cache when its turn comes.
-const PARCELS_A_THREAD: usize = 8;
-/// Messages, of some hundred entries each, that the tasks may be ahead of the reporter.
-const EVENTS: usize = 32;
-
-/// Both ends of a channel, held by those who may use either.
-pub(crate) struct Channel<T> {
-    pub(crate) sender: Sender<T>,
-    pub(crate) receiver: Receiver<T>,
-}
-
-impl<T> Channel<T> {
-    pub(crate) fn bounded(capacity: usize) -> Self {
-        let (sender, receiver) = async_channel::bounded(capacity);
-        Channel { sender, receiver }
-    }
-}
+pub(crate) use crate::engine::setup::{Chosen, choose_engine};
 
 /// Runs `config` to its end and tells `reporter` what happens. The calling thread is blocked until then: a task of tokio's
 /// calls this in `tokio::task::spawn_blocking`.
@@ -199,8 +135,8 @@ pub fn check(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::job::Parcel;
-    use crate::engine::threads::spawn_thread;
+    use crate::engine::state::work::Parcel;
+    use crate::engine::workers::threads::spawn_thread;
     use crate::error::Outcome;
     use crate::event::Silent;
     use crate::io::temporary::TemporaryNames;

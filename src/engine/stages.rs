@@ -11,12 +11,12 @@ use blake3::Hash;
 
 use crate::config::{Config, DEFAULT_DEPTH};
 use crate::content::hash::{PART, Parts, part_hasher};
-use crate::engine::begin::open_root;
-use crate::engine::directory::Directory;
-use crate::engine::job::Parcel;
+use crate::engine::run::crowd::Crowd;
 use crate::engine::run::{Aside, Run, new_run};
-use crate::engine::threads::Crowd;
-use crate::engine::worker::{Watch, run_tasks};
+use crate::engine::setup::open_root;
+use crate::engine::state::directory::Directory;
+use crate::engine::state::work::Parcel;
+use crate::engine::workers::tasks::{Watch, run_tasks};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Action, Event, Kind};
 use crate::io::buffer::{Pool, SMALL};
@@ -57,7 +57,8 @@ impl Opened {
         let Opened { run, root, parcels, events } = self;
         // There is room for all, since nobody takes any.
         let (sender, found) = async_channel::unbounded();
-        walk::walk(&run, root, &sender)?;
+        let scope = root.scope().cloned();
+        walk::walk((&run.config, &run.roots, &run.stop), (root, scope), &*run, &sender)?;
         sender.close();
         let found = std::iter::from_fn(|| found.try_recv().ok()).collect();
         Ok(Walked { run, found, parcels, events })

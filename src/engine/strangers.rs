@@ -11,10 +11,10 @@ use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::engine::Run;
-use crate::engine::begin::root_scope;
-use crate::engine::extra::{kind_of, names};
+use crate::engine::setup::root_scope;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
+use crate::io::list::{kind_of, names};
 use crate::options::DeleteLimit;
 use crate::select::Scope;
 use crate::stat::{Stat, stat_open};

@@ -13,11 +13,11 @@ use rustix::io::Errno;
 
 use crate::content::manifest::LINE_LIMIT;
 use crate::content::manifest::format::format_line;
-use crate::engine::temporary::{Taken, link_nameless, take_place};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
 use crate::files::named::{self, Named};
 use crate::files::trees::Trees;
+use crate::io::rename::{Taken, link_nameless, take_place};
 use crate::io::temporary::{TemporaryNames, lock};
 use crate::stat::Stat;
 

@@ -9,6 +9,7 @@ pub(crate) mod adaptive;
 pub(crate) mod buffer;
 pub(crate) mod file;
 pub(crate) mod limits;
+pub(crate) mod list;
 pub(crate) mod metrics;
 pub(crate) mod op;
 pub(crate) mod path;

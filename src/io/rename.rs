@@ -1,10 +1,13 @@
 //! Renames that replace nothing: to a name that is free, and of two names with each other (renameat2(2)).
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, RenameFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, RenameFlags, StatxFlags};
 use rustix::io::Errno;
+
+use crate::stat::proc_path;
 
 /// Renames to a name that nothing has; `EXIST`: something has it.
 pub(crate) fn rename_free(from: &OwnedFd, old: &CStr, to: &OwnedFd, new: &CStr) -> rustix::io::Result<()> {
@@ -51,4 +54,42 @@ pub(crate) fn replace(
 /// overlay can't do it with what lies in its lower layer.
 pub(crate) fn lacks_exchange(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV)
+}
+
+/// What has the name that a new entry is to get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Nothing,
+    /// Anything that rename(2) replaces.
+    Entry,
+    /// A directory, to be removed at the last moment, when its successor is there.
+    EmptyDirectory,
+}
+
+/// Renames a temporary name to the one it is for; each is a name in a directory.
+pub(crate) fn take_place(
+    (home, temporary): (&OwnedFd, &CStr),
+    (within, name): (&OwnedFd, &CStr),
+    taken: Taken,
+) -> rustix::io::Result<()> {
+    let renamed = match taken {
+        Taken::EmptyDirectory => replace((home, temporary), (within, name), AtFlags::REMOVEDIR),
+        _ => rustix::fs::renameat(home, temporary, within, name),
+    };
+    if renamed.is_err() {
+        rustix::fs::unlinkat(home, temporary, AtFlags::empty()).ok();
+    }
+    renamed
+}
+
+/// Links a nameless file: by its descriptor, or through /proc where that takes a privilege (open(2), `O_TMPFILE`).
+pub(crate) fn link_nameless(fd: impl AsFd + Copy, within: &OwnedFd, name: &CStr) -> rustix::io::Result<()> {
+    static BY_DESCRIPTOR: AtomicBool = AtomicBool::new(true);
+    if BY_DESCRIPTOR.load(Ordering::Relaxed) {
+        match rustix::fs::linkat(fd, c"", within, name, AtFlags::EMPTY_PATH) {
+            Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => BY_DESCRIPTOR.store(false, Ordering::Relaxed),
+            other => return other,
+        }
+    }
+    rustix::fs::linkat(CWD, proc_path(fd), within, name, AtFlags::SYMLINK_FOLLOW)
 }

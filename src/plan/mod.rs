@@ -3,8 +3,6 @@
 pub(crate) mod chmod;
 pub(crate) mod compare;
 pub(crate) mod delete;
-pub(crate) mod links;
-pub(crate) mod names;
 pub(crate) mod narrow;
 pub(crate) mod privileges;
 pub(crate) mod rules;

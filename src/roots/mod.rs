@@ -72,6 +72,19 @@ pub(crate) struct Roots {
     pub(crate) nested: bool,
 }
 
+impl Roots {
+    /// Where in the source tree `below` lies, as the user would name it.
+    pub(crate) fn source_path(&self, below: &Path) -> PathBuf {
+        let named = self.several.as_ref().and_then(|several| several.source_path(below));
+        named.unwrap_or_else(|| join(&self.source.path, below))
+    }
+
+    /// Where in the destination tree `below` lies, as the user would name it.
+    pub(crate) fn destination_path(&self, below: &Path) -> PathBuf {
+        join(&self.destination.path, below)
+    }
+}
+
 /// One file instead of a tree.
 #[derive(Debug, Clone)]
 pub(crate) struct Single {

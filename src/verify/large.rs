@@ -8,7 +8,7 @@ use std::time::Instant;
 use blake3::Hash;
 
 use crate::content::hash::{PART, Parts, part_hasher};
-use crate::engine::crew::{Crew, Failed};
+use crate::engine::entry::team::{Crew, Failed};
 use crate::error::{Cause, Result};
 use crate::io::file::File;
 use crate::stat::stat_open;

@@ -35,10 +35,11 @@ use rustix::io::Errno;
 
 use crate::config::{DEFAULT_DEPTH, default_jobs};
 use crate::engine::refuse::refuse_task;
-use crate::engine::ring_thread::RingThread;
-use crate::engine::threads::panicked;
-use crate::engine::{Channel, Chosen, THREADS, choose_engine};
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::engine::run::crowd::THREADS;
+use crate::engine::shared::channel::Channel;
+use crate::engine::workers::ring_thread::RingThread;
+use crate::engine::{Chosen, choose_engine};
+use crate::error::{Cause, Context, Error, Operation, Result, panicked};
 use crate::event::Kind;
 use crate::files::named;
 use crate::io::Io;

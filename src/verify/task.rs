@@ -15,8 +15,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::task::JoinSet;
 
-use crate::engine::threads::panicked;
-use crate::error::{Cause, Result};
+use crate::error::{Cause, Result, panicked};
 use crate::event::Kind;
 use crate::io::Io;
 use crate::io::buffer::Pool;

@@ -4,8 +4,6 @@ use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::engine::directory::Directory;
-use crate::engine::job::Entry;
 use crate::error::{Cause, Context, Operation, Result};
 use crate::event::Kind;
 use crate::io::path::open_directory;
@@ -13,11 +11,14 @@ use crate::roots::several::Parent;
 use crate::select::list::Node;
 use crate::select::{Paths, Scope, Selection};
 use crate::stat::proc_path;
+use crate::walk::Entry;
 use crate::walk::listing::{Found, Listing, Unlisted};
 
 /// A directory that is being listed, and its entries that are not sent yet.
-pub(super) struct Level {
-    pub(super) directory: Arc<Directory>,
+pub(super) struct Level<D> {
+    pub(super) directory: D,
+    /// Rules that hold in it.
+    pub(super) scope: Option<Arc<Scope>>,
     pub(super) name: CString,
     pub(super) entries: Vec<Entry>,
     /// It has no subdirectories, and all its entries are here.

@@ -13,17 +13,19 @@ use std::time::Duration;
 
 use async_channel::Sender;
 
-use crate::engine::Run;
-use crate::engine::directory::Directory;
-use crate::engine::job::{BATCH, Batch, Entry, Parcel};
+use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Event, Kind};
+use crate::roots::Roots;
 use crate::roots::several::Several;
 use crate::select::Scope;
 use crate::stat::{Inode, stat_open};
+use crate::stop::Stop;
+use crate::walk::batch::{BATCH, Batch, Entry, Parcel};
 use crate::walk::level::{Base, Level, Rest, Way, names_in, wanted};
 use crate::walk::lister::{Lister, Told};
 use crate::walk::listing::{Found, Unlisted};
+use crate::walk::sink::Sink;
 
 /// Directories kept open at most while those below them are listed.
 const OPEN_LISTINGS: usize = 128;
@@ -39,20 +41,25 @@ const DIRECTORY_WEIGHT: usize = 4;
 /// Entries found are reported in steps of this many.
 const FOUND_STEP: u64 = 1024;
 
-struct Walk<'a> {
-    run: &'a Run,
-    parcels: &'a Sender<Parcel>,
+struct Walk<'a, S: Sink> {
+    config: &'a Config,
+    roots: &'a Roots,
+    stop: &'a Stop,
+    sink: &'a S,
+    parcels: &'a Sender<Parcel<S::Directory>>,
     /// Batches that are not sent yet, and how much work they are.
-    parcel: Parcel,
+    parcel: Parcel<S::Directory>,
     weight: usize,
     /// From the root down to the directory that is being listed.
-    levels: Vec<Level>,
+    levels: Vec<Level<S::Directory>>,
     /// How many of them are open, and how many should be at most.
     open: usize,
     most_open: usize,
     /// Entries found and not reported yet, and directories among them.
     found: u64,
     directories: u64,
+    /// The first level is a directory around sources.
+    is_around: bool,
     /// `--one-file-system`: directories of others than this one are not read. That of each source is its own.
     only_device: Option<u64>,
     /// The destination, where it lies below the source: it is not read, however it came to be found.
@@ -72,36 +79,44 @@ fn open_listings() -> usize {
     limit.map_or(OPEN_LISTINGS, |limit| (limit / 32).clamp(1, OPEN_LISTINGS as u64) as usize)
 }
 
-/// Walks the source tree from `root`, or several sources for `root`, until it is through or the run is stopped.
+/// Walks the source tree from `root`, or several sources for `root`, until it is through or the run is stopped. `scope` are the
+/// rules that hold in the root.
 ///
 /// # Errors
 /// When no thread can be started.
-pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) -> Result<()> {
-    let patience = match run.config.timeout {
+pub(crate) fn walk<S: Sink>(
+    (config, roots, stop): (&Config, &Roots, &Stop),
+    (root, scope): (S::Directory, Option<Arc<Scope>>),
+    sink: &S,
+    parcels: &Sender<Parcel<S::Directory>>,
+) -> Result<()> {
+    let patience = match config.timeout {
         Some(limit) => Some(Patience { lister: Lister::start()?, limit }),
         None => None,
     };
-    let (levels, parcel, most_open) = (Vec::new(), Parcel::new(), open_listings());
-    let (weight, open, found, directories, only_device) = (0, 0, 0, 0, None);
-    let destination = run.roots.destination.fd.as_ref().filter(|_| run.roots.nested);
+    let destination = roots.destination.fd.as_ref().filter(|_| roots.nested);
     let destination = destination.and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
     let mut walk = Walk {
-        run,
+        config,
+        roots,
+        stop,
+        sink,
         parcels,
-        parcel,
-        weight,
-        levels,
-        open,
-        most_open,
-        found,
-        directories,
-        only_device,
+        parcel: Parcel::new(),
+        weight: 0,
+        levels: Vec::new(),
+        open: 0,
+        most_open: open_listings(),
+        found: 0,
+        directories: 0,
+        is_around: false,
+        only_device: None,
         destination,
         patience,
     };
-    match (&run.roots.several, &run.roots.source.fd) {
+    match (&roots.several, &roots.source.fd) {
         (Some(several), _) => walk.sources(several, root)?,
-        (None, Some(fd)) => walk.tree(fd, root)?,
+        (None, Some(fd)) => walk.tree(fd, root, scope)?,
         (None, None) => return Ok(()),
     }
     walk.send_parcel();
@@ -109,37 +124,39 @@ pub(crate) fn walk(run: &Run, root: Arc<Directory>, parcels: &Sender<Parcel>) ->
     Ok(())
 }
 
-impl Walk<'_> {
+impl<S: Sink> Walk<'_, S> {
     /// Walks the one source.
-    fn tree(&mut self, fd: &Arc<OwnedFd>, root: Arc<Directory>) -> Result<()> {
-        let select = &self.run.config.select;
+    fn tree(&mut self, fd: &Arc<OwnedFd>, root: S::Directory, scope: Option<Arc<Scope>>) -> Result<()> {
+        let select = &self.config.select;
         if select.one_file_system {
-            let stat = stat_open(fd).at(Operation::StatSource, || self.run.source_path("".as_ref()))?;
+            let stat = stat_open(fd).at(Operation::StatSource, || self.roots.source_path("".as_ref()))?;
             self.only_device = Some(stat.inode.device);
         }
         (self.found, self.directories) = (1, 1); // the root itself
         let names = select.paths.as_ref().and_then(|paths| wanted(&paths.root, paths));
-        let (base, scope) = (Base::Held(fd.clone()), root.scope().cloned());
+        let base = Base::Held(fd.clone());
         self.begin(root, Way { base, below: Vec::new(), scope, name: CString::default(), names })?;
         self.finish_levels()
     }
 
     /// Walks sources from different directories, one such directory after the other.
-    fn sources(&mut self, several: &Several, root: Arc<Directory>) -> Result<()> {
-        let select = &self.run.config.select;
+    fn sources(&mut self, several: &Several, root: S::Directory) -> Result<()> {
+        let select = &self.config.select;
         let selection = select.has_rules().then(|| Arc::new(select.clone()));
         for (path, errno) in &several.unusable {
             let error = Error::new(Operation::UseSource, path, *errno);
-            self.run.report_blocking(Event::Failed(error));
+            self.sink.report(Event::Failed(error));
         }
+        self.is_around = true;
         for parent in &several.parents {
-            if self.run.stop.is_stopped() {
+            if self.stop.is_stopped() {
                 break;
             }
             let base = Base::Around(parent.clone(), selection.clone());
             let (below, scope, name) = (Vec::new(), None, CString::default());
             let names = Some(parent.names.clone());
-            self.begin(Directory::around(&root, parent.clone()), Way { base, below, scope, name, names })?;
+            let around = self.sink.around(&root, parent.clone());
+            self.begin(around, Way { base, below, scope, name, names })?;
             self.finish_levels()?;
         }
         self.add_to_parcel(Batch { directory: root, entries: Vec::new() });
@@ -148,7 +165,7 @@ impl Walk<'_> {
 
     /// Walks to the end of what was begun.
     fn finish_levels(&mut self) -> Result<()> {
-        while !self.levels.is_empty() && !self.run.stop.is_stopped() {
+        while !self.levels.is_empty() && !self.stop.is_stopped() {
             self.step()?;
         }
         while !self.levels.is_empty() {
@@ -175,7 +192,7 @@ impl Walk<'_> {
             return;
         }
         if self.is_certainly_mirrored(found.kind) {
-            self.run.deletions.source_has_entries();
+            self.sink.mark_source_has_entries();
         }
         self.count();
         let size = self.batch_size();
@@ -188,11 +205,11 @@ impl Walk<'_> {
 
     /// Whether an entry that no rule hides is mirrored whatever its stat says, which the tasks see.
     fn is_certainly_mirrored(&self, kind: Kind) -> bool {
-        let select = &self.run.config.select;
+        let select = &self.config.select;
         let by_size = select.max_size.is_some() || select.min_size.is_some();
         match kind {
             Kind::File => !by_size,
-            kind => self.run.rules.keep.specials || !kind.is_special(),
+            kind => self.config.keep.specials || !kind.is_special(),
         }
     }
 
@@ -202,7 +219,7 @@ impl Walk<'_> {
         // Rules are about what a list names, not about the directories on the way there.
         let is_on_the_way =
             top.names.as_ref().and_then(|names| names.child(&found.name)).is_some_and(|node| !node.named);
-        let scope = top.directory.scope().filter(|_| !is_on_the_way);
+        let scope = top.scope.as_ref().filter(|_| !is_on_the_way);
         scope.is_some_and(|scope| scope.hides(&found.name, found.kind == Kind::Directory))
     }
 
@@ -211,12 +228,12 @@ impl Walk<'_> {
         if self.is_hidden(&found) {
             return Ok(());
         }
-        self.run.deletions.source_has_entries();
+        self.sink.mark_source_has_entries();
         self.directories += 1;
         self.count();
         let size = self.batch_size();
         let Some(top) = self.levels.last_mut() else { return Ok(()) };
-        let directory = Directory::child(&top.directory, found.name.clone());
+        let directory = self.sink.child(&top.directory, found.name.clone());
         top.leaf = false;
         if size == SMALLEST && !top.entries.is_empty() {
             self.send();
@@ -228,7 +245,7 @@ impl Walk<'_> {
     }
 
     /// Begins to list a directory.
-    fn begin(&mut self, directory: Arc<Directory>, way: Way) -> Result<()> {
+    fn begin(&mut self, directory: S::Directory, way: Way) -> Result<()> {
         if self.patience.is_some() {
             return self.list_patiently(directory, way);
         }
@@ -241,7 +258,7 @@ impl Walk<'_> {
             }
         };
         if !way.is_of_root() {
-            directory.take_source(&listing.fd, self.run);
+            self.sink.lend(&directory, &listing.fd);
         }
         let (fd, length) = (listing.fd.clone(), way.below.len());
         let scope = way.scope(&fd);
@@ -260,34 +277,34 @@ impl Walk<'_> {
         let scope = match self.destination.filter(|_| !elsewhere) {
             Some(destination) if stat_open(fd).is_ok_and(|stat| stat.inode == destination) => {
                 let cause = Cause::Refused("it is DST, which rules kept out of the run when it began".into());
-                Err(Error::new(Operation::ListSource, &self.run.config.destination, cause))
+                Err(Error::new(Operation::ListSource, &self.config.destination, cause))
             }
             _ => scope,
         };
         let Some(top) = self.levels.last_mut() else { return false };
         match scope {
             Ok(scope) if !elsewhere => {
-                top.directory.set_scope(scope);
+                self.sink.set_scope(&top.directory, scope.clone());
+                top.scope = scope;
                 return true;
             }
             Ok(_) => {}
-            Err(error) => self.run.report_blocking(Event::Failed(error)),
+            Err(error) => self.sink.report(Event::Failed(error)),
         }
         top.rest = Rest::nothing();
-        top.directory.is_unlisted(self.run);
+        self.sink.mark_unlisted(&top.directory);
         false
     }
 
     /// `--one-file-system`: whether the directory on top, which `fd` holds, is on another one than its source.
     fn is_elsewhere(&mut self, fd: &OwnedFd) -> bool {
-        if !self.run.config.select.one_file_system {
+        if !self.config.select.one_file_system {
             return false;
         }
         let device = stat_open(fd).ok().map(|stat| stat.inode.device);
-        let around = self.levels.first().is_some_and(|first| first.directory.is_around());
         match self.levels.len() {
-            1 if around => return false,
-            2 if around => self.only_device = device, // a source
+            1 if self.is_around => return false,
+            2 if self.is_around => self.only_device = device, // a source
             _ => {}
         }
         device != self.only_device
@@ -304,15 +321,16 @@ impl Walk<'_> {
         }
         below.extend_from_slice(name.to_bytes());
         let top = self.levels.last()?;
-        let scope = top.directory.scope().cloned();
-        let names = names_in(top.names.as_ref(), &name, self.run.config.select.paths.as_ref());
+        let scope = top.scope.clone();
+        let names = names_in(top.names.as_ref(), &name, self.config.select.paths.as_ref());
         Some(Way { base, below, scope, name, names })
     }
 
-    fn push_level(&mut self, directory: Arc<Directory>, way: Way, fd: Option<Arc<OwnedFd>>, rest: Rest) {
+    fn push_level(&mut self, directory: S::Directory, way: Way, fd: Option<Arc<OwnedFd>>, rest: Rest) {
         self.open += usize::from(fd.is_some());
         let Way { name, names, .. } = way;
-        self.levels.push(Level { directory, name, entries: Vec::new(), leaf: true, fd, names, rest });
+        let (scope, entries) = (None, Vec::new());
+        self.levels.push(Level { directory, scope, name, entries, leaf: true, fd, names, rest });
     }
 
     /// Reads all of the directory on top, to which the way is so long, and closes it.
@@ -333,7 +351,7 @@ impl Walk<'_> {
     }
 
     /// Has a directory listed to its end. One whose listing gives no answer for too long is left behind, and who listed it.
-    fn list_patiently(&mut self, directory: Arc<Directory>, way: Way) -> Result<()> {
+    fn list_patiently(&mut self, directory: S::Directory, way: Way) -> Result<()> {
         let Some(patience) = &mut self.patience else { return Ok(()) };
         let (limit, length) = (patience.limit, way.below.len());
         let answers = patience.lister.list(way.clone());
@@ -350,7 +368,7 @@ impl Walk<'_> {
                 Err(RecvTimeoutError::Timeout) => {
                     let (operation, cause) = (Operation::ListSource, Cause::TimedOut(limit));
                     self.report_unlisted(Unlisted { name: None, operation, cause });
-                    self.run.leave_behind();
+                    self.sink.leave_behind();
                     self.patience = Some(Patience { lister: Lister::start()?, limit });
                     break;
                 }
@@ -392,7 +410,7 @@ impl Walk<'_> {
     /// Sends what the directory on top has so far.
     fn send(&mut self) {
         if let Some(top) = self.levels.last_mut() {
-            top.directory.hold();
+            self.sink.hold(&top.directory);
             top.leaf = false;
             let batch = Batch { directory: top.directory.clone(), entries: std::mem::take(&mut top.entries) };
             self.add_to_parcel(batch);
@@ -404,13 +422,13 @@ impl Walk<'_> {
         if let Some(Level { directory, entries, leaf, fd, .. }) = self.levels.pop() {
             self.open -= usize::from(fd.is_some());
             if leaf && !entries.is_empty() {
-                directory.is_leaf();
+                self.sink.mark_leaf(&directory);
             }
             self.add_to_parcel(Batch { directory, entries });
         }
     }
 
-    fn add_to_parcel(&mut self, batch: Batch) {
+    fn add_to_parcel(&mut self, batch: Batch<S::Directory>) {
         self.weight += batch.entries.len() + DIRECTORY_WEIGHT;
         self.parcel.push(batch);
         // A thread that is left behind may lose one batch, not several.
@@ -433,18 +451,13 @@ impl Walk<'_> {
 
     fn report_found(&mut self, complete: bool) {
         let (entries, directories) = (std::mem::take(&mut self.found), std::mem::take(&mut self.directories));
-        self.run.report_blocking(Event::Found { entries, directories, complete });
+        self.sink.report(Event::Found { entries, directories, complete });
     }
 
     /// Reports that not all entries of the directory on top, or of the named one in it, are known.
-    fn report_unlisted(&mut self, Unlisted { name, operation, cause }: Unlisted) {
-        let Some(top) = self.levels.last() else { return };
-        top.directory.is_unlisted(self.run);
-        let path = match name {
-            Some(name) => self.run.source_path(&top.directory.path().join(name)),
-            None => top.directory.source_path(self.run),
-        };
-        let error = Error::new(operation, path, cause);
-        self.run.report_blocking(Event::Failed(error));
+    fn report_unlisted(&mut self, unlisted: Unlisted) {
+        if let Some(top) = self.levels.last() {
+            self.sink.report_unlisted(&top.directory, unlisted);
+        }
     }
 }

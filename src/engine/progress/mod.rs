@@ -9,8 +9,8 @@ use tokio::runtime::Runtime;
 use tokio::time::MissedTickBehavior;
 
 use crate::engine::progress::manifest::Hashes;
-use crate::engine::stall::{self, Stalls};
-use crate::engine::watch::Watchdog;
+use crate::engine::workers::stall::{self, Stalls};
+use crate::engine::workers::watchdog::Watchdog;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 use crate::event::metrics::Ring;
 use crate::event::{Action, Entries, Event, Kind, Reporter, Start, Summary, Totals};

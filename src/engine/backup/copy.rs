@@ -1,0 +1,125 @@
+//! Copies of what is backed up, where one more hard link can't be had: of files with their holes, of symlinks and of
+//! special files, each with its metadata.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::content::sparse::{self, Layout};
+use crate::engine::backup::Old;
+use crate::engine::own::{directory, litter};
+use crate::error::{Context, Operation, Result};
+use crate::event::Kind;
+use crate::io::file::Family;
+use crate::io::rename::link_nameless;
+use crate::metadata::xattr::{self, Holder};
+use crate::metadata::{self, Target};
+use crate::stat::{Stat, stat_open};
+
+/// Bytes that are copied between two looks at whether to go on.
+const PIECE: u64 = 16 << 20;
+
+impl Old<'_> {
+    /// Makes a copy of it under a temporary name.
+    pub(crate) fn copy_to(&self, within: &OwnedFd, temporary: &CStr) -> Result<()> {
+        let path = || self.path();
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle =
+            rustix::fs::openat(self.within, self.name, flags, Mode::empty()).at(Operation::Backup, path)?;
+        let stat = stat_open(&handle).at(Operation::Backup, path)?;
+        let xattrs =
+            xattr::read(&Target::Handle(handle.as_fd()).into(), self.run.rules.privileges.root, path);
+        if stat.kind == Kind::File {
+            let (new, nameless) = new_file(within, temporary).at(Operation::Backup, path)?;
+            self.copy_contents(&handle, &stat, &new).at(Operation::Backup, path)?;
+            let have = stat_open(&new).at(Operation::Backup, path)?;
+            let target = Target::Open(new.as_fd());
+            metadata::apply(target, &stat, &have, Some(&xattrs?), false, &self.run.rules, path)?;
+            if self.run.config.fsync {
+                rustix::fs::fsync(&new).at(Operation::Flush, path)?;
+            }
+            let named = if nameless { link_nameless(&new, within, temporary) } else { Ok(()) };
+            return named.at(Operation::Backup, path);
+        }
+        // Where nobody can exchange it before it is given away.
+        let home = self.run.temporary.new_name(within).at(Operation::Backup, path)?;
+        let private = directory::make(within, &home, self.run).at(Operation::Backup, path)?;
+        let made = self.copy_node(&stat, &private, temporary).and_then(|()| {
+            rustix::fs::renameat(&private, temporary, within, temporary).at(Operation::Backup, path)
+        });
+        litter::remove_directory(within, &home, self.run);
+        made
+    }
+
+    /// Makes what is no file anew, in a directory that is the run's own.
+    fn copy_node(&self, stat: &Stat, private: &OwnedFd, name: &CStr) -> Result<()> {
+        let path = || self.path();
+        make(self.within, self.name, stat, private, name).at(Operation::Backup, path)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let new = rustix::fs::openat(private, name, flags, Mode::empty()).at(Operation::Backup, path)?;
+        let have = stat_open(&new).at(Operation::Backup, path)?;
+        // A symlink's own attributes are read by its name.
+        let holder = Holder::Name(self.within.as_fd(), self.name);
+        let xattrs = xattr::read(&holder, self.run.rules.privileges.root, path)?;
+        metadata::apply(Target::Handle(new.as_fd()), stat, &have, Some(&xattrs), false, &self.run.rules, path)
+            .map(drop)
+    }
+
+    /// Copies a file's contents, with its holes, piece by piece.
+    fn copy_contents(&self, handle: &OwnedFd, stat: &Stat, new: &OwnedFd) -> std::io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let source = rustix::fs::open(crate::stat::proc_path(handle), flags, Mode::empty())?;
+        let sparse = sparse::layout(stat, Family::of(&source)) == Layout::Sparse;
+        let (mut from, mut to) = (File::from(source.try_clone()?), File::from(new.try_clone()?));
+        let mut at = 0;
+        while at < stat.size {
+            if let Some(watched) = self.watched {
+                watched.doing(Operation::Backup);
+            }
+            if self.run.stop.is_stopped() {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            let data = if sparse { sparse::seek_data(&source, at..stat.size)? } else { Some(at..stat.size) };
+            let Some(data) = data else { break };
+            let end = data.end.min(data.start + PIECE);
+            from.seek(SeekFrom::Start(data.start))?;
+            to.seek(SeekFrom::Start(data.start))?;
+            std::io::copy(&mut from.by_ref().take(end - data.start), &mut to)?;
+            at = end;
+        }
+        to.set_len(stat.size)
+    }
+}
+
+/// An empty file: nameless, where the file system has nameless files. Whether it is, is also returned.
+fn new_file(within: &OwnedFd, temporary: &CStr) -> rustix::io::Result<(OwnedFd, bool)> {
+    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    match rustix::fs::openat(within, c".", flags | OFlags::TMPFILE, mode) {
+        // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
+            let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+            rustix::fs::openat(within, temporary, flags, mode).map(|fd| (fd, false))
+        }
+        opened => opened.map(|fd| (fd, true)),
+    }
+}
+
+/// Makes a symlink or a special file like an old one.
+fn make(
+    from: &OwnedFd,
+    name: &CStr,
+    stat: &Stat,
+    within: &OwnedFd,
+    temporary: &CStr,
+) -> rustix::io::Result<()> {
+    if stat.kind == Kind::Symlink {
+        let target = rustix::fs::readlinkat(from, name, Vec::with_capacity(256))?;
+        return rustix::fs::symlinkat(target, within, temporary);
+    }
+    let device = rustix::fs::makedev(stat.device_node.0, stat.device_node.1);
+    rustix::fs::mknodat(within, temporary, stat.kind.file_type(), Mode::RUSR | Mode::WUSR, device)
+}

@@ -1,0 +1,190 @@
+//! `--backup-dir`: a tree of directories that stand for those of the destination, and look as they do.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+use std::sync::{Arc, PoisonError};
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use crate::engine::Run;
+use crate::engine::backup::Old;
+use crate::engine::own::{directory, litter};
+use crate::engine::state::backup_name::numbered;
+use crate::engine::state::backups::{Backups, OPEN, Tree};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::path::open_directory;
+use crate::io::rename::rename_free;
+use crate::io::temporary::is_marked;
+use crate::metadata::{self, Target, xattr};
+use crate::stat::stat_open;
+
+/// How often a directory of the tree is tried to be made, while others give its name to something else.
+pub(crate) const ATTEMPTS: usize = 8;
+
+pub(crate) fn names(path: &Path) -> impl Iterator<Item = &std::ffi::OsStr> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    })
+}
+
+pub(crate) fn is_directory(within: &OwnedFd, name: &CStr) -> bool {
+    rustix::fs::openat(within, name, OPEN, Mode::empty()).is_ok()
+}
+
+impl Tree {
+    /// Before a temporary name is made in the tree: removes those that a killed run left in the directory.
+    pub(crate) fn sweep(&self, within: &OwnedFd, run: &Run) -> rustix::io::Result<()> {
+        let inode = stat_open(within)?.inode;
+        if self.swept.lock().unwrap_or_else(PoisonError::into_inner).insert(inode) {
+            litter::remove(within, inode, None, false, run);
+        }
+        Ok(())
+    }
+
+    /// The directory of the tree that stands for the entry's own; what of it is missing is made, and looks as those in
+    /// the destination do.
+    pub(crate) fn directory(&self, old: &Old<'_>, backups: &Backups) -> Result<Arc<OwnedFd>> {
+        let top = self.top(old.run)?;
+        if old.directory.as_os_str().is_empty() {
+            return Ok(top);
+        }
+        let at = || self.path.join(old.directory);
+        match open_directory(&top, old.directory.as_os_str().as_bytes()) {
+            // What an older backup has there is no directory, perhaps.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            Ok(fd) => {
+                if self.is_known(&fd).at(Operation::Backup, at)? {
+                    return Ok(Arc::new(fd));
+                }
+            }
+            Err(errno) => return Err(errno).at(Operation::Backup, at),
+        }
+        let model = old.run.roots.destination.fd.as_ref().ok_or(Errno::NOENT).at(Operation::Backup, at)?;
+        let (mut within, mut model) = (top, model.clone());
+        let mut wanted = names(old.directory).peekable();
+        let mut made = self.path.clone();
+        for name in names(old.lies_at) {
+            let opened = rustix::fs::openat(&model, name, OPEN, Mode::empty());
+            model = opened.map(Arc::new).at(Operation::Backup, at)?;
+            // What was set aside lies deeper than its backups do.
+            if wanted.next_if_eq(&name).is_some() {
+                made.push(name);
+                within = Arc::new(self.make(&within, name.as_bytes(), &made, &model, old.run, backups)?);
+            }
+        }
+        match wanted.next() {
+            None => Ok(within),
+            Some(_) => Err(Errno::NOENT).at(Operation::Backup, at),
+        }
+    }
+
+    /// Opens or makes one directory, whose path is `path`.
+    pub(crate) fn make(
+        &self,
+        within: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+        model: &OwnedFd,
+        run: &Run,
+        backups: &Backups,
+    ) -> Result<OwnedFd> {
+        let at = || path;
+        let c_name = CString::new(name).map_err(|_| Errno::INVAL).at(Operation::Backup, at)?;
+        for _ in 0..ATTEMPTS {
+            match directory::make(within, &c_name, run) {
+                Ok(fd) => {
+                    self.look_like(&fd, model, run, path)?;
+                    self.remember(&fd).at(Operation::Backup, at)?;
+                    return Ok(fd);
+                }
+                // Another run may have found it, and put something in it.
+                Err(Errno::EXIST | Errno::STALE) => {}
+                Err(errno) => return Err(errno).at(Operation::Backup, at),
+            }
+            match rustix::fs::openat(within, name, OPEN, Mode::empty()) {
+                Ok(fd) => {
+                    // One that a killed run made, and did not get to give its attributes, has nothing in it.
+                    let stat = stat_open(&fd).at(Operation::Backup, at)?;
+                    if is_marked(&stat) && litter::is_empty(&fd, c".").at(Operation::Backup, at)? {
+                        self.look_like(&fd, model, run, path)?;
+                    }
+                    self.narrow(&fd, model, run, path)?;
+                    return Ok(fd);
+                }
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    self.make_room(within, name, backups).at(Operation::Backup, at)?;
+                }
+                Err(Errno::NOENT) => {} // another task has made room
+                Err(errno) => return Err(errno).at(Operation::Backup, at),
+            }
+        }
+        let cause = Cause::Refused("something else takes its name again and again".into());
+        Err(Error::new(Operation::Backup, path, cause))
+    }
+
+    /// Gives a new directory what the one that it stands for has.
+    pub(crate) fn look_like(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
+        let at = || path;
+        let want = stat_open(model).at(Operation::Backup, at)?;
+        let have = stat_open(fd).at(Operation::Backup, at)?;
+        let xattrs = xattr::read(&Target::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
+        metadata::apply(Target::Handle(fd.as_fd()), &want, &have, Some(&xattrs), false, &run.rules, at)?;
+        Ok(())
+    }
+
+    /// Takes from a directory that is there already what the one that it stands for does not grant: somebody else may have
+    /// made it, or renamed another one.
+    pub(crate) fn narrow(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
+        let at = || path;
+        if self.is_known(fd).at(Operation::Backup, at)? {
+            return Ok(());
+        }
+        let want = stat_open(model).at(Operation::Backup, at)?;
+        let have = stat_open(fd).at(Operation::Backup, at)?;
+        let xattrs = xattr::read(&Target::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
+        metadata::narrow(Target::Handle(fd.as_fd()), &want, &have, Some(&xattrs), &run.rules, at)?;
+        self.remember(fd).at(Operation::Backup, at)
+    }
+
+    /// Whether this run has seen to a directory of the tree already.
+    pub(crate) fn is_known(&self, fd: &OwnedFd) -> rustix::io::Result<bool> {
+        let inode = stat_open(fd)?.inode;
+        Ok(self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&inode))
+    }
+
+    pub(crate) fn remember(&self, fd: &OwnedFd) -> rustix::io::Result<()> {
+        let inode = stat_open(fd)?.inode;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(inode);
+        Ok(())
+    }
+
+    /// An older backup that is no directory, where one has to be, gets another name.
+    pub(crate) fn make_room(
+        &self,
+        within: &OwnedFd,
+        name: &[u8],
+        backups: &Backups,
+    ) -> rustix::io::Result<()> {
+        let old = CString::new(name).map_err(|_| Errno::INVAL)?;
+        let mut claims = backups.claims.hold(stat_open(within)?.inode);
+        if is_directory(within, &old) {
+            return Ok(());
+        }
+        for number in 1.. {
+            let new = numbered(name, &backups.suffix, number)?;
+            match rename_free(within, &old, within, &new) {
+                Err(Errno::EXIST) => {}
+                Err(Errno::NOENT) => return Ok(()),
+                renamed => {
+                    claims.add(&new);
+                    return renamed;
+                }
+            }
+        }
+        Err(Errno::EXIST)
+    }
+}

@@ -1,0 +1,207 @@
+//! Comparing two trees: each entry of the source with what the destination has under its name, and nothing written.
+//! What the destination has beyond the source is the business of extra.rs.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::engine::Run;
+use crate::engine::delete::extras;
+use crate::engine::entry::contents::{self, Compared};
+use crate::engine::entry::item::{Item, Source};
+use crate::engine::entry::special;
+use crate::engine::run::lane::Lane;
+use crate::engine::state::twins::{self, Name};
+use crate::error::Result;
+use crate::event::{Action, Changes, Entries, EntryEvent, Event, Kind, PointsTo};
+use crate::metadata::xattr;
+use crate::plan::compare;
+use crate::plan::rules::Rules;
+use crate::plan::skip::is_left_alone;
+use crate::stat::Stat;
+
+/// Compares an entry. `None`: it has other names, and is reported with them.
+pub(crate) async fn check(item: Item<'_>) -> Option<EntryEvent> {
+    let mut kind = item.entry.kind;
+    check_entry(item, &mut kind).await.unwrap_or_else(|error| Some(EntryEvent::failed(kind, error)))
+}
+
+async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEvent>> {
+    let run = item.run();
+    let opened = item.open_source().await?;
+    let source = opened.stat;
+    *kind = source.kind;
+    if source.kind.is_special() && !run.rules.keep.specials {
+        return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
+    }
+    let have = item.stat_destination().await?;
+    if source.kind == Kind::File && !run.config.select.takes_size(source.size) {
+        return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
+    }
+    if is_left_alone(&source, have.as_ref(), &run.rules) {
+        return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
+    }
+    if let Some(Stat { kind: Kind::Directory, .. }) = have {
+        extras::report_in_the_way(&item).await?;
+    }
+    let (changes, compared) = changes(&item, &opened, have.as_ref()).await?;
+    let action = action(source.kind, &changes, have.is_some(), &run.rules);
+    let joined =
+        action != Action::Created && action != Action::Updated && is_joined(&item, &source, have.as_ref());
+    let action = if joined { Action::Updated } else { action };
+    let target = if action == Action::Unchanged { None } else { target(&item, source.kind)? };
+    if source.links > 1 && run.rules.keep.hard_links {
+        let name = Name {
+            directory: item.directory.clone(),
+            name: item.target().to_owned(),
+            kind: source.kind,
+            source: (&source).into(),
+            action,
+            changes,
+            target,
+            inode: have.filter(|_| !changes.new && !joined).map(|have| have.inode),
+        };
+        if let Some(Compared { bytes, expected, .. }) = compared {
+            report_bytes(run, bytes, expected).await;
+        }
+        if let Some(names) = run.names.arrive(&source, name) {
+            report_names(names, item.lane).await;
+        }
+        return Ok(None);
+    }
+    let (bytes, expected) = compared.map_or((0, None), |compared| (compared.bytes, compared.expected));
+    let points_to = target.map(PointsTo::Target);
+    let event = EntryEvent::changed(source.kind, action, changes).of(&source);
+    Ok(Some(EntryEvent { bytes, expected, points_to, ..event }))
+}
+
+/// Reports the bytes that were compared of an inode with several names, which are no single entry's.
+async fn report_bytes(run: &Run, bytes: u64, expected: Option<u64>) {
+    if expected.is_none() && bytes > 0 {
+        run.report(Event::Expected(bytes)).await;
+        run.report(Event::Bytes(bytes)).await;
+    }
+    let expected = expected.unwrap_or(bytes);
+    if expected > 0 {
+        run.report(Event::Ended { expected, copied: bytes }).await;
+    }
+}
+
+/// Whether the destination's inode stands for another source inode already: names that are apart in the source are one
+/// file there. Of two such names the second to come up is the one that is told.
+fn is_joined(item: &Item<'_>, source: &Stat, have: Option<&Stat>) -> bool {
+    let run = item.run();
+    let shared = have.filter(|have| have.links > 1 && run.rules.keep.hard_links);
+    shared.is_some_and(|have| !run.links.may_share(have.inode, source.inode))
+}
+
+/// All that differs, and what reading the contents came to, if they were read.
+async fn changes(
+    item: &Item<'_>,
+    opened: &Source,
+    have: Option<&Stat>,
+) -> Result<(Changes, Option<Compared>)> {
+    let (rules, source) = (&item.run().rules, &opened.stat);
+    let mut changes = compare::changes(source, have, rules);
+    let Some(have) = have.filter(|_| !changes.new) else { return Ok((changes, None)) };
+    let mut compared = None;
+    match source.kind {
+        Kind::Symlink => changes.contents = !special::same_target(item),
+        Kind::File if rules.checksum && !changes.size => {
+            let found = compare_contents(item, opened, have).await?;
+            changes.contents = !found.same;
+            compared = Some(found);
+        }
+        _ => {}
+    }
+    if rules.keep.xattrs {
+        let theirs = compared.as_ref().and_then(|compared: &Compared| compared.theirs.as_ref());
+        let want = item.source_xattrs(source, opened.file.as_ref())?;
+        let of_xattrs = xattr::changes(&want, &item.destination_xattrs(theirs)?);
+        (changes.acl, changes.xattrs) = (of_xattrs.acl, of_xattrs.xattrs);
+    }
+    Ok((changes, compared))
+}
+
+/// Reads both files, unless their inodes have been compared already, under other names.
+async fn compare_contents(item: &Item<'_>, source: &Source, have: &Stat) -> Result<Compared> {
+    if source.stat.links == 1 || !item.run().rules.keep.hard_links {
+        return contents::compare(item, source, have).await;
+    }
+    let verdicts = item.run().names.verdicts(&source.stat);
+    let mut verdicts = verdicts.lock().await;
+    if let Some(&same) = verdicts.get(&have.inode) {
+        return Ok(Compared { same, bytes: 0, expected: None, theirs: None });
+    }
+    let compared = contents::compare(item, source, have).await?;
+    verdicts.insert(have.inode, compared.same);
+    Ok(compared)
+}
+
+/// What a sync would do about it.
+fn action(kind: Kind, changes: &Changes, exists: bool, rules: &Rules) -> Action {
+    let copied = kind == Kind::File && rules.copies_for_time(!changes.times);
+    match changes {
+        Changes { new: true, .. } if !exists => Action::Created,
+        Changes { new: true, .. } | Changes { contents: true, .. } | Changes { size: true, .. } => {
+            Action::Updated
+        }
+        _ if copied => Action::Updated,
+        _ if changes.is_empty() => Action::Unchanged,
+        _ => Action::Metadata,
+    }
+}
+
+/// Where a symlink points to.
+fn target(item: &Item<'_>, kind: Kind) -> Result<Option<PathBuf>> {
+    if kind != Kind::Symlink {
+        return Ok(None);
+    }
+    let target = special::source_target(item)?;
+    Ok(Some(OsStr::from_bytes(target.to_bytes()).into()))
+}
+
+/// Reports the names whose inodes have others outside the tree: at the end of the run.
+pub(crate) async fn report_rest(lane: &Lane) {
+    for names in lane.run.names.take_rest() {
+        if lane.run.stop.is_stopped() {
+            return; // names that nobody got to may be missing: another one would lead
+        }
+        report_names(names, lane).await;
+    }
+}
+
+/// Reports all names of one inode: the leader as any other entry, the rest by whether they are links to it.
+async fn report_names(names: Vec<Name>, lane: &Lane) {
+    let mut names: Vec<(PathBuf, Name)> =
+        names.into_iter().map(|name| (name.directory.path_of(&name.name), name)).collect();
+    names.sort_by(|one, other| twins::order(&one.0, &other.0));
+    let leader = twins::leader(names.iter().map(|(_, name)| name.inode));
+    let Some((path, inode)) = names.get(leader).map(|(path, name)| (path.clone(), name.inode)) else {
+        return;
+    };
+    for (index, (_, name)) in names.into_iter().enumerate() {
+        let (directory, source) = (name.directory.path(), Some(name.source));
+        let event = match index == leader {
+            true => EntryEvent {
+                points_to: name.target.map(PointsTo::Target),
+                ..EntryEvent::changed(name.kind, name.action, name.changes)
+            },
+            false => follower(&name, &path, inode.is_some() && name.inode == inode),
+        };
+        let event = EntryEvent { source, ..event };
+        let entries = Entries { directory, events: vec![event.named(name.name)] };
+        lane.outbox.put(entries, &lane.run).await;
+    }
+}
+
+/// A name beside the leader. What it holds comes with the leader's inode; metadata that differ are named with each.
+fn follower(name: &Name, leader: &std::path::Path, linked: bool) -> EntryEvent {
+    let changes = Changes { contents: false, ..name.changes };
+    let action = if linked && changes.is_empty() { Action::Unchanged } else { Action::Linked };
+    let points_to = match linked {
+        true => name.target.clone().map(PointsTo::Target),
+        false => Some(PointsTo::Name(leader.to_path_buf())),
+    };
+    EntryEvent { points_to, follows: true, ..EntryEvent::changed(name.kind, action, changes) }
+}

@@ -1,0 +1,3 @@
+//! TODO engine/check
+
+pub(crate) mod entry;

@@ -1,0 +1,141 @@
+//! What the destination has beyond the source, found when a directory is done: its mirror is listed, and if it has more
+//! names than the source has there, each one is looked up in the source.
+
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, StatxFlags};
+use rustix::io::Errno;
+
+use crate::engine::Run;
+use crate::engine::delete::removal::{Doing, Removal};
+use crate::engine::entry::item::Item;
+use crate::engine::own::{litter, set_aside};
+use crate::engine::run::blocking::in_thread;
+use crate::engine::run::lane::Lane;
+use crate::engine::state::deletions::Doomed;
+use crate::engine::state::directory::Directory;
+use crate::engine::state::pair::Pair;
+use crate::engine::state::watched::Watched;
+use crate::error::{Cause, Context, Operation, Result};
+use crate::event::{Event, Kind};
+use crate::io::list::{LIST, count, kind_of, names};
+use crate::select::Scope;
+use crate::stat::{Stat, stat_open};
+
+/// A directory that is done, and what is known of it.
+pub(crate) struct Done {
+    pair: Arc<Pair>,
+    path: PathBuf,
+    scopes: Vec<Arc<Scope>>,
+    watched: Option<Arc<Watched>>,
+}
+
+impl Done {
+    pub(crate) fn new(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) -> Self {
+        let (path, scopes) = (directory.path(), directory.scopes());
+        Done { pair: pair.clone(), path, scopes, watched: lane.watched.clone() }
+    }
+
+    /// What its mirror has beyond it, if anything.
+    pub(crate) fn extras(&self, run: &Run) -> Result<Option<Doomed>> {
+        let Some(destination) = &self.pair.destination else { return Ok(None) };
+        let at = || run.destination_path(&self.path);
+        let stat = stat_open(destination).at(Operation::StatDestination, at)?;
+        if run.is_elsewhere(&stat) {
+            return Ok(None);
+        }
+        let listed = count(destination).at(Operation::ListDestination, at)?;
+        run.deletions.count_listed(listed as u64);
+        if listed == self.pair.compared() {
+            return Ok(None);
+        }
+        let mut doomed = Doomed::new(self.path.clone(), stat, self.scopes.clone());
+        let mut extra = 0;
+        for entry in names(destination).at(Operation::ListDestination, at)? {
+            let entry = entry.at(Operation::ListDestination, at)?;
+            if let Some(watched) = &self.watched {
+                watched.doing(Operation::ListDestination);
+            }
+            let (name, kind) = (entry.file_name(), kind_of(destination.as_fd(), &entry));
+            if self.is_extra(run, name, kind, destination, &stat) {
+                extra += 1;
+                if !run.is_spared(&self.path.join(OsStr::from_bytes(name.to_bytes()))) {
+                    doomed.add(name);
+                }
+            }
+        }
+        if listed.saturating_sub(extra) < self.pair.compared() {
+            return Err(Cause::OtherNames).at(Operation::Delete, at);
+        }
+        Ok((!doomed.is_empty()).then_some(doomed))
+    }
+
+    /// Whether a name has no business there: the source lacks it, or hides it, and no rule protects it. What runs leave for
+    /// the next one, and other runs are at work on, is none of these; a directory that a killed run set aside is.
+    fn is_extra(&self, run: &Run, name: &CStr, kind: Kind, within: &OwnedFd, stat: &Stat) -> bool {
+        if let Some(is_abandoned) = set_aside::is_abandoned(within, name, stat.inode, run) {
+            return is_abandoned;
+        }
+        if run.temporary.is_ours(name.to_bytes(), stat.inode) {
+            return kind == Kind::Directory && litter::is_abandoned(within, name, kind);
+        }
+        let is_directory = kind == Kind::Directory;
+        if !is_directory && run.backups.as_ref().is_some_and(|backups| backups.is_backup(name)) {
+            return false;
+        }
+        if self.scopes.iter().any(|scope| scope.protects(name, is_directory, false)) {
+            return false;
+        }
+        let found = rustix::fs::statx(&self.pair.source, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
+        match found {
+            Err(errno) => errno == Errno::NOENT,
+            Ok(found) => {
+                let kind = Kind::from(FileType::from_raw_mode(found.stx_mode.into()));
+                self.scopes.first().is_some_and(|scope| scope.hides(name, kind == Kind::Directory))
+            }
+        }
+    }
+}
+
+/// Reports what the mirror of a directory has beyond it.
+pub(crate) async fn report(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) {
+    // Of a list of paths, nothing says what else there is to be.
+    if lane.run.config.select.paths.is_some() {
+        return;
+    }
+    let done = Done::new(directory, pair, lane);
+    let listed = in_thread(lane, move |run| {
+        if let Some(doomed) = done.extras(run)? {
+            Removal::of(run, Doing::Show).threads(1).run(&[doomed]);
+        }
+        Ok(())
+    });
+    if let Err(error) = listed.await {
+        lane.run.report(Event::Failed(error)).await;
+    }
+}
+
+/// Reports what is in a directory that has the name of something else.
+pub(crate) async fn report_in_the_way(item: &Item<'_>) -> Result<()> {
+    let path = item.directory.path_of(item.target());
+    let (within, name) = (item.within()?.clone(), item.target().to_owned());
+    let scopes = item.directory.scopes();
+    in_thread(item.lane, move |run| {
+        let at = || run.destination_path(&path);
+        let directory = rustix::fs::openat(within, &name, LIST, Mode::empty());
+        let directory = directory.at(Operation::ListDestination, at)?;
+        let stat = stat_open(&directory).at(Operation::StatDestination, at)?;
+        let scopes = scopes.iter().map(|scope| Arc::new(scope.below(&name))).collect();
+        let mut doomed = Doomed::new(path.clone(), stat, scopes);
+        for entry in names(&directory).at(Operation::ListDestination, at)? {
+            doomed.add(entry.at(Operation::ListDestination, at)?.file_name());
+        }
+        Removal::of(run, Doing::Show).threads(1).run(&[doomed]);
+        Ok(())
+    })
+    .await
+}

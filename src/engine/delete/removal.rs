@@ -1,0 +1,377 @@
+//! Removing entries of the destination on several threads at once: a stack of directories and of names that any thread
+//! takes from, the newest first. A directory goes when the last of what is in it has gone.
+//!
+//! Every directory is opened beneath the one above it, never through a symlink. Where descriptors are scarce those above
+//! are closed, and opened again by their names.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use crate::engine::Run;
+use crate::engine::delete::node::Node;
+use crate::engine::delete::work_stack::{AtWork, Stack};
+use crate::engine::own::set_aside;
+use crate::engine::state::backups::Backups;
+use crate::engine::state::deletions::Doomed;
+use crate::engine::state::watched::Watched;
+use crate::error::{Context, Error, Operation, Result};
+use crate::event::{Action, Entries, EntryEvent, Event, Kind};
+use crate::io::list::{kind_of, kind_of_name, names};
+use crate::io::path::open_to_list;
+use crate::stat::{Inode, stat_open};
+
+/// Names that a thread takes at a time.
+const CHUNK: usize = 256;
+/// With more work waiting a thread does what it finds itself.
+const ENOUGH: usize = 64;
+
+/// What is done to what is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It is counted.
+    Count,
+    /// It is reported: a dry run.
+    Show,
+    Remove,
+}
+
+/// What a removal came to.
+#[derive(Default)]
+pub(crate) struct Removed {
+    /// Entries that were, or would be, removed.
+    pub(crate) count: u64,
+    /// Something stays that is in a directory which would have gone.
+    pub(crate) kept: bool,
+    /// The first error of a count, which reports none.
+    pub(crate) trouble: Option<Error>,
+}
+
+/// A removal at work.
+pub(crate) struct Removal<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) doing: Doing,
+    threads: usize,
+    pub(crate) watched: Option<&'a Watched>,
+    /// Directories that may be open.
+    limit: usize,
+    /// What may lie in the place of the first directory: another one is not emptied.
+    pub(crate) expected: Option<Inode>,
+    /// What is mounted in what goes is not touched, and keeps it.
+    pub(crate) spares_mounts: bool,
+    pub(crate) open: AtomicUsize,
+    count: AtomicU64,
+    pub(crate) kept: AtomicBool,
+    trouble: Mutex<Option<Error>>,
+    stack: Stack<Work<'a>>,
+}
+
+impl<'a> Removal<'a> {
+    pub(crate) fn of(run: &'a Run, doing: Doing) -> Self {
+        let (open, count, kept) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        let (limit, trouble) = (crate::io::limits::descriptor_limit() / 8, Mutex::default());
+        let (threads, watched, stack) = (run.offers.len(), None, Stack::default());
+        let (expected, spares_mounts) = (None, false);
+        Removal {
+            run,
+            doing,
+            threads,
+            watched,
+            limit,
+            expected,
+            spares_mounts,
+            open,
+            count,
+            kept,
+            trouble,
+            stack,
+        }
+    }
+
+    /// Of the one directory that is in the place of something else: what is mounted in it keeps it, and a directory that
+    /// is not the `expected` one is left alone.
+    pub(crate) fn of_one(self, expected: Option<Inode>) -> Self {
+        Removal { expected, spares_mounts: true, ..self }
+    }
+
+    /// On this many threads; otherwise there are as many as copy.
+    pub(crate) fn threads(self, threads: usize) -> Self {
+        Removal { threads, ..self }
+    }
+
+    /// Tells this thread's watchdog that it goes on.
+    pub(crate) fn watched(self, watched: Option<&'a Watched>) -> Self {
+        Removal { watched, ..self }
+    }
+
+    /// Removes what is doomed.
+    pub(crate) fn run(self, doomed: &'a [Doomed]) -> Removed {
+        for doomed in doomed {
+            self.stack.push(Work::Doomed(doomed));
+        }
+        std::thread::scope(|scope| {
+            for _ in 1..self.threads {
+                // Where there can be no more threads, fewer do the work.
+                std::thread::Builder::new().name("remove".into()).spawn_scoped(scope, || self.work()).ok();
+            }
+            self.work();
+        });
+        let trouble = self.trouble.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Removed { count: self.count.into_inner(), kept: self.kept.into_inner(), trouble }
+    }
+}
+
+enum Work<'a> {
+    /// A directory that stays, with names in it that do not.
+    Doomed(&'a Doomed),
+    /// A directory in another one that is to be emptied, and goes.
+    Directory(Arc<Node>, CString),
+    /// Some names in one, that are no directories.
+    Names(Arc<Node>, Vec<(CString, Kind)>),
+}
+
+impl<'a> Removal<'a> {
+    fn work(&self) {
+        while let Some(work) = self.stack.take() {
+            let _at_work = AtWork(&self.stack);
+            // What is left after a stop is only let go of.
+            let result = match work {
+                Work::Doomed(doomed) => self.begin(doomed),
+                Work::Directory(above, name) => {
+                    let node = self.below(above, name);
+                    self.empty(&node);
+                    self.release(node);
+                    Ok(())
+                }
+                Work::Names(node, names) => {
+                    self.remove_names(&node, &names);
+                    self.release(node);
+                    Ok(())
+                }
+            };
+            if let Err(error) = result {
+                self.kept.store(true, Ordering::Relaxed);
+                self.fail(error);
+            }
+        }
+    }
+
+    /// Reports an error; a count keeps the first one.
+    pub(crate) fn fail(&self, error: Error) {
+        if self.doing == Doing::Count {
+            self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        } else {
+            self.run.report_blocking(Event::Failed(error));
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        if let Some(watched) = self.watched {
+            watched.doing(Operation::Remove);
+        }
+        self.run.stop.is_stopped() || self.watched.is_some_and(Watched::is_lost)
+    }
+
+    /// Finds a directory again, and begins with what is extra in it.
+    fn begin(&self, doomed: &'a Doomed) -> Result<()> {
+        let path = || self.run.destination_path(&doomed.path);
+        let root = self.run.roots.destination.fd.as_ref().ok_or(Errno::NOENT).at(Operation::Remove, path)?;
+        let opened = open_to_list(root, doomed.path.as_os_str().as_bytes());
+        let fd = Arc::new(opened.at(Operation::OpenDestination, path)?);
+        let inode = stat_open(&fd).at(Operation::StatDestination, path)?.inode;
+        if inode != doomed.inode {
+            return Err(Errno::STALE).at(Operation::OpenDestination, path);
+        }
+        let node = Arc::new(Node {
+            above: None,
+            name: CString::default(),
+            is_aside: AtomicBool::new(false),
+            depth: 0,
+            fd: Mutex::new(Some(fd.clone())),
+            inode: Mutex::new(Some(inode)),
+            pending: AtomicUsize::new(1),
+            kept: AtomicBool::new(false),
+            path: doomed.path.clone(),
+            scopes: OnceLock::from(doomed.scopes.clone()),
+            mode: Mutex::default(),
+            after: Some(doomed.stat),
+        });
+        let found = doomed.names().map(|name| (name.to_owned(), kind_of_name(fd.as_fd(), name)));
+        self.sort(&node, found);
+        self.release(node);
+        Ok(())
+    }
+
+    /// Takes up what a directory holds: directories are put on the stack, other names removed.
+    fn sort(&self, node: &Arc<Node>, found: impl Iterator<Item = (CString, Kind)>) {
+        let mut names = Vec::new();
+        for (name, kind) in found {
+            if self.is_stopped() {
+                node.kept.store(true, Ordering::Relaxed);
+                return;
+            }
+            if kind == Kind::Directory {
+                node.hold();
+                self.stack.push(Work::Directory(node.clone(), name));
+                continue;
+            }
+            names.push((name, kind));
+            if names.len() == CHUNK {
+                let names = std::mem::take(&mut names);
+                if self.stack.has(ENOUGH) {
+                    self.remove_names(node, &names);
+                } else {
+                    node.hold();
+                    self.stack.push(Work::Names(node.clone(), names));
+                }
+            }
+        }
+        self.remove_names(node, &names);
+    }
+
+    fn below(&self, above: Arc<Node>, name: CString) -> Arc<Node> {
+        Arc::new(Node {
+            scopes: OnceLock::new(),
+            mode: Mutex::default(),
+            depth: above.depth + 1,
+            above: Some(above),
+            name,
+            is_aside: AtomicBool::new(false),
+            fd: Mutex::default(),
+            inode: Mutex::default(),
+            pending: AtomicUsize::new(1),
+            kept: AtomicBool::new(false),
+            path: PathBuf::new(),
+            after: None,
+        })
+    }
+
+    /// Lists a directory that is to go, and takes up all that is in it and not protected.
+    fn empty(&self, node: &Arc<Node>) {
+        if self.is_stopped() {
+            node.kept.store(true, Ordering::Relaxed);
+            return;
+        }
+        let opened = self.open(node);
+        if let Ok(fd) = &opened {
+            match self.is_mounted(node, fd, c"") {
+                true => return self.keep_mount(node, node.path()),
+                false => {
+                    let holds = |above| set_aside::holds(&node.name, fd, above, self.run);
+                    node.is_aside.store(node.above_inode().is_some_and(holds), Ordering::Relaxed);
+                }
+            }
+        }
+        if let Ok(fd) = &opened
+            && let Err(error) = node.enter(fd, self.run.config.select.has_files())
+        {
+            // What can't be read may protect anything.
+            node.kept.store(true, Ordering::Relaxed);
+            return self.fail(error);
+        }
+        let listed = opened.and_then(|fd| {
+            let mut failed = None;
+            let found = names(&fd)?.map_while(|entry| entry.map_err(|errno| failed = Some(errno)).ok());
+            let found = found.map(|entry| (entry.file_name().to_owned(), kind_of(fd.as_fd(), &entry)));
+            let found = found.filter(|(name, kind)| {
+                let stays = self.stays(node, name, *kind);
+                node.kept.fetch_or(stays, Ordering::Relaxed);
+                !stays
+            });
+            self.sort(node, found);
+            failed.map_or(Ok(()), Err)
+        });
+        if let Err(errno) = listed {
+            node.kept.store(true, Ordering::Relaxed);
+            if errno != Errno::XDEV {
+                let path = self.run.destination_path(&node.path());
+                self.fail(Error::new(Operation::ListDestination, path, errno));
+            }
+        }
+        let is_landing = node.depth.is_multiple_of(self.run.directories.longest_flight(node.depth));
+        if self.open.load(Ordering::Relaxed) > self.limit && !is_landing {
+            self.close(node);
+        }
+    }
+
+    /// Whether an entry of a directory that is to go is not to be deleted.
+    fn stays(&self, node: &Node, name: &CStr, kind: Kind) -> bool {
+        if node.is_aside.load(Ordering::Relaxed) {
+            return false; // its successor is there
+        }
+        let is_backup = |backups: &Backups| kind != Kind::Directory && backups.is_backup(name);
+        self.run.backups.as_ref().is_some_and(is_backup)
+            || node.scopes().iter().any(|scope| scope.protects(name, kind == Kind::Directory, true))
+    }
+
+    fn remove_names(&self, node: &Node, names: &[(CString, Kind)]) {
+        let mut events = Vec::new();
+        for (name, kind) in names {
+            if self.is_stopped() {
+                node.kept.store(true, Ordering::Relaxed);
+                break;
+            }
+            let mounted = || node.fd().is_ok_and(|fd| self.is_mounted(node, &fd, name));
+            if self.spares_mounts(node) && mounted() {
+                self.keep_mount(node, node.path_of(name));
+                continue;
+            }
+            events.extend(self.remove_name(node, name, *kind, AtFlags::empty()));
+        }
+        self.report(node.path(), events);
+    }
+
+    /// Removes one name. `None`: there is nothing to tell.
+    fn remove_name(&self, node: &Node, name: &CStr, kind: Kind, flags: AtFlags) -> Option<EntryEvent> {
+        let removed = if self.doing == Doing::Remove { self.unlink(node, name, flags) } else { Ok(()) };
+        let event = match removed {
+            Ok(()) => {
+                let stays = |backups: &Backups| kind != Kind::Directory && backups.stay();
+                node.kept.fetch_or(self.run.backups.as_ref().is_some_and(stays), Ordering::Relaxed);
+                EntryEvent::done(kind, Action::Deleted)
+            }
+            Err(error) if error.errno() == Some(Errno::NOENT) => return None, // somebody else was quicker
+            Err(error) => {
+                node.kept.store(true, Ordering::Relaxed);
+                EntryEvent::failed(kind, error)
+            }
+        };
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Some(event.named(name.to_owned()))
+    }
+
+    fn report(&self, directory: PathBuf, events: Vec<EntryEvent>) {
+        if self.doing != Doing::Count && !events.is_empty() {
+            self.run.report_blocking(Event::Entries(vec![Entries { directory, events }]));
+        }
+    }
+
+    /// One piece of work in a directory is done. With the last one it goes itself, and so on up to the one that stays.
+    fn release(&self, mut node: Arc<Node>) {
+        while node.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let Some(above) = node.above.clone() else {
+                self.finish(&node);
+                return;
+            };
+            if node.kept.load(Ordering::Relaxed) {
+                self.restore_mode(&node);
+                self.close(&node);
+                above.kept.store(true, Ordering::Relaxed);
+            } else if node.is_aside.load(Ordering::Relaxed) {
+                self.close(&node);
+                self.remove_aside(&above, &node.name);
+            } else {
+                self.close(&node);
+                let event = self.remove_name(&above, &node.name, Kind::Directory, AtFlags::REMOVEDIR);
+                self.report(above.path(), event.into_iter().collect());
+            }
+            node = above;
+        }
+    }
+}

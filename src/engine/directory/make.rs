@@ -1,0 +1,319 @@
+//! Opening a directory of both trees: what it is in the source, what is there in the destination, and the new one that is
+//! made where there is none. Before anything is put there it is known who else could have put it where it is, and it
+//! grants nobody more than its source.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{AtFlags, OFlags};
+use rustix::io::Errno;
+
+use crate::engine::Run;
+use crate::engine::backup::Old;
+use crate::engine::directory::merge;
+use crate::engine::directory::open::open_destination;
+use crate::engine::own::writable::writable;
+use crate::engine::own::{directory, litter};
+use crate::engine::run::blocking::in_thread;
+use crate::engine::run::lane::Lane;
+use crate::engine::state::directory::Directory;
+use crate::engine::state::pair::{Origin, Pair, Source, opens_up};
+use crate::error::{Cause, Context, Operation, Result};
+use crate::event::metrics::Call;
+use crate::event::{Event, Kind};
+use crate::io::rename::replace;
+use crate::io::temporary::{MARKED, is_marked};
+use crate::metadata::xattr::{self, Holder};
+use crate::metadata::{self, Target};
+use crate::plan::compare::Difference;
+use crate::plan::skip::leaves_name;
+use crate::plan::writers::{Writers, was_taken};
+use crate::stat::{Stat, proc_path, stat_open};
+
+impl Origin {
+    /// Finds out who else could have put a directory, which is there already and has this stat, where it is. Who put it there
+    /// matters only if this run would open it, or one above it, to more users.
+    pub(crate) fn judge(
+        &mut self,
+        parent: &Pair,
+        (source, mirror): (&Source, &OwnedFd),
+        stat: &Stat,
+        run: &Run,
+    ) {
+        let own = Writers::of(stat, run.rules.privileges.user);
+        self.writers = parent.writers.below(own).below(source.writers);
+        self.taken = was_taken(stat, &source.stat);
+        let want = (&source.stat, source.xattrs.as_ref());
+        // What can't be known of its ACL is judged as if it were another one.
+        let opens = || opens_up(mirror, stat, want, &run.rules).unwrap_or(true);
+        self.planted = self.taken || parent.planted || parent.writers.could_plant(stat) && opens();
+    }
+}
+
+/// How a directory of the destination came to be.
+enum Made {
+    /// It is ours, under this temporary name if it has one.
+    New(Option<CString>),
+    /// Somebody else made it in this moment.
+    Found,
+}
+
+impl Directory {
+    /// Opens both, and makes the one in the destination. `None`: it is to be left as it is there.
+    pub(crate) async fn make_pair(&self, parent: &Pair, lane: &Lane) -> Result<Option<Pair>> {
+        let run = &lane.run;
+        let path = || run.destination_path(&self.path());
+        lane.doing(Operation::StatDestination);
+        let existing = match &parent.destination {
+            Some(within) if !parent.fresh => {
+                lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?
+            }
+            _ => None,
+        };
+        if existing.is_some() {
+            parent.count_compared();
+        }
+        if leaves_name(Kind::Directory, existing.as_ref(), &run.rules.compare) {
+            self.mark_doubtful();
+            return Ok(None);
+        }
+        lane.doing(Operation::OpenSource);
+        let source = self.open_source(parent, lane).await?;
+        lane.doing(Operation::OpenDestination);
+        let Some(within) = &parent.destination else {
+            return Ok(Some(Pair::new(source, None, Origin::default())));
+        };
+        let mut origin = Origin::default();
+        origin.existing = existing.filter(|existing| existing.kind == Kind::Directory);
+        origin.replaced = existing.is_some() && origin.existing.is_none();
+        if origin.existing.is_none() {
+            if run.config.dry_run {
+                return Ok(Some(Pair::new(source, None, origin)));
+            }
+            self.make_mirror(parent, existing.is_none(), &mut origin, lane).await?;
+        }
+        let name = origin.staged.as_ref().unwrap_or(&self.name);
+        let opened = open_destination(lane, within, name).await;
+        if origin.staged.is_some() && !merge::holds(&opened, within, name) {
+            // Another run has taken it for litter before it was locked: this time it is made under its own name.
+            self.leaf.store(false, Ordering::Relaxed);
+            parent.uncount_compared();
+            return Box::pin(self.make_pair(parent, lane)).await;
+        }
+        let (mirror, changed) = opened.at(Operation::OpenDestination, path)?;
+        self.close_mirror(parent, source, (Arc::new(mirror), changed), origin, lane).await.map(Some)
+    }
+
+    /// Makes the directory in the destination, where there `is_nothing`, or something else.
+    async fn make_mirror(
+        &self,
+        parent: &Pair,
+        is_nothing: bool,
+        origin: &mut Origin,
+        lane: &Lane,
+    ) -> Result<()> {
+        let run = &lane.run;
+        match lane.io.in_place(Call::Create, || self.make(parent, origin.replaced, run))? {
+            Made::New(staged) => {
+                if is_nothing {
+                    parent.count_compared();
+                }
+                (origin.staged, origin.private) = (staged, true);
+            }
+            Made::Found => {
+                // It appeared meanwhile: whatever it has, it has from others.
+                let path = || run.destination_path(&self.path());
+                let within = parent.destination.as_ref().ok_or(Errno::NOENT);
+                let within = within.at(Operation::StatDestination, path)?;
+                let found = lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?;
+                origin.existing = found.filter(|found| found.kind == Kind::Directory);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out whose the directory in the destination is, which is open, and takes from it what the source does not grant
+    /// before anything is put there.
+    async fn close_mirror(
+        &self,
+        parent: &Pair,
+        source: Source,
+        (mirror, changed): (Arc<OwnedFd>, bool),
+        mut origin: Origin,
+        lane: &Lane,
+    ) -> Result<Pair> {
+        let run = &lane.run;
+        let path = || run.destination_path(&self.path());
+        let stat = stat_open(&mirror).at(Operation::StatDestination, path)?;
+        if origin.existing.is_none() {
+            match self.require_own(&mirror, &stat, (parent, run), &mut origin) {
+                // Another run has found it and put something in it, or somebody has exchanged it: it is theirs.
+                Err(Cause::DirectoryReplaced) if origin.staged.is_none() => {
+                    (origin.existing, origin.private) = (Some(stat), false);
+                }
+                own => own.at(Operation::OpenDestination, path)?,
+            }
+        }
+        if let Some(existing) = &mut origin.existing {
+            // Another one may have got its name since it was looked up.
+            if existing.inode != stat.inode {
+                *existing = stat;
+            }
+            origin.judge(parent, (&source, &mirror), &stat, run);
+        } else {
+            origin.sheds_acl = parent.sheds_inherited_acl(run);
+        }
+        let mut narrowed = Difference::default();
+        if !origin.private {
+            narrowed = source.narrow(&mirror, &stat, run, path)?;
+        }
+        if origin.existing.is_some() {
+            origin.taken |= narrowed.owner.is_some();
+            origin.sheds_acl = origin.taken && !run.config.keep.xattrs;
+        }
+        if origin.sheds_acl && !run.config.dry_run {
+            let removed = xattr::remove_acls(Target::Open(mirror.as_fd()));
+            removed.at(Operation::SetXattr, path)?;
+        }
+        if origin.existing.is_some() && run.config.fsync {
+            run.file_systems.add(&mirror, &stat);
+        }
+        if origin.existing.is_some() && run.judges_extras() && run.config.select.has_files() {
+            self.read_kept(&mirror, lane).await;
+        }
+        let pair = Pair::new(source, Some(mirror), origin);
+        pair.touched.store(changed || !narrowed.is_empty(), Ordering::Relaxed);
+        pair.remove_litter(run);
+        Ok(pair)
+    }
+
+    /// Requires that a directory which was made a moment ago is our own. Where modes are not kept it has no mark, by which
+    /// the next run would know it: then it gets its own name at once.
+    fn require_own(
+        &self,
+        made: &OwnedFd,
+        stat: &Stat,
+        (parent, run): (&Pair, &Run),
+        origin: &mut Origin,
+    ) -> Result<(), Cause> {
+        let within = parent.destination.as_ref().ok_or(Errno::NOENT)?;
+        match directory::require(within, made, stat, run) {
+            Err(Errno::STALE) => return Err(Cause::DirectoryReplaced),
+            own => own?,
+        }
+        origin.writers = Writers::Nobody;
+        if is_marked(stat) {
+            return Ok(());
+        }
+        origin.private = false;
+        if let Some(staged) = origin.staged.take() {
+            rustix::fs::renameat(within, &staged, within, &self.name)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the rules that its mirror has itself. Where they can't be read, nothing is known to be deletable.
+    async fn read_kept(&self, destination: &Arc<OwnedFd>, lane: &Lane) {
+        let Some(above) = self.parent.as_ref().and_then(|parent| parent.kept.get()).cloned() else { return };
+        let (name, fd) = (self.name.clone(), destination.clone());
+        match in_thread(lane, move |_| above.enter(&name, &fd)).await {
+            Ok(scope) => self.set_kept(scope),
+            Err(error) => {
+                lane.run.deletions.protect(self.path());
+                lane.run.report(Event::Failed(error)).await;
+            }
+        }
+    }
+
+    async fn open_source(&self, parent: &Pair, lane: &Lane) -> Result<Source> {
+        let run = &lane.run;
+        let path = || run.source_path(&self.path());
+        let fd = match self.take_lent(run) {
+            Some(fd) => fd,
+            None => {
+                let opened = lane.io.open(&parent.source, &self.name, OFlags::PATH | OFlags::DIRECTORY).await;
+                Arc::new(opened.at(Operation::OpenSource, path)?)
+            }
+        };
+        let stat = stat_open(&fd).at(Operation::StatSource, path)?;
+        let writers = Writers::of(&stat, run.rules.privileges.user);
+        let stat = metadata::adopt(stat, &Holder::Link(proc_path(&fd)), &run.rules, path)?;
+        let xattrs = if run.config.keep.xattrs {
+            let holder = Holder::Name(parent.source.as_fd(), &self.name);
+            Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
+        } else {
+            None
+        };
+        Ok(Source { fd, stat, writers, xattrs })
+    }
+
+    /// Makes the directory in the destination, in the place of something else if `taken`. One that is done in a single
+    /// batch is staged: it gets a temporary name, and its own when it is done. Its files then need
+    /// no more than to be made, which is a tenth faster than making them nameless (docs/performance.md).
+    fn make(&self, parent: &Pair, taken: bool, run: &Run) -> Result<Made> {
+        let path = || run.destination_path(&self.path());
+        let within = parent.changing().at(Operation::Create, path)?;
+        let is_staged = self.leaf.load(Ordering::Relaxed) && run.config.stages_directories() && !taken;
+        let temporary = (is_staged || taken).then(|| run.temporary.new_name(within)).transpose();
+        let temporary = temporary.at(Operation::Create, path)?;
+        let name = temporary.as_ref().unwrap_or(&self.name);
+        // Nobody else's until it is whole.
+        match writable(within, run, || rustix::fs::mkdirat(within, name, MARKED)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) if temporary.is_none() => return Ok(Made::Found),
+            Err(errno) => return Err(errno).at(Operation::Create, path),
+        }
+        if let Some(temporary) = temporary.as_ref().filter(|_| taken) {
+            // What is in the way goes only now that its successor is there.
+            // Its backup may have to be copied to another file system, which holds up this thread: that is rare.
+            let directory = self.parent.as_ref().map(|parent| parent.path()).unwrap_or_default();
+            let (lies_at, source) = (directory.as_path(), Some(&*parent.source));
+            let (directory, name, expected, watched) = (directory.as_path(), &*self.name, None, None);
+            Old { run, within, directory, lies_at, source, name, expected, watched }
+                .keep()
+                .and_then(|()| {
+                    replace((within, temporary), (within, name), AtFlags::empty()).at(Operation::Rename, path)
+                })
+                .inspect_err(|_| litter::remove_directory(within, temporary, run))?;
+            return Ok(Made::New(None));
+        }
+        Ok(Made::New(temporary))
+    }
+}
+
+impl Source {
+    /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set. Where that is refused the
+    /// error comes when it is done; but nothing that the source closes to others is put into another user's directory.
+    /// Where owners and modes are not kept at all, a directory belongs to whom our new files belong to.
+    pub(crate) fn narrow(
+        &self,
+        mirror: &OwnedFd,
+        have: &Stat,
+        run: &Run,
+        path: impl Fn() -> PathBuf + Copy,
+    ) -> Result<Difference> {
+        if run.config.dry_run {
+            return Ok(Difference::default());
+        }
+        match metadata::narrow(
+            Target::Open(mirror.as_fd()),
+            &self.stat,
+            have,
+            self.xattrs.as_ref(),
+            &run.rules,
+            path,
+        ) {
+            Err(error) if error.errno() == Some(Errno::PERM) => {
+                let is_open = self.stat.mode & 0o007 != 0;
+                match is_open || directory::owner_of_new(mirror, run) == Ok(have.uid) {
+                    true => Ok(Difference::default()),
+                    false => Err(error),
+                }
+            }
+            narrowed => narrowed,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What a directory makes of a new file.
+
+use std::os::fd::OwnedFd;
+
+use crate::engine::Run;
+use crate::engine::state::pair::{Newborn, Pair, has_default_acl};
+use crate::plan::writers::Writers;
+use crate::stat::{Stat, Time, stat_open};
+
+impl Pair {
+    /// What a regular file, asked for with `mode`, got: `file` is one that was just made here.
+    pub(crate) fn stat_of_new(&self, file: &OwnedFd, mode: u32, run: &Run) -> rustix::io::Result<Stat> {
+        if let Some(newborn) = self.newborn.get()
+            && newborn.predictable
+            && newborn.stat.mode == mode & !run.umask
+        {
+            return Ok(newborn.stat);
+        }
+        let mut stat = stat_open(file)?;
+        // No time that a source could have: the new file's own one moves on with the writing.
+        stat.modified = Time::NEVER;
+        let inherits_acl = self.destination.as_ref().is_some_and(|fd| has_default_acl(fd));
+        // Others who can write there could change what new files get, from one to the next.
+        let constant = self.writers == Writers::Nobody;
+        let predictable = constant && stat.mode == mode & !run.umask && !inherits_acl;
+        self.newborn.get_or_init(|| Newborn { stat, predictable, inherits_acl });
+        Ok(stat)
+    }
+
+    /// Whether new entries are to lose the ACL that they inherit: where none are kept, and others chose it.
+    pub(crate) fn sheds_inherited_acl(&self, run: &Run) -> bool {
+        !run.config.keep.xattrs && self.writers != Writers::Nobody
+    }
+}

@@ -1,0 +1,40 @@
+//! What killed runs left in a directory, and copies that nobody went on with.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use crate::engine::Run;
+use crate::engine::own::litter;
+use crate::engine::state::pair::Pair;
+use crate::stat::stat_open;
+
+impl Pair {
+    /// Removes what a killed run left. Its traces are only in directories that it did not get to finish, and these
+    /// don't have their source's time yet: an untouched tree is never listed.
+    pub(crate) fn remove_litter(&self, run: &Run) {
+        if let Some(destination) = &self.destination
+            && let Some(existing) = &self.existing
+            && (existing.modified != self.source_stat.modified || !run.config.keep.times)
+            && !run.config.dry_run
+        {
+            let source = Some(&*self.source);
+            let kept = litter::remove(destination, existing.inode, source, run.config.partial, run);
+            // A time within --modify-window stays, unless something was removed.
+            let is_moved = || stat_open(destination).map_or(true, |stat| stat.modified != existing.modified);
+            let is_set = !run.rules.same_time(self.source_stat.modified, existing.modified);
+            self.touched.fetch_or(is_set || is_moved(), Ordering::Relaxed);
+            self.partial.store(kept.partial, Ordering::Relaxed);
+            *self.set_aside.lock().unwrap_or_else(PoisonError::into_inner) = kept.set_aside;
+        }
+    }
+
+    /// Removes broken off copies that nobody went on with, now that everything in it is done.
+    pub(crate) fn remove_obsolete_partials(&self, run: &Run) {
+        if self.partial.load(Ordering::Relaxed)
+            && !self.broken_off.load(Ordering::Relaxed)
+            && let (Some(destination), Some(existing)) = (&self.destination, &self.existing)
+        {
+            litter::remove(destination, existing.inode, Some(&self.source), false, run);
+        }
+    }
+}

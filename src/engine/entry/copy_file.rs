@@ -1,0 +1,301 @@
+//! Copying one regular file: contents, then metadata, then the name. Files that are large or have holes are cut in
+//! parts (segment.rs); the others are read, hashed and written here.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use blake3::{Hash, Hasher};
+use rustix::io::Errno;
+
+use crate::content::sparse::{self, Layout};
+use crate::engine::entry::item::Item;
+use crate::engine::entry::large_file::{LARGE, LargeFile};
+use crate::engine::entry::new_file::{NewFile, Way};
+use crate::engine::entry::steady::{ATTEMPTS, settle};
+use crate::engine::entry::{in_place, keep_old, read_back};
+use crate::engine::run::streamed::Streamed;
+use crate::engine::state::copied::Copied;
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::Action;
+use crate::event::metrics::{Call, Stage};
+use crate::io::file::File;
+use crate::io::rename::Taken;
+use crate::metadata::{self, Target, xattr};
+use crate::options::Reflink;
+use crate::stat::{Stat, stat_open};
+
+/// What the contents came to.
+struct Contents {
+    hash: Option<Hash>,
+    /// Bytes copied or cloned, holes not counted.
+    bytes: u64,
+    expected: Option<u64>,
+}
+
+/// Copies `source` to the item's name; `taken` says that something has it. A source that changes while it is read is
+/// read again, and in the end left as an error, with what the destination had before untouched.
+pub(crate) async fn copy(item: Item<'_>, source: &File, before: Stat, taken: Taken) -> Result<Copied> {
+    let streamed = Streamed::default();
+    let copied = copy_streamed(&item, source, before, taken, &streamed).await;
+    if copied.is_err() {
+        streamed.end(item.run()).await;
+    }
+    copied
+}
+
+async fn copy_streamed(
+    item: &Item<'_>,
+    source: &File,
+    mut before: Stat,
+    taken: Taken,
+    streamed: &Streamed,
+) -> Result<Copied> {
+    let within = item.changing()?;
+    let (mut holes, mut again, mut attempts) = (true, true, 1);
+    let mut old = true; // what is there has not been written over yet
+    loop {
+        before = settle(item, source, before, &mut attempts).await?;
+        item.lane.doing(Operation::Create);
+        let new = new_file(item, source, &before, taken)?;
+        if new.is_in_place() && std::mem::take(&mut old) {
+            Box::pin(in_place::keep_old(item, &new)).await?; // what is written over is not there any more
+        }
+        let error = match fill(item, source, &before, holes, &new, streamed).await {
+            Ok(Contents { hash, bytes, expected }) => {
+                if taken == Taken::Entry && !new.is_in_place() {
+                    keep_old::keep(item).await?;
+                }
+                item.lane.doing(Operation::Rename);
+                let publish = || new.publish(within, item.target(), taken, item.run());
+                item.lane.io.in_place(Call::Name, publish).at(Operation::Create, || item.path())?;
+                return Ok(Copied { action: Action::Created, bytes, expected, hash, ..Copied::skipped() });
+            }
+            Err(error) => error,
+        };
+        let tried_again = match error.cause {
+            Cause::Changed if attempts < ATTEMPTS => {
+                attempts += 1;
+                true
+            }
+            Cause::FalseHole => std::mem::take(&mut holes),
+            Cause::Mismatch => std::mem::take(&mut again),
+            _ => false,
+        };
+        if tried_again {
+            streamed.end(item.run()).await;
+            new.remove(within, item.target());
+        } else {
+            if new.discard(within, item.target()) {
+                item.pair.leaves_partial();
+            }
+            return Err(error);
+        }
+        let stat = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+        before = item.adopt_open(stat, source)?;
+    }
+}
+
+/// Makes, or opens, the file to write to.
+fn new_file(item: &Item<'_>, file: &File, source: &Stat, taken: Taken) -> Result<NewFile> {
+    let config = &item.run().config;
+    // A file without a size may have contents all the same, whose length is not known: it is made anew.
+    if config.in_place
+        && taken == Taken::Entry
+        && source.size > 0
+        && let Some(existing) = in_place::open(item, file, source)
+    {
+        return Ok(NewFile::existing(existing));
+    }
+    let way = match taken {
+        _ if config.partial && source.size > LARGE => Way::Partial,
+        Taken::Nothing if !config.atomic => Way::Named,
+        _ => Way::Atomic,
+    };
+    let create = || NewFile::create(item.pair, item.target(), way, source.mode, item.run());
+    item.lane.io.in_place(Call::Create, create).at(Operation::Create, || item.path())
+}
+
+/// Gives the new file everything but its name: contents, metadata, and, where that is asked for, a place on stable
+/// storage and a look at what is there.
+async fn fill(
+    item: &Item<'_>,
+    source: &File,
+    before: &Stat,
+    holes: bool,
+    new: &NewFile,
+    streamed: &Streamed,
+) -> Result<Contents> {
+    let contents = copy_contents(item, source, before, holes, new, streamed).await?;
+    item.lane.doing_as(Operation::StatSource, Stage::Finish);
+    let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+    // Files that never have a size (in /proc) have times that move with every look.
+    if before.size + after.size > 0 && after.differs_in_time(before) {
+        return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
+    }
+    let run = item.run();
+    let have = match new.has_contents() {
+        true => stat_open(&new.fd),
+        false => item.pair.stat_of_new(&new.fd, new.mode, run),
+    };
+    let have = have.at(Operation::StatDestination, || item.path())?;
+    let xattrs = if run.config.keep.xattrs {
+        let holder = Target::Open(source.as_fd()).into();
+        Some(xattr::read_source(&holder, before, &run.rules, || item.source_path())?)
+    } else {
+        None
+    };
+    if new.is_kept() {
+        // With its metadata the next run may not know it for its own: what can take long comes first.
+        flush(item, new).await?;
+    }
+    item.lane.doing(Operation::SetTimes);
+    if item.pair.sheds_inherited_acl(run) && !new.is_in_place() {
+        let removed = xattr::remove_acls(Target::Open(new.fd.as_fd()));
+        removed.at(Operation::SetXattr, || item.path())?;
+    }
+    if new.is_in_place() {
+        in_place::mark_done(new).at(Operation::SetXattr, || item.path())?;
+    }
+    let bare = !new.has_contents() && !item.pair.inherits_acl();
+    let target = Target::Open(new.fd.as_fd());
+    // What has its name already must not look right before it is.
+    let modified = if new.is_in_place() { have.modified } else { before.modified };
+    let want = Stat { modified, ..*before };
+    item.lane.io.in_place(Call::Metadata, || {
+        metadata::apply(target, &want, &have, xattrs.as_ref(), bare, &run.rules, || item.path())
+    })?;
+    make_safe(item, new, &contents).await?;
+    if new.is_in_place() && run.rules.keep.times {
+        metadata::set_mtime(target, before.modified, || item.path())?;
+        flush(item, new).await?;
+    }
+    Ok(contents)
+}
+
+/// Puts the file on stable storage, and looks at what is there, as far as either is asked for.
+async fn make_safe(item: &Item<'_>, new: &NewFile, contents: &Contents) -> Result<()> {
+    let Some(hash) = contents.hash.filter(|_| item.run().config.verify) else {
+        return flush(item, new).await;
+    };
+    match Box::pin(read_back::is_intact(item, new, hash)).await? {
+        true => Ok(()),
+        false => Err(Error::new(Operation::Verify, item.path(), Cause::Mismatch)),
+    }
+}
+
+async fn flush(item: &Item<'_>, new: &NewFile) -> Result<()> {
+    if !item.run().config.fsync {
+        return Ok(());
+    }
+    item.lane.doing(Operation::Flush);
+    item.lane.io.flush(&new.fd).await.at(Operation::Flush, || item.path())
+}
+
+async fn copy_contents(
+    item: &Item<'_>,
+    source: &File,
+    stat: &Stat,
+    holes: bool,
+    new: &NewFile,
+    streamed: &Streamed,
+) -> Result<Contents> {
+    if stat.size > 0 && !new.has_contents() && clone(item, source, stat, new).await? {
+        let hash = match item.run().config.needs_hashes() {
+            true => Some(Box::pin(read_back::hash(item, source, stat, Operation::ReadSource)).await?),
+            false => None,
+        };
+        return Ok(Contents { hash, bytes: stat.data(), expected: None });
+    }
+    let limited = item.run().rate.is_some();
+    let _turn = item.lane.turn().await;
+    let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };
+    if stat.size > LARGE || layout != Layout::Dense || new.has_contents() {
+        let (hash, bytes) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
+        return Ok(Contents { hash, bytes, expected: streamed.expected() });
+    }
+    if limited {
+        streamed.begin(stat.size, item.run()).await;
+    }
+    let (hash, bytes) = copy_small(item, source, stat.size, new, streamed).await?;
+    Ok(Contents { hash, bytes, expected: streamed.expected() })
+}
+
+/// Shares the source's extents, where that is wanted and the file systems can (ioctl_ficlone(2)).
+async fn clone(item: &Item<'_>, source: &File, stat: &Stat, new: &NewFile) -> Result<bool> {
+    let always = match item.run().config.reflink {
+        Reflink::Never => return Ok(false),
+        Reflink::Auto if !item.pair.clones.load(Ordering::Relaxed) => return Ok(false),
+        choice => choice == Reflink::Always,
+    };
+    let result = if stat.size > LARGE {
+        // The kernel writes the source's dirty pages first: that can take a while, and goes to a thread.
+        let (source, destination) = (source.fd.clone(), new.fd.clone());
+        let cloned =
+            tokio::task::spawn_blocking(move || rustix::fs::ioctl_ficlone(destination, source)).await;
+        cloned.unwrap_or(Err(Errno::IO))
+    } else {
+        rustix::fs::ioctl_ficlone(&new.fd, source)
+    };
+    match result {
+        Ok(()) => Ok(true),
+        Err(errno) if always => Err(errno).at(Operation::Clone, || item.path()),
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::NOTTY | Errno::NOSYS) => {
+            item.pair.clones.store(false, Ordering::Relaxed);
+            Ok(false)
+        }
+        Err(_) => Ok(false), // of this file only: a swap file, say
+    }
+}
+
+/// Copies in order through one buffer: for nearly all files a single read and a single write.
+async fn copy_small(
+    item: &Item<'_>,
+    source: &File,
+    size: u64,
+    new: &NewFile,
+    streamed: &Streamed,
+) -> Result<(Option<Hash>, u64)> {
+    let io = &item.lane.io;
+    let mut hasher = item.run().config.hash.then(Hasher::new);
+    let mut whole = None;
+    let mut buffer = item.lane.buffers.take(size).await;
+    let mut offset = 0;
+    // A size of 0 is not believed: files in /proc have contents all the same.
+    while offset < size || size == 0 {
+        item.check_stop()?;
+        let length = if size == 0 { buffer.len() } else { buffer.len().min((size - offset) as usize) };
+        let length = item.run().piece(length);
+        if size > 0 {
+            item.lane.pace(length).await;
+        }
+        item.lane.doing(Operation::ReadSource);
+        let read;
+        (read, buffer) = io.read(source, buffer, length, offset).await;
+        let read = read.at(Operation::ReadSource, || item.source_path())?;
+        if read == 0 {
+            break;
+        }
+        let bytes = &buffer.bytes()[..read];
+        if hasher.is_some() {
+            item.lane.hashing();
+        }
+        if read as u64 == size {
+            // All in one piece, as nearly always: hashed whole it makes better use of the processor's vectors.
+            whole = hasher.take().map(|_| blake3::hash(bytes));
+        } else if let Some(hasher) = &mut hasher {
+            hasher.update(bytes);
+        }
+        item.lane.doing(Operation::Write);
+        let written;
+        (written, buffer) = io.write(&new.fd, buffer, 0..read, offset).await;
+        written.at(Operation::Write, || item.path())?;
+        offset += read as u64;
+        if size == 0 {
+            item.lane.pace(read).await;
+        }
+        item.lane.count(read).await;
+        streamed.add(read as u64);
+    }
+    // Fewer bytes than its size: it shrank, which the caller's second stat tells, or its size is made up (in /sys).
+    Ok((whole.or_else(|| hasher.map(|hasher| hasher.finalize())), offset))
+}

@@ -1,0 +1,184 @@
+//! Mirroring hard links: the first name of an inode is copied like any file, the others are linked to it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, OFlags};
+use rustix::io::Errno;
+
+use crate::engine::entry::item::{Item, Source};
+use crate::engine::entry::keep_old;
+use crate::engine::own::writable::writable;
+use crate::engine::state::copied::Copied;
+use crate::engine::state::links::{Claim, Leader};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::metrics::Call;
+use crate::event::{Action, Changes, Kind, PointsTo};
+use crate::io::rename::{Taken, take_place};
+use crate::plan::compare::changes;
+use crate::stat::{Stat, stat_open};
+
+/// Mirrors one of several names of an inode.
+pub(crate) async fn mirror(item: Item<'_>, source: Source, destination: Option<Stat>) -> Result<Copied> {
+    let Some(claim) = item.run().links.claim(&source.stat, item.lane.watched()).await else {
+        let limit = item.run().config.timeout.unwrap_or_default();
+        return Err(Error::new(Operation::Link, item.path(), Cause::TimedOut(limit)));
+    };
+    match claim {
+        Claim::Follow(leader) => {
+            let stat = source.stat;
+            let (copied, refusal) = follow(item, &leader, source, destination.as_ref()).await?;
+            if refusal == Some(Errno::MLINK) {
+                // The names to come are linked to this one. Not so with EXDEV: most of them are where the leader is.
+                let leader = Leader {
+                    directory: item.directory.clone(),
+                    name: item.target().to_owned(),
+                    inode: inode_of(&item, copied.action, destination.as_ref()).await?,
+                    hash: copied.hash,
+                };
+                item.run().links.replace_leader(&stat, leader).await;
+            }
+            Ok(copied)
+        }
+        Claim::Lead(mut lead) => {
+            let copied = item.mirror_one(source, destination.as_ref()).await?;
+            *lead = Some(Leader {
+                directory: item.directory.clone(),
+                name: item.target().to_owned(),
+                inode: inode_of(&item, copied.action, destination.as_ref()).await?,
+                hash: copied.hash,
+            });
+            Ok(copied)
+        }
+    }
+}
+
+/// The inode that the first name has now. A dry run, which makes none, gets one that no file has.
+async fn inode_of(item: &Item<'_>, action: Action, before: Option<&Stat>) -> Result<crate::stat::Inode> {
+    match before {
+        Some(stat) if matches!(action, Action::Unchanged | Action::Metadata) => Ok(stat.inode),
+        _ if item.run().config.dry_run => Ok(crate::stat::Inode { device: u64::MAX, number: 0 }),
+        _ => {
+            let stat = item.lane.io.stat(item.within()?, item.target()).await;
+            let stat = stat.and_then(|stat| stat.ok_or(Errno::NOENT));
+            Ok(stat.at(Operation::StatDestination, || item.path())?.inode)
+        }
+    }
+}
+
+/// Links the name to the leader's, or copies it where the kernel refuses that; then also returns why.
+async fn follow(
+    item: Item<'_>,
+    leader: &Leader,
+    source: Source,
+    destination: Option<&Stat>,
+) -> Result<(Copied, Option<Errno>)> {
+    if destination.is_some_and(|have| have.inode == leader.inode) {
+        return Ok((Copied { hash: leader.hash, follows: true, ..Copied::unchanged() }, None));
+    }
+    let linked = linked(&item, leader, &source.stat, destination);
+    let taken = match destination {
+        None => Taken::Nothing,
+        Some(have) if have.kind == Kind::Directory => {
+            item.require_empty_directory()?;
+            Taken::EmptyDirectory
+        }
+        Some(_) => Taken::Entry,
+    };
+    if item.run().config.dry_run {
+        return Ok((linked, None));
+    }
+    if item.run().config.fsync && source.stat.kind == Kind::File {
+        flush(&item, leader).await?;
+    }
+    if taken == Taken::Entry {
+        keep_old::keep(&item).await?;
+    }
+    item.lane.doing(Operation::Link);
+    let Err(error) = link(&item, leader, taken).await else { return Ok((linked, None)) };
+    match error.errno() {
+        // As many names as the file system allows for one inode (btrfs, within one directory), or the inode is on another
+        // one, since a mount point is in the destination: a copy has to do.
+        refusal @ Some(Errno::MLINK | Errno::XDEV) => {
+            let copied = item.mirror_one(source, destination).await?;
+            Ok((Copied { link_limit: true, ..copied }, refusal))
+        }
+        _ => Err(error),
+    }
+}
+
+/// What is reported of a link. What it holds comes with the leader's inode; metadata that differ are named with each.
+fn linked(item: &Item<'_>, leader: &Leader, source: &Stat, destination: Option<&Stat>) -> Copied {
+    let run = item.run();
+    let changes = item.with_xattrs(source, changes(source, destination, &run.rules));
+    let changes = Changes { contents: false, ..changes };
+    let name = || PointsTo::Name(leader.directory.path_of(&leader.name));
+    let points_to = run.config.details.then(name);
+    let (action, hash) = (Action::Linked, leader.hash);
+    Copied { action, hash, changes, points_to, follows: true, ..Copied::skipped() }
+}
+
+/// Puts the contents that get one more name on stable storage: where they were there before this run, nobody has yet.
+async fn flush(item: &Item<'_>, leader: &Leader) -> Result<()> {
+    item.lane.doing(Operation::Flush);
+    let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
+    let opened = item.lane.io.open(&from, &leader.name, OFlags::RDONLY).await;
+    let file = Arc::new(opened.at(Operation::OpenDestination, || item.path())?);
+    if stat_open(&file).at(Operation::StatDestination, || item.path())?.inode != leader.inode {
+        return Err(Failed::Replaced.error(item)); // whatever it is, nobody asked for it to be flushed
+    }
+    item.lane.io.flush(&file).await.at(Operation::Flush, || item.path())
+}
+
+async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {
+    let within = item.changing()?;
+    let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
+    let link_to = |name: &std::ffi::CStr| {
+        let link = || rustix::fs::linkat(&from, &leader.name, within, name, AtFlags::empty());
+        item.lane.io.in_place(Call::Name, || writable(within, item.run(), link))?;
+        check(within, name, leader)
+    };
+    if taken == Taken::Nothing {
+        match link_to(item.target()) {
+            Err(Failed::Os(Errno::EXIST)) => {}
+            other => return other.map_err(|failed| failed.error(item)),
+        }
+    }
+    let temporary = item.run().temporary.new_name(within).at(Operation::Link, || item.path())?;
+    link_to(&temporary).map_err(|failed| failed.error(item))?;
+    take_place((within, &temporary), (within, item.target()), taken).at(Operation::Rename, || item.path())?;
+    // rename(2) does nothing, and says nothing, where both names are the same inode already.
+    rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
+    Ok(())
+}
+
+enum Failed {
+    Os(Errno),
+    Replaced,
+}
+
+impl From<Errno> for Failed {
+    fn from(errno: Errno) -> Self {
+        Failed::Os(errno)
+    }
+}
+
+impl Failed {
+    fn error(self, item: &Item<'_>) -> Error {
+        let cause = match self {
+            Failed::Os(errno) => Cause::from(errno),
+            Failed::Replaced => Cause::LinkReplaced,
+        };
+        Error::new(Operation::Link, item.path(), cause)
+    }
+}
+
+/// What was linked must be what was copied, and not what someone put under its name meanwhile.
+fn check(within: &OwnedFd, name: &std::ffi::CStr, leader: &Leader) -> Result<(), Failed> {
+    let stat = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS)?;
+    if Stat::from(&stat).inode == leader.inode {
+        return Ok(());
+    }
+    rustix::fs::unlinkat(within, name, AtFlags::empty())?;
+    Err(Failed::Replaced)
+}

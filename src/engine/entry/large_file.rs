@@ -1,0 +1,266 @@
+//! Large files, and files with holes: cut in parts (part.rs) that tasks of all threads take one after the other. The
+//! task that has the file takes parts too, so that the work goes on even if nobody comes to help; an invitation that
+//! finds no room on its channel is simply not sent, and nobody waits for anybody to drain one.
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use blake3::Hash;
+use rustix::io::Errno;
+
+use crate::content::hash::{PART, Parts, part_hasher};
+use crate::content::sparse::{self, Layout};
+use crate::engine::entry::item::Item;
+use crate::engine::entry::new_file::NewFile;
+use crate::engine::entry::segment;
+use crate::engine::entry::team::{Crew, Failed};
+use crate::engine::run::lane::Lane;
+use crate::engine::run::offer::{Offer, Shared};
+use crate::engine::run::streamed::Streamed;
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::Event;
+use crate::io::file::{Family, File};
+use crate::stat::{Stat, stat_open};
+
+/// Holes of more bytes in all are not hashed: hashing zeroes would take longer than copying the file.
+const HASHED_HOLES: u64 = 256 << 20;
+
+/// What is done with a file's contents.
+#[derive(Clone)]
+pub(crate) enum Work {
+    /// They are written to a file that has none.
+    Copy(Arc<OwnedFd>),
+    /// They are compared with those of another file, and what differs there is written.
+    Update(File),
+    /// They are only hashed.
+    Hash,
+}
+
+impl Work {
+    /// To give the new file its contents.
+    fn on(new: &NewFile, item: &Item<'_>) -> Result<Self> {
+        if !new.has_contents() {
+            return Ok(Work::Copy(new.fd.clone()));
+        }
+        let have = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
+        Ok(Work::Update(item.lane.io.file(new.fd.clone(), &have)))
+    }
+}
+
+/// A file that several tasks work on.
+pub(crate) struct LargeFile {
+    pub(crate) source: File,
+    pub(crate) work: Work,
+    /// What an error of reading it is called.
+    pub(crate) reading: Operation,
+    pub(crate) layout: Layout,
+    parts: Option<Parts>,
+    crew: Crew<Failure>,
+    /// Bytes, holes that were not read not counted.
+    copied: AtomicU64,
+    /// Bytes that were reported.
+    told: AtomicU64,
+    /// Its path below the root, for a trace.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// Which side failed; the path is put in by the task that has the file.
+pub(crate) struct Failure {
+    pub(crate) operation: Operation,
+    pub(crate) cause: Cause,
+}
+
+impl Failure {
+    pub(crate) fn of(operation: Operation) -> impl FnOnce(Errno) -> Failure {
+        move |errno| Failure { operation, cause: errno.into() }
+    }
+
+    /// Of looking for data: `EILSEQ` is sparse.rs's word for a hole that is none.
+    pub(crate) fn of_seek(operation: Operation) -> impl FnOnce(Errno) -> Failure {
+        move |errno| {
+            let cause = if errno == Errno::ILSEQ { Cause::FalseHole } else { errno.into() };
+            Failure { operation, cause }
+        }
+    }
+}
+
+impl LargeFile {
+    /// Copies the contents of `source` and returns their hash, if hashes are wanted and the holes allow it, and the bytes
+    /// copied. Where the new file has contents already, only what differs is written.
+    pub(crate) async fn copy(
+        item: &Item<'_>,
+        source: &File,
+        new: &NewFile,
+        stat: &Stat,
+        layout: Layout,
+        streamed: &Streamed,
+    ) -> Result<(Option<Hash>, u64)> {
+        let run = item.run();
+        let work = Work::on(new, item)?;
+        let layout = match &work {
+            // Nor is it known what is a hole already in a destination that is not relied on.
+            Work::Update(old) if old.family == Family::Fuse && layout == Layout::Sparse => Layout::Doubtful,
+            _ => layout,
+        };
+        // The size comes first: parts are written in any order, and a hole at the end is never written.
+        rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
+        let hashed = run.config.hash && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
+        let file = LargeFile::new(item, source, work, Operation::ReadSource, (stat.size, layout), hashed);
+        streamed.begin(stat.size - holes(stat, layout), run).await;
+        let copied = file.clone().finish(item).await;
+        streamed.add(file.told.load(Ordering::Relaxed));
+        copied
+    }
+
+    /// Hashes a whole file. `reading` names it in errors: the source, or the destination.
+    pub(crate) async fn hash(
+        item: &Item<'_>,
+        file: &File,
+        size: u64,
+        layout: Layout,
+        reading: Operation,
+    ) -> Result<Hash> {
+        let file = LargeFile::new(item, file, Work::Hash, reading, (size, layout), true);
+        let (hash, _) = file.finish(item).await?;
+        // All parts are in, or there was an error.
+        hash.ok_or(Errno::IO).at(reading, || item.path())
+    }
+
+    fn new(
+        item: &Item<'_>,
+        source: &File,
+        work: Work,
+        reading: Operation,
+        (size, layout): (u64, Layout),
+        hashed: bool,
+    ) -> Arc<Self> {
+        let traced = item.run().config.trace.is_some();
+        Arc::new(LargeFile {
+            source: source.clone(),
+            work,
+            reading,
+            layout,
+            parts: hashed.then(|| Parts::new(size)),
+            crew: Crew::new(size),
+            copied: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            path: traced.then(|| item.directory.path_of(&item.entry.name)),
+        })
+    }
+
+    /// Works through the file, with the tasks that come to help. Returns its hash, if it was to be hashed, and the
+    /// bytes that were no holes.
+    async fn finish(self: Arc<Self>, item: &Item<'_>) -> Result<(Option<Hash>, u64)> {
+        // A thread that is watched does all of its work itself.
+        if self.crew.size() > 2 * PART && item.lane.watched().is_none() {
+            self.invite(item.lane);
+        }
+        self.take_parts(item.lane).await;
+        self.crew.finish().await.map_err(|failed| match failed {
+            Failed::Panic => Error::new(Operation::Run, item.source_path(), Cause::Interrupted),
+            Failed::Error(Failure { operation, cause }) => {
+                let of_destination = matches!(operation, Operation::Write | Operation::ReadDestination);
+                let path = if of_destination { item.path() } else { item.source_path() };
+                Error { operation, path, cause }
+            }
+        })?;
+        Ok((self.parts.as_ref().and_then(Parts::finish), self.copied.load(Ordering::Relaxed)))
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn size(&self) -> u64 {
+        self.crew.size()
+    }
+
+    /// Whether what is read of it is told, and limited by `--bwlimit`.
+    pub(crate) fn counts(&self) -> bool {
+        !matches!(self.work, Work::Hash)
+    }
+
+    /// Counts bytes that were reported.
+    pub(crate) fn tells(&self, bytes: u64) {
+        self.told.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Asks the other threads for a task each.
+    fn invite(self: &Arc<Self>, lane: &Lane) {
+        for channel in lane.others() {
+            channel.sender.try_send(Offer::Shared(self.clone())).ok();
+        }
+    }
+
+    /// Copies parts until there are none left.
+    async fn take_parts(&self, lane: &Lane) {
+        self.crew.help(self.copy_parts(lane)).await;
+    }
+
+    async fn copy_parts(&self, lane: &Lane) -> Result<(), Failure> {
+        while let Some(part) = self.next_part()? {
+            // A part that is one hole asks nobody else.
+            segment::check_stop(lane)?;
+            lane.doing(self.reading);
+            let mut hasher = self.parts.as_ref().map(|_| part_hasher(part.start));
+            let copied = match &self.work {
+                Work::Copy(to) => self.copy_part(lane, to, part.clone(), hasher.as_mut()).await?,
+                Work::Update(old) => self.update_part(lane, old, part.clone(), hasher.as_mut()).await?,
+                Work::Hash => self.hash_part(lane, part.clone(), hasher.as_mut()).await?,
+            };
+            if let (Some(parts), Some(hasher)) = (&self.parts, &hasher) {
+                parts.put(part.start, hasher);
+            }
+            self.copied.fetch_add(copied, Ordering::Relaxed);
+            if self.counts() && lane.run.rate.is_none() {
+                self.tells(copied);
+                lane.run.report(Event::Bytes(copied)).await;
+            }
+            lane.send_trace(false).await;
+        }
+        Ok(())
+    }
+
+    /// Takes the next part. Where holes are not hashed, those that are whole parts are leapt over.
+    fn next_part(&self) -> Result<Option<Range<u64>>, Failure> {
+        let leaps = self.layout == Layout::Sparse && self.parts.is_none();
+        while let Some(part) = self.crew.next_part() {
+            if !leaps {
+                return Ok(Some(part));
+            }
+            let data = sparse::next_data(&self.source.fd, part.start..self.crew.size());
+            let next = match data.map_err(Failure::of_seek(self.reading))? {
+                None => self.crew.size(),
+                Some(data) if data.start < part.end => return Ok(Some(part)),
+                Some(data) => data.start / PART * PART,
+            };
+            self.crew.leap_to(next);
+            if let Work::Update(old) = &self.work {
+                segment::make_hole(old, part.start..next).map_err(Failure::of(Operation::Write))?;
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Shared for LargeFile {
+    fn help<'a>(&'a self, lane: &'a Lane) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        Box::pin(self.take_parts(lane))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+}
+
+/// Bytes of a file that are holes and are not read, as far as its stat tells.
+fn holes(stat: &Stat, layout: Layout) -> u64 {
+    match layout {
+        Layout::Sparse => stat.size.saturating_sub(stat.allocated),
+        Layout::Dense | Layout::Doubtful => 0,
+    }
+}
+
+/// Files of more bytes are cut in parts that several threads copy at once.
+pub(crate) const LARGE: u64 = 2 * PART;

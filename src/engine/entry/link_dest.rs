@@ -1,0 +1,178 @@
+//! `--link-dest`: trees of earlier runs. What is the same there, with all metadata that are kept, becomes one more name
+//! of it, and is not copied.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::engine::entry::item::{Item, Source};
+use crate::engine::entry::{contents, keep_old, special};
+use crate::engine::own::writable::writable;
+use crate::engine::state::copied::Copied;
+use crate::error::{Context, Error, Operation, Result};
+use crate::event::{Action, Kind};
+use crate::io::path::{open_directory, open_entry};
+use crate::io::rename::{Taken, link_nameless, take_place};
+use crate::metadata::Target;
+use crate::metadata::xattr::{self, Holder};
+use crate::plan::compare::{Decision, decide, keep};
+use crate::plan::writers::Writers;
+use crate::stat::{Stat, proc_path, stat_open};
+
+/// Makes the item's name one more name of what an earlier tree has. `None`: none has the same, or it can't be linked to.
+pub(crate) async fn link(item: &Item<'_>, source: &Source, taken: Taken) -> Result<Option<Copied>> {
+    let run = item.run();
+    for (number, tree) in run.references.trees.iter().enumerate() {
+        let path = item.directory.path_of(item.target());
+        item.lane.doing(Operation::OpenDestination);
+        let Ok(handle) = open_entry(tree, path.as_os_str().as_bytes()) else { continue };
+        let Ok(have) = stat_open(&handle) else { continue };
+        if !is_same(item, source, tree, &handle, &have).await? {
+            continue;
+        }
+        // What others could have put there may be a secret that only the directories on the way keep.
+        if item.pair.reference_writers(number, || writers_above(tree, item)).could_plant(&have)
+            && !holds_the_same(item, source, &handle, &have).await?
+        {
+            continue;
+        }
+        // Names that are apart in the source must not become one file.
+        if have.links > 1 && run.rules.keep.hard_links && !run.links.may_share(have.inode, source.stat.inode)
+        {
+            continue;
+        }
+        let linked = Copied { action: Action::Linked, ..Copied::skipped() };
+        if run.config.dry_run || give_name(item, &handle, &have, taken).await? {
+            return Ok(Some(linked));
+        }
+    }
+    Ok(None)
+}
+
+/// Who else could have put what an earlier tree has in the item's directory.
+fn writers_above(tree: &OwnedFd, item: &Item<'_>) -> Writers {
+    let user = item.run().rules.privileges.user;
+    let of = |fd: &OwnedFd| stat_open(fd).map_or(Writers::Many, |stat| Writers::of(&stat, user));
+    let mut writers = of(tree);
+    let mut path = PathBuf::new();
+    for component in item.directory.path().components() {
+        path.push(component);
+        let directory = open_directory(tree, path.as_os_str().as_bytes());
+        writers = writers.below(directory.as_ref().map_or(Writers::Many, of));
+    }
+    writers
+}
+
+/// Whether a file of an earlier tree holds what the source does. What has no contents gives nothing away.
+async fn holds_the_same(item: &Item<'_>, source: &Source, handle: &OwnedFd, have: &Stat) -> Result<bool> {
+    if have.kind != Kind::File {
+        return Ok(have.kind == Kind::Symlink);
+    }
+    let opened = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let Ok(file) = opened else { return Ok(false) };
+    match contents::equals(item, source, file).await {
+        Err(Error { operation: Operation::ReadDestination, .. }) => Ok(false),
+        compared => compared,
+    }
+}
+
+/// Whether an entry of an earlier tree has all that the source's has and is kept. One that can't be read has not.
+async fn is_same(
+    item: &Item<'_>,
+    source: &Source,
+    tree: &OwnedFd,
+    handle: &OwnedFd,
+    have: &Stat,
+) -> Result<bool> {
+    let rules = &item.run().rules;
+    let same_target = || {
+        let target = rustix::fs::readlinkat(handle, c"", Vec::with_capacity(256));
+        special::source_target(item).ok().is_some_and(|wanted| Ok(wanted) == target)
+    };
+    let mut decision = decide(&source.stat, Some(have), rules, same_target);
+    if decision == Decision::CompareContents {
+        let Ok(file) = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        else {
+            return Ok(false);
+        };
+        match contents::equals(item, source, file).await {
+            Ok(true) => {}
+            // What of it can't be read is not the same.
+            Ok(false) | Err(Error { operation: Operation::ReadDestination, .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        decision = keep(&source.stat, have, rules);
+    }
+    let Decision::Keep(difference) = decision else { return Ok(false) };
+    if !difference.is_empty() {
+        return Ok(false);
+    }
+    if !rules.keep.xattrs {
+        return Ok(true);
+    }
+    let wanted = item.source_xattrs(&source.stat, source.file.as_ref())?;
+    let found = xattrs(item, tree, handle, have);
+    Ok(found.is_ok_and(|found| xattr::changes(&wanted, &found).is_empty()))
+}
+
+fn xattrs(item: &Item<'_>, tree: &OwnedFd, handle: &OwnedFd, have: &Stat) -> Result<xattr::Xattrs> {
+    let root = item.run().rules.privileges.root;
+    if have.kind != Kind::Symlink {
+        return xattr::read(&Target::Handle(handle.as_fd()).into(), root, || item.path());
+    }
+    // A symlink's own attributes are read by its name.
+    let directory = item.directory.path();
+    let within = open_directory(tree, directory.as_os_str().as_bytes());
+    let within = within.at(Operation::UseReference, || item.path())?;
+    xattr::read(&Holder::Name(within.as_fd(), item.target()), root, || item.path())
+}
+
+/// Gives an inode the item's name. Returns whether it could be done.
+async fn give_name(item: &Item<'_>, handle: &OwnedFd, have: &Stat, taken: Taken) -> Result<bool> {
+    let within = item.changing()?;
+    if item.run().config.fsync && have.kind == Kind::File {
+        item.lane.doing(Operation::Flush);
+        let file = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let file = Arc::new(file.at(Operation::OpenDestination, || item.path())?);
+        item.lane.io.flush(&file).await.at(Operation::Flush, || item.path())?;
+    }
+    item.lane.doing(Operation::Link);
+    let link_to = |name: &CStr| writable(within, item.run(), || link_nameless(handle, within, name));
+    let linked = match taken {
+        Taken::Nothing => link_to(item.target()),
+        _ => Err(Errno::EXIST),
+    };
+    let linked = match linked {
+        Err(Errno::EXIST) => {
+            if taken == Taken::Entry {
+                keep_old::keep(item).await?;
+            }
+            let temporary = item.run().temporary.new_name(within).at(Operation::Link, || item.path())?;
+            match link_to(&temporary) {
+                Ok(()) => {
+                    let placed = take_place((within, &temporary), (within, item.target()), taken);
+                    placed.at(Operation::Rename, || item.path())?;
+                    // rename(2) does nothing where both names are the same inode already.
+                    rustix::fs::unlinkat(within, &temporary, rustix::fs::AtFlags::empty()).ok();
+                    Ok(())
+                }
+                refused => refused,
+            }
+        }
+        linked => linked,
+    };
+    match linked {
+        Ok(()) => Ok(true),
+        // Another file system, all the names an inode can have, somebody else's file, or one that was removed meanwhile: a
+        // copy has to do.
+        Err(Errno::XDEV | Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP | Errno::NOENT | Errno::STALE) => {
+            Ok(false)
+        }
+        Err(errno) => Err(errno).at(Operation::Link, || item.path()),
+    }
+}

@@ -1,0 +1,303 @@
+//! Making the destination's entry what the source's is.
+
+use std::os::fd::AsFd;
+
+use crate::engine::entry::item::{Item, Source};
+use crate::engine::entry::{contents, copy_file, hard_link, keep_old, link_dest, read_back, special};
+use crate::engine::own::litter;
+use crate::engine::state::copied::Copied;
+use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
+use crate::event::metrics::Call;
+use crate::event::{Action, Attributes, Changes, EntryEvent, Kind};
+use crate::io::file::File;
+use crate::io::rename::Taken;
+use crate::metadata::{self, Target, xattr};
+use crate::plan::compare::{Decision, Difference, changes, decide, gives_more, keep};
+use crate::plan::skip::is_left_alone;
+use crate::stat::{Stat, stat_open};
+
+impl Item<'_> {
+    /// Makes the destination's entry what the source's is, and tells what that took.
+    pub(crate) async fn mirror(self) -> EntryEvent {
+        let mut kind = self.entry.kind;
+        let mut found = None;
+        let (mut is_absent, mut is_found) = (false, false);
+        let result = async {
+            let source = self.open_source().await?;
+            kind = source.stat.kind;
+            found = Some(source.stat);
+            if kind.is_special() && !self.run().rules.keep.specials {
+                return Ok(Copied::skipped());
+            }
+            if kind == Kind::File && !self.run().config.select.takes_size(source.stat.size) {
+                return Ok(Copied::skipped());
+            }
+            self.run().deletions.mark_source_has_entries();
+            self.claim_name()?;
+            let destination = self.stat_destination().await?;
+            (is_absent, is_found) = (destination.is_none(), destination.is_some());
+            let item = Item { old: destination.map(|have| have.inode), ..self };
+            let is_left = is_left_alone(&source.stat, destination.as_ref(), &self.run().rules);
+            if is_left && !self.replaces {
+                if destination.is_some() && self.pair.planted {
+                    self.directory.mark_doubtful();
+                }
+                return self.leave(destination.as_ref()).await;
+            }
+            if destination.is_some_and(|have| have.kind == Kind::Directory) {
+                self.require_empty_directory()?; // before other names wait for this one
+            }
+            if source.stat.links > 1 && self.run().rules.keep.hard_links {
+                hard_link::mirror(item, source, destination).await
+            } else {
+                item.mirror_one(source, destination.as_ref()).await
+            }
+        };
+        let mut event = match result.await {
+            Ok(copied) => copied.event(kind),
+            Err(error) => EntryEvent::failed(kind, error),
+        };
+        if is_absent && matches!(event.action, Action::Created | Action::Linked) && !self.run().config.dry_run
+        {
+            self.pair.count_compared(); // now it has it
+        }
+        let vanished = event.error.as_ref().is_some_and(|error| error.outcome() == Outcome::Vanished);
+        if vanished && is_found {
+            self.pair.uncount_compared(); // the source has it no more
+        }
+        event.source = found.as_ref().map(Attributes::from);
+        if kind == Kind::Symlink && event.points_to.is_none() && self.run().config.details {
+            event.points_to = special::points_to(&self).ok();
+        }
+        event
+    }
+
+    /// Keeps backups from the name, before it is looked up: what has it by then is found, and backed up in its turn.
+    pub(crate) fn claim_name(&self) -> Result<()> {
+        match (&self.run().backups, &self.pair.destination) {
+            (Some(backups), Some(within)) => {
+                backups.claim(within, self.target()).at(Operation::Backup, || self.path())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Leaves what the destination has, if it has something, as it is. A manifest lists it all the same.
+    pub(crate) async fn leave(&self, destination: Option<&Stat>) -> Result<Copied> {
+        let mut copied = Copied::skipped();
+        if self.lists_hashes() && destination.is_some_and(|have| have.kind == Kind::File) {
+            copied.hash = Some(Box::pin(read_back::hash_destination(self)).await?);
+        }
+        Ok(copied)
+    }
+
+    /// Whether a hash is wanted of each file that the destination has.
+    pub(crate) fn lists_hashes(&self) -> bool {
+        let config = &self.run().config;
+        config.manifest.is_some() && !config.dry_run
+    }
+
+    /// Mirrors an entry that is not a further name of another one.
+    pub(crate) async fn mirror_one(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
+        let kind = source.stat.kind;
+        let mut copied = self.bring_about(source, destination).await?;
+        if kind == Kind::File && copied.hash.is_none() && self.lists_hashes() {
+            copied.hash = Some(Box::pin(read_back::hash_destination(&self)).await?);
+        }
+        Ok(copied)
+    }
+
+    /// Does what the comparison says.
+    pub(crate) async fn bring_about(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
+        let mut changes = changes(&source.stat, destination, &self.run().rules);
+        let same_target = || {
+            let same = special::same_target(&self);
+            changes.contents |= !same;
+            same
+        };
+        let mut decision = decide(&source.stat, destination, &self.run().rules, same_target);
+        if let (true, Decision::Keep(_)) = (self.pair.planted, decision) {
+            // Nothing of it may change, but everybody who can enter the directory then could read it.
+            decision = match source.stat.kind {
+                Kind::File => Decision::CompareContents,
+                Kind::Fifo | Kind::Socket => Decision::Replace,
+                _ => decision,
+            };
+        }
+        let mut theirs = None;
+        if let (Decision::CompareContents, Some(have)) = (decision, destination) {
+            let same;
+            (same, theirs) = Box::pin(self.same_contents(&source, have)).await?;
+            changes.contents = !same;
+            decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
+        }
+        let taken = match decision {
+            Decision::Create => Some(Taken::Nothing),
+            Decision::Replace => Some(Taken::Entry),
+            _ => None,
+        };
+        if let Some(taken) = taken.filter(|_| !self.run().references.is_empty())
+            && let Some(linked) = Box::pin(link_dest::link(&self, &source, taken)).await?
+        {
+            return Ok(linked);
+        }
+        if decision == Decision::Replace {
+            changes = self.with_xattrs(&source.stat, changes);
+        }
+        let copied = match decision {
+            Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
+            Decision::Replace | Decision::CompareContents => {
+                self.make(source, Taken::Entry, Action::Updated).await
+            }
+            Decision::ReplaceDirectory => {
+                self.require_empty_directory()?;
+                self.make(source, Taken::EmptyDirectory, Action::Updated).await
+            }
+            Decision::Keep(difference) => match destination {
+                Some(have) => return self.mend(source, (have, theirs), difference).await,
+                None => return Ok(Copied::skipped()),
+            },
+        };
+        copied.map(|copied| Copied { changes, ..copied })
+    }
+
+    /// The changes, and those of attributes where these are to be told: what is replaced gets them anew in any case.
+    pub(crate) fn with_xattrs(&self, source: &Stat, changes: Changes) -> Changes {
+        let config = &self.run().config;
+        if !config.details || !config.keep.xattrs || changes.new {
+            return changes;
+        }
+        match (self.source_xattrs(source, None), self.destination_xattrs(None)) {
+            (Ok(want), Ok(have)) => {
+                let Changes { acl, xattrs, .. } = xattr::changes(&want, &have);
+                Changes { acl, xattrs, ..changes }
+            }
+            _ => changes, // what can't be read is reported when it is needed
+        }
+    }
+
+    /// Whether the destination's file, which is returned as well, holds what the source's does. One that can't be read is
+    /// taken not to.
+    pub(crate) async fn same_contents(
+        &self,
+        source: &Source,
+        destination: &Stat,
+    ) -> Result<(bool, Option<File>)> {
+        match contents::compare(self, source, destination).await {
+            Ok(compared) => Ok((compared.same, compared.theirs)),
+            Err(Error { operation: Operation::OpenDestination | Operation::ReadDestination, .. }) => {
+                Ok((false, None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the entry anew.
+    pub(crate) async fn make(self, source: Source, taken: Taken, action: Action) -> Result<Copied> {
+        if self.run().config.dry_run {
+            let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
+            return Ok(Copied { action, bytes, ..Copied::skipped() });
+        }
+        if taken == Taken::Entry && source.stat.kind != Kind::File {
+            keep_old::keep(&self).await?;
+        }
+        let copied = match source.stat.kind {
+            Kind::File => {
+                let (file, stat) = match source.file {
+                    Some(file) => (file, source.stat),
+                    None => self.open_file().await?,
+                };
+                copy_file::copy(self, &file, stat, taken).await?
+            }
+            Kind::Symlink => {
+                self.lane.doing(Operation::Create);
+                self.lane.io.in_place(Call::Create, || special::make_symlink(&self, &source.stat, taken))?
+            }
+            _ => {
+                self.lane.doing(Operation::Create);
+                self.lane.io.in_place(Call::Create, || special::make_node(&self, &source.stat, taken))?
+            }
+        };
+        Ok(Copied { action, ..copied })
+    }
+
+    /// Requires that the directory in the way is empty, before anything is made to take its place.
+    pub(crate) fn require_empty_directory(&self) -> Result<()> {
+        match litter::is_empty(self.within()?, self.target())
+            .at(Operation::OpenDestination, || self.path())?
+        {
+            true => Ok(()),
+            false => Err(Error::new(Operation::Create, self.path(), Cause::DirectoryInTheWay)),
+        }
+    }
+
+    /// Sets what differs of an entry whose contents are right. The destination's file may be open, to compare it.
+    pub(crate) async fn mend(
+        self,
+        source: Source,
+        (have, theirs): (&Stat, Option<File>),
+        difference: Difference,
+    ) -> Result<Copied> {
+        let run = self.run();
+        let wanted = || self.source_xattrs(&source.stat, source.file.as_ref());
+        let xattrs = run.config.keep.xattrs.then(wanted).transpose()?;
+        let (of_xattrs, grants) = match &xattrs {
+            Some(want) => {
+                let have = self.destination_xattrs(theirs.as_ref())?;
+                (xattr::changes(want, &have), xattr::grants(want, &have))
+            }
+            None => (Changes::NONE, false),
+        };
+        let changes = Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..difference.changes(have) };
+        let mended = Copied { action: Action::Metadata, changes, ..Copied::skipped() };
+        if difference.is_empty() && of_xattrs.is_empty() {
+            if have.links > 1 && !run.links.may_share(have.inode, source.stat.inode) {
+                return self.make(source, Taken::Entry, Action::Updated).await;
+            }
+            return Ok(Copied::unchanged());
+        }
+        // As for setuid: nobody's file gets a capability for having the size and time of one that has it.
+        if have.links > 1 || grants {
+            let copied = self.make(source, Taken::Entry, Action::Updated).await?;
+            return Ok(Copied { changes, ..copied });
+        }
+        let gives = of_xattrs.acl || gives_more(&difference, have);
+        if gives && !self.is_surely_ours(&source, have, &theirs).await? {
+            return self.make(source, Taken::Entry, Action::Updated).await;
+        }
+        if run.config.dry_run {
+            return Ok(mended);
+        }
+        self.lane.doing(Operation::SetTimes);
+        let handle = self.handle(self.target())?;
+        let now = stat_open(&handle).at(Operation::StatDestination, || self.path())?;
+        if now.inode != have.inode || now.links > 1 {
+            return Err(Error::new(Operation::OpenDestination, self.path(), Cause::TypeChanged));
+        }
+        let target = Target::Handle(handle.as_fd());
+        self.lane.io.in_place(Call::Metadata, || {
+            metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())
+        })?;
+        Ok(mended)
+    }
+
+    /// Whether what the destination has is what a run put there, and may be given to others with the source's owner and
+    /// mode. Where somebody else could have put it there, a file has to hold what the source does: its size and time may
+    /// be chosen, to have another's secret given away. It is read, unless it was (`theirs`).
+    pub(crate) async fn is_surely_ours(
+        &self,
+        source: &Source,
+        have: &Stat,
+        theirs: &Option<File>,
+    ) -> Result<bool> {
+        if theirs.is_some() || !self.pair.writers.could_plant(have) {
+            return Ok(true);
+        }
+        match have.kind {
+            Kind::File => Ok(Box::pin(self.same_contents(source, have)).await?.0),
+            // What comes through it is nobody else's business.
+            Kind::Fifo | Kind::Socket => Ok(false),
+            _ => Ok(true),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! TODO engine/entry
+
+pub(crate) mod contents;
+pub(crate) mod copy_file;
+pub(crate) mod hard_link;
+pub(crate) mod in_place;
+pub(crate) mod item;
+pub(crate) mod keep_old;
+pub(crate) mod large_file;
+pub(crate) mod link_dest;
+pub(crate) mod look;
+pub(crate) mod mirror;
+pub(crate) mod new_file;
+pub(crate) mod read_back;
+pub(crate) mod segment;
+pub(crate) mod special;
+pub(crate) mod steady;
+pub(crate) mod team;

@@ -1,0 +1,236 @@
+//! Files before they have their name. New ones are nameless (`O_TMPFILE`), so that a kill leaves nothing; where the
+//! file system can't do that, and to take the place of what is there, a temporary name (io/temporary.rs) and rename(2).
+//! What a killed run leaves under such names is the business of litter.rs.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::engine::Run;
+use crate::engine::own::writable::writable;
+use crate::engine::state::pair::Pair;
+use crate::event::Kind;
+use crate::io::rename::{Taken, link_nameless, take_place};
+use crate::io::temporary::lock;
+use crate::metadata::xattr;
+use crate::stat::{Stat, proc_path, stat_open};
+
+/// A regular file that is being written.
+pub(crate) struct NewFile {
+    pub(crate) fd: Arc<OwnedFd>,
+    /// The permission bits it was asked for with.
+    pub(crate) mode: u32,
+    form: Form,
+}
+
+/// The way a new file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It gets its name when it is whole.
+    Atomic,
+    /// It has its name, which nothing has yet, from the beginning.
+    Named,
+    /// As `Atomic`, and what is written of it when the copy breaks off is kept for the next run.
+    Partial,
+}
+
+enum Form {
+    Nameless,
+    /// Under a temporary name.
+    Temporary(CString),
+    /// Under a temporary name that the next run finds; `resumed`, if it has contents from an earlier run.
+    Partial {
+        name: CString,
+        resumed: bool,
+    },
+    /// Under its own name: `--no-atomic`, or in a staged directory.
+    Named,
+    /// It was there before this run: `--inplace`.
+    Existing,
+}
+
+impl NewFile {
+    /// Makes an empty file in `pair`'s destination, for a source with `mode`.
+    pub(crate) fn create(
+        pair: &Pair,
+        name: &CStr,
+        way: Way,
+        mode: u32,
+        run: &Run,
+    ) -> rustix::io::Result<Self> {
+        let within = pair.changing()?;
+        // Nobody can open a nameless file: it may have its final permissions at once, and writing it needs none.
+        // One that has a name others can reach is nobody else's until it has its owner. Without privilege, setting
+        // attributes takes the right to write.
+        let own = if run.rules.privileges.root { 0 } else { 0o600 };
+        let open_mode = mode & 0o777 | own;
+        let make = |name: &CStr, mode, form| NewFile::make(within, name, NEW_NAME, mode, form, run);
+        if way == Way::Partial
+            && let Some(new) = NewFile::partial(within, name, CLOSED, run)?
+        {
+            return Ok(new);
+        }
+        if way == Way::Named || pair.is_staged() {
+            match make(name, if pair.private { open_mode } else { CLOSED }, Form::Named) {
+                Err(Errno::EXIST) => {}
+                other => return other,
+            }
+        }
+        if pair.nameless.load(Ordering::Relaxed) {
+            match NewFile::make(within, c".", OFlags::TMPFILE, open_mode, Form::Nameless, run) {
+                // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
+                Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
+                    pair.nameless.store(false, Ordering::Relaxed);
+                }
+                other => return other,
+            }
+        }
+        let temporary = run.temporary.new_name(within)?;
+        let new = make(&temporary, CLOSED, Form::Temporary(temporary.clone()))?;
+        lock(&new.fd);
+        Ok(new)
+    }
+
+    fn make(
+        within: &OwnedFd,
+        name: &CStr,
+        flags: OFlags,
+        mode: u32,
+        form: Form,
+        run: &Run,
+    ) -> rustix::io::Result<Self> {
+        let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
+        let mode_bits = Mode::from_raw_mode(mode);
+        let fd = writable(within, run, || rustix::fs::openat(within, name, flags, mode_bits))?;
+        Ok(NewFile { fd: Arc::new(fd), mode, form })
+    }
+
+    /// Opens what an earlier run left of the file, or makes one that a later run will find. `None` while another run has it.
+    fn partial(within: &OwnedFd, name: &CStr, mode: u32, run: &Run) -> rustix::io::Result<Option<Self>> {
+        let name = run.temporary.partial_name(within, name)?;
+        if let Some(fd) = open_partial(within, &name) {
+            let form = Form::Partial { name, resumed: true };
+            return Ok(Some(NewFile { fd: Arc::new(fd), mode, form }));
+        }
+        let form = Form::Partial { name: name.clone(), resumed: false };
+        match NewFile::make(within, &name, NEW_NAME, mode, form, run) {
+            // Another run may have found it before it was locked.
+            Ok(new) => Ok(lock(&new.fd).then_some(new)),
+            Err(Errno::EXIST) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// A file that is there already and is to be rewritten where it is.
+    pub(crate) fn existing(fd: OwnedFd) -> Self {
+        NewFile { fd: Arc::new(fd), mode: 0, form: Form::Existing }
+    }
+
+    /// Whether it has contents from before this run, which may differ from what they are to be.
+    pub(crate) fn has_contents(&self) -> bool {
+        matches!(self.form, Form::Existing | Form::Partial { resumed: true, .. })
+    }
+
+    /// Gives the file its name.
+    pub(crate) fn publish(
+        self,
+        within: &OwnedFd,
+        name: &CStr,
+        taken: Taken,
+        run: &Run,
+    ) -> rustix::io::Result<()> {
+        match self.form {
+            Form::Named | Form::Existing => Ok(()),
+            Form::Temporary(temporary) | Form::Partial { name: temporary, .. } => {
+                take_place((within, &temporary), (within, name), taken)
+            }
+            Form::Nameless => {
+                if taken == Taken::Nothing {
+                    match link_nameless(&self.fd, within, name) {
+                        Err(Errno::EXIST) => {}
+                        other => return other,
+                    }
+                }
+                lock(&self.fd);
+                let temporary = run.temporary.new_name(within)?;
+                link_nameless(&self.fd, within, &temporary)?;
+                take_place((within, &temporary), (within, name), taken)
+            }
+        }
+    }
+
+    /// Whether what there is of it is kept if the copy breaks off, under a name that the next run finds.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.form, Form::Partial { .. })
+    }
+
+    /// Whether it has had its name from before this run.
+    pub(crate) fn is_in_place(&self) -> bool {
+        matches!(self.form, Form::Existing)
+    }
+
+    /// Gives up on the file. Returns whether what there is of it was left for the next run.
+    pub(crate) fn discard(self, within: &OwnedFd, name: &CStr) -> bool {
+        let kept = self.is_kept();
+        if !kept {
+            self.remove(within, name);
+        }
+        kept
+    }
+
+    /// Removes the file, unless it was there before this run.
+    pub(crate) fn remove(self, within: &OwnedFd, name: &CStr) {
+        let name = match &self.form {
+            Form::Nameless | Form::Existing => return,
+            Form::Temporary(temporary) | Form::Partial { name: temporary, .. } => temporary,
+            Form::Named => name,
+        };
+        // What can't be removed now is litter for the next run; the error that led here is the one to report.
+        rustix::fs::unlinkat(within, name, AtFlags::empty()).ok();
+    }
+}
+
+/// The mode of what nobody else may open.
+const CLOSED: u32 = 0o600;
+/// For a name that must not be there yet.
+const NEW_NAME: OFlags = OFlags::CREATE.union(OFlags::EXCL).union(OFlags::NOFOLLOW);
+
+/// Opens what an earlier run left of a file. What has the name and is anything else is removed, as far as possible, and
+/// `None` returned.
+fn open_partial(within: &OwnedFd, name: &CStr) -> Option<OwnedFd> {
+    // Opening a device would already do something to it: first it is held, and looked at.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = rustix::fs::openat(within, name, flags, Mode::empty()).ok()?;
+    let found = stat_open(&handle).ok()?;
+    let remove = || rustix::fs::unlinkat(within, name, AtFlags::empty()).ok();
+    if found.kind != Kind::File || found.uid != rustix::process::geteuid().as_raw() {
+        remove();
+        return None;
+    }
+    let fd = rustix::fs::open(proc_path(&handle), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    if !lock(&fd) {
+        return None;
+    }
+    // The run that had the lock before may have given the file its own name, and another one this name since.
+    let named = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS).ok()?;
+    if Stat::from(&named).inode != found.inode {
+        return None;
+    }
+    if !is_as_we_left_it(&fd) {
+        remove();
+        return None;
+    }
+    Some(fd)
+}
+
+/// Whether a file of our own has exactly what a copy that broke off has: one name, no permission for anybody else, no
+/// bits and attributes that make it more than a file. The owner of its directory may have renamed another file to be here.
+fn is_as_we_left_it(file: &OwnedFd) -> bool {
+    let stat = stat_open(file);
+    stat.is_ok_and(|stat| stat.links == 1 && stat.mode == CLOSED)
+        && xattr::grants_nothing(file).unwrap_or(false)
+}

@@ -1,0 +1,127 @@
+//! Symlinks, FIFOs, sockets and device nodes: made under a temporary name, completed there, and renamed. They have no
+//! descriptor from the beginning, so that what is completed is found again by its name. Where others may write to the
+//! directory they could have put a node of somebody else's there, which would then be given away: nodes are made in a
+//! directory of their own, which nobody else can enter. A symlink gives nobody anything.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::engine::entry::item::Item;
+use crate::engine::own::writable::writable;
+use crate::engine::own::{directory, litter};
+use crate::engine::state::copied::Copied;
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::{Kind, PointsTo};
+use crate::io::rename::{Taken, take_place};
+use crate::metadata::{self, Target, xattr};
+use crate::stat::{Stat, Time, stat_open};
+
+fn read_target(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<CString> {
+    rustix::fs::readlinkat(directory, name, Vec::with_capacity(256))
+}
+
+/// Whether the destination's symlink points where the source's does. One that can't be read does not.
+pub(crate) fn same_target(item: &Item<'_>) -> bool {
+    let source = source_target(item);
+    let destination = item.within().ok().and_then(|within| read_target(within, item.target()).ok());
+    source.ok().is_some_and(|target| Some(target) == destination)
+}
+
+/// Where the source's symlink points to.
+pub(crate) fn source_target(item: &Item<'_>) -> Result<CString> {
+    read_target(&item.pair.source, &item.entry.name).at(Operation::ReadLink, || item.source_path())
+}
+
+/// The same, for a report.
+pub(crate) fn points_to(item: &Item<'_>) -> Result<PointsTo> {
+    let target = source_target(item)?;
+    Ok(PointsTo::Target(OsStr::from_bytes(target.to_bytes()).into()))
+}
+
+/// Makes a symlink.
+pub(crate) fn make_symlink(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
+    let points_to = source_target(item)?;
+    let within = item.changing()?;
+    let create = |within: &OwnedFd, name: &CStr| rustix::fs::symlinkat(&points_to, within, name);
+    again(|| {
+        let temporary = item.run().temporary.new_name(within).at(Operation::Create, || item.path())?;
+        make(item, stat, (within, &temporary), taken, create)
+    })
+}
+
+/// Makes a FIFO, a socket or a device node.
+pub(crate) fn make_node(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
+    again(|| make_privately(item, stat, taken))
+}
+
+fn make_privately(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
+    let within = item.changing()?;
+    let temporary = item.run().temporary.new_name(within).at(Operation::Create, || item.path())?;
+    let private = directory::make(within, &temporary, item.run());
+    let private = private.at(Operation::Create, || item.path())?;
+    let device = rustix::fs::makedev(stat.device_node.0, stat.device_node.1);
+    let mode = Mode::RUSR | Mode::WUSR;
+    let made = make(item, stat, (&private, item.target()), taken, |within, name| {
+        rustix::fs::mknodat(within, name, stat.kind.file_type(), mode, device)
+    });
+    litter::remove_directory(within, &temporary, item.run());
+    made
+}
+
+/// Nothing locks a symlink: another run that comes to this directory now takes its temporary name for litter, and a new
+/// directory until it is locked. Then the entry is made again.
+const ATTEMPTS: usize = 4;
+
+fn again(make: impl Fn() -> Result<Copied>) -> Result<Copied> {
+    for _ in 1..ATTEMPTS {
+        match make() {
+            Err(error) if error.errno() == Some(Errno::NOENT) => {}
+            made => return made,
+        }
+    }
+    make()
+}
+
+/// Makes an entry at a place of its own, completes it there, and moves it to the item's name.
+fn make(
+    item: &Item<'_>,
+    stat: &Stat,
+    (home, name): (&OwnedFd, &CStr),
+    taken: Taken,
+    create: impl Fn(&OwnedFd, &CStr) -> rustix::io::Result<()>,
+) -> Result<Copied> {
+    writable(home, item.run(), || create(home, name)).at(Operation::Create, || item.path())?;
+    let to = (&**item.changing()?, item.target());
+    let completed = complete(item, stat, (home, name))
+        .and_then(|()| take_place((home, name), to, taken).at(Operation::Rename, || item.path()));
+    if completed.is_err() {
+        rustix::fs::unlinkat(home, name, AtFlags::empty()).ok();
+    }
+    completed.map(|()| Copied::skipped())
+}
+
+fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = rustix::fs::openat(home, name, flags, Mode::empty());
+    let handle = handle.at(Operation::OpenDestination, || item.path())?;
+    let have = stat_open(&handle).at(Operation::StatDestination, || item.path())?;
+    // Nobody else should know the name of a symlink: another one that was put there is not given away.
+    if have.kind != want.kind || have.links != 1 {
+        return Err(Error::new(Operation::Create, item.path(), Cause::TypeChanged));
+    }
+    // Its own time is that of its making, which is not to be taken for the source's, however close.
+    let have = Stat { modified: Time::NEVER, ..have };
+    let keep = item.run().config.keep.xattrs;
+    let xattrs = if keep { Some(item.source_xattrs(want, None)?) } else { None };
+    let bare = !item.pair.inherits_acl();
+    let target = Target::Handle(handle.as_fd());
+    if want.kind != Kind::Symlink && item.pair.sheds_inherited_acl(item.run()) {
+        xattr::remove_acls(target).at(Operation::SetXattr, || item.path())?;
+    }
+    metadata::apply(target, want, &have, xattrs.as_ref(), bare, &item.run().rules, || item.path())?;
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Completing directories: the last of its children to end gives a directory its metadata, and so on up the tree; the end
+//! of the root is the end of the run.
+
+pub(crate) mod count;
+pub(crate) mod flush;
+pub(crate) mod set_aside;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::io::Errno;
+
+use crate::engine::Run;
+use crate::engine::check::entry;
+use crate::engine::delete::{collect, extras};
+use crate::engine::directory::merge::merge;
+use crate::engine::own::litter;
+use crate::engine::run::lane::Lane;
+use crate::engine::state::directory::{Directory, State};
+use crate::engine::state::pair::{Pair, has_default_acl, opens_up};
+use crate::engine::state::watched::{Remains, Step};
+use crate::error::{Cause, Context, Operation, Result};
+use crate::event::metrics::{Call, Means};
+use crate::event::{Action, Changes, EntryEvent, Kind};
+use crate::io::rename::rename_free;
+use crate::metadata::{self, Target, xattr};
+use crate::plan::compare::differences;
+use crate::stat::Stat;
+
+impl Directory {
+    /// Ends one batch, the walk's interest, or a subdirectory. The last one to end sets the metadata, and so on up
+    /// the tree; the end of the root is the end of the run.
+    pub(crate) async fn release(self: &Arc<Self>, lane: &Lane) {
+        let mut directory = self;
+        let mut nothing = Remains::default();
+        while directory.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let work = pin!(directory.finish(lane));
+            let finished = lane.at_work(directory, || Step::Finish, &mut nothing, work);
+            if finished.await.is_none() {
+                return; // another thread goes on
+            }
+            match &directory.parent {
+                Some(parent) => directory = parent,
+                None => return directory.end_run(lane).await,
+            }
+        }
+        directory.park_idle(&lane.run);
+    }
+
+    /// The root is done, and with it the run.
+    async fn end_run(self: &Arc<Self>, lane: &Lane) {
+        let run = &lane.run;
+        if run.config.fsync && !run.stop.is_stopped() && !run.config.dry_run {
+            let mut nothing = Remains::default();
+            let flush = lane.io.hand_over(Call::Flush, Means::Thread, flush::flush_all(run), |()| 0);
+            let flushed = lane.at_work(self, || Step::Flush, &mut nothing, flush);
+            if flushed.await.is_none() {
+                return;
+            }
+        }
+        entry::report_rest(lane).await;
+        run.close();
+    }
+
+    async fn finish(self: &Arc<Self>, lane: &Lane) {
+        if lane.run.stop.is_stopped() {
+            self.finish_early(lane).await;
+        } else if self.around.is_some() {
+            drop(self.take_lent(&lane.run)); // its destination is another one's, which goes on
+        } else if let Some(pair) = self.open(lane).await {
+            // One without entries has not been needed by anybody until now.
+            pair.remove_obsolete_partials(&lane.run);
+            set_aside::report(self, &pair, lane).await;
+            if !self.implied {
+                // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
+                lane.doing(Operation::SetTimes);
+                let placed = self.unstage(&pair, lane).await;
+                let set =
+                    |pair: &Pair| lane.io.in_place(Call::Metadata, || self.set_metadata(pair, &lane.run));
+                let action = placed.and_then(|pair| set(&pair));
+                let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
+                let failed = |error| EntryEvent::failed(Kind::Directory, error);
+                self.report(action.map_or_else(failed, done).of(&pair.source_stat), lane).await;
+                if lane.run.config.delete.is_some() {
+                    collect::collect(self, &pair, lane).await;
+                }
+                if lane.run.config.check && !self.unlisted.load(Ordering::Relaxed) {
+                    extras::report(self, &pair, lane).await;
+                }
+            }
+        } else if self.lock(lane).await.is_some_and(|state| matches!(*state, State::Closed)) {
+            // One above it has failed.
+            self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
+        }
+        if self.parent.is_none() && !self.implied && !lane.run.stop.is_stopped() {
+            lane.outbox.send(&lane.run).await; // what was done is told before what is deleted
+            Box::pin(collect::carry_out(lane)).await;
+        }
+        if let Some(mut state) = self.lock(lane).await
+            && let State::Open(_) = std::mem::replace(&mut *state, State::Finished)
+        {
+            lane.run.directories.closed();
+        }
+    }
+
+    /// After a stop the directory may be incomplete. It keeps the time that tells the next run so; what it has goes under
+    /// its own name.
+    async fn finish_early(&self, lane: &Lane) {
+        let pair = match self.lock(lane).await.as_deref() {
+            Some(State::Open(pair)) => pair.clone(),
+            _ => return,
+        };
+        if let Err(error) = self.unstage(&pair, lane).await {
+            self.report(EntryEvent::failed(Kind::Directory, error), lane).await;
+        }
+    }
+
+    /// Gives a staged directory its name, and returns the pair to go on with: another one, where another run has made a
+    /// directory of this name meanwhile. No file in it may be half written: its one batch must be between two entries, or
+    /// at its end.
+    pub(crate) async fn unstage(&self, pair: &Arc<Pair>, lane: &Lane) -> Result<Arc<Pair>> {
+        let (Some(staged), Some(parent)) = (&pair.staged, &self.parent) else { return Ok(pair.clone()) };
+        if pair.placed.swap(true, Ordering::Relaxed) {
+            return Ok(pair.clone());
+        }
+        let path = || lane.run.destination_path(&self.path());
+        let parent = parent.open(lane).await.ok_or(Errno::NOENT).at(Operation::Rename, path)?;
+        let within = parent.changing().at(Operation::Rename, path)?;
+        // Not even an empty one is replaced: its run has it open, to make files in it.
+        let merged = match rename_free(within, staged, within, &self.name) {
+            Ok(()) => return Ok(pair.clone()),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => merge(self, (pair, &parent), (within, staged), lane).await,
+            Err(errno) => Err(errno).at(Operation::Rename, path),
+        };
+        let merged = merged.inspect_err(|_| litter::remove_directory(within, staged, &lane.run))?;
+        if let Some(mut state) = self.lock(lane).await
+            && let State::Open(pair) = &mut *state
+        {
+            *pair = merged.clone();
+        }
+        Ok(merged)
+    }
+
+    /// Refuses to open a directory to more users if others could have put it there, or filled it, and it holds what the source
+    /// does not have, or what was not looked at: it may be somebody's private one, under another name. What it holds of the
+    /// source's was compared when its turn came.
+    fn refuse_planted(
+        &self,
+        pair: &Pair,
+        destination: &OwnedFd,
+        want: &Stat,
+        run: &Run,
+    ) -> Result<(), Cause> {
+        if pair.planted && count::count_done(destination, run)? != pair.compared() {
+            self.mark_doubtful(); // and so are those above it
+        }
+        if !self.doubtful.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if pair.taken {
+            return Err(Cause::Withheld(
+                "it was another user's, and stays closed until a run has no error in it",
+            ));
+        }
+        let Some(before) = pair.before().filter(|_| pair.planted) else { return Ok(()) };
+        match opens_up(destination, before, (want, pair.source_xattrs.as_ref()), &run.rules)? {
+            true => Err(Cause::Withheld(
+                "others may write where it lies, and could have renamed it; it holds more than SRC has, or what failed, \
+                 and is not given SRC's owner and mode",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes)> {
+        let made = match (pair.replaced, pair.fresh) {
+            (true, _) => Some(Action::Updated),
+            (false, true) => Some(Action::Created),
+            (false, false) => None,
+        };
+        let made = made.map(|action| (action, Changes::NEW));
+        let Some(destination) = &pair.destination else {
+            return Ok(made.unwrap_or((Action::Created, Changes::NEW)));
+        };
+        let path = || run.destination_path(&self.path());
+        let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
+        let mut want = pair.source_stat;
+        let broken_off = pair.broken_off.load(Ordering::Relaxed);
+        if broken_off {
+            want.modified = have.modified; // the next run is to see that there is something left in it
+        }
+        let xattrs = pair.source_xattrs.as_ref();
+        let target = Target::Open(destination.as_fd());
+        let changes = if run.config.dry_run {
+            let of_xattrs = match xattrs {
+                Some(want) => {
+                    xattr::changes(want, &xattr::read(&target.into(), run.rules.privileges.root, path)?)
+                }
+                None => Changes::NONE,
+            };
+            let of_stat = differences(&want, &have, &run.rules).changes(&have);
+            Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
+        } else {
+            self.refuse_planted(pair, destination, &want, run).at(Operation::SetOwner, path)?;
+            let bare = pair.fresh && !has_default_acl(destination);
+            let set = metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?;
+            // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.
+            pair.before().map_or(set, |before| {
+                let of_stat = differences(&want, before, &run.rules).changes(before);
+                let Changes { times, mode, owner, group, .. } = of_stat;
+                Changes { times: times && !broken_off, mode, owner, group, ..set }
+            })
+        };
+        let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
+        Ok(made.unwrap_or((action, changes)))
+    }
+}

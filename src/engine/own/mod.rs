@@ -1,0 +1,6 @@
+//! TODO engine/own
+
+pub(crate) mod directory;
+pub(crate) mod litter;
+pub(crate) mod set_aside;
+pub(crate) mod writable;

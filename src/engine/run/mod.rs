@@ -1,0 +1,254 @@
+//! What all tasks of a run share.
+
+pub(crate) mod blocking;
+pub(crate) mod crowd;
+pub(crate) mod heed;
+pub(crate) mod lane;
+pub(crate) mod offer;
+pub(crate) mod outbox;
+pub(crate) mod pace;
+pub(crate) mod regular;
+pub(crate) mod sink;
+pub(crate) mod streamed;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_channel::{Receiver, Sender};
+
+use crate::config::Config;
+use crate::engine::run::crowd::{Crowd, DESCRIPTORS_A_TASK, EVENTS, MOST_LEFT_BEHIND, PARCELS_A_THREAD};
+use crate::engine::run::offer::Offer;
+use crate::engine::shared::bandwidth::Rate;
+use crate::engine::shared::channel::Channel;
+use crate::engine::shared::heartbeat::Beacon;
+use crate::engine::shared::reserve::Spares;
+use crate::engine::state::backups::Backups;
+use crate::engine::state::budget::OpenDirectories;
+use crate::engine::state::deletions::Deletions;
+use crate::engine::state::directory::Directory;
+use crate::engine::state::file_systems::FileSystems;
+use crate::engine::state::links::Links;
+use crate::engine::state::references::References;
+use crate::engine::state::twins::Names;
+use crate::engine::state::work::Parcel;
+use crate::error::{Cause, Error, Operation, Outcome, Result};
+use crate::event::{EntryEvent, Event, Missing};
+use crate::io::limits::{descriptor_limit, umask};
+use crate::io::metrics;
+use crate::io::temporary::TemporaryNames;
+use crate::plan::rules::Rules;
+use crate::roots::{self, Roots};
+use crate::stat::{Stat, stat_open};
+use crate::stop::Stop;
+
+/// What all tasks of a run share.
+pub(crate) struct Run {
+    pub(crate) config: Config,
+    pub(crate) rules: Rules,
+    pub(crate) roots: Roots,
+    pub(crate) links: Links,
+    pub(crate) directories: OpenDirectories,
+    pub(crate) file_systems: FileSystems,
+    /// Hard links that a comparison holds back.
+    pub(crate) names: Names,
+    /// Where what is replaced goes.
+    pub(crate) backups: Option<Backups>,
+    /// Trees whose files are linked to.
+    pub(crate) references: References,
+    /// Paths in the destination that the run itself writes to.
+    pub(crate) spared: Vec<PathBuf>,
+    /// What is not done has one of these.
+    pub(crate) temporary: TemporaryNames,
+    /// What is to be deleted in the end.
+    pub(crate) deletions: Deletions,
+    /// Permission bits that the kernel takes from new files.
+    pub(crate) umask: u32,
+    pub(crate) parcels: Receiver<Parcel>,
+    /// How fast contents are read, if that is limited.
+    pub(crate) rate: Option<Rate>,
+    /// Rings that join where the others wait.
+    pub(crate) spares: Spares,
+    /// What tasks offer each other, a channel a thread; those in reserve have none.
+    pub(crate) offers: Vec<Channel<Offer>>,
+    pub(crate) events: Sender<Event>,
+    /// Since when spans are counted, by the gauges' clock.
+    pub(crate) begun: u64,
+    /// Where each ring says what it does.
+    pub(crate) beacons: Vec<Beacon>,
+    /// Threads that are stuck in the kernel.
+    pub(crate) left_behind: AtomicUsize,
+    /// Threads that may still report something.
+    pub(crate) reporting: AtomicUsize,
+    /// Raised when the run ends early: the caller's flag was raised, or an error broke it off.
+    pub(crate) stop: Stop,
+}
+
+impl Run {
+    /// Where in the source tree `below` lies, as the user would name it.
+    pub(crate) fn source_path(&self, below: &Path) -> PathBuf {
+        self.roots.source_path(below)
+    }
+
+    /// Where in the source a directory lies, as the user would name it.
+    pub(crate) fn source_path_of(&self, directory: &Directory) -> PathBuf {
+        match &directory.around {
+            Some(around) => around.path.clone(),
+            None => self.source_path(&directory.path()),
+        }
+    }
+
+    /// Where in the destination tree `below` lies, as the user would name it.
+    pub(crate) fn destination_path(&self, below: &Path) -> PathBuf {
+        self.roots.destination_path(below)
+    }
+
+    /// Sends an event; waits while the reporter is behind. After the reporter has gone there is nobody to tell.
+    pub(crate) async fn report(&self, event: Event) {
+        self.events.send(event).await.ok();
+    }
+
+    /// The same from a thread without a runtime.
+    pub(crate) fn report_blocking(&self, event: Event) {
+        self.events.send_blocking(event).ok();
+    }
+
+    /// Stops the run where an entry's error means that no other one can succeed.
+    pub(crate) fn heed(&self, event: &EntryEvent) {
+        if event.error.as_ref().is_some_and(|error| error.outcome() == Outcome::BrokenOff) {
+            self.abandon();
+        }
+    }
+
+    /// Whether a directory of the destination lies on a file system that is left alone.
+    pub(crate) fn is_elsewhere(&self, stat: &Stat) -> bool {
+        let root = || self.roots.destination.fd.as_ref().and_then(|fd| stat_open(fd).ok());
+        self.config.select.one_file_system
+            && root().is_some_and(|root| root.inode.device != stat.inode.device)
+    }
+
+    /// Whether something in the destination is not the source's, but the run's own, or on the way to that.
+    pub(crate) fn is_spared(&self, below: &Path) -> bool {
+        self.spared.iter().any(|spared| spared.starts_with(below))
+    }
+
+    /// Whether what only the destination has is looked for.
+    pub(crate) fn judges_extras(&self) -> bool {
+        self.config.check || self.config.delete.is_some()
+    }
+
+    /// Whether the tasks have to wait until their reports are taken.
+    pub(crate) fn reporter_is_behind(&self) -> bool {
+        self.events.is_full()
+    }
+
+    /// A thread is stuck in the kernel, and nobody is to wait for it. It keeps what it has open: a run that loses too many
+    /// is given up, before its files fail for want of descriptors.
+    pub(crate) fn leave_behind(&self) {
+        let most = (descriptor_limit() / 8 / DESCRIPTORS_A_TASK).clamp(1, MOST_LEFT_BEHIND);
+        if self.left_behind.fetch_add(1, Ordering::AcqRel) + 1 == most {
+            let cause = Cause::Refused(format!("given up, since {most} operations have timed out"));
+            let error = Error::new(Operation::Run, &self.config.source, cause);
+            // The progress task may be who says this: it must not wait for itself.
+            self.events.try_send(Event::Failed(error)).ok();
+            self.abandon();
+        }
+    }
+
+    /// Whether the process has threads that may never end.
+    pub(crate) fn has_left_behind(&self) -> bool {
+        self.left_behind.load(Ordering::Acquire) > 0
+    }
+
+    /// A thread has no more to report. After the last one there are no more events.
+    pub(crate) fn thread_ends(&self) {
+        if self.reporting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.events.close();
+        }
+    }
+
+    /// Ends all waiting for work: the last directory is done, or the run was stopped.
+    pub(crate) fn close(&self) {
+        self.parcels.close();
+        self.spares.close();
+        for channel in &self.offers {
+            channel.receiver.close();
+        }
+    }
+
+    /// Gives up on all that is not done.
+    pub(crate) fn abandon(&self) {
+        // In this order: a task that sees the flag knows that no more offers can come.
+        self.close();
+        self.stop.stop();
+    }
+
+    /// Ends the run with an error that is no entry's.
+    pub(crate) fn break_off(&self, error: Error) {
+        self.abandon();
+        self.report_blocking(Event::Failed(error));
+    }
+}
+
+/// Trees beside the two roots.
+#[derive(Default)]
+pub(crate) struct Aside {
+    pub(crate) backups: Option<Backups>,
+    pub(crate) references: References,
+    /// Trees to link to that do not exist.
+    pub(crate) missing: Vec<Missing>,
+    /// Paths in the destination that the run itself writes to.
+    pub(crate) spared: Vec<PathBuf>,
+}
+
+impl Aside {
+    pub(crate) fn open(config: &Config, roots: &Roots) -> Result<Self> {
+        let (references, missing) = References::open(config, roots)?;
+        let backups = Backups::new(config, roots)?;
+        let trees = backups.iter().filter_map(Backups::path);
+        let written = config.spare.iter().chain(&config.manifest).map(PathBuf::as_path).chain(trees);
+        let spared = written.flat_map(|path| roots::below(&roots.destination, path)).collect();
+        Ok(Aside { backups, references, missing, spared })
+    }
+}
+
+/// What the tasks will share, the walk's end of one channel, and the progress task's end of another.
+pub(crate) fn new_run(
+    config: &Config,
+    roots: Roots,
+    aside: Aside,
+    temporary: TemporaryNames,
+    crowd: &Crowd,
+) -> (Arc<Run>, Sender<Parcel>, Receiver<Event>) {
+    let Crowd { threads, spares, tasks } = *crowd;
+    let (parcel_sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
+    let (events, event_receiver) = async_channel::bounded(EVENTS);
+    let umask = umask();
+    let run = Run {
+        config: config.clone(),
+        rules: Rules::new(config, umask),
+        roots,
+        links: Links::default(),
+        directories: OpenDirectories::new(descriptor_limit()),
+        file_systems: FileSystems::default(),
+        names: Names::default(),
+        backups: aside.backups,
+        references: aside.references,
+        spared: aside.spared,
+        temporary,
+        deletions: Deletions::default(),
+        umask,
+        rate: config.bandwidth.map(Rate::new),
+        parcels,
+        spares: Spares::new(threads, spares),
+        offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
+        events,
+        begun: metrics::now(),
+        beacons: (0..threads + spares).map(|_| Beacon::default()).collect(),
+        left_behind: AtomicUsize::new(0),
+        reporting: AtomicUsize::new(threads + spares + 1), // and the walk
+        stop: Stop::default(),
+    };
+    (Arc::new(run), parcel_sender, event_receiver)
+}

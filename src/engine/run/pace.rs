@@ -1,0 +1,60 @@
+//! `--bwlimit`: one bucket of tokens for the whole run. Who is about to read takes as many as there are bytes, and waits
+//! until the bucket has had time to fill with them. The clock decides and no timer: one that rings late is made up for by
+//! the next wait, so that the rate holds over any longer time.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::SemaphorePermit;
+
+use crate::engine::Run;
+use crate::engine::run::lane::Lane;
+use crate::error::Operation;
+use crate::event::Event;
+
+/// How often a thread that is watched says that it is not stuck.
+const WORD: Duration = Duration::from_millis(50);
+
+impl Run {
+    /// How many of `length` bytes should be read at once: few, where the rate is low, so that all go on smoothly.
+    pub(crate) fn piece(&self, length: usize) -> usize {
+        self.rate.as_ref().map_or(length, |rate| length.min(rate.piece as usize))
+    }
+}
+
+impl Lane {
+    /// Waits until this number of bytes may be read, or the run is stopped.
+    pub(crate) async fn pace(&self, bytes: usize) {
+        if let Some(rate) = &self.run.rate {
+            let wait = rate.bucket().take(bytes as u64, Instant::now());
+            if !wait.is_zero() {
+                self.patiently(tokio::time::sleep(wait)).await;
+            }
+        }
+    }
+
+    /// Tells how many bytes were copied. Where nothing limits the rate that is told a file, or a part of one, at a time.
+    pub(crate) async fn count(&self, bytes: usize) {
+        if self.run.rate.is_some() {
+            self.run.report(Event::Bytes(bytes as u64)).await;
+        }
+    }
+
+    /// Waits for a turn to copy a file's contents. `None`: nobody has to wait for one, or the run is stopped.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let rate = self.run.rate.as_ref()?;
+        self.patiently(rate.files.acquire()).await?.ok()
+    }
+
+    /// Waits, but no longer than the run goes on. `--timeout` is not meant for this.
+    async fn patiently<T>(&self, awaited: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(awaited);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.run.stop.stopped() => return None,
+                done = &mut awaited => return Some(done),
+                () = tokio::time::sleep(WORD), if self.watched().is_some() => self.doing(Operation::ReadSource),
+            }
+        }
+    }
+}

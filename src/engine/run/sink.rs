@@ -1,0 +1,71 @@
+//! What the walk finds becomes directories of the run.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::engine::run::Run;
+use crate::engine::state::directory::Directory;
+use crate::error::Error;
+use crate::event::Event;
+use crate::roots::several::Parent;
+use crate::select::Scope;
+use crate::walk::{Sink, Unlisted};
+
+impl Sink for Run {
+    type Directory = Arc<Directory>;
+
+    fn child(&self, parent: &Arc<Directory>, name: CString) -> Arc<Directory> {
+        Directory::child(parent, name)
+    }
+
+    fn around(&self, root: &Arc<Directory>, around: Arc<Parent>) -> Arc<Directory> {
+        Directory::around(root, around)
+    }
+
+    fn lend(&self, directory: &Arc<Directory>, fd: &Arc<OwnedFd>) {
+        if self.directories.lend() {
+            directory.keep_source(fd);
+        }
+    }
+
+    fn set_scope(&self, directory: &Arc<Directory>, scope: Option<Arc<Scope>>) {
+        directory.set_scope(scope);
+    }
+
+    fn hold(&self, directory: &Arc<Directory>) {
+        directory.hold();
+    }
+
+    fn mark_leaf(&self, directory: &Arc<Directory>) {
+        directory.mark_leaf();
+    }
+
+    fn mark_unlisted(&self, directory: &Arc<Directory>) {
+        directory.mark_unlisted();
+        if self.config.delete.is_some() {
+            self.deletions.protect(directory.path());
+        }
+    }
+
+    fn report_unlisted(&self, directory: &Arc<Directory>, Unlisted { name, operation, cause }: Unlisted) {
+        self.mark_unlisted(directory);
+        let path = match name {
+            Some(name) => self.source_path(&directory.path().join(name)),
+            None => self.source_path_of(directory),
+        };
+        self.report_blocking(Event::Failed(Error::new(operation, path, cause)));
+    }
+
+    fn mark_source_has_entries(&self) {
+        self.deletions.mark_source_has_entries();
+    }
+
+    fn report(&self, event: Event) {
+        self.report_blocking(event);
+    }
+
+    fn leave_behind(&self) {
+        self.leave_behind();
+    }
+}

@@ -1,0 +1,146 @@
+//! What a run begins with: its engine, and its root with the rules that hold there.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::config::Config;
+use crate::engine::Run;
+use crate::engine::run::crowd::THREADS;
+use crate::engine::state::directory::Directory;
+use crate::engine::state::pair::{Pair, Source};
+use crate::engine::workers::ring_thread::{RingThread, RingThreads};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::files::key;
+use crate::io::temporary::TemporaryNames;
+use crate::metadata;
+use crate::metadata::xattr::{self, Holder};
+use crate::options::Engine;
+use crate::plan::compare::Difference;
+use crate::plan::writers::Writers;
+use crate::select::Scope;
+use crate::stat::{Time, proc_path, stat_open};
+
+/// The engine to use, its threads where these have rings, and why it is not the one hoped for.
+#[derive(Default)]
+pub(crate) struct Chosen {
+    pub(crate) engine: Engine,
+    pub(crate) rings: Vec<RingThread>,
+    pub(crate) notice: Option<String>,
+}
+
+impl Chosen {
+    /// No rings, but threads that are not started yet.
+    fn threads(notice: Option<String>) -> Self {
+        Chosen { engine: Engine::Threads, rings: Vec::new(), notice }
+    }
+}
+
+/// Chooses the engine. `name` is what its threads are called, `subject` what a refusal names.
+pub(crate) fn choose_engine(choice: Engine, jobs: usize, name: &str, subject: &Path) -> Result<Chosen> {
+    if choice == Engine::Threads {
+        return Ok(Chosen::threads(None));
+    }
+    let jobs = jobs.max(1);
+    let RingThreads { threads, rings, refusal } = RingThreads::start(name, jobs)?;
+    match refusal {
+        None => Ok(Chosen { engine: Engine::Uring, rings: threads, notice: None }),
+        Some(why) if choice == Engine::Uring => {
+            let cause = Cause::Refused(why.to_string());
+            Err(Error::new(Operation::StartEngine, subject, cause))
+        }
+        Some(why) if rings == 0 => {
+            Ok(Chosen::threads(Some(format!("no io_uring, using {THREADS} threads: {why}"))))
+        }
+        Some(why) => {
+            let notice =
+                format!("io_uring on {rings} of {jobs} threads, plain system calls on the others: {why}");
+            Ok(Chosen { engine: Engine::Uring, rings: threads, notice: Some(notice) })
+        }
+    }
+}
+
+/// The names of what is not done, and why no later run will know them, if that is so. A dry run makes no key.
+pub(super) fn temporary_names(config: &Config) -> Result<(TemporaryNames, Option<String>)> {
+    let Some(state) = &config.state else { return Ok((TemporaryNames::of_this_run()?, None)) };
+    let loaded = if config.dry_run { key::load(state) } else { key::load_or_make(state) };
+    match loaded {
+        Ok(key) => Ok((TemporaryNames::new(key), None)),
+        Err(_) if config.dry_run => Ok((TemporaryNames::of_this_run()?, None)),
+        Err(error) => {
+            let notice = format!("what a killed run leaves can't be told from other files later: {error}");
+            Ok((TemporaryNames::of_this_run()?, Some(notice)))
+        }
+    }
+}
+
+/// Only a thread can be left behind in the kernel: what a ring is told to do can't be taken back, and is done in the end.
+pub(super) fn require_threads(config: &Config) -> Result<Chosen> {
+    if config.engine == Engine::Uring {
+        let cause = Cause::Refused("a time-out takes the engine of threads".into());
+        return Err(Error::new(Operation::StartEngine, &config.source, cause));
+    }
+    Ok(Chosen::threads(None))
+}
+
+pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
+    let path = || &run.roots.source.path;
+    let source =
+        run.roots.source.fd.clone().ok_or(rustix::io::Errno::NOENT).at(Operation::UseSource, path)?;
+    let stat = stat_open(&source).at(Operation::UseSource, path)?;
+    let writers = Writers::of(&stat, run.rules.privileges.user);
+    let mut stat = metadata::adopt(stat, &Holder::Link(proc_path(&source)), &run.rules, path)?;
+    if run.roots.several.is_some() {
+        stat.modified = Time::NEVER; // nothing is mirrored to DIR itself: what killed runs left in it is looked for
+    }
+    let destination = run.roots.destination.fd.clone();
+    let have = destination.as_ref().map(stat_open).transpose().at(Operation::UseDestination, path)?;
+    if let (Some(fd), Some(stat)) = (&destination, &have) {
+        run.file_systems.add(fd, stat);
+    }
+    let existing = have.filter(|_| !run.roots.fresh);
+    let implied = run.roots.single.is_some() || run.roots.several.is_some();
+    let xattrs = if run.config.keep.xattrs && !implied {
+        let holder = Holder::Open(source.as_fd());
+        Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
+    } else {
+        None
+    };
+    let source = Source { fd: source, stat, writers, xattrs };
+    let narrowed = match (&destination, &existing) {
+        (Some(fd), Some(have)) if !implied => {
+            source.narrow(fd, have, run, || run.roots.destination.path.clone())?
+        }
+        _ => Difference::default(),
+    };
+    let pair = Pair::of_roots(source, destination, existing, narrowed.owner.is_some());
+    pair.touched.store(!narrowed.is_empty(), Ordering::Relaxed);
+    pair.remove_litter(run);
+    run.directories.opened();
+    let root = Directory::root(pair, implied);
+    let scope = root_scope(run)?;
+    let destination = run.roots.destination.fd.as_ref().filter(|_| run.judges_extras() && !run.roots.fresh);
+    if let (Some(scope), Some(destination)) = (&scope, destination)
+        && run.config.select.has_files()
+    {
+        root.set_kept(scope.with_files_of(destination)?);
+    }
+    root.set_scope(scope);
+    Ok(root)
+}
+
+/// The rules that hold in the source's root, if there are any. Several sources have none in common.
+pub(super) fn root_scope(run: &Run) -> Result<Option<Arc<Scope>>> {
+    let (select, root) = (&run.config.select, &run.roots.source);
+    let has_rules = select.has_rules() && run.roots.several.is_none();
+    let Some(fd) = root.fd.as_ref().filter(|_| has_rules) else { return Ok(None) };
+    let path = root.path.canonicalize().at(Operation::UseSource, || &root.path)?;
+    let scope = Scope::of_root(&Arc::new(select.clone()), &path, fd)?;
+    // A dry run may have no destination.
+    let mirror = run.roots.destination.path.canonicalize().ok();
+    Ok(Some(Arc::new(match mirror {
+        Some(mirror) => scope.mirrored_to(&mirror),
+        None => scope,
+    })))
+}

@@ -1,0 +1,52 @@
+//! What became of an entry, as the tasks pass it on.
+
+use blake3::Hash;
+
+use crate::event::{Action, Changes, EntryEvent, Kind, PointsTo};
+
+/// What became of an entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Copied {
+    pub(crate) action: Action,
+    /// Contents copied or cloned, in bytes.
+    pub(crate) bytes: u64,
+    /// How many bytes were expected of it, if its bytes were counted as they were copied.
+    pub(crate) expected: Option<u64>,
+    pub(crate) hash: Option<Hash>,
+    /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
+    pub(crate) link_limit: bool,
+    /// What differed.
+    pub(crate) changes: Changes,
+    /// Where it leads, if that is to be told.
+    pub(crate) points_to: Option<PointsTo>,
+    /// It is a further name of an inode.
+    pub(crate) follows: bool,
+}
+
+impl Copied {
+    /// Nothing was copied.
+    pub(crate) fn skipped() -> Self {
+        Copied {
+            action: Action::Skipped,
+            bytes: 0,
+            expected: None,
+            hash: None,
+            link_limit: false,
+            changes: Changes::NONE,
+            points_to: None,
+            follows: false,
+        }
+    }
+
+    /// What is told of it.
+    pub(crate) fn event(self, kind: Kind) -> EntryEvent {
+        let Copied { action, bytes, expected, hash, link_limit, changes, points_to, follows } = self;
+        let event = EntryEvent::changed(kind, action, changes);
+        EntryEvent { bytes, expected, hash, link_limit, points_to, follows, ..event }
+    }
+
+    /// Everything was there already.
+    pub(crate) fn unchanged() -> Self {
+        Copied { action: Action::Unchanged, ..Copied::skipped() }
+    }
+}

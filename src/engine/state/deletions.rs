@@ -1,0 +1,113 @@
+//! What is to be deleted: collected while the trees are compared, judged when all is known.
+
+use std::collections::HashSet;
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::engine::state::directory::Directory;
+use crate::select::Scope;
+use crate::stat::{Inode, Stat};
+use crate::walk::Entry;
+
+/// A directory of the destination, and what it has beyond the source.
+#[derive(Debug)]
+pub(crate) struct Doomed {
+    /// Its path below the roots.
+    pub(crate) path: PathBuf,
+    /// Which directory it was when it was listed.
+    pub(crate) inode: Inode,
+    /// What it is to look like afterwards.
+    pub(crate) stat: Stat,
+    /// Rules by which something in it may stay.
+    pub(crate) scopes: Vec<Arc<Scope>>,
+    names: Vec<u8>,
+}
+
+impl Doomed {
+    pub(crate) fn new(path: PathBuf, stat: Stat, scopes: Vec<Arc<Scope>>) -> Self {
+        Doomed { path, inode: stat.inode, stat, scopes, names: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, name: &CStr) {
+        self.names.extend_from_slice(name.to_bytes_with_nul());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The extra entries' names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &CStr> {
+        let name = |bytes| CStr::from_bytes_with_nul(bytes).ok();
+        self.names.split_inclusive(|&byte| byte == 0).filter_map(name)
+    }
+}
+
+/// An entry of the source that waits for the directory in its place to be deleted.
+#[derive(Debug)]
+pub(crate) struct InTheWay {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) entry: Entry,
+}
+
+/// All that a run is to delete, as far as is known.
+#[derive(Default)]
+pub(crate) struct Deletions {
+    doomed: Mutex<Vec<Doomed>>,
+    in_the_way: Mutex<Vec<InTheWay>>,
+    /// Directories below which nothing is deleted.
+    protected: Mutex<HashSet<PathBuf>>,
+    /// Entries of the destination that were listed.
+    listed: AtomicU64,
+    /// The source has something.
+    source_has_entries: AtomicBool,
+}
+
+impl Deletions {
+    pub(crate) fn add(&self, doomed: Doomed) {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(doomed);
+    }
+
+    pub(crate) fn add_in_the_way(&self, waiting: InTheWay) {
+        self.in_the_way.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+    }
+
+    /// Nothing is to be deleted below a directory: not all of the source is known there, or not all of it was written.
+    pub(crate) fn protect(&self, path: PathBuf) {
+        self.protected.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
+    }
+
+    /// Counts the entries of a directory of the destination.
+    pub(crate) fn count_listed(&self, entries: u64) {
+        self.listed.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    pub(crate) fn mark_source_has_entries(&self) {
+        // Nearly always it is known already: what all threads only read stays in all caches.
+        if self.source_is_empty() {
+            self.source_has_entries.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn source_is_empty(&self) -> bool {
+        !self.source_has_entries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn listed(&self) -> u64 {
+        self.listed.load(Ordering::Relaxed)
+    }
+
+    /// Everything that may be deleted, and what waits for that; then what waits in vain.
+    pub(crate) fn take(&self) -> (Vec<Doomed>, Vec<InTheWay>, Vec<InTheWay>) {
+        let doomed = std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner));
+        let waiting = std::mem::take(&mut *self.in_the_way.lock().unwrap_or_else(PoisonError::into_inner));
+        let protected = self.protected.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free =
+            |path: &Path| protected.is_empty() || !path.ancestors().any(|above| protected.contains(above));
+        let doomed = doomed.into_iter().filter(|doomed| is_free(&doomed.path)).collect();
+        let (waiting, in_vain) = waiting.into_iter().partition(|waiting| is_free(&waiting.directory.path()));
+        (doomed, waiting, in_vain)
+    }
+}

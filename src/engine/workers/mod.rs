@@ -1,0 +1,8 @@
+//! TODO engine/workers
+
+pub(crate) mod ring_thread;
+pub(crate) mod stall;
+pub(crate) mod tasks;
+pub(crate) mod threads;
+pub(crate) mod turns;
+pub(crate) mod watchdog;

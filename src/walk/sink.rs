@@ -1,0 +1,38 @@
+//! Whom the walk serves: it says what it finds, and knows nothing of what becomes of that.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::event::Event;
+use crate::roots::several::Parent;
+use crate::select::Scope;
+use crate::walk::listing::Unlisted;
+
+/// Takes what the walk finds. `Directory` is what a directory is to the one who takes it; batches name theirs by it.
+pub(crate) trait Sink {
+    type Directory: Clone;
+
+    /// A subdirectory was found.
+    fn child(&self, parent: &Self::Directory, name: CString) -> Self::Directory;
+    /// The directory that several sources lie in, none of which is it.
+    fn around(&self, root: &Self::Directory, around: Arc<Parent>) -> Self::Directory;
+    /// Lends a directory that the walk has opened to list it.
+    fn lend(&self, directory: &Self::Directory, fd: &Arc<OwnedFd>);
+    /// These rules hold in a directory: said before any of its entries is sent.
+    fn set_scope(&self, directory: &Self::Directory, scope: Option<Arc<Scope>>);
+    /// One more batch of the directory will be sent before its last one.
+    fn hold(&self, directory: &Self::Directory);
+    /// The directory has one batch of entries and no subdirectory.
+    fn mark_leaf(&self, directory: &Self::Directory);
+    /// Not all names of the directory are known; that has been reported, or is no error.
+    fn mark_unlisted(&self, directory: &Self::Directory);
+    /// The same, with why: of the directory, or of one name in it.
+    fn report_unlisted(&self, directory: &Self::Directory, unlisted: Unlisted);
+    /// The source has something that is mirrored.
+    fn mark_source_has_entries(&self);
+    /// Something that is no entry.
+    fn report(&self, event: Event);
+    /// A thread of the walk is stuck in the kernel, and nobody waits for it.
+    fn leave_behind(&self);
+}
