@@ -79,7 +79,8 @@ pub use crate::plan::chmod::{Chmod, InvalidChmod};
 pub use crate::select::{Paths, Selection, Separator};
 pub use crate::stop::Stop;
 pub use crate::text::Escaped;
-pub use crate::verify::{VerifyConfig, verify};
+pub use crate::verify::config::VerifyConfig;
+pub use crate::verify::verify;
 
 #[doc(hidden)]
 pub use crate::engine::stages;

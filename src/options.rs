@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::plan::privileges::Privileges;
-
 /// What a copy keeps of its source besides contents, type and mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
@@ -79,13 +77,6 @@ pub struct Compare {
 pub struct Owner {
     pub user: Option<u32>,
     pub group: Option<u32>,
-}
-
-impl Owner {
-    /// Why this process can't give files to them, if it can't (chown(2)).
-    pub fn refusal(&self) -> Option<String> {
-        Privileges::of_process().refusal(self)
-    }
 }
 
 /// When to make a copy share its extents with the source (`FICLONE`, ioctl_ficlone(2)).

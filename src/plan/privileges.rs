@@ -36,3 +36,10 @@ impl Privileges {
         }
     }
 }
+
+impl Owner {
+    /// Why this process can't give files to them, if it can't (chown(2)).
+    pub fn refusal(&self) -> Option<String> {
+        Privileges::of_process().refusal(self)
+    }
+}

@@ -10,13 +10,14 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
+use crate::content::manifest::Reader;
 use crate::event::Kind;
 use crate::io::path::Scope;
-use crate::manifest::Reader;
 use crate::stat::{proc_path, stat_open};
 use crate::stop::Stop;
 use crate::text::{Escaped, grouped};
-use crate::verify::{Input, VerifyConfig};
+use crate::verify::config::VerifyConfig;
+use crate::verify::shared::Input;
 
 /// What to say once instead, if there are several files and none of them is there. A manifest that can be read only once
 /// is not looked at.

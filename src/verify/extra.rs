@@ -16,12 +16,12 @@ use crate::event::Kind;
 use crate::stat::{Inode, Stat};
 use crate::verify::feed::Known;
 use crate::verify::report::{News, Verdict};
-use crate::verify::{Check, MESSAGES, spawn};
+use crate::verify::shared::{MESSAGES, Verification, spawn};
 use crate::walk::listing::Listing;
 
 /// Starts the walk in its thread. `manifest` is the manifest itself, which is no extra file.
 pub(super) fn start(
-    check: &Arc<Check>,
+    check: &Arc<Verification>,
     known: Known,
     manifest: Inode,
     directory: &Path,
@@ -36,7 +36,7 @@ pub(super) fn start(
 }
 
 struct Walk<'a> {
-    check: &'a Check,
+    check: &'a Verification,
     known: Known,
     manifest: Inode,
     /// As the user named it, for messages.

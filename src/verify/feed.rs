@@ -11,10 +11,10 @@ use std::thread::{self, JoinHandle};
 
 use async_channel::Sender;
 
+use crate::content::manifest::{Entry, Malformed, Reader};
 use crate::error::{Context, Error, Operation, Result};
 use crate::io::path::components;
-use crate::manifest::{Entry, Malformed, Reader};
-use crate::verify::{Check, Input, Ticket};
+use crate::verify::shared::{Input, Ticket, Verification};
 
 /// Bytes that are read from the manifest at a time.
 const CHUNK: usize = 64 << 10;
@@ -60,7 +60,7 @@ impl Known {
 
 /// Starts the feed in its thread, which returns the paths it has seen, if they are wanted.
 pub(super) fn start(
-    check: &Arc<Check>,
+    check: &Arc<Verification>,
     input: Input,
     parcels: Sender<Parcel>,
     strict: bool,
@@ -78,7 +78,7 @@ pub(super) fn start(
 }
 
 struct Feed<'a> {
-    check: &'a Arc<Check>,
+    check: &'a Arc<Verification>,
     parcels: Sender<Parcel>,
     /// Not sent yet, and the bytes of their paths.
     lines: Vec<Line>,

@@ -11,8 +11,9 @@ use tokio::runtime::Runtime;
 
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::stop::Stop;
+use crate::verify::Verdict;
 use crate::verify::report::{News, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
-use crate::verify::{Check, Verdict};
+use crate::verify::shared::Verification;
 
 /// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -23,7 +24,7 @@ pub(super) struct Gathering<'a> {
     reporter: &'a mut dyn VerifyReporter,
     /// The caller's flag.
     stop: &'a Stop,
-    check: Arc<Check>,
+    check: Arc<Verification>,
     begun: Instant,
     totals: VerifyTotals,
     outcome: Outcome,
@@ -34,7 +35,7 @@ impl<'a> Gathering<'a> {
     pub(super) fn begin(
         reporter: &'a mut dyn VerifyReporter,
         stop: &'a Stop,
-        check: &Arc<Check>,
+        check: &Arc<Verification>,
         start: &VerifyStart,
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();

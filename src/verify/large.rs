@@ -8,12 +8,12 @@ use std::time::Instant;
 use blake3::Hash;
 
 use crate::content::hash::{PART, Parts, part_hasher};
-use crate::engine::entry::team::{Crew, Failed};
+use crate::engine::shared::team::{Crew, Failed};
 use crate::error::{Cause, Result};
 use crate::io::file::File;
 use crate::stat::stat_open;
+use crate::verify::lane::{HELPERS, VerifyLane};
 use crate::verify::report::News;
-use crate::verify::task::{HELPERS, Lane};
 
 /// Whether a file of this size is read by several tasks.
 pub(super) fn is_worth_cutting(size: u64) -> bool {
@@ -21,16 +21,16 @@ pub(super) fn is_worth_cutting(size: u64) -> bool {
 }
 
 /// A file that several tasks read.
-pub(super) struct LargeFile {
+pub(super) struct HashedFile {
     file: File,
     parts: Parts,
     crew: Crew<Cause>,
 }
 
-impl LargeFile {
+impl HashedFile {
     /// The hash of `file`, which has `size` bytes.
-    pub(super) async fn hash(lane: &Lane, file: File, size: u64) -> Result<Hash, Cause> {
-        let file = Arc::new(LargeFile { file, parts: Parts::new(size), crew: Crew::new(size) });
+    pub(super) async fn hash(lane: &VerifyLane, file: File, size: u64) -> Result<Hash, Cause> {
+        let file = Arc::new(HashedFile { file, parts: Parts::new(size), crew: Crew::new(size) });
         for channel in &lane.check.offers {
             for _ in 0..HELPERS {
                 channel.sender.try_send(file.clone()).ok();
@@ -50,18 +50,18 @@ impl LargeFile {
     }
 
     /// Reads parts until there are none left.
-    pub(super) async fn help(&self, lane: &Lane) {
+    pub(super) async fn help(&self, lane: &VerifyLane) {
         self.crew.help(self.hash_parts(lane)).await;
     }
 
-    async fn hash_parts(&self, lane: &Lane) -> Result<(), Cause> {
+    async fn hash_parts(&self, lane: &VerifyLane) -> Result<(), Cause> {
         while let Some(part) = self.crew.next_part() {
             self.hash_part(lane, part).await?;
         }
         Ok(())
     }
 
-    async fn hash_part(&self, lane: &Lane, part: Range<u64>) -> Result<(), Cause> {
+    async fn hash_part(&self, lane: &VerifyLane, part: Range<u64>) -> Result<(), Cause> {
         let mut hasher = part_hasher(part.start);
         let mut buffer = lane.buffers.take_piece().await;
         let mut at = part.start;

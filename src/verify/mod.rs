@@ -12,28 +12,28 @@
 //! Memory is bounded by the channels and buffer pools, except that looking for extra files takes some 20 bytes for
 //! each file of the manifest.
 
+pub(crate) mod config;
 mod elsewhere;
 mod extra;
 mod feed;
 mod gather;
+pub(crate) mod lane;
 mod large;
 mod patience;
 mod report;
+pub(crate) mod shared;
 mod task;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::thread::JoinHandle;
 
-use async_channel::{Receiver, Sender};
+use async_channel::Sender;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::config::{DEFAULT_DEPTH, default_jobs};
 use crate::engine::refuse::refuse_task;
 use crate::engine::run::crowd::THREADS;
 use crate::engine::shared::channel::Channel;
@@ -43,155 +43,22 @@ use crate::error::{Cause, Context, Error, Operation, Result, panicked};
 use crate::event::Kind;
 use crate::files::named;
 use crate::io::Io;
-use crate::io::file::is_in_user_space;
 use crate::io::limits::raise_descriptor_limit;
 use crate::io::path::Scope;
 use crate::options::Engine;
-use crate::stat::{Inode, stat_open};
+use crate::stat::stat_open;
 use crate::stop::Stop;
 use crate::verify::feed::Parcel;
 use crate::verify::gather::Gathering;
-use crate::verify::large::LargeFile;
 use crate::verify::patience::Patience;
 use crate::verify::report::News;
+use crate::verify::shared::{Input, MESSAGES, Verification, guard, spawn};
 
+pub use crate::verify::config::{Manifest, VerifyConfig};
 pub use crate::verify::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
 
 /// Parcels the feed may be ahead, a thread.
 const PARCELS_A_THREAD: usize = 8;
-/// How long a file on no disk may make no progress, unless another time is given.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// Messages that the tasks may be ahead of the reporter.
-const MESSAGES: usize = 32;
-
-/// Where a manifest comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Manifest {
-    /// A file, or what else can be read in order.
-    File(PathBuf),
-    /// Standard input.
-    StandardInput,
-}
-
-impl Manifest {
-    /// What messages call it.
-    pub fn name(&self) -> &Path {
-        match self {
-            Manifest::File(path) => path,
-            Manifest::StandardInput => Path::new("standard input"),
-        }
-    }
-}
-
-/// What to check, and how.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct VerifyConfig {
-    /// Which files there are and what they hold.
-    pub manifest: Manifest,
-    /// Where the manifest's paths start. None leads out of it, and no symlink beneath it is followed. Without one
-    /// they start at the working directory and lead wherever they lead.
-    pub directory: Option<PathBuf>,
-    /// Also name the regular files in the directory that the manifest lacks. Needs a directory.
-    pub strict: bool,
-    /// How system calls reach the kernel.
-    pub engine: Engine,
-    /// Rings, a thread each.
-    pub jobs: usize,
-    /// Files a ring has open at a time.
-    pub depth: usize,
-    /// Bytes of a large file that are read at once, as for [`Config`](crate::Config::buffer).
-    pub buffer: Option<usize>,
-    /// How long a file on no disk may make no progress (in /proc, say, or on a file system in user space). Then it has
-    /// failed, and the thread that reads it is left behind.
-    pub timeout: Duration,
-}
-
-impl VerifyConfig {
-    /// The defaults for checking what `manifest` names.
-    pub fn new(manifest: Manifest) -> Self {
-        VerifyConfig {
-            manifest,
-            directory: None,
-            strict: false,
-            engine: Engine::default(),
-            jobs: default_jobs(),
-            depth: DEFAULT_DEPTH,
-            buffer: None,
-            timeout: TIMEOUT,
-        }
-    }
-
-    /// Whether a file system in user space is mounted, which may keep the whole process in the kernel. A
-    /// caller that must end all the same does the work in a child process.
-    pub fn may_hang(&self) -> bool {
-        is_in_user_space()
-    }
-}
-
-/// What all threads of a run share. Their news goes over a channel that they hold apart from it.
-struct Check {
-    /// The manifest, as messages call it.
-    manifest: PathBuf,
-    /// Where paths start.
-    base: Arc<OwnedFd>,
-    scope: Scope,
-    parcels: Receiver<Parcel>,
-    /// Large files that tasks ask others to help with, a channel a thread.
-    offers: Vec<Channel<Arc<LargeFile>>>,
-    /// Bytes of them that are read at once, if that is fixed.
-    buffer: Option<usize>,
-    patience: Patience,
-    /// Parcels that are not done, and the feed while it runs.
-    unfinished: AtomicUsize,
-    /// Files read from the manifest, and whether these are all.
-    listed: AtomicU64,
-    complete: AtomicBool,
-    /// Raised when the run ends early.
-    stop: Stop,
-}
-
-impl Check {
-    /// Ends all waiting for work.
-    fn close(&self) {
-        self.parcels.close();
-        for channel in &self.offers {
-            channel.receiver.close();
-        }
-    }
-
-    /// Gives up on all that is not done.
-    fn abandon(&self) {
-        self.stop.stop();
-        self.close();
-        while self.parcels.try_recv().is_ok() {}
-    }
-}
-
-/// A share of the work. When the last one is done, nobody waits for more.
-struct Ticket(Arc<Check>);
-
-impl Ticket {
-    fn new(check: &Arc<Check>) -> Self {
-        check.unfinished.fetch_add(1, Ordering::AcqRel);
-        Ticket(check.clone())
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.0.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.close();
-        }
-    }
-}
-
-/// The manifest, opened.
-struct Input {
-    name: PathBuf,
-    fd: OwnedFd,
-    inode: Inode,
-}
 
 /// Checks the files that a manifest names, and tells `reporter` what it finds. The calling thread is blocked until that is
 /// done: a task of tokio's calls this in `tokio::task::spawn_blocking`.
@@ -285,9 +152,9 @@ fn new_check(
     (base, scope): (OwnedFd, Scope),
     threads: usize,
     tasks: usize,
-) -> (Arc<Check>, Sender<Parcel>) {
+) -> (Arc<Verification>, Sender<Parcel>) {
     let (sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
-    let check = Check {
+    let check = Verification {
         manifest: config.manifest.name().to_path_buf(),
         base: Arc::new(base),
         scope,
@@ -305,7 +172,7 @@ fn new_check(
 
 /// Starts the threads that read and hash, each with a runtime of its own.
 fn start_lanes(
-    check: &Arc<Check>,
+    check: &Arc<Verification>,
     news: &Sender<Vec<News>>,
     rings: Vec<RingThread>,
     tasks: usize,
@@ -327,36 +194,11 @@ fn start_lanes(
     Ok(rings.into_iter().enumerate().map(begin).collect())
 }
 
-fn run_plain(check: &Arc<Check>, news: &Sender<Vec<News>>, index: usize, tasks: usize) -> Result<()> {
+fn run_plain(check: &Arc<Verification>, news: &Sender<Vec<News>>, index: usize, tasks: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .at(Operation::StartEngine, || "")?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, task::run_tasks(Io::plain(), check, news, index, tasks))
-}
-
-/// Does the work of a thread. Its error, or panic, ends the run.
-fn guard(
-    check: &Arc<Check>,
-    news: &Sender<Vec<News>>,
-    work: impl FnOnce(&Arc<Check>, &Sender<Vec<News>>) -> Result<()>,
-) {
-    let result = catch_unwind(AssertUnwindSafe(|| work(check, news)));
-    if let Err(error) = result.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
-        check.abandon();
-        news.send_blocking(vec![News::Failed(error)]).ok();
-    }
-}
-
-/// Starts a thread whose error, or panic, ends the run.
-fn spawn(
-    name: &str,
-    check: &Arc<Check>,
-    news: &Sender<Vec<News>>,
-    work: impl FnOnce(&Arc<Check>, &Sender<Vec<News>>) -> Result<()> + Send + 'static,
-) -> Result<JoinHandle<()>> {
-    let (check, news) = (check.clone(), news.clone());
-    let body = move || guard(&check, &news, work);
-    thread::Builder::new().name(name.into()).spawn(body).at(Operation::StartEngine, || "threads")
 }

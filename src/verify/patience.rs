@@ -16,8 +16,8 @@ use crate::error::{Cause, Error, Operation, Result};
 use crate::io::file::{is_in_user_space, is_on_disk, mounted_as};
 use crate::io::read_now;
 use crate::stat::{Stat, proc_path};
+use crate::verify::lane::VerifyLane;
 use crate::verify::report::News;
-use crate::verify::task::Lane;
 
 /// Threads that a run leaves behind, each with its file open, before it is given up.
 const MOST_LEFT_BEHIND: usize = 64;
@@ -72,19 +72,19 @@ impl Progress {
 
 /// Does in a thread of its own what may never come to its end.
 pub(super) async fn within_limit<T: Send + 'static>(
-    lane: &Lane,
+    lane: &VerifyLane,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Cause> {
     wait_for(lane, move |_| work()).await
 }
 
 /// Hashes a held file, and returns the bytes it had.
-pub(super) async fn hash(lane: &Lane, held: OwnedFd, size: u64) -> Result<(Hash, u64), Cause> {
+pub(super) async fn hash(lane: &VerifyLane, held: OwnedFd, size: u64) -> Result<(Hash, u64), Cause> {
     wait_for(lane, move |progress| read_all(&held, size, progress)).await?
 }
 
 async fn wait_for<T: Send + 'static>(
-    lane: &Lane,
+    lane: &VerifyLane,
     work: impl FnOnce(&Progress) -> T + Send + 'static,
 ) -> Result<T, Cause> {
     let (check, limit) = (&lane.check, lane.check.patience.limit);

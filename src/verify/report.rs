@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use blake3::Hash;
 
+use crate::content::manifest::Malformed;
 use crate::error::{Cause, Error, Outcome};
-use crate::manifest::Malformed;
 use crate::options::Engine;
 
 /// What became of one file.

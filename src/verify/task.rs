@@ -15,55 +15,35 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::task::JoinSet;
 
+use crate::content::manifest::Entry;
 use crate::error::{Cause, Result, panicked};
 use crate::event::Kind;
 use crate::io::Io;
 use crate::io::buffer::Pool;
 use crate::io::file::File;
 use crate::io::path::{Scope, hold_cached, hold_now};
-use crate::manifest::Entry;
 use crate::stat::{Stat, proc_path};
 use crate::verify::feed::{Line, Parcel};
-use crate::verify::large::{self, LargeFile};
+use crate::verify::lane::{HELPERS, VerifyLane};
+use crate::verify::large::{self, HashedFile};
+use crate::verify::patience;
 use crate::verify::report::{News, Verdict};
-use crate::verify::{Check, patience};
+use crate::verify::shared::Verification;
 
-/// How many tasks of a thread work on large files: one waits for its read while the other hashes.
-pub(super) const HELPERS: usize = 2;
 /// News waits no longer than this for the end of its parcel, as long as files end at all.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
-
-/// What the tasks of one thread share.
-pub(super) struct Lane {
-    pub(super) io: Io,
-    pub(super) buffers: Rc<Pool>,
-    pub(super) check: Arc<Check>,
-    news: Sender<Vec<News>>,
-    index: usize,
-    /// Tasks of this thread that help with a large file.
-    helping: Cell<usize>,
-}
-
-impl Lane {
-    /// Tells the reporter, and waits while it is behind. After it has gone there is nobody to tell.
-    pub(super) async fn tell(&self, news: Vec<News>) {
-        if !news.is_empty() {
-            self.news.send(news).await.ok();
-        }
-    }
-}
 
 /// Runs a thread's tasks until the work is done or the run is stopped. A panic of one ends them all.
 pub(super) async fn run_tasks(
     io: Io,
-    check: &Arc<Check>,
+    check: &Arc<Verification>,
     news: &Sender<Vec<News>>,
     index: usize,
     tasks: usize,
 ) -> Result<()> {
     let (check, news) = (check.clone(), news.clone());
     let buffers = Pool::of(check.buffer, None);
-    let lane = Rc::new(Lane { io, buffers, check, news, index, helping: Cell::new(0) });
+    let lane = Rc::new(VerifyLane { io, buffers, check, news, index, helping: Cell::new(0) });
     let mut set = JoinSet::new();
     for _ in 0..tasks {
         set.spawn_local(task(lane.clone()));
@@ -82,10 +62,10 @@ pub(super) async fn run_tasks(
 
 enum Job {
     Parcel(Parcel),
-    Large(Arc<LargeFile>),
+    Large(Arc<HashedFile>),
 }
 
-async fn task(lane: Rc<Lane>) {
+async fn task(lane: Rc<VerifyLane>) {
     while let Some(job) = next_job(&lane).await {
         match job {
             Job::Parcel(parcel) => check_parcel(&lane, parcel).await,
@@ -100,7 +80,7 @@ async fn task(lane: Rc<Lane>) {
 }
 
 /// What to do next; `None` once the work is done or the run stopped. Large files go first: they end last.
-async fn next_job(lane: &Lane) -> Option<Job> {
+async fn next_job(lane: &VerifyLane) -> Option<Job> {
     let check = &lane.check;
     if check.stop.is_stopped() {
         return None;
@@ -121,13 +101,13 @@ struct Pending {
 }
 
 impl Pending {
-    async fn tell(&mut self, lane: &Lane) {
+    async fn tell(&mut self, lane: &VerifyLane) {
         self.told = Instant::now();
         lane.tell(std::mem::take(&mut self.news)).await;
     }
 }
 
-async fn check_parcel(lane: &Lane, mut parcel: Parcel) {
+async fn check_parcel(lane: &VerifyLane, mut parcel: Parcel) {
     let mut pending = Pending { news: Vec::new(), told: Instant::now() };
     for line in std::mem::take(&mut parcel.lines) {
         if lane.check.stop.is_stopped() {
@@ -146,7 +126,7 @@ async fn check_parcel(lane: &Lane, mut parcel: Parcel) {
 }
 
 /// Checks one file. What a stop broke off is neither right nor wrong.
-async fn check_entry(lane: &Lane, Entry { path, hash }: Entry, pending: &mut Pending) {
+async fn check_entry(lane: &VerifyLane, Entry { path, hash }: Entry, pending: &mut Pending) {
     let (verdict, bytes) = match hash_file(lane, &path, pending).await {
         Ok((found, bytes)) if found == hash => (Verdict::Right, bytes),
         Ok((found, bytes)) => (Verdict::Wrong(found), bytes),
@@ -158,7 +138,7 @@ async fn check_entry(lane: &Lane, Entry { path, hash }: Entry, pending: &mut Pen
 
 /// The hash of the file that a path leads to, and the bytes read that were not reported yet. Only a regular file is
 /// opened.
-async fn hash_file(lane: &Lane, path: &Path, pending: &mut Pending) -> Result<(Hash, u64), Cause> {
+async fn hash_file(lane: &VerifyLane, path: &Path, pending: &mut Pending) -> Result<(Hash, u64), Cause> {
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
     let held = hold(lane, name).await?;
     let stat = stat_held(&held)?;
@@ -175,13 +155,13 @@ async fn hash_file(lane: &Lane, path: &Path, pending: &mut Pending) -> Result<(H
     let file = lane.io.file(Arc::new(file), &stat);
     if large::is_worth_cutting(stat.size) {
         pending.tell(lane).await; // this may take a while
-        return Ok((LargeFile::hash(lane, file, stat.size).await?, 0));
+        return Ok((HashedFile::hash(lane, file, stat.size).await?, 0));
     }
     hash_in_order(lane, &file, stat.size).await
 }
 
 /// Holds what a path leads to. Where that may never be answered, a thread asks that can be left behind.
-async fn hold(lane: &Lane, name: CString) -> Result<OwnedFd, Cause> {
+async fn hold(lane: &VerifyLane, name: CString) -> Result<OwnedFd, Cause> {
     let (base, scope) = (&lane.check.base, lane.check.scope);
     let held = if lane.check.patience.is_needed {
         match hold_cached(base, &name, scope) {
@@ -213,7 +193,7 @@ fn describe(errno: Errno, scope: Scope) -> Cause {
 }
 
 /// Reads to the end, whatever the size said: files in /proc have none.
-async fn hash_in_order(lane: &Lane, file: &File, size: u64) -> Result<(Hash, u64), Cause> {
+async fn hash_in_order(lane: &VerifyLane, file: &File, size: u64) -> Result<(Hash, u64), Cause> {
     let mut hasher = Hasher::new();
     let mut buffer = lane.buffers.take(size).await;
     let mut offset = 0;

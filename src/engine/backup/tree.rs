@@ -179,6 +179,8 @@ impl Tree {
             match rename_free(within, &old, within, &new) {
                 Err(Errno::EXIST) => {}
                 Err(Errno::NOENT) => return Ok(()),
+                // Another task has made the directory in this moment, and may have put backups there: it keeps its name.
+                Ok(()) if is_directory(within, &new) => return rename_free(within, &new, within, &old),
                 renamed => {
                     claims.add(&new);
                     return renamed;
@@ -186,5 +188,22 @@ impl Tree {
             }
         }
         Err(Errno::EXIST)
+    }
+}
+
+impl Tree {
+    /// The tree itself. A new one looks as the destination does.
+    pub(crate) fn top(&self, run: &Run) -> Result<Arc<OwnedFd>> {
+        let mut top = self.fd.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fd) = &*top {
+            return Ok(fd.clone());
+        }
+        let fd = Arc::new(self.walk(true)?);
+        let is_empty = litter::is_empty(&fd, c".").at(Operation::Backup, || &self.path)?;
+        if let Some(model) = run.roots.destination.fd.as_ref().filter(|_| is_empty) {
+            self.look_like(&fd, model, run, &self.path)?;
+        }
+        *top = Some(fd.clone());
+        Ok(fd)
     }
 }

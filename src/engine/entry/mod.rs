@@ -15,4 +15,3 @@ pub(crate) mod read_back;
 pub(crate) mod segment;
 pub(crate) mod special;
 pub(crate) mod steady;
-pub(crate) mod team;

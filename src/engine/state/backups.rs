@@ -5,16 +5,14 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::config::Config;
-use crate::engine::Run;
-use crate::engine::own::litter;
 use crate::engine::state::backup_name::Claims;
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::files::named;
 use crate::files::trees::Trees;
 use crate::roots::{self, Roots, overlap};
@@ -27,7 +25,7 @@ pub(crate) struct Tree {
     start: Option<Arc<OwnedFd>>,
     trees: Trees,
     /// Made when it is first needed.
-    fd: Mutex<Option<Arc<OwnedFd>>>,
+    pub(crate) fd: Mutex<Option<Arc<OwnedFd>>>,
     /// Directories of it in which an older backup made room, and what a killed run left was looked for.
     pub(crate) swept: Mutex<HashSet<Inode>>,
     /// Directories of it that grant nobody more than those that they stand for.
@@ -53,25 +51,10 @@ impl Tree {
     }
 
     /// Goes to the tree; with `make` what is missing of the way is made.
-    fn walk(&self, make: bool) -> Result<OwnedFd> {
+    pub(crate) fn walk(&self, make: bool) -> Result<OwnedFd> {
         let start = self.start.as_deref();
         named::directory(&self.named, start, &self.trees, Operation::Backup, make)
             .map_err(|error| Error { path: self.path.clone(), ..error })
-    }
-
-    /// The tree itself. A new one looks as the destination does.
-    pub(crate) fn top(&self, run: &Run) -> Result<Arc<OwnedFd>> {
-        let mut top = self.fd.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fd) = &*top {
-            return Ok(fd.clone());
-        }
-        let fd = Arc::new(self.walk(true)?);
-        let is_empty = litter::is_empty(&fd, c".").at(Operation::Backup, || &self.path)?;
-        if let Some(model) = run.roots.destination.fd.as_ref().filter(|_| is_empty) {
-            self.look_like(&fd, model, run, &self.path)?;
-        }
-        *top = Some(fd.clone());
-        Ok(fd)
     }
 }
 

@@ -1,0 +1,76 @@
+//! What to check, and how.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::{DEFAULT_DEPTH, default_jobs};
+use crate::io::file::is_in_user_space;
+use crate::options::Engine;
+
+/// How long a file on no disk may make no progress, unless another time is given.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where a manifest comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Manifest {
+    /// A file, or what else can be read in order.
+    File(PathBuf),
+    /// Standard input.
+    StandardInput,
+}
+
+impl Manifest {
+    /// What messages call it.
+    pub fn name(&self) -> &Path {
+        match self {
+            Manifest::File(path) => path,
+            Manifest::StandardInput => Path::new("standard input"),
+        }
+    }
+}
+
+/// What to check, and how.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct VerifyConfig {
+    /// Which files there are and what they hold.
+    pub manifest: Manifest,
+    /// Where the manifest's paths start. None leads out of it, and no symlink beneath it is followed. Without one
+    /// they start at the working directory and lead wherever they lead.
+    pub directory: Option<PathBuf>,
+    /// Also name the regular files in the directory that the manifest lacks. Needs a directory.
+    pub strict: bool,
+    /// How system calls reach the kernel.
+    pub engine: Engine,
+    /// Rings, a thread each.
+    pub jobs: usize,
+    /// Files a ring has open at a time.
+    pub depth: usize,
+    /// Bytes of a large file that are read at once, as for [`Config`](crate::Config::buffer).
+    pub buffer: Option<usize>,
+    /// How long a file on no disk may make no progress (in /proc, say, or on a file system in user space). Then it has
+    /// failed, and the thread that reads it is left behind.
+    pub timeout: Duration,
+}
+
+impl VerifyConfig {
+    /// The defaults for checking what `manifest` names.
+    pub fn new(manifest: Manifest) -> Self {
+        VerifyConfig {
+            manifest,
+            directory: None,
+            strict: false,
+            engine: Engine::default(),
+            jobs: default_jobs(),
+            depth: DEFAULT_DEPTH,
+            buffer: None,
+            timeout: TIMEOUT,
+        }
+    }
+
+    /// Whether a file system in user space is mounted, which may keep the whole process in the kernel. A
+    /// caller that must end all the same does the work in a child process.
+    pub fn may_hang(&self) -> bool {
+        is_in_user_space()
+    }
+}
