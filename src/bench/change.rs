@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use walkdir::WalkDir;
 
-use super::go_on;
+use crate::bench::plan::go_on;
 use ringsync::{Escaped, Stop};
 
 /// One file in this many is changed.

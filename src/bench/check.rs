@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use walkdir::WalkDir;
 
-use super::go_on;
+use crate::bench::plan::go_on;
 use ringsync::{Escaped, Stop};
 
 /// How much is compared at once, in bytes.

@@ -9,7 +9,7 @@ use anyhow::Context;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use serde::Serialize;
 
-use super::go_on;
+use crate::bench::plan::go_on;
 use ringsync::{Escaped, Stop};
 
 /// How much is written at once, in bytes: little, since it counts towards the memory that the tools seem to take.

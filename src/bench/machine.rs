@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::space::Memory;
+use crate::bench::space::Memory;
 
 /// Where and when it was measured.
 #[derive(Debug, Serialize)]

@@ -6,8 +6,8 @@ use anyhow::{Context, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::report::{Cell, Report, ToolResult};
-use super::table;
+use crate::bench::report::{Cell, Report, ToolResult};
+use crate::bench::table;
 
 /// In pixels.
 const WIDTH: u32 = 900;
@@ -77,7 +77,7 @@ fn draw(cell: &Cell, area: &DrawingArea<SVGBackend<'_>, Shift>) -> anyhow::Resul
         .map_err(drawing)?;
     for (index, result) in results.iter().enumerate() {
         let Some(wall) = result.wall() else { continue };
-        let color = if result.tool == super::tools::OURS { OURS } else { OTHERS };
+        let color = if result.tool == crate::bench::tools::OURS { OURS } else { OTHERS };
         let middle = SegmentValue::CenterOf(index);
         let high =
             if index + 1 < results.len() { SegmentValue::Exact(index + 1) } else { SegmentValue::Last };
@@ -145,8 +145,8 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::tests::sample;
     use super::*;
+    use crate::bench::report::tests::sample;
 
     #[test]
     fn the_picture_has_every_tool_with_figures() {
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn the_page_has_tables_and_pictures_and_no_foreign_markup() {
         let mut report = sample();
-        report.cells[0].results[1].fault = Some(super::super::report::Fault::Wrong("<script>".into()));
+        report.cells[0].results[1].fault = Some(crate::bench::report::Fault::Wrong("<script>".into()));
         let text = html(&report).unwrap();
         assert!(
             text.contains("<svg") && text.contains("wrong: &lt;script&gt;") && !text.contains("<script>")

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
-use super::figures::{Spread, Trust};
-use super::machine::Machine;
-use super::run::Measured;
-use super::space::Size;
-use super::tools::{Installed, OURS};
-use super::{Cache, Scenario};
+use crate::bench::figures::{Spread, Trust};
+use crate::bench::machine::Machine;
+use crate::bench::plan::{Cache, Scenario};
+use crate::bench::run::Measured;
+use crate::bench::space::Size;
+use crate::bench::tools::{Installed, OURS};
 use ringsync::Escaped;
 
 /// All of it.

@@ -16,7 +16,7 @@ use rustix::process::{
 };
 use wait4::Wait4;
 
-use super::Interrupted;
+use crate::bench::plan::Interrupted;
 use ringsync::Stop;
 
 /// How long a signal waits, at most, until it is seen. A child's end is seen at once.

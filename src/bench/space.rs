@@ -7,8 +7,8 @@ use anyhow::Context;
 use indicatif::{BinaryBytes, HumanCount};
 use walkdir::WalkDir;
 
-use super::data::{Piece, What};
-use super::go_on;
+use crate::bench::data::{Piece, What};
+use crate::bench::plan::go_on;
 use ringsync::Stop;
 
 /// File systems give room in blocks of this many bytes, mostly.
@@ -151,7 +151,7 @@ mod tests {
         let room = size.room_for(2);
         assert!(room.bytes >= 2 * size.room + 8192 && room.inodes == 2 * 1006 + 1);
         let home = tempfile::tempdir().unwrap();
-        super::super::data::write(Case::Small, 0.01, home.path(), &Stop::default()).unwrap();
+        crate::bench::data::write(Case::Small, 0.01, home.path(), &Stop::default()).unwrap();
         assert_eq!(Size::of_tree(home.path(), &Stop::default()).unwrap(), size, "planned is what is there");
     }
 

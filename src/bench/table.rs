@@ -4,8 +4,8 @@ use std::fmt;
 
 use indicatif::{BinaryBytes, HumanCount};
 
-use super::figures::Trust;
-use super::report::{Cell, Report, ToolInfo, ToolResult};
+use crate::bench::figures::Trust;
+use crate::bench::report::{Cell, Report, ToolInfo, ToolResult};
 
 const HEAD: [&str; 7] = ["tool", "median", "min .. max", "CPU", "peak memory", "x ringsync", "not kept"];
 
@@ -13,7 +13,7 @@ const HEAD: [&str; 7] = ["tool", "median", "min .. max", "CPU", "peak memory", "
 pub(crate) fn heading(report: &Report) -> String {
     let machine = &report.machine;
     let processor = machine.processor.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-    let system = |name: &str, at: &super::machine::FileSystem| {
+    let system = |name: &str, at: &crate::bench::machine::FileSystem| {
         format!("{name}: {} on {} ({})", at.kind, at.device, at.options)
     };
     let mut lines = vec![
@@ -139,8 +139,8 @@ fn write_aligned(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::tests::sample;
     use super::*;
+    use crate::bench::report::tests::sample;
 
     #[test]
     fn a_table_has_a_line_a_tool_and_says_what_to_doubt() {

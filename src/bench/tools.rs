@@ -11,8 +11,8 @@ use std::process::Command;
 use anyhow::Context;
 use rustix::fs::MemfdFlags;
 
-use super::Scenario;
-use super::run::{End, run};
+use crate::bench::plan::Scenario;
+use crate::bench::run::{End, run};
 use ringsync::Stop;
 
 /// Words of a command line that stand for the two trees; rsync's way of naming what is in a directory ends in a slash.

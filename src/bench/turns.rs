@@ -10,13 +10,13 @@ use anyhow::Context;
 use rustix::fs::MemfdFlags;
 use walkdir::WalkDir;
 
-use super::change::change;
-use super::check::compare;
-use super::report::{Cell, Fault, Run, ToolResult};
-use super::run::{End, run};
-use super::space::{Memory, Size};
-use super::tools::Installed;
-use super::{Cache, Scenario, go_on};
+use crate::bench::change::change;
+use crate::bench::check::compare;
+use crate::bench::plan::{Cache, Scenario, go_on};
+use crate::bench::report::{Cell, Fault, Run, ToolResult};
+use crate::bench::run::{End, run};
+use crate::bench::space::{Memory, Size};
+use crate::bench::tools::Installed;
 use ringsync::Stop;
 
 /// What the kernel is told through this file: to forget what it has read. 3 stands for contents and inodes.

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::local::local;
-use super::options::count;
-use crate::bench::{Cache, Case, Plan, Scenario, TABLE, Tool};
+use crate::bench::plan::{Cache, Plan, Scenario};
+use crate::bench::{Case, TABLE, Tool};
+use crate::cli::values::count::count;
+use crate::cli::values::local::local;
 
 const WHAT: &str = "What is measured";
 const REPORT: &str = "Reports";

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::local::local;
-use super::options::{CompareArgs, EngineArgs, KeepArgs, SHOW, figures};
-use super::select::{ListArgs, SelectArgs};
+use crate::cli::args::compare::CompareArgs;
+use crate::cli::args::engine::EngineArgs;
+use crate::cli::args::keep::KeepArgs;
+use crate::cli::args::list::ListArgs;
+use crate::cli::args::select::SelectArgs;
+use crate::cli::args::show::{SHOW, figures};
+use crate::cli::values::local::local;
 use crate::report::bar::Bar;
 use crate::report::json::Json;
 use crate::report::lines::{Lines, Verbosity};

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::local::local;
-use super::old::BackupArgs;
-use super::options::{CompareArgs, EngineArgs, KeepArgs};
-use super::select::SelectArgs;
-use super::write::{ShowArgs, WriteArgs};
+use crate::cli::args::backup::BackupArgs;
+use crate::cli::args::compare::CompareArgs;
+use crate::cli::args::engine::EngineArgs;
+use crate::cli::args::keep::KeepArgs;
+use crate::cli::args::select::SelectArgs;
+use crate::cli::args::show::ShowArgs;
+use crate::cli::args::write::WriteArgs;
+use crate::cli::values::local::local;
 use ringsync::event::Reporter;
 use ringsync::{Config, Escaped};
 

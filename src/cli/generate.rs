@@ -9,8 +9,8 @@ use clap_complete::aot;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::Cli;
-use super::local::local;
+use crate::cli::Cli;
+use crate::cli::values::local::local;
 use ringsync::Escaped;
 
 /// Print what makes a shell complete options and paths

@@ -1,34 +1,27 @@
 //! The command line: clap's definition, and its translation into a [`Config`](ringsync::Config). Nothing past this
 //! module knows of clap.
 
+pub(crate) mod args;
 mod bench;
 mod check;
 mod copy;
-mod duration;
 mod generate;
-mod local;
 mod mistakes;
-mod old;
-mod options;
-mod owner;
-mod rate;
 mod rsync;
-mod select;
-mod size;
 mod sync;
+pub(crate) mod values;
 mod verify;
-mod write;
 
 use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use bench::BenchArgs;
-pub(crate) use check::CheckArgs;
-pub(crate) use copy::CopyArgs;
-pub(crate) use generate::{CompletionsArgs, ManArgs};
-pub(crate) use sync::SyncArgs;
-pub(crate) use verify::VerifyArgs;
+pub(crate) use crate::cli::bench::BenchArgs;
+pub(crate) use crate::cli::check::CheckArgs;
+pub(crate) use crate::cli::copy::CopyArgs;
+pub(crate) use crate::cli::generate::{CompletionsArgs, ManArgs};
+pub(crate) use crate::cli::sync::SyncArgs;
+pub(crate) use crate::cli::verify::VerifyArgs;
 
 /// Mirror files and directories, with io_uring for what waits for a disk
 ///

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration::parse_limit;
-use super::local::local;
-use super::options::EngineArgs;
+use crate::cli::args::engine::EngineArgs;
+use crate::cli::values::duration::parse_limit;
+use crate::cli::values::local::local;
 use crate::report::verify::{VerifyJson, VerifyLines};
 use ringsync::VerifyConfig;
 use ringsync::verify::{Manifest, VerifyReporter};

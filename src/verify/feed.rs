@@ -32,7 +32,7 @@ pub(super) enum Line {
 }
 
 /// Some lines, and the share of the work that they are.
-pub(super) struct Parcel {
+pub(crate) struct Parcel {
     pub(super) lines: Vec<Line>,
     _ticket: Ticket,
 }

@@ -21,7 +21,7 @@ pub(super) fn is_worth_cutting(size: u64) -> bool {
 }
 
 /// A file that several tasks read.
-pub(super) struct HashedFile {
+pub(crate) struct HashedFile {
     file: File,
     parts: Parts,
     crew: Crew<Cause>,

@@ -26,7 +26,7 @@ const PIECE: usize = 256 << 10;
 
 /// What is known of the devices that files were met on, and what has been left behind.
 #[derive(Default)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     limit: Duration,
     /// A file system in user space is mounted somewhere: to look for a file may already take for ever.
     pub(super) is_needed: bool,

@@ -7,7 +7,7 @@ pub(crate) mod listing;
 mod sink;
 mod tree;
 
-pub(crate) use batch::{Batch, Entry, Parcel};
-pub(crate) use listing::Unlisted;
-pub(crate) use sink::Sink;
-pub(crate) use tree::walk;
+pub(crate) use crate::walk::batch::{Batch, Entry, Parcel};
+pub(crate) use crate::walk::listing::Unlisted;
+pub(crate) use crate::walk::sink::Sink;
+pub(crate) use crate::walk::tree::walk;

@@ -9,7 +9,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use ringsync::Escaped;
 
 /// Reads a path that names no other machine.
-pub(super) fn local() -> impl TypedValueParser<Value = PathBuf> {
+pub(crate) fn local() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| if is_remote(&path) { Err(refusal(&path)) } else { Ok(path) })
 }
 

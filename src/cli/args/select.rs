@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::local::local;
-use super::size::parse_size;
-use ringsync::{Config, Paths, Selection, Separator};
+use crate::cli::values::size::parse_size;
+use ringsync::{Config, Selection};
 
-const SELECT: &str = "What is mirrored";
+pub(crate) const SELECT: &str = "What is mirrored";
 
 /// What is mirrored.
 #[derive(Debug, Args)]
@@ -49,18 +48,6 @@ struct Options {
     /// Don't read directories on other file systems
     #[arg(short = 'x', long)]
     one_file_system: bool,
-}
-
-/// Of one source, the paths of a list.
-#[derive(Debug, Args)]
-#[command(next_help_heading = SELECT)]
-pub(crate) struct ListArgs {
-    /// Mirror only the paths that FILE names, one a line (- is standard input)
-    #[arg(long, value_name = "FILE", value_parser = local())]
-    files_from: Option<PathBuf>,
-    /// With --files-from: directories come with all their contents
-    #[arg(short, long, requires = "files_from")]
-    recursive: bool,
 }
 
 /// The options, with the order in which rules were given.
@@ -166,18 +153,6 @@ impl SelectArgs {
         (select.max_size, select.min_size) = (max_size, min_size);
         (select.gitignore, select.one_file_system) = (gitignore, one_file_system);
         config.select = select;
-        Ok(())
-    }
-}
-
-impl ListArgs {
-    /// Puts the options into `config`, which has those of [`SelectArgs`].
-    pub(crate) fn apply(&self, config: &mut Config) -> ringsync::Result<()> {
-        let Some(file) = &self.files_from else { return Ok(()) };
-        let separator = if config.select.from0 { Separator::Nul } else { Separator::Line };
-        let mut paths = Paths::read(file, separator)?;
-        paths.recursive = self.recursive;
-        config.select.paths = Some(paths);
         Ok(())
     }
 }

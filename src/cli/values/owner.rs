@@ -8,7 +8,7 @@ use ringsync::{Escaped, Owner};
 ///
 /// # Errors
 /// When a name is unknown, when there is none, and when this process may not give files to whom they stand for.
-pub(super) fn parse_owner(text: &str) -> Result<Owner, String> {
+pub(crate) fn parse_owner(text: &str) -> Result<Owner, String> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
     if user.is_empty() && group.is_empty() {
         return Err("it names neither a user nor a group".into());

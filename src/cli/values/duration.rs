@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads `300`, `90s`, `5m` or `2h`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.to_ascii_lowercase().as_str() {
@@ -21,7 +21,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The same, for a limit on how long something may take.
-pub(super) fn parse_limit(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_limit(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("nothing is done in no time: it takes 1 s at least".into()),
         limit => Ok(limit),

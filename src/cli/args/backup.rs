@@ -1,0 +1,56 @@
+//! What becomes of what is replaced or deleted.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+
+use crate::cli::values::local::local;
+use ringsync::{Backup, Config};
+
+/// What is kept of what was there.
+#[derive(Debug, Args)]
+#[command(next_help_heading = KEPT, group = ArgGroup::new("backups").multiple(true))]
+pub(crate) struct BackupArgs {
+    /// Keep what is replaced or deleted, under its name with a suffix
+    #[arg(short, long, group = "backups")]
+    backup: bool,
+    /// Keep it in a tree of its own, under its path
+    #[arg(long, value_name = "DIR", group = "backups", value_parser = local())]
+    backup_dir: Option<PathBuf>,
+    /// What names of backups end in [default: ~, nothing with --backup-dir]
+    #[arg(long, value_name = "SUFFIX", requires = "backups")]
+    suffix: Option<OsString>,
+    /// Hard-link what is the same in DIR, an older mirror (from DST, if relative)
+    #[arg(long, value_name = "DIR", value_parser = local())]
+    link_dest: Vec<PathBuf>,
+}
+
+impl BackupArgs {
+    /// Puts the options into `config`, after those about what is selected and deleted.
+    ///
+    /// # Errors
+    /// When the suffix can't be part of a rule.
+    pub(crate) fn apply(&self, config: &mut Config) -> ringsync::Result<()> {
+        config.link_dest.clone_from(&self.link_dest);
+        if !self.backup && self.backup_dir.is_none() {
+            return Ok(());
+        }
+        let default = if self.backup_dir.is_some() { "" } else { "~" };
+        let suffix = self.suffix.clone().unwrap_or_else(|| default.into());
+        if config.delete.is_some() && self.backup_dir.is_none() && !config.select.delete_excluded {
+            let rule = OsString::from_vec([b"P *", &*escaped(suffix.as_bytes())].concat());
+            config.select.filter(&rule)?;
+        }
+        config.backup = Some(Backup { directory: self.backup_dir.clone(), suffix });
+        Ok(())
+    }
+}
+
+/// Bytes that stand for themselves in a pattern.
+pub(crate) fn escaped(text: &[u8]) -> Vec<u8> {
+    text.iter().flat_map(|&byte| [b'\\', byte]).collect()
+}
+
+pub(crate) const KEPT: &str = "Old versions, and snapshots";

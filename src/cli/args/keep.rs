@@ -1,0 +1,50 @@
+//! What is kept of the source.
+
+use clap::Args;
+
+use crate::cli::values::owner::parse_owner;
+use ringsync::{Chmod, Config, Keep, Owner};
+
+/// What is kept, or compared.
+#[derive(Debug, Args)]
+#[command(next_help_heading = KEEP)]
+pub(crate) struct KeepArgs {
+    /// Leave owner and group alone
+    #[arg(long)]
+    no_owner: bool,
+    /// Leave extended attributes and ACLs alone
+    #[arg(long)]
+    no_xattrs: bool,
+    /// Copy a file with several names once for each
+    #[arg(long)]
+    no_hard_links: bool,
+    /// Leave modification times alone (the next run then copies everything again)
+    #[arg(long)]
+    no_times: bool,
+    /// Leave out FIFOs, sockets and devices
+    #[arg(long)]
+    no_specials: bool,
+    /// Change modes, as chmod does: Dg+s,F644,o= (D directories, F all else)
+    #[arg(long, value_name = "CHMOD", allow_hyphen_values = true)]
+    chmod: Vec<Chmod>,
+    /// Give everything to USER, USER:GROUP or :GROUP, by name or number
+    #[arg(long, value_name = "USER:GROUP", value_parser = parse_owner, conflicts_with = "no_owner")]
+    chown: Option<Owner>,
+}
+
+impl KeepArgs {
+    /// Puts the options into `config`.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        config.keep = Keep {
+            owner: !self.no_owner,
+            xattrs: !self.no_xattrs,
+            hard_links: !self.no_hard_links,
+            times: !self.no_times,
+            specials: !self.no_specials,
+        };
+        self.chmod.iter().for_each(|chmod| config.chmod.extend(chmod));
+        config.owner = self.chown.unwrap_or_default();
+    }
+}
+
+pub(crate) const KEEP: &str = "Which metadata is kept";

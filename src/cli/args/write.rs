@@ -1,0 +1,80 @@
+//! Options of the commands that write: how files are written, and what is shown of it.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::args::engine::SPEED;
+use crate::cli::values::duration::parse_limit;
+use crate::cli::values::local::local;
+use crate::cli::values::rate::bytes_a_second;
+use ringsync::{Config, Reflink};
+
+const WRITE: &str = "How files are written";
+
+/// How files are written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = WRITE)]
+pub(crate) struct WriteArgs {
+    /// Write new files under their own names: faster in directories that DST has, but a kill leaves half a file
+    #[arg(long)]
+    no_atomic: bool,
+    /// Rewrite files where they are, only blocks that differ; a kill leaves a mixture
+    #[arg(long)]
+    inplace: bool,
+    /// Keep what was written of a large file, and go on there in the next run
+    #[arg(long)]
+    partial: bool,
+    /// Have all on stable storage before the run ends, and data before names
+    #[arg(long)]
+    fsync: bool,
+    /// Give up on what hangs for TIME (90s, 5m, 1h), and go on with the rest (without io_uring)
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    timeout: Option<Duration>,
+    /// Read each copied file back from DST's storage and compare
+    #[arg(long, conflicts_with = "no_hash")]
+    verify: bool,
+    /// Write the hashes of all files in DST to FILE, as b3sum does
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_hash", "dry_run"], value_parser = local())]
+    manifest: Option<PathBuf>,
+    /// Share blocks with SRC: auto where the file system can, always or fail
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    reflink: ReflinkArg,
+    /// Don't hash what is copied
+    #[arg(long)]
+    no_hash: bool,
+    /// Read no more than RATE a second: KiB, or 500K, 1.5M, 2GB
+    #[arg(long, value_name = "RATE", value_parser = bytes_a_second, help_heading = SPEED)]
+    bwlimit: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum ReflinkArg {
+    // No help of their own, as with the engine's.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl WriteArgs {
+    /// Puts the options into `config`.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        config.atomic = !self.no_atomic;
+        config.in_place = self.inplace;
+        config.partial = self.partial;
+        config.fsync = self.fsync;
+        config.verify = self.verify;
+        config.timeout = self.timeout;
+        config.manifest.clone_from(&self.manifest);
+        config.bandwidth = self.bwlimit.and_then(NonZeroU64::new);
+        config.hash = !self.no_hash;
+        config.reflink = match self.reflink {
+            ReflinkArg::Auto => Reflink::Auto,
+            ReflinkArg::Always => Reflink::Always,
+            ReflinkArg::Never => Reflink::Never,
+        };
+    }
+}

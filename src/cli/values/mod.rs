@@ -1,0 +1,8 @@
+//! How the values of options are read.
+
+pub(crate) mod count;
+pub(crate) mod duration;
+pub(crate) mod local;
+pub(crate) mod owner;
+pub(crate) mod rate;
+pub(crate) mod size;
