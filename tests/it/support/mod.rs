@@ -162,6 +162,22 @@ pub fn finish(mut child: Child, limit: Duration) -> Ran {
     Ran { code: status.code(), out, err }
 }
 
+/// Waits until something is so that a child brings about, for a minute at most. A child that ends before, or takes longer, is
+/// a failure, and is killed.
+#[track_caller]
+pub fn await_of(child: &mut Child, what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        let ended = child.try_wait().expect("a child to wait for");
+        if ended.is_some() || begun.elapsed() > Duration::from_secs(60) {
+            child.kill().ok();
+            child.wait().ok();
+            panic!("{what}: it never came to that; the program ended by itself: {ended:?}");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn read(pipe: Option<impl std::io::Read>) -> String {
     let mut bytes = Vec::new();
     pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
