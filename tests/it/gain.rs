@@ -18,16 +18,16 @@ use crate::support::{
 };
 
 tests![
-    in_place_writes_to_nothing_that_grants_more: [Need::Root, Need::Tool("setfacl"), Need::Tool("setcap")],
+    in_place_writes_to_nothing_that_grants_more: [Need::Root, Need::Tool("setfacl"), Need::Tool("setcap"), Need::FileSystem("ext4"), Need::FileSystem("xfs")],
     a_setuid_file_never_holds_what_another_user_wrote: [Need::Root],
     a_full_disk_leaves_no_setuid_file_half_rewritten: [Need::Root],
-    a_partial_file_is_used_only_as_it_was_left: [Need::Root, Need::Tool("setfacl"), Need::Tool("setcap")],
+    a_partial_file_is_used_only_as_it_was_left: [Need::Root, Need::Tool("setfacl"), Need::Tool("setcap"), Need::Tool("prlimit"), Need::FileSystem("ext4")],
     a_private_directory_with_a_litter_name_stays: [Need::Root],
     names_made_with_another_key_are_not_litter: [Need::Root],
     what_the_source_calls_like_litter_is_kept: [Need::Root],
     a_run_without_a_key_leaves_what_it_does_not_know: [Need::Root, Need::Tool("strace")],
     setuid_does_not_pass_to_a_chosen_owner: [Need::Root],
-    without_its_acl_a_file_gets_what_its_group_had: [Need::Root, Need::Tool("setfacl")],
+    without_its_acl_a_file_gets_what_its_group_had: [Need::Root, Need::Tool("setfacl"), Need::FileSystem("ext4"), Need::FileSystem("xfs")],
     an_open_directory_is_closed_before_anything_is_written: [Need::Root, Need::Tool("strace"), Need::Tool("setfacl")],
     new_roots_are_no_more_open_than_the_source: [Need::Tool("strace")],
     a_planted_secret_is_not_given_away: [Need::Root, Need::Tool("setfacl"), Need::Tool("strace")],
