@@ -23,7 +23,7 @@ tests![
     it_finds_what_rsync_finds: [Need::Root, Need::Tool("rsync"), Need::Tool("setfacl")],
     sync_reports_the_same_changes: [Need::Root, Need::Tool("setfacl")],
     where_rsync_is_imprecise_it_is_not: [Need::Root],
-    nothing_is_written: [Need::Root],
+    nothing_is_written: [Need::Root, Need::Tool("setfacl")],
     two_runs_say_the_same_of_hard_links,
     names_apart_in_the_source_must_not_be_one_file,
     contents_are_compared_to_the_last_byte,

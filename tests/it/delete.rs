@@ -22,21 +22,23 @@ tests![
     more_than_the_limit_is_nothing,
     an_empty_source_deletes_nothing,
     what_could_not_be_read_protects_its_own_subtree: [Need::Root, Need::Tool("setpriv")],
-    what_could_not_be_written_protects_its_subtree: [Need::Root, Need::Tool("chattr")],
+    what_could_not_be_written_protects_its_subtree: [Need::Root, Need::Tool("chattr"), Need::FileSystem("ext4")],
     a_run_that_ends_early_deletes_nothing: [Need::Root],
     directories_that_forbid_it_are_opened_to_their_owner: [Need::Root, Need::Tool("setpriv")],
-    what_can_not_be_deleted_is_told: [Need::Root, Need::Tool("chattr")],
+    what_can_not_be_deleted_is_told: [Need::Root, Need::Tool("chattr"), Need::FileSystem("ext4")],
     deep_trees_go_with_few_descriptors: [Need::Tool("prlimit")],
     large_directories_go,
     other_file_systems_stay: [Need::Root],
     symlinks_are_deleted_and_never_followed,
-    what_runs_leave_for_the_next_one_stays,
+    what_runs_leave_for_the_next_one_stays: [Need::Tool("prlimit")],
     a_single_file_deletes_nothing,
     names_that_are_listed_otherwise_are_not_deleted: [Need::Fuse],
-    what_gives_way_goes_to_the_backups: [Need::Root],
+    what_gives_way_goes_to_the_backups_on_tmpfs: [Need::Root],
+    what_gives_way_goes_to_the_backups_on_ext4: [Need::FileSystem("ext4")],
+    what_gives_way_goes_to_the_backups_on_xfs: [Need::FileSystem("xfs")],
     backups_beside_their_originals_keep_a_directory_in_the_way,
     what_is_mounted_in_a_directory_in_the_way_keeps_it: [Need::Root],
-    a_directory_in_the_way_of_which_something_stays_is_put_back: [Need::Root, Need::Tool("chattr")],
+    a_directory_in_the_way_of_which_something_stays_is_put_back: [Need::Root, Need::Tool("chattr"), Need::FileSystem("ext4")],
     a_directory_in_the_way_that_can_not_be_backed_up_is_put_back: [Need::Root],
     directories_in_the_way_that_forbid_it_are_opened: [Need::Root, Need::Tool("setpriv")],
 ];
@@ -560,49 +562,55 @@ fn names_that_are_listed_otherwise_are_not_deleted() {
     }
 }
 
-fn what_gives_way_goes_to_the_backups() {
-    for kind in ["tmpfs", "ext4", "xfs"] {
-        if kind != "tmpfs" && Need::FileSystem(kind).missing().is_some() {
-            continue; // other tests tell that it is not there
+fn what_gives_way_goes_to_the_backups_on_tmpfs() {
+    back_up_what_gives_way(Mount::new("tmpfs", "64M").path());
+}
+
+fn what_gives_way_goes_to_the_backups_on_ext4() {
+    back_up_what_gives_way(Mount::new("ext4", "64M").path());
+}
+
+fn what_gives_way_goes_to_the_backups_on_xfs() {
+    back_up_what_gives_way(Mount::new("xfs", "400M").path());
+}
+
+fn back_up_what_gives_way(place: &Path) {
+    for &engine in ENGINES.iter() {
+        let home = place.join(engine);
+        fs::create_dir(&home).unwrap();
+        let (source, destination) = mirror(&home, |source| {
+            file(source.join("dir/file"), "a file");
+            file(source.join("dir/large"), vec![7; 9 << 20]);
+            symlink("target", source.join("dir/symlink")).unwrap();
+            file(source.join("dir/link"), "of two names");
+            fs::hard_link(source.join("dir/link"), source.join("other")).unwrap();
+        });
+        let mut old = snapshot(&destination);
+        for name in ["file", "large", "symlink", "link"] {
+            fs::remove_file(destination.join("dir").join(name)).unwrap();
+            file(destination.join("dir").join(name).join("a/b/c"), name);
+            mode(destination.join("dir").join(name).join("a"), 0o710);
+            old = snapshot(&destination);
         }
-        let mount = Mount::new(kind, if kind == "xfs" { "400M" } else { "64M" });
-        for &engine in ENGINES.iter() {
-            let home = mount.path().join(engine);
-            fs::create_dir(&home).unwrap();
-            let (source, destination) = mirror(&home, |source| {
-                file(source.join("dir/file"), "a file");
-                file(source.join("dir/large"), vec![7; 9 << 20]);
-                symlink("target", source.join("dir/symlink")).unwrap();
-                file(source.join("dir/link"), "of two names");
-                fs::hard_link(source.join("dir/link"), source.join("other")).unwrap();
-            });
-            let mut old = snapshot(&destination);
-            for name in ["file", "large", "symlink", "link"] {
-                fs::remove_file(destination.join("dir").join(name)).unwrap();
-                file(destination.join("dir").join(name).join("a/b/c"), name);
-                mode(destination.join("dir").join(name).join("a"), 0o710);
-                old = snapshot(&destination);
+        let told =
+            sync_with(engine, &["--delete", "-n", "-v", "--backup-dir=../kept"], &source, &destination);
+        assert_eq!(snapshot(&destination), old);
+        let options = ["--delete", "-v", "--backup-dir=../kept", "--max-delete=16"];
+        let done = sync_with(engine, &options, &source, &destination).exits(0);
+        assert_eq!(deleted(&told.exits(0)), deleted(&done));
+        assert_eq!(deleted(&done).len(), 16, "{}", done.out);
+        assert_equal(&source, &destination);
+        let kept = snapshot(&home.join("kept"));
+        for name in ["file", "large", "symlink", "link"] {
+            for below in ["a", "a/b", "a/b/c"] {
+                let path = Path::new("dir").join(name).join(below);
+                let (has, had) = (kept.get(&path), old.get(&path));
+                let but_time =
+                    |node: Option<&Node>| node.map(|node| Node { modified: (0, 0), ..node.clone() });
+                assert_eq!(but_time(has), but_time(had), "{}", path.display());
             }
-            let told =
-                sync_with(engine, &["--delete", "-n", "-v", "--backup-dir=../kept"], &source, &destination);
-            assert_eq!(snapshot(&destination), old);
-            let options = ["--delete", "-v", "--backup-dir=../kept", "--max-delete=16"];
-            let done = sync_with(engine, &options, &source, &destination).exits(0);
-            assert_eq!(deleted(&told.exits(0)), deleted(&done));
-            assert_eq!(deleted(&done).len(), 16, "{}", done.out);
-            assert_equal(&source, &destination);
-            let kept = snapshot(&home.join("kept"));
-            for name in ["file", "large", "symlink", "link"] {
-                for below in ["a", "a/b", "a/b/c"] {
-                    let path = Path::new("dir").join(name).join(below);
-                    let (has, had) = (kept.get(&path), old.get(&path));
-                    let but_time =
-                        |node: Option<&Node>| node.map(|node| Node { modified: (0, 0), ..node.clone() });
-                    assert_eq!(but_time(has), but_time(had), "{}", path.display());
-                }
-            }
-            assert_eq!(kept.values().filter(|node| node.kind != "directory").count(), 4);
         }
+        assert_eq!(kept.values().filter(|node| node.kind != "directory").count(), 4);
     }
 }
 

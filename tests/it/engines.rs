@@ -20,7 +20,7 @@ tests![
     without_io_uring_auto_uses_threads,
     without_io_uring_the_ring_engine_says_why,
     the_ring_engine_runs: [Need::Uring],
-    clones_share_extents_on_xfs: [Need::FileSystem("xfs")],
+    clones_share_extents_on_xfs: [Need::FileSystem("xfs"), Need::Tool("filefrag")],
     always_cloning_fails_where_it_cannot_be_done,
     without_openat2_the_threads_still_run,
     rings_that_can_not_be_had_cost_no_run: [Need::Root, Need::Uring, Need::Tool("setpriv"), Need::Tool("prlimit")],

@@ -19,7 +19,7 @@ tests![
     a_full_ext4_breaks_off: [Need::FileSystem("ext4")],
     an_attribute_that_does_not_fit_costs_its_file_alone: [Need::FileSystem("ext4")],
     files_that_vanish_are_told_apart,
-    messages_that_nobody_reads_do_not_end_the_run,
+    messages_that_nobody_reads_do_not_end_the_run: [Need::Tool("bash")],
     a_file_size_limit_costs_the_large_file_alone: [Need::Tool("prlimit")],
     a_full_disk_for_the_log_is_told,
     scarce_descriptors_are_enough: [Need::Tool("prlimit")],

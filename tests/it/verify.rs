@@ -40,7 +40,7 @@ tests![
     what_never_answers_fails_after_the_time_out: [Need::Fuse],
     a_file_in_proc_that_never_ends_fails: [Need::Root],
     paths_longer_than_the_kernel_takes_are_checked,
-    an_error_on_reading_fails_its_file: [Need::FileSystem("ext4")],
+    an_error_on_reading_fails_its_file: [Need::FileSystem("ext4"), Need::Tool("findmnt"), Need::Tool("losetup")],
     what_cannot_be_used_is_refused,
     standard_input_is_read_as_it_comes,
     a_signal_ends_it,
