@@ -6,7 +6,9 @@ use std::path::Path;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, noise};
-use crate::support::{ENGINES, Ran, assert_no_litter, assert_whole, program, run, scratch, sync_with};
+use crate::support::{
+    ENGINES, Ran, assert_no_litter, assert_whole, meanwhile, program, run, scratch, sync_with,
+};
 
 tests![
     what_cannot_be_read_costs_itself_alone: [Need::Root, Need::Tool("setpriv")],
@@ -59,30 +61,24 @@ fn an_attribute_that_does_not_fit_costs_its_file_alone() {
 
 /// Files come and go while mirrors run, until one is gone between listing and opening.
 fn files_that_vanish_are_told_apart() {
-    use std::sync::atomic::{AtomicBool, Ordering};
     let home = scratch();
     let (source, destination) = (home.path().join("src"), home.path().join("dst"));
     for index in 0..3000 {
         file(source.join(format!("d{}/file{index}", index % 10)), "x");
     }
-    let done = AtomicBool::new(false);
-    let vanished = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                for index in 0..3000 {
-                    let path = source.join(format!("d{}/file{index}", index % 10));
-                    fs::remove_file(&path).unwrap();
-                    fs::write(&path, "x").unwrap();
-                }
-            }
-        });
-        let vanished = (0..200).find_map(|turn| {
+    let replace_all = || {
+        for index in 0..3000 {
+            let path = source.join(format!("d{}/file{index}", index % 10));
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, "x").unwrap();
+        }
+    };
+    let vanished = meanwhile(replace_all, || {
+        (0..200).find_map(|turn| {
             let ran = sync_with(ENGINES[turn % ENGINES.len()], &[], &source, &destination);
             assert!(matches!(ran.code, Some(0 | 23 | 24)), "{ran:#?}");
             (ran.code == Some(24)).then_some(ran)
-        });
-        done.store(true, Ordering::Relaxed);
-        vanished
+        })
     });
     let ran = vanished.expect("a file that vanished");
     assert!(ran.err.lines().all(|line| line.contains("No such file or directory")), "{}", ran.err);

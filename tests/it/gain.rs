@@ -6,7 +6,6 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::FileType;
 
@@ -14,7 +13,8 @@ use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise};
 use crate::support::{
-    AtEnd, ENGINES, Ran, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
+    ENGINES, Ran, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
+    while_touched,
 };
 
 tests![
@@ -142,17 +142,7 @@ fn a_setuid_file_never_holds_what_another_user_wrote() {
             let mut command = Command::new(program());
             command.args(["sync", "--inplace", "--bwlimit", "100M", "--engine", engine]);
             command.arg(&source).arg(&destination).stderr(Stdio::piped()).stdout(Stdio::piped());
-            let done = AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    for seconds in 0.. {
-                        if done.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        modified(&from, 1_000_000 + seconds % 1000, 0);
-                    }
-                });
-                let _end = AtEnd(&done);
+            while_touched(&from, || {
                 let mut child = command.spawn().unwrap();
                 let mut looks = 0;
                 while child.try_wait().unwrap().is_none() {

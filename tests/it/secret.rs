@@ -15,7 +15,7 @@ use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise};
 use crate::support::{
     AtEnd, ENGINES, assert_equal, assert_no_litter, await_of, finish, program, program_with, run, scratch,
-    sync_with, tool,
+    sync_with, tool, while_touched,
 };
 
 tests![
@@ -312,17 +312,8 @@ fn a_directory_that_was_taken_stays_suspect() {
         file(trees.at("dst/d/x"), SECRET);
         mode(trees.at("dst/d/x"), 0o600);
         give(trees.at("dst/d"), ALICE);
-        let (done, source) = (AtomicBool::new(false), trees.at("src/d/x"));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for seconds in 0.. {
-                    if done.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    modified(&source, 1_000_000 + seconds % 1000, 0);
-                }
-            });
-            let _end = AtEnd(&done);
+        let source = trees.at("src/d/x");
+        while_touched(&source, || {
             sync_with(engine, &["--bwlimit", "100M"], &trees.at("src"), &trees.at("dst")).exits(23);
         });
         let found = fs::metadata(trees.at("dst/d")).unwrap();

@@ -78,6 +78,30 @@ impl Drop for AtEnd<'_> {
     }
 }
 
+/// Does a step again and again in another thread while `work` is done, also if that fails.
+pub fn meanwhile<R>(mut step: impl FnMut() + Send, work: impl FnOnce() -> R) -> R {
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                step();
+            }
+        });
+        let _end = AtEnd(&over);
+        work()
+    })
+}
+
+/// Gives a file another time again and again while `work` is done, so that no run gets a copy of one state.
+pub fn while_touched<R>(path: &Path, work: impl FnOnce() -> R) -> R {
+    let mut seconds = 0;
+    let touch = || {
+        seconds = (seconds + 1) % 1000;
+        tree::modified(path, 1_000_000 + seconds, 0);
+    };
+    meanwhile(touch, work)
+}
+
 /// The program under test. `RINGSYNC_TEST_PROGRAM` names it where another user runs the tests, who can't get at what cargo
 /// has built.
 pub fn program() -> PathBuf {
