@@ -11,6 +11,7 @@ use crate::support::fuse::Fuse;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, mode, snapshot};
+use crate::support::user::{ALICE, as_alice, give_tree};
 use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_with, tool};
 
 tests![
@@ -291,18 +292,6 @@ fn an_empty_source_deletes_nothing() {
     }
 }
 
-/// As a user who may read what he may read.
-fn as_nobody(arguments: &[&str], source: &Path, destination: &Path) -> Ran {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program()).arg("sync");
-    command.args(arguments).arg(source).arg(destination);
-    run(command)
-}
-
-fn give_away(tree: &Path) {
-    tool("chown", &[Path::new("-R"), Path::new("65534:65534"), tree]);
-}
-
 fn what_could_not_be_read_protects_its_own_subtree() {
     for &engine in ENGINES.iter() {
         let home = scratch();
@@ -324,8 +313,8 @@ fn what_could_not_be_read_protects_its_own_subtree() {
         }
         mode(source.join("unlisted"), 0o300);
         mode(source.join("closed"), 0o000);
-        give_away(home.path());
-        let ran = as_nobody(&["--delete", "--engine", engine], &source, &destination);
+        give_tree(home.path(), ALICE);
+        let ran = as_alice(&["sync", "--delete", "--engine", engine], &source, &destination);
         mode(source.join("unlisted"), 0o700);
         mode(source.join("closed"), 0o700);
         let ran = ran.exits(23);
@@ -395,9 +384,9 @@ fn directories_that_forbid_it_are_opened_to_their_owner() {
         for (name, bits) in [("gone/deep", 0o500), ("gone/unread", 0), ("gone", 0o555), ("closed", 0o555)] {
             mode(destination.join(name), bits);
         }
-        give_away(home.path());
+        give_tree(home.path(), ALICE);
         mode(home.path(), 0o755);
-        as_nobody(&["--delete", "--engine", engine], &source, &destination).exits(0);
+        as_alice(&["sync", "--delete", "--engine", engine], &source, &destination).exits(0);
         assert_equal(&source, &destination);
         assert_eq!(fs::metadata(destination.join("closed")).unwrap().mode() & 0o7777, 0o555);
     }
@@ -722,10 +711,10 @@ fn directories_in_the_way_that_forbid_it_are_opened() {
         for (name, bits) in [("dir/name/sub", 0o500), ("dir/name", 0o555), ("dir", 0o555)] {
             mode(destination.join(name), bits);
         }
-        give_away(home.path());
+        give_tree(home.path(), ALICE);
         mode(home.path(), 0o755);
-        let options = ["--delete", "--backup-dir=../kept", "--engine", engine];
-        as_nobody(&options, &source, &destination).exits(0);
+        let words = ["sync", "--delete", "--backup-dir=../kept", "--engine", engine];
+        as_alice(&words, &source, &destination).exits(0);
         assert_equal(&source, &destination);
         assert_eq!(fs::metadata(destination.join("dir")).unwrap().mode() & 0o7777, 0o555);
         assert_eq!(fs::read(home.path().join("kept/dir/name/sub/file")).unwrap(), b"old");

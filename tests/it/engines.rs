@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, noise, sparse};
+use crate::support::user::{give_tree, user};
 use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_with, tool};
 
 tests![
@@ -198,7 +199,7 @@ fn without_openat2_the_threads_still_run() {
 
 /// A user that nobody else is, and a tree of theirs: what the kernel counts by users is this test's alone.
 struct Stranger {
-    user: String,
+    user: u32,
     home: tempfile::TempDir,
 }
 
@@ -206,7 +207,7 @@ impl Stranger {
     /// Their copy of the program, a tree `src` of theirs, and a directory `own` that they may write to.
     fn new(index: u32) -> Stranger {
         let user = 1_000_000_000 + std::process::id() % 100_000 * 1000 + index;
-        let stranger = Stranger { user: user.to_string(), home: scratch() };
+        let stranger = Stranger { user, home: scratch() };
         fs::copy(program(), stranger.at("ringsync")).unwrap();
         for index in 0..300 {
             file(stranger.at(&format!("src/d{}/file{index}", index % 9)), noise(index, 2000));
@@ -221,15 +222,13 @@ impl Stranger {
     }
 
     fn own_all(&self) {
-        let owner = format!("{0}:{0}", self.user);
-        tool("chown", &["-R", &owner, self.home.path().to_str().unwrap()]);
+        give_tree(self.home.path(), self.user);
     }
 
     /// Runs the program as them, in their directory and within a limit of prlimit(1).
     fn run_within(&self, limit: &str, words: &[&str]) -> Ran {
-        let user = ["--reuid", &self.user, "--regid", &self.user, "--clear-groups"];
-        let mut command = Command::new("setpriv");
-        command.args(user).args(["prlimit", limit]).arg(self.at("ringsync"));
+        let mut command = user(self.user);
+        command.args(["prlimit", limit]).arg(self.at("ringsync"));
         command.args(words).current_dir(self.home.path());
         run(command)
     }

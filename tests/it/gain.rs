@@ -12,6 +12,7 @@ use rustix::fs::FileType;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise};
+use crate::support::user::{ALICE, give};
 use crate::support::{
     ENGINES, Ran, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
     while_touched,
@@ -35,13 +36,6 @@ tests![
     who_loses_a_file_does_not_go_on_writing_to_it: [Need::Root],
     a_node_is_made_where_nobody_else_can_exchange_it: [Need::Root, Need::Tool("strace")],
 ];
-
-/// Another user.
-const ALICE: u32 = 65534;
-
-fn give(path: impl AsRef<Path>, user: u32) {
-    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
-}
 
 /// All of what a file holds that was opened before.
 fn held(mut file: &File) -> Vec<u8> {

@@ -12,6 +12,7 @@ use crate::support::changed::{changed_trees, mirror, unmoved};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, mode, modified, node, noise, snapshot, sparse, xattr};
+use crate::support::user::{ALICE, as_alice, give_tree};
 use crate::support::{
     ENGINES, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
 };
@@ -418,15 +419,10 @@ fn backups_from_read_only_directories() {
             file(destination.join("dir").join(name), name);
         }
         mode(home.path(), 0o777);
-        tool("chown", &[Path::new("-R"), Path::new("65534:65534"), &source, &destination]);
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program());
-        command.args(["sync", "--delete", "--backup-dir=../kept", "--engine", engine]);
-        run({
-            command.arg(&source).arg(&destination);
-            command
-        })
-        .exits(0);
+        give_tree(&source, ALICE);
+        give_tree(&destination, ALICE);
+        let words = ["sync", "--delete", "--backup-dir=../kept", "--engine", engine];
+        as_alice(&words, &source, &destination).exits(0);
         for name in ["one", "two"] {
             assert_eq!(fs::read(home.path().join("kept/dir").join(name)).unwrap(), name.as_bytes());
         }

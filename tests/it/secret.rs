@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use rustix::fs::FileType;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise};
+use crate::support::user::{ALICE, give, user};
 use crate::support::{
     AtEnd, ENGINES, assert_equal, assert_no_litter, await_of, finish, program, program_with, run, scratch,
     sync_with, tool, while_touched,
@@ -43,13 +44,7 @@ tests![
     a_node_s_directory_is_litter_with_the_staged_one: [Need::Root, Need::Tool("strace")],
 ];
 
-/// Another user.
-const ALICE: u32 = 65534;
 const SECRET: &str = "root's secret\n";
-
-fn give(path: impl AsRef<Path>, user: u32) {
-    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
-}
 
 /// SRC and DST, each with a directory of alice's in it.
 struct Trees {
@@ -345,9 +340,8 @@ fn a_user_s_files_go_in_nobody_else_s_directory() {
         mode(at("dst/private"), 0o777);
         give(at("dst/private"), ALICE);
         fs::copy(program(), at("ringsync")).unwrap();
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "1234", "--regid", "1234", "--clear-groups"]).arg(at("ringsync"));
-        command.args(["sync", "--engine", engine]).arg(at("src")).arg(at("dst"));
+        let mut command = user(BOB);
+        command.arg(at("ringsync")).args(["sync", "--engine", engine]).arg(at("src")).arg(at("dst"));
         let ran = run({
             command.env(crate::support::STATE, at("state"));
             command

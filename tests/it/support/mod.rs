@@ -6,6 +6,7 @@ pub mod fuse;
 pub mod mount;
 pub mod needs;
 pub mod tree;
+pub mod user;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
