@@ -12,7 +12,7 @@ use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, mode, snapshot};
 use crate::support::user::{ALICE, as_alice, give_tree};
-use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_with, tool};
+use crate::support::{ENGINES, Ran, assert_equal, program, rsync, run, scratch, sync_with, tool};
 
 tests![
     a_mirror_becomes_exact: [Need::Root, Need::Tool("rsync"), Need::Tool("setfacl")],
@@ -51,16 +51,6 @@ fn copies(destination: &Path) -> [PathBuf; 2] {
         tool("cp", &[Path::new("-a"), destination, &copy]);
         copy
     })
-}
-
-fn rsync(options: &[&str], source: &Path, destination: &Path) {
-    let mut command = Command::new("rsync");
-    command
-        .args(["-aHAX", "--modify-window=-1"])
-        .args(options)
-        .arg(source.join(""))
-        .arg(destination.join(""));
-    run(command).exits(0);
 }
 
 /// Requires that both programs leave the same.

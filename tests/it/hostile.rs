@@ -315,31 +315,18 @@ fn a_fifo_or_a_device_in_a_files_place_never_hangs() {
 }
 
 /// A mount of the test's own at a place within a tree.
-struct Within(PathBuf);
-
-impl Within {
-    fn new(point: PathBuf) -> Within {
-        fs::create_dir_all(&point).unwrap();
-        tool("mount", &["-t", "tmpfs", "-o", "size=64M", "tmpfs", point.to_str().unwrap()]);
-        Within(point)
-    }
-}
-
-impl Drop for Within {
-    fn drop(&mut self) {
-        if !Command::new("umount").arg("--lazy").arg(&self.0).status().is_ok_and(|status| status.success()) {
-            eprintln!("could not unmount {}", self.0.display());
-        }
-    }
+fn mount_within(point: &Path) -> Mount {
+    fs::create_dir_all(point).unwrap();
+    Mount::tmpfs_at(point, "64M")
 }
 
 fn mount_points_in_both_trees_are_crossed() {
     for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        let _from = Within::new(source.join("a/from"));
-        let to = Within::new(destination.join("b/to"));
-        let inner = fs::metadata(&to.0).unwrap().dev();
+        let _from = mount_within(&source.join("a/from"));
+        let to = mount_within(&destination.join("b/to"));
+        let inner = fs::metadata(to.path()).unwrap().dev();
         for name in ["a/from/deep/er/file", "a/from/large", "b/to/deep/er/file", "b/to/large", "beside"] {
             file(source.join(name), noise(1, if name.ends_with("large") { 9 << 20 } else { 100 }));
         }
@@ -360,7 +347,7 @@ fn hard_links_across_a_mount_point_are_copied() {
     for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        let _to = Within::new(destination.join("b/to"));
+        let _to = mount_within(&destination.join("b/to"));
         file(source.join("a/first"), "shared");
         for name in ["a/second", "b/to/third", "b/to/fourth"] {
             fs::create_dir_all(source.join(name).parent().unwrap()).unwrap();

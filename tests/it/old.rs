@@ -14,7 +14,7 @@ use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, mode, modified, node, noise, snapshot, sparse, xattr};
 use crate::support::user::{ALICE, as_alice, give_tree};
 use crate::support::{
-    ENGINES, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
+    ENGINES, assert_equal, assert_no_litter, program, program_with, rsync, run, scratch, sync_with, tool,
 };
 
 tests![
@@ -50,16 +50,6 @@ tests![
     backups_where_the_source_has_something_are_refused,
     the_destination_lies_in_no_backup_tree,
 ];
-
-fn rsync(options: &[&str], source: &Path, destination: &Path) {
-    let mut command = Command::new("rsync");
-    command
-        .args(["-aHAX", "--modify-window=-1"])
-        .args(options)
-        .arg(source.join(""))
-        .arg(destination.join(""));
-    run(command).exits(0);
-}
 
 fn copy(from: &Path, to: &Path) {
     tool("cp", &[Path::new("-a"), from, to]);

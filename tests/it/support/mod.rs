@@ -217,6 +217,17 @@ pub fn tool<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> String {
     run(command).exits(0).out
 }
 
+/// Mirrors with rsync, which keeps what ringsync keeps, and returns what it said.
+pub fn rsync(options: &[&str], source: &Path, destination: &Path) -> String {
+    let mut command = Command::new("rsync");
+    command
+        .args(["-aHAX", "--modify-window=-1"])
+        .args(options)
+        .arg(source.join(""))
+        .arg(destination.join(""));
+    run(command).exits(0).out
+}
+
 /// What rsync finds to do between two trees, contents compared: nothing, if they are equal.
 pub fn rsync_finds(source: &Path, destination: &Path) -> String {
     let slash = |path: &Path| path.join("").into_os_string();
