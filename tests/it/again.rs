@@ -8,6 +8,7 @@ use rustix::fs::FileType;
 
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise, xattr};
+use crate::support::user::as_alice;
 use crate::support::{ENGINES, assert_equal, assert_no_litter, scratch, sync_with};
 
 tests![
@@ -268,11 +269,8 @@ fn a_directory_that_had_to_be_opened_gets_its_mode_back() {
         fs::create_dir_all(source.join("closed")).unwrap();
         mode(source.join("closed"), 0o311);
         for _ in 0..3 {
-            let mut command = std::process::Command::new("setpriv");
-            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-            command.arg(crate::support::program()).args(["sync", "--engine", engine, "--no-owner"]);
-            command.arg(&source).arg(&destination);
-            crate::support::run(command).exits(23); // it can't be listed
+            // It can't be listed.
+            as_alice(&["sync", "--engine", engine, "--no-owner"], &source, &destination).exits(23);
             assert_eq!(fs::metadata(destination.join("closed")).unwrap().mode() & 0o777, 0o311);
         }
     }
@@ -287,13 +285,8 @@ fn read_only_directories_are_no_obstacle() {
         for name in ["closed/inner", "closed"] {
             mode(source.join(name), 0o555);
         }
-        let sync = || {
-            let mut command = std::process::Command::new("setpriv");
-            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-            command.arg(crate::support::program()).args(["sync", "--engine", engine, "--no-owner"]);
-            command.arg(&source).arg(&destination);
-            crate::support::run(command).exits(0);
-        };
+        let words = ["sync", "--engine", engine, "--no-owner"];
+        let sync = || as_alice(&words, &source, &destination).exits(0);
         sync();
         file(source.join("closed/inner/second"), "two");
         sync();

@@ -3,13 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::file;
-use crate::support::{ENGINES, assert_equal, scratch, sync_with};
+use crate::support::{ENGINES, assert_equal, meanwhile, scratch, sync_with};
 
 tests![
     overlapping_roots_are_refused,
@@ -147,14 +146,11 @@ fn swapped_directories_lead_nowhere() {
     fs::create_dir(at("dst")).unwrap();
     symlink(at("victim"), at("dst-trap")).unwrap();
     let before = crate::support::tree::snapshot(&at("victim"));
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                exchange(&at("src/a"), &at("src-trap"));
-                exchange(&at("dst/a"), &at("dst-trap"));
-            }
-        });
+    let exchange_both = || {
+        exchange(&at("src/a"), &at("src-trap"));
+        exchange(&at("dst/a"), &at("dst-trap"));
+    };
+    meanwhile(exchange_both, || {
         let begun = Instant::now();
         let mut runs = 0;
         while begun.elapsed() < Duration::from_secs(4) || runs < 10 {
@@ -162,7 +158,6 @@ fn swapped_directories_lead_nowhere() {
             assert!(matches!(ran.code, Some(0 | 23 | 24)), "{ran:#?}");
             runs += 1;
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert_eq!(crate::support::tree::snapshot(&at("victim")), before);
     for root in ["dst", "dst-trap"] {

@@ -30,24 +30,22 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 fn a_signal_ends_the_run_with_whole_files() {
-    for (&engine, kind) in ENGINES.iter().cycle().zip([Signal::INT, Signal::TERM, Signal::HUP]) {
-        let home = scratch();
-        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        for index in 0..6000 {
-            file(source.join(format!("d{}/file{index}", index % 30)), noise(index, 20_000));
-        }
+    let home = scratch();
+    let source = home.path().join("src");
+    for index in 0..6000 {
+        file(source.join(format!("d{}/file{index}", index % 30)), noise(index, 20_000));
+    }
+    let kinds = [Signal::INT, Signal::TERM, Signal::HUP];
+    for (&engine, kind) in ENGINES.iter().flat_map(|engine| kinds.map(|kind| (engine, kind))) {
+        let destination = home.path().join(format!("{engine} {kind:?}"));
         let mut child = start(engine, &source, &destination);
         // The first line comes before the first file; from then on the run is under way.
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut String::new()).unwrap();
         signal(&child, kind);
-        let begun = Instant::now();
         let rest = std::thread::spawn(move || out.lines().map_while(Result::ok).last());
-        let ran = finish(child, Duration::from_secs(20));
-        assert!(
-            begun.elapsed() < Duration::from_secs(10),
-            "far from two seconds, whatever else the machine does"
-        );
+        // Far from two seconds, whatever else the machine does.
+        let ran = finish(child, Duration::from_secs(10));
         assert_eq!(ran.code, Some(20), "{ran:?}");
         let summary: serde_json::Value = serde_json::from_str(&rest.join().unwrap().unwrap()).unwrap();
         assert_eq!(
@@ -69,13 +67,16 @@ fn a_signal_ends_the_run_with_whole_files() {
 }
 
 fn a_hang_up_is_ignored_under_nohup() {
-    for options in ["", "--timeout=20"] {
-        let home = scratch();
-        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        for index in 0..3000 {
-            file(source.join(format!("d{}/file{index}", index % 30)), noise(index, 2000));
-        }
-        let line = format!("trap '' HUP; exec \"$0\" sync --json {options} \"$1\" \"$2\"");
+    let home = scratch();
+    let source = home.path().join("src");
+    for index in 0..3000 {
+        file(source.join(format!("d{}/file{index}", index % 30)), noise(index, 2000));
+    }
+    let ways = ENGINES.iter().map(|engine| format!("--engine={engine}"));
+    // A run with a time-out has a supervisor, and takes the engine of threads.
+    for option in ways.chain(["--timeout=20".into()]) {
+        let destination = home.path().join(&option);
+        let line = format!("trap '' HUP; exec \"$0\" sync --json {option} \"$1\" \"$2\"");
         let mut command = Command::new("sh");
         command.args(["-c", &line]).arg(program()).arg(&source).arg(&destination);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -16,14 +16,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::changed::{changed_trees, files, link, mirror, unmoved};
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise, sparse, xattr};
-use crate::support::{ENGINES, Ran, assert_equal, finish, program, run, scratch, sync_with, tool};
+use crate::support::user::{ALICE, as_alice, give_tree};
+use crate::support::{ENGINES, Ran, assert_equal, finish, program, run, scratch, sync_with};
 
 tests![
     equal_trees_are_equal,
     it_finds_what_rsync_finds: [Need::Root, Need::Tool("rsync"), Need::Tool("setfacl")],
     sync_reports_the_same_changes: [Need::Root, Need::Tool("setfacl")],
     where_rsync_is_imprecise_it_is_not: [Need::Root],
-    nothing_is_written: [Need::Root],
+    nothing_is_written: [Need::Root, Need::Tool("setfacl")],
     two_runs_say_the_same_of_hard_links,
     names_apart_in_the_source_must_not_be_one_file,
     contents_are_compared_to_the_last_byte,
@@ -343,7 +344,7 @@ fn what_can_not_be_read_is_no_difference_and_no_equality() {
             file(destination.join(extra), "");
             unmoved(destination.join(extra).parent().unwrap());
         }
-        tool("chown", &["-hR", "65534:65534", home.path().to_str().unwrap()]);
+        give_tree(home.path(), ALICE);
         // Not to be listed, but entered; not to be entered; the same of the destination.
         for (name, bits) in [("unlisted", 0o300), ("closed", 0o000), ("file", 0o000)] {
             mode(source.join(name), bits);
@@ -351,10 +352,7 @@ fn what_can_not_be_read_is_no_difference_and_no_equality() {
         }
         mode(destination.join("unlisted"), 0o700);
         mode(destination.join("hidden"), 0o300);
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program());
-        command.args(["check", "-c", "--engine", engine]).arg(&source).arg(&destination);
-        let ran = run(command).exits(23);
+        let ran = as_alice(&["check", "-c", "--engine", engine], &source, &destination).exits(23);
         assert_eq!(lines(&ran), set([".d...p..... unlisted/", "*deleting   open/extra"]), "{ran:#?}");
         for message in [
             format!("list source directory {}: Perm", source.join("unlisted").display()),

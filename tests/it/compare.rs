@@ -12,6 +12,7 @@ use rustix::fs::FileType;
 use crate::support::changed::{files, link, mirror, unmoved};
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{differences, file, mode, modified, node, snapshot, xattr};
+use crate::support::user::{ALICE, as_alice, give_tree};
 use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_with, tool};
 
 tests![
@@ -318,12 +319,10 @@ fn existing_makes_nothing_even_where_it_replaces() {
         file(destination.join("dir"), "in its place");
         // What is not made is not opened: its user could not.
         mode(source.join("dir/file"), 0o000);
-        tool("chown", &["-hR", "65534:65534", home.path().to_str().unwrap()]);
+        give_tree(home.path(), ALICE);
         for options in [&["--existing", "-n"][..], &["--existing"]] {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program());
-            command.args(["sync", "--json", "--engine", engine]).args(options).arg(&source).arg(&destination);
-            let summary = run(command).exits(0).summary();
+            let words = [&["sync", "--json", "--engine", engine], options].concat();
+            let summary = as_alice(&words, &source, &destination).exits(0).summary();
             assert_eq!((&summary["updated"], &summary["created"]), (&1.into(), &0.into()), "{options:?}");
             assert_eq!((&summary["skipped"], &summary["failed"]), (&3.into(), &0.into()), "{options:?}");
         }

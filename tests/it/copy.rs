@@ -17,6 +17,7 @@ use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, differences, file, mode, modified, node, noise, snapshot, xattr};
+use crate::support::user::{ALICE, give, program_of_alice};
 use crate::support::{ENGINES, Ran, assert_equal, assert_no_litter, finish, program, run, scratch};
 
 tests![
@@ -433,13 +434,12 @@ fn what_fails_is_named_as_the_user_named_it() {
         for directory in ["dst", "closed", "cwd"] {
             fs::create_dir(at(directory)).unwrap();
         }
-        std::os::unix::fs::chown(at("dst"), Some(65534), Some(65534)).unwrap();
+        give(at("dst"), ALICE);
         file(at("closed/file"), "x");
         for path in ["two/deep/dir3/h", "closed", "cwd", "two/e", "two/empty"] {
             mode(at(path), 0o000);
         }
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program());
+        let mut command = program_of_alice();
         command.args(["copy", "-q", "--no-owner", "--engine", engine]).current_dir(at("cwd"));
         let named = |name: &str| format!("{}/one/../{name}", home.path().display());
         for name in ["two/deep", "two/e", "two/empty", "two/a3", "closed/file"] {

@@ -11,7 +11,8 @@ use crate::support::fuse::Fuse;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, mode, snapshot};
-use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_with, tool};
+use crate::support::user::{ALICE, as_alice, give_tree};
+use crate::support::{ENGINES, Ran, assert_equal, program, rsync, run, scratch, sync_with, tool};
 
 tests![
     a_mirror_becomes_exact: [Need::Root, Need::Tool("rsync"), Need::Tool("setfacl")],
@@ -22,21 +23,23 @@ tests![
     more_than_the_limit_is_nothing,
     an_empty_source_deletes_nothing,
     what_could_not_be_read_protects_its_own_subtree: [Need::Root, Need::Tool("setpriv")],
-    what_could_not_be_written_protects_its_subtree: [Need::Root, Need::Tool("chattr")],
+    what_could_not_be_written_protects_its_subtree: [Need::Root, Need::Tool("chattr"), Need::FileSystem("ext4")],
     a_run_that_ends_early_deletes_nothing: [Need::Root],
     directories_that_forbid_it_are_opened_to_their_owner: [Need::Root, Need::Tool("setpriv")],
-    what_can_not_be_deleted_is_told: [Need::Root, Need::Tool("chattr")],
+    what_can_not_be_deleted_is_told: [Need::Root, Need::Tool("chattr"), Need::FileSystem("ext4")],
     deep_trees_go_with_few_descriptors: [Need::Tool("prlimit")],
     large_directories_go,
     other_file_systems_stay: [Need::Root],
     symlinks_are_deleted_and_never_followed,
-    what_runs_leave_for_the_next_one_stays,
+    what_runs_leave_for_the_next_one_stays: [Need::Tool("prlimit")],
     a_single_file_deletes_nothing,
     names_that_are_listed_otherwise_are_not_deleted: [Need::Fuse],
-    what_gives_way_goes_to_the_backups: [Need::Root],
+    what_gives_way_goes_to_the_backups_on_tmpfs: [Need::Root],
+    what_gives_way_goes_to_the_backups_on_ext4: [Need::FileSystem("ext4")],
+    what_gives_way_goes_to_the_backups_on_xfs: [Need::FileSystem("xfs")],
     backups_beside_their_originals_keep_a_directory_in_the_way,
     what_is_mounted_in_a_directory_in_the_way_keeps_it: [Need::Root],
-    a_directory_in_the_way_of_which_something_stays_is_put_back: [Need::Root, Need::Tool("chattr")],
+    a_directory_in_the_way_of_which_something_stays_is_put_back: [Need::Root, Need::Tool("chattr"), Need::FileSystem("ext4")],
     a_directory_in_the_way_that_can_not_be_backed_up_is_put_back: [Need::Root],
     directories_in_the_way_that_forbid_it_are_opened: [Need::Root, Need::Tool("setpriv")],
 ];
@@ -48,16 +51,6 @@ fn copies(destination: &Path) -> [PathBuf; 2] {
         tool("cp", &[Path::new("-a"), destination, &copy]);
         copy
     })
-}
-
-fn rsync(options: &[&str], source: &Path, destination: &Path) {
-    let mut command = Command::new("rsync");
-    command
-        .args(["-aHAX", "--modify-window=-1"])
-        .args(options)
-        .arg(source.join(""))
-        .arg(destination.join(""));
-    run(command).exits(0);
 }
 
 /// Requires that both programs leave the same.
@@ -289,18 +282,6 @@ fn an_empty_source_deletes_nothing() {
     }
 }
 
-/// As a user who may read what he may read.
-fn as_nobody(arguments: &[&str], source: &Path, destination: &Path) -> Ran {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program()).arg("sync");
-    command.args(arguments).arg(source).arg(destination);
-    run(command)
-}
-
-fn give_away(tree: &Path) {
-    tool("chown", &[Path::new("-R"), Path::new("65534:65534"), tree]);
-}
-
 fn what_could_not_be_read_protects_its_own_subtree() {
     for &engine in ENGINES.iter() {
         let home = scratch();
@@ -322,8 +303,8 @@ fn what_could_not_be_read_protects_its_own_subtree() {
         }
         mode(source.join("unlisted"), 0o300);
         mode(source.join("closed"), 0o000);
-        give_away(home.path());
-        let ran = as_nobody(&["--delete", "--engine", engine], &source, &destination);
+        give_tree(home.path(), ALICE);
+        let ran = as_alice(&["sync", "--delete", "--engine", engine], &source, &destination);
         mode(source.join("unlisted"), 0o700);
         mode(source.join("closed"), 0o700);
         let ran = ran.exits(23);
@@ -393,9 +374,9 @@ fn directories_that_forbid_it_are_opened_to_their_owner() {
         for (name, bits) in [("gone/deep", 0o500), ("gone/unread", 0), ("gone", 0o555), ("closed", 0o555)] {
             mode(destination.join(name), bits);
         }
-        give_away(home.path());
+        give_tree(home.path(), ALICE);
         mode(home.path(), 0o755);
-        as_nobody(&["--delete", "--engine", engine], &source, &destination).exits(0);
+        as_alice(&["sync", "--delete", "--engine", engine], &source, &destination).exits(0);
         assert_equal(&source, &destination);
         assert_eq!(fs::metadata(destination.join("closed")).unwrap().mode() & 0o7777, 0o555);
     }
@@ -560,49 +541,55 @@ fn names_that_are_listed_otherwise_are_not_deleted() {
     }
 }
 
-fn what_gives_way_goes_to_the_backups() {
-    for kind in ["tmpfs", "ext4", "xfs"] {
-        if kind != "tmpfs" && Need::FileSystem(kind).missing().is_some() {
-            continue; // other tests tell that it is not there
+fn what_gives_way_goes_to_the_backups_on_tmpfs() {
+    back_up_what_gives_way(Mount::new("tmpfs", "64M").path());
+}
+
+fn what_gives_way_goes_to_the_backups_on_ext4() {
+    back_up_what_gives_way(Mount::new("ext4", "64M").path());
+}
+
+fn what_gives_way_goes_to_the_backups_on_xfs() {
+    back_up_what_gives_way(Mount::new("xfs", "400M").path());
+}
+
+fn back_up_what_gives_way(place: &Path) {
+    for &engine in ENGINES.iter() {
+        let home = place.join(engine);
+        fs::create_dir(&home).unwrap();
+        let (source, destination) = mirror(&home, |source| {
+            file(source.join("dir/file"), "a file");
+            file(source.join("dir/large"), vec![7; 9 << 20]);
+            symlink("target", source.join("dir/symlink")).unwrap();
+            file(source.join("dir/link"), "of two names");
+            fs::hard_link(source.join("dir/link"), source.join("other")).unwrap();
+        });
+        let mut old = snapshot(&destination);
+        for name in ["file", "large", "symlink", "link"] {
+            fs::remove_file(destination.join("dir").join(name)).unwrap();
+            file(destination.join("dir").join(name).join("a/b/c"), name);
+            mode(destination.join("dir").join(name).join("a"), 0o710);
+            old = snapshot(&destination);
         }
-        let mount = Mount::new(kind, if kind == "xfs" { "400M" } else { "64M" });
-        for &engine in ENGINES.iter() {
-            let home = mount.path().join(engine);
-            fs::create_dir(&home).unwrap();
-            let (source, destination) = mirror(&home, |source| {
-                file(source.join("dir/file"), "a file");
-                file(source.join("dir/large"), vec![7; 9 << 20]);
-                symlink("target", source.join("dir/symlink")).unwrap();
-                file(source.join("dir/link"), "of two names");
-                fs::hard_link(source.join("dir/link"), source.join("other")).unwrap();
-            });
-            let mut old = snapshot(&destination);
-            for name in ["file", "large", "symlink", "link"] {
-                fs::remove_file(destination.join("dir").join(name)).unwrap();
-                file(destination.join("dir").join(name).join("a/b/c"), name);
-                mode(destination.join("dir").join(name).join("a"), 0o710);
-                old = snapshot(&destination);
+        let told =
+            sync_with(engine, &["--delete", "-n", "-v", "--backup-dir=../kept"], &source, &destination);
+        assert_eq!(snapshot(&destination), old);
+        let options = ["--delete", "-v", "--backup-dir=../kept", "--max-delete=16"];
+        let done = sync_with(engine, &options, &source, &destination).exits(0);
+        assert_eq!(deleted(&told.exits(0)), deleted(&done));
+        assert_eq!(deleted(&done).len(), 16, "{}", done.out);
+        assert_equal(&source, &destination);
+        let kept = snapshot(&home.join("kept"));
+        for name in ["file", "large", "symlink", "link"] {
+            for below in ["a", "a/b", "a/b/c"] {
+                let path = Path::new("dir").join(name).join(below);
+                let (has, had) = (kept.get(&path), old.get(&path));
+                let but_time =
+                    |node: Option<&Node>| node.map(|node| Node { modified: (0, 0), ..node.clone() });
+                assert_eq!(but_time(has), but_time(had), "{}", path.display());
             }
-            let told =
-                sync_with(engine, &["--delete", "-n", "-v", "--backup-dir=../kept"], &source, &destination);
-            assert_eq!(snapshot(&destination), old);
-            let options = ["--delete", "-v", "--backup-dir=../kept", "--max-delete=16"];
-            let done = sync_with(engine, &options, &source, &destination).exits(0);
-            assert_eq!(deleted(&told.exits(0)), deleted(&done));
-            assert_eq!(deleted(&done).len(), 16, "{}", done.out);
-            assert_equal(&source, &destination);
-            let kept = snapshot(&home.join("kept"));
-            for name in ["file", "large", "symlink", "link"] {
-                for below in ["a", "a/b", "a/b/c"] {
-                    let path = Path::new("dir").join(name).join(below);
-                    let (has, had) = (kept.get(&path), old.get(&path));
-                    let but_time =
-                        |node: Option<&Node>| node.map(|node| Node { modified: (0, 0), ..node.clone() });
-                    assert_eq!(but_time(has), but_time(had), "{}", path.display());
-                }
-            }
-            assert_eq!(kept.values().filter(|node| node.kind != "directory").count(), 4);
         }
+        assert_eq!(kept.values().filter(|node| node.kind != "directory").count(), 4);
     }
 }
 
@@ -714,10 +701,10 @@ fn directories_in_the_way_that_forbid_it_are_opened() {
         for (name, bits) in [("dir/name/sub", 0o500), ("dir/name", 0o555), ("dir", 0o555)] {
             mode(destination.join(name), bits);
         }
-        give_away(home.path());
+        give_tree(home.path(), ALICE);
         mode(home.path(), 0o755);
-        let options = ["--delete", "--backup-dir=../kept", "--engine", engine];
-        as_nobody(&options, &source, &destination).exits(0);
+        let words = ["sync", "--delete", "--backup-dir=../kept", "--engine", engine];
+        as_alice(&words, &source, &destination).exits(0);
         assert_equal(&source, &destination);
         assert_eq!(fs::metadata(destination.join("dir")).unwrap().mode() & 0o7777, 0o555);
         assert_eq!(fs::read(home.path().join("kept/dir/name/sub/file")).unwrap(), b"old");

@@ -1,13 +1,16 @@
 //! The two engines, hashes, clones, and what happens where io_uring is forbidden.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use seccompiler::{SeccompAction, SeccompFilter};
+use serde_json::Value;
 
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, noise, sparse};
+use crate::support::user::{give_tree, user};
 use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_with, tool};
 
 tests![
@@ -18,7 +21,7 @@ tests![
     without_io_uring_auto_uses_threads,
     without_io_uring_the_ring_engine_says_why,
     the_ring_engine_runs: [Need::Uring],
-    clones_share_extents_on_xfs: [Need::FileSystem("xfs")],
+    clones_share_extents_on_xfs: [Need::FileSystem("xfs"), Need::Tool("filefrag")],
     always_cloning_fails_where_it_cannot_be_done,
     without_openat2_the_threads_still_run,
     rings_that_can_not_be_had_cost_no_run: [Need::Root, Need::Uring, Need::Tool("setpriv"), Need::Tool("prlimit")],
@@ -194,74 +197,110 @@ fn without_openat2_the_threads_still_run() {
     assert_equal(&source, &destination);
 }
 
-/// A user that nobody else is: what the kernel counts by users is this run's alone.
-fn nobody(index: u32) -> [String; 3] {
-    let user = 1_000_000_000 + std::process::id() % 100_000 * 1000 + index;
-    [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()]
+/// A user that nobody else is, and a tree of theirs: what the kernel counts by users is this test's alone.
+struct Stranger {
+    user: u32,
+    home: tempfile::TempDir,
 }
 
-/// The program, where another user may start it, and a tree that others may read.
-fn for_others() -> tempfile::TempDir {
-    let home = scratch();
-    fs::copy(program(), home.path().join("ringsync")).unwrap();
-    for index in 0..300 {
-        file(home.path().join(format!("src/d{}/file{index}", index % 9)), noise(index, 2000));
+impl Stranger {
+    /// Their copy of the program, a tree `src` of theirs, and a directory `own` that they may write to.
+    fn new(index: u32) -> Stranger {
+        let user = 1_000_000_000 + std::process::id() % 100_000 * 1000 + index;
+        let stranger = Stranger { user, home: scratch() };
+        fs::copy(program(), stranger.at("ringsync")).unwrap();
+        for index in 0..300 {
+            file(stranger.at(&format!("src/d{}/file{index}", index % 9)), noise(index, 2000));
+        }
+        fs::create_dir(stranger.at("own")).unwrap();
+        stranger.own_all();
+        stranger
     }
-    file(home.path().join("src/large"), noise(1, 20 << 20));
-    tool("chmod", &["-R", "a+rX", home.path().to_str().unwrap()]);
-    home
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.home.path().join(path)
+    }
+
+    fn own_all(&self) {
+        give_tree(self.home.path(), self.user);
+    }
+
+    /// Runs the program as them, in their directory and within a limit of prlimit(1).
+    fn run_within(&self, limit: &str, words: &[&str]) -> Ran {
+        let mut command = user(self.user);
+        command.args(["prlimit", limit]).arg(self.at("ringsync"));
+        command.args(words).current_dir(self.home.path());
+        run(command)
+    }
 }
 
 fn rings_that_can_not_be_had_cost_no_run() {
-    let home = for_others();
-    let mut user = 0;
-    for kib in [0, 16, 64, 100, 128, 256, 512, 1024, 8192] {
-        for jobs in ["1", "2", "4", "16"] {
-            user += 1;
-            // One user for several runs: what the last one held locked may not be free yet.
-            for run_number in 0..3 {
-                let limit = format!("--memlock={0}:{0}", kib << 10);
-                let within = |words: &[&str]| {
-                    let mut command = Command::new("setpriv");
-                    command.args(nobody(user)).args(["prlimit", &limit]).arg(home.path().join("ringsync"));
-                    command.args(words).current_dir(home.path());
-                    run(command)
-                };
-                let what = format!("{kib} KiB, -j {jobs}, run {run_number}");
-                let ran = within(&["sync", "-n", "--json", "-j", jobs, "src", "dst"]);
-                assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{what}: {ran:#?}");
-                assert_eq!(ran.summary()["created"], 311, "{what}");
-                let ran = within(&["check", "-c", "-q", "-j", jobs, "src", "src/../src/d0/../../src"]);
-                assert_eq!(ran.code, Some(3), "{what}: {ran:#?}");
-                let forced = within(&["sync", "-n", "-q", "--engine=uring", "-j", jobs, "src", "dst"]);
+    let (mut without, mut with_some) = (0, 0);
+    for (index, jobs) in ["1", "2", "4", "16"].into_iter().enumerate() {
+        // One user for several runs: what the last one held locked may not be free yet.
+        let stranger = Stranger::new(index as u32);
+        file(stranger.at("src/large"), noise(1, 20 << 20));
+        stranger.own_all();
+        for kib in [0, 16, 64, 100, 128, 256, 512, 1024, 8192] {
+            let limit = format!("--memlock={0}:{0}", kib << 10);
+            let what = format!("{kib} KiB, -j {jobs}");
+            let succeeds = |words: &[&str]| {
+                let ran = stranger.run_within(&limit, &[words, &["--json", "-j", jobs]].concat());
+                assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{what}, {words:?}: {ran:#?}");
+                ran
+            };
+            let mirror = format!("own/{kib}");
+            let ran = succeeds(&["sync", "--verify", "src", &mirror]);
+            let notice = ran.json()[0]["notice"].to_string();
+            without += u32::from(notice.contains("no io_uring, using 16 threads"));
+            with_some += u32::from(notice.contains(&format!("of {jobs} threads, plain system calls")));
+            assert_equal(&stranger.at("src"), &stranger.at(&mirror));
+            for _ in 0..3 {
+                let dry = succeeds(&["sync", "-n", "src", "own/none"]).summary();
+                assert_eq!(dry["created"], 311, "{what}");
+                let forced = stranger.run_within(
+                    &limit,
+                    &["sync", "-n", "-q", "--engine=uring", "-j", jobs, "src", "own/none"],
+                );
                 let told = forced.code == Some(3) && forced.err.contains("ulimit -l");
                 assert!(forced.code == Some(0) || told, "{what}: {forced:#?}");
             }
+            let checked = succeeds(&["check", "-c", "src", &mirror]).summary();
+            assert_eq!(
+                (&checked["unchanged"], &checked["bytes"]),
+                (&311.into(), &checked["source_bytes"]),
+                "{what}"
+            );
+            fs::remove_dir_all(stranger.at(&mirror)).unwrap();
         }
     }
+    assert!(without > 0 && with_some > 0, "{without} runs had no ring, {with_some} had too few");
 }
 
 fn workers_that_can_not_be_had_cost_no_run() {
-    let home = for_others();
-    fs::remove_file(home.path().join("src/large")).unwrap(); // parts of it take threads of tokio's, besides
-    let open = home.path().join("open");
-    fs::create_dir(&open).unwrap();
-    tool("chmod", &["a+rwx", open.to_str().unwrap()]);
-    let mut done = 0;
+    let (mut threadless, mut workerless) = (0, 0);
     for most in 3..20 {
-        let destination = open.join(format!("dst{most}"));
-        let mut command = Command::new("setpriv");
-        command.args(nobody(500 + most)).args(["prlimit", &format!("--nproc={most}:{most}")]);
-        command.arg(home.path().join("ringsync")).args(["sync", "--verify", "--engine=uring", "-j", "2"]);
-        command.args([home.path().join("src"), destination.clone()]);
-        let ran = run(command);
+        let stranger = Stranger::new(500 + most);
+        let limit = format!("--nproc={most}:{most}");
+        let words = ["sync", "--verify", "--json", "--stats", "--engine=uring", "-j", "4", "src", "own/dst"];
+        let ran = stranger.run_within(&limit, &words);
         // Without threads there is no run; with them, there are no files that fail.
-        if ran.code == Some(0) {
-            assert_eq!(ran.err, "", "{most}");
-            done += 1;
-        } else {
+        if ran.code != Some(0) {
             assert!(ran.code == Some(3) && ran.err.contains("threads: "), "{most}: {ran:#?}");
+            threadless += 1;
+            continue;
         }
+        assert_eq!(ran.err, "", "{most}");
+        assert_equal(&stranger.at("src"), &stranger.at("own/dst"));
+        // A ring that takes what it is given flushes all by itself, and never in place.
+        let summary = ran.summary();
+        let is_refused = |done: &Value| done["kind"] == "fsync" && done["means"] == "in_place";
+        let rings = summary["rings"].as_array().unwrap();
+        let refuses = |ring: &&Value| ring["operations"].as_array().unwrap().iter().any(is_refused);
+        workerless += rings.iter().filter(refuses).count();
     }
-    assert!(done > 0);
+    assert!(
+        threadless > 0 && workerless > 0,
+        "{threadless} runs had no threads, {workerless} rings no workers"
+    );
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, noise};
-use crate::support::{ENGINES, Ran, assert_no_litter, assert_whole, program, run, scratch, sync_with};
+use crate::support::user::{ALICE, as_alice, give};
+use crate::support::{ENGINES, assert_no_litter, assert_whole, meanwhile, program, run, scratch, sync_with};
 
 tests![
     what_cannot_be_read_costs_itself_alone: [Need::Root, Need::Tool("setpriv")],
@@ -19,7 +20,7 @@ tests![
     a_full_ext4_breaks_off: [Need::FileSystem("ext4")],
     an_attribute_that_does_not_fit_costs_its_file_alone: [Need::FileSystem("ext4")],
     files_that_vanish_are_told_apart,
-    messages_that_nobody_reads_do_not_end_the_run,
+    messages_that_nobody_reads_do_not_end_the_run: [Need::Tool("bash")],
     a_file_size_limit_costs_the_large_file_alone: [Need::Tool("prlimit")],
     a_full_disk_for_the_log_is_told,
     scarce_descriptors_are_enough: [Need::Tool("prlimit")],
@@ -59,30 +60,24 @@ fn an_attribute_that_does_not_fit_costs_its_file_alone() {
 
 /// Files come and go while mirrors run, until one is gone between listing and opening.
 fn files_that_vanish_are_told_apart() {
-    use std::sync::atomic::{AtomicBool, Ordering};
     let home = scratch();
     let (source, destination) = (home.path().join("src"), home.path().join("dst"));
     for index in 0..3000 {
         file(source.join(format!("d{}/file{index}", index % 10)), "x");
     }
-    let done = AtomicBool::new(false);
-    let vanished = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                for index in 0..3000 {
-                    let path = source.join(format!("d{}/file{index}", index % 10));
-                    fs::remove_file(&path).unwrap();
-                    fs::write(&path, "x").unwrap();
-                }
-            }
-        });
-        let vanished = (0..200).find_map(|turn| {
+    let replace_all = || {
+        for index in 0..3000 {
+            let path = source.join(format!("d{}/file{index}", index % 10));
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, "x").unwrap();
+        }
+    };
+    let vanished = meanwhile(replace_all, || {
+        (0..200).find_map(|turn| {
             let ran = sync_with(ENGINES[turn % ENGINES.len()], &[], &source, &destination);
             assert!(matches!(ran.code, Some(0 | 23 | 24)), "{ran:#?}");
             (ran.code == Some(24)).then_some(ran)
-        });
-        done.store(true, Ordering::Relaxed);
-        vanished
+        })
     });
     let ran = vanished.expect("a file that vanished");
     assert!(ran.err.lines().all(|line| line.contains("No such file or directory")), "{}", ran.err);
@@ -200,19 +195,11 @@ fn what_is_in_the_way_stays_until_its_successor_is_there() {
         mode(source.join("name"), 0o000);
         fs::create_dir_all(destination.join("name")).unwrap();
         for path in [&destination, &destination.join("name")] {
-            std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+            give(path, ALICE);
         }
-        sync_as_nobody(engine, &source, &destination).exits(23);
+        as_alice(&["sync", "--no-owner", "--engine", engine], &source, &destination).exits(23);
         assert!(destination.join("name").is_dir());
     }
-}
-
-/// `sync` as another user.
-fn sync_as_nobody(engine: &str, source: &Path, destination: &Path) -> Ran {
-    let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program());
-    command.args(["sync", "--no-owner", "--engine", engine]).arg(source).arg(destination);
-    run(command)
 }
 
 fn what_cannot_be_read_costs_itself_alone() {
@@ -227,7 +214,7 @@ fn what_cannot_be_read_costs_itself_alone() {
         mode(source.join("closed"), 0o000);
         mode(source.join("listed"), 0o744); // names can be listed and not opened
         mode(source.join("searched"), 0o711); // the other way round
-        let ran = sync_as_nobody(engine, &source, &destination).exits(23);
+        let ran = as_alice(&["sync", "--no-owner", "--engine", engine], &source, &destination).exits(23);
         let mut lines: Vec<String> =
             ran.err.lines().map(|line| line.replace(&format!("{}/", source.display()), "")).collect();
         lines.sort();
@@ -258,8 +245,8 @@ fn what_cannot_be_made_costs_itself_alone() {
             file(source.join(name), name);
         }
         file(destination.join("theirs/old"), "root's"); // a directory of root's: not ours to write
-        std::os::unix::fs::chown(&destination, Some(65534), Some(65534)).unwrap();
-        let ran = sync_as_nobody(engine, &source, &destination).exits(23);
+        give(&destination, ALICE);
+        let ran = as_alice(&["sync", "--no-owner", "--engine", engine], &source, &destination).exits(23);
         assert!(ran.err.lines().all(|line| line.contains("/dst/theirs")), "{}", ran.err);
         assert!(
             ran.err.contains("create") && ran.err.contains("/dst/theirs/file: Permission denied"),

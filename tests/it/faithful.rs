@@ -10,6 +10,7 @@ use rustix::fs::FileType;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise, sparse, xattr};
+use crate::support::user::{ALICE, as_alice, give};
 use crate::support::{ENGINES, assert_equal, assert_no_litter, rsync_finds, scratch, sync_with, tool};
 
 tests![
@@ -294,14 +295,10 @@ fn without_privilege_the_owner_is_the_user() {
     mode(source.join("setuid"), 0o4755);
     for &engine in ENGINES.iter() {
         let destination = home.path().join(engine);
-        let mut command = std::process::Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-        command.arg(crate::support::program()).args(["sync", "--engine", engine]);
-        command.arg(&source).arg(&destination);
-        let ran = crate::support::run(command).exits(0);
+        let ran = as_alice(&["sync", "--engine", engine], &source, &destination).exits(0);
         assert_eq!(ran.err, "", "not an error");
         let metadata = |name: &str| fs::metadata(destination.join(name)).unwrap();
-        assert_eq!((metadata("modes/644").uid(), metadata("modes/644").gid()), (65534, 65534));
+        assert_eq!((metadata("modes/644").uid(), metadata("modes/644").gid()), (ALICE, ALICE));
         assert_eq!(metadata("modes/644").mode() & 0o7777, 0o444);
         assert_eq!(
             metadata("setuid").mode() & 0o7777,
@@ -365,18 +362,11 @@ fn an_acl_does_not_lock_out_the_other_attributes() {
     tool("setfacl", &["-m", "u:5:r", source.join("file").to_str().unwrap()]);
     mode(source.join("file"), 0o444);
     for name in ["", "file"] {
-        std::os::unix::fs::chown(source.join(name), Some(65534), Some(65534)).unwrap();
+        give(source.join(name), ALICE);
     }
     for &engine in ENGINES.iter() {
         let destination = home.path().join(engine);
-        let mut command = std::process::Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-        command.arg(crate::support::program()).args(["sync", "--engine", engine]);
-        crate::support::run({
-            command.arg(&source).arg(&destination);
-            command
-        })
-        .exits(0);
+        as_alice(&["sync", "--engine", engine], &source, &destination).exits(0);
         assert_equal(&source, &destination);
     }
 }

@@ -10,10 +10,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::fuse::{Call, Effect, Fuse};
+use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, noise, snapshot, sparse};
 use crate::support::{
-    ENGINES, Ran, assert_equal, assert_no_litter, finish, program, run, scratch, sync_with, tool,
+    ENGINES, Ran, assert_equal, assert_no_litter, finish, program, run, scratch, sync_with,
 };
 
 tests![
@@ -135,44 +136,19 @@ fn command(engine: &str, command: &str, arguments: &[&OsStr]) -> Ran {
     run(ringsync)
 }
 
-/// An overlay over `lower` that is unmounted when it is dropped.
-struct Overlay(PathBuf);
-
-impl Overlay {
-    fn new(lower: &Path, home: &Path) -> Overlay {
-        let [upper, work, merged] = ["upper", "work", "merged"].map(|name| home.join(name));
-        for directory in [&upper, &work, &merged] {
-            fs::create_dir(directory).unwrap();
-        }
-        let [lower, upper, work] = [lower, &upper, &work].map(|path| path.display());
-        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
-        let point = merged.to_str().unwrap();
-        tool("mount", &["-t", "overlay", "overlay", "-o", &options, point]);
-        Overlay(merged)
-    }
-}
-
-impl Drop for Overlay {
-    fn drop(&mut self) {
-        if !Command::new("umount").arg("--lazy").arg(&self.0).status().is_ok_and(|status| status.success()) {
-            eprintln!("could not unmount {}", self.0.display());
-        }
-    }
-}
-
 /// An overlay's files are those of another file system, and it does not tell of which.
 fn short_reads_are_normal_below_an_overlay() {
     let (fuse, home) = (Fuse::new(), scratch());
     let lower = fuse.path().join("lower");
     small_tree(&lower);
-    let overlay = Overlay::new(&lower, home.path());
+    let overlay = Mount::overlay(&lower, home.path());
     for &engine in ENGINES.iter() {
         let destination = home.path().join(engine);
         fuse.spoil(Call::Read, "", Effect::Short(10_007), ALWAYS);
-        sync_with(engine, &[], &overlay.0, &destination).exits(0);
+        sync_with(engine, &[], overlay.path(), &destination).exits(0);
         assert!(fuse.spoiled(Call::Read) > 900, "in pieces of 10,007 bytes");
         fuse.release();
-        assert_equal(&overlay.0, &destination);
+        assert_equal(overlay.path(), &destination);
     }
 }
 

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, RenameFlags};
 
-use crate::support::attacker::{Attacker, NOBODY};
+use crate::support::attacker::Attacker;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise};
+use crate::support::user::{ALICE, give, give_tree};
 use crate::support::{
     AtEnd, ENGINES, Ran, assert_equal, assert_no_litter, everything, program, scratch, sync_with, tool,
 };
@@ -155,7 +156,7 @@ fn prepare(home: &Path) {
             .unwrap();
     }
     for name in ["src", "traps"] {
-        tool("chown", &["-hR", "65534:65534", at(name).to_str().unwrap()]);
+        give_tree(&at(name), ALICE);
     }
     mode(at("guarded"), 0o700);
     // Read after this, their last access is a later one, also where not every access is noted.
@@ -207,7 +208,7 @@ fn another_user_who_swaps_entries_gains_nothing() {
     prepare(home.path());
     sync_with("auto", &[], &at("src"), &at("dst")).exits(0);
     sync_with("auto", &[], &at("src"), &at("older")).exits(0);
-    assert_eq!(fs::metadata(at("dst/a/b")).unwrap().uid(), NOBODY, "theirs to attack");
+    assert_eq!(fs::metadata(at("dst/a/b")).unwrap().uid(), ALICE, "theirs to attack");
     stamps(&at("guarded")); // looking at it moves the times of the last access once
     let guarded = stamps(&at("guarded"));
     let attacker = Attacker::start("exchange", home.path());
@@ -314,31 +315,18 @@ fn a_fifo_or_a_device_in_a_files_place_never_hangs() {
 }
 
 /// A mount of the test's own at a place within a tree.
-struct Within(PathBuf);
-
-impl Within {
-    fn new(point: PathBuf) -> Within {
-        fs::create_dir_all(&point).unwrap();
-        tool("mount", &["-t", "tmpfs", "-o", "size=64M", "tmpfs", point.to_str().unwrap()]);
-        Within(point)
-    }
-}
-
-impl Drop for Within {
-    fn drop(&mut self) {
-        if !Command::new("umount").arg("--lazy").arg(&self.0).status().is_ok_and(|status| status.success()) {
-            eprintln!("could not unmount {}", self.0.display());
-        }
-    }
+fn mount_within(point: &Path) -> Mount {
+    fs::create_dir_all(point).unwrap();
+    Mount::tmpfs_at(point, "64M")
 }
 
 fn mount_points_in_both_trees_are_crossed() {
     for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        let _from = Within::new(source.join("a/from"));
-        let to = Within::new(destination.join("b/to"));
-        let inner = fs::metadata(&to.0).unwrap().dev();
+        let _from = mount_within(&source.join("a/from"));
+        let to = mount_within(&destination.join("b/to"));
+        let inner = fs::metadata(to.path()).unwrap().dev();
         for name in ["a/from/deep/er/file", "a/from/large", "b/to/deep/er/file", "b/to/large", "beside"] {
             file(source.join(name), noise(1, if name.ends_with("large") { 9 << 20 } else { 100 }));
         }
@@ -359,7 +347,7 @@ fn hard_links_across_a_mount_point_are_copied() {
     for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        let _to = Within::new(destination.join("b/to"));
+        let _to = mount_within(&destination.join("b/to"));
         file(source.join("a/first"), "shared");
         for name in ["a/second", "b/to/third", "b/to/fourth"] {
             fs::create_dir_all(source.join(name).parent().unwrap()).unwrap();
@@ -460,7 +448,7 @@ fn a_planted_file_is_never_made_setuid() {
             modified(source.join(name), 1_000_000, 0);
             file(destination.join(name), "another program!");
             mode(destination.join(name), 0o755);
-            std::os::unix::fs::chown(destination.join(name), Some(NOBODY), Some(NOBODY)).unwrap();
+            give(destination.join(name), ALICE);
             modified(destination.join(name), 1_000_000, 0);
         }
         sync_with(engine, &[], &source, &destination).exits(0);
@@ -483,7 +471,7 @@ fn a_planted_directory_is_not_taken_for_what_was_replaced() {
         };
         let name = |digit: u64| destination.join(planted(digit));
         for (digit, bits, owner) in
-            [(0, 0o1700, 0), (1, 0o1700, NOBODY), (2, 0o700, 0), (3, 0o1755, 0), (4, 0o1700, 0)]
+            [(0, 0o1700, 0), (1, 0o1700, ALICE), (2, 0o700, 0), (3, 0o1755, 0), (4, 0o1700, 0)]
         {
             file(name(digit).join("file"), "planted");
             file(name(digit).join("name/file"), "planted");

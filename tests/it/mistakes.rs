@@ -257,15 +257,16 @@ fn a_reference_that_is_mistyped_is_told_under_quiet() {
         assert_eq!(ran.err, "");
     }
     symlink("gone", snapshots.join("latest")).unwrap();
-    for options in ["-q", "-q -n", "-q --json"] {
+    let told = "ringsync: --link-dest snapshots/two/../latest does not exist, though there are other trees beside it: \
+                nothing is linked to it\n";
+    for options in ["-q", "-q -n"] {
         let words = format!("sync {options} --link-dest ../latest src snapshots/two");
-        let err = ringsync(home.path(), &words).exits(0).err;
-        let json = options.contains("json");
-        assert!(
-            json || err.contains("latest does not exist, though there are other trees beside it"),
-            "{err}"
-        );
+        assert_eq!(ringsync(home.path(), &words).exits(0).err, told);
     }
+    // Programs are told in the first line.
+    let ran = ringsync(home.path(), "sync -q --json --link-dest ../latest src snapshots/two").exits(0);
+    assert_eq!(ran.json()[0]["missing"], serde_json::json!([{"path": "snapshots/two/../latest"}]));
+    assert_eq!(ran.err, "");
     let right = ringsync(home.path(), "sync -q --link-dest ../one src snapshots/three").exits(0);
     assert_eq!(right.err, "");
 }

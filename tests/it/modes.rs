@@ -253,8 +253,8 @@ fn setuid_that_is_asked_for_is_given() {
     }
 }
 
-/// Runs the program as a user of no privilege.
-fn as_nobody(arguments: &[&str], source: &Path, destination: &Path) -> Ran {
+/// Runs the program as a user of no privilege who is in one further group.
+fn as_alice_of_33(arguments: &[&str], source: &Path, destination: &Path) -> Ran {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--groups=65534,33", "--"]).arg(program());
     run({
@@ -276,12 +276,12 @@ fn an_owner_that_can_not_be_had_is_an_error_and_nothing_is_written() {
         (":34", "gives files to group 34"),
     ] {
         for command in ["sync", "check"] {
-            let ran = as_nobody(&[command, "--chown", owner], &source, &destination).exits(1);
+            let ran = as_alice_of_33(&[command, "--chown", owner], &source, &destination).exits(1);
             assert!(ran.err.contains("--chown") && ran.err.contains(why), "{ran:#?}");
         }
     }
     assert!(!destination.exists());
-    as_nobody(&["sync", "--chown=65534:33"], &source, &destination).exits(0);
+    as_alice_of_33(&["sync", "--chown=65534:33"], &source, &destination).exits(0);
     let owner = |name: &str| {
         let metadata = fs::metadata(destination.join(name)).unwrap();
         (metadata.uid(), metadata.gid())
@@ -289,11 +289,11 @@ fn an_owner_that_can_not_be_had_is_an_error_and_nothing_is_written() {
     assert_eq!([owner(""), owner("file"), owner("dir"), owner("dir/file")], [(65534, 33); 4]);
     // A file of somebody else is made anew; a directory of theirs can't be, and that is said.
     lchown(destination.join("file"), Some(7), Some(33)).unwrap();
-    as_nobody(&["sync", "--chown=65534:33"], &source, &destination).exits(0);
+    as_alice_of_33(&["sync", "--chown=65534:33"], &source, &destination).exits(0);
     assert_eq!(owner("file"), (65534, 33));
     lchown(destination.join("dir"), Some(7), Some(33)).unwrap();
     mode(destination.join("dir"), 0o777);
-    let ran = as_nobody(&["sync", "--chown=65534:33"], &source, &destination).exits(23);
+    let ran = as_alice_of_33(&["sync", "--chown=65534:33"], &source, &destination).exits(23);
     assert!(ran.err.contains("set owner of") && ran.err.contains("dst/dir"), "{ran:#?}");
 }
 

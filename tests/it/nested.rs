@@ -10,7 +10,7 @@ use crate::support::tree::{file, snapshot};
 use crate::support::{ENGINES, Ran, program, run, scratch, sync_with, tool};
 
 tests![
-    the_root_is_mirrored_to_a_disk_below_it: [Need::Root],
+    the_root_is_mirrored_to_a_disk_below_it: [Need::Root, Need::Tool("unshare")],
     a_disk_below_the_source_takes_its_mirror: [Need::Root],
     a_rule_keeps_a_directory_out,
     what_may_be_reached_is_refused,

@@ -12,13 +12,14 @@ use crate::support::changed::{changed_trees, mirror, unmoved};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, mode, modified, node, noise, snapshot, sparse, xattr};
+use crate::support::user::{ALICE, as_alice, give_tree};
 use crate::support::{
-    ENGINES, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
+    ENGINES, assert_equal, assert_no_litter, program, program_with, rsync, run, scratch, sync_with, tool,
 };
 
 tests![
     backups_are_those_of_rsync: [Need::Root, Need::Tool("rsync"), Need::Tool("setfacl")],
-    backups_go_to_another_file_system: [Need::Root, Need::Tool("setfacl")],
+    backups_go_to_another_file_system: [Need::Root, Need::Tool("setfacl"), Need::FileSystem("ext4")],
     an_older_backup_makes_room,
     a_backup_tree_inside_the_destination_stays,
     backups_in_the_source_are_refused,
@@ -36,26 +37,19 @@ tests![
     backups_from_read_only_directories: [Need::Root, Need::Tool("setpriv")],
     as_many_links_as_there_can_be: [Need::FileSystem("ext4")],
     a_kill_loses_no_version,
-    a_backup_leaves_what_the_source_has: [Need::Root],
+    a_backup_leaves_what_the_source_has_on_tmpfs: [Need::Root],
+    a_backup_leaves_what_the_source_has_on_ext4: [Need::FileSystem("ext4")],
+    a_backup_leaves_what_the_source_has_on_xfs: [Need::FileSystem("xfs")],
     a_backup_leaves_names_that_the_source_has_lost: [Need::Root, Need::Tool("strace")],
     a_backup_leaves_what_other_sources_have,
     what_gives_way_to_a_directory_is_backed_up,
     a_directory_in_the_way_of_a_backup_stays,
+    a_directory_in_the_way_of_a_backup_elsewhere_stays: [Need::Root],
     an_older_backup_of_another_type_is_kept: [Need::Root],
     a_name_too_long_for_its_suffix_is_told,
     backups_where_the_source_has_something_are_refused,
     the_destination_lies_in_no_backup_tree,
 ];
-
-fn rsync(options: &[&str], source: &Path, destination: &Path) {
-    let mut command = Command::new("rsync");
-    command
-        .args(["-aHAX", "--modify-window=-1"])
-        .args(options)
-        .arg(source.join(""))
-        .arg(destination.join(""));
-    run(command).exits(0);
-}
 
 fn copy(from: &Path, to: &Path) {
     tool("cp", &[Path::new("-a"), from, to]);
@@ -415,15 +409,10 @@ fn backups_from_read_only_directories() {
             file(destination.join("dir").join(name), name);
         }
         mode(home.path(), 0o777);
-        tool("chown", &[Path::new("-R"), Path::new("65534:65534"), &source, &destination]);
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program());
-        command.args(["sync", "--delete", "--backup-dir=../kept", "--engine", engine]);
-        run({
-            command.arg(&source).arg(&destination);
-            command
-        })
-        .exits(0);
+        give_tree(&source, ALICE);
+        give_tree(&destination, ALICE);
+        let words = ["sync", "--delete", "--backup-dir=../kept", "--engine", engine];
+        as_alice(&words, &source, &destination).exits(0);
         for name in ["one", "two"] {
             assert_eq!(fs::read(home.path().join("kept/dir").join(name)).unwrap(), name.as_bytes());
         }
@@ -503,21 +492,27 @@ fn expected<const N: usize>(versions: [(&str, &str); N]) -> BTreeMap<String, Str
     versions.map(|(name, contents)| (name.into(), contents.into())).into()
 }
 
+fn a_backup_leaves_what_the_source_has_on_tmpfs() {
+    keep_all_that_the_source_has(Mount::new("tmpfs", "64M").path());
+}
+
+fn a_backup_leaves_what_the_source_has_on_ext4() {
+    keep_all_that_the_source_has(Mount::new("ext4", "64M").path());
+}
+
+fn a_backup_leaves_what_the_source_has_on_xfs() {
+    keep_all_that_the_source_has(Mount::new("xfs", "400M").path());
+}
+
 /// What the source has under the name of a backup, whatever it is, whenever its turn comes, and also where rules leave it
 /// out, is no place for a backup.
-fn a_backup_leaves_what_the_source_has() {
+fn keep_all_that_the_source_has(place: &Path) {
     let lists: &[&[&str]] = &[&["-b"], &["-b", "--inplace"], &["-b", "--delete"], &["-b", "--exclude=*~"]];
-    for (kind, size) in [("tmpfs", "64M"), ("ext4", "64M"), ("xfs", "400M")] {
-        if kind != "tmpfs" && Need::FileSystem(kind).missing().is_some() {
-            continue; // other tests tell that it is not there
-        }
-        let mount = Mount::new(kind, size);
-        for (index, options) in lists.iter().enumerate() {
-            for &engine in ENGINES.iter() {
-                let home = mount.path().join(format!("{index}{engine}"));
-                fs::create_dir(&home).unwrap();
-                keep_what_the_source_has(&home, engine, options);
-            }
+    for (index, options) in lists.iter().enumerate() {
+        for &engine in ENGINES.iter() {
+            let home = place.join(format!("{index}{engine}"));
+            fs::create_dir(&home).unwrap();
+            keep_what_the_source_has(&home, engine, options);
         }
     }
 }
@@ -659,14 +654,7 @@ fn what_gives_way_to_a_directory_is_backed_up() {
 fn a_directory_in_the_way_of_a_backup_stays() {
     for &engine in ENGINES.iter() {
         let home = scratch();
-        let other = Need::Root.missing().is_none().then(|| Mount::new("tmpfs", "8M"));
-        let (source, destination) = mirror(home.path(), |source| {
-            file(source.join("sub/f"), "one");
-            file(source.join("gone"), "extra");
-        });
-        fs::remove_file(source.join("gone")).unwrap();
-        let mut trees = vec![home.path().join("kept")];
-        trees.extend(other.iter().map(|mount| mount.path().join("kept")));
+        let (source, destination) = mirror(home.path(), |source| file(source.join("sub/f"), "one"));
         for (round, contents) in ["second", "the third"].iter().enumerate() {
             file(destination.join("sub/f~/below"), "stays");
             file(source.join("sub/f"), contents);
@@ -675,20 +663,31 @@ fn a_directory_in_the_way_of_a_backup_stays() {
             let number = destination.join(format!("sub/f.~{}~", round + 1));
             assert_eq!(fs::read(number).unwrap(), ["one", "second"][round].as_bytes());
         }
-        for (round, tree) in trees.iter().enumerate() {
-            file(tree.join("sub/f/below"), "stays");
-            file(tree.join("gone/below"), "stays");
-            file(destination.join("gone"), "extra");
-            let before = fs::read(destination.join("sub/f")).unwrap();
-            file(source.join("sub/f"), format!("more and more {round}"));
-            let option = format!("--backup-dir={}", tree.display());
-            sync_with(engine, &[&option, "--delete", "--filter=P *~"], &source, &destination).exits(0);
-            assert_eq!(fs::read(tree.join("sub/f/below")).unwrap(), b"stays");
-            assert_eq!(fs::read(tree.join("sub/f.~1~")).unwrap(), before);
-            assert_eq!(fs::read(tree.join("gone.~1~")).unwrap(), b"extra");
-            assert_no_litter(tree);
-        }
+        back_up_to_where_directories_are(engine, &source, &destination, &home.path().join("kept"));
     }
+}
+
+fn a_directory_in_the_way_of_a_backup_elsewhere_stays() {
+    for &engine in ENGINES.iter() {
+        let (home, other) = (scratch(), Mount::new("tmpfs", "8M"));
+        let (source, destination) = mirror(home.path(), |source| file(source.join("sub/f"), "one"));
+        back_up_to_where_directories_are(engine, &source, &destination, &other.path().join("kept"));
+    }
+}
+
+/// What is replaced and what is deleted would have the names of directories in the tree of backups.
+fn back_up_to_where_directories_are(engine: &str, source: &Path, destination: &Path, tree: &Path) {
+    file(tree.join("sub/f/below"), "stays");
+    file(tree.join("gone/below"), "stays");
+    file(destination.join("gone"), "extra");
+    let before = fs::read(destination.join("sub/f")).unwrap();
+    file(source.join("sub/f"), "more and more");
+    let option = format!("--backup-dir={}", tree.display());
+    sync_with(engine, &[&option, "--delete", "--filter=P *~"], source, destination).exits(0);
+    assert_eq!(fs::read(tree.join("sub/f/below")).unwrap(), b"stays");
+    assert_eq!(fs::read(tree.join("sub/f.~1~")).unwrap(), before);
+    assert_eq!(fs::read(tree.join("gone.~1~")).unwrap(), b"extra");
+    assert_no_litter(tree);
 }
 
 /// Where a directory of the backup tree has to be.

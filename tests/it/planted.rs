@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, XattrFlags};
 
 use crate::hostile::{duration, stamps};
-use crate::support::attacker::{Attacker, NOBODY};
+use crate::support::attacker::Attacker;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified};
+use crate::support::user::{ALICE, give};
 use crate::support::{ENGINES, program, run, scratch};
 
 tests![
@@ -211,7 +212,7 @@ fn set_time(path: &Path) -> rustix::io::Result<()> {
 fn give_acl(path: &Path) -> rustix::io::Result<()> {
     let mut acl = 2_u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in
-        [(1_u16, 6_u16, u32::MAX), (2, 6, NOBODY), (4, 0, u32::MAX), (16, 6, u32::MAX), (32, 0, u32::MAX)]
+        [(1_u16, 6_u16, u32::MAX), (2, 6, ALICE), (4, 0, u32::MAX), (16, 6, u32::MAX), (32, 0, u32::MAX)]
     {
         acl.extend_from_slice(&tag.to_le_bytes());
         acl.extend_from_slice(&permissions.to_le_bytes());
@@ -262,11 +263,11 @@ fn prepare(home: &Path) -> Vec<Precious> {
         mode(at("dst/theirs").join(name), bits);
     }
     for directory in ["src/theirs", "dst/theirs", "caught", "at work"] {
-        std::os::unix::fs::chown(at(directory), Some(NOBODY), Some(NOBODY)).unwrap();
+        give(at(directory), ALICE);
     }
     for name in NAMES {
         let path = at("src/theirs").join(name);
-        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        give(path, ALICE);
     }
     for entry in walkdir::WalkDir::new(at("guarded")).contents_first(true) {
         modified(entry.unwrap().path(), 1_000_000, 0);

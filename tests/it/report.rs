@@ -39,10 +39,7 @@ fn lines(ran: &Ran) -> Vec<String> {
 
 /// What rsync prints, sorted. It compares times in nanoseconds, and knows all names before it makes a hard link.
 fn rsync(options: &[&str], source: &Path, destination: &Path) -> Vec<String> {
-    let mut command = Command::new("rsync");
-    command.args(["-aHAX", "--modify-window=-1", "--no-inc-recursive"]).args(options);
-    command.arg(source.join("")).arg(destination.join(""));
-    let out = run(command).exits(0).out;
+    let out = crate::support::rsync(&[&["--no-inc-recursive"], options].concat(), source, destination);
     let mut lines: Vec<String> = out.lines().map(String::from).collect();
     lines.retain(|line| !line.starts_with("created directory "));
     lines.sort_unstable();

@@ -28,8 +28,8 @@ tests![
     a_trace_has_every_entry_and_byte,
     a_trace_that_was_interrupted_is_whole,
     a_trace_that_can_not_be_written_is_an_error,
-    tasks_are_added_while_others_wait: [Need::Fuse],
-    rings_join_while_others_wait: [Need::Fuse],
+    tasks_are_added_while_others_wait: [Need::Fuse, Need::Uring],
+    rings_join_while_others_wait: [Need::Fuse, Need::Uring],
     pieces_grow_where_reads_take_long: [Need::Fuse],
     pieces_stay_where_each_read_has_a_time_limit: [Need::Fuse, Need::Tool("prlimit")],
     a_ring_that_stands_still_is_told_of: [Need::Fuse],
@@ -344,9 +344,6 @@ fn a_trace_that_can_not_be_written_is_an_error() {
 
 /// Files in memory keep nobody waiting; a program's take their time, and meanwhile other tasks have their turn.
 fn tasks_are_added_while_others_wait() {
-    if !ENGINES.contains(&"uring") {
-        return;
-    }
     let (fuse, home) = (Fuse::new(), scratch());
     for (source, expected) in [(home.path().join("src"), 1..=2), (fuse.path().join("src"), 3..=8)] {
         (0..400).for_each(|index| file(source.join(format!("d{}/{index}", index % 50)), noise(index, 3000)));
@@ -365,9 +362,6 @@ fn tasks_are_added_while_others_wait() {
 /// One look-up in ten takes as long as a disk's, so that most are made in place: a ring that waits for one leaves its core
 /// idle.
 fn rings_join_while_others_wait() {
-    if !ENGINES.contains(&"uring") {
-        return;
-    }
     let (fuse, home) = (Fuse::new(), scratch());
     let (source, destination) = (fuse.path().join("src"), home.path().join("dst"));
     for directory in 0..200 {

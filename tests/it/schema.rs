@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::support::changed::{changed_trees, link};
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, node, noise};
+use crate::support::user::as_alice;
 use crate::support::{ENGINES, Ran, program, run, scratch, sync_with};
 
 tests![
@@ -118,12 +119,7 @@ fn errors_are_as_described() {
     file(source.join("closed/file"), "x");
     crate::support::tree::mode(home.path(), 0o777);
     crate::support::tree::mode(source.join("closed"), 0);
-    let sync = |options: &[&str], to: &Path| {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program());
-        command.args(["sync", "--json"]).args(options).arg(&source).arg(to);
-        run(command)
-    };
+    let sync = |options: &[&str], to: &Path| as_alice(&[&["sync", "--json"], options].concat(), &source, to);
     let ran = sync(&[], &destination).exits(23);
     assert_described(&ran, &[("event", "error")]);
     assert!(ran.json().iter().any(|line| line["error"]["errno"] == 13), "{ran:?}");

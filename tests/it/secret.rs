@@ -3,19 +3,20 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::FileType;
 
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise};
+use crate::support::user::{ALICE, give, user};
 use crate::support::{
-    AtEnd, ENGINES, assert_equal, assert_no_litter, finish, program, program_with, run, scratch, sync_with,
-    tool,
+    AtEnd, ENGINES, assert_equal, assert_no_litter, await_of, finish, program, program_with, run, scratch,
+    sync_with, tool, while_touched,
 };
 
 tests![
@@ -39,17 +40,11 @@ tests![
     an_older_mirror_gives_no_secret_away: [Need::Root],
     what_is_written_beside_has_no_acl_of_others: [Need::Root, Need::Tool("setfacl")],
     a_mixture_takes_no_backup_s_place: [Need::Root],
-    two_runs_lose_no_old_version,
+    two_runs_lose_no_old_version: [Need::Tool("strace")],
     a_node_s_directory_is_litter_with_the_staged_one: [Need::Root, Need::Tool("strace")],
 ];
 
-/// Another user.
-const ALICE: u32 = 65534;
 const SECRET: &str = "root's secret\n";
-
-fn give(path: impl AsRef<Path>, user: u32) {
-    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
-}
 
 /// SRC and DST, each with a directory of alice's in it.
 struct Trees {
@@ -312,17 +307,8 @@ fn a_directory_that_was_taken_stays_suspect() {
         file(trees.at("dst/d/x"), SECRET);
         mode(trees.at("dst/d/x"), 0o600);
         give(trees.at("dst/d"), ALICE);
-        let (done, source) = (AtomicBool::new(false), trees.at("src/d/x"));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for seconds in 0.. {
-                    if done.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    modified(&source, 1_000_000 + seconds % 1000, 0);
-                }
-            });
-            let _end = AtEnd(&done);
+        let source = trees.at("src/d/x");
+        while_touched(&source, || {
             sync_with(engine, &["--bwlimit", "100M"], &trees.at("src"), &trees.at("dst")).exits(23);
         });
         let found = fs::metadata(trees.at("dst/d")).unwrap();
@@ -354,9 +340,8 @@ fn a_user_s_files_go_in_nobody_else_s_directory() {
         mode(at("dst/private"), 0o777);
         give(at("dst/private"), ALICE);
         fs::copy(program(), at("ringsync")).unwrap();
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "1234", "--regid", "1234", "--clear-groups"]).arg(at("ringsync"));
-        command.args(["sync", "--engine", engine]).arg(at("src")).arg(at("dst"));
+        let mut command = user(BOB);
+        command.arg(at("ringsync")).args(["sync", "--engine", engine]).arg(at("src")).arg(at("dst"));
         let ran = run({
             command.env(crate::support::STATE, at("state"));
             command
@@ -590,16 +575,11 @@ fn a_mixture_takes_no_backup_s_place() {
         let mut command = Command::new(program());
         command.args(["sync", "-q", "--inplace", "--backup", "--bwlimit", "20M", "--engine", engine]);
         command.arg(&source).arg(&destination).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().unwrap();
-        let (pid, begun) = (rustix::process::Pid::from_child(&child), Instant::now());
-        let is_mixed = || {
+        let mut child = command.spawn().unwrap();
+        await_of(&mut child, "old and new bytes in one file", || {
             destination.join("f~").exists() && fs::read(destination.join("f")).is_ok_and(|bytes| bytes != old)
-        };
-        while !is_mixed() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "nothing is written");
-            std::thread::yield_now();
-        }
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        });
+        child.kill().unwrap();
         finish(child, Duration::from_secs(20));
         sync_with(engine, &["--inplace", "--backup"], &source, &destination).exits(0);
         assert!(fs::read(destination.join("f~")).unwrap() == old, "the old version is kept");
@@ -614,7 +594,10 @@ fn a_mixture_takes_no_backup_s_place() {
     }
 }
 
+/// The second one compares what is old still, while the first one replaces it. That takes its time for each name, so that they
+/// meet.
 fn two_runs_lose_no_old_version() {
+    let mut met = 0;
     for &engine in ENGINES.iter() {
         for options in [&["--backup"][..], &["--backup-dir=../kept"]] {
             let home = scratch();
@@ -623,31 +606,35 @@ fn two_runs_lose_no_old_version() {
                 file(source.join(format!("f{index}")), format!("new {index}, and longer"));
                 file(destination.join(format!("f{index}")), format!("old {index}"));
             }
-            let start = || {
-                let mut command = Command::new(program());
-                command.args(["sync", "-q", "--engine", engine]).args(options).arg(&source).arg(&destination);
+            let kept = |index: u32| match options {
+                ["--backup"] => destination.join(format!("f{index}~")),
+                _ => home.path().join("kept").join(format!("f{index}")),
+            };
+            let start = |mut command: Command| {
+                command
+                    .args(["sync", "--json", "--engine", engine])
+                    .args(options)
+                    .arg(&source)
+                    .arg(&destination);
                 command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
             };
-            let first = start();
-            let begun = Instant::now();
-            // The second one compares what is old still, while the first one replaces it.
-            while !fs::read(destination.join("f0")).is_ok_and(|bytes| bytes.starts_with(b"new"))
-                && begun.elapsed() < Duration::from_millis(30)
-            {
-                std::thread::yield_now();
-            }
-            for child in [first, start()] {
-                assert_eq!(finish(child, Duration::from_secs(60)).code, Some(0));
-            }
+            let slow = "inject=rename,renameat,renameat2,linkat:delay_enter=3000";
+            let mut first = start(program_with(&[slow]));
+            await_of(&mut first, "a backup", || (0..600).any(|index| kept(index).exists()));
+            let updated = [first, start(Command::new(program()))].map(|child| {
+                let ran = finish(child, Duration::from_secs(60)).exits(0);
+                ran.summary()["updated"].as_u64().unwrap()
+            });
+            assert!(updated.iter().all(|&count| count > 0), "each replaces some: {updated:?}");
+            met += updated.iter().sum::<u64>() - 600;
             for index in 0..600 {
-                let kept = match options {
-                    ["--backup"] => destination.join(format!("f{index}~")),
-                    _ => home.path().join("kept").join(format!("f{index}")),
-                };
-                assert_eq!(fs::read_to_string(&kept).unwrap(), format!("old {index}"), "{options:?}");
+                assert_eq!(fs::read_to_string(kept(index)).unwrap(), format!("old {index}"), "{options:?}");
+                let new = fs::read_to_string(destination.join(format!("f{index}"))).unwrap();
+                assert_eq!(new, format!("new {index}, and longer"), "{options:?}");
             }
         }
     }
+    assert!(met > 0, "both had the same file to replace");
 }
 
 fn a_node_s_directory_is_litter_with_the_staged_one() {

@@ -1,6 +1,7 @@
 //! What a run shows: lines, JSON, the display on a terminal.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine as _;
@@ -36,11 +37,17 @@ fn without_flags_one_line_ends_the_run() {
     }
 }
 
+/// SRC and DST, where a directory that is not empty is in the way of SRC's file of that name, which fails.
+fn with_one_in_the_way(home: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (source, destination) = (home.join("src"), home.join("dst"));
+    file(source.join(name), "x");
+    file(destination.join(name).join("full"), "x");
+    (source, destination)
+}
+
 fn quiet_shows_errors_alone() {
     let home = scratch();
-    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-    file(source.join("name"), "x");
-    file(destination.join("name/full"), "x");
+    let (source, destination) = with_one_in_the_way(home.path(), "name");
     let ran = sync_with("auto", &["-q"], &source, &destination).exits(23);
     assert_eq!((ran.out.as_str(), ran.err.lines().count()), ("", 1));
 }
@@ -61,9 +68,7 @@ fn verbose_shows_a_line_an_entry() {
 
 fn control_characters_are_escaped() {
     let home = scratch();
-    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-    file(source.join("\x1b[2Jevil\nringsync: fine"), "x");
-    file(destination.join("\x1b[2Jevil\nringsync: fine/full"), "x");
+    let (source, destination) = with_one_in_the_way(home.path(), "\x1b[2Jevil\nringsync: fine");
     file(source.join("good\r"), "x");
     let ran = sync_with("auto", &["-v"], &source, &destination).exits(23);
     assert!(ran.err.contains("\\u{1b}[2Jevil\\nringsync: fine: "), "{}", ran.err);
@@ -75,10 +80,8 @@ fn control_characters_are_escaped() {
 fn json_holds_every_entry() {
     for &engine in ENGINES.iter() {
         let home = scratch();
-        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        let (source, destination) = with_one_in_the_way(home.path(), "name");
         file(source.join("a/file"), "12345");
-        file(source.join("name"), "x");
-        file(destination.join("name/full"), "x");
         fs::hard_link(source.join("a/file"), source.join("a/link")).unwrap();
         let ran = sync_with(engine, &["--json"], &source, &destination).exits(23);
         let lines = ran.json();

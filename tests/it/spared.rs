@@ -8,8 +8,9 @@ use std::process::Command;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, snapshot};
+use crate::support::user::{ALICE, as_alice, give_tree};
 use crate::support::{
-    ENGINES, Ran, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
+    ENGINES, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
 };
 
 tests![
@@ -41,15 +42,6 @@ fn trees(home: &Path) -> (PathBuf, PathBuf) {
     fs::create_dir_all(&source).unwrap();
     fs::create_dir_all(&destination).unwrap();
     (source, destination)
-}
-
-fn as_nobody(command: &str, options: &[&str], source: &Path, destination: &Path) -> Ran {
-    let mut nobody = Command::new("setpriv");
-    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program()).arg(command);
-    run({
-        nobody.args(options).arg(source).arg(destination);
-        nobody
-    })
 }
 
 fn a_directory_in_the_way_under_existing() {
@@ -161,9 +153,10 @@ fn a_limit_that_can_not_be_checked() {
             file(destination.join(name), name);
         }
         mode(destination.join("private"), 0);
-        tool("chown", &[Path::new("-R"), Path::new("65534:65534"), &source, &destination]);
-        let options = ["--delete", "--max-delete=1", "--engine", engine];
-        let ran = as_nobody("sync", &options, &source, &destination).exits(25);
+        give_tree(&source, ALICE);
+        give_tree(&destination, ALICE);
+        let words = ["sync", "--delete", "--max-delete=1", "--engine", engine];
+        let ran = as_alice(&words, &source, &destination).exits(25);
         assert!(ran.err.contains("it can't be told how much it would be: list destination"), "{}", ran.err);
         assert!(destination.join("private/3").exists() && destination.join("extra").exists());
     }
@@ -322,9 +315,10 @@ fn permissions_of_a_directory_that_stays() {
         file(destination.join("extra/keep"), "x");
         file(destination.join("extra/go"), "x");
         mode(destination.join("extra"), 0o500);
-        tool("chown", &[Path::new("-R"), Path::new("65534:65534"), &source, &destination]);
-        let options = ["--delete", "--exclude=keep", "--engine", engine];
-        as_nobody("sync", &options, &source, &destination).exits(0);
+        give_tree(&source, ALICE);
+        give_tree(&destination, ALICE);
+        let words = ["sync", "--delete", "--exclude=keep", "--engine", engine];
+        as_alice(&words, &source, &destination).exits(0);
         assert!(!destination.join("extra/go").exists() && destination.join("extra/keep").exists());
         assert_eq!(fs::metadata(destination.join("extra")).unwrap().mode() & 0o7777, 0o500);
     }

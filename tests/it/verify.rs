@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringsync::manifest::{LINE_LIMIT, Writer, format_line};
@@ -20,7 +19,7 @@ use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, node, noise, sparse};
-use crate::support::{ENGINES, Ran, finish, program, run, scratch, tool};
+use crate::support::{ENGINES, Ran, finish, meanwhile, program, run, scratch, tool};
 
 tests![
     b3sum_accepts_our_manifests: [Need::Tool("b3sum")],
@@ -41,7 +40,7 @@ tests![
     too_many_that_never_answer_end_the_run: [Need::Fuse],
     a_file_in_proc_that_never_ends_fails: [Need::Root],
     paths_longer_than_the_kernel_takes_are_checked,
-    an_error_on_reading_fails_its_file: [Need::FileSystem("ext4")],
+    an_error_on_reading_fails_its_file: [Need::FileSystem("ext4"), Need::Tool("findmnt"), Need::Tool("losetup")],
     what_cannot_be_used_is_refused,
     standard_input_is_read_as_it_comes,
     a_signal_ends_it,
@@ -394,15 +393,6 @@ fn without_openat2_no_path_leads_out_either() {
     }
 }
 
-/// Raises a flag when it is dropped, after a failure too.
-struct Raised<'a>(&'a AtomicBool);
-
-impl Drop for Raised<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Another process exchanges a directory for a symlink while checks run. What lies outside is never taken for what
 /// should be inside.
 fn swapped_symlinks_lead_nowhere() {
@@ -417,15 +407,11 @@ fn swapped_symlinks_lead_nowhere() {
     symlink(at("secret"), at("trap")).unwrap();
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"secret"[..])).collect();
     manifest_of(&at("sums"), &files);
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            use rustix::fs::{CWD, RenameFlags};
-            while !done.load(Ordering::Relaxed) {
-                rustix::fs::renameat_with(CWD, at("tree/a"), CWD, at("trap"), RenameFlags::EXCHANGE).ok();
-            }
-        });
-        let _end = Raised(&done);
+    let exchange = || {
+        use rustix::fs::{CWD, RenameFlags};
+        rustix::fs::renameat_with(CWD, at("tree/a"), CWD, at("trap"), RenameFlags::EXCHANGE).ok();
+    };
+    meanwhile(exchange, || {
         let begun = Instant::now();
         let (mut runs, mut met) = (0, 0);
         while runs < 400 && (runs < 20 || met == 0 || begun.elapsed() < Duration::from_secs(2)) {

@@ -1,15 +1,14 @@
-//! Another user at work: a process of this binary that runs as somebody else until the test lets it go.
+//! Another user at work: a process of this binary that runs as alice until the test lets it go.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+
+use super::user::ALICE;
 
 /// Set for a process of this binary that is to be an attacker; its value is the place of the attack.
 const PLACE: &str = "RINGSYNC_TEST_ATTACK";
 /// And which attack it is.
 const ATTACK: &str = "RINGSYNC_TEST_ATTACK_NAME";
-
-/// Who attacks.
-pub const NOBODY: u32 = 65534;
 
 /// The attacker, who goes when this is dropped, or when the tests end in any other way.
 pub struct Attacker(Child);
@@ -17,8 +16,9 @@ pub struct Attacker(Child);
 impl Attacker {
     /// Starts the attack of this name.
     pub fn start(attack: &str, place: &Path) -> Attacker {
+        let alice = ALICE.to_string();
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--pdeathsig", "KILL"]);
+        command.args(["--reuid", &alice, "--regid", &alice, "--clear-groups", "--pdeathsig", "KILL"]);
         command.arg(std::env::current_exe().expect("this binary")).env(PLACE, place).env(ATTACK, attack);
         Attacker(command.spawn().expect("an attacker"))
     }

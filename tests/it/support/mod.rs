@@ -6,6 +6,7 @@ pub mod fuse;
 pub mod mount;
 pub mod needs;
 pub mod tree;
+pub mod user;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -76,6 +77,30 @@ impl Drop for AtEnd<'_> {
     fn drop(&mut self) {
         self.0.store(true, std::sync::atomic::Ordering::Relaxed);
     }
+}
+
+/// Does a step again and again in another thread while `work` is done, also if that fails.
+pub fn meanwhile<R>(mut step: impl FnMut() + Send, work: impl FnOnce() -> R) -> R {
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                step();
+            }
+        });
+        let _end = AtEnd(&over);
+        work()
+    })
+}
+
+/// Gives a file another time again and again while `work` is done, so that no run gets a copy of one state.
+pub fn while_touched<R>(path: &Path, work: impl FnOnce() -> R) -> R {
+    let mut seconds = 0;
+    let touch = || {
+        seconds = (seconds + 1) % 1000;
+        tree::modified(path, 1_000_000 + seconds, 0);
+    };
+    meanwhile(touch, work)
 }
 
 /// The program under test. `RINGSYNC_TEST_PROGRAM` names it where another user runs the tests, who can't get at what cargo
@@ -162,6 +187,22 @@ pub fn finish(mut child: Child, limit: Duration) -> Ran {
     Ran { code: status.code(), out, err }
 }
 
+/// Waits until something is so that a child brings about, for a minute at most. A child that ends before, or takes longer, is
+/// a failure, and is killed.
+#[track_caller]
+pub fn await_of(child: &mut Child, what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        let ended = child.try_wait().expect("a child to wait for");
+        if ended.is_some() || begun.elapsed() > Duration::from_secs(60) {
+            child.kill().ok();
+            child.wait().ok();
+            panic!("{what}: it never came to that; the program ended by itself: {ended:?}");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn read(pipe: Option<impl std::io::Read>) -> String {
     let mut bytes = Vec::new();
     pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
@@ -173,6 +214,17 @@ fn read(pipe: Option<impl std::io::Read>) -> String {
 pub fn tool<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> String {
     let mut command = Command::new(name);
     command.args(arguments);
+    run(command).exits(0).out
+}
+
+/// Mirrors with rsync, which keeps what ringsync keeps, and returns what it said.
+pub fn rsync(options: &[&str], source: &Path, destination: &Path) -> String {
+    let mut command = Command::new("rsync");
+    command
+        .args(["-aHAX", "--modify-window=-1"])
+        .args(options)
+        .arg(source.join(""))
+        .arg(destination.join(""));
     run(command).exits(0).out
 }
 

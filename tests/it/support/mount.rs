@@ -63,6 +63,18 @@ impl Mount {
         Mount { point, _home: home }
     }
 
+    /// An overlay over `lower`, with what is written to it in `home`.
+    pub fn overlay(lower: &Path, home: &Path) -> Mount {
+        let [upper, work, merged] = ["upper", "work", "merged"].map(|name| home.join(name));
+        for directory in [&upper, &work, &merged] {
+            std::fs::create_dir(directory).expect("a directory");
+        }
+        let [lower, upper, work] = [lower, &upper, &work].map(text);
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        tool("mount", &["-t", "overlay", "overlay", "-o", &options, text(&merged)]);
+        Mount { point: merged, _home: scratch() }
+    }
+
     pub fn path(&self) -> &Path {
         &self.point
     }

@@ -33,6 +33,8 @@ pub enum Need {
     Uring,
     /// A file system of the test's own, through FUSE.
     Fuse,
+    /// Caches that may be dropped, which a container may not (proc_sys_vm(5), drop_caches).
+    ColdCaches,
 }
 
 impl Need {
@@ -51,6 +53,10 @@ impl Need {
                 let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
                 let root = Need::Root.missing();
                 root.or_else(|| device.err().map(|error| format!("/dev/fuse, which says: {error}")))
+            }
+            Need::ColdCaches => {
+                let drop = std::fs::OpenOptions::new().write(true).open("/proc/sys/vm/drop_caches");
+                drop.err().map(|error| format!("caches that may be dropped, but: {error}"))
             }
             Need::Uring => {
                 io_uring::IoUring::new(2).err().map(|error| format!("io_uring, which says: {error}"))
