@@ -1,5 +1,7 @@
 //! The resolved options of a run. The engine sees these and never the command line.
 
+use crate::plan::privileges::Privileges;
+use crate::plan::rules::Rules;
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -167,6 +169,19 @@ impl Config {
         match &self.sources {
             Some(sources) => Trees::of(sources, AtFlags::SYMLINK_NOFOLLOW, &self.destination),
             None => Trees::of(std::slice::from_ref(&self.source), AtFlags::empty(), &self.destination),
+        }
+    }
+
+    /// The rules of a run by this process.
+    pub(crate) fn rules(&self, umask: u32) -> Rules {
+        Rules {
+            keep: self.keep,
+            privileges: Privileges::of_process(),
+            checksum: self.checksum,
+            compare: self.compare,
+            chmod: self.chmod.clone(),
+            owner: self.owner,
+            umask,
         }
     }
 

@@ -101,7 +101,7 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     }
     let existing = have.filter(|_| !run.roots.fresh);
     let implied = run.roots.single.is_some() || run.roots.several.is_some();
-    let xattrs = if run.config.keep.xattrs && !implied {
+    let xattrs = if run.rules.keep.xattrs && !implied {
         let holder = Holder::Open(source.as_fd());
         Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
     } else {

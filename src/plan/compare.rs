@@ -209,7 +209,7 @@ pub(super) mod tests {
     pub(in crate::plan) fn rules(root: bool) -> Rules {
         Rules {
             privileges: Privileges { root, user: 7, groups: vec![8, 9] },
-            ..Rules::new(&Config::new("", ""), 0o022)
+            ..Config::new("", "").rules(0o022)
         }
     }
 

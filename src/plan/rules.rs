@@ -1,7 +1,6 @@
 //! The rules of a run: what is kept, what counts as different, what this process may change, and what the source is
 //! taken to be where the destination is to differ from it.
 
-use crate::config::Config;
 use crate::options::{Compare, Keep, Owner};
 use crate::plan::chmod::Chmod;
 use crate::plan::compare::mode_to_give;
@@ -24,19 +23,6 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Those of a run by this process.
-    pub(crate) fn new(config: &Config, umask: u32) -> Self {
-        Rules {
-            keep: config.keep,
-            privileges: Privileges::of_process(),
-            checksum: config.checksum,
-            compare: config.compare,
-            chmod: config.chmod.clone(),
-            owner: config.owner,
-            umask,
-        }
-    }
-
     /// The source's stat as the destination is to have it. setuid and setgid are the source's owner's and group's: they do
     /// not pass to others, unless they are asked for.
     pub(crate) fn adopt(&self, source: Stat) -> Stat {

@@ -28,6 +28,7 @@ mod gain;
 mod guide;
 mod hostile;
 mod inplace;
+mod levels;
 mod library;
 mod manifest;
 mod mistakes;
@@ -92,6 +93,7 @@ fn main() {
         guide::TESTS,
         hostile::TESTS,
         inplace::TESTS,
+        levels::TESTS,
         library::TESTS,
         manifest::TESTS,
         mistakes::TESTS,

@@ -248,7 +248,7 @@ impl<'a> Place<'a> {
             let mode = Mode::from_raw_mode(self.stat.mode);
             rustix::fs::fchmod(&self.within, mode).at(Operation::SetMode, path)?;
         }
-        match run.config.keep.times {
+        match run.rules.keep.times {
             true => metadata::set_mtime(Target::Open(self.within.as_fd()), self.stat.modified, path),
             false => Ok(()),
         }

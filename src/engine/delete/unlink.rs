@@ -131,7 +131,7 @@ impl Removal<'_> {
                 let mode = Mode::from_raw_mode(after.mode);
                 rustix::fs::fchmod(&fd, mode).at(Operation::SetMode, path)?;
             }
-            match self.run.config.keep.times {
+            match self.run.rules.keep.times {
                 true => metadata::set_mtime(Target::Open(fd.as_fd()), after.modified, path),
                 false => Ok(()),
             }

@@ -172,7 +172,7 @@ impl Directory {
         }
         if origin.existing.is_some() {
             origin.taken |= narrowed.owner.is_some();
-            origin.sheds_acl = origin.taken && !run.config.keep.xattrs;
+            origin.sheds_acl = origin.taken && !run.rules.keep.xattrs;
         }
         if origin.sheds_acl && !run.config.dry_run {
             let removed = xattr::remove_acls(Target::Open(mirror.as_fd()));
@@ -241,7 +241,7 @@ impl Directory {
         let stat = stat_open(&fd).at(Operation::StatSource, path)?;
         let writers = Writers::of(&stat, run.rules.privileges.user);
         let stat = metadata::adopt(stat, &Holder::Link(proc_path(&fd)), &run.rules, path)?;
-        let xattrs = if run.config.keep.xattrs {
+        let xattrs = if run.rules.keep.xattrs {
             let holder = Holder::Name(parent.source.as_fd(), &self.name);
             Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
         } else {

@@ -12,7 +12,7 @@ impl Pair {
     pub(crate) fn stat_of_new(&self, file: &OwnedFd, mode: u32, run: &Run) -> rustix::io::Result<Stat> {
         if let Some(newborn) = self.newborn.get()
             && newborn.predictable
-            && newborn.stat.mode == mode & !run.umask
+            && newborn.stat.mode == mode & !run.rules.umask
         {
             return Ok(newborn.stat);
         }
@@ -22,13 +22,13 @@ impl Pair {
         let inherits_acl = self.destination.as_ref().is_some_and(|fd| has_default_acl(fd));
         // Others who can write there could change what new files get, from one to the next.
         let constant = self.writers == Writers::Nobody;
-        let predictable = constant && stat.mode == mode & !run.umask && !inherits_acl;
+        let predictable = constant && stat.mode == mode & !run.rules.umask && !inherits_acl;
         self.newborn.get_or_init(|| Newborn { stat, predictable, inherits_acl });
         Ok(stat)
     }
 
     /// Whether new entries are to lose the ACL that they inherit: where none are kept, and others chose it.
     pub(crate) fn sheds_inherited_acl(&self, run: &Run) -> bool {
-        !run.config.keep.xattrs && self.writers != Writers::Nobody
+        !run.rules.keep.xattrs && self.writers != Writers::Nobody
     }
 }

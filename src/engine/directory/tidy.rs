@@ -14,7 +14,7 @@ impl Pair {
     pub(crate) fn remove_litter(&self, run: &Run) {
         if let Some(destination) = &self.destination
             && let Some(existing) = &self.existing
-            && (existing.modified != self.source_stat.modified || !run.config.keep.times)
+            && (existing.modified != self.source_stat.modified || !run.rules.keep.times)
             && !run.config.dry_run
         {
             let source = Some(&*self.source);

@@ -138,7 +138,7 @@ async fn fill(
         false => item.pair.stat_of_new(&new.fd, new.mode, run),
     };
     let have = have.at(Operation::StatDestination, || item.path())?;
-    let xattrs = if run.config.keep.xattrs {
+    let xattrs = if run.rules.keep.xattrs {
         let holder = Target::Open(source.as_fd()).into();
         Some(xattr::read_source(&holder, before, &run.rules, || item.source_path())?)
     } else {

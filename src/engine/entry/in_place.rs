@@ -31,7 +31,7 @@ pub(crate) fn open(item: &Item<'_>, source: &File, want: &Stat) -> Option<OwnedF
 /// Whether it has the ACL of its source, or none, and no capability. What can't be read is not right.
 fn has_right_acl(item: &Item<'_>, source: &File, handle: &OwnedFd, want: &Stat) -> bool {
     let (run, target) = (item.run(), Target::Handle(handle.as_fd()));
-    let wanted = match run.config.keep.xattrs {
+    let wanted = match run.rules.keep.xattrs {
         true => {
             let holder = Target::Open(source.as_fd()).into();
             xattr::read_source(&holder, want, &run.rules, || item.source_path())

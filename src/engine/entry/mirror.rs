@@ -240,7 +240,7 @@ impl Item<'_> {
     ) -> Result<Copied> {
         let run = self.run();
         let wanted = || self.source_xattrs(&source.stat, source.file.as_ref());
-        let xattrs = run.config.keep.xattrs.then(wanted).transpose()?;
+        let xattrs = run.rules.keep.xattrs.then(wanted).transpose()?;
         let (of_xattrs, grants) = match &xattrs {
             Some(want) => {
                 let have = self.destination_xattrs(theirs.as_ref())?;

@@ -115,7 +115,7 @@ fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Re
     }
     // Its own time is that of its making, which is not to be taken for the source's, however close.
     let have = Stat { modified: Time::NEVER, ..have };
-    let keep = item.run().config.keep.xattrs;
+    let keep = item.run().rules.keep.xattrs;
     let xattrs = if keep { Some(item.source_xattrs(want, None)?) } else { None };
     let bare = !item.pair.inherits_acl();
     let target = Target::Handle(handle.as_fd());

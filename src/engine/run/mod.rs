@@ -63,8 +63,6 @@ pub(crate) struct Run {
     pub(crate) temporary: TemporaryNames,
     /// What is to be deleted in the end.
     pub(crate) deletions: Deletions,
-    /// Permission bits that the kernel takes from new files.
-    pub(crate) umask: u32,
     pub(crate) parcels: Receiver<Parcel>,
     /// How fast contents are read, if that is limited.
     pub(crate) rate: Option<Rate>,
@@ -224,10 +222,9 @@ pub(crate) fn new_run(
     let Crowd { threads, spares, tasks } = *crowd;
     let (parcel_sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
     let (events, event_receiver) = async_channel::bounded(EVENTS);
-    let umask = umask();
     let run = Run {
         config: config.clone(),
-        rules: Rules::new(config, umask),
+        rules: config.rules(umask()),
         roots,
         links: Links::default(),
         directories: OpenDirectories::new(descriptor_limit()),
@@ -238,7 +235,6 @@ pub(crate) fn new_run(
         spared: aside.spared,
         temporary,
         deletions: Deletions::default(),
-        umask,
         rate: config.bandwidth.map(Rate::new),
         parcels,
         spares: Spares::new(threads, spares),
