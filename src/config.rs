@@ -1,7 +1,5 @@
 //! The resolved options of a run. The engine sees these and never the command line.
 
-use crate::plan::privileges::Privileges;
-use crate::plan::rules::Rules;
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -15,6 +13,8 @@ use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
 use crate::options::{Backup, Compare, Delete, Engine, Keep, Owner, Reflink};
 use crate::plan::chmod::Chmod;
+use crate::plan::privileges::Privileges;
+use crate::plan::rules::Rules;
 use crate::select::Selection;
 
 /// What to mirror, where to, and how.

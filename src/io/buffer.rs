@@ -4,19 +4,22 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
+use crate::io::file::Family;
 use crate::io::metrics::{self, Gauge};
-use crate::io::pieces::Pieces;
 
 /// Bytes of a buffer for small files: one read holds the whole file.
 pub(crate) const SMALL: usize = 64 << 10;
-/// Bytes of a buffer for larger files, and for a piece of a large one to begin with.
+/// Bytes of a buffer for larger files, and for a piece of a large one: it stays in the processor's cache on its way from the
+/// read to the write. On a disk and in memory more takes longer, 1.07 and more of the time (docs/performance.md).
 pub(crate) const LARGE: usize = 256 << 10;
 /// Bytes of a piece of a large file, at most: a part of one, of which two are in flight.
 const MOST_PIECE: usize = 4 << 20;
+/// Bytes of a piece that a program in user space has to give: what FUSE asks its server for at once, at most (linux/fuse_i.h,
+/// 256 pages). A read takes as long there whatever its length.
+const FUSE_PIECE: usize = 1 << 20;
 /// Bytes in flight a thread.
 const IN_FLIGHT: usize = 12 << 20;
 
@@ -25,9 +28,10 @@ pub(crate) struct Pool {
     budget: Arc<Semaphore>,
     small: RefCell<Vec<Box<[u8]>>>,
     large: RefCell<Vec<Box<[u8]>>>,
-    /// Of the size that pieces have now, if that is another one.
+    /// Of other sizes, which pieces of large files have.
     pieces: RefCell<Vec<Box<[u8]>>>,
-    piece: Pieces,
+    /// Bytes of a piece, where these are fixed.
+    piece: Option<usize>,
     gauge: Option<Rc<Gauge>>,
     /// Tasks that wait for a buffer.
     waiting: Cell<usize>,
@@ -43,7 +47,7 @@ impl Pool {
     pub(crate) fn of(piece: Option<usize>, gauge: Option<Rc<Gauge>>) -> Rc<Self> {
         let budget = Arc::new(Semaphore::new(IN_FLIGHT / SMALL));
         let (small, large, pieces) = (RefCell::default(), RefCell::default(), RefCell::default());
-        let piece = Pieces::new(piece.map(|bytes| whole_units(bytes).clamp(SMALL, MOST_PIECE)));
+        let piece = piece.map(|bytes| whole_units(bytes).clamp(SMALL, MOST_PIECE));
         Rc::new(Pool { budget, small, large, pieces, piece, gauge, waiting: Cell::new(0) })
     }
 
@@ -58,21 +62,18 @@ impl Pool {
         self.take_two_sized(size_for(wanted)).await
     }
 
-    /// A buffer for a piece of a large file.
-    pub(crate) async fn take_piece(self: &Rc<Self>) -> Buffer {
-        self.take_sized(self.piece.size(), 1).await.remove(0)
+    /// A buffer for a piece of a large file on such a file system.
+    pub(crate) async fn take_piece(self: &Rc<Self>, family: Family) -> Buffer {
+        self.take_sized(self.piece_for(family), 1).await.remove(0)
     }
 
     /// Two such at once.
-    pub(crate) async fn take_pieces(self: &Rc<Self>) -> [Buffer; 2] {
-        self.take_two_sized(self.piece.size()).await
+    pub(crate) async fn take_pieces(self: &Rc<Self>, family: Family) -> [Buffer; 2] {
+        self.take_two_sized(self.piece_for(family)).await
     }
 
-    /// Takes note of a read into a buffer of `size` bytes for a piece: it gave `bytes` bytes, and took `time`.
-    pub(crate) fn piece_took(&self, size: usize, bytes: usize, time: Duration) {
-        self.piece.took(size, bytes, time);
-        let size = self.piece.size();
-        self.pieces.borrow_mut().retain(|kept| kept.len() == size);
+    fn piece_for(&self, family: Family) -> usize {
+        self.piece.unwrap_or(if family == Family::Fuse { FUSE_PIECE } else { LARGE })
     }
 
     async fn take_two_sized(self: &Rc<Self>, size: usize) -> [Buffer; 2] {
@@ -124,16 +125,9 @@ impl Pool {
         }
     }
 
-    /// Takes back what was lent. Buffers for pieces of a size that is no longer asked for are not kept.
+    /// Takes back what was lent.
     fn put_back(&self, bytes: Box<[u8]>) {
-        let size = bytes.len();
-        if matches!(size, SMALL | LARGE) {
-            self.shelf(size).borrow_mut().push(bytes);
-        } else if size == self.piece.size() {
-            let mut shelf = self.pieces.borrow_mut();
-            shelf.retain(|kept| kept.len() == size);
-            shelf.push(bytes);
-        }
+        self.shelf(bytes.len()).borrow_mut().push(bytes);
     }
 }
 
@@ -227,23 +221,19 @@ mod tests {
     }
 
     #[test]
-    fn buffers_for_pieces_of_a_size_that_is_left_are_not_kept() {
-        let pool = Pool::new();
-        let take_piece = || match pin!(pool.take_piece()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(buffer) => buffer,
+    fn pieces_are_longer_where_a_program_gives_them() {
+        let length = |pool: &Rc<Pool>, family| match pin!(pool.take_piece(family))
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(buffer) => buffer.len(),
             Poll::Pending => panic!("there is none"),
         };
-        for size in [LARGE, 2 * LARGE, 4 * LARGE] {
-            let (one, other) = (take_piece(), take_piece());
-            assert_eq!((one.len(), other.len()), (size, size));
-            drop((one, other));
-            let time = Duration::from_millis(10);
-            (0..8).for_each(|_| pool.piece_took(size, size, time));
+        let pool = Pool::new();
+        for family in [Family::Kernel, Family::Memory, Family::Overlay, Family::Fuse, Family::Kernel] {
+            let expected = if family == Family::Fuse { 4 * LARGE } else { LARGE };
+            assert_eq!(length(&pool, family), expected, "{family:?}");
         }
-        drop(take_piece());
-        assert_eq!(pool.pieces.borrow().iter().map(|kept| kept.len()).collect::<Vec<_>>(), [4 * LARGE; 2]);
-        (0..8).for_each(|_| pool.piece_took(4 * LARGE, 4 * LARGE, Duration::ZERO));
-        assert!(pool.pieces.borrow().is_empty(), "what is read now is near");
-        assert_eq!(take_piece().len(), LARGE);
+        let fixed = Pool::of(Some(3 * SMALL + 1), None);
+        assert_eq!(length(&fixed, Family::Fuse), 3 * SMALL, "a flag fixes what it names");
     }
 }

@@ -13,7 +13,6 @@ pub(crate) mod list;
 pub(crate) mod metrics;
 pub(crate) mod op;
 pub(crate) mod path;
-mod pieces;
 pub(crate) mod rename;
 pub(crate) mod ring;
 pub(crate) mod spans;

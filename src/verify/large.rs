@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use blake3::Hash;
 
@@ -63,18 +62,16 @@ impl HashedFile {
 
     async fn hash_part(&self, lane: &VerifyLane, part: Range<u64>) -> Result<(), Cause> {
         let mut hasher = part_hasher(part.start);
-        let mut buffer = lane.buffers.take_piece().await;
+        let mut buffer = lane.buffers.take_piece(self.file.family).await;
         let mut at = part.start;
         while at < part.end {
             if lane.check.stop.is_stopped() {
                 return Err(Cause::Interrupted);
             }
             let length = buffer.len().min((part.end - at) as usize);
-            let begun = Instant::now();
             let (result, returned) = lane.io.read(&self.file, buffer, length, at).await;
             buffer = returned;
             let read = result?;
-            lane.buffers.piece_took(buffer.len(), read, begun.elapsed());
             if read == 0 {
                 return Err(Cause::Changed); // it was truncated
             }

@@ -4,7 +4,6 @@
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -18,7 +17,7 @@ use crate::engine::run::regular;
 use crate::engine::run::streamed::Streamed;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Event;
-use crate::io::file::File;
+use crate::io::file::{Family, File};
 use crate::plan::writers::Writers;
 use crate::stat::{Stat, stat_open};
 
@@ -107,8 +106,12 @@ async fn compare_open(
     streamed: &Streamed,
 ) -> Result<(bool, u64)> {
     let buffers = &item.lane.buffers;
-    let [mut one, mut other] =
-        if size > LARGE { buffers.take_pieces().await } else { buffers.take_pair_of(size).await };
+    // The slower side decides how much is read at once.
+    let family = if theirs.family == Family::Fuse { theirs.family } else { ours.family };
+    let [mut one, mut other] = match size > LARGE {
+        true => buffers.take_pieces(family).await,
+        false => buffers.take_pair_of(size).await,
+    };
     let mut at = 0;
     loop {
         if item.run().stop.is_stopped() {
@@ -116,11 +119,10 @@ async fn compare_open(
         }
         item.lane.doing(Operation::ReadSource);
         // Both reads are in flight at once: the trees may well be on two disks.
-        let (length, io, begun) = (one.len(), &item.lane.io, Instant::now());
+        let (length, io) = (one.len(), &item.lane.io);
         let (from_source, from_destination);
         ((from_source, one), (from_destination, other)) =
             tokio::join!(io.read(ours, one, length, at), io.read(theirs, other, length, at));
-        buffers.piece_took(length, from_source.unwrap_or_default(), begun.elapsed());
         let read = from_source.at(Operation::ReadSource, || item.source_path())?;
         let have = from_destination.at(Operation::ReadDestination, || item.path())?;
         // Either may have been given fewer bytes than there are, but none only at its end.

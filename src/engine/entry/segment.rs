@@ -4,7 +4,6 @@
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
 
 use blake3::Hasher;
 use rustix::fs::FallocateFlags;
@@ -25,7 +24,7 @@ impl LargeFile {
     /// Two buffers for pieces of it; small ones, if it is only cut in parts for its holes, or to be mended where it is.
     async fn take_pair(&self, lane: &Lane) -> [Buffer; 2] {
         match self.size() {
-            size if size > LARGE => lane.buffers.take_pieces().await,
+            size if size > LARGE => lane.buffers.take_pieces(self.source.family).await,
             size => lane.buffers.take_pair_of(size).await,
         }
     }
@@ -124,7 +123,7 @@ impl LargeFile {
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
         let mut buffer = match self.size() {
-            size if size > LARGE => lane.buffers.take_piece().await,
+            size if size > LARGE => lane.buffers.take_piece(self.source.family).await,
             size => lane.buffers.take(size).await,
         };
         let (mut at, mut hashed) = (part.start, 0);
@@ -179,9 +178,7 @@ impl LargeFile {
             length = lane.run.piece(length);
             lane.pace(length).await;
         }
-        let begun = Instant::now();
         let (result, buffer) = lane.io.read(&self.source, buffer, length, data.start).await;
-        lane.buffers.piece_took(buffer.len(), result.unwrap_or_default(), begun.elapsed());
         match result.map_err(Failure::of(self.reading))? {
             0 => Err(Failure { operation: self.reading, cause: Cause::Changed }), // it was truncated
             read => {
