@@ -38,7 +38,7 @@ pub struct Config {
     /// Delete what the destination has and the source lacks.
     pub delete: Option<Delete>,
     /// Files of the caller's own, a log say, that are not deleted if they lie in the destination.
-    pub spare: Vec<PathBuf>,
+    pub own_files: Vec<PathBuf>,
     /// Keep what is replaced or deleted.
     pub backup: Option<Backup>,
     /// Trees of earlier runs, the first one first: what is the same there becomes a hard link to it. Relative paths begin at
@@ -87,11 +87,11 @@ pub struct Config {
     pub reflink: Reflink,
     /// How system calls reach the kernel.
     pub engine: Engine,
-    /// Rings, a thread each, to begin with: [`Config::spare_jobs`] may join.
+    /// Rings, a thread each, to begin with: [`Config::reserve_jobs`] may join.
     pub jobs: usize,
     /// Further rings, that join where those spend much of their time waiting for a disk in opens and stats made in place.
     /// Fewer where descriptors are scarce.
-    pub spare_jobs: usize,
+    pub reserve_jobs: usize,
     /// Copy tasks a ring.
     pub depth: usize,
     /// Bytes of a large file that are read, and written, at once: whole 64 KiB, 4 MiB at most. `None`: 256 KiB, and more
@@ -110,7 +110,7 @@ impl Config {
             dry_run: false,
             select: Selection::default(),
             delete: None,
-            spare: Vec::new(),
+            own_files: Vec::new(),
             backup: None,
             link_dest: Vec::new(),
             checksum: false,
@@ -135,7 +135,7 @@ impl Config {
             reflink: Reflink::default(),
             engine: Engine::default(),
             jobs: default_jobs(),
-            spare_jobs: default_jobs(),
+            reserve_jobs: default_jobs(),
             depth: DEFAULT_DEPTH,
             buffer: None,
         }
@@ -192,7 +192,7 @@ impl Config {
 
     /// Whether new directories may be filled under a temporary name: not where files must be on stable storage, or be
     /// found again by the next run, one by one.
-    pub(crate) fn stages_directories(&self) -> bool {
+    pub(crate) fn makes_provisional_directories(&self) -> bool {
         self.atomic && !self.fsync && !self.partial && self.timeout.is_none()
     }
 }

@@ -88,7 +88,7 @@ pub use crate::engine::stages;
 /// Manifests: their format, and reading and writing them.
 pub mod manifest {
     pub use crate::content::manifest::{
-        Entry, LINE_LIMIT, Malformed, Reader, escape_path, format_line, parse_line,
+        LINE_LIMIT, Malformed, Reader, Record, escape_path, format_line, parse_line,
     };
     pub use crate::files::manifest::Writer;
 }

@@ -107,7 +107,7 @@ pub(crate) struct ToolResult {
     pub(crate) wall_seconds: Option<Spread>,
     pub(crate) times_ringsync: Option<f64>,
     pub(crate) trust: Option<Trust>,
-    pub(crate) runs: Vec<Run>,
+    pub(crate) runs: Vec<Measurement>,
 }
 
 /// Why a tool has no figures.
@@ -133,7 +133,7 @@ impl Fault {
 
 /// The figures of one run.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Run {
+pub(crate) struct Measurement {
     pub(crate) wall_seconds: f64,
     pub(crate) cpu_seconds: f64,
     pub(crate) peak_bytes: u64,
@@ -141,9 +141,9 @@ pub(crate) struct Run {
     pub(crate) peak_floor_bytes: u64,
 }
 
-impl From<Measured> for Run {
-    fn from(measured: Measured) -> Run {
-        Run {
+impl From<Measured> for Measurement {
+    fn from(measured: Measured) -> Measurement {
+        Measurement {
             wall_seconds: measured.wall.as_secs_f64(),
             cpu_seconds: measured.processor.as_secs_f64(),
             peak_bytes: measured.peak,
@@ -265,7 +265,7 @@ pub(crate) mod tests {
     pub(crate) fn sample() -> Report {
         let machine = Machine::find("/".as_ref(), "/".as_ref()).unwrap();
         let result = |tool, walls: &[f64], fault| {
-            let run = |&wall_seconds: &f64| Run {
+            let run = |&wall_seconds: &f64| Measurement {
                 wall_seconds,
                 cpu_seconds: 0.5,
                 peak_bytes: 9 << 20,

@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 use crate::bench::change::change;
 use crate::bench::check::compare;
 use crate::bench::plan::{Cache, Scenario, go_on};
-use crate::bench::report::{Cell, Fault, Run, ToolResult};
+use crate::bench::report::{Cell, Fault, Measurement, ToolResult};
 use crate::bench::run::{End, run};
 use crate::bench::space::{Memory, Size};
 use crate::bench::tools::Installed;
@@ -84,7 +84,7 @@ impl Turns<'_> {
                 result.not_kept = verdict.lost.iter().copied().collect();
                 result.fault = verdict.wrong().map(Fault::Wrong);
                 if counts && result.fault.is_none() {
-                    result.runs.push(Run::from(measured));
+                    result.runs.push(Measurement::from(measured));
                 }
             }
         }

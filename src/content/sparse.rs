@@ -47,14 +47,14 @@ pub(crate) fn layout(stat: &Stat, family: Family) -> Layout {
 
 /// Neighbouring blocks that are all zeroes, or of which none is.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct Stretch {
     pub(crate) range: Range<usize>,
     pub(crate) zero: bool,
 }
 
 /// The run that starts `from` there in `bytes`, which lie at `offset` of their file. A block of which they hold but a
 /// part is judged by that part.
-pub(crate) fn next_run(bytes: &[u8], offset: u64, from: usize) -> Option<Run> {
+pub(crate) fn next_run(bytes: &[u8], offset: u64, from: usize) -> Option<Stretch> {
     let end_of_block = |at: usize| {
         let into = (offset + at as u64) % BLOCK as u64;
         (at + BLOCK - into as usize).min(bytes.len())
@@ -68,7 +68,7 @@ pub(crate) fn next_run(bytes: &[u8], offset: u64, from: usize) -> Option<Run> {
     while end < bytes.len() && is_zero(end) == zero {
         end = end_of_block(end);
     }
-    Some(Run { range: from..end, zero })
+    Some(Stretch { range: from..end, zero })
 }
 
 /// The first stretch of data within `range`, or `None` where only a hole is left. What is passed over is sampled:
@@ -134,12 +134,14 @@ mod tests {
         bytes[2 * BLOCK] = 1;
         let all = |bytes: &[u8], offset| {
             let mut runs = Vec::new();
-            while let Some(run) = next_run(bytes, offset, runs.last().map_or(0, |run: &Run| run.range.end)) {
+            while let Some(run) =
+                next_run(bytes, offset, runs.last().map_or(0, |run: &Stretch| run.range.end))
+            {
                 runs.push(run);
             }
             runs
         };
-        let run = |range, zero| Run { range, zero };
+        let run = |range, zero| Stretch { range, zero };
         let (two, three) = (2 * BLOCK, 3 * BLOCK);
         let whole = [run(0..two, true), run(two..three, false), run(three..5 * BLOCK, true)];
         assert_eq!(all(&bytes, 1 << 20), whole);

@@ -25,8 +25,8 @@ use std::thread;
 use crate::config::Config;
 use crate::engine::progress::Progress;
 use crate::engine::progress::manifest::Hashes;
-use crate::engine::run::crowd::Crowd;
-use crate::engine::run::{Aside, new_run};
+use crate::engine::run::staffing::Staffing;
+use crate::engine::run::{Beside, new_run};
 use crate::engine::setup::{open_root, require_threads, temporary_names};
 use crate::engine::state::watched::Watched;
 use crate::engine::workers::stall::Stalls;
@@ -71,19 +71,19 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     })?;
     let (roots, mut aside) = within(config, move || {
         let roots = roots::open(&opened)?;
-        let aside = Aside::open(&opened, &roots)?;
+        let aside = Beside::open(&opened, &roots)?;
         Ok((roots, aside))
     })?;
     let missing = std::mem::take(&mut aside.missing);
-    let crowd = Crowd::new(config, engine, descriptors);
-    let Crowd { threads, tasks, .. } = crowd;
-    let (run, parcel_sender, events) = new_run(config, roots, aside, temporary, &crowd);
+    let staffing = Staffing::new(config, engine, descriptors);
+    let Staffing { threads, tasks, .. } = staffing;
+    let (run, parcel_sender, events) = new_run(config, roots, aside, temporary, &staffing);
     let held = run.clone();
     let root = within(config, move || strangers::refuse(&held).and_then(|()| open_root(&held)));
     let Config { dry_run, check, fsync, .. } = *config;
     let start = Start { engine, threads, tasks, notice, missing, dry_run, check, fsync };
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
-        manifest.is_for(OsStr::from_bytes(single.destination.to_bytes()));
+        manifest.set_single(OsStr::from_bytes(single.destination.to_bytes()));
     }
     let progress = Progress::new(reporter, stop, manifest, trace)?;
     let root = match root {
@@ -149,9 +149,9 @@ mod tests {
         std::fs::create_dir(&source).unwrap();
         let config = Config::new(&source, home.path().join("dst"));
         let roots = roots::open(&config).unwrap();
-        let crowd = Crowd { threads: 1, spares: 0, tasks: 1 };
+        let staffing = Staffing { threads: 1, reserve: 0, tasks: 1 };
         let temporary = TemporaryNames::of_this_run().unwrap();
-        let (run, parcels, events) = new_run(&config, roots, Aside::default(), temporary, &crowd);
+        let (run, parcels, events) = new_run(&config, roots, Beside::default(), temporary, &staffing);
         // The walk waits for room that nobody makes: only the end of the run lets it go.
         let walk = spawn_thread("walk", &run, None, move |_| {
             while parcels.send_blocking(Parcel::new()).is_ok() {}

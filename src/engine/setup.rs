@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 
 use crate::config::Config;
 use crate::engine::Run;
-use crate::engine::run::crowd::THREADS;
+use crate::engine::run::staffing::THREADS;
 use crate::engine::state::directory::Directory;
-use crate::engine::state::pair::{Pair, Source};
+use crate::engine::state::pair::{Pair, SourceDirectory};
 use crate::engine::workers::ring_thread::{RingThread, RingThreads};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::files::key;
@@ -107,7 +107,7 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     } else {
         None
     };
-    let source = Source { fd: source, stat, writers, xattrs };
+    let source = SourceDirectory { fd: source, stat, writers, xattrs };
     let narrowed = match (&destination, &existing) {
         (Some(fd), Some(have)) if !implied => {
             source.narrow(fd, have, run, || run.roots.destination.path.clone())?

@@ -11,8 +11,8 @@ use blake3::Hash;
 
 use crate::config::{Config, DEFAULT_DEPTH};
 use crate::content::hash::{PART, Parts, part_hasher};
-use crate::engine::run::crowd::Crowd;
-use crate::engine::run::{Aside, Run, new_run};
+use crate::engine::run::staffing::Staffing;
+use crate::engine::run::{Beside, Run, new_run};
 use crate::engine::setup::open_root;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::work::Parcel;
@@ -42,9 +42,9 @@ impl Opened {
         raise_descriptor_limit();
         let config = Config::new(source, destination);
         let roots = roots::open(&config)?;
-        let crowd = Crowd { threads: 1, spares: 0, tasks: DEFAULT_DEPTH };
+        let staffing = Staffing { threads: 1, reserve: 0, tasks: DEFAULT_DEPTH };
         let (run, parcels, events) =
-            new_run(&config, roots, Aside::default(), TemporaryNames::of_this_run()?, &crowd);
+            new_run(&config, roots, Beside::default(), TemporaryNames::of_this_run()?, &staffing);
         let root = open_root(&run)?;
         Ok(Opened { run, root, parcels, events })
     }

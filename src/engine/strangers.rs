@@ -96,7 +96,7 @@ impl<'a> Strangers<'a> {
         };
         name == OF_THE_DISK
             || run.temporary.is_ours(name.to_bytes(), self.stat.inode)
-            || run.is_spared(Path::new(OsStr::from_bytes(name.to_bytes())))
+            || run.is_own_path(Path::new(OsStr::from_bytes(name.to_bytes())))
             || run.backups.as_ref().is_some_and(|backups| !is_directory && backups.is_backup(name))
             || self.scopes.iter().any(|scope| scope.protects(name, is_directory, false))
             || (is_directory && is_elsewhere())

@@ -286,7 +286,7 @@ pub fn share(part: Duration, whole: Duration) -> f64 {
 
 /// Which stage held a run back.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Verdict {
+pub enum Bottleneck {
     /// This one, with its share of the time in which rings had something to do or waited for it.
     Stage(Stage, f64),
     /// These two took most, and neither so much more than the other, or so much at all, that it can be blamed.
@@ -303,7 +303,7 @@ const LEAD: f64 = 1.3;
 
 /// Which stage held the run back, from what the time of all rings went to. What a ring did after there was nothing left
 /// for it does not count.
-pub fn verdict(rings: &[Ring]) -> Verdict {
+pub fn bottleneck(rings: &[Ring]) -> Bottleneck {
     let time = |stage| rings.iter().map(|ring| ring.time(stage)).sum::<Duration>();
     let mut times: Vec<(Stage, Duration)> = Stage::ALL
         .into_iter()
@@ -312,13 +312,13 @@ pub fn verdict(rings: &[Ring]) -> Verdict {
         .collect();
     let whole = times.iter().map(|(_, time)| *time).sum();
     if whole < SHORTEST {
-        return Verdict::TooShort;
+        return Bottleneck::TooShort;
     }
     times.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
     let [first, second] = [0, 1].map(|place| (times[place].0, share(times[place].1, whole)));
     // "Other" is nobody's name: what can't be told apart can't be blamed.
     let is_clear = first.0 != Stage::Other && first.1 >= LEAST_SHARE && first.1 >= LEAD * second.1;
-    if is_clear { Verdict::Stage(first.0, first.1) } else { Verdict::Unclear([first, second]) }
+    if is_clear { Bottleneck::Stage(first.0, first.1) } else { Bottleneck::Unclear([first, second]) }
 }
 
 #[cfg(test)]
@@ -337,15 +337,15 @@ mod tests {
     #[test]
     fn the_stage_that_took_most_is_blamed_only_where_it_stands_out() {
         use Stage::{Compare, Hash, Idle, Other, Read, Walk, Write};
-        let of = |times: &[(Stage, u64)]| verdict(&[ring(times), ring(&[(Idle, 5000)])]);
-        assert_eq!(of(&[(Write, 600), (Read, 400)]), Verdict::Stage(Write, 0.6));
-        assert_eq!(of(&[(Walk, 900), (Compare, 100)]), Verdict::Stage(Walk, 0.9));
-        assert_eq!(of(&[(Write, 500), (Read, 500)]), Verdict::Unclear([(Read, 0.5), (Write, 0.5)]));
+        let of = |times: &[(Stage, u64)]| bottleneck(&[ring(times), ring(&[(Idle, 5000)])]);
+        assert_eq!(of(&[(Write, 600), (Read, 400)]), Bottleneck::Stage(Write, 0.6));
+        assert_eq!(of(&[(Walk, 900), (Compare, 100)]), Bottleneck::Stage(Walk, 0.9));
+        assert_eq!(of(&[(Write, 500), (Read, 500)]), Bottleneck::Unclear([(Read, 0.5), (Write, 0.5)]));
         let even = [(Write, 300), (Read, 200), (Hash, 200), (Compare, 150), (Walk, 150)];
-        assert_eq!(of(&even), Verdict::Unclear([(Write, 0.3), (Read, 0.2)]), "it took most, but little");
-        assert_eq!(of(&[(Other, 900), (Read, 100)]), Verdict::Unclear([(Other, 0.9), (Read, 0.1)]));
-        assert_eq!(of(&[(Write, 9)]), Verdict::TooShort);
-        assert_eq!(verdict(&[]), Verdict::TooShort);
+        assert_eq!(of(&even), Bottleneck::Unclear([(Write, 0.3), (Read, 0.2)]), "it took most, but little");
+        assert_eq!(of(&[(Other, 900), (Read, 100)]), Bottleneck::Unclear([(Other, 0.9), (Read, 0.1)]));
+        assert_eq!(of(&[(Write, 9)]), Bottleneck::TooShort);
+        assert_eq!(bottleneck(&[]), Bottleneck::TooShort);
     }
 
     #[test]

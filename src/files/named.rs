@@ -55,7 +55,7 @@ pub(crate) fn find(path: &Path, trees: &Trees, operation: Operation) -> Result<N
     if matches!(last, b"" | b"." | b"..") {
         return Err(if bytes.is_empty() { Errno::NOENT } else { Errno::ISDIR }).at(operation, || path);
     }
-    let mut walk = Walk::new(path, None, trees, operation)?;
+    let mut walk = Descent::new(path, None, trees, operation)?;
     walk.go(Aim::Name)?.ok_or(Errno::ISDIR).at(operation, || path)
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn directory(
     operation: Operation,
     make: bool,
 ) -> Result<OwnedFd> {
-    let mut walk = Walk::new(path, start, trees, operation)?;
+    let mut walk = Descent::new(path, start, trees, operation)?;
     walk.go(if make { Aim::NewDirectory } else { Aim::Directory })?;
     Ok(walk.fd)
 }
@@ -104,7 +104,7 @@ enum Aim {
 }
 
 /// A path that is walked, one name after the other.
-struct Walk<'a> {
+struct Descent<'a> {
     trees: &'a Trees,
     operation: Operation,
     /// As the user named it.
@@ -121,7 +121,7 @@ struct Walk<'a> {
     is_linked: bool,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Descent<'a> {
     fn new(path: &'a Path, start: Option<&OwnedFd>, trees: &'a Trees, operation: Operation) -> Result<Self> {
         let first = if path.is_absolute() { c"/" } else { c"." };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -129,8 +129,17 @@ impl<'a> Walk<'a> {
         let fd = rustix::fs::openat(from, first, flags, Mode::empty()).at(operation, || path)?;
         let at = if path.is_absolute() { PathBuf::from("/") } else { PathBuf::new() };
         let is_inside = trees.have(&fd);
-        let mut walk =
-            Walk { trees, operation, path, fd, at, is_inside, names: Vec::new(), links: 0, is_linked: false };
+        let mut walk = Descent {
+            trees,
+            operation,
+            path,
+            fd,
+            at,
+            is_inside,
+            names: Vec::new(),
+            links: 0,
+            is_linked: false,
+        };
         walk.push(path.as_os_str().as_bytes());
         Ok(walk)
     }

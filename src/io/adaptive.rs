@@ -84,7 +84,7 @@ impl Timed {
 
     /// Two were slow.
     #[cfg(test)]
-    pub(super) fn is_slow(&self) {
+    pub(super) fn mark_slow(&self) {
         (0..2).for_each(|_| self.took(2 * self.slow));
     }
 

@@ -112,7 +112,7 @@ impl Pool {
         let permits = self.budget.clone().acquire_many_owned(units).await;
         self.waiting.set(self.waiting.get() - 1);
         if let Some((gauge, start)) = start {
-            gauge.has_waited_for_buffer(start);
+            gauge.count_buffer_wait(start);
         }
         permits
     }
@@ -177,7 +177,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if let Some(gauge) = &self.home.gauge {
-            gauge.is_given_back(self.size);
+            gauge.give_back(self.size);
         }
         // What another thread still has goes when that is done with it.
         if !bytes.is_empty() {
@@ -215,7 +215,7 @@ mod tests {
         }
         drop(lent);
         drop(take(&pool));
-        let ring = gauge.figures();
+        let ring = gauge.ring();
         assert_eq!((ring.buffer_waits, ring.most_bytes), (1, IN_FLIGHT as u64));
         assert!(!ring.buffer_wait.is_zero());
     }

@@ -224,12 +224,12 @@ impl Gauge {
     }
 
     /// Bytes of buffers have come back.
-    pub(crate) fn is_given_back(&self, bytes: u64) {
+    pub(crate) fn give_back(&self, bytes: u64) {
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
     /// A task has waited for a buffer since `start`.
-    pub(crate) fn has_waited_for_buffer(&self, start: u64) {
+    pub(crate) fn count_buffer_wait(&self, start: u64) {
         let mut ring = self.ring.borrow_mut();
         ring.buffer_waits += 1;
         ring.buffer_wait += Duration::from_nanos(now() - start);
@@ -258,7 +258,7 @@ impl Gauge {
     }
 
     /// The figures, at the end of the thread.
-    pub(crate) fn figures(&self) -> Ring {
+    pub(crate) fn ring(&self) -> Ring {
         let mut ring = self.ring.take();
         ring.elapsed = Duration::from_nanos(now() - self.begun);
         ring.processor = thread_processor_time();
@@ -334,7 +334,7 @@ mod tests {
         gauge.turn_begins(0, Stage::Other);
         assert!(waiting(Stage::Idle) > 0, "the walk is over");
         gauge.turn_ends();
-        let ring = gauge.figures();
+        let ring = gauge.ring();
         assert_eq!(ring.depths.counts[..2], [1, 1]);
         let all = ring.busy() + ring.waiting();
         assert!(all <= ring.elapsed && all > ring.elapsed / 2, "{ring:?}");
@@ -348,7 +348,7 @@ mod tests {
         }
         gauge.submit(Call::Read, Means::Ring).done(100);
         drop(gauge.submit(Call::Read, Means::Ring));
-        let ring = gauge.figures();
+        let ring = gauge.ring();
         let told = Means::ALL.map(|means| {
             let operations = ring.operations(Call::Read, means);
             (operations.count, operations.bytes, operations.timed())
@@ -361,8 +361,8 @@ mod tests {
         let gauge = Gauge::new(0, now(), false, || true);
         gauge.lends(10);
         gauge.lends(20);
-        gauge.is_given_back(30);
+        gauge.give_back(30);
         gauge.lends(5);
-        assert_eq!(gauge.figures().most_bytes, 30);
+        assert_eq!(gauge.ring().most_bytes, 30);
     }
 }

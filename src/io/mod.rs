@@ -49,7 +49,7 @@ const SHORT_WRITE: usize = 64 << 10;
 
 /// The operations of one thread.
 pub(crate) struct Io {
-    way: Way,
+    way: Backend,
     families: Families,
     /// Operations that were handed over and are not done.
     in_flight: Cell<usize>,
@@ -57,7 +57,7 @@ pub(crate) struct Io {
     gauge: Option<Rc<Gauge>>,
 }
 
-enum Way {
+enum Backend {
     /// A ring, and what is known of how long operations take in place; of reads only where they can't say beforehand
     /// whether they would wait.
     Ring {
@@ -75,7 +75,7 @@ enum Way {
 impl Io {
     /// Operations for a thread that runs a ring.
     pub(crate) fn ring() -> Self {
-        Io::new(Way::Ring {
+        Io::new(Backend::Ring {
             lookups: Timed::lookups(),
             reads: Reads::default(),
             blind_reads: Timed::lookups(),
@@ -87,10 +87,10 @@ impl Io {
 
     /// Operations for a thread that has none.
     pub(crate) fn plain() -> Self {
-        Io::new(Way::Plain)
+        Io::new(Backend::Plain)
     }
 
-    fn new(way: Way) -> Self {
+    fn new(way: Backend) -> Self {
         Io { way, families: Families::default(), in_flight: Cell::new(0), gauge: None }
     }
 
@@ -137,8 +137,8 @@ impl Io {
         self.in_flight.set(self.in_flight.get() + 1);
         let result = operation.await;
         self.in_flight.set(self.in_flight.get() - 1);
-        if let (Means::Ring, Way::Ring { sight, .. }) = (means, &self.way) {
-            sight.was_seen_to();
+        if let (Means::Ring, Backend::Ring { sight, .. }) = (means, &self.way) {
+            sight.mark_seen_to();
         }
         if let Some(measured) = measured {
             measured.done(bytes(&result));
@@ -148,13 +148,13 @@ impl Io {
 
     /// Whether there is a ring that takes what it is given.
     fn has_ring(&self) -> bool {
-        matches!(&self.way, Way::Ring { refuses, .. } if !refuses.get())
+        matches!(&self.way, Backend::Ring { refuses, .. } if !refuses.get())
     }
 
     /// Whether an answer says that the ring did not take an operation, rather than how that went: a plain call does. The
     /// kernel cancels what it can start no worker for, and after that nothing more is given to the ring.
     fn is_refused<T>(&self, answer: &rustix::io::Result<T>) -> bool {
-        if let (Way::Ring { refuses, .. }, Err(Errno::CANCELED | Errno::NOSYS)) = (&self.way, answer) {
+        if let (Backend::Ring { refuses, .. }, Err(Errno::CANCELED | Errno::NOSYS)) = (&self.way, answer) {
             refuses.set(true);
         }
         matches!(answer, Err(Errno::CANCELED | Errno::NOSYS | Errno::NOMEM | Errno::AGAIN))
@@ -163,7 +163,7 @@ impl Io {
     /// Lets the ring have what it was given, and gives those a turn whose operations are done, if there are any and this was
     /// not done a moment ago. A task that does everything in place calls this now and then.
     pub(crate) async fn see_to_ring(&self, now: Instant) {
-        if let Way::Ring { sight, .. } = &self.way
+        if let Backend::Ring { sight, .. } = &self.way
             && self.in_flight.get() > 0
         {
             sight.see_to(now).await;
@@ -173,10 +173,10 @@ impl Io {
     /// How long this thread has waited so far in calls made in place that a ring could have waited for.
     pub(crate) fn waited(&self) -> Duration {
         match &self.way {
-            Way::Ring { lookups, blind_reads, writes, .. } => {
+            Backend::Ring { lookups, blind_reads, writes, .. } => {
                 lookups.waited() + blind_reads.waited() + writes.waited()
             }
-            Way::Plain => Duration::ZERO,
+            Backend::Plain => Duration::ZERO,
         }
     }
 
@@ -190,13 +190,13 @@ impl Io {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let now = || self.in_place(Call::Open, || open_now(directory, name, flags));
         match &self.way {
-            Way::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
+            Backend::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 let open = op::open(directory.clone(), name, flags);
                 let opened = self.hand_over(Call::Open, Means::Ring, open, |_| 0).await;
                 if self.is_refused(&opened) { now() } else { opened }
             }
-            Way::Ring { lookups, .. } => lookups.in_place(now),
-            Way::Plain => now(),
+            Backend::Ring { lookups, .. } => lookups.in_place(now),
+            Backend::Plain => now(),
         }
     }
 
@@ -208,13 +208,13 @@ impl Io {
     ) -> rustix::io::Result<Option<Stat>> {
         let now = || self.in_place(Call::Stat, || stat_now(directory, name));
         let result = match &self.way {
-            Way::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
+            Backend::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 let stat = op::stat(directory.clone(), name);
                 let found = self.hand_over(Call::Stat, Means::Ring, stat, |_| 0).await;
                 if self.is_refused(&found) { now() } else { found }
             }
-            Way::Ring { lookups, .. } => lookups.in_place(now),
-            Way::Plain => now(),
+            Backend::Ring { lookups, .. } => lookups.in_place(now),
+            Backend::Plain => now(),
         };
         match result {
             Ok(stat) => Ok(Some(stat)),
@@ -251,9 +251,9 @@ impl Io {
         offset: u64,
     ) -> (rustix::io::Result<usize>, Buffer) {
         let flags = match &self.way {
-            Way::Plain => ReadWriteFlags::empty(),
-            Way::Ring { .. } if !self.has_ring() => ReadWriteFlags::empty(),
-            Way::Ring { blind_reads, .. }
+            Backend::Plain => ReadWriteFlags::empty(),
+            Backend::Ring { .. } if !self.has_ring() => ReadWriteFlags::empty(),
+            Backend::Ring { blind_reads, .. }
                 if file.family == Family::Overlay && !blind_reads.next_through_ring() =>
             {
                 let bytes = &mut buffer.bytes_mut()[..length];
@@ -261,15 +261,15 @@ impl Io {
                 return (blind_reads.in_place(read), buffer);
             }
             // Nor can files in memory, which wait for nothing but swap.
-            Way::Ring { .. } if file.family == Family::Memory => ReadWriteFlags::empty(),
-            Way::Ring { .. } if file.family != Family::Kernel => {
+            Backend::Ring { .. } if file.family == Family::Memory => ReadWriteFlags::empty(),
+            Backend::Ring { .. } if file.family != Family::Kernel => {
                 let read = read_in_thread(file.fd.clone(), buffer, length, offset);
                 return self.hand_over(Call::Read, Means::Thread, read, |(read, _)| transferred(read)).await;
             }
-            Way::Ring { reads, .. } if reads.next_through_ring() => {
+            Backend::Ring { reads, .. } if reads.next_through_ring() => {
                 return self.read_through_ring(file, buffer, length, offset).await;
             }
-            Way::Ring { .. } => ReadWriteFlags::NOWAIT,
+            Backend::Ring { .. } => ReadWriteFlags::NOWAIT,
         };
         let started = self.gauge.as_ref().map(|gauge| gauge.start_in_place(Call::Read));
         let result = retry(|| {
@@ -280,7 +280,7 @@ impl Io {
                 flags,
             )
         });
-        if let (Way::Ring { reads, .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) = (&self.way, result) {
+        if let (Backend::Ring { reads, .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) = (&self.way, result) {
             reads.missed();
             return self.read_through_ring(file, buffer, length, offset).await;
         }
@@ -319,7 +319,7 @@ impl Io {
                 })
             };
             let result = match &self.way {
-                Way::Ring { writes, .. }
+                Backend::Ring { writes, .. }
                     if left.len() > SHORT_WRITE && self.has_ring() && writes.next_through_ring() =>
                 {
                     let write = op::write(file.clone(), buffer, left.clone(), at);
@@ -331,7 +331,7 @@ impl Io {
                     }
                     result
                 }
-                Way::Ring { writes, .. } if left.len() > SHORT_WRITE => writes.in_place(now),
+                Backend::Ring { writes, .. } if left.len() > SHORT_WRITE => writes.in_place(now),
                 // Blocks only where the kernel throttles writers, as it would block any of them.
                 _ => now(),
             };
@@ -435,8 +435,8 @@ mod tests {
             let io = Io::ring();
             let mut buffer = buffer::Pool::new().take(buffer::LARGE as u64).await;
             buffer.bytes_mut().iter_mut().enumerate().for_each(|(at, byte)| *byte = (at % 251) as u8);
-            let Way::Ring { writes, .. } = &io.way else { return };
-            writes.is_slow();
+            let Backend::Ring { writes, .. } = &io.way else { return };
+            writes.mark_slow();
             let part = 1000..1000 + 2 * SHORT_WRITE;
             let (result, buffer) = io.write(&fd, buffer, part.clone(), 4321).await;
             result.unwrap();

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::event::Kind;
 use crate::event::metrics::{Call, Means};
-use crate::io::{Io, Way, op};
+use crate::io::{Backend, Io, op};
 use crate::stat::{proc_path, stat_open};
 
 /// What is held is not opened: to open a device would already do something to it.
@@ -20,19 +20,19 @@ const ATTEMPTS: usize = 16;
 
 /// Where a path may lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub(crate) enum Reach {
     /// Beneath the directory, symlinks not followed: `EXDEV` and `ELOOP` tell of others.
     Beneath,
     /// Anywhere, as with open(2).
     Anywhere,
 }
 
-impl Scope {
+impl Reach {
     /// How a path is resolved (openat2(2)).
     pub(crate) fn resolve(self) -> ResolveFlags {
         match self {
-            Scope::Beneath => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-            Scope::Anywhere => ResolveFlags::empty(),
+            Reach::Beneath => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+            Reach::Anywhere => ResolveFlags::empty(),
         }
     }
 }
@@ -45,14 +45,14 @@ impl Io {
         let now =
             || self.in_place(Call::Open, || rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty()));
         match &self.way {
-            Way::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
+            Backend::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 // The path is absolute: it does not begin at the file.
                 let open = op::open(held.clone(), &path, flags);
                 let opened = self.hand_over(Call::Open, Means::Ring, open, |_| 0).await;
                 if self.is_refused(&opened) { now() } else { opened }
             }
-            Way::Ring { lookups, .. } => lookups.in_place(now),
-            Way::Plain => now(),
+            Backend::Ring { lookups, .. } => lookups.in_place(now),
+            Backend::Plain => now(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Io {
         &self,
         base: &Arc<OwnedFd>,
         path: &CStr,
-        scope: Scope,
+        scope: Reach,
     ) -> rustix::io::Result<OwnedFd> {
         if !self.has_ring() {
             return hold_now(base, path, scope);
@@ -80,7 +80,7 @@ impl Io {
 }
 
 /// The same, as far as the cache knows every component; otherwise `EAGAIN`.
-pub(crate) fn hold_cached(base: &OwnedFd, path: &CStr, scope: Scope) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn hold_cached(base: &OwnedFd, path: &CStr, scope: Reach) -> rustix::io::Result<OwnedFd> {
     let resolve = scope.resolve() | ResolveFlags::CACHED;
     match rustix::fs::openat2(base, path, FLAGS, Mode::empty(), resolve) {
         // Not known to Linux before 5.12.
@@ -90,7 +90,7 @@ pub(crate) fn hold_cached(base: &OwnedFd, path: &CStr, scope: Scope) -> rustix::
 }
 
 /// The same, however long it takes.
-pub(crate) fn hold_now(base: &OwnedFd, path: &CStr, scope: Scope) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn hold_now(base: &OwnedFd, path: &CStr, scope: Reach) -> rustix::io::Result<OwnedFd> {
     let mut result = Err(Errno::AGAIN);
     for _ in 0..ATTEMPTS {
         result = rustix::fs::openat2(base, path, FLAGS, Mode::empty(), scope.resolve());
@@ -106,10 +106,10 @@ fn or_stepwise(
     result: rustix::io::Result<OwnedFd>,
     base: &OwnedFd,
     path: &CStr,
-    scope: Scope,
+    scope: Reach,
 ) -> rustix::io::Result<OwnedFd> {
     match (result, scope) {
-        (Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG), Scope::Beneath) => {
+        (Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG), Reach::Beneath) => {
             let held = open_stepwise(base, path.to_bytes(), FLAGS)?;
             // Held it can be; openat2(2) would have refused it.
             match stat_open(&held)?.kind {
@@ -117,7 +117,7 @@ fn or_stepwise(
                 _ => Ok(held),
             }
         }
-        (Err(Errno::NOSYS | Errno::PERM), Scope::Anywhere) => {
+        (Err(Errno::NOSYS | Errno::PERM), Reach::Anywhere) => {
             rustix::fs::openat(base, path, FLAGS, Mode::empty())
         }
         (result, _) => result,
@@ -160,7 +160,7 @@ fn open_directory_for(access: OFlags, base: BorrowedFd<'_>, path: &[u8]) -> rust
     if !path.contains(&b'/') {
         return open_stepwise(base, path, flags);
     }
-    match rustix::fs::openat2(base, path, flags, Mode::empty(), Scope::Beneath.resolve()) {
+    match rustix::fs::openat2(base, path, flags, Mode::empty(), Reach::Beneath.resolve()) {
         Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG | Errno::AGAIN) => {
             open_stepwise(base, path, flags)
         }
@@ -173,7 +173,7 @@ fn open_directory_for(access: OFlags, base: BorrowedFd<'_>, path: &[u8]) -> rust
 pub(crate) fn open_entry(base: impl AsFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
     let base = base.as_fd();
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat2(base, path, flags, Mode::empty(), Scope::Beneath.resolve()) {
+    match rustix::fs::openat2(base, path, flags, Mode::empty(), Reach::Beneath.resolve()) {
         Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG | Errno::AGAIN) => {
             open_stepwise(base, path, flags)
         }
@@ -237,7 +237,7 @@ mod tests {
         for path in
             [c"a/b/file", c"./a//b/../b/file", c"../outside", c"/etc", c"a/../../outside", c"out", c"none"]
         {
-            let resolve = Scope::Beneath.resolve();
+            let resolve = Reach::Beneath.resolve();
             let at_once = rustix::fs::openat2(&base, path, READ, Mode::empty(), resolve).map(drop);
             assert_eq!(open_stepwise(&base, path.to_bytes(), READ).map(drop), at_once, "{path:?}");
         }

@@ -108,7 +108,7 @@ impl Sight {
     }
 
     /// The ring has answered a task: the thread has just had a look.
-    pub(super) fn was_seen_to(&self) {
+    pub(super) fn mark_seen_to(&self) {
         self.last.set(Instant::now());
     }
 
@@ -119,7 +119,7 @@ impl Sight {
             self.awaited.set(true);
             op::nothing().await;
             self.awaited.set(false);
-            self.was_seen_to();
+            self.mark_seen_to();
         }
     }
 }

@@ -238,7 +238,7 @@ impl Reporter for Json {
             bytes_hashed: totals.bytes_hashed,
             durable: self.fsync.then_some(totals.durable),
             seconds: totals.elapsed.as_secs_f64(),
-            held_back: (!summary.rings.is_empty()).then(|| metrics::verdict(&summary.rings).into()),
+            held_back: (!summary.rings.is_empty()).then(|| metrics::bottleneck(&summary.rings).into()),
             rings: summary.rings.iter().map(JsonRing::from).collect(),
         });
         self.out.write(Write::flush);

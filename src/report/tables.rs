@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::report::figures::Figures;
-use ringsync::event::metrics::{Call, Depths, Means, Operations, Ring, Stage, Verdict, share, verdict};
+use ringsync::event::metrics::{Bottleneck, Call, Depths, Means, Operations, Ring, Stage, bottleneck, share};
 
 /// Text for people: what held the run back, then each ring.
 pub(crate) fn text(rings: &[Ring], figures: Figures) -> String {
-    let mut text = format!("\nheld back by       {}\n", describe(verdict(rings)));
+    let mut text = format!("\nheld back by       {}\n", describe(bottleneck(rings)));
     for ring in rings {
         // Writing to a string can't fail.
         write_ring(&mut text, ring, figures).ok();
@@ -19,12 +19,14 @@ pub(crate) fn text(rings: &[Ring], figures: Figures) -> String {
     text
 }
 
-fn describe(verdict: Verdict) -> String {
+fn describe(verdict: Bottleneck) -> String {
     let named = |(stage, share): (Stage, f64)| format!("{}, {}", stage.name(), percent(share));
     match verdict {
-        Verdict::Stage(stage, share) => named((stage, share)),
-        Verdict::Unclear([first, second]) => format!("no stage alone: {}; {}", named(first), named(second)),
-        Verdict::TooShort => "nothing: it was too short to tell".into(),
+        Bottleneck::Stage(stage, share) => named((stage, share)),
+        Bottleneck::Unclear([first, second]) => {
+            format!("no stage alone: {}; {}", named(first), named(second))
+        }
+        Bottleneck::TooShort => "nothing: it was too short to tell".into(),
     }
 }
 
@@ -132,17 +134,17 @@ struct JsonShare {
     share: f64,
 }
 
-impl From<Verdict> for JsonVerdict {
-    fn from(verdict: Verdict) -> Self {
+impl From<Bottleneck> for JsonVerdict {
+    fn from(verdict: Bottleneck) -> Self {
         match verdict {
-            Verdict::Stage(stage, share) => {
+            Bottleneck::Stage(stage, share) => {
                 JsonVerdict { stage: Some(stage.name()), share, among: Vec::new() }
             }
-            Verdict::Unclear(stages) => {
+            Bottleneck::Unclear(stages) => {
                 let among = stages.map(|(stage, share)| JsonShare { stage: stage.name(), share });
                 JsonVerdict { stage: None, share: stages[0].1, among: among.into() }
             }
-            Verdict::TooShort => JsonVerdict { stage: None, share: 0.0, among: Vec::new() },
+            Bottleneck::TooShort => JsonVerdict { stage: None, share: 0.0, among: Vec::new() },
         }
     }
 }
@@ -261,16 +263,16 @@ mod tests {
     #[test]
     fn a_verdict_names_a_stage_only_where_one_is_to_blame() {
         let told = |verdict| (describe(verdict), serde_json::to_value(JsonVerdict::from(verdict)).unwrap());
-        let (text, json) = told(Verdict::Stage(Stage::Write, 0.5));
+        let (text, json) = told(Bottleneck::Stage(Stage::Write, 0.5));
         assert_eq!(
             (text.as_str(), json),
             ("write, 50 %", serde_json::json!({"stage": "write", "share": 0.5}))
         );
-        let (text, json) = told(Verdict::Unclear([(Stage::Read, 0.25), (Stage::Hash, 0.25)]));
+        let (text, json) = told(Bottleneck::Unclear([(Stage::Read, 0.25), (Stage::Hash, 0.25)]));
         assert_eq!(text, "no stage alone: read, 25 %; hash, 25 %");
         assert_eq!(json["stage"], serde_json::Value::Null);
         assert_eq!(json["among"][1], serde_json::json!({"stage": "hash", "share": 0.25}));
-        assert_eq!(told(Verdict::TooShort).1, serde_json::json!({"stage": null, "share": 0.0}));
+        assert_eq!(told(Bottleneck::TooShort).1, serde_json::json!({"stage": null, "share": 0.0}));
     }
 
     #[test]

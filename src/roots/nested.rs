@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::roots::overlap::{Place, mounts_below};
+use crate::roots::overlap::{Location, mounts_below};
 use crate::select::Selection;
 use crate::stat::stat_open;
 
@@ -12,9 +12,9 @@ use crate::stat::stat_open;
 /// `fd`'s: the last names of `to` may not exist yet.
 pub(crate) fn is_kept_out(
     select: &Selection,
-    (source, from): (&OwnedFd, &Place),
-    (fd, to): (&OwnedFd, &Place),
-    mounts: &[Place],
+    (source, from): (&OwnedFd, &Location),
+    (fd, to): (&OwnedFd, &Location),
+    mounts: &[Location],
 ) -> bool {
     let device = |fd: &OwnedFd| stat_open(fd).ok().map(|stat| stat.inode.device);
     let (source, target) = (device(source), device(fd));
@@ -30,7 +30,7 @@ pub(crate) fn is_kept_out(
 }
 
 /// All ways from one directory down to another, or to a part of it: each mount may show it once more.
-pub(super) fn ways(from: &Place, to: &Place, mounts: &[Place]) -> Vec<PathBuf> {
+pub(super) fn ways(from: &Location, to: &Location, mounts: &[Location]) -> Vec<PathBuf> {
     let direct = from.way_within(to).into_iter();
     let mounted = mounts_below(from, mounts).filter_map(|mount| {
         let point = mount.seen_at().strip_prefix(from.seen_at()).ok()?;

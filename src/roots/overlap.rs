@@ -182,22 +182,22 @@ pub(crate) fn refuse_manifest_of_single(
 
 /// Where a directory lies: in which file system, where in it, and where it is seen.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     device: String,
     path: PathBuf,
     seen_at: PathBuf,
     mount: u64,
 }
 
-impl Place {
+impl Location {
     /// The place of what `below` leads to.
     pub(crate) fn join(&self, below: impl AsRef<Path>) -> Self {
         let below = below.as_ref();
-        Place { path: self.path.join(below), seen_at: self.seen_at.join(below), ..self.clone() }
+        Location { path: self.path.join(below), seen_at: self.seen_at.join(below), ..self.clone() }
     }
 
     /// The way from here down to another place, also where that is seen through a mount inside the tree.
-    pub(crate) fn way_to(&self, other: &Place, mounts: &[Place]) -> Option<PathBuf> {
+    pub(crate) fn way_to(&self, other: &Location, mounts: &[Location]) -> Option<PathBuf> {
         if self.holds(other) {
             return other.path.strip_prefix(&self.path).ok().map(Path::to_path_buf);
         }
@@ -212,31 +212,34 @@ impl Place {
     }
 
     /// The way from here down to another place of the same file system, if it lies there.
-    pub(crate) fn way_within(&self, other: &Place) -> Option<PathBuf> {
+    pub(crate) fn way_within(&self, other: &Location) -> Option<PathBuf> {
         let below = other.path.strip_prefix(&self.path).ok().filter(|_| self.holds(other));
         below.map(Path::to_path_buf)
     }
 
-    fn holds(&self, other: &Place) -> bool {
+    fn holds(&self, other: &Location) -> bool {
         self.device == other.device && other.path.starts_with(&self.path)
     }
 
     /// The same, also where it is seen through a mount inside the tree.
-    pub(crate) fn has(&self, other: &Place, mounts: &[Place]) -> bool {
+    pub(crate) fn has(&self, other: &Location, mounts: &[Location]) -> bool {
         self.holds(other) || mounts_below(self, mounts).any(|mount| mount.holds(other))
     }
 }
 
-pub(crate) fn mounts_below<'a>(tree: &'a Place, mounts: &'a [Place]) -> impl Iterator<Item = &'a Place> {
+pub(crate) fn mounts_below<'a>(
+    tree: &'a Location,
+    mounts: &'a [Location],
+) -> impl Iterator<Item = &'a Location> {
     mounts.iter().filter(|mount| mount.seen_at != tree.seen_at && mount.seen_at.starts_with(&tree.seen_at))
 }
 
-pub(crate) fn place(fd: &OwnedFd, mounts: &[Place]) -> Option<Place> {
+pub(crate) fn place(fd: &OwnedFd, mounts: &[Location]) -> Option<Location> {
     let seen_at = fs::read_link(proc_path(fd)).ok()?;
     let id = mount_id(fd)?;
     let mount = mounts.iter().find(|mount| mount.mount == id)?;
     let below = seen_at.strip_prefix(&mount.seen_at).ok()?;
-    Some(Place { path: mount.path.join(below), seen_at, ..mount.clone() })
+    Some(Location { path: mount.path.join(below), seen_at, ..mount.clone() })
 }
 
 fn mount_id(fd: impl AsFd) -> Option<u64> {
@@ -245,16 +248,16 @@ fn mount_id(fd: impl AsFd) -> Option<u64> {
 }
 
 /// The mounts of this process: proc_pid_mountinfo(5).
-pub(crate) fn mounts() -> Vec<Place> {
+pub(crate) fn mounts() -> Vec<Location> {
     let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
     text.split(|&b| b == b'\n').filter_map(parse_mount).collect()
 }
 
-fn parse_mount(line: &[u8]) -> Option<Place> {
+fn parse_mount(line: &[u8]) -> Option<Location> {
     let mut fields = line.split(|&b| b == b' ');
     let mount = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let device = String::from_utf8(fields.nth(1)?.to_vec()).ok()?;
-    Some(Place { mount, device, path: unescape(fields.next()?), seen_at: unescape(fields.next()?) })
+    Some(Location { mount, device, path: unescape(fields.next()?), seen_at: unescape(fields.next()?) })
 }
 
 /// Undoes mountinfo's escapes: a backslash and three octal digits.
@@ -292,7 +295,7 @@ mod tests {
     #[test]
     fn a_place_holds_whole_components_only() {
         let at =
-            |path: &str| Place { device: "8:1".into(), path: path.into(), seen_at: path.into(), mount: 1 };
+            |path: &str| Location { device: "8:1".into(), path: path.into(), seen_at: path.into(), mount: 1 };
         assert!(at("/a").holds(&at("/a/b")));
         assert!(at("/a").holds(&at("/a")));
         assert!(!at("/a").holds(&at("/ab")));

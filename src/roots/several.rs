@@ -18,11 +18,11 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
 use crate::files::named::Named;
 use crate::roots::backup_place::{found_in, refuse_backups_where_source_is};
-use crate::roots::overlap::{Place, manifest_of, mounts, place, refuse_manifest};
+use crate::roots::overlap::{Location, manifest_of, mounts, place, refuse_manifest};
 use crate::roots::{
     self, Root, Roots, join, make_directories, nearest_existing, open_around, open_directory,
 };
-use crate::select::list::Node;
+use crate::select::list::ListedName;
 use crate::stat::{Inode, Stat, stat_open};
 use crate::text::Escaped;
 
@@ -40,7 +40,7 @@ pub(crate) struct Parent {
     start: Arc<OwnedFd>,
     inode: Inode,
     /// Those of the sources in it.
-    pub(crate) names: Arc<Node>,
+    pub(crate) names: Arc<ListedName>,
 }
 
 impl Parent {
@@ -84,7 +84,7 @@ pub(crate) fn open(config: &Config, sources: &[PathBuf]) -> Result<Roots> {
     refuse_options(config)?;
     let (named, by_parent) = group(sources)?;
     let (directory, missing) = open_target(config)?;
-    let target = Target::new(config, &directory, &missing, &named)?;
+    let target = Into::new(config, &directory, &missing, &named)?;
     let (mut parents, mut unusable, start) = (Vec::new(), Vec::new(), start(sources)?);
     for (path, names) in by_parent {
         if let Some(parent) = target.look_at(path, names, &start, &mut unusable)? {
@@ -203,15 +203,15 @@ fn start(sources: &[PathBuf]) -> Result<Arc<OwnedFd>> {
 }
 
 /// The directory to copy into, and all that a source must not be in the way of.
-struct Target<'a> {
+struct Into<'a> {
     path: &'a Path,
     named: &'a ByName,
     /// `None` while it does not exist.
     fd: Option<Arc<OwnedFd>>,
     inode: Option<Inode>,
     /// `None` without /proc: then only what has the same inode is found.
-    place: Option<Place>,
-    mounts: Vec<Place>,
+    place: Option<Location>,
+    mounts: Vec<Location>,
     manifest: Option<Manifest<'a>>,
 }
 
@@ -220,10 +220,10 @@ struct Manifest<'a> {
     path: &'a Path,
     at: Named,
     inode: Inode,
-    place: Option<Place>,
+    place: Option<Location>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> Into<'a> {
     fn new(config: &'a Config, directory: &Root, missing: &Path, named: &'a ByName) -> Result<Self> {
         let path = config.destination.as_path();
         let mounts = mounts();
@@ -233,7 +233,7 @@ impl<'a> Target<'a> {
         let fd = directory.fd.clone().filter(|_| missing.as_os_str().is_empty());
         let stat = fd.as_ref().map(stat_open).transpose().at(Operation::UseDestination, || path)?;
         let manifest = manifest_of(config)?.map(|(path, at)| Manifest::new(path, at, &mounts)).transpose()?;
-        Ok(Target { path, named, fd, inode: stat.map(|stat| stat.inode), place, mounts, manifest })
+        Ok(Into { path, named, fd, inode: stat.map(|stat| stat.inode), place, mounts, manifest })
     }
 
     /// Looks at the sources in one directory. `None`: none of them can be had.
@@ -262,13 +262,13 @@ impl<'a> Target<'a> {
             match rustix::fs::statx(&fd, &name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS) {
                 Ok(stat) => {
                     self.refuse_overlap(&fd, &around, &name, &Stat::from(&stat))?;
-                    children.push((name, Arc::new(Node { named: true, children: Vec::new() })));
+                    children.push((name, Arc::new(ListedName { named: true, children: Vec::new() })));
                 }
                 Err(errno) => miss(&name, errno),
             }
         }
         children.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let names = Arc::new(Node { named: false, children });
+        let names = Arc::new(ListedName { named: false, children });
         let parent = Parent { path, start: start.clone(), inode, names };
         Ok((!parent.names.children.is_empty()).then_some(parent))
     }
@@ -277,7 +277,7 @@ impl<'a> Target<'a> {
     fn refuse_overlap(
         &self,
         fd: &OwnedFd,
-        around: &(Option<Place>, Inode),
+        around: &(Option<Location>, Inode),
         name: &CString,
         stat: &Stat,
     ) -> Result<()> {
@@ -320,9 +320,9 @@ impl<'a> Target<'a> {
     /// The source, and the name it gets in DIR, that would be written where another one of this `name` lies.
     fn written_at(
         &self,
-        at: &Place,
+        at: &Location,
         name: &CString,
-        target: &Place,
+        target: &Location,
         is_directory: bool,
     ) -> Option<(&OsString, &PathBuf)> {
         let taken = if is_directory { self.place_of(name) } else { None };
@@ -334,7 +334,7 @@ impl<'a> Target<'a> {
     }
 
     /// Where a directory lies that has the name already: something may be mounted there.
-    fn place_of(&self, name: &CString) -> Option<Place> {
+    fn place_of(&self, name: &CString) -> Option<Location> {
         let fd = rustix::fs::openat(self.fd.as_ref()?, name, HOLD | OFlags::NOFOLLOW, Mode::empty()).ok()?;
         place(&fd, &self.mounts)
     }
@@ -358,13 +358,13 @@ impl<'a> Target<'a> {
 }
 
 impl<'a> Manifest<'a> {
-    fn new(path: &'a Path, at: Named, mounts: &[Place]) -> Result<Self> {
+    fn new(path: &'a Path, at: Named, mounts: &[Location]) -> Result<Self> {
         let inode = stat_open(&at.directory).at(Operation::WriteManifest, || path)?.inode;
         let place = place(&at.directory, mounts);
         Ok(Manifest { path, at, inode, place })
     }
 
-    fn is_in(&self, tree: Option<&Place>, mounts: &[Place]) -> bool {
+    fn is_in(&self, tree: Option<&Location>, mounts: &[Location]) -> bool {
         tree.zip(self.place.as_ref()).is_some_and(|(tree, place)| tree.has(place, mounts))
     }
 }

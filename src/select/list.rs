@@ -13,7 +13,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 /// Paths below the source. The directories on the way to them are mirrored too, what else these hold is not.
 #[derive(Debug, Clone)]
 pub struct Paths {
-    pub(crate) root: Arc<Node>,
+    pub(crate) root: Arc<ListedName>,
     /// With a directory come all its contents.
     pub recursive: bool,
 }
@@ -23,16 +23,16 @@ const DEEPEST: usize = 4096;
 
 /// A name in the list.
 #[derive(Debug, Default)]
-pub(crate) struct Node {
+pub(crate) struct ListedName {
     /// It is the end of a path.
     pub(crate) named: bool,
     /// In the order of their names.
-    pub(crate) children: Vec<(CString, Arc<Node>)>,
+    pub(crate) children: Vec<(CString, Arc<ListedName>)>,
 }
 
-impl Node {
+impl ListedName {
     /// What the list has under a name.
-    pub(crate) fn child(&self, name: &CStr) -> Option<&Arc<Node>> {
+    pub(crate) fn child(&self, name: &CStr) -> Option<&Arc<ListedName>> {
         let found = self.children.binary_search_by(|(other, _)| other.as_c_str().cmp(name));
         found.ok().map(|index| &self.children[index].1)
     }
@@ -142,8 +142,8 @@ impl Tree {
         Ok(())
     }
 
-    fn finish(self) -> Node {
+    fn finish(self) -> ListedName {
         let finished = |(name, child): (CString, Tree)| (name, Arc::new(child.finish()));
-        Node { named: self.named, children: self.children.into_iter().map(finished).collect() }
+        ListedName { named: self.named, children: self.children.into_iter().map(finished).collect() }
     }
 }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::content::manifest::Reader;
 use crate::event::Kind;
-use crate::io::path::Scope;
+use crate::io::path::Reach;
 use crate::stat::{proc_path, stat_open};
 use crate::stop::Stop;
 use crate::text::{Escaped, grouped};
@@ -24,7 +24,7 @@ use crate::verify::shared::Input;
 pub(super) fn advice(
     config: &VerifyConfig,
     input: &Input,
-    (base, scope): (&OwnedFd, Scope),
+    (base, scope): (&OwnedFd, Reach),
     stop: &Stop,
 ) -> Option<String> {
     let is_file = stat_open(&input.fd).is_ok_and(|stat| stat.kind == Kind::File);
@@ -53,11 +53,11 @@ pub(super) fn advice(
 }
 
 /// Whether there is certainly no such file.
-fn is_missing(base: &OwnedFd, scope: Scope, path: &Path) -> bool {
+fn is_missing(base: &OwnedFd, scope: Reach, path: &Path) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     let found = match scope {
-        Scope::Anywhere => rustix::fs::statx(base, &path, AtFlags::empty(), StatxFlags::TYPE).map(drop),
-        Scope::Beneath => {
+        Reach::Anywhere => rustix::fs::statx(base, &path, AtFlags::empty(), StatxFlags::TYPE).map(drop),
+        Reach::Beneath => {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
             rustix::fs::openat2(base, &path, flags, Mode::empty(), scope.resolve()).map(drop)
         }

@@ -29,13 +29,13 @@ pub(super) fn start(
     let (news, events) = async_channel::bounded(MESSAGES);
     let directory = directory.to_path_buf();
     let thread = spawn("walk", check, &news, move |check, news| {
-        Walk { check, known, manifest, directory, news }.list_all();
+        ExtraWalk { check, known, manifest, directory, news }.list_all();
         Ok(())
     })?;
     Ok((thread, events))
 }
 
-struct Walk<'a> {
+struct ExtraWalk<'a> {
     check: &'a Verification,
     known: Known,
     manifest: Inode,
@@ -44,7 +44,7 @@ struct Walk<'a> {
     news: &'a Sender<Vec<News>>,
 }
 
-impl Walk<'_> {
+impl ExtraWalk<'_> {
     /// Lists the directory of the run, and all beneath it. Each is opened from the first: none stays open meanwhile.
     fn list_all(&self) {
         let mut path = PathBuf::new();

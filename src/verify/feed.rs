@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use async_channel::Sender;
 
-use crate::content::manifest::{Entry, Malformed, Reader};
+use crate::content::manifest::{Malformed, Reader, Record};
 use crate::error::{Context, Error, Operation, Result};
 use crate::io::path::components;
 use crate::verify::shared::{Input, Ticket, Verification};
@@ -26,13 +26,13 @@ const FULL_BYTES: usize = 64 << 10;
 
 /// What one line says, or why there are no more of them.
 pub(super) enum Line {
-    Entry(Entry),
+    Record(Record),
     Malformed { number: u64, why: Malformed },
     Broken(Error),
 }
 
 /// Some lines, and the share of the work that they are.
-pub(crate) struct Parcel {
+pub(crate) struct Chunk {
     pub(super) lines: Vec<Line>,
     _ticket: Ticket,
 }
@@ -62,7 +62,7 @@ impl Known {
 pub(super) fn start(
     check: &Arc<Verification>,
     input: Input,
-    parcels: Sender<Parcel>,
+    parcels: Sender<Chunk>,
     strict: bool,
 ) -> Result<JoinHandle<Option<Known>>> {
     let check = check.clone();
@@ -79,7 +79,7 @@ pub(super) fn start(
 
 struct Feed<'a> {
     check: &'a Arc<Verification>,
-    parcels: Sender<Parcel>,
+    parcels: Sender<Chunk>,
     /// Not sent yet, and the bytes of their paths.
     lines: Vec<Line>,
     bytes: usize,
@@ -103,7 +103,7 @@ impl Feed<'_> {
         self.known
     }
 
-    fn add(&mut self, line: std::io::Result<(u64, Result<Entry, Malformed>)>, name: &Path) {
+    fn add(&mut self, line: std::io::Result<(u64, Result<Record, Malformed>)>, name: &Path) {
         self.lines.push(match line {
             Ok((_, Ok(entry))) => {
                 self.check.listed.fetch_add(1, Ordering::Relaxed);
@@ -111,7 +111,7 @@ impl Feed<'_> {
                 if let Some(known) = &mut self.known {
                     known.add(&entry.path);
                 }
-                Line::Entry(entry)
+                Line::Record(entry)
             }
             Ok((number, Err(why))) => Line::Malformed { number, why },
             Err(error) => {
@@ -131,7 +131,7 @@ impl Feed<'_> {
     /// Sends what there is; waits while the tasks are behind. Returns whether more is wanted.
     fn send(&mut self) -> bool {
         self.bytes = 0;
-        let parcel = Parcel { lines: std::mem::take(&mut self.lines), _ticket: Ticket::new(self.check) };
+        let parcel = Chunk { lines: std::mem::take(&mut self.lines), _ticket: Ticket::new(self.check) };
         self.parcels.send_blocking(parcel).is_ok()
     }
 }

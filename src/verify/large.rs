@@ -7,7 +7,7 @@ use std::sync::Arc;
 use blake3::Hash;
 
 use crate::content::hash::{PART, Parts, part_hasher};
-use crate::engine::shared::team::{Crew, Failed};
+use crate::engine::shared::team::{Failed, Team};
 use crate::error::{Cause, Result};
 use crate::io::file::File;
 use crate::stat::stat_open;
@@ -23,20 +23,20 @@ pub(super) fn is_worth_cutting(size: u64) -> bool {
 pub(crate) struct HashedFile {
     file: File,
     parts: Parts,
-    crew: Crew<Cause>,
+    team: Team<Cause>,
 }
 
 impl HashedFile {
     /// The hash of `file`, which has `size` bytes.
     pub(super) async fn hash(lane: &VerifyLane, file: File, size: u64) -> Result<Hash, Cause> {
-        let file = Arc::new(HashedFile { file, parts: Parts::new(size), crew: Crew::new(size) });
+        let file = Arc::new(HashedFile { file, parts: Parts::new(size), team: Team::new(size) });
         for channel in &lane.check.offers {
             for _ in 0..HELPERS {
                 channel.sender.try_send(file.clone()).ok();
             }
         }
         file.help(lane).await;
-        file.crew.finish().await.map_err(|failed| match failed {
+        file.team.finish().await.map_err(|failed| match failed {
             Failed::Error(cause) => cause,
             Failed::Panic => Cause::Interrupted,
         })?;
@@ -50,11 +50,11 @@ impl HashedFile {
 
     /// Reads parts until there are none left.
     pub(super) async fn help(&self, lane: &VerifyLane) {
-        self.crew.help(self.hash_parts(lane)).await;
+        self.team.help(self.hash_parts(lane)).await;
     }
 
     async fn hash_parts(&self, lane: &VerifyLane) -> Result<(), Cause> {
-        while let Some(part) = self.crew.next_part() {
+        while let Some(part) = self.team.next_part() {
             self.hash_part(lane, part).await?;
         }
         Ok(())

@@ -35,7 +35,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::engine::refuse::refuse_task;
-use crate::engine::run::crowd::THREADS;
+use crate::engine::run::staffing::THREADS;
 use crate::engine::shared::channel::Channel;
 use crate::engine::workers::ring_thread::RingThread;
 use crate::engine::{Chosen, choose_engine};
@@ -44,11 +44,11 @@ use crate::event::Kind;
 use crate::files::named;
 use crate::io::Io;
 use crate::io::limits::raise_descriptor_limit;
-use crate::io::path::Scope;
+use crate::io::path::Reach;
 use crate::options::Engine;
 use crate::stat::stat_open;
 use crate::stop::Stop;
-use crate::verify::feed::Parcel;
+use crate::verify::feed::Chunk;
 use crate::verify::gather::Gathering;
 use crate::verify::patience::Patience;
 use crate::verify::report::News;
@@ -139,9 +139,9 @@ fn name_of_base(config: &VerifyConfig) -> &Path {
     config.directory.as_deref().unwrap_or(Path::new("."))
 }
 
-fn open_base(config: &VerifyConfig) -> Result<(OwnedFd, Scope)> {
+fn open_base(config: &VerifyConfig) -> Result<(OwnedFd, Reach)> {
     let path = name_of_base(config);
-    let scope = if config.directory.is_some() { Scope::Beneath } else { Scope::Anywhere };
+    let scope = if config.directory.is_some() { Reach::Beneath } else { Reach::Anywhere };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty()).at(Operation::UseDirectory, || path)?;
     Ok((fd, scope))
@@ -149,10 +149,10 @@ fn open_base(config: &VerifyConfig) -> Result<(OwnedFd, Scope)> {
 
 fn new_check(
     config: &VerifyConfig,
-    (base, scope): (OwnedFd, Scope),
+    (base, scope): (OwnedFd, Reach),
     threads: usize,
     tasks: usize,
-) -> (Arc<Verification>, Sender<Parcel>) {
+) -> (Arc<Verification>, Sender<Chunk>) {
     let (sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
     let check = Verification {
         manifest: config.manifest.name().to_path_buf(),

@@ -11,10 +11,10 @@ use async_channel::{Receiver, Sender};
 
 use crate::engine::shared::channel::Channel;
 use crate::error::{Context, Operation, Result, panicked};
-use crate::io::path::Scope;
+use crate::io::path::Reach;
 use crate::stat::Inode;
 use crate::stop::Stop;
-use crate::verify::feed::Parcel;
+use crate::verify::feed::Chunk;
 use crate::verify::large::HashedFile;
 use crate::verify::patience::Patience;
 use crate::verify::report::News;
@@ -28,8 +28,8 @@ pub(crate) struct Verification {
     pub(crate) manifest: PathBuf,
     /// Where paths start.
     pub(crate) base: Arc<OwnedFd>,
-    pub(crate) scope: Scope,
-    pub(crate) parcels: Receiver<Parcel>,
+    pub(crate) scope: Reach,
+    pub(crate) parcels: Receiver<Chunk>,
     /// Large files that tasks ask others to help with, a channel a thread.
     pub(crate) offers: Vec<Channel<Arc<HashedFile>>>,
     /// Bytes of them that are read at once, if that is fixed.

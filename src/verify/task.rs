@@ -15,15 +15,15 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::task::JoinSet;
 
-use crate::content::manifest::Entry;
+use crate::content::manifest::Record;
 use crate::error::{Cause, Result, panicked};
 use crate::event::Kind;
 use crate::io::Io;
 use crate::io::buffer::Pool;
 use crate::io::file::File;
-use crate::io::path::{Scope, hold_cached, hold_now};
+use crate::io::path::{Reach, hold_cached, hold_now};
 use crate::stat::{Stat, proc_path};
-use crate::verify::feed::{Line, Parcel};
+use crate::verify::feed::{Chunk, Line};
 use crate::verify::lane::{HELPERS, VerifyLane};
 use crate::verify::large::{self, HashedFile};
 use crate::verify::patience;
@@ -61,14 +61,14 @@ pub(super) async fn run_tasks(
 }
 
 enum Job {
-    Parcel(Parcel),
+    Chunk(Chunk),
     Large(Arc<HashedFile>),
 }
 
 async fn task(lane: Rc<VerifyLane>) {
     while let Some(job) = next_job(&lane).await {
         match job {
-            Job::Parcel(parcel) => check_parcel(&lane, parcel).await,
+            Job::Chunk(parcel) => check_parcel(&lane, parcel).await,
             Job::Large(file) if lane.helping.get() < HELPERS => {
                 lane.helping.set(lane.helping.get() + 1);
                 file.help(&lane).await;
@@ -89,7 +89,7 @@ async fn next_job(lane: &VerifyLane) -> Option<Job> {
     tokio::select! {
         biased;
         Ok(file) = offers.recv() => Some(Job::Large(file)),
-        Ok(parcel) = check.parcels.recv() => Some(Job::Parcel(parcel)),
+        Ok(parcel) = check.parcels.recv() => Some(Job::Chunk(parcel)),
         else => None,
     }
 }
@@ -107,14 +107,14 @@ impl Pending {
     }
 }
 
-async fn check_parcel(lane: &VerifyLane, mut parcel: Parcel) {
+async fn check_parcel(lane: &VerifyLane, mut parcel: Chunk) {
     let mut pending = Pending { news: Vec::new(), told: Instant::now() };
     for line in std::mem::take(&mut parcel.lines) {
         if lane.check.stop.is_stopped() {
             break;
         }
         match line {
-            Line::Entry(entry) => check_entry(lane, entry, &mut pending).await,
+            Line::Record(entry) => check_entry(lane, entry, &mut pending).await,
             Line::Malformed { number: line, why } => pending.news.push(News::Malformed { line, why }),
             Line::Broken(error) => pending.news.push(News::Failed(error)),
         }
@@ -126,7 +126,7 @@ async fn check_parcel(lane: &VerifyLane, mut parcel: Parcel) {
 }
 
 /// Checks one file. What a stop broke off is neither right nor wrong.
-async fn check_entry(lane: &VerifyLane, Entry { path, hash }: Entry, pending: &mut Pending) {
+async fn check_entry(lane: &VerifyLane, Record { path, hash }: Record, pending: &mut Pending) {
     let (verdict, bytes) = match hash_file(lane, &path, pending).await {
         Ok((found, bytes)) if found == hash => (Verdict::Right, bytes),
         Ok((found, bytes)) => (Verdict::Wrong(found), bytes),
@@ -184,10 +184,10 @@ fn stat_held(held: &OwnedFd) -> rustix::io::Result<Stat> {
 }
 
 /// Says in the user's words what the kernel's refusals mean.
-fn describe(errno: Errno, scope: Scope) -> Cause {
+fn describe(errno: Errno, scope: Reach) -> Cause {
     match (scope, errno) {
-        (Scope::Beneath, Errno::XDEV) => Cause::Refused("it leads out of the directory".into()),
-        (Scope::Beneath, Errno::LOOP) => Cause::Refused("a symlink is in the way".into()),
+        (Reach::Beneath, Errno::XDEV) => Cause::Refused("it leads out of the directory".into()),
+        (Reach::Beneath, Errno::LOOP) => Cause::Refused("a symlink is in the way".into()),
         (_, errno) => errno.into(),
     }
 }

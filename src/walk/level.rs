@@ -8,7 +8,7 @@ use crate::error::{Cause, Context, Operation, Result};
 use crate::event::Kind;
 use crate::io::path::open_directory;
 use crate::roots::several::Parent;
-use crate::select::list::Node;
+use crate::select::list::ListedName;
 use crate::select::{Paths, Scope, Selection};
 use crate::stat::proc_path;
 use crate::walk::Entry;
@@ -26,7 +26,7 @@ pub(super) struct Level<D> {
     /// It is open.
     pub(super) fd: Option<Arc<OwnedFd>>,
     /// What of it is wanted, if not all.
-    pub(super) names: Option<Arc<Node>>,
+    pub(super) names: Option<Arc<ListedName>>,
     pub(super) rest: Rest,
 }
 
@@ -62,7 +62,7 @@ pub(super) enum Base {
 
 /// The way to a directory that is to be listed.
 #[derive(Clone)]
-pub(super) struct Way {
+pub(super) struct Route {
     pub(super) base: Base,
     /// The path that leads there from `base`; empty if it is the one.
     pub(super) below: Vec<u8>,
@@ -70,10 +70,10 @@ pub(super) struct Way {
     pub(super) scope: Option<Arc<Scope>>,
     pub(super) name: CString,
     /// What of it is wanted, if not all.
-    pub(super) names: Option<Arc<Node>>,
+    pub(super) names: Option<Arc<ListedName>>,
 }
 
-impl Way {
+impl Route {
     /// Whether it leads to the root itself, which stays open.
     pub(super) fn is_of_root(&self) -> bool {
         matches!(self.base, Base::Held(_)) && self.below.is_empty()
@@ -112,12 +112,16 @@ impl Way {
 }
 
 /// What of a subdirectory is wanted, if only these `names` of the directory above are.
-pub(super) fn names_in(names: Option<&Arc<Node>>, name: &CStr, paths: Option<&Paths>) -> Option<Arc<Node>> {
+pub(super) fn names_in(
+    names: Option<&Arc<ListedName>>,
+    name: &CStr,
+    paths: Option<&Paths>,
+) -> Option<Arc<ListedName>> {
     let node = names?.child(name)?;
     wanted(node, paths?)
 }
 
 /// What of a directory is wanted, if not all.
-pub(super) fn wanted(node: &Arc<Node>, paths: &Paths) -> Option<Arc<Node>> {
+pub(super) fn wanted(node: &Arc<ListedName>, paths: &Paths) -> Option<Arc<ListedName>> {
     if node.named && paths.recursive { None } else { Some(node.clone()) }
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::error::{Context, Operation, Result};
 use crate::select::Scope;
-use crate::walk::level::Way;
+use crate::walk::level::Route;
 use crate::walk::listing::{Found, Unlisted};
 
 /// Entries that are handed over together.
@@ -25,7 +25,7 @@ pub(super) enum Told {
 }
 
 struct Order {
-    way: Way,
+    way: Route,
     answers: SyncSender<Vec<Told>>,
 }
 
@@ -42,7 +42,7 @@ impl Lister {
     }
 
     /// Has a directory listed. The answers end with it.
-    pub(super) fn list(&self, way: Way) -> Receiver<Vec<Told>> {
+    pub(super) fn list(&self, way: Route) -> Receiver<Vec<Told>> {
         let (answers, receiver) = mpsc::sync_channel(AHEAD);
         // A thread that is gone gives no answer, which the receiver tells.
         self.0.send(Order { way, answers }).ok();

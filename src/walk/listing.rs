@@ -15,7 +15,7 @@ use crate::error::{Cause, Operation};
 use crate::event::Kind;
 use crate::io::INTERRUPTIONS;
 use crate::io::path::{open_directory, open_to_list};
-use crate::select::list::Node;
+use crate::select::list::ListedName;
 use crate::stat::Stat;
 
 /// Bytes that are read of a directory at once, as readdir(3) does: some thousand short names.
@@ -36,7 +36,7 @@ enum Entries {
     },
     /// Those of a list.
     Named {
-        names: Arc<Node>,
+        names: Arc<ListedName>,
         position: usize,
         if_missing: Operation,
         /// To be told next.
@@ -73,7 +73,7 @@ impl Listing {
     }
 
     /// Of a directory that is held, these names alone. `if_missing` is what has failed where one is not there.
-    pub(crate) fn named(fd: Arc<OwnedFd>, names: Arc<Node>, if_missing: Operation) -> Self {
+    pub(crate) fn named(fd: Arc<OwnedFd>, names: Arc<ListedName>, if_missing: Operation) -> Self {
         Listing { fd, entries: Entries::Named { names, position: 0, if_missing, owed: None } }
     }
 

@@ -22,7 +22,7 @@ use crate::select::Scope;
 use crate::stat::{Inode, stat_open};
 use crate::stop::Stop;
 use crate::walk::batch::{BATCH, Batch, Entry, Parcel};
-use crate::walk::level::{Base, Level, Rest, Way, names_in, wanted};
+use crate::walk::level::{Base, Level, Rest, Route, names_in, wanted};
 use crate::walk::lister::{Lister, Told};
 use crate::walk::listing::{Found, Unlisted};
 use crate::walk::sink::Sink;
@@ -64,11 +64,11 @@ struct Walk<'a, S: Sink> {
     only_device: Option<u64>,
     /// The destination, where it lies below the source: it is not read, however it came to be found.
     destination: Option<Inode>,
-    patience: Option<Patience>,
+    patience: Option<TimedLister>,
 }
 
 /// `--timeout`: who lists, and how long an answer may take.
-struct Patience {
+struct TimedLister {
     lister: Lister,
     limit: Duration,
 }
@@ -91,7 +91,7 @@ pub(crate) fn walk<S: Sink>(
     parcels: &Sender<Parcel<S::Directory>>,
 ) -> Result<()> {
     let patience = match config.timeout {
-        Some(limit) => Some(Patience { lister: Lister::start()?, limit }),
+        Some(limit) => Some(TimedLister { lister: Lister::start()?, limit }),
         None => None,
     };
     let destination = roots.destination.fd.as_ref().filter(|_| roots.nested);
@@ -135,7 +135,7 @@ impl<S: Sink> Walk<'_, S> {
         (self.found, self.directories) = (1, 1); // the root itself
         let names = select.paths.as_ref().and_then(|paths| wanted(&paths.root, paths));
         let base = Base::Held(fd.clone());
-        self.begin(root, Way { base, below: Vec::new(), scope, name: CString::default(), names })?;
+        self.begin(root, Route { base, below: Vec::new(), scope, name: CString::default(), names })?;
         self.finish_levels()
     }
 
@@ -156,7 +156,7 @@ impl<S: Sink> Walk<'_, S> {
             let (below, scope, name) = (Vec::new(), None, CString::default());
             let names = Some(parent.names.clone());
             let around = self.sink.around(&root, parent.clone());
-            self.begin(around, Way { base, below, scope, name, names })?;
+            self.begin(around, Route { base, below, scope, name, names })?;
             self.finish_levels()?;
         }
         self.add_to_parcel(Batch { directory: root, entries: Vec::new() });
@@ -245,7 +245,7 @@ impl<S: Sink> Walk<'_, S> {
     }
 
     /// Begins to list a directory.
-    fn begin(&mut self, directory: S::Directory, way: Way) -> Result<()> {
+    fn begin(&mut self, directory: S::Directory, way: Route) -> Result<()> {
         if self.patience.is_some() {
             return self.list_patiently(directory, way);
         }
@@ -311,7 +311,7 @@ impl<S: Sink> Walk<'_, S> {
     }
 
     /// The way to a name of the directory on top, from the nearest open one above it.
-    fn way_to(&self, name: CString) -> Option<Way> {
+    fn way_to(&self, name: CString) -> Option<Route> {
         let open = self.levels.iter().rposition(|level| level.fd.is_some())?;
         let base = Base::Held(self.levels[open].fd.clone()?);
         let mut below = Vec::new();
@@ -323,12 +323,12 @@ impl<S: Sink> Walk<'_, S> {
         let top = self.levels.last()?;
         let scope = top.scope.clone();
         let names = names_in(top.names.as_ref(), &name, self.config.select.paths.as_ref());
-        Some(Way { base, below, scope, name, names })
+        Some(Route { base, below, scope, name, names })
     }
 
-    fn push_level(&mut self, directory: S::Directory, way: Way, fd: Option<Arc<OwnedFd>>, rest: Rest) {
+    fn push_level(&mut self, directory: S::Directory, way: Route, fd: Option<Arc<OwnedFd>>, rest: Rest) {
         self.open += usize::from(fd.is_some());
-        let Way { name, names, .. } = way;
+        let Route { name, names, .. } = way;
         let (scope, entries) = (None, Vec::new());
         self.levels.push(Level { directory, scope, name, entries, leaf: true, fd, names, rest });
     }
@@ -351,7 +351,7 @@ impl<S: Sink> Walk<'_, S> {
     }
 
     /// Has a directory listed to its end. One whose listing gives no answer for too long is left behind, and who listed it.
-    fn list_patiently(&mut self, directory: S::Directory, way: Way) -> Result<()> {
+    fn list_patiently(&mut self, directory: S::Directory, way: Route) -> Result<()> {
         let Some(patience) = &mut self.patience else { return Ok(()) };
         let (limit, length) = (patience.limit, way.below.len());
         let answers = patience.lister.list(way.clone());
@@ -369,7 +369,7 @@ impl<S: Sink> Walk<'_, S> {
                     let (operation, cause) = (Operation::ListSource, Cause::TimedOut(limit));
                     self.report_unlisted(Unlisted { name: None, operation, cause });
                     self.sink.leave_behind();
-                    self.patience = Some(Patience { lister: Lister::start()?, limit });
+                    self.patience = Some(TimedLister { lister: Lister::start()?, limit });
                     break;
                 }
             }

@@ -61,7 +61,7 @@ impl EngineArgs {
     pub(crate) fn apply(&self, config: &mut Config) {
         (config.engine, config.jobs, config.depth, config.buffer) = self.resolved();
         if self.jobs.is_some() {
-            config.spare_jobs = 0;
+            config.reserve_jobs = 0;
         }
     }
 }

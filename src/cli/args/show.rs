@@ -65,7 +65,7 @@ impl ShowArgs {
     /// Puts what the options ask of the run into `config`, after how files are written.
     pub(crate) fn apply(&self, config: &mut Config) {
         config.partial |= self.partial_progress;
-        config.spare.extend(self.log_file.iter().chain(&self.trace).cloned());
+        config.own_files.extend(self.log_file.iter().chain(&self.trace).cloned());
         config.stats = self.stats;
         config.trace.clone_from(&self.trace);
         config.details =

@@ -44,7 +44,7 @@ pub(crate) const GAP: &[u8] = b"  ";
 
 /// What one line says: the file at this path has this hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct Record {
     /// As it is written, with escapes undone; relative to whatever the reader of the manifest takes it to be.
     pub path: PathBuf,
     /// BLAKE3 of the file's contents.
@@ -68,8 +68,8 @@ mod tests {
             hash in any::<[u8; 32]>(),
         ) {
             let hash = Hash::from_bytes(hash);
-            let entry = |path: &Vec<u8>| Entry { path: Path::new(OsStr::from_bytes(path)).into(), hash };
-            let entries: Vec<Entry> = paths.iter().map(entry).collect();
+            let entry = |path: &Vec<u8>| Record { path: Path::new(OsStr::from_bytes(path)).into(), hash };
+            let entries: Vec<Record> = paths.iter().map(entry).collect();
             let lines = entries.iter().flat_map(|entry| format_line(&entry.path, &hash)).collect::<Vec<u8>>();
             let read: Vec<_> = Reader::new(&lines[..]).map(Result::unwrap).collect();
             let expected: Vec<_> = (1..).zip(entries.into_iter().map(Ok)).collect();
@@ -78,7 +78,7 @@ mod tests {
 
         #[test]
         fn special_bytes_survive(path in "[\\\\\n\r n\u{fffd}a]{1,12}") {
-            let entry = Entry { path: path.into(), hash: blake3::hash(b"") };
+            let entry = Record { path: path.into(), hash: blake3::hash(b"") };
             let line = format_line(&entry.path, &entry.hash);
             prop_assert_eq!(parse_line(&line[..line.len() - 1]), Ok(entry));
         }

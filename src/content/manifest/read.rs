@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use blake3::Hash;
 
-use crate::content::manifest::{Entry, GAP, HEX, LINE_LIMIT};
+use crate::content::manifest::{GAP, HEX, LINE_LIMIT, Record};
 
 /// Why a line is none of a manifest's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +40,7 @@ pub enum Malformed {
 ///
 /// # Errors
 /// When the line is not one of a manifest's, with the first reason found.
-pub fn parse_line(line: &[u8]) -> Result<Entry, Malformed> {
+pub fn parse_line(line: &[u8]) -> Result<Record, Malformed> {
     if line.len() > LINE_LIMIT {
         return Err(Malformed::Long);
     }
@@ -59,7 +59,7 @@ pub fn parse_line(line: &[u8]) -> Result<Entry, Malformed> {
         return Err(Malformed::Nul);
     }
     let path = if escaped { unescape(path)? } else { path.to_vec() };
-    Ok(Entry { path: PathBuf::from(OsString::from_vec(path)), hash })
+    Ok(Record { path: PathBuf::from(OsString::from_vec(path)), hash })
 }
 
 /// A hash from its digits. Capital letters, which blake3 itself takes, are refused as `b3sum` refuses them.
@@ -140,7 +140,7 @@ fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
 }
 
 impl<R: BufRead> Iterator for Reader<R> {
-    type Item = io::Result<(u64, Result<Entry, Malformed>)>;
+    type Item = io::Result<(u64, Result<Record, Malformed>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {

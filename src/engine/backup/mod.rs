@@ -141,13 +141,13 @@ impl Old<'_> {
     }
 
     /// Where the backup goes. `None`: none is to be made.
-    fn place(&self) -> Result<Option<Place<'_>>> {
+    fn place(&self) -> Result<Option<BackupPlace<'_>>> {
         let Some(backups) = &self.run.backups else { return Ok(None) };
         let within = match &backups.tree {
             None => self.within.clone(),
             Some(tree) => tree.directory(self, backups)?,
         };
-        Ok(Some(Place { backups, within }))
+        Ok(Some(BackupPlace { backups, within }))
     }
 
     /// Whether the source has a name in the entry's directory. What can't be looked up may be there.
@@ -174,12 +174,12 @@ impl Old<'_> {
 }
 
 /// The directory that a backup goes to.
-struct Place<'a> {
+struct BackupPlace<'a> {
     backups: &'a Backups,
     within: Arc<OwnedFd>,
 }
 
-impl Place<'_> {
+impl BackupPlace<'_> {
     fn sweep(&self, run: &Run) -> rustix::io::Result<()> {
         self.backups.tree.as_ref().map_or(Ok(()), |tree| tree.sweep(&self.within, run))
     }

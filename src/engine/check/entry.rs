@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use crate::engine::Run;
 use crate::engine::delete::extras;
 use crate::engine::entry::contents::{self, Compared};
-use crate::engine::entry::item::{Item, Source};
+use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::special;
 use crate::engine::run::lane::Lane;
-use crate::engine::state::twins::{self, Name};
+use crate::engine::state::twins::{self, Twin};
 use crate::error::Result;
 use crate::event::{Action, Changes, Entries, EntryEvent, Event, Kind, PointsTo};
 use crate::metadata::xattr;
@@ -51,7 +51,7 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     let action = if joined { Action::Updated } else { action };
     let target = if action == Action::Unchanged { None } else { target(&item, source.kind)? };
     if source.links > 1 && run.rules.keep.hard_links {
-        let name = Name {
+        let name = Twin {
             directory: item.directory.clone(),
             name: item.target().to_owned(),
             kind: source.kind,
@@ -98,7 +98,7 @@ fn is_joined(item: &Item<'_>, source: &Stat, have: Option<&Stat>) -> bool {
 /// All that differs, and what reading the contents came to, if they were read.
 async fn changes(
     item: &Item<'_>,
-    opened: &Source,
+    opened: &SourceEntry,
     have: Option<&Stat>,
 ) -> Result<(Changes, Option<Compared>)> {
     let (rules, source) = (&item.run().rules, &opened.stat);
@@ -124,7 +124,7 @@ async fn changes(
 }
 
 /// Reads both files, unless their inodes have been compared already, under other names.
-async fn compare_contents(item: &Item<'_>, source: &Source, have: &Stat) -> Result<Compared> {
+async fn compare_contents(item: &Item<'_>, source: &SourceEntry, have: &Stat) -> Result<Compared> {
     if source.stat.links == 1 || !item.run().rules.keep.hard_links {
         return contents::compare(item, source, have).await;
     }
@@ -172,8 +172,8 @@ pub(crate) async fn report_rest(lane: &Lane) {
 }
 
 /// Reports all names of one inode: the leader as any other entry, the rest by whether they are links to it.
-async fn report_names(names: Vec<Name>, lane: &Lane) {
-    let mut names: Vec<(PathBuf, Name)> =
+async fn report_names(names: Vec<Twin>, lane: &Lane) {
+    let mut names: Vec<(PathBuf, Twin)> =
         names.into_iter().map(|name| (name.directory.path_of(&name.name), name)).collect();
     names.sort_by(|one, other| twins::order(&one.0, &other.0));
     let leader = twins::leader(names.iter().map(|(_, name)| name.inode));
@@ -196,7 +196,7 @@ async fn report_names(names: Vec<Name>, lane: &Lane) {
 }
 
 /// A name beside the leader. What it holds comes with the leader's inode; metadata that differ are named with each.
-fn follower(name: &Name, leader: &std::path::Path, linked: bool) -> EntryEvent {
+fn follower(name: &Twin, leader: &std::path::Path, linked: bool) -> EntryEvent {
     let changes = Changes { contents: false, ..name.changes };
     let action = if linked && changes.is_empty() { Action::Unchanged } else { Action::Linked };
     let points_to = match linked {

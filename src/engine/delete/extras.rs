@@ -63,7 +63,7 @@ impl Done {
             let (name, kind) = (entry.file_name(), kind_of(destination.as_fd(), &entry));
             if self.is_extra(run, name, kind, destination, &stat) {
                 extra += 1;
-                if !run.is_spared(&self.path.join(OsStr::from_bytes(name.to_bytes()))) {
+                if !run.is_own_path(&self.path.join(OsStr::from_bytes(name.to_bytes()))) {
                     doomed.add(name);
                 }
             }

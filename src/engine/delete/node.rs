@@ -15,9 +15,9 @@ use crate::select::Scope;
 use crate::stat::{Inode, Stat, stat_open};
 
 /// A directory of the destination at work.
-pub(crate) struct Node {
+pub(crate) struct Emptied {
     /// The one above it, which is to be emptied too; `None`: this one stays.
-    pub(crate) above: Option<Arc<Node>>,
+    pub(crate) above: Option<Arc<Emptied>>,
     pub(crate) name: CString,
     /// It holds what was set aside, which belongs to the directory above.
     pub(crate) is_aside: AtomicBool,
@@ -39,7 +39,7 @@ pub(crate) struct Node {
     pub(crate) after: Option<Stat>,
 }
 
-impl Node {
+impl Emptied {
     /// Its path below the roots. What was set aside has the one that it had before.
     pub(crate) fn path(&self) -> PathBuf {
         self.path_by(|node| !node.is_aside.load(Ordering::Relaxed))
@@ -50,7 +50,7 @@ impl Node {
         self.path_by(|_| true)
     }
 
-    fn path_by(&self, counts: impl Fn(&Node) -> bool) -> PathBuf {
+    fn path_by(&self, counts: impl Fn(&Emptied) -> bool) -> PathBuf {
         let mut names = Vec::new();
         let mut node = self;
         while let Some(above) = &node.above {
@@ -93,7 +93,7 @@ impl Node {
 
     /// The directory, opened again if it was closed. It must be the one it was.
     pub(crate) fn fd(&self) -> rustix::io::Result<Arc<OwnedFd>> {
-        let held = |node: &Node| node.fd.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = |node: &Emptied| node.fd.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut names = Vec::new();
         let mut node = self;
         let base = loop {

@@ -15,8 +15,8 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::engine::Run;
-use crate::engine::delete::node::Node;
-use crate::engine::delete::work_stack::{AtWork, Stack};
+use crate::engine::delete::node::Emptied;
+use crate::engine::delete::work_stack::{Searching, Stack};
 use crate::engine::own::set_aside;
 use crate::engine::state::backups::Backups;
 use crate::engine::state::deletions::Doomed;
@@ -64,12 +64,12 @@ pub(crate) struct Removal<'a> {
     /// What may lie in the place of the first directory: another one is not emptied.
     pub(crate) expected: Option<Inode>,
     /// What is mounted in what goes is not touched, and keeps it.
-    pub(crate) spares_mounts: bool,
+    pub(crate) keeps_mounts: bool,
     pub(crate) open: AtomicUsize,
     count: AtomicU64,
     pub(crate) kept: AtomicBool,
     trouble: Mutex<Option<Error>>,
-    stack: Stack<Work<'a>>,
+    stack: Stack<Chore<'a>>,
 }
 
 impl<'a> Removal<'a> {
@@ -77,7 +77,7 @@ impl<'a> Removal<'a> {
         let (open, count, kept) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
         let (limit, trouble) = (crate::io::limits::descriptor_limit() / 8, Mutex::default());
         let (threads, watched, stack) = (run.offers.len(), None, Stack::default());
-        let (expected, spares_mounts) = (None, false);
+        let (expected, keeps_mounts) = (None, false);
         Removal {
             run,
             doing,
@@ -85,7 +85,7 @@ impl<'a> Removal<'a> {
             watched,
             limit,
             expected,
-            spares_mounts,
+            keeps_mounts,
             open,
             count,
             kept,
@@ -97,7 +97,7 @@ impl<'a> Removal<'a> {
     /// Of the one directory that is in the place of something else: what is mounted in it keeps it, and a directory that
     /// is not the `expected` one is left alone.
     pub(crate) fn of_one(self, expected: Option<Inode>) -> Self {
-        Removal { expected, spares_mounts: true, ..self }
+        Removal { expected, keeps_mounts: true, ..self }
     }
 
     /// On this many threads; otherwise there are as many as copy.
@@ -113,7 +113,7 @@ impl<'a> Removal<'a> {
     /// Removes what is doomed.
     pub(crate) fn run(self, doomed: &'a [Doomed]) -> Removed {
         for doomed in doomed {
-            self.stack.push(Work::Doomed(doomed));
+            self.stack.push(Chore::Doomed(doomed));
         }
         std::thread::scope(|scope| {
             for _ in 1..self.threads {
@@ -127,29 +127,29 @@ impl<'a> Removal<'a> {
     }
 }
 
-enum Work<'a> {
+enum Chore<'a> {
     /// A directory that stays, with names in it that do not.
     Doomed(&'a Doomed),
     /// A directory in another one that is to be emptied, and goes.
-    Directory(Arc<Node>, CString),
+    Directory(Arc<Emptied>, CString),
     /// Some names in one, that are no directories.
-    Names(Arc<Node>, Vec<(CString, Kind)>),
+    Names(Arc<Emptied>, Vec<(CString, Kind)>),
 }
 
 impl<'a> Removal<'a> {
     fn work(&self) {
         while let Some(work) = self.stack.take() {
-            let _at_work = AtWork(&self.stack);
+            let _at_work = Searching(&self.stack);
             // What is left after a stop is only let go of.
             let result = match work {
-                Work::Doomed(doomed) => self.begin(doomed),
-                Work::Directory(above, name) => {
+                Chore::Doomed(doomed) => self.begin(doomed),
+                Chore::Directory(above, name) => {
                     let node = self.below(above, name);
                     self.empty(&node);
                     self.release(node);
                     Ok(())
                 }
-                Work::Names(node, names) => {
+                Chore::Names(node, names) => {
                     self.remove_names(&node, &names);
                     self.release(node);
                     Ok(())
@@ -188,7 +188,7 @@ impl<'a> Removal<'a> {
         if inode != doomed.inode {
             return Err(Errno::STALE).at(Operation::OpenDestination, path);
         }
-        let node = Arc::new(Node {
+        let node = Arc::new(Emptied {
             above: None,
             name: CString::default(),
             is_aside: AtomicBool::new(false),
@@ -209,7 +209,7 @@ impl<'a> Removal<'a> {
     }
 
     /// Takes up what a directory holds: directories are put on the stack, other names removed.
-    fn sort(&self, node: &Arc<Node>, found: impl Iterator<Item = (CString, Kind)>) {
+    fn sort(&self, node: &Arc<Emptied>, found: impl Iterator<Item = (CString, Kind)>) {
         let mut names = Vec::new();
         for (name, kind) in found {
             if self.is_stopped() {
@@ -218,7 +218,7 @@ impl<'a> Removal<'a> {
             }
             if kind == Kind::Directory {
                 node.hold();
-                self.stack.push(Work::Directory(node.clone(), name));
+                self.stack.push(Chore::Directory(node.clone(), name));
                 continue;
             }
             names.push((name, kind));
@@ -228,15 +228,15 @@ impl<'a> Removal<'a> {
                     self.remove_names(node, &names);
                 } else {
                     node.hold();
-                    self.stack.push(Work::Names(node.clone(), names));
+                    self.stack.push(Chore::Names(node.clone(), names));
                 }
             }
         }
         self.remove_names(node, &names);
     }
 
-    fn below(&self, above: Arc<Node>, name: CString) -> Arc<Node> {
-        Arc::new(Node {
+    fn below(&self, above: Arc<Emptied>, name: CString) -> Arc<Emptied> {
+        Arc::new(Emptied {
             scopes: OnceLock::new(),
             mode: Mutex::default(),
             depth: above.depth + 1,
@@ -253,7 +253,7 @@ impl<'a> Removal<'a> {
     }
 
     /// Lists a directory that is to go, and takes up all that is in it and not protected.
-    fn empty(&self, node: &Arc<Node>) {
+    fn empty(&self, node: &Arc<Emptied>) {
         if self.is_stopped() {
             node.kept.store(true, Ordering::Relaxed);
             return;
@@ -301,7 +301,7 @@ impl<'a> Removal<'a> {
     }
 
     /// Whether an entry of a directory that is to go is not to be deleted.
-    fn stays(&self, node: &Node, name: &CStr, kind: Kind) -> bool {
+    fn stays(&self, node: &Emptied, name: &CStr, kind: Kind) -> bool {
         if node.is_aside.load(Ordering::Relaxed) {
             return false; // its successor is there
         }
@@ -310,7 +310,7 @@ impl<'a> Removal<'a> {
             || node.scopes().iter().any(|scope| scope.protects(name, kind == Kind::Directory, true))
     }
 
-    fn remove_names(&self, node: &Node, names: &[(CString, Kind)]) {
+    fn remove_names(&self, node: &Emptied, names: &[(CString, Kind)]) {
         let mut events = Vec::new();
         for (name, kind) in names {
             if self.is_stopped() {
@@ -318,7 +318,7 @@ impl<'a> Removal<'a> {
                 break;
             }
             let mounted = || node.fd().is_ok_and(|fd| self.is_mounted(node, &fd, name));
-            if self.spares_mounts(node) && mounted() {
+            if self.keeps_mounts(node) && mounted() {
                 self.keep_mount(node, node.path_of(name));
                 continue;
             }
@@ -328,7 +328,7 @@ impl<'a> Removal<'a> {
     }
 
     /// Removes one name. `None`: there is nothing to tell.
-    fn remove_name(&self, node: &Node, name: &CStr, kind: Kind, flags: AtFlags) -> Option<EntryEvent> {
+    fn remove_name(&self, node: &Emptied, name: &CStr, kind: Kind, flags: AtFlags) -> Option<EntryEvent> {
         let removed = if self.doing == Doing::Remove { self.unlink(node, name, flags) } else { Ok(()) };
         let event = match removed {
             Ok(()) => {
@@ -353,7 +353,7 @@ impl<'a> Removal<'a> {
     }
 
     /// One piece of work in a directory is done. With the last one it goes itself, and so on up to the one that stays.
-    fn release(&self, mut node: Arc<Node>) {
+    fn release(&self, mut node: Arc<Emptied>) {
         while node.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
             let Some(above) = node.above.clone() else {
                 self.finish(&node);

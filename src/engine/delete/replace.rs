@@ -19,7 +19,7 @@ use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::deletions::{Doomed, InTheWay};
 use crate::engine::state::directory::Directory;
-use crate::engine::state::pair::{Origin, Pair, Source};
+use crate::engine::state::pair::{Origin, Pair, SourceDirectory};
 use crate::engine::state::watched::Watched;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Entries, EntryEvent, Event};
@@ -71,7 +71,7 @@ pub(crate) fn judge_all(
 /// The directory in an entry's place, and how much would go with it; or why it stays.
 fn judge(run: &Run, waiting: &InTheWay, watched: Option<&Watched>) -> Result<(Stat, u64), Cause> {
     let target = waiting.entry.target();
-    if run.is_spared(&waiting.directory.path_of(target)) {
+    if run.is_own_path(&waiting.directory.path_of(target)) {
         return Err(Cause::DirectoryInTheWay);
     }
     let within = reopen(run.roots.destination.fd.as_ref(), &waiting.directory)?;
@@ -109,11 +109,11 @@ fn reopen(root: Option<&Arc<OwnedFd>>, directory: &Directory) -> rustix::io::Res
 }
 
 /// The directory of the source that an entry is in.
-fn source_again(directory: &Directory, run: &Run) -> Result<Source> {
+fn source_again(directory: &Directory, run: &Run) -> Result<SourceDirectory> {
     let path = || run.source_path(&directory.path());
     let fd = reopen(run.roots.source.fd.as_ref(), directory).at(Operation::OpenSource, path)?;
     let stat = stat_open(&fd).at(Operation::StatSource, path)?;
-    Ok(Source { fd: Arc::new(fd), stat, writers: Writers::default(), xattrs: None })
+    Ok(SourceDirectory { fd: Arc::new(fd), stat, writers: Writers::default(), xattrs: None })
 }
 
 /// Mirrors an entry that takes the place of a directory.
@@ -132,7 +132,7 @@ pub(crate) async fn replace(ready: &Ready, lane: &Lane) {
         };
         return report(event, &ready.waiting, lane).await;
     }
-    let event = match Place::open(ready, lane) {
+    let event = match Replacement::open(ready, lane) {
         Err(error) => EntryEvent::failed(entry.kind, error),
         Ok(place) => {
             let event = place.mirror(lane).await;
@@ -146,7 +146,7 @@ pub(crate) async fn replace(ready: &Ready, lane: &Lane) {
 }
 
 /// The place of an entry, with a directory in it.
-struct Place<'a> {
+struct Replacement<'a> {
     ready: &'a Ready,
     within: Arc<OwnedFd>,
     /// What the directory around it was like before.
@@ -156,7 +156,7 @@ struct Place<'a> {
     pair: Arc<Pair>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Replacement<'a> {
     fn open(ready: &'a Ready, lane: &Lane) -> Result<Self> {
         let (directory, run) = (&ready.waiting.directory, &lane.run);
         let source = source_again(directory, run)?;
@@ -170,7 +170,7 @@ impl<'a> Place<'a> {
             run.destination_path(&directory.path_of(ready.waiting.entry.target()))
         })?;
         let pair = Arc::new(Pair::new(source, Some(aside.fd.clone()), Origin::default()));
-        Ok(Place { ready, within, stat, aside, pair })
+        Ok(Replacement { ready, within, stat, aside, pair })
     }
 
     fn path(&self, run: &Run) -> std::path::PathBuf {

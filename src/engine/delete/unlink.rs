@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::engine::backup::Old;
-use crate::engine::delete::node::Node;
+use crate::engine::delete::node::Emptied;
 use crate::engine::delete::removal::{Doing, Removal};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Event;
@@ -22,7 +22,7 @@ use crate::stat::{is_mount_point, proc_path, stat_open};
 impl Removal<'_> {
     /// Opens a directory beneath the one above it. Where its mode forbids that to its owner, who runs this and is not
     /// root, the mode is changed first. `EXDEV`: it is on another file system, and stays.
-    pub(crate) fn open(&self, node: &Node) -> rustix::io::Result<Arc<OwnedFd>> {
+    pub(crate) fn open(&self, node: &Emptied) -> rustix::io::Result<Arc<OwnedFd>> {
         let above = node.above.as_ref().ok_or(Errno::BADF)?.fd()?;
         let open = || rustix::fs::openat(&above, &node.name, LIST, Mode::empty());
         let fd = match open() {
@@ -52,23 +52,23 @@ impl Removal<'_> {
         Ok(fd)
     }
 
-    pub(crate) fn close(&self, node: &Node) {
+    pub(crate) fn close(&self, node: &Emptied) {
         if node.fd.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
             self.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Whether what is mounted in a directory keeps it.
-    pub(crate) fn spares_mounts(&self, node: &Node) -> bool {
-        self.spares_mounts || node.is_within_aside()
+    pub(crate) fn keeps_mounts(&self, node: &Emptied) -> bool {
+        self.keeps_mounts || node.is_within_aside()
     }
 
     /// Whether something is mounted at a name, or with none at the directory itself, which is to stay for that.
-    pub(crate) fn is_mounted(&self, node: &Node, fd: &OwnedFd, name: &CStr) -> bool {
-        self.spares_mounts(node) && is_mount_point(fd, name)
+    pub(crate) fn is_mounted(&self, node: &Emptied, fd: &OwnedFd, name: &CStr) -> bool {
+        self.keeps_mounts(node) && is_mount_point(fd, name)
     }
 
-    pub(crate) fn keep_mount(&self, node: &Node, path: PathBuf) {
+    pub(crate) fn keep_mount(&self, node: &Emptied, path: PathBuf) {
         node.kept.store(true, Ordering::Relaxed);
         let cause = Cause::Refused("a file system is mounted there (unmount it first)".into());
         self.fail(Error::new(Operation::Remove, self.run.destination_path(&path), cause));
@@ -76,7 +76,7 @@ impl Removal<'_> {
 
     /// Removes a name. Where the directory's mode forbids that to its owner, who is not root, the mode is changed
     /// first.
-    pub(crate) fn unlink(&self, node: &Node, name: &CStr, flags: AtFlags) -> Result<()> {
+    pub(crate) fn unlink(&self, node: &Emptied, name: &CStr, flags: AtFlags) -> Result<()> {
         let path = || self.run.destination_path(&node.path_of(name));
         let fd = node.fd().at(Operation::Remove, path)?;
         let remove = || {
@@ -100,7 +100,7 @@ impl Removal<'_> {
     }
 
     /// Removes what held something that was set aside. It was never an entry: only an error is told.
-    pub(crate) fn remove_aside(&self, above: &Node, name: &CStr) {
+    pub(crate) fn remove_aside(&self, above: &Emptied, name: &CStr) {
         if self.doing == Doing::Remove
             && let Err(error) = self.unlink(above, name, AtFlags::REMOVEDIR)
         {
@@ -110,7 +110,7 @@ impl Removal<'_> {
     }
 
     /// Gives a directory in which something stays the permissions back that it had.
-    pub(crate) fn restore_mode(&self, node: &Node) {
+    pub(crate) fn restore_mode(&self, node: &Emptied) {
         let mode = node.mode.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mode) = mode else { return };
         let restored = node.fd().and_then(|fd| {
@@ -122,7 +122,7 @@ impl Removal<'_> {
     }
 
     /// Gives a directory that stays the mode and the time that it had before.
-    pub(crate) fn finish(&self, node: &Node) {
+    pub(crate) fn finish(&self, node: &Emptied) {
         self.kept.fetch_or(node.kept.load(Ordering::Relaxed), Ordering::Relaxed);
         let Some(after) = node.after.filter(|_| self.doing == Doing::Remove) else { return };
         let path = || self.run.destination_path(&node.path);

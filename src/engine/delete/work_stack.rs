@@ -50,9 +50,9 @@ impl<W> Stack<W> {
 }
 
 /// A thread that may find more work, until this is dropped, also by a panic: the others wait for that.
-pub(crate) struct AtWork<'a, W>(pub(crate) &'a Stack<W>);
+pub(crate) struct Searching<'a, W>(pub(crate) &'a Stack<W>);
 
-impl<W> Drop for AtWork<'_, W> {
+impl<W> Drop for Searching<'_, W> {
     fn drop(&mut self) {
         self.0.done();
     }

@@ -50,7 +50,7 @@ impl Directory {
         let Ok(mut state) = self.state.try_lock() else { return false };
         if let State::Open(pair) = &*state
             && Arc::strong_count(pair) == 1
-            && !pair.is_staged()
+            && !pair.is_provisional()
             && let Ok(parked) = pair.park()
         {
             *state = State::Parked(parked);

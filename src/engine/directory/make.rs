@@ -20,7 +20,7 @@ use crate::engine::own::{directory, litter};
 use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
-use crate::engine::state::pair::{Origin, Pair, Source, opens_up};
+use crate::engine::state::pair::{Origin, Pair, SourceDirectory, opens_up};
 use crate::error::{Cause, Context, Operation, Result};
 use crate::event::metrics::Call;
 use crate::event::{Event, Kind};
@@ -39,7 +39,7 @@ impl Origin {
     pub(crate) fn judge(
         &mut self,
         parent: &Pair,
-        (source, mirror): (&Source, &OwnedFd),
+        (source, mirror): (&SourceDirectory, &OwnedFd),
         stat: &Stat,
         run: &Run,
     ) {
@@ -95,9 +95,9 @@ impl Directory {
             }
             self.make_mirror(parent, existing.is_none(), &mut origin, lane).await?;
         }
-        let name = origin.staged.as_ref().unwrap_or(&self.name);
+        let name = origin.provisional.as_ref().unwrap_or(&self.name);
         let opened = open_destination(lane, within, name).await;
-        if origin.staged.is_some() && !merge::holds(&opened, within, name) {
+        if origin.provisional.is_some() && !merge::holds(&opened, within, name) {
             // Another run has taken it for litter before it was locked: this time it is made under its own name.
             self.leaf.store(false, Ordering::Relaxed);
             parent.uncount_compared();
@@ -117,11 +117,11 @@ impl Directory {
     ) -> Result<()> {
         let run = &lane.run;
         match lane.io.in_place(Call::Create, || self.make(parent, origin.replaced, run))? {
-            Made::New(staged) => {
+            Made::New(provisional) => {
                 if is_nothing {
                     parent.count_compared();
                 }
-                (origin.staged, origin.private) = (staged, true);
+                (origin.provisional, origin.private) = (provisional, true);
             }
             Made::Found => {
                 // It appeared meanwhile: whatever it has, it has from others.
@@ -140,7 +140,7 @@ impl Directory {
     async fn close_mirror(
         &self,
         parent: &Pair,
-        source: Source,
+        source: SourceDirectory,
         (mirror, changed): (Arc<OwnedFd>, bool),
         mut origin: Origin,
         lane: &Lane,
@@ -151,7 +151,7 @@ impl Directory {
         if origin.existing.is_none() {
             match self.require_own(&mirror, &stat, (parent, run), &mut origin) {
                 // Another run has found it and put something in it, or somebody has exchanged it: it is theirs.
-                Err(Cause::DirectoryReplaced) if origin.staged.is_none() => {
+                Err(Cause::DirectoryReplaced) if origin.provisional.is_none() => {
                     (origin.existing, origin.private) = (Some(stat), false);
                 }
                 own => own.at(Operation::OpenDestination, path)?,
@@ -209,8 +209,8 @@ impl Directory {
             return Ok(());
         }
         origin.private = false;
-        if let Some(staged) = origin.staged.take() {
-            rustix::fs::renameat(within, &staged, within, &self.name)?;
+        if let Some(provisional) = origin.provisional.take() {
+            rustix::fs::renameat(within, &provisional, within, &self.name)?;
         }
         Ok(())
     }
@@ -228,7 +228,7 @@ impl Directory {
         }
     }
 
-    async fn open_source(&self, parent: &Pair, lane: &Lane) -> Result<Source> {
+    async fn open_source(&self, parent: &Pair, lane: &Lane) -> Result<SourceDirectory> {
         let run = &lane.run;
         let path = || run.source_path(&self.path());
         let fd = match self.take_lent(run) {
@@ -247,17 +247,18 @@ impl Directory {
         } else {
             None
         };
-        Ok(Source { fd, stat, writers, xattrs })
+        Ok(SourceDirectory { fd, stat, writers, xattrs })
     }
 
     /// Makes the directory in the destination, in the place of something else if `taken`. One that is done in a single
-    /// batch is staged: it gets a temporary name, and its own when it is done. Its files then need
+    /// batch is provisional: it gets a temporary name, and its own when it is done. Its files then need
     /// no more than to be made, which is a tenth faster than making them nameless (docs/performance.md).
     fn make(&self, parent: &Pair, taken: bool, run: &Run) -> Result<Made> {
         let path = || run.destination_path(&self.path());
         let within = parent.changing().at(Operation::Create, path)?;
-        let is_staged = self.leaf.load(Ordering::Relaxed) && run.config.stages_directories() && !taken;
-        let temporary = (is_staged || taken).then(|| run.temporary.new_name(within)).transpose();
+        let is_provisional =
+            self.leaf.load(Ordering::Relaxed) && run.config.makes_provisional_directories() && !taken;
+        let temporary = (is_provisional || taken).then(|| run.temporary.new_name(within)).transpose();
         let temporary = temporary.at(Operation::Create, path)?;
         let name = temporary.as_ref().unwrap_or(&self.name);
         // Nobody else's until it is whole.
@@ -284,7 +285,7 @@ impl Directory {
     }
 }
 
-impl Source {
+impl SourceDirectory {
     /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set. Where that is refused the
     /// error comes when it is done; but nothing that the source closes to others is put into another user's directory.
     /// Where owners and modes are not kept at all, a directory belongs to whom our new files belong to.

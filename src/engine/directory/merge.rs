@@ -1,4 +1,4 @@
-//! Two runs into one destination: a directory that was staged finds that another run has given the same name to its own.
+//! Two runs into one destination: a directory that was provisional finds that another run has given the same name to its own.
 //! What is in it is moved there, entry by entry. Both mirror the same source, so that the last name to come is as good as
 //! the first; what the options leave alone in a destination is left alone here too.
 
@@ -16,7 +16,7 @@ use crate::engine::directory::open::open_destination;
 use crate::engine::own::litter;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
-use crate::engine::state::pair::{Origin, Pair, Source};
+use crate::engine::state::pair::{Origin, Pair, SourceDirectory};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Event, Kind};
 use crate::io::temporary::lock;
@@ -24,12 +24,12 @@ use crate::plan::skip::is_left_alone;
 use crate::plan::writers::Writers;
 use crate::stat::{Stat, stat_open};
 
-/// Moves what is in a staged directory to the one that has its name by now, and goes on with that one. An entry that can't
+/// Moves what is in a provisional directory to the one that has its name by now, and goes on with that one. An entry that can't
 /// be moved costs itself.
 pub(crate) async fn merge(
     directory: &Directory,
     (pair, parent): (&Pair, &Pair),
-    (within, staged): (&Arc<OwnedFd>, &CStr),
+    (within, provisional): (&Arc<OwnedFd>, &CStr),
     lane: &Lane,
 ) -> Result<Arc<Pair>> {
     let run = &lane.run;
@@ -40,7 +40,7 @@ pub(crate) async fn merge(
     let to = Arc::new(to);
     // It may be the other run's, and it may be one that somebody else has put there.
     let (fd, xattrs) = (pair.source.clone(), pair.source_xattrs.clone());
-    let source = Source { fd, stat: pair.source_stat, writers: Writers::Many, xattrs };
+    let source = SourceDirectory { fd, stat: pair.source_stat, writers: Writers::Many, xattrs };
     let mut origin = Origin { existing: Some(stat), ..Origin::default() };
     origin.judge(parent, (&source, &to), &stat, run);
     origin.taken |= source.narrow(&to, &stat, run, path)?.owner.is_some();
@@ -54,7 +54,7 @@ pub(crate) async fn merge(
             }
         }
     }
-    litter::remove_directory(within, staged, run);
+    litter::remove_directory(within, provisional, run);
     if run.config.fsync {
         run.file_systems.add(&to, &stat);
         lane.io.flush(&to).await.at(Operation::Flush, path)?;
@@ -66,13 +66,13 @@ pub(crate) async fn merge(
     Ok(Arc::new(merged))
 }
 
-/// Locks a staged directory that was just opened, and returns whether it still has its name.
+/// Locks a provisional directory that was just opened, and returns whether it still has its name.
 pub(crate) fn holds(opened: &rustix::io::Result<(OwnedFd, bool)>, within: &OwnedFd, name: &CStr) -> bool {
-    let Ok((staged, _)) = opened else { return !matches!(opened, Err(Errno::NOENT)) };
-    lock(staged);
+    let Ok((provisional, _)) = opened else { return !matches!(opened, Err(Errno::NOENT)) };
+    lock(provisional);
     let named = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
     let named = named.map(|stat| Stat::from(&stat).inode).ok();
-    named.is_some() && named == stat_open(staged).ok().map(|stat| stat.inode)
+    named.is_some() && named == stat_open(provisional).ok().map(|stat| stat.inode)
 }
 
 fn names(directory: &OwnedFd) -> rustix::io::Result<Vec<CString>> {
@@ -106,7 +106,7 @@ fn move_entry(
     };
     if let Some(theirs) = &theirs {
         if is_left_alone(&ours, Some(theirs), &run.rules) {
-            return Ok(()); // ours goes with the staged directory
+            return Ok(()); // ours goes with the provisional directory
         }
         if theirs.kind == Kind::Directory {
             return Err(Error::new(Operation::Rename, path(), Cause::DirectoryInTheWay));

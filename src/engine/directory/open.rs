@@ -53,7 +53,7 @@ impl Directory {
             State::Closed | State::Parked(_) => {}
         }
         if let Some(watched) = lane.watched() {
-            watched.is_awaited(&self.given_up);
+            watched.mark_awaited(&self.given_up);
         }
         let made = match (&*state, &self.around) {
             (State::Parked(parked), _) => self.open_again(parked, parent, lane).await.map(Some),
@@ -61,7 +61,7 @@ impl Directory {
             _ => self.make_pair(parent, lane).await,
         };
         if let Some(watched) = lane.watched() {
-            watched.is_awaited_no_more();
+            watched.unmark_awaited();
         }
         let event = match made {
             Ok(Some(pair)) => {

@@ -9,8 +9,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::content::hash::PART;
-use crate::engine::entry::item::{Item, Source};
-use crate::engine::entry::large_file::LARGE;
+use crate::engine::entry::item::{Item, SourceEntry};
+use crate::engine::entry::large_file::LARGE_FILE;
 use crate::engine::entry::steady::settle;
 use crate::engine::run::lane::Lane;
 use crate::engine::run::regular;
@@ -34,8 +34,8 @@ pub(crate) struct Compared {
 }
 
 /// Compares the item's file with the destination's, both of one size.
-pub(crate) async fn compare(item: &Item<'_>, source: &Source, destination: &Stat) -> Result<Compared> {
-    let Source { stat: source, file } = source;
+pub(crate) async fn compare(item: &Item<'_>, source: &SourceEntry, destination: &Stat) -> Result<Compared> {
+    let SourceEntry { stat: source, file } = source;
     if source.inode == destination.inode {
         return Ok(Compared { same: true, bytes: 0, expected: None, theirs: None });
     }
@@ -47,7 +47,7 @@ pub(crate) async fn compare(item: &Item<'_>, source: &Source, destination: &Stat
     let theirs = open(item.lane, item.destination_side()?, item.target()).await;
     let (theirs, opened) = theirs.at(Operation::OpenDestination, || item.path())?;
     let streamed = Streamed::default();
-    if source.size > LARGE && item.run().config.check {
+    if source.size > LARGE_FILE && item.run().config.check {
         streamed.begin(source.size, item.run()).await;
     }
     let compared = compare_open(item, &ours, &theirs, source.size, &streamed).await;
@@ -64,9 +64,9 @@ pub(crate) async fn compare(item: &Item<'_>, source: &Source, destination: &Stat
 }
 
 /// Whether a file elsewhere holds what the item's does; both are of one size.
-pub(crate) async fn equals(item: &Item<'_>, source: &Source, other: OwnedFd) -> Result<bool> {
+pub(crate) async fn equals(item: &Item<'_>, source: &SourceEntry, other: OwnedFd) -> Result<bool> {
     let stat = stat_open(&other).at(Operation::StatDestination, || item.path())?;
-    let Source { stat: source, file } = source;
+    let SourceEntry { stat: source, file } = source;
     if source.inode == stat.inode {
         return Ok(true);
     }
@@ -108,7 +108,7 @@ async fn compare_open(
     let buffers = &item.lane.buffers;
     // The slower side decides how much is read at once.
     let family = if theirs.family == Family::Fuse { theirs.family } else { ours.family };
-    let [mut one, mut other] = match size > LARGE {
+    let [mut one, mut other] = match size > LARGE_FILE {
         true => buffers.take_pieces(family).await,
         false => buffers.take_pair_of(size).await,
     };

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 
 use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
-use crate::engine::entry::large_file::{LARGE, LargeFile};
-use crate::engine::entry::new_file::{NewFile, Way};
+use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
+use crate::engine::entry::new_file::{Naming, NewFile};
 use crate::engine::entry::steady::{ATTEMPTS, settle};
 use crate::engine::entry::{in_place, keep_old, read_back};
 use crate::engine::run::streamed::Streamed;
@@ -107,9 +107,9 @@ fn new_file(item: &Item<'_>, file: &File, source: &Stat, taken: Taken) -> Result
         return Ok(NewFile::existing(existing));
     }
     let way = match taken {
-        _ if config.partial && source.size > LARGE => Way::Partial,
-        Taken::Nothing if !config.atomic => Way::Named,
-        _ => Way::Atomic,
+        _ if config.partial && source.size > LARGE_FILE => Naming::Partial,
+        Taken::Nothing if !config.atomic => Naming::Named,
+        _ => Naming::Atomic,
     };
     let create = || NewFile::create(item.pair, item.target(), way, source.mode, item.run());
     item.lane.io.in_place(Call::Create, create).at(Operation::Create, || item.path())
@@ -209,7 +209,7 @@ async fn copy_contents(
     let limited = item.run().rate.is_some();
     let _turn = item.lane.turn().await;
     let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };
-    if stat.size > LARGE || layout != Layout::Dense || new.has_contents() {
+    if stat.size > LARGE_FILE || layout != Layout::Dense || new.has_contents() {
         let (hash, bytes) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
         return Ok(Contents { hash, bytes, expected: streamed.expected() });
     }
@@ -227,7 +227,7 @@ async fn clone(item: &Item<'_>, source: &File, stat: &Stat, new: &NewFile) -> Re
         Reflink::Auto if !item.pair.clones.load(Ordering::Relaxed) => return Ok(false),
         choice => choice == Reflink::Always,
     };
-    let result = if stat.size > LARGE {
+    let result = if stat.size > LARGE_FILE {
         // The kernel writes the source's dirty pages first: that can take a while, and goes to a thread.
         let (source, destination) = (source.fd.clone(), new.fd.clone());
         let cloned =

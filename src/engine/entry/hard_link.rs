@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::entry::item::{Item, Source};
+use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::keep_old;
 use crate::engine::own::writable::writable;
 use crate::engine::state::copied::Copied;
@@ -19,7 +19,7 @@ use crate::plan::compare::changes;
 use crate::stat::{Stat, stat_open};
 
 /// Mirrors one of several names of an inode.
-pub(crate) async fn mirror(item: Item<'_>, source: Source, destination: Option<Stat>) -> Result<Copied> {
+pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Option<Stat>) -> Result<Copied> {
     let Some(claim) = item.run().links.claim(&source.stat, item.lane.watched()).await else {
         let limit = item.run().config.timeout.unwrap_or_default();
         return Err(Error::new(Operation::Link, item.path(), Cause::TimedOut(limit)));
@@ -70,7 +70,7 @@ async fn inode_of(item: &Item<'_>, action: Action, before: Option<&Stat>) -> Res
 async fn follow(
     item: Item<'_>,
     leader: &Leader,
-    source: Source,
+    source: SourceEntry,
     destination: Option<&Stat>,
 ) -> Result<(Copied, Option<Errno>)> {
     if destination.is_some_and(|have| have.inode == leader.inode) {
@@ -125,7 +125,7 @@ async fn flush(item: &Item<'_>, leader: &Leader) -> Result<()> {
     let opened = item.lane.io.open(&from, &leader.name, OFlags::RDONLY).await;
     let file = Arc::new(opened.at(Operation::OpenDestination, || item.path())?);
     if stat_open(&file).at(Operation::StatDestination, || item.path())?.inode != leader.inode {
-        return Err(Failed::Replaced.error(item)); // whatever it is, nobody asked for it to be flushed
+        return Err(LinkFailure::Replaced.error(item)); // whatever it is, nobody asked for it to be flushed
     }
     item.lane.io.flush(&file).await.at(Operation::Flush, || item.path())
 }
@@ -140,7 +140,7 @@ async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {
     };
     if taken == Taken::Nothing {
         match link_to(item.target()) {
-            Err(Failed::Os(Errno::EXIST)) => {}
+            Err(LinkFailure::Os(Errno::EXIST)) => {}
             other => return other.map_err(|failed| failed.error(item)),
         }
     }
@@ -152,33 +152,33 @@ async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {
     Ok(())
 }
 
-enum Failed {
+enum LinkFailure {
     Os(Errno),
     Replaced,
 }
 
-impl From<Errno> for Failed {
+impl From<Errno> for LinkFailure {
     fn from(errno: Errno) -> Self {
-        Failed::Os(errno)
+        LinkFailure::Os(errno)
     }
 }
 
-impl Failed {
+impl LinkFailure {
     fn error(self, item: &Item<'_>) -> Error {
         let cause = match self {
-            Failed::Os(errno) => Cause::from(errno),
-            Failed::Replaced => Cause::LinkReplaced,
+            LinkFailure::Os(errno) => Cause::from(errno),
+            LinkFailure::Replaced => Cause::LinkReplaced,
         };
         Error::new(Operation::Link, item.path(), cause)
     }
 }
 
 /// What was linked must be what was copied, and not what someone put under its name meanwhile.
-fn check(within: &OwnedFd, name: &std::ffi::CStr, leader: &Leader) -> Result<(), Failed> {
+fn check(within: &OwnedFd, name: &std::ffi::CStr, leader: &Leader) -> Result<(), LinkFailure> {
     let stat = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS)?;
     if Stat::from(&stat).inode == leader.inode {
         return Ok(());
     }
     rustix::fs::unlinkat(within, name, AtFlags::empty())?;
-    Err(Failed::Replaced)
+    Err(LinkFailure::Replaced)
 }

@@ -34,7 +34,7 @@ pub(crate) struct Item<'a> {
 }
 
 /// An entry's source, as far as it is known.
-pub(crate) struct Source {
+pub(crate) struct SourceEntry {
     pub(crate) stat: Stat,
     /// Opened already, a regular file.
     pub(crate) file: Option<File>,

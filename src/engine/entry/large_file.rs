@@ -20,7 +20,7 @@ use crate::engine::entry::segment;
 use crate::engine::run::lane::Lane;
 use crate::engine::run::offer::{Offer, Shared};
 use crate::engine::run::streamed::Streamed;
-use crate::engine::shared::team::{Crew, Failed};
+use crate::engine::shared::team::{Failed, Team};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Event;
 use crate::io::file::{Family, File};
@@ -31,7 +31,7 @@ const HASHED_HOLES: u64 = 256 << 20;
 
 /// What is done with a file's contents.
 #[derive(Clone)]
-pub(crate) enum Work {
+pub(crate) enum Purpose {
     /// They are written to a file that has none.
     Copy(Arc<OwnedFd>),
     /// They are compared with those of another file, and what differs there is written.
@@ -40,26 +40,26 @@ pub(crate) enum Work {
     Hash,
 }
 
-impl Work {
+impl Purpose {
     /// To give the new file its contents.
     fn on(new: &NewFile, item: &Item<'_>) -> Result<Self> {
         if !new.has_contents() {
-            return Ok(Work::Copy(new.fd.clone()));
+            return Ok(Purpose::Copy(new.fd.clone()));
         }
         let have = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
-        Ok(Work::Update(item.lane.io.file(new.fd.clone(), &have)))
+        Ok(Purpose::Update(item.lane.io.file(new.fd.clone(), &have)))
     }
 }
 
 /// A file that several tasks work on.
 pub(crate) struct LargeFile {
     pub(crate) source: File,
-    pub(crate) work: Work,
+    pub(crate) work: Purpose,
     /// What an error of reading it is called.
     pub(crate) reading: Operation,
     pub(crate) layout: Layout,
     parts: Option<Parts>,
-    crew: Crew<Failure>,
+    team: Team<Failure>,
     /// Bytes, holes that were not read not counted.
     copied: AtomicU64,
     /// Bytes that were reported.
@@ -100,10 +100,12 @@ impl LargeFile {
         streamed: &Streamed,
     ) -> Result<(Option<Hash>, u64)> {
         let run = item.run();
-        let work = Work::on(new, item)?;
+        let work = Purpose::on(new, item)?;
         let layout = match &work {
             // Nor is it known what is a hole already in a destination that is not relied on.
-            Work::Update(old) if old.family == Family::Fuse && layout == Layout::Sparse => Layout::Doubtful,
+            Purpose::Update(old) if old.family == Family::Fuse && layout == Layout::Sparse => {
+                Layout::Doubtful
+            }
             _ => layout,
         };
         // The size comes first: parts are written in any order, and a hole at the end is never written.
@@ -124,7 +126,7 @@ impl LargeFile {
         layout: Layout,
         reading: Operation,
     ) -> Result<Hash> {
-        let file = LargeFile::new(item, file, Work::Hash, reading, (size, layout), true);
+        let file = LargeFile::new(item, file, Purpose::Hash, reading, (size, layout), true);
         let (hash, _) = file.finish(item).await?;
         // All parts are in, or there was an error.
         hash.ok_or(Errno::IO).at(reading, || item.path())
@@ -133,7 +135,7 @@ impl LargeFile {
     fn new(
         item: &Item<'_>,
         source: &File,
-        work: Work,
+        work: Purpose,
         reading: Operation,
         (size, layout): (u64, Layout),
         hashed: bool,
@@ -145,7 +147,7 @@ impl LargeFile {
             reading,
             layout,
             parts: hashed.then(|| Parts::new(size)),
-            crew: Crew::new(size),
+            team: Team::new(size),
             copied: AtomicU64::new(0),
             told: AtomicU64::new(0),
             path: traced.then(|| item.directory.path_of(&item.entry.name)),
@@ -156,11 +158,11 @@ impl LargeFile {
     /// bytes that were no holes.
     async fn finish(self: Arc<Self>, item: &Item<'_>) -> Result<(Option<Hash>, u64)> {
         // A thread that is watched does all of its work itself.
-        if self.crew.size() > 2 * PART && item.lane.watched().is_none() {
+        if self.team.size() > 2 * PART && item.lane.watched().is_none() {
             self.invite(item.lane);
         }
         self.take_parts(item.lane).await;
-        self.crew.finish().await.map_err(|failed| match failed {
+        self.team.finish().await.map_err(|failed| match failed {
             Failed::Panic => Error::new(Operation::Run, item.source_path(), Cause::Interrupted),
             Failed::Error(Failure { operation, cause }) => {
                 let of_destination = matches!(operation, Operation::Write | Operation::ReadDestination);
@@ -173,12 +175,12 @@ impl LargeFile {
 
     /// Bytes of the file.
     pub(crate) fn size(&self) -> u64 {
-        self.crew.size()
+        self.team.size()
     }
 
     /// Whether what is read of it is told, and limited by `--bwlimit`.
     pub(crate) fn counts(&self) -> bool {
-        !matches!(self.work, Work::Hash)
+        !matches!(self.work, Purpose::Hash)
     }
 
     /// Counts bytes that were reported.
@@ -195,7 +197,7 @@ impl LargeFile {
 
     /// Copies parts until there are none left.
     async fn take_parts(&self, lane: &Lane) {
-        self.crew.help(self.copy_parts(lane)).await;
+        self.team.help(self.copy_parts(lane)).await;
     }
 
     async fn copy_parts(&self, lane: &Lane) -> Result<(), Failure> {
@@ -205,9 +207,9 @@ impl LargeFile {
             lane.doing(self.reading);
             let mut hasher = self.parts.as_ref().map(|_| part_hasher(part.start));
             let copied = match &self.work {
-                Work::Copy(to) => self.copy_part(lane, to, part.clone(), hasher.as_mut()).await?,
-                Work::Update(old) => self.update_part(lane, old, part.clone(), hasher.as_mut()).await?,
-                Work::Hash => self.hash_part(lane, part.clone(), hasher.as_mut()).await?,
+                Purpose::Copy(to) => self.copy_part(lane, to, part.clone(), hasher.as_mut()).await?,
+                Purpose::Update(old) => self.update_part(lane, old, part.clone(), hasher.as_mut()).await?,
+                Purpose::Hash => self.hash_part(lane, part.clone(), hasher.as_mut()).await?,
             };
             if let (Some(parts), Some(hasher)) = (&self.parts, &hasher) {
                 parts.put(part.start, hasher);
@@ -225,18 +227,18 @@ impl LargeFile {
     /// Takes the next part. Where holes are not hashed, those that are whole parts are leapt over.
     fn next_part(&self) -> Result<Option<Range<u64>>, Failure> {
         let leaps = self.layout == Layout::Sparse && self.parts.is_none();
-        while let Some(part) = self.crew.next_part() {
+        while let Some(part) = self.team.next_part() {
             if !leaps {
                 return Ok(Some(part));
             }
-            let data = sparse::next_data(&self.source.fd, part.start..self.crew.size());
+            let data = sparse::next_data(&self.source.fd, part.start..self.team.size());
             let next = match data.map_err(Failure::of_seek(self.reading))? {
-                None => self.crew.size(),
+                None => self.team.size(),
                 Some(data) if data.start < part.end => return Ok(Some(part)),
                 Some(data) => data.start / PART * PART,
             };
-            self.crew.leap_to(next);
-            if let Work::Update(old) = &self.work {
+            self.team.leap_to(next);
+            if let Purpose::Update(old) = &self.work {
                 segment::make_hole(old, part.start..next).map_err(Failure::of(Operation::Write))?;
             }
         }
@@ -263,4 +265,4 @@ fn holes(stat: &Stat, layout: Layout) -> u64 {
 }
 
 /// Files of more bytes are cut in parts that several threads copy at once.
-pub(crate) const LARGE: u64 = 2 * PART;
+pub(crate) const LARGE_FILE: u64 = 2 * PART;

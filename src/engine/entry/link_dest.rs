@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::entry::item::{Item, Source};
+use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, keep_old, special};
 use crate::engine::own::writable::writable;
 use crate::engine::state::copied::Copied;
@@ -25,7 +25,7 @@ use crate::plan::writers::Writers;
 use crate::stat::{Stat, proc_path, stat_open};
 
 /// Makes the item's name one more name of what an earlier tree has. `None`: none has the same, or it can't be linked to.
-pub(crate) async fn link(item: &Item<'_>, source: &Source, taken: Taken) -> Result<Option<Copied>> {
+pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) -> Result<Option<Copied>> {
     let run = item.run();
     for (number, tree) in run.references.trees.iter().enumerate() {
         let path = item.directory.path_of(item.target());
@@ -69,7 +69,12 @@ fn writers_above(tree: &OwnedFd, item: &Item<'_>) -> Writers {
 }
 
 /// Whether a file of an earlier tree holds what the source does. What has no contents gives nothing away.
-async fn holds_the_same(item: &Item<'_>, source: &Source, handle: &OwnedFd, have: &Stat) -> Result<bool> {
+async fn holds_the_same(
+    item: &Item<'_>,
+    source: &SourceEntry,
+    handle: &OwnedFd,
+    have: &Stat,
+) -> Result<bool> {
     if have.kind != Kind::File {
         return Ok(have.kind == Kind::Symlink);
     }
@@ -84,7 +89,7 @@ async fn holds_the_same(item: &Item<'_>, source: &Source, handle: &OwnedFd, have
 /// Whether an entry of an earlier tree has all that the source's has and is kept. One that can't be read has not.
 async fn is_same(
     item: &Item<'_>,
-    source: &Source,
+    source: &SourceEntry,
     tree: &OwnedFd,
     handle: &OwnedFd,
     have: &Stat,

@@ -6,7 +6,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::engine::entry::contents;
-use crate::engine::entry::item::{Item, Source};
+use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::run::regular;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
@@ -17,18 +17,18 @@ use crate::stat::Stat;
 
 impl Item<'_> {
     /// Opens a file that will be read, as far as is known, and stats anything else.
-    pub(crate) async fn open_source(&self) -> Result<Source> {
+    pub(crate) async fn open_source(&self) -> Result<SourceEntry> {
         let (fresh, rules) = (self.pair.fresh, &self.run().rules);
         let certain = fresh && !rules.compare.existing && self.run().references.is_empty();
         if self.entry.kind == Kind::File && certain && !self.run().config.dry_run {
             let (file, stat) = self.open_file().await?;
-            return Ok(Source { stat, file: Some(file) });
+            return Ok(SourceEntry { stat, file: Some(file) });
         }
         if self.entry.kind == Kind::File && rules.checksum && !fresh {
             self.lane.doing(Operation::OpenSource);
             // One that can't be opened need not be read: it may have a size that the destination's has not.
             if let Ok((file, stat)) = contents::open(self.lane, self.source_side(), &self.entry.name).await {
-                return Ok(Source { stat: self.adopt_open(stat, &file)?, file: Some(file) });
+                return Ok(SourceEntry { stat: self.adopt_open(stat, &file)?, file: Some(file) });
             }
         }
         self.lane.doing(Operation::StatSource);
@@ -39,7 +39,7 @@ impl Item<'_> {
             return Err(Error::new(Operation::StatSource, self.source_path(), Cause::TypeChanged));
         }
         let holder = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
-        Ok(Source { stat: metadata::adopt(stat, &holder, rules, || self.source_path())?, file: None })
+        Ok(SourceEntry { stat: metadata::adopt(stat, &holder, rules, || self.source_path())?, file: None })
     }
 
     /// Opens the source for reading. A FIFO or a device that took a file's place is not read.

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use crate::engine::entry::item::{Item, Source};
+use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, copy_file, hard_link, keep_old, link_dest, read_back, special};
 use crate::engine::own::litter;
 use crate::engine::state::copied::Copied;
@@ -98,7 +98,7 @@ impl Item<'_> {
     }
 
     /// Mirrors an entry that is not a further name of another one.
-    pub(crate) async fn mirror_one(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
+    pub(crate) async fn mirror_one(self, source: SourceEntry, destination: Option<&Stat>) -> Result<Copied> {
         let kind = source.stat.kind;
         let mut copied = self.bring_about(source, destination).await?;
         if kind == Kind::File && copied.hash.is_none() && self.lists_hashes() {
@@ -108,7 +108,7 @@ impl Item<'_> {
     }
 
     /// Does what the comparison says.
-    pub(crate) async fn bring_about(self, source: Source, destination: Option<&Stat>) -> Result<Copied> {
+    pub(crate) async fn bring_about(self, source: SourceEntry, destination: Option<&Stat>) -> Result<Copied> {
         let mut changes = changes(&source.stat, destination, &self.run().rules);
         let same_target = || {
             let same = special::same_target(&self);
@@ -180,7 +180,7 @@ impl Item<'_> {
     /// taken not to.
     pub(crate) async fn same_contents(
         &self,
-        source: &Source,
+        source: &SourceEntry,
         destination: &Stat,
     ) -> Result<(bool, Option<File>)> {
         match contents::compare(self, source, destination).await {
@@ -193,7 +193,7 @@ impl Item<'_> {
     }
 
     /// Makes the entry anew.
-    pub(crate) async fn make(self, source: Source, taken: Taken, action: Action) -> Result<Copied> {
+    pub(crate) async fn make(self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
         if self.run().config.dry_run {
             let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });
@@ -234,7 +234,7 @@ impl Item<'_> {
     /// Sets what differs of an entry whose contents are right. The destination's file may be open, to compare it.
     pub(crate) async fn mend(
         self,
-        source: Source,
+        source: SourceEntry,
         (have, theirs): (&Stat, Option<File>),
         difference: Difference,
     ) -> Result<Copied> {
@@ -286,7 +286,7 @@ impl Item<'_> {
     /// be chosen, to have another's secret given away. It is read, unless it was (`theirs`).
     pub(crate) async fn is_surely_ours(
         &self,
-        source: &Source,
+        source: &SourceEntry,
         have: &Stat,
         theirs: &Option<File>,
     ) -> Result<bool> {

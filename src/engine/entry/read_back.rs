@@ -6,7 +6,7 @@ use rustix::fs::{Advice, OFlags};
 
 use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
-use crate::engine::entry::large_file::{LARGE, LargeFile};
+use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
 use crate::engine::entry::new_file::NewFile;
 use crate::engine::run::regular;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -16,7 +16,7 @@ use crate::stat::{Stat, stat_open};
 /// Hashes a file of either tree; `reading` tells which, for errors.
 pub(crate) async fn hash(item: &Item<'_>, file: &File, stat: &Stat, reading: Operation) -> Result<Hash> {
     let layout = sparse::layout(stat, file.family);
-    if stat.size <= LARGE && layout != Layout::Sparse {
+    if stat.size <= LARGE_FILE && layout != Layout::Sparse {
         return hash_small(item, file, stat.size, reading).await;
     }
     match LargeFile::hash(item, file, stat.size, layout, reading).await {

@@ -9,8 +9,8 @@ use blake3::Hasher;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use crate::content::sparse::{self, BLOCK, Layout, Run};
-use crate::engine::entry::large_file::{Failure, LARGE, LargeFile};
+use crate::content::sparse::{self, BLOCK, Layout, Stretch};
+use crate::engine::entry::large_file::{Failure, LARGE_FILE, LargeFile};
 use crate::engine::run::lane::Lane;
 use crate::error::{Cause, Operation, Result};
 use crate::event::metrics::Call;
@@ -24,7 +24,7 @@ impl LargeFile {
     /// Two buffers for pieces of it; small ones, if it is only cut in parts for its holes, or to be mended where it is.
     async fn take_pair(&self, lane: &Lane) -> [Buffer; 2] {
         match self.size() {
-            size if size > LARGE => lane.buffers.take_pieces(self.source.family).await,
+            size if size > LARGE_FILE => lane.buffers.take_pieces(self.source.family).await,
             size => lane.buffers.take_pair_of(size).await,
         }
     }
@@ -99,7 +99,7 @@ impl LargeFile {
             let had;
             (old_data, had) = read_old(lane, old, old_data, length, at).await?;
             let mut next = 0;
-            while let Some(Run { range, zero }) = self.next_run(&new_data.bytes()[..length], at, next) {
+            while let Some(Stretch { range, zero }) = self.next_run(&new_data.bytes()[..length], at, next) {
                 next = range.end;
                 lane.doing(Operation::Write);
                 let have = &old_data.bytes()[..had];
@@ -123,7 +123,7 @@ impl LargeFile {
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
         let mut buffer = match self.size() {
-            size if size > LARGE => lane.buffers.take_piece(self.source.family).await,
+            size if size > LARGE_FILE => lane.buffers.take_piece(self.source.family).await,
             size => lane.buffers.take(size).await,
         };
         let (mut at, mut hashed) = (part.start, 0);
@@ -151,7 +151,7 @@ impl LargeFile {
         offset: u64,
     ) -> Result<Buffer, Failure> {
         let mut next = 0;
-        while let Some(Run { range, zero }) = self.next_run(&buffer.bytes()[..length], offset, next) {
+        while let Some(Stretch { range, zero }) = self.next_run(&buffer.bytes()[..length], offset, next) {
             next = range.end;
             if !zero {
                 let at = offset + range.start as u64;
@@ -164,10 +164,10 @@ impl LargeFile {
     }
 
     /// What is to be treated alike of bytes that lie at `offset`, starting `from` there in them.
-    fn next_run(&self, bytes: &[u8], offset: u64, from: usize) -> Option<Run> {
+    fn next_run(&self, bytes: &[u8], offset: u64, from: usize) -> Option<Stretch> {
         match self.layout {
             Layout::Doubtful => sparse::next_run(bytes, offset, from),
-            _ => (from < bytes.len()).then_some(Run { range: from..bytes.len(), zero: false }),
+            _ => (from < bytes.len()).then_some(Stretch { range: from..bytes.len(), zero: false }),
         }
     }
 

@@ -76,7 +76,7 @@ impl Directory {
             if !self.implied {
                 // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
                 lane.doing(Operation::SetTimes);
-                let placed = self.unstage(&pair, lane).await;
+                let placed = self.give_name_to_directory(&pair, lane).await;
                 let set =
                     |pair: &Pair| lane.io.in_place(Call::Metadata, || self.set_metadata(pair, &lane.run));
                 let action = placed.and_then(|pair| set(&pair));
@@ -112,16 +112,18 @@ impl Directory {
             Some(State::Open(pair)) => pair.clone(),
             _ => return,
         };
-        if let Err(error) = self.unstage(&pair, lane).await {
+        if let Err(error) = self.give_name_to_directory(&pair, lane).await {
             self.report(EntryEvent::failed(Kind::Directory, error), lane).await;
         }
     }
 
-    /// Gives a staged directory its name, and returns the pair to go on with: another one, where another run has made a
+    /// Gives a provisional directory its name, and returns the pair to go on with: another one, where another run has made a
     /// directory of this name meanwhile. No file in it may be half written: its one batch must be between two entries, or
     /// at its end.
-    pub(crate) async fn unstage(&self, pair: &Arc<Pair>, lane: &Lane) -> Result<Arc<Pair>> {
-        let (Some(staged), Some(parent)) = (&pair.staged, &self.parent) else { return Ok(pair.clone()) };
+    pub(crate) async fn give_name_to_directory(&self, pair: &Arc<Pair>, lane: &Lane) -> Result<Arc<Pair>> {
+        let (Some(provisional), Some(parent)) = (&pair.provisional, &self.parent) else {
+            return Ok(pair.clone());
+        };
         if pair.placed.swap(true, Ordering::Relaxed) {
             return Ok(pair.clone());
         }
@@ -129,12 +131,14 @@ impl Directory {
         let parent = parent.open(lane).await.ok_or(Errno::NOENT).at(Operation::Rename, path)?;
         let within = parent.changing().at(Operation::Rename, path)?;
         // Not even an empty one is replaced: its run has it open, to make files in it.
-        let merged = match rename_free(within, staged, within, &self.name) {
+        let merged = match rename_free(within, provisional, within, &self.name) {
             Ok(()) => return Ok(pair.clone()),
-            Err(Errno::EXIST | Errno::NOTEMPTY) => merge(self, (pair, &parent), (within, staged), lane).await,
+            Err(Errno::EXIST | Errno::NOTEMPTY) => {
+                merge(self, (pair, &parent), (within, provisional), lane).await
+            }
             Err(errno) => Err(errno).at(Operation::Rename, path),
         };
-        let merged = merged.inspect_err(|_| litter::remove_directory(within, staged, &lane.run))?;
+        let merged = merged.inspect_err(|_| litter::remove_directory(within, provisional, &lane.run))?;
         if let Some(mut state) = self.lock(lane).await
             && let State::Open(pair) = &mut *state
         {

@@ -27,7 +27,7 @@ impl Hashes {
     }
 
     /// The run is for one file, which gets this name.
-    pub(crate) fn is_for(&mut self, name: &OsStr) {
+    pub(crate) fn set_single(&mut self, name: &OsStr) {
         self.single = Some(name.into());
     }
 

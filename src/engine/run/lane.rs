@@ -11,7 +11,7 @@ use crate::engine::Run;
 use crate::engine::run::offer::{Offer, Shared};
 use crate::engine::run::outbox::Outbox;
 use crate::engine::shared::channel::Channel;
-use crate::engine::shared::heartbeat::Beacon;
+use crate::engine::shared::heartbeat::Heartbeat;
 use crate::engine::shared::reserve::Judge;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::watched::{Remains, Step, Watched};
@@ -99,7 +99,7 @@ impl Lane {
 
     /// The same, of one that is part of another stage than usual.
     pub(crate) fn doing_as(&self, operation: Operation, stage: Stage) {
-        self.beacon().step(operation);
+        self.heartbeat().step(operation);
         if let Some(gauge) = &self.gauge {
             gauge.enter(stage);
         }
@@ -126,8 +126,8 @@ impl Lane {
     }
 
     /// Where this thread says what it does.
-    pub(crate) fn beacon(&self) -> &Beacon {
-        &self.run.beacons[self.index]
+    pub(crate) fn heartbeat(&self) -> &Heartbeat {
+        &self.run.heartbeats[self.index]
     }
 
     /// Sends what there is of the trace, if it is all that is wanted, or much.
@@ -138,10 +138,10 @@ impl Lane {
     }
 
     /// Sends the figures of this thread, where they are wanted, and what is left of the trace.
-    pub(crate) async fn send_figures(&self) {
+    pub(crate) async fn send_metrics(&self) {
         self.send_trace(true).await;
         if let Some(gauge) = self.gauge.as_ref().filter(|_| self.run.config.stats) {
-            self.run.report(Event::Ring(Box::new(gauge.figures()))).await;
+            self.run.report(Event::Ring(Box::new(gauge.ring()))).await;
         }
     }
 

@@ -1,7 +1,6 @@
 //! What all tasks of a run share.
 
 pub(crate) mod blocking;
-pub(crate) mod crowd;
 pub(crate) mod heed;
 pub(crate) mod lane;
 pub(crate) mod offer;
@@ -9,6 +8,7 @@ pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod regular;
 pub(crate) mod sink;
+pub(crate) mod staffing;
 pub(crate) mod streamed;
 
 use std::path::{Path, PathBuf};
@@ -18,12 +18,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_channel::{Receiver, Sender};
 
 use crate::config::Config;
-use crate::engine::run::crowd::{Crowd, DESCRIPTORS_A_TASK, EVENTS, MOST_LEFT_BEHIND, PARCELS_A_THREAD};
 use crate::engine::run::offer::Offer;
+use crate::engine::run::staffing::{
+    DESCRIPTORS_A_TASK, EVENTS, MOST_LEFT_BEHIND, PARCELS_A_THREAD, Staffing,
+};
 use crate::engine::shared::bandwidth::Rate;
 use crate::engine::shared::channel::Channel;
-use crate::engine::shared::heartbeat::Beacon;
-use crate::engine::shared::reserve::Spares;
+use crate::engine::shared::heartbeat::Heartbeat;
+use crate::engine::shared::reserve::Reserve;
 use crate::engine::state::backups::Backups;
 use crate::engine::state::budget::OpenDirectories;
 use crate::engine::state::deletions::Deletions;
@@ -31,7 +33,7 @@ use crate::engine::state::directory::Directory;
 use crate::engine::state::file_systems::FileSystems;
 use crate::engine::state::links::Links;
 use crate::engine::state::references::References;
-use crate::engine::state::twins::Names;
+use crate::engine::state::twins::Twins;
 use crate::engine::state::work::Parcel;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 use crate::event::{EntryEvent, Event, Missing};
@@ -52,13 +54,13 @@ pub(crate) struct Run {
     pub(crate) directories: OpenDirectories,
     pub(crate) file_systems: FileSystems,
     /// Hard links that a comparison holds back.
-    pub(crate) names: Names,
+    pub(crate) names: Twins,
     /// Where what is replaced goes.
     pub(crate) backups: Option<Backups>,
     /// Trees whose files are linked to.
     pub(crate) references: References,
     /// Paths in the destination that the run itself writes to.
-    pub(crate) spared: Vec<PathBuf>,
+    pub(crate) own_paths: Vec<PathBuf>,
     /// What is not done has one of these.
     pub(crate) temporary: TemporaryNames,
     /// What is to be deleted in the end.
@@ -67,14 +69,14 @@ pub(crate) struct Run {
     /// How fast contents are read, if that is limited.
     pub(crate) rate: Option<Rate>,
     /// Rings that join where the others wait.
-    pub(crate) spares: Spares,
+    pub(crate) reserve: Reserve,
     /// What tasks offer each other, a channel a thread; those in reserve have none.
     pub(crate) offers: Vec<Channel<Offer>>,
     pub(crate) events: Sender<Event>,
     /// Since when spans are counted, by the gauges' clock.
     pub(crate) begun: u64,
     /// Where each ring says what it does.
-    pub(crate) beacons: Vec<Beacon>,
+    pub(crate) heartbeats: Vec<Heartbeat>,
     /// Threads that are stuck in the kernel.
     pub(crate) left_behind: AtomicUsize,
     /// Threads that may still report something.
@@ -127,8 +129,8 @@ impl Run {
     }
 
     /// Whether something in the destination is not the source's, but the run's own, or on the way to that.
-    pub(crate) fn is_spared(&self, below: &Path) -> bool {
-        self.spared.iter().any(|spared| spared.starts_with(below))
+    pub(crate) fn is_own_path(&self, below: &Path) -> bool {
+        self.own_paths.iter().any(|own_paths| own_paths.starts_with(below))
     }
 
     /// Whether what only the destination has is looked for.
@@ -169,7 +171,7 @@ impl Run {
     /// Ends all waiting for work: the last directory is done, or the run was stopped.
     pub(crate) fn close(&self) {
         self.parcels.close();
-        self.spares.close();
+        self.reserve.close();
         for channel in &self.offers {
             channel.receiver.close();
         }
@@ -191,23 +193,23 @@ impl Run {
 
 /// Trees beside the two roots.
 #[derive(Default)]
-pub(crate) struct Aside {
+pub(crate) struct Beside {
     pub(crate) backups: Option<Backups>,
     pub(crate) references: References,
     /// Trees to link to that do not exist.
     pub(crate) missing: Vec<Missing>,
     /// Paths in the destination that the run itself writes to.
-    pub(crate) spared: Vec<PathBuf>,
+    pub(crate) own_paths: Vec<PathBuf>,
 }
 
-impl Aside {
+impl Beside {
     pub(crate) fn open(config: &Config, roots: &Roots) -> Result<Self> {
         let (references, missing) = References::open(config, roots)?;
         let backups = Backups::new(config, roots)?;
         let trees = backups.iter().filter_map(Backups::path);
-        let written = config.spare.iter().chain(&config.manifest).map(PathBuf::as_path).chain(trees);
-        let spared = written.flat_map(|path| roots::below(&roots.destination, path)).collect();
-        Ok(Aside { backups, references, missing, spared })
+        let written = config.own_files.iter().chain(&config.manifest).map(PathBuf::as_path).chain(trees);
+        let own_paths = written.flat_map(|path| roots::below(&roots.destination, path)).collect();
+        Ok(Beside { backups, references, missing, own_paths })
     }
 }
 
@@ -215,11 +217,11 @@ impl Aside {
 pub(crate) fn new_run(
     config: &Config,
     roots: Roots,
-    aside: Aside,
+    aside: Beside,
     temporary: TemporaryNames,
-    crowd: &Crowd,
+    staffing: &Staffing,
 ) -> (Arc<Run>, Sender<Parcel>, Receiver<Event>) {
-    let Crowd { threads, spares, tasks } = *crowd;
+    let Staffing { threads, reserve, tasks } = *staffing;
     let (parcel_sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
     let (events, event_receiver) = async_channel::bounded(EVENTS);
     let run = Run {
@@ -229,21 +231,21 @@ pub(crate) fn new_run(
         links: Links::default(),
         directories: OpenDirectories::new(descriptor_limit()),
         file_systems: FileSystems::default(),
-        names: Names::default(),
+        names: Twins::default(),
         backups: aside.backups,
         references: aside.references,
-        spared: aside.spared,
+        own_paths: aside.own_paths,
         temporary,
         deletions: Deletions::default(),
         rate: config.bandwidth.map(Rate::new),
         parcels,
-        spares: Spares::new(threads, spares),
+        reserve: Reserve::new(threads, reserve),
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
         begun: metrics::now(),
-        beacons: (0..threads + spares).map(|_| Beacon::default()).collect(),
+        heartbeats: (0..threads + reserve).map(|_| Heartbeat::default()).collect(),
         left_behind: AtomicUsize::new(0),
-        reporting: AtomicUsize::new(threads + spares + 1), // and the walk
+        reporting: AtomicUsize::new(threads + reserve + 1), // and the walk
         stop: Stop::default(),
     };
     (Arc::new(run), parcel_sender, event_receiver)

@@ -8,11 +8,11 @@ use crate::error::Operation;
 /// Each has cache lines of its own.
 #[derive(Default)]
 #[repr(align(128))]
-pub(crate) struct Beacon(AtomicU64);
+pub(crate) struct Heartbeat(AtomicU64);
 
-/// What a beacon says: from the lowest bit, the operation, whether a task has its turn, and a count of steps.
+/// What a heartbeat says: from the lowest bit, the operation, whether a task has its turn, and a count of steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Word(u64);
+pub(crate) struct Pulse(u64);
 
 pub(crate) const OPERATION: u64 = 0xff;
 
@@ -41,19 +41,19 @@ pub(crate) const OPERATIONS: [Operation; 17] = [
     Operation::Run,
 ];
 
-impl Word {
+impl Pulse {
     /// A step of this operation begins.
     pub(crate) fn step(self, operation: Operation) -> Self {
-        Word((self.0 & !OPERATION).wrapping_add(STEP) | operation as u64 & OPERATION)
+        Pulse((self.0 & !OPERATION).wrapping_add(STEP) | operation as u64 & OPERATION)
     }
 
     /// A turn begins: a step of what was done last.
     pub(crate) fn turn(self) -> Self {
-        Word(self.0.wrapping_add(STEP) | TURN)
+        Pulse(self.0.wrapping_add(STEP) | TURN)
     }
 
     pub(crate) fn rest(self) -> Self {
-        Word(self.0 & !TURN)
+        Pulse(self.0 & !TURN)
     }
 
     pub(crate) fn has_turn(self) -> bool {
@@ -66,9 +66,9 @@ impl Word {
     }
 }
 
-impl Beacon {
-    pub(crate) fn word(&self) -> Word {
-        Word(self.0.load(Ordering::Relaxed))
+impl Heartbeat {
+    pub(crate) fn word(&self) -> Pulse {
+        Pulse(self.0.load(Ordering::Relaxed))
     }
 
     /// The next step is part of this operation.
@@ -76,7 +76,7 @@ impl Beacon {
         self.say(self.word().step(operation));
     }
 
-    pub(crate) fn say(&self, word: Word) {
+    pub(crate) fn say(&self, word: Pulse) {
         self.0.store(word.0, Ordering::Relaxed);
     }
 }
@@ -87,12 +87,12 @@ mod tests {
 
     #[test]
     fn a_word_tells_the_step_and_whether_it_is_a_new_one() {
-        let word = Word::default().turn().step(Operation::Write);
+        let word = Pulse::default().turn().step(Operation::Write);
         assert!(word.has_turn() && word.operation() == Operation::Write);
         let next = word.step(Operation::Write);
         assert!(next != word && next.has_turn() && next.operation() == Operation::Write);
         assert!(!next.rest().has_turn() && next.rest().operation() == Operation::Write);
         assert_ne!(next.rest().turn(), next, "another turn is another step");
-        assert_eq!(Word(u64::MAX).step(Operation::Create).operation(), Operation::Create);
+        assert_eq!(Pulse(u64::MAX).step(Operation::Create).operation(), Operation::Create);
     }
 }

@@ -27,7 +27,7 @@ struct Window {
 }
 
 /// The rings in reserve.
-pub(crate) struct Spares {
+pub(crate) struct Reserve {
     /// Rings that work from the beginning.
     jobs: usize,
     /// How many there are in reserve, and how many have been called.
@@ -36,10 +36,10 @@ pub(crate) struct Spares {
     calls: Channel<()>,
 }
 
-impl Spares {
+impl Reserve {
     /// `most` rings for a run of `jobs`.
     pub(crate) fn new(jobs: usize, most: usize) -> Self {
-        Spares { jobs, most, called: AtomicUsize::new(0), calls: Channel::bounded(most.max(1)) }
+        Reserve { jobs, most, called: AtomicUsize::new(0), calls: Channel::bounded(most.max(1)) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -92,19 +92,19 @@ impl Judge {
     }
 
     /// Has one more ring join if this one, whose operations are these, waits much, to be asked while there is work left for it.
-    pub(crate) fn look(&self, spares: &Spares, io: &Io) {
+    pub(crate) fn look(&self, reserve: &Reserve, io: &Io) {
         let (since, waited, worked) = self.last.get();
         let time = since.elapsed();
-        if time < WINDOW || spares.all_work() {
+        if time < WINDOW || reserve.all_work() {
             return;
         }
         let (waits, work) = (io.waited(), process_time());
         let (waited, worked) = (waits.saturating_sub(waited), work.saturating_sub(worked));
-        let wants = spares.wants_one(&Window { time, waited, worked });
+        let wants = reserve.wants_one(&Window { time, waited, worked });
         if self.is_confirmed(wants.is_some())
             && let Some(called) = wants
         {
-            spares.call(called);
+            reserve.call(called);
         }
         self.last.set((Instant::now(), waits, work));
     }
@@ -136,33 +136,33 @@ mod tests {
     use super::*;
 
     /// Whether one more is wanted after a window of 100 ms.
-    fn wants_one(spares: &Spares, waited: u64, worked: u64) -> bool {
+    fn wants_one(reserve: &Reserve, waited: u64, worked: u64) -> bool {
         let [time, waited, worked] = [100, waited, worked].map(Duration::from_millis);
-        spares.wants_one(&Window { time, waited, worked }).is_some()
+        reserve.wants_one(&Window { time, waited, worked }).is_some()
     }
 
     #[test]
     fn as_many_are_wanted_as_fill_the_time_that_rings_wait() {
-        let spares = Spares::new(2, 2);
-        assert!(!wants_one(&spares, 0, 100));
-        assert!(!wants_one(&spares, 10, 100), "less than a quarter of a ring");
-        assert!(wants_one(&spares, 20, 100));
-        spares.call(0);
-        spares.call(0);
-        assert!(!wants_one(&spares, 20, 100), "half a ring: one is enough");
-        assert!(wants_one(&spares, 60, 100));
-        spares.call(1);
-        assert!(!wants_one(&spares, 100, 0), "there are no more");
-        assert!(spares.all_work() && spares.wait());
-        spares.close();
-        assert!(!spares.wait(), "the run is over");
+        let reserve = Reserve::new(2, 2);
+        assert!(!wants_one(&reserve, 0, 100));
+        assert!(!wants_one(&reserve, 10, 100), "less than a quarter of a ring");
+        assert!(wants_one(&reserve, 20, 100));
+        reserve.call(0);
+        reserve.call(0);
+        assert!(!wants_one(&reserve, 20, 100), "half a ring: one is enough");
+        assert!(wants_one(&reserve, 60, 100));
+        reserve.call(1);
+        assert!(!wants_one(&reserve, 100, 0), "there are no more");
+        assert!(reserve.all_work() && reserve.wait());
+        reserve.close();
+        assert!(!reserve.wait(), "the run is over");
     }
 
     #[test]
     fn none_is_wanted_while_the_cores_have_enough_to_do() {
-        let spares = Spares::new(2, 2);
-        assert!(!wants_one(&spares, 50, 160));
-        assert!(wants_one(&spares, 50, 140));
+        let reserve = Reserve::new(2, 2);
+        assert!(!wants_one(&reserve, 50, 160));
+        assert!(wants_one(&reserve, 50, 140));
     }
 
     #[test]
@@ -177,9 +177,9 @@ mod tests {
 
     #[test]
     fn none_is_wanted_where_there_is_none() {
-        let spares = Spares::new(2, 0);
-        assert!(!wants_one(&spares, 100, 0));
-        spares.close();
-        assert!(!spares.wait());
+        let reserve = Reserve::new(2, 0);
+        assert!(!wants_one(&reserve, 100, 0));
+        reserve.close();
+        assert!(!reserve.wait());
     }
 }

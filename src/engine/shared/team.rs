@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::content::hash::PART;
 
 /// Who works on a file, and how far they are.
-pub(crate) struct Crew<E> {
+pub(crate) struct Team<E> {
     size: u64,
     /// Where the next part to be taken starts.
     next: AtomicU64,
@@ -31,7 +31,7 @@ pub(crate) enum Failed<E> {
 }
 
 /// A task at work. However it ends, by a panic too, the task that has the file hears of it.
-struct Working<'a, E>(&'a Crew<E>);
+struct Working<'a, E>(&'a Team<E>);
 
 impl<E> Drop for Working<'_, E> {
     fn drop(&mut self) {
@@ -44,10 +44,10 @@ impl<E> Drop for Working<'_, E> {
     }
 }
 
-impl<E> Crew<E> {
+impl<E> Team<E> {
     /// For a file of `size` bytes.
     pub(crate) fn new(size: u64) -> Self {
-        Crew {
+        Team {
             size,
             next: AtomicU64::new(0),
             working: AtomicUsize::new(0),

@@ -66,7 +66,7 @@ impl Links {
             Some(leader) => Claim::Follow(leader.clone()),
             None => {
                 if let Some(watched) = watched {
-                    watched.is_awaited(&given_up);
+                    watched.mark_awaited(&given_up);
                 }
                 Claim::Lead(lead)
             }

@@ -22,11 +22,11 @@ pub(crate) struct Pair {
     pub(crate) source: Arc<OwnedFd>,
     /// `None` where a dry run would have made it.
     pub(crate) destination: Option<Arc<OwnedFd>>,
-    memory: Arc<Memory>,
+    memory: Arc<Learnt>,
 }
 
 /// What is known of two directories.
-pub(crate) struct Memory {
+pub(crate) struct Learnt {
     pub(crate) source_stat: Stat,
     /// The source's attributes, if they are kept.
     pub(crate) source_xattrs: Option<Xattrs>,
@@ -45,7 +45,7 @@ pub(crate) struct Memory {
     /// This run, or one that was interrupted, has taken it from its owner.
     pub(crate) taken: bool,
     /// Its name until it is done, or turns out to take long: nobody sees what is in it before.
-    pub(crate) staged: Option<CString>,
+    pub(crate) provisional: Option<CString>,
     /// It has its own name.
     pub(crate) placed: AtomicBool,
     /// The destination before this run, where it existed.
@@ -71,15 +71,15 @@ pub(crate) struct Memory {
 }
 
 impl Deref for Pair {
-    type Target = Memory;
+    type Target = Learnt;
 
-    fn deref(&self) -> &Memory {
+    fn deref(&self) -> &Learnt {
         &self.memory
     }
 }
 
 /// A source directory, before there is anything to pair it with.
-pub(crate) struct Source {
+pub(crate) struct SourceDirectory {
     pub(crate) fd: Arc<OwnedFd>,
     pub(crate) stat: Stat,
     /// Who else can write to it. They could write to its mirror as well, or can once it is done, even if it is another user's now: an
@@ -96,7 +96,7 @@ pub(crate) struct Origin {
     /// It replaced something that was no directory.
     pub(crate) replaced: bool,
     /// The temporary name it has.
-    pub(crate) staged: Option<CString>,
+    pub(crate) provisional: Option<CString>,
     /// It was made for its owner alone.
     pub(crate) private: bool,
     /// Who else could have put something in it.
@@ -122,20 +122,20 @@ pub(crate) fn opens_up(
 
 /// Two directories that were closed because descriptors are scarce.
 pub(crate) struct Parked {
-    memory: Arc<Memory>,
+    memory: Arc<Learnt>,
     destination: Option<Inode>,
 }
 
 impl Pair {
     /// Two open directories; without a destination a dry run, which would have made it.
-    pub(crate) fn new(source: Source, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
-        let Origin { existing, replaced, staged, private, writers, planted, taken, .. } = origin;
-        let memory = Memory {
+    pub(crate) fn new(source: SourceDirectory, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
+        let Origin { existing, replaced, provisional, private, writers, planted, taken, .. } = origin;
+        let memory = Learnt {
             source_stat: source.stat,
             source_xattrs: source.xattrs,
             fresh: existing.is_none(),
             replaced,
-            staged,
+            provisional,
             private,
             writers,
             planted,
@@ -157,7 +157,7 @@ impl Pair {
 
     /// The two roots.
     pub(crate) fn of_roots(
-        source: Source,
+        source: SourceDirectory,
         destination: Option<Arc<OwnedFd>>,
         existing: Option<Stat>,
         taken: bool,
@@ -235,7 +235,7 @@ impl Pair {
     }
 }
 
-impl Memory {
+impl Learnt {
     /// The destination has one more name of the source, or gets it now.
     pub(crate) fn count_compared(&self) {
         self.compared.fetch_add(1, Ordering::Relaxed);
@@ -252,8 +252,8 @@ impl Memory {
     }
 
     /// Nobody sees yet what is in it.
-    pub(crate) fn is_staged(&self) -> bool {
-        self.staged.is_some() && !self.placed.load(Ordering::Relaxed)
+    pub(crate) fn is_provisional(&self) -> bool {
+        self.provisional.is_some() && !self.placed.load(Ordering::Relaxed)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::stat::{Inode, Stat};
 
 /// One of several names of a source inode, compared with what the destination has under it.
 #[derive(Debug)]
-pub(crate) struct Name {
+pub(crate) struct Twin {
     pub(crate) directory: Arc<Directory>,
     pub(crate) name: CString,
     pub(crate) kind: Kind,
@@ -30,32 +30,32 @@ pub(crate) struct Name {
 }
 
 /// For destination inodes that were read: whether they hold what the source's inode holds.
-pub(crate) type Verdicts = Arc<tokio::sync::Mutex<HashMap<Inode, bool>>>;
+pub(crate) type SameContents = Arc<tokio::sync::Mutex<HashMap<Inode, bool>>>;
 
-struct Held {
-    names: Vec<Name>,
-    verdicts: Verdicts,
+struct TwinGroup {
+    names: Vec<Twin>,
+    verdicts: SameContents,
     /// Names that have not come up yet.
     missing: u32,
 }
 
 /// All names that are held back.
 #[derive(Default)]
-pub(crate) struct Names {
-    held: Mutex<HashMap<Inode, Held>>,
+pub(crate) struct Twins {
+    held: Mutex<HashMap<Inode, TwinGroup>>,
 }
 
-impl Names {
+impl Twins {
     /// What is known of the contents of an inode. While one name's contents are read the others wait.
-    pub(crate) fn verdicts(&self, source: &Stat) -> Verdicts {
+    pub(crate) fn verdicts(&self, source: &Stat) -> SameContents {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.entry(source.inode).or_insert_with(|| Held::new(source)).verdicts.clone()
+        held.entry(source.inode).or_insert_with(|| TwinGroup::new(source)).verdicts.clone()
     }
 
     /// Holds a name back. The last name of an inode gets all of them.
-    pub(crate) fn arrive(&self, source: &Stat, name: Name) -> Option<Vec<Name>> {
+    pub(crate) fn arrive(&self, source: &Stat, name: Twin) -> Option<Vec<Twin>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = held.entry(source.inode).or_insert_with(|| Held::new(source));
+        let group = held.entry(source.inode).or_insert_with(|| TwinGroup::new(source));
         group.names.push(name);
         group.missing = group.missing.saturating_sub(1);
         match group.missing {
@@ -65,15 +65,15 @@ impl Names {
     }
 
     /// Those whose other names lie outside the tree, an inode's at a time.
-    pub(crate) fn take_rest(&self) -> Vec<Vec<Name>> {
+    pub(crate) fn take_rest(&self) -> Vec<Vec<Twin>> {
         let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
         held.into_values().map(|group| group.names).collect()
     }
 }
 
-impl Held {
+impl TwinGroup {
     fn new(source: &Stat) -> Self {
-        Held { names: Vec::new(), verdicts: Verdicts::default(), missing: source.links }
+        TwinGroup { names: Vec::new(), verdicts: SameContents::default(), missing: source.links }
     }
 }
 

@@ -52,11 +52,11 @@ pub(crate) struct Watched {
     begun: Instant,
     /// Milliseconds after `begun` of the last progress.
     since: AtomicU64,
-    work: Mutex<Option<Work>>,
+    work: Mutex<Option<Assignment>>,
     lost: AtomicBool,
 }
 
-pub(crate) struct Work {
+pub(crate) struct Assignment {
     pub(crate) directory: Arc<Directory>,
     pub(crate) step: Step,
     pub(crate) operation: Operation,
@@ -88,7 +88,7 @@ impl Watched {
         {
             let mut word = self.work();
             self.progress();
-            *word = Some(Work { directory, step, operation, remains: left, awaited: Vec::new() });
+            *word = Some(Assignment { directory, step, operation, remains: left, awaited: Vec::new() });
         }
         let result = work.await;
         *remains = self.work().take()?.remains;
@@ -104,14 +104,14 @@ impl Watched {
     }
 
     /// Others wait for what this thread does: `given_up` will tell them if it is lost.
-    pub(crate) fn is_awaited(&self, given_up: &Arc<AtomicBool>) {
+    pub(crate) fn mark_awaited(&self, given_up: &Arc<AtomicBool>) {
         if let Some(work) = self.work().as_mut() {
             work.awaited.push(given_up.clone());
         }
     }
 
     /// Nobody waits any more for what was last said to be awaited.
-    pub(crate) fn is_awaited_no_more(&self) {
+    pub(crate) fn unmark_awaited(&self) {
         if let Some(work) = self.work().as_mut() {
             work.awaited.pop();
         }
@@ -126,12 +126,12 @@ impl Watched {
         self.since.store(self.begun.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    fn work(&self) -> MutexGuard<'_, Option<Work>> {
+    fn work(&self) -> MutexGuard<'_, Option<Assignment>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the thread's work away if there was no progress since `start`, or for `limit` if that is shorter.
-    pub(crate) fn take_if_stuck(&self, start: Instant, limit: Duration) -> Option<Work> {
+    pub(crate) fn take_if_stuck(&self, start: Instant, limit: Duration) -> Option<Assignment> {
         // All under the lock: the thread that finds its work gone must know at once that it is lost.
         let mut word = self.work();
         let last = self.begun + Duration::from_millis(self.since.load(Ordering::Relaxed));

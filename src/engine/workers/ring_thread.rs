@@ -12,11 +12,11 @@ use crate::error::{Context, Operation, Result};
 use crate::io::ring::{Control, Unavailable};
 
 /// What a thread is for. It is given its runtime, if there is one, and sees to its end.
-type Work = Box<dyn FnOnce(Option<Runtime>) + Send>;
+type Body = Box<dyn FnOnce(Option<Runtime>) + Send>;
 
 /// A thread that waits for its work. Without any it ends.
 pub(crate) struct RingThread {
-    work: Sender<Work>,
+    work: Sender<Body>,
     thread: JoinHandle<()>,
 }
 
@@ -63,7 +63,7 @@ impl RingThreads {
 }
 
 fn start(name: &str, control: Arc<Control>, said: Sender<Result<(), Unavailable>>) -> Result<RingThread> {
-    let (work, waiting): (_, Receiver<Work>) = channel();
+    let (work, waiting): (_, Receiver<Body>) = channel();
     let body = move || {
         let (runtime, answer) = match control.runtime() {
             Ok(runtime) => (Some(runtime), Ok(())),

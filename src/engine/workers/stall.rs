@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::Run;
-use crate::engine::shared::heartbeat::{Beacon, Word};
+use crate::engine::shared::heartbeat::{Heartbeat, Pulse};
 use crate::error::Operation;
 use crate::event::Stall;
 
@@ -24,13 +24,13 @@ pub(crate) struct Stalls {
 impl Stalls {
     /// Where threads are watched, `--timeout`, the watchdog says what is stuck.
     pub(crate) fn new(run: &Arc<Run>) -> Option<Self> {
-        let watch = || Stalls { run: run.clone(), seen: Seen::new(run.beacons.len(), Instant::now()) };
+        let watch = || Stalls { run: run.clone(), seen: Seen::new(run.heartbeats.len(), Instant::now()) };
         run.config.timeout.is_none().then(watch)
     }
 
     /// What stands still and has not been told yet.
     pub(crate) fn look(&mut self) -> Vec<Stall> {
-        let words: Vec<Word> = self.run.beacons.iter().map(Beacon::word).collect();
+        let words: Vec<Pulse> = self.run.heartbeats.iter().map(Heartbeat::word).collect();
         self.seen.look(&words, Instant::now())
     }
 }
@@ -39,17 +39,17 @@ impl Stalls {
 struct Seen {
     looked: Instant,
     /// The word of each ring, and when it was new.
-    words: Vec<(Word, Instant)>,
+    words: Vec<(Pulse, Instant)>,
     /// Each place is told once.
     told: Vec<Operation>,
 }
 
 impl Seen {
     fn new(rings: usize, now: Instant) -> Self {
-        Seen { looked: now, words: vec![(Word::default(), now); rings], told: Vec::new() }
+        Seen { looked: now, words: vec![(Pulse::default(), now); rings], told: Vec::new() }
     }
 
-    fn look(&mut self, words: &[Word], now: Instant) -> Vec<Stall> {
+    fn look(&mut self, words: &[Pulse], now: Instant) -> Vec<Stall> {
         // A look that comes late was kept from it, as all other threads may have been: the process was stopped.
         let late = now.duration_since(self.looked) > 2 * LOOK;
         self.looked = now;
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     /// What is told at each look, at the usual times, of these words.
-    fn told(looks: &[[Word; 2]]) -> Vec<(usize, usize, Operation)> {
+    fn told(looks: &[[Pulse; 2]]) -> Vec<(usize, usize, Operation)> {
         let start = Instant::now();
         let mut seen = Seen::new(2, start);
         let mut told = Vec::new();
@@ -89,30 +89,30 @@ mod tests {
 
     #[test]
     fn a_step_of_a_second_is_told_once() {
-        let (resting, stuck) = (Word::default(), Word::default().turn().step(Operation::StatSource));
+        let (resting, stuck) = (Pulse::default(), Pulse::default().turn().step(Operation::StatSource));
         assert_eq!(told(&[[resting, stuck]; 20]), [(4, 1, Operation::StatSource)]);
         assert_eq!(told(&[[stuck, stuck]; 20]).len(), 1, "one place");
-        let other = Word::default().turn().step(Operation::Write);
+        let other = Pulse::default().turn().step(Operation::Write);
         assert_eq!(told(&[[stuck, other]; 20]).len(), 2, "two places");
     }
 
     #[test]
     fn who_goes_on_or_waits_does_not_stand_still() {
-        let mut word = Word::default().turn();
-        let moving: Vec<[Word; 2]> = (0..20)
+        let mut word = Pulse::default().turn();
+        let moving: Vec<[Pulse; 2]> = (0..20)
             .map(|_| {
                 word = word.step(Operation::ReadSource);
                 [word, word.rest()]
             })
             .collect();
         assert_eq!(told(&moving), []);
-        let flushing = Word::default().turn().step(Operation::Flush);
+        let flushing = Pulse::default().turn().step(Operation::Flush);
         assert_eq!(told(&[[flushing, word.rest()]; 20]), []);
     }
 
     #[test]
     fn a_process_that_was_stopped_did_not_stall() {
-        let stuck = [Word::default().turn().step(Operation::Write)];
+        let stuck = [Pulse::default().turn().step(Operation::Write)];
         let start = Instant::now();
         let mut seen = Seen::new(1, start);
         assert!(seen.look(&stuck, start + LOOK).is_empty());

@@ -52,7 +52,7 @@ pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize,
     }
     if !lane.is_lost() {
         lane.outbox.send(&lane.run).await;
-        lane.send_figures().await;
+        lane.send_metrics().await;
     }
     result
 }
@@ -64,7 +64,7 @@ pub(crate) struct Watch {
     pub(crate) first: Option<Batch>,
 }
 
-enum Job {
+enum Next {
     Parcel(Parcel),
     Offer(Offer),
 }
@@ -75,22 +75,22 @@ pub(crate) async fn task(lane: Rc<Lane>) {
     {
         lane.work_begins();
         match job {
-            Job::Parcel(parcel) => {
+            Next::Parcel(parcel) => {
                 for batch in parcel {
                     run_batch(&lane, batch).await;
                 }
             }
-            Job::Offer(Offer::Batch(batch)) => run_batch(&lane, batch).await,
-            Job::Offer(Offer::Shared(shared)) if lane.helping.get() < HELPERS => {
+            Next::Offer(Offer::Batch(batch)) => run_batch(&lane, batch).await,
+            Next::Offer(Offer::Shared(shared)) if lane.helping.get() < HELPERS => {
                 lane.helping.set(lane.helping.get() + 1);
                 lane.help(&*shared).await;
                 lane.helping.set(lane.helping.get() - 1);
             }
-            Job::Offer(Offer::Shared(_)) => {}
+            Next::Offer(Offer::Shared(_)) => {}
         }
         lane.work_ends();
         if !lane.run.parcels.is_empty() {
-            lane.judge.look(&lane.run.spares, &lane.io);
+            lane.judge.look(&lane.run.reserve, &lane.io);
         }
         // All of it may have been done in place: now those have a turn whose operations are done.
         tokio::task::yield_now().await;
@@ -98,39 +98,39 @@ pub(crate) async fn task(lane: Rc<Lane>) {
 }
 
 /// What to do next; `None` once the run is finished or stopped. Offers go first: a large file ends last.
-async fn next_job(lane: &Lane) -> Option<Job> {
+async fn next_job(lane: &Lane) -> Option<Next> {
     let run = &lane.run;
     let offers = &lane.offers;
     if run.stop.is_stopped() {
         // What was taken from a batch has to be given back, so that its directory comes to an end.
-        return offers.try_recv().ok().map(Job::Offer);
+        return offers.try_recv().ok().map(Next::Offer);
     }
     if let Ok(offer) = offers.try_recv() {
-        return Some(Job::Offer(offer));
+        return Some(Next::Offer(offer));
     }
     if let Ok(parcel) = run.parcels.try_recv() {
-        return Some(Job::Parcel(parcel));
+        return Some(Next::Parcel(parcel));
     }
     if lane.busy.get() == 0 {
         lane.outbox.send(run).await;
     }
     tokio::select! {
         biased;
-        Ok(offer) = offers.recv() => return Some(Job::Offer(offer)),
+        Ok(offer) = offers.recv() => return Some(Next::Offer(offer)),
         parcel = run.parcels.recv() => if let Ok(parcel) = parcel {
-            return Some(Job::Parcel(parcel));
+            return Some(Next::Parcel(parcel));
         },
     }
     // The walk is over, and what the others still have may take long: nothing else comes to be sent with.
     lane.outbox.send(run).await;
-    offers.recv().await.ok().map(Job::Offer)
+    offers.recv().await.ok().map(Next::Offer)
 }
 
 /// A batch that takes longer is shared with tasks that have nothing to do.
 const LONG_BATCH: Duration = Duration::from_millis(2);
 
-/// A staged directory that takes longer gets its name, so that a kill does not cost what is done of it.
-const LONGEST_STAGE: Duration = Duration::from_millis(100);
+/// A provisional directory that takes longer gets its name, so that a kill does not cost what is done of it.
+const LONGEST_PROVISIONAL: Duration = Duration::from_millis(100);
 
 async fn run_batch(lane: &Lane, batch: Batch) {
     let Batch { directory, mut entries } = batch;
@@ -198,10 +198,10 @@ async fn run_entries(
         let now = Instant::now();
         let taken = now.saturating_duration_since(begun);
         let shared = remains.entries.len() > 1 && taken > LONG_BATCH && lane.run.parcels.is_empty();
-        let is_late = shared || taken > LONGEST_STAGE;
-        if let Some(pair) = pair.as_mut().filter(|pair| pair.is_staged() && is_late) {
+        let is_late = shared || taken > LONGEST_PROVISIONAL;
+        if let Some(pair) = pair.as_mut().filter(|pair| pair.is_provisional() && is_late) {
             // Only this task has files in it: none is half written now. Without its name the directory is lost, and so is what was left to do.
-            match directory.unstage(pair, lane).await {
+            match directory.give_name_to_directory(pair, lane).await {
                 Ok(placed) => *pair = placed,
                 Err(error) => {
                     remains.events.push(EntryEvent::failed(Kind::Directory, error));

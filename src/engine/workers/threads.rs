@@ -30,7 +30,8 @@ pub(crate) fn start_workers(
     let mut workers = start_lanes(run, rings, tasks, watched)?;
     workers.push(start_walk(run, root, parcels)?);
     let at_work = run.offers.len();
-    workers.extend((at_work..at_work + run.spares.len()).filter_map(|index| start_spare(run, index, tasks)));
+    workers
+        .extend((at_work..at_work + run.reserve.len()).filter_map(|index| start_reserve(run, index, tasks)));
     Ok(workers)
 }
 
@@ -85,8 +86,8 @@ fn begin(run: &Arc<Run>, ring: RingThread, index: usize, tasks: usize) -> JoinHa
 
 /// Starts a ring's thread in reserve. The run goes on without it where there is no thread to be had, or no ring once it is
 /// called.
-fn start_spare(run: &Arc<Run>, index: usize, tasks: usize) -> Option<JoinHandle<()>> {
-    let work = move |run: &Arc<Run>| match run.spares.wait().then(ring::runtime) {
+fn start_reserve(run: &Arc<Run>, index: usize, tasks: usize) -> Option<JoinHandle<()>> {
+    let work = move |run: &Arc<Run>| match run.reserve.wait().then(ring::runtime) {
         Some(Ok(runtime)) => run_on(&runtime, run, index, tasks),
         _ => Ok(()),
     };

@@ -8,16 +8,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::engine::run::lane::Lane;
-use crate::engine::shared::heartbeat::Beacon;
+use crate::engine::shared::heartbeat::Heartbeat;
 use crate::event::metrics::Stage;
 
 /// A turn, until it is dropped: a panic ends it as well.
-struct Turn<'a>(&'a Beacon);
+struct Turn<'a>(&'a Heartbeat);
 
 impl<'a> Turn<'a> {
-    fn new(beacon: &'a Beacon) -> Self {
-        beacon.say(beacon.word().turn());
-        Turn(beacon)
+    fn new(heartbeat: &'a Heartbeat) -> Self {
+        heartbeat.say(heartbeat.word().turn());
+        Turn(heartbeat)
     }
 }
 
@@ -47,7 +47,7 @@ impl<F: Future> Future for Turns<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let Turns { lane, task, stage, work } = &mut *self;
-        let _turn = Turn::new(lane.beacon());
+        let _turn = Turn::new(lane.heartbeat());
         if let Some(gauge) = &lane.gauge {
             gauge.turn_begins(*task, *stage);
         }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::engine::Run;
-use crate::engine::state::watched::{Remains, Step, Watched, Work};
+use crate::engine::state::watched::{Assignment, Remains, Step, Watched};
 use crate::engine::state::work::Batch;
 use crate::engine::workers::threads::start_lane;
 use crate::error::{Cause, Error, Operation, Result};
@@ -79,8 +79,9 @@ impl Watchdog {
     }
 
     /// What is left to do of a lost thread's work, and what is to be reported.
-    fn give_up(&self, work: Work) -> (Option<Batch>, Vec<Event>) {
-        let Work { directory, step, operation, remains: Remains { entries, mut events }, awaited } = work;
+    fn give_up(&self, work: Assignment) -> (Option<Batch>, Vec<Event>) {
+        let Assignment { directory, step, operation, remains: Remains { entries, mut events }, awaited } =
+            work;
         awaited.iter().for_each(|given_up| given_up.store(true, Ordering::Release));
         if self.run.config.delete.is_some() {
             self.run.deletions.protect(directory.path());

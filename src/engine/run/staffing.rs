@@ -4,24 +4,24 @@ use crate::config::Config;
 use crate::options::Engine;
 
 /// Who works on a run.
-pub(crate) struct Crowd {
+pub(crate) struct Staffing {
     pub(crate) threads: usize,
     /// Rings in reserve.
-    pub(crate) spares: usize,
+    pub(crate) reserve: usize,
     /// Tasks a thread, at most.
     pub(crate) tasks: usize,
 }
 
-impl Crowd {
+impl Staffing {
     pub(crate) fn new(config: &Config, engine: Engine, descriptors: usize) -> Self {
         let most = descriptors / DESCRIPTORS_A_TASK;
         if engine == Engine::Threads {
-            return Crowd { threads: THREADS.min(most).max(1), spares: 0, tasks: 1 };
+            return Staffing { threads: THREADS.min(most).max(1), reserve: 0, tasks: 1 };
         }
         let threads = config.jobs.max(1);
         let tasks = config.depth.min(most / threads).max(1);
         // Where descriptors are scarce those at work need them all.
-        Crowd { threads, spares: config.spare_jobs.min((most / tasks).saturating_sub(threads)), tasks }
+        Staffing { threads, reserve: config.reserve_jobs.min((most / tasks).saturating_sub(threads)), tasks }
     }
 }
 
@@ -47,17 +47,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spare_rings_take_no_descriptors_from_those_at_work() {
-        let config = Config { jobs: 2, spare_jobs: 2, depth: 64, ..Config::new("a", "b") };
-        let crowd = |descriptors_for| {
-            let Crowd { threads, spares, tasks } =
-                Crowd::new(&config, Engine::Uring, descriptors_for * DESCRIPTORS_A_TASK);
-            (threads, spares, tasks)
+    fn rings_in_reserve_take_no_descriptors_from_those_at_work() {
+        let config = Config { jobs: 2, reserve_jobs: 2, depth: 64, ..Config::new("a", "b") };
+        let staffing = |descriptors_for| {
+            let Staffing { threads, reserve, tasks } =
+                Staffing::new(&config, Engine::Uring, descriptors_for * DESCRIPTORS_A_TASK);
+            (threads, reserve, tasks)
         };
-        assert_eq!(crowd(4 * 64), (2, 2, 64));
-        assert_eq!(crowd(3 * 64), (2, 1, 64));
-        assert_eq!(crowd(2 * 64), (2, 0, 64));
-        assert_eq!(crowd(16), (2, 0, 8));
-        assert_eq!(crowd(0), (2, 0, 1));
+        assert_eq!(staffing(4 * 64), (2, 2, 64));
+        assert_eq!(staffing(3 * 64), (2, 1, 64));
+        assert_eq!(staffing(2 * 64), (2, 0, 64));
+        assert_eq!(staffing(16), (2, 0, 8));
+        assert_eq!(staffing(0), (2, 0, 1));
     }
 }
