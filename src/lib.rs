@@ -3,7 +3,7 @@
 //! the kernel makes them wait, and the fsync of each file. Nearly everything else is done in place, by plain system
 //! calls: what the page cache answers takes less time than handing it over and coming back (0.92 of the time for opens
 //! and stats of small files on a disk), and for getdents, chmod, chown, utimensat and clones io_uring has no operation
-//! (`io/mod.rs`, `io/tuning.rs`; docs/performance.md has the figures).
+//! (`io/mod.rs`, `io/adaptive.rs`; docs/performance.md has the figures).
 //!
 //! The walk reads directories by the descriptors that it holds. A run with nothing to do takes 0.84 of the time that it
 //! took with walkdir, and directories that are swapped meanwhile lead it nowhere else. walkdir walks whole trees by path
@@ -11,27 +11,27 @@
 //!
 //! The algorithm, in the order data flows:
 //!
-//! 1. **Roots.** SRC and DST are opened once and held; overlapping ones are refused (`io/root.rs`). Several sources are
-//!    grouped by the directories they lie in, each of which is a view of the same destination (`io/sources.rs`).
+//! 1. **Roots.** SRC and DST are opened once and held; overlapping ones are refused (`roots/`). Several sources are
+//!    grouped by the directories they lie in, each of which is a view of the same destination (`roots/several.rs`).
 //! 2. **Walk.** A thread lists the source and sends the entries of each directory in batches over a
 //!    bounded channel, parents before children (`walk/`).
 //! 3. **Copy tasks.** A fixed set of tasks, many on each of a few threads with a ring of its own, takes batches
-//!    (`engine/worker.rs`). Each stats an entry on both sides (`engine/item.rs`) and does what a pure function decides
+//!    (`engine/workers/tasks.rs`). Each stats an entry on both sides (`engine/entry/mirror.rs`) and does what a pure function decides
 //!    (`plan/compare.rs`).
 //! 4. **Contents.** A file is read, hashed with BLAKE3 and written into a nameless file, gets its metadata, and
-//!    then its name (`engine/copy_file.rs`, `engine/temporary.rs`). Large files are cut in parts that tasks of all
-//!    threads take; their hashes are subtrees that are merged (`engine/segment.rs`, `content/hash.rs`).
-//! 5. **Directories** are made by the first task that needs one and completed by the last (`engine/directory.rs`).
-//!    Hard links wait for the first name of their inode (`plan/links.rs`).
-//! 6. **Progress.** Tasks send events; one task gathers them, counts, and tells a reporter (`report/`).
+//!    then its name (`engine/entry/copy_file.rs`, `new_file.rs`). Large files are cut in parts that tasks of all
+//!    threads take; their hashes are subtrees that are merged (`engine/entry/large_file.rs`, `content/hash.rs`).
+//! 5. **Directories** are made by the first task that needs one and completed by the last (`engine/directory/`, `engine/finish/`).
+//!    Hard links wait for the first name of their inode (`engine/state/links.rs`).
+//! 6. **Progress.** Tasks send events; one task gathers them, counts, and tells a reporter (`engine/progress/`, `event/`).
 //!
-//! What each ring did is measured where operations are made (`io/gauge.rs`, `report/rings.rs`, `report/trace.rs`). A ring
-//! that stands still is reported (`engine/turn.rs`, `engine/stall.rs`).
+//! What each ring did is measured where operations are made (`io/metrics.rs`, `event/metrics.rs`, `files/trace.rs`). A ring
+//! that stands still is reported (`engine/workers/turns.rs`, `stall.rs`).
 //!
 //! On request, a file is flushed before it gets its name, and its name before it is reported durable
-//! (`engine/durable.rs`); what was written is read back (`engine/read_back.rs`); the hashes of all files go into a
-//! manifest (`report/hashes.rs`); reading is slowed down (`engine/rate.rs`); a thread that the kernel does not answer is
-//! left behind (`engine/watch.rs`). `verify/` checks files against a manifest, and a check of two trees is a run that
+//! (`engine/finish/flush.rs`); what was written is read back (`engine/entry/read_back.rs`); the hashes of all files go into a
+//! manifest (`engine/progress/manifest.rs`); reading is slowed down (`engine/shared/bandwidth.rs`); a thread that the kernel does not answer is
+//! left behind (`engine/workers/watchdog.rs`). `verify/` checks files against a manifest, and a check of two trees is a run that
 //! only tells what it would do (`engine/check.rs`).
 //!
 //! [`verify()`] checks files against a [`manifest`] with the same rings (`verify/`).

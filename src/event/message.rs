@@ -1,4 +1,4 @@
-//! What the pipeline tells: events, and at the end a summary.
+//! What travels from the pipeline to the progress task.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What `--stats` tells of each ring: its operations and how long they took, how full it was, and what its time went to;
 //! and, from all of them, which stage held the run back. A thread of the fallback engine counts as a ring.
 //!
-//! Here are the figures and what follows from them. They are taken in `io/gauge.rs` and shown by `report/tables.rs`.
+//! Here are the figures and what follows from them. They are taken in `io/metrics.rs` and shown by `report/tables.rs`.
 
 use std::time::Duration;
 

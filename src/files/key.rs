@@ -1,5 +1,5 @@
 //! The machine key: 32 random bytes that only the user who runs ringsync can read. Temporary names are made with it
-//! (temporary.rs), so that nobody else can give one to a file of their own choice.
+//! (io/temporary.rs), so that nobody else can give one to a file of their own choice.
 //!
 //! It lies in a state directory, is made by the first run that writes, and is never sent anywhere. Without one a run
 //! takes a key by chance: it then knows its own names, and no later run does.

@@ -1,4 +1,4 @@
-//! Takes the figures of one ring (report/rings.rs) while it runs. All of it belongs to the ring's thread: plain cells,
+//! Takes the figures of one ring (event/metrics.rs) while it runs. All of it belongs to the ring's thread: plain cells,
 //! no atomics, and what is done without it costs one branch.
 //!
 //! The clock is read where a task's turn begins and ends, where it goes from one stage to another, and around operations.

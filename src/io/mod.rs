@@ -16,6 +16,7 @@ pub(crate) mod path;
 pub(crate) mod rename;
 pub(crate) mod ring;
 pub(crate) mod spans;
+pub(crate) mod submission;
 pub(crate) mod temporary;
 
 use std::cell::Cell;
@@ -35,7 +36,7 @@ use crate::io::adaptive::{Reads, Timed};
 use crate::io::buffer::Buffer;
 use crate::io::file::{Families, Family, File};
 use crate::io::metrics::Gauge;
-use crate::io::ring::Sight;
+use crate::io::submission::Sight;
 use crate::stat::Stat;
 
 /// How often what the file system refuses for now is tried again; a file in /proc, or one on FUSE, may refuse it for

@@ -1,4 +1,4 @@
-//! Renames that replace nothing: to a name that is free, and of two names with each other (renameat2(2)).
+//! Renames: to a name that is free, of two names with each other (renameat2(2)), and to a name that something has.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};

@@ -80,7 +80,7 @@ pub(crate) fn read<P: AsRef<Path>>(
     Ok(found)
 }
 
-/// A file of the destination has it while it is rewritten in place, and its old version is kept (engine/in_place.rs). It is
+/// A file of the destination has it while it is rewritten in place, and its old version is kept (engine/entry/in_place.rs). It is
 /// not copied: it tells something of that very file.
 pub(crate) const UNFINISHED: &CStr = c"user.ringsync.unfinished";
 

@@ -1,6 +1,4 @@
-//! What is to be deleted: collected while the trees are compared, judged when all is known.
-//!
-//! A directory whose mirror has extra entries takes some 100 bytes, and the names of these.
+//! Whether as much may be deleted as is to be: judged when all is known.
 
 use crate::options::DeleteLimit;
 

@@ -1,4 +1,4 @@
-//! What there is and what to do about it: one stat, a pure decision, and who leads a hard link.
+//! What to do about an entry: pure decisions, from what a stat says and what the options are.
 
 pub(crate) mod chmod;
 pub(crate) mod compare;

@@ -1,4 +1,4 @@
-//! The figures of rings (rings.rs) as `--stats` shows them: a block of text a ring, or with `--json` an object.
+//! The figures of rings (event/metrics.rs) as `--stats` shows them: a block of text a ring, or with `--json` an object.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The two roots: opened once, by the names the user gave, and held. Everything beneath is reached from these
 //! descriptors alone. SRC and DST that overlap are refused before anything is written. Several sources for one directory
-//! are the business of sources.rs.
+//! are the business of several.rs.
 
 pub(crate) mod backup_place;
 pub(crate) mod nested;

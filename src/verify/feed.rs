@@ -60,25 +60,25 @@ impl Known {
 
 /// Starts the feed in its thread, which returns the paths it has seen, if they are wanted.
 pub(super) fn start(
-    check: &Arc<Verification>,
+    shared: &Arc<Verification>,
     input: Input,
     parcels: Sender<Chunk>,
     strict: bool,
 ) -> Result<JoinHandle<Option<Known>>> {
-    let check = check.clone();
+    let shared = shared.clone();
     let known = strict.then(Known::default);
     // Taken before any task can find that there is nothing to do.
-    let ticket = Ticket::new(&check);
+    let ticket = Ticket::new(&shared);
     let body = move || {
         let _ticket = ticket;
-        let feed = Feed { check: &check, parcels, lines: Vec::new(), bytes: 0, known };
+        let feed = Feed { shared: &shared, parcels, lines: Vec::new(), bytes: 0, known };
         feed.run(input)
     };
     thread::Builder::new().name("feed".into()).spawn(body).at(Operation::StartEngine, || "threads")
 }
 
 struct Feed<'a> {
-    check: &'a Arc<Verification>,
+    shared: &'a Arc<Verification>,
     parcels: Sender<Chunk>,
     /// Not sent yet, and the bytes of their paths.
     lines: Vec<Line>,
@@ -98,7 +98,7 @@ impl Feed<'_> {
                 return self.known;
             }
         }
-        self.check.complete.store(true, Ordering::Relaxed);
+        self.shared.complete.store(true, Ordering::Relaxed);
         self.send();
         self.known
     }
@@ -106,7 +106,7 @@ impl Feed<'_> {
     fn add(&mut self, line: std::io::Result<(u64, Result<Record, Malformed>)>, name: &Path) {
         self.lines.push(match line {
             Ok((_, Ok(entry))) => {
-                self.check.listed.fetch_add(1, Ordering::Relaxed);
+                self.shared.listed.fetch_add(1, Ordering::Relaxed);
                 self.bytes += entry.path.as_os_str().len();
                 if let Some(known) = &mut self.known {
                     known.add(&entry.path);
@@ -131,7 +131,7 @@ impl Feed<'_> {
     /// Sends what there is; waits while the tasks are behind. Returns whether more is wanted.
     fn send(&mut self) -> bool {
         self.bytes = 0;
-        let parcel = Chunk { lines: std::mem::take(&mut self.lines), _ticket: Ticket::new(self.check) };
+        let parcel = Chunk { lines: std::mem::take(&mut self.lines), _ticket: Ticket::new(self.shared) };
         self.parcels.send_blocking(parcel).is_ok()
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Gathering<'a> {
     reporter: &'a mut dyn VerifyReporter,
     /// The caller's flag.
     stop: &'a Stop,
-    check: Arc<Verification>,
+    shared: Arc<Verification>,
     begun: Instant,
     totals: VerifyTotals,
     outcome: Outcome,
@@ -35,7 +35,7 @@ impl<'a> Gathering<'a> {
     pub(super) fn begin(
         reporter: &'a mut dyn VerifyReporter,
         stop: &'a Stop,
-        check: &Arc<Verification>,
+        shared: &Arc<Verification>,
         start: &VerifyStart,
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
@@ -45,7 +45,7 @@ impl<'a> Gathering<'a> {
             runtime,
             reporter,
             stop,
-            check: check.clone(),
+            shared: shared.clone(),
             begun: Instant::now(),
             totals: VerifyTotals::default(),
             outcome: Outcome::Done,
@@ -55,11 +55,11 @@ impl<'a> Gathering<'a> {
 
     /// Gathers until every thread has let go of the channel, or does not come back after a stop.
     pub(super) fn gather(&mut self, news: &Receiver<Vec<News>>) {
-        let (stop, check) = (self.stop.clone(), self.check.clone());
+        let (stop, shared) = (self.stop.clone(), self.shared.clone());
         let out_of_time = async move {
             tokio::select! {
-                () = stop.stopped() => check.abandon(),
-                () = check.stop.stopped() => {}
+                () = stop.stopped() => shared.abandon(),
+                () = shared.stop.stopped() => {}
             }
             tokio::time::sleep(GRACE).await;
         };
@@ -96,7 +96,7 @@ impl<'a> Gathering<'a> {
             self.outcome = self.outcome.max(Outcome::Interrupted);
         }
         self.update();
-        self.stuck |= self.check.patience.has_left_behind();
+        self.stuck |= self.shared.patience.has_left_behind();
         let summary = VerifySummary { outcome: self.outcome, totals: self.totals, stuck: self.stuck };
         self.reporter.finish(&summary);
         summary
@@ -137,8 +137,8 @@ impl<'a> Gathering<'a> {
     }
 
     fn update(&mut self) {
-        self.totals.listed = self.check.listed.load(Ordering::Relaxed);
-        self.totals.complete = self.check.complete.load(Ordering::Relaxed);
+        self.totals.listed = self.shared.listed.load(Ordering::Relaxed);
+        self.totals.complete = self.shared.complete.load(Ordering::Relaxed);
         self.totals.elapsed = self.begun.elapsed();
     }
 }

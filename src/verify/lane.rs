@@ -18,7 +18,7 @@ pub(crate) const HELPERS: usize = 2;
 pub(crate) struct VerifyLane {
     pub(crate) io: Io,
     pub(crate) buffers: Rc<Pool>,
-    pub(crate) check: Arc<Verification>,
+    pub(crate) shared: Arc<Verification>,
     pub(crate) news: Sender<Vec<News>>,
     pub(crate) index: usize,
     /// Tasks of this thread that help with a large file.

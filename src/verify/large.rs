@@ -30,7 +30,7 @@ impl HashedFile {
     /// The hash of `file`, which has `size` bytes.
     pub(super) async fn hash(lane: &VerifyLane, file: File, size: u64) -> Result<Hash, Cause> {
         let file = Arc::new(HashedFile { file, parts: Parts::new(size), team: Team::new(size) });
-        for channel in &lane.check.offers {
+        for channel in &lane.shared.offers {
             for _ in 0..HELPERS {
                 channel.sender.try_send(file.clone()).ok();
             }
@@ -65,7 +65,7 @@ impl HashedFile {
         let mut buffer = lane.buffers.take_piece(self.file.family).await;
         let mut at = part.start;
         while at < part.end {
-            if lane.check.stop.is_stopped() {
+            if lane.shared.stop.is_stopped() {
                 return Err(Cause::Interrupted);
             }
             let length = buffer.len().min((part.end - at) as usize);

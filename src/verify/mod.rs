@@ -83,20 +83,20 @@ pub fn verify(
     let manifest = input.inode;
     let (base, scope) = open_base(config)?;
     let elsewhere = elsewhere::advice(config, &input, (&base, scope), stop);
-    let (check, parcels) = new_check(config, (base, scope), threads, tasks);
+    let (shared, parcels) = share(config, (base, scope), threads, tasks);
     let start = VerifyStart { engine, threads, tasks, notice, elsewhere };
-    let mut gathering = Gathering::begin(reporter, stop, &check, &start)?;
+    let mut gathering = Gathering::begin(reporter, stop, &shared, &start)?;
 
     let (news, events) = async_channel::bounded(MESSAGES);
-    let feed = feed::start(&check, input, parcels, config.strict)?;
-    let lanes = start_lanes(&check, &news, rings, start.tasks).inspect_err(|_| check.abandon())?;
+    let feed = feed::start(&shared, input, parcels, config.strict)?;
+    let lanes = start_lanes(&shared, &news, rings, start.tasks).inspect_err(|_| shared.abandon())?;
     drop(news);
     gathering.gather(&events);
-    if !check.stop.is_stopped() {
+    if !shared.stop.is_stopped() {
         // It has come to its end, or the tasks had not; stopped, it may wait for input for ever.
         let known = feed.join().map_err(|panic| panicked(panic.as_ref()));
         match known {
-            Ok(Some(known)) => match extra::start(&check, known, manifest, name_of_base(config)) {
+            Ok(Some(known)) => match extra::start(&shared, known, manifest, name_of_base(config)) {
                 Ok((walk, events)) => {
                     gathering.gather(&events);
                     gathering.join(vec![walk]);
@@ -147,14 +147,14 @@ fn open_base(config: &VerifyConfig) -> Result<(OwnedFd, Reach)> {
     Ok((fd, scope))
 }
 
-fn new_check(
+fn share(
     config: &VerifyConfig,
     (base, scope): (OwnedFd, Reach),
     threads: usize,
     tasks: usize,
 ) -> (Arc<Verification>, Sender<Chunk>) {
     let (sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
-    let check = Verification {
+    let shared = Verification {
         manifest: config.manifest.name().to_path_buf(),
         base: Arc::new(base),
         scope,
@@ -167,38 +167,38 @@ fn new_check(
         complete: AtomicBool::new(false),
         stop: Stop::default(),
     };
-    (Arc::new(check), sender)
+    (Arc::new(shared), sender)
 }
 
 /// Starts the threads that read and hash, each with a runtime of its own.
 fn start_lanes(
-    check: &Arc<Verification>,
+    shared: &Arc<Verification>,
     news: &Sender<Vec<News>>,
     rings: Vec<RingThread>,
     tasks: usize,
 ) -> Result<Vec<JoinHandle<()>>> {
     if rings.is_empty() {
         let plain =
-            |index| spawn("verify", check, news, move |check, news| run_plain(check, news, index, tasks));
-        return (0..check.offers.len()).map(plain).collect();
+            |index| spawn("verify", shared, news, move |shared, news| run_plain(shared, news, index, tasks));
+        return (0..shared.offers.len()).map(plain).collect();
     }
     let begin = |(index, ring): (usize, RingThread)| {
-        let (check, news) = (check.clone(), news.clone());
+        let (shared, news) = (shared.clone(), news.clone());
         ring.begin(move |runtime| {
-            guard(&check, &news, |check, news| match runtime {
-                Some(ring) => ring.block_on(task::run_tasks(Io::ring(), check, news, index, tasks)),
-                None => run_plain(check, news, index, 1),
+            guard(&shared, &news, |shared, news| match runtime {
+                Some(ring) => ring.block_on(task::run_tasks(Io::ring(), shared, news, index, tasks)),
+                None => run_plain(shared, news, index, 1),
             });
         })
     };
     Ok(rings.into_iter().enumerate().map(begin).collect())
 }
 
-fn run_plain(check: &Arc<Verification>, news: &Sender<Vec<News>>, index: usize, tasks: usize) -> Result<()> {
+fn run_plain(shared: &Arc<Verification>, news: &Sender<Vec<News>>, index: usize, tasks: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .at(Operation::StartEngine, || "")?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, task::run_tasks(Io::plain(), check, news, index, tasks))
+    local.block_on(&runtime, task::run_tasks(Io::plain(), shared, news, index, tasks))
 }

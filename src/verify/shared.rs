@@ -65,9 +65,9 @@ impl Verification {
 pub(crate) struct Ticket(Arc<Verification>);
 
 impl Ticket {
-    pub(crate) fn new(check: &Arc<Verification>) -> Self {
-        check.unfinished.fetch_add(1, Ordering::AcqRel);
-        Ticket(check.clone())
+    pub(crate) fn new(shared: &Arc<Verification>) -> Self {
+        shared.unfinished.fetch_add(1, Ordering::AcqRel);
+        Ticket(shared.clone())
     }
 }
 
@@ -88,13 +88,13 @@ pub(crate) struct Input {
 
 /// Does the work of a thread. Its error, or panic, ends the run.
 pub(crate) fn guard(
-    check: &Arc<Verification>,
+    shared: &Arc<Verification>,
     news: &Sender<Vec<News>>,
     work: impl FnOnce(&Arc<Verification>, &Sender<Vec<News>>) -> Result<()>,
 ) {
-    let result = catch_unwind(AssertUnwindSafe(|| work(check, news)));
+    let result = catch_unwind(AssertUnwindSafe(|| work(shared, news)));
     if let Err(error) = result.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
-        check.abandon();
+        shared.abandon();
         news.send_blocking(vec![News::Failed(error)]).ok();
     }
 }
@@ -102,11 +102,11 @@ pub(crate) fn guard(
 /// Starts a thread whose error, or panic, ends the run.
 pub(crate) fn spawn(
     name: &str,
-    check: &Arc<Verification>,
+    shared: &Arc<Verification>,
     news: &Sender<Vec<News>>,
     work: impl FnOnce(&Arc<Verification>, &Sender<Vec<News>>) -> Result<()> + Send + 'static,
 ) -> Result<JoinHandle<()>> {
-    let (check, news) = (check.clone(), news.clone());
-    let body = move || guard(&check, &news, work);
+    let (shared, news) = (shared.clone(), news.clone());
+    let body = move || guard(&shared, &news, work);
     thread::Builder::new().name(name.into()).spawn(body).at(Operation::StartEngine, || "threads")
 }

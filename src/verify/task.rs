@@ -36,14 +36,14 @@ const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// Runs a thread's tasks until the work is done or the run is stopped. A panic of one ends them all.
 pub(super) async fn run_tasks(
     io: Io,
-    check: &Arc<Verification>,
+    shared: &Arc<Verification>,
     news: &Sender<Vec<News>>,
     index: usize,
     tasks: usize,
 ) -> Result<()> {
-    let (check, news) = (check.clone(), news.clone());
-    let buffers = Pool::of(check.buffer, None);
-    let lane = Rc::new(VerifyLane { io, buffers, check, news, index, helping: Cell::new(0) });
+    let (shared, news) = (shared.clone(), news.clone());
+    let buffers = Pool::of(shared.buffer, None);
+    let lane = Rc::new(VerifyLane { io, buffers, shared, news, index, helping: Cell::new(0) });
     let mut set = JoinSet::new();
     for _ in 0..tasks {
         set.spawn_local(task(lane.clone()));
@@ -53,7 +53,7 @@ pub(super) async fn run_tasks(
         if let Err(error) = ended
             && let Ok(panic) = error.try_into_panic()
         {
-            lane.check.abandon();
+            lane.shared.abandon();
             result = Err(panicked(panic.as_ref()));
         }
     }
@@ -81,15 +81,15 @@ async fn task(lane: Rc<VerifyLane>) {
 
 /// What to do next; `None` once the work is done or the run stopped. Large files go first: they end last.
 async fn next_job(lane: &VerifyLane) -> Option<Job> {
-    let check = &lane.check;
-    if check.stop.is_stopped() {
+    let shared = &lane.shared;
+    if shared.stop.is_stopped() {
         return None;
     }
-    let offers = &check.offers.get(lane.index)?.receiver;
+    let offers = &shared.offers.get(lane.index)?.receiver;
     tokio::select! {
         biased;
         Ok(file) = offers.recv() => Some(Job::Large(file)),
-        Ok(parcel) = check.parcels.recv() => Some(Job::Chunk(parcel)),
+        Ok(parcel) = shared.parcels.recv() => Some(Job::Chunk(parcel)),
         else => None,
     }
 }
@@ -110,7 +110,7 @@ impl Pending {
 async fn check_parcel(lane: &VerifyLane, mut parcel: Chunk) {
     let mut pending = Pending { news: Vec::new(), told: Instant::now() };
     for line in std::mem::take(&mut parcel.lines) {
-        if lane.check.stop.is_stopped() {
+        if lane.shared.stop.is_stopped() {
             break;
         }
         match line {
@@ -147,7 +147,7 @@ async fn hash_file(lane: &VerifyLane, path: &Path, pending: &mut Pending) -> Res
         Kind::Directory => return Err(Errno::ISDIR.into()),
         _ => return Err(Cause::Refused("it is not a regular file".into())),
     }
-    if !lane.check.patience.is_on_disk(&held, &stat) {
+    if !lane.shared.patience.is_on_disk(&held, &stat) {
         pending.tell(lane).await; // this may take a while
         return patience::hash(lane, held, stat.size).await;
     }
@@ -162,8 +162,8 @@ async fn hash_file(lane: &VerifyLane, path: &Path, pending: &mut Pending) -> Res
 
 /// Holds what a path leads to. Where that may never be answered, a thread asks that can be left behind.
 async fn hold(lane: &VerifyLane, name: CString) -> Result<OwnedFd, Cause> {
-    let (base, scope) = (&lane.check.base, lane.check.scope);
-    let held = if lane.check.patience.is_needed {
+    let (base, scope) = (&lane.shared.base, lane.shared.scope);
+    let held = if lane.shared.patience.is_needed {
         match hold_cached(base, &name, scope) {
             Err(Errno::AGAIN) => {
                 let base = base.clone();
@@ -198,7 +198,7 @@ async fn hash_in_order(lane: &VerifyLane, file: &File, size: u64) -> Result<(Has
     let mut buffer = lane.buffers.take(size).await;
     let mut offset = 0;
     loop {
-        if lane.check.stop.is_stopped() {
+        if lane.shared.stop.is_stopped() {
             return Err(Cause::Interrupted);
         }
         let (read, length);

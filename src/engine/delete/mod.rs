@@ -1,4 +1,4 @@
-//! TODO engine/delete
+//! What only the destination has: found when a directory is done, judged when all are, removed by several threads.
 
 pub(crate) mod aside;
 pub(crate) mod collect;

@@ -1,4 +1,4 @@
-//! TODO engine/directory
+//! Directories of both trees: opened, and made, by the first who needs one; closed for a while where descriptors are scarce.
 
 pub(crate) mod evict;
 pub(crate) mod make;

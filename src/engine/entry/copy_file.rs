@@ -207,7 +207,7 @@ async fn copy_contents(
         return Ok(Contents { hash, bytes: stat.data(), expected: None });
     }
     let limited = item.run().rate.is_some();
-    let _turn = item.lane.turn().await;
+    let _admission = item.lane.admission().await;
     let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };
     if stat.size > LARGE_FILE || layout != Layout::Dense || new.has_contents() {
         let (hash, bytes) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
@@ -262,7 +262,7 @@ async fn copy_small(
     let mut offset = 0;
     // A size of 0 is not believed: files in /proc have contents all the same.
     while offset < size || size == 0 {
-        item.check_stop()?;
+        item.fail_if_stopped()?;
         let length = if size == 0 { buffer.len() } else { buffer.len().min((size - offset) as usize) };
         let length = item.run().piece(length);
         if size > 0 {

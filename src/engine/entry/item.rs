@@ -1,4 +1,4 @@
-//! One entry: opened, compared with what the destination has, and made anew or mended as the comparison says.
+//! One entry at work, and what belongs to it: its names, its directory, and the paths that errors name.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -86,7 +86,7 @@ impl Item<'_> {
     }
 
     /// The error of an operation that is broken off since the run was stopped.
-    pub(crate) fn check_stop(&self) -> Result<()> {
+    pub(crate) fn fail_if_stopped(&self) -> Result<()> {
         match self.run().stop.is_stopped() {
             true => Err(Error::new(Operation::Run, self.source_path(), Cause::Interrupted)),
             false => Ok(()),

@@ -1,4 +1,4 @@
-//! Large files, and files with holes: cut in parts (part.rs) that tasks of all threads take one after the other. The
+//! Large files, and files with holes: cut in parts (segment.rs) that tasks of all threads take one after the other. The
 //! task that has the file takes parts too, so that the work goes on even if nobody comes to help; an invitation that
 //! finds no room on its channel is simply not sent, and nobody waits for anybody to drain one.
 
@@ -79,7 +79,7 @@ impl Failure {
         move |errno| Failure { operation, cause: errno.into() }
     }
 
-    /// Of looking for data: `EILSEQ` is sparse.rs's word for a hole that is none.
+    /// Of looking for data: `EILSEQ` is content/sparse.rs's word for a hole that is none.
     pub(crate) fn of_seek(operation: Operation) -> impl FnOnce(Errno) -> Failure {
         move |errno| {
             let cause = if errno == Errno::ILSEQ { Cause::FalseHole } else { errno.into() };
@@ -203,7 +203,7 @@ impl LargeFile {
     async fn copy_parts(&self, lane: &Lane) -> Result<(), Failure> {
         while let Some(part) = self.next_part()? {
             // A part that is one hole asks nobody else.
-            segment::check_stop(lane)?;
+            segment::fail_if_stopped(lane)?;
             lane.doing(self.reading);
             let mut hasher = self.parts.as_ref().map(|_| part_hasher(part.start));
             let copied = match &self.work {

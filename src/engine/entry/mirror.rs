@@ -1,4 +1,4 @@
-//! Making the destination's entry what the source's is.
+//! Making the destination's entry what the source's is: dispatches what the comparison says.
 
 use std::os::fd::AsFd;
 

@@ -1,4 +1,4 @@
-//! TODO engine/entry
+//! One entry: looked at on both sides, and made anew or mended as the decision says.
 
 pub(crate) mod contents;
 pub(crate) mod copy_file;

@@ -1,6 +1,6 @@
 //! Files before they have their name. New ones are nameless (`O_TMPFILE`), so that a kill leaves nothing; where the
 //! file system can't do that, and to take the place of what is there, a temporary name (io/temporary.rs) and rename(2).
-//! What a killed run leaves under such names is the business of litter.rs.
+//! What a killed run leaves under such names is the business of engine/own/litter.rs.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;

@@ -48,7 +48,7 @@ async fn hash_small(item: &Item<'_>, file: &File, size: u64, reading: Operation)
         if offset == size {
             return Ok(hasher.finalize());
         }
-        item.check_stop()?;
+        item.fail_if_stopped()?;
     }
 }
 

@@ -69,7 +69,7 @@ impl LargeFile {
             read = Some((buffer, length, at));
             at += length as u64;
             copied += length as u64;
-            check_stop(lane)?;
+            fail_if_stopped(lane)?;
         }
     }
 
@@ -111,7 +111,7 @@ impl LargeFile {
             }
             at += length as u64;
             compared += length as u64;
-            check_stop(lane)?;
+            fail_if_stopped(lane)?;
         }
     }
 
@@ -136,7 +136,7 @@ impl LargeFile {
             }
             at += length as u64;
             hashed += length as u64;
-            check_stop(lane)?;
+            fail_if_stopped(lane)?;
         }
         Ok(hashed)
     }
@@ -326,7 +326,7 @@ fn hash_zeroes(hasher: &mut Hasher, mut length: u64) {
     }
 }
 
-pub(crate) fn check_stop(lane: &Lane) -> Result<(), Failure> {
+pub(crate) fn fail_if_stopped(lane: &Lane) -> Result<(), Failure> {
     if lane.run.stop.is_stopped() {
         return Err(Failure { operation: Operation::Run, cause: Cause::Interrupted });
     }

@@ -91,7 +91,7 @@ pub(crate) async fn settle(
 async fn wait(item: &Item<'_>, stat: &Stat, fine: bool, limit: Duration) -> Result<()> {
     let begun = Instant::now();
     while matches!(age(stat.changed, now(), fine), Age::Now(_)) && begun.elapsed() < limit {
-        item.check_stop()?;
+        item.fail_if_stopped()?;
         item.lane.doing(Operation::StatSource);
         tokio::time::sleep(LOOK).await;
     }

@@ -12,8 +12,6 @@ use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 
-use crate::engine::Run;
-use crate::engine::check::entry;
 use crate::engine::delete::{collect, extras};
 use crate::engine::directory::merge::merge;
 use crate::engine::own::litter;
@@ -21,6 +19,7 @@ use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::{Directory, State};
 use crate::engine::state::pair::{Pair, has_default_acl, opens_up};
 use crate::engine::state::watched::{Remains, Step};
+use crate::engine::{Run, check};
 use crate::error::{Cause, Context, Operation, Result};
 use crate::event::metrics::{Call, Means};
 use crate::event::{Action, Changes, EntryEvent, Kind};
@@ -60,7 +59,7 @@ impl Directory {
                 return;
             }
         }
-        entry::report_rest(lane).await;
+        check::report_rest(lane).await;
         run.close();
     }
 

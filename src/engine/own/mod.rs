@@ -1,4 +1,4 @@
-//! TODO engine/own
+//! Names of our own in the destination: directories that a run makes, what killed runs left, and what they had set aside.
 
 pub(crate) mod directory;
 pub(crate) mod litter;

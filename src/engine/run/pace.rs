@@ -1,6 +1,4 @@
-//! `--bwlimit`: one bucket of tokens for the whole run. Who is about to read takes as many as there are bytes, and waits
-//! until the bucket has had time to fill with them. The clock decides and no timer: one that rings late is made up for by
-//! the next wait, so that the rate holds over any longer time.
+//! `--bwlimit`: tasks wait for the bucket (engine/shared/bandwidth.rs), and tell how far they are.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +38,7 @@ impl Lane {
     }
 
     /// Waits for a turn to copy a file's contents. `None`: nobody has to wait for one, or the run is stopped.
-    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn admission(&self) -> Option<SemaphorePermit<'_>> {
         let rate = self.run.rate.as_ref()?;
         self.patiently(rate.files.acquire()).await?.ok()
     }

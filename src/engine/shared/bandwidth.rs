@@ -1,4 +1,6 @@
-//! TODO
+//! `--bwlimit`: one bucket of tokens for the whole run. A reader takes as many as it will read bytes, and waits until the
+//! bucket has had time to fill with them. The clock decides and no timer: one that rings late is made up for by the next
+//! wait, so that the rate holds over any longer time.
 
 use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,6 @@
-//! What is to be deleted: collected while the trees are compared, judged when all is known.
+//! What is to be deleted: collected while the trees are compared.
+//!
+//! A directory whose mirror has extra entries takes some 100 bytes, and the names of these.
 
 use std::collections::HashSet;
 use std::ffi::CStr;

@@ -1,4 +1,4 @@
-//! TODO engine/state
+//! What a run knows, a file for each thing. None of them asks what a run is for: those who do are in the other folders.
 
 pub(crate) mod backup_name;
 pub(crate) mod backups;

@@ -1,4 +1,4 @@
-//! TODO engine/workers
+//! The threads of a run and the tasks on them, and those who see whether they get on.
 
 pub(crate) mod ring_thread;
 pub(crate) mod stall;

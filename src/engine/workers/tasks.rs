@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::engine::Run;
-use crate::engine::check::entry;
 use crate::engine::entry::item::Item;
 use crate::engine::finish::flush;
 use crate::engine::run::heed::{heed, is_in_the_way};
@@ -21,6 +19,7 @@ use crate::engine::state::pair::Pair;
 use crate::engine::state::watched::{Remains, Step, Watched};
 use crate::engine::state::work::{Batch, Parcel};
 use crate::engine::workers::turns::Turns;
+use crate::engine::{Run, check};
 use crate::error::{Result, panicked};
 use crate::event::{Action, Entries, EntryEvent, Kind};
 use crate::io::Io;
@@ -226,7 +225,7 @@ async fn run_entry(
 ) -> Option<EntryEvent> {
     let Some(pair) = pair else { return Some(EntryEvent::done(entry.kind, Action::Skipped)) };
     let item = Item { lane, directory, pair, entry, replaces: false, old: None };
-    if lane.run.config.check { Box::pin(entry::check(item)).await } else { Some(item.mirror().await) }
+    if lane.run.config.check { Box::pin(check::check(item)).await } else { Some(item.mirror().await) }
 }
 
 /// Offers half of the entries to other tasks and returns what is left to do here: all, if nobody wants them.

@@ -1,7 +1,7 @@
 //! A task's turns. A runtime gives its tasks their turns one after the other: one that does not end its own keeps all the
 //! others from going on. So each ring leaves word of whether a task has its turn and of the step it is at, and the
 //! progress task, which runs elsewhere, looks at these words (stall.rs). Two plain stores a turn, and one a step, are all
-//! that costs. With `--stats` and `--trace` turns are timed as well (io/gauge.rs).
+//! that costs. With `--stats` and `--trace` turns are timed as well (io/metrics.rs).
 
 use std::pin::Pin;
 use std::rc::Rc;

@@ -1,5 +1,5 @@
 //! Comparing two trees: each entry of the source with what the destination has under its name, and nothing written.
-//! What the destination has beyond the source is the business of extra.rs.
+//! What the destination has beyond the source is the business of engine/delete/extras.rs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

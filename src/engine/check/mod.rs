@@ -1,3 +1,0 @@
-//! TODO engine/check
-
-pub(crate) mod entry;
