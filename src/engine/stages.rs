@@ -10,7 +10,7 @@ use async_channel::{Receiver, Sender};
 use blake3::Hash;
 
 use crate::config::{Config, DEFAULT_DEPTH};
-use crate::content::hash::{PART, Parts, part_hasher};
+use crate::content::hash::{SEGMENT, SegmentHashes, segment_hasher};
 use crate::engine::run::staffing::Staffing;
 use crate::engine::run::{Beside, Run, new_run};
 use crate::engine::setup::open_root;
@@ -148,13 +148,13 @@ fn unchanged_files(event: &Event) -> usize {
     events.filter(|event| event.kind != Kind::Directory && event.action == Action::Unchanged).count()
 }
 
-/// The hash of `bytes`, put together from parts that are hashed apart, one after the other.
+/// The hash of `bytes`, put together from segments that are hashed apart, one after the other.
 pub fn hash_in_parts(bytes: &[u8]) -> Option<Hash> {
-    let parts = Parts::new(bytes.len() as u64);
-    for (part, offset) in bytes.chunks(PART as usize).zip((0..).step_by(PART as usize)) {
-        let mut hasher = part_hasher(offset);
-        hasher.update(part);
-        parts.put(offset, &hasher);
+    let segments = SegmentHashes::new(bytes.len() as u64);
+    for (segment, offset) in bytes.chunks(SEGMENT as usize).zip((0..).step_by(SEGMENT as usize)) {
+        let mut hasher = segment_hasher(offset);
+        hasher.update(segment);
+        segments.put(offset, &hasher);
     }
-    parts.finish()
+    segments.finish()
 }

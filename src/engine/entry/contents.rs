@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::content::hash::PART;
+use crate::content::hash::SEGMENT;
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::large_file::LARGE_FILE;
 use crate::engine::entry::steady::settle;
@@ -57,7 +57,7 @@ pub(crate) async fn compare(item: &Item<'_>, source: &SourceEntry, destination: 
     let (same, bytes) = compared?;
     let expected = streamed.expected();
     if expected.is_some() {
-        item.run().report(Event::Bytes(bytes % PART)).await;
+        item.run().report(Event::Bytes(bytes % SEGMENT)).await;
     }
     let theirs = (opened.inode == destination.inode).then_some(theirs);
     Ok(Compared { same, bytes, expected, theirs })
@@ -130,11 +130,11 @@ async fn compare_open(
         if read.max(have) > 0 && both == 0 || one.bytes()[..both] != other.bytes()[..both] {
             return Ok((false, at));
         }
-        let before = at / PART;
+        let before = at / SEGMENT;
         at += both as u64;
-        if streamed.expected().is_some() && at / PART > before {
-            streamed.add(PART);
-            item.run().report(Event::Bytes(PART)).await;
+        if streamed.expected().is_some() && at / SEGMENT > before {
+            streamed.add(SEGMENT);
+            item.run().report(Event::Bytes(SEGMENT)).await;
         }
         if both == 0 || at == size {
             return Ok((true, at));

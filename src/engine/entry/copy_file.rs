@@ -1,5 +1,5 @@
 //! Copying one regular file: contents, then metadata, then the name. Files that are large or have holes are cut in
-//! parts (segment.rs); the others are read, hashed and written here.
+//! segments (large_file.rs); the others are read, hashed and written here.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;

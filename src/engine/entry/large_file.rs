@@ -1,5 +1,5 @@
-//! Large files, and files with holes: cut in parts (segment.rs) that tasks of all threads take one after the other. The
-//! task that has the file takes parts too, so that the work goes on even if nobody comes to help; an invitation that
+//! Large files, and files with holes: cut in segments (segment.rs) that tasks of all threads take one after the other. The
+//! task that has the file takes segments too, so that the work goes on even if nobody comes to help; an invitation that
 //! finds no room on its channel is simply not sent, and nobody waits for anybody to drain one.
 
 use std::ops::Range;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use blake3::Hash;
 use rustix::io::Errno;
 
-use crate::content::hash::{PART, Parts, part_hasher};
+use crate::content::hash::{SEGMENT, SegmentHashes, segment_hasher};
 use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
 use crate::engine::entry::new_file::NewFile;
@@ -58,7 +58,7 @@ pub(crate) struct LargeFile {
     /// What an error of reading it is called.
     pub(crate) reading: Operation,
     pub(crate) layout: Layout,
-    parts: Option<Parts>,
+    segments: Option<SegmentHashes>,
     team: Team<Failure>,
     /// Bytes, holes that were not read not counted.
     copied: AtomicU64,
@@ -108,7 +108,7 @@ impl LargeFile {
             }
             _ => layout,
         };
-        // The size comes first: parts are written in any order, and a hole at the end is never written.
+        // The size comes first: segments are written in any order, and a hole at the end is never written.
         rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
         let hashed = run.config.hash && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
         let file = LargeFile::new(item, source, work, Operation::ReadSource, (stat.size, layout), hashed);
@@ -128,7 +128,7 @@ impl LargeFile {
     ) -> Result<Hash> {
         let file = LargeFile::new(item, file, Purpose::Hash, reading, (size, layout), true);
         let (hash, _) = file.finish(item).await?;
-        // All parts are in, or there was an error.
+        // All segments are in, or there was an error.
         hash.ok_or(Errno::IO).at(reading, || item.path())
     }
 
@@ -146,7 +146,7 @@ impl LargeFile {
             work,
             reading,
             layout,
-            parts: hashed.then(|| Parts::new(size)),
+            segments: hashed.then(|| SegmentHashes::new(size)),
             team: Team::new(size),
             copied: AtomicU64::new(0),
             told: AtomicU64::new(0),
@@ -158,10 +158,10 @@ impl LargeFile {
     /// bytes that were no holes.
     async fn finish(self: Arc<Self>, item: &Item<'_>) -> Result<(Option<Hash>, u64)> {
         // A thread that is watched does all of its work itself.
-        if self.team.size() > 2 * PART && item.lane.watched().is_none() {
+        if self.team.size() > 2 * SEGMENT && item.lane.watched().is_none() {
             self.invite(item.lane);
         }
-        self.take_parts(item.lane).await;
+        self.take_segments(item.lane).await;
         self.team.finish().await.map_err(|failed| match failed {
             Failed::Panic => Error::new(Operation::Run, item.source_path(), Cause::Interrupted),
             Failed::Error(Failure { operation, cause }) => {
@@ -170,7 +170,7 @@ impl LargeFile {
                 Error { operation, path, cause }
             }
         })?;
-        Ok((self.parts.as_ref().and_then(Parts::finish), self.copied.load(Ordering::Relaxed)))
+        Ok((self.segments.as_ref().and_then(SegmentHashes::finish), self.copied.load(Ordering::Relaxed)))
     }
 
     /// Bytes of the file.
@@ -195,24 +195,26 @@ impl LargeFile {
         }
     }
 
-    /// Copies parts until there are none left.
-    async fn take_parts(&self, lane: &Lane) {
-        self.team.help(self.copy_parts(lane)).await;
+    /// Copies segments until there are none left.
+    async fn take_segments(&self, lane: &Lane) {
+        self.team.help(self.copy_segments(lane)).await;
     }
 
-    async fn copy_parts(&self, lane: &Lane) -> Result<(), Failure> {
-        while let Some(part) = self.next_part()? {
-            // A part that is one hole asks nobody else.
+    async fn copy_segments(&self, lane: &Lane) -> Result<(), Failure> {
+        while let Some(segment) = self.next_segment()? {
+            // A segment that is one hole asks nobody else.
             segment::fail_if_stopped(lane)?;
             lane.doing(self.reading);
-            let mut hasher = self.parts.as_ref().map(|_| part_hasher(part.start));
+            let mut hasher = self.segments.as_ref().map(|_| segment_hasher(segment.start));
             let copied = match &self.work {
-                Purpose::Copy(to) => self.copy_part(lane, to, part.clone(), hasher.as_mut()).await?,
-                Purpose::Update(old) => self.update_part(lane, old, part.clone(), hasher.as_mut()).await?,
-                Purpose::Hash => self.hash_part(lane, part.clone(), hasher.as_mut()).await?,
+                Purpose::Copy(to) => self.copy_segment(lane, to, segment.clone(), hasher.as_mut()).await?,
+                Purpose::Update(old) => {
+                    self.update_segment(lane, old, segment.clone(), hasher.as_mut()).await?
+                }
+                Purpose::Hash => self.hash_segment(lane, segment.clone(), hasher.as_mut()).await?,
             };
-            if let (Some(parts), Some(hasher)) = (&self.parts, &hasher) {
-                parts.put(part.start, hasher);
+            if let (Some(segments), Some(hasher)) = (&self.segments, &hasher) {
+                segments.put(segment.start, hasher);
             }
             self.copied.fetch_add(copied, Ordering::Relaxed);
             if self.counts() && lane.run.rate.is_none() {
@@ -224,22 +226,22 @@ impl LargeFile {
         Ok(())
     }
 
-    /// Takes the next part. Where holes are not hashed, those that are whole parts are leapt over.
-    fn next_part(&self) -> Result<Option<Range<u64>>, Failure> {
-        let leaps = self.layout == Layout::Sparse && self.parts.is_none();
-        while let Some(part) = self.team.next_part() {
+    /// Takes the next segment. Where holes are not hashed, those that are whole segments are leapt over.
+    fn next_segment(&self) -> Result<Option<Range<u64>>, Failure> {
+        let leaps = self.layout == Layout::Sparse && self.segments.is_none();
+        while let Some(segment) = self.team.next_segment() {
             if !leaps {
-                return Ok(Some(part));
+                return Ok(Some(segment));
             }
-            let data = sparse::next_data(&self.source.fd, part.start..self.team.size());
+            let data = sparse::next_data(&self.source.fd, segment.start..self.team.size());
             let next = match data.map_err(Failure::of_seek(self.reading))? {
                 None => self.team.size(),
-                Some(data) if data.start < part.end => return Ok(Some(part)),
-                Some(data) => data.start / PART * PART,
+                Some(data) if data.start < segment.end => return Ok(Some(segment)),
+                Some(data) => data.start / SEGMENT * SEGMENT,
             };
             self.team.leap_to(next);
             if let Purpose::Update(old) = &self.work {
-                segment::make_hole(old, part.start..next).map_err(Failure::of(Operation::Write))?;
+                segment::make_hole(old, segment.start..next).map_err(Failure::of(Operation::Write))?;
             }
         }
         Ok(None)
@@ -248,7 +250,7 @@ impl LargeFile {
 
 impl Shared for LargeFile {
     fn help<'a>(&'a self, lane: &'a Lane) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
-        Box::pin(self.take_parts(lane))
+        Box::pin(self.take_segments(lane))
     }
 
     fn path(&self) -> Option<&Path> {
@@ -264,5 +266,5 @@ fn holes(stat: &Stat, layout: Layout) -> u64 {
     }
 }
 
-/// Files of more bytes are cut in parts that several threads copy at once.
-pub(crate) const LARGE_FILE: u64 = 2 * PART;
+/// Files of more bytes are cut in segments that several threads copy at once.
+pub(crate) const LARGE_FILE: u64 = 2 * SEGMENT;

@@ -21,7 +21,7 @@ use crate::io::file::{Family, File};
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
 impl LargeFile {
-    /// Two buffers for pieces of it; small ones, if it is only cut in parts for its holes, or to be mended where it is.
+    /// Two buffers for pieces of it; small ones, if it is only cut in segments for its holes, or to be mended where it is.
     async fn take_pair(&self, lane: &Lane) -> [Buffer; 2] {
         match self.size() {
             size if size > LARGE_FILE => lane.buffers.take_pieces(self.source.family).await,
@@ -29,20 +29,20 @@ impl LargeFile {
         }
     }
 
-    /// Copies one part, reading ahead of the write. Returns the bytes copied, holes not counted.
-    pub(crate) async fn copy_part(
+    /// Copies one segment, reading ahead of the write. Returns the bytes copied, holes not counted.
+    pub(crate) async fn copy_segment(
         &self,
         lane: &Lane,
         to: &Arc<OwnedFd>,
-        part: Range<u64>,
+        segment: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
         let mut buffers = Vec::from(self.take_pair(lane).await);
         let piece = buffers.first().map_or(0, Buffer::len);
         let mut read: Option<(Buffer, usize, u64)> = None;
-        let (mut at, mut copied) = (part.start, 0);
+        let (mut at, mut copied) = (segment.start, 0);
         loop {
-            let next = self.next_data(&mut at, part.end, piece, hasher.as_deref_mut())?;
+            let next = self.next_data(&mut at, segment.end, piece, hasher.as_deref_mut())?;
             let write = async {
                 match read.take() {
                     Some((buffer, length, offset)) => {
@@ -75,19 +75,19 @@ impl LargeFile {
 
     /// Makes one part of `old` equal: writes the blocks that differ, and makes holes where the source has some. Returns the
     /// bytes compared.
-    pub(crate) async fn update_part(
+    pub(crate) async fn update_segment(
         &self,
         lane: &Lane,
         old: &File,
-        part: Range<u64>,
+        segment: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
         let [mut new_data, mut old_data] = self.take_pair(lane).await;
-        let (mut at, mut compared) = (part.start, 0);
+        let (mut at, mut compared) = (segment.start, 0);
         loop {
             let from = at;
-            let data = self.next_data(&mut at, part.end, new_data.len(), hasher.as_deref_mut())?;
-            make_hole(old, from..data.as_ref().map_or(part.end, |data| data.start))
+            let data = self.next_data(&mut at, segment.end, new_data.len(), hasher.as_deref_mut())?;
+            make_hole(old, from..data.as_ref().map_or(segment.end, |data| data.start))
                 .map_err(Failure::of(Operation::Write))?;
             let Some(data) = data else { return Ok(compared) };
             let length;
@@ -115,19 +115,19 @@ impl LargeFile {
         }
     }
 
-    /// Hashes one part. Returns its bytes, holes not counted.
-    pub(crate) async fn hash_part(
+    /// Hashes one segment. Returns its bytes, holes not counted.
+    pub(crate) async fn hash_segment(
         &self,
         lane: &Lane,
-        part: Range<u64>,
+        segment: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
         let mut buffer = match self.size() {
             size if size > LARGE_FILE => lane.buffers.take_piece(self.source.family).await,
             size => lane.buffers.take(size).await,
         };
-        let (mut at, mut hashed) = (part.start, 0);
-        while let Some(data) = self.next_data(&mut at, part.end, buffer.len(), hasher.as_deref_mut())? {
+        let (mut at, mut hashed) = (segment.start, 0);
+        while let Some(data) = self.next_data(&mut at, segment.end, buffer.len(), hasher.as_deref_mut())? {
             let length;
             (buffer, length) = self.read(lane, buffer, data).await?;
             if let Some(hasher) = hasher.as_deref_mut() {

@@ -1,4 +1,4 @@
-//! Tasks of all threads at work on one file: they take parts of it one after the other. The task that has the file works
+//! Tasks of all threads at work on one file: they take segments of it one after the other. The task that has the file works
 //! too, and waits for the others at the end, however these end.
 
 use std::ops::Range;
@@ -7,14 +7,14 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::content::hash::PART;
+use crate::content::hash::SEGMENT;
 
 /// Who works on a file, and how far they are.
 pub(crate) struct Team<E> {
     size: u64,
-    /// Where the next part to be taken starts.
+    /// Where the next segment to be taken starts.
     next: AtomicU64,
-    /// Tasks that have a part, or are about to look for one.
+    /// Tasks that have a segment, or are about to look for one.
     working: AtomicUsize,
     idle: Notify,
     failed: AtomicBool,
@@ -62,7 +62,7 @@ impl<E> Team<E> {
         self.size
     }
 
-    /// Has the calling task do its share: `work` takes parts until there are none left. The first error ends the others'.
+    /// Has the calling task do its share: `work` takes segments until there are none left. The first error ends the others'.
     pub(crate) async fn help(&self, work: impl Future<Output = Result<(), E>>) {
         self.working.fetch_add(1, Ordering::AcqRel);
         let _working = Working(self);
@@ -72,14 +72,14 @@ impl<E> Team<E> {
         }
     }
 
-    /// The next part.
-    pub(crate) fn next_part(&self) -> Option<Range<u64>> {
-        let start = self.next.fetch_add(PART, Ordering::AcqRel);
+    /// The next segment.
+    pub(crate) fn next_segment(&self) -> Option<Range<u64>> {
+        let start = self.next.fetch_add(SEGMENT, Ordering::AcqRel);
         let wanted = start < self.size && !self.failed.load(Ordering::Relaxed);
-        wanted.then(|| start..start.saturating_add(PART).min(self.size))
+        wanted.then(|| start..start.saturating_add(SEGMENT).min(self.size))
     }
 
-    /// No part before `offset`, a multiple of [`PART`] or the size, is to be taken any more.
+    /// No segment before `offset`, a multiple of [`SEGMENT`] or the size, is to be taken any more.
     pub(crate) fn leap_to(&self, offset: u64) {
         self.next.fetch_max(offset, Ordering::AcqRel);
     }
