@@ -51,6 +51,9 @@
 //! # Ok::<(), ringsync::Error>(())
 //! ```
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("ringsync is for Linux alone: it is made of io_uring and of other system calls that only Linux has");
+
 mod config;
 mod content;
 mod engine;
