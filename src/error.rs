@@ -14,6 +14,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// One thing that failed: `open source /a/b: Permission denied (os error 13)`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Error {
     /// What was being done.
     pub operation: Operation,

@@ -66,8 +66,12 @@ impl DeleteArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
         config.select.delete_excluded = self.delete_excluded;
-        let (limit, allow_empty_source) = (self.max_delete, self.allow_empty_source);
-        config.delete = (self.delete || self.delete_excluded).then_some(Delete { limit, allow_empty_source });
+        config.delete = (self.delete || self.delete_excluded).then(|| {
+            Delete::default().with(|delete| {
+                delete.limit = self.max_delete;
+                delete.allow_empty_source = self.allow_empty_source;
+            })
+        });
     }
 }
 
@@ -87,7 +91,10 @@ impl BackupArgs {
             let rule = OsString::from_vec([b"P *", &*escaped(suffix.as_bytes())].concat());
             config.select.filter(&rule)?;
         }
-        config.backup = Some(Backup { directory: self.backup_dir.clone(), suffix });
+        config.backup = Some(Backup::default().with(|backup| {
+            backup.directory.clone_from(&self.backup_dir);
+            backup.suffix = suffix;
+        }));
         Ok(())
     }
 }

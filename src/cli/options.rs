@@ -136,13 +136,13 @@ enum EngineArg {
 impl KeepArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
-        config.keep = Keep {
-            owner: !self.no_owner,
-            xattrs: !self.no_xattrs,
-            hard_links: !self.no_hard_links,
-            times: !self.no_times,
-            specials: !self.no_specials,
-        };
+        config.keep = Keep::default().with(|keep| {
+            keep.owner = !self.no_owner;
+            keep.xattrs = !self.no_xattrs;
+            keep.hard_links = !self.no_hard_links;
+            keep.times = !self.no_times;
+            keep.specials = !self.no_specials;
+        });
         self.chmod.iter().for_each(|chmod| config.chmod.extend(chmod));
         config.owner = self.chown.unwrap_or_default();
     }
@@ -152,14 +152,14 @@ impl CompareArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
         config.checksum = self.checksum;
-        config.compare = Compare {
-            size_only: self.size_only,
-            ignore_times: self.ignore_times,
-            window: self.modify_window.and_then(|Window(seconds)| seconds),
-            update: self.update,
-            existing: self.existing,
-            ignore_existing: self.ignore_existing,
-        };
+        config.compare = Compare::default().with(|compare| {
+            compare.size_only = self.size_only;
+            compare.ignore_times = self.ignore_times;
+            compare.window = self.modify_window.and_then(|Window(seconds)| seconds);
+            compare.update = self.update;
+            compare.existing = self.existing;
+            compare.ignore_existing = self.ignore_existing;
+        });
     }
 }
 

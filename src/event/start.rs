@@ -17,6 +17,7 @@ pub struct Missing {
 
 /// How a run was set up.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Start {
     /// The engine in use, never [`Engine::Auto`].
     pub engine: Engine,

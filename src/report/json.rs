@@ -109,14 +109,14 @@ struct JsonPointsTo {
 impl JsonPointsTo {
     fn new(points_to: Option<&PointsTo>) -> Self {
         let text = |path| {
-            let JsonPath { path, path_bytes } = JsonPath::new(path);
+            let JsonPath { path, path_bytes, .. } = JsonPath::new(path);
             (Some(path), path_bytes)
         };
         let mut told = JsonPointsTo::default();
         match points_to {
             Some(PointsTo::Target(path)) => (told.target, told.target_bytes) = text(path),
             Some(PointsTo::Name(path)) => (told.linked_to, told.linked_to_bytes) = text(path),
-            None => {}
+            _ => {}
         }
         told
     }

@@ -156,7 +156,7 @@ pub(crate) fn tell_missing(start: &Start, quiet: bool) {
 
 /// What to say of a ring that stands still.
 pub(crate) fn stall(stall: &Stall) -> String {
-    let Stall { ring, operation, time } = stall;
+    let Stall { ring, operation, time, .. } = stall;
     format!(
         "ring {ring} has stood still for {:.1} s: its task does not get past: {operation}",
         time.as_secs_f64()

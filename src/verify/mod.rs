@@ -46,7 +46,7 @@ use crate::io::Io;
 use crate::io::file::is_in_user_space;
 use crate::io::limits::raise_descriptor_limit;
 use crate::io::path::Scope;
-use crate::options::Engine;
+use crate::options::{Engine, with};
 use crate::stat::{Inode, stat_open};
 use crate::stop::Stop;
 use crate::verify::feed::Parcel;
@@ -66,6 +66,7 @@ const MESSAGES: usize = 32;
 
 /// Where a manifest comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Manifest {
     /// A file, or what else can be read in order.
     File(PathBuf),
@@ -106,6 +107,8 @@ pub struct VerifyConfig {
     /// failed, and the thread that reads it is left behind.
     pub timeout: Duration,
 }
+
+with!(VerifyConfig);
 
 impl VerifyConfig {
     /// The defaults for checking what `manifest` names.
