@@ -52,7 +52,9 @@
 //! ```
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("ringsync is for Linux alone: it is made of io_uring and of other system calls that only Linux has");
+compile_error!(
+    "ringsync is for Linux alone: it is made of io_uring and of other system calls that only Linux has"
+);
 
 mod config;
 mod content;
@@ -74,7 +76,7 @@ mod walk;
 
 pub use crate::config::{Config, DEFAULT_DEPTH, default_jobs};
 pub use crate::engine::{check, sync};
-pub use crate::error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
+pub use crate::error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Names, Operation, Outcome, Result, Setting};
 pub use crate::event::{Changes, Kind};
 pub use crate::files::key::default_state_directory;
 pub use crate::options::{Backup, Compare, Delete, DeleteLimit, Engine, Keep, Owner, Reflink};

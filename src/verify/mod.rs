@@ -55,6 +55,7 @@ use crate::verify::large::LargeFile;
 use crate::verify::patience::Patience;
 use crate::verify::report::News;
 
+pub use crate::verify::elsewhere::Elsewhere;
 pub use crate::verify::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
 
 /// Parcels the feed may be ahead, a thread.
@@ -220,7 +221,8 @@ pub fn verify(
     let (base, scope) = open_base(config)?;
     let elsewhere = elsewhere::advice(config, &input, (&base, scope), stop);
     let (check, parcels) = new_check(config, (base, scope), threads, tasks);
-    let start = VerifyStart { engine, threads, tasks, notice, elsewhere };
+    let notices = notice.into_iter().collect();
+    let start = VerifyStart { engine, threads, tasks, notices, elsewhere };
     let mut gathering = Gathering::begin(reporter, stop, &check, &start)?;
 
     let (news, events) = async_channel::bounded(MESSAGES);

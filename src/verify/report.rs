@@ -7,8 +7,10 @@ use std::time::Duration;
 use blake3::Hash;
 
 use crate::error::{Cause, Error, Outcome};
+use crate::event::Notice;
 use crate::manifest::Malformed;
 use crate::options::Engine;
+use crate::verify::elsewhere::Elsewhere;
 
 /// What became of one file.
 #[derive(Debug)]
@@ -52,10 +54,10 @@ pub struct VerifyStart {
     pub threads: usize,
     /// Tasks a thread.
     pub tasks: usize,
-    /// Why the engine is not the one hoped for.
-    pub notice: Option<String>,
+    /// What is not as it was hoped for.
+    pub notices: Vec<Notice>,
     /// None of the files was there before the run: what to say once, instead of a line for each.
-    pub elsewhere: Option<String>,
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// What has been done so far.
