@@ -505,6 +505,62 @@ pub enum Outcome {
     BrokenOff,
 }
 
+/// A run that did not do all that it was to do: how it ended, and the first of its errors.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Incomplete {
+    /// How it ended, never [`Outcome::Done`].
+    pub outcome: Outcome,
+    /// How many errors there were.
+    pub count: u64,
+    /// The first of them, [`Incomplete::KEPT`] at most.
+    pub errors: Vec<Error>,
+}
+
+impl Incomplete {
+    /// How many errors are kept of a run, however many there are.
+    pub const KEPT: usize = 16;
+}
+
+impl std::error::Error for Incomplete {
+    /// The first error. The message tells it already, as with [`Error`].
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.errors.first().map(|error| error as _)
+    }
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.outcome.name())?;
+        if let Some(first) = self.errors.first() {
+            write!(f, ": {first}")?;
+        }
+        match self.count.saturating_sub(1) {
+            0 => Ok(()),
+            1 => f.write_str(" (and 1 more error)"),
+            more => write!(f, " (and {more} more errors)"),
+        }
+    }
+}
+
+/// The first errors of a run.
+#[derive(Debug, Default)]
+pub(crate) struct FirstErrors(Vec<Error>);
+
+impl FirstErrors {
+    /// Keeps an error if there is room for it.
+    pub(crate) fn keep(&mut self, error: Error) {
+        if self.0.len() < Incomplete::KEPT {
+            self.0.push(error);
+        }
+    }
+
+    /// Those that were kept.
+    pub(crate) fn into_inner(self) -> Vec<Error> {
+        self.0
+    }
+}
+
 /// Exit code of a usage error.
 pub const EXIT_USAGE: u8 = 1;
 /// Exit code when SRC, DST or the engine can't be used.

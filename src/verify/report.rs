@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use blake3::Hash;
 
-use crate::error::{Cause, Error, Outcome};
+use crate::error::{Cause, Error, Incomplete, Outcome};
 use crate::event::Notice;
 use crate::manifest::Malformed;
 use crate::options::Engine;
@@ -94,6 +94,12 @@ impl VerifyTotals {
         self.right + self.wrong + self.missing + self.failed
     }
 
+    /// Whatever is not as it should be: files, lines of the manifest, and errors that are no file's.
+    pub fn troubles(&self) -> u64 {
+        let files = self.wrong + self.missing + self.failed + self.extra;
+        files + self.malformed + self.errors
+    }
+
     /// Bytes a second, over the whole run.
     pub fn rate(&self) -> u64 {
         (self.bytes as f64 / self.elapsed.as_secs_f64().max(1e-3)) as u64
@@ -113,6 +119,7 @@ impl VerifyTotals {
 /// How a verification ended.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct VerifySummary {
     /// What the exit code tells: [`Outcome::Done`] only when every line was read and every file is right.
     pub outcome: Outcome,
@@ -120,12 +127,25 @@ pub struct VerifySummary {
     pub totals: VerifyTotals,
     /// Some operation did not come back, within the time-out or after the run was told to stop: threads are left behind.
     pub stuck: bool,
+    /// The first errors, [`Incomplete::KEPT`] at most: of files that could not be read, and of what is no file.
+    pub errors: Vec<Error>,
 }
 
 impl VerifySummary {
     /// Of a verification that ended like this, with these counts.
     pub fn new(outcome: Outcome, totals: VerifyTotals) -> Self {
-        VerifySummary { outcome, totals, stuck: false }
+        VerifySummary { outcome, totals, stuck: false, errors: Vec::new() }
+    }
+
+    /// The counts of a verification that found every file right.
+    ///
+    /// # Errors
+    /// When it did not, or was broken off. Its count is [`VerifyTotals::troubles`].
+    pub fn into_result(self) -> Result<VerifyTotals, Incomplete> {
+        match self.outcome {
+            Outcome::Done => Ok(self.totals),
+            outcome => Err(Incomplete { outcome, count: self.totals.troubles(), errors: self.errors }),
+        }
     }
 }
 
