@@ -76,7 +76,7 @@ pub enum DeleteLimit {
 }
 
 /// What counts as changed besides a file's size and time, and which names are left alone. The meanings are those of
-/// rsync(1). [`Config::checksum`] goes before `size_only`, and that before `ignore_times`.
+/// rsync(1). [`Config::checksum`](crate::Config::checksum) goes before `size_only`, and that before `ignore_times`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Compare {
