@@ -54,6 +54,63 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_table_of_what_options_help() {
+        let errno = |errno: Errno| Cause::NoRing(errno.into());
+        let table = [
+            (Cause::Missing("it"), "it does not exist (--mkpath makes it)"),
+            (
+                Cause::InsideSource { by_several_paths: true },
+                "DST lies inside SRC, and would be copied into itself. Leave it out with --exclude, or with -x if it is on \
+                 another file system. DST can be reached from SRC by several paths, because it is mounted twice: rules \
+                 must leave out all of them",
+            ),
+            (
+                Cause::EmptySource,
+                "nothing is deleted, since the source is empty (--allow-empty-source deletes all the same)",
+            ),
+            (
+                Cause::NothingShared { count: 1, shown: "a".into() },
+                "nothing is written or deleted, since the only entry at its top that could be deleted is not in SRC (a): \
+                 are these the right directories, in this order? (--max-delete 100% goes on all the same)",
+            ),
+            (Cause::TooManyDeletions(3), "nothing is deleted: it would be 3, more than --max-delete allows"),
+            (
+                Cause::SetAside,
+                "a run that was killed had set it aside (--delete removes it, with --backup-dir to the backups)",
+            ),
+            (
+                Cause::NameTooLong,
+                "its name is too long for the suffix, or a number, of a backup (--backup-dir without --suffix keeps names)",
+            ),
+            (
+                Cause::BackupsInTheWay,
+                "a directory that is not empty is in the way, and backups would stay in it (--backup-dir makes way)",
+            ),
+            (
+                errno(Errno::PERM),
+                "Operation not permitted (os error 1); io_uring is forbidden here: set the sysctl \
+                 kernel.io_uring_disabled to 0, allow io_uring_setup in the container's seccomp profile, or use --engine \
+                 threads",
+            ),
+            (
+                errno(Errno::NOSYS),
+                "Function not implemented (os error 38); this kernel has no io_uring (Linux 5.15 or newer has): use \
+                 --engine threads",
+            ),
+            (
+                errno(Errno::NOMEM),
+                "Cannot allocate memory (os error 12); the ring's memory counts as locked: raise the limit (ulimit -l), \
+                 lower --jobs, or use --engine threads",
+            ),
+            (errno(Errno::INVAL), "Invalid argument (os error 22); use --engine threads"),
+        ];
+        for (cause, text) in table {
+            assert_eq!(cause.told(option), text);
+            assert!(!cause.to_string().contains("--"), "{cause}");
+        }
+    }
+
+    #[test]
     fn messages_name_options_where_the_library_names_fields() {
         let error = Error::new(Operation::UseDestination, "a/b", Cause::Missing("its directory"));
         assert_eq!(
