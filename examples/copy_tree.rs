@@ -1,4 +1,4 @@
-//! Copies a tree and prints what that came to: `cargo run --example copy_tree -- SRC DST`
+//! Copies a tree, making parents of DST that are missing, and prints what that came to: `cargo run --example copy_tree -- SRC DST`
 
 use std::process::ExitCode;
 
@@ -10,7 +10,8 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (Some(source), Some(destination)) = (arguments.next(), arguments.next()) else {
         return Err("usage: copy_tree SRC DST".into());
     };
-    let summary = ringsync::sync(&Config::new(source, destination), &mut Silent, &Stop::default())?;
+    let config = Config::new(source, destination).with(|config| config.make_parents = true);
+    let summary = ringsync::sync(&config, &mut Silent, &Stop::default())?;
     println!(
         "{} entries, {} bytes, {} errors, {:.2} s",
         summary.totals.done,

@@ -37,6 +37,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let left = arguments.next().map_or(Ok(usize::MAX), |count| count.parse())?;
     let stop = Stop::default();
     let mut printer = Printer { left, stop: stop.clone() };
-    ringsync::sync(&Config::new(source, destination), &mut printer, &stop)?;
+    let summary = ringsync::sync(&Config::new(source, destination), &mut printer, &stop)?;
+    if !stop.is_stopped() {
+        summary.into_result()?;
+    }
     Ok(())
 }

@@ -11,13 +11,24 @@ use crate::error::{Context, Operation, Result};
 use crate::files::key::default_state_directory;
 use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
-use crate::options::{Backup, Compare, Delete, Engine, Keep, Owner, Reflink};
+use crate::options::{Backup, Compare, Delete, Engine, Keep, Owner, Reflink, with};
 use crate::plan::chmod::Chmod;
 use crate::plan::privileges::Privileges;
 use crate::plan::rules::Rules;
 use crate::select::Selection;
 
-/// What to mirror, where to, and how.
+/// What to mirror, where to, and how: the defaults, with what differs from them.
+///
+/// ```
+/// use ringsync::{Config, Delete, DeleteLimit};
+///
+/// let config = Config::new("photos", "/mnt/backup/photos").with(|config| {
+///     config.fsync = true;
+///     config.keep.owner = false;
+///     config.delete = Some(Delete::default().with(|delete| delete.limit = Some(DeleteLimit::Percent(10))));
+/// });
+/// # assert!(config.fsync && !config.keep.owner && config.delete.is_some());
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -98,6 +109,8 @@ pub struct Config {
     /// where reads take long and longer ones come to more.
     pub buffer: Option<usize>,
 }
+
+with!(Config);
 
 impl Config {
     /// The defaults for mirroring `source` to `destination`.

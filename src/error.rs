@@ -1,6 +1,10 @@
 //! What can go wrong: one error type that names operation, path and cause, and the table of exit codes.
+//!
+//! A message may name a setting that would help. It has as many names as there are programs: a field here, an option in
+//! ours. So the text asks for the name, [`Error::told`], and is itself there once.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
@@ -14,6 +18,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// One thing that failed: `open source /a/b: Permission denied (os error 13)`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Error {
     /// What was being done.
     pub operation: Operation,
@@ -23,14 +28,60 @@ pub struct Error {
     pub cause: Cause,
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// What is beneath the cause: an [`io::Error`], or another [`Error`]. The message tells it already: whoever prints a whole
+    /// chain stops at this error.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Cause::Io(error) | Cause::NoRing(error) => Some(error),
+            Cause::Uncounted(error) => Some(error.as_ref()),
+            _ => None,
+        }
+    }
+}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = Escaped::path(&self.path);
-        match self.operation.subject().filter(|_| self.errno() == Some(Errno::NOENT)) {
-            Some(subject) => write!(f, "{subject} {path} does not exist"),
-            None => write!(f, "{} {path}: {}", self.operation, self.cause),
+        f.write_str(&self.told(Setting::field))
+    }
+}
+
+/// A setting that a message names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // each is its own description, see `field`
+pub enum Setting {
+    MakeParents,
+    Exclude,
+    OneFileSystem,
+    Delete,
+    DeleteLimit,
+    AllowEmptySource,
+    BackupDirectory,
+    BackupSuffix,
+    LinkDest,
+    Jobs,
+    Threads,
+}
+
+/// What settings are called.
+pub type Names = fn(Setting) -> &'static str;
+
+impl Setting {
+    /// What the library calls it: a field below [`Config`](crate::Config), or one of its values.
+    pub fn field(self) -> &'static str {
+        match self {
+            Setting::MakeParents => "make_parents",
+            Setting::Exclude => "a rule",
+            Setting::OneFileSystem => "select.one_file_system",
+            Setting::Delete => "delete",
+            Setting::DeleteLimit => "delete.limit",
+            Setting::AllowEmptySource => "delete.allow_empty_source",
+            Setting::BackupDirectory => "backup.directory",
+            Setting::BackupSuffix => "backup.suffix",
+            Setting::LinkDest => "link_dest",
+            Setting::Jobs => "jobs",
+            Setting::Threads => "the engine of threads",
         }
     }
 }
@@ -85,7 +136,14 @@ pub enum Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(&self.told(Setting::field))
+    }
+}
+
+impl Operation {
+    /// The text, with settings called by these names.
+    pub fn told(self, names: Names) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Operation::UseSource => "use source",
             Operation::UseDestination => "use destination",
             Operation::ListSource => "list source directory",
@@ -112,7 +170,7 @@ impl fmt::Display for Operation {
             Operation::SetTimes => "set times of",
             Operation::Delete => "delete from",
             Operation::Backup => "back up",
-            Operation::UseReference => "use --link-dest",
+            Operation::UseReference => return format!("use {}", names(Setting::LinkDest)).into(),
             Operation::UseRule => "use filter rule",
             Operation::ReadRules => "read filter rules",
             Operation::ReadPaths => "read list of paths",
@@ -129,9 +187,7 @@ impl fmt::Display for Operation {
             Operation::Run => "copy",
         })
     }
-}
 
-impl Operation {
     /// What the user calls that which is opened first of all, by the path that was typed.
     fn subject(self) -> Option<&'static str> {
         match self {
@@ -158,51 +214,46 @@ impl Operation {
 }
 
 /// Why an operation failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Cause {
     /// The kernel said so.
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// The source was written to while it was read, three times over.
-    #[error("it changed while it was being read")]
     Changed,
     /// The file system reported another type on opening than on listing.
-    #[error("its type changed during the run")]
     TypeChanged,
     /// Another directory has the name of one that was closed for a while.
-    #[error("it was replaced during the run")]
     DirectoryReplaced,
     /// A directory stands where a file belongs, and it has entries.
-    #[error("a directory that is not empty is in the way")]
     DirectoryInTheWay,
+    /// The same, and backups would stay in it.
+    BackupsInTheWay,
     /// Two hard links led to different inodes: someone else renamed the first one.
-    #[error("the hard link's first name was replaced during the run")]
     LinkReplaced,
     /// The file system called something a hole that is none.
-    #[error("it has data where its file system shows a hole")]
     FalseHole,
     /// There was no answer, or no progress, for so long.
-    #[error("timed out: no progress for {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     /// What was read back is not what was written, twice over.
-    #[error("what was read back from the destination differs from what was written")]
     Mismatch,
     /// The run was told to stop.
-    #[error("interrupted")]
     Interrupted,
     /// A task of the pipeline panicked.
-    #[error("internal error: {0}")]
     Panic(String),
+    /// There is no ring, and nothing else was to do.
+    NoRing(io::Error),
+    /// What the run would write to does not exist: this, as a sentence begins with it.
+    Missing(&'static str),
+    /// The destination lies inside the source, where the walk would come.
+    InsideSource {
+        /// By several paths, since something is mounted twice.
+        by_several_paths: bool,
+    },
     /// Nothing was deleted, since the source has nothing.
-    #[error("nothing is deleted, since the source is empty (--allow-empty-source deletes all the same)")]
     EmptySource,
     /// Nothing was written or deleted: at the top of the destination, nothing that could be deleted has its name in the
     /// source.
-    #[error(
-        "nothing is written or deleted, since {}: are these the right directories, in this order? (--max-delete 100% \
-         goes on all the same)", nothing_shared(*count, shown)
-    )]
     NothingShared {
         /// How many entries at the destination's top could be deleted: not `lost+found`, nor what a rule protects.
         count: u64,
@@ -210,22 +261,134 @@ pub enum Cause {
         shown: String,
     },
     /// Nothing was deleted, since there is a limit and it can't be told how much it would be.
-    #[error("nothing is deleted, since it can't be told how much it would be: {0}")]
     Uncounted(Box<Error>),
     /// The file system lists names otherwise than they were given: in another case, or normal form. What is extra can't be
     /// told from what was just written.
-    #[error("nothing is deleted: it lists names otherwise than they were written, or loses some meanwhile")]
     OtherNames,
     /// Nothing was deleted, since it would have been this many entries.
-    #[error("nothing is deleted: it would be {0}, more than --max-delete allows")]
     TooManyDeletions(u64),
+    /// A run that was killed has left it under a temporary name, and this one does not delete.
+    SetAside,
+    /// With what a backup's name ends in, it would be too long.
+    NameTooLong,
     /// A directory that others could have put there, or filled, is kept from them: the text tells why. What is in it was
     /// mirrored, and what is extra in it may be deleted.
-    #[error("{0}")]
     Withheld(&'static str),
     /// It was not begun, or not gone on with: the text tells why.
-    #[error("{0}")]
     Refused(String),
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Cause::Io(error) => error.source(),
+            Cause::NoRing(error) => Some(error),
+            Cause::Uncounted(error) => Some(error.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told(Setting::field))
+    }
+}
+
+impl Cause {
+    /// The text, with settings called by these names.
+    pub fn told(&self, names: Names) -> Cow<'static, str> {
+        Cow::Owned(match self {
+            Cause::Changed => return "it changed while it was being read".into(),
+            Cause::TypeChanged => return "its type changed during the run".into(),
+            Cause::DirectoryReplaced => return "it was replaced during the run".into(),
+            Cause::DirectoryInTheWay => return IN_THE_WAY.into(),
+            Cause::LinkReplaced => return "the hard link's first name was replaced during the run".into(),
+            Cause::FalseHole => return "it has data where its file system shows a hole".into(),
+            Cause::Mismatch => return MISMATCH.into(),
+            Cause::Interrupted => return "interrupted".into(),
+            Cause::OtherNames => return OTHER_NAMES.into(),
+            Cause::Withheld(why) => return (*why).into(),
+            Cause::Refused(why) => why.clone(),
+            Cause::Io(error) => error.to_string(),
+            Cause::TimedOut(limit) => format!("timed out: no progress for {} s", limit.as_secs_f64()),
+            Cause::Panic(text) => format!("internal error: {text}"),
+            Cause::NoRing(error) => format!("{error}; {}", without_ring(error, names)),
+            Cause::Missing(what) => {
+                format!("{what} does not exist ({} makes it)", names(Setting::MakeParents))
+            }
+            Cause::InsideSource { by_several_paths } => inside_source(*by_several_paths, names),
+            Cause::BackupsInTheWay => format!(
+                "{IN_THE_WAY}, and backups would stay in it ({} makes way)",
+                names(Setting::BackupDirectory)
+            ),
+            Cause::EmptySource => format!(
+                "nothing is deleted, since the source is empty ({} deletes all the same)",
+                names(Setting::AllowEmptySource)
+            ),
+            Cause::NothingShared { count, shown } => format!(
+                "nothing is written or deleted, since {}: are these the right directories, in this order? ({} 100% goes on \
+                 all the same)",
+                nothing_shared(*count, shown),
+                names(Setting::DeleteLimit)
+            ),
+            Cause::Uncounted(error) => {
+                let error = error.told(names);
+                format!("nothing is deleted, since it can't be told how much it would be: {error}")
+            }
+            Cause::TooManyDeletions(count) => {
+                let limit = names(Setting::DeleteLimit);
+                format!("nothing is deleted: it would be {count}, more than {limit} allows")
+            }
+            Cause::SetAside => format!(
+                "a run that was killed had set it aside ({} removes it, with {} to the backups)",
+                names(Setting::Delete),
+                names(Setting::BackupDirectory)
+            ),
+            Cause::NameTooLong => format!(
+                "its name is too long for the suffix, or a number, of a backup ({} without {} keeps names)",
+                names(Setting::BackupDirectory),
+                names(Setting::BackupSuffix)
+            ),
+        })
+    }
+}
+
+const IN_THE_WAY: &str = "a directory that is not empty is in the way";
+const MISMATCH: &str = "what was read back from the destination differs from what was written";
+const OTHER_NAMES: &str =
+    "nothing is deleted: it lists names otherwise than they were written, or loses some meanwhile";
+
+fn inside_source(by_several_paths: bool, names: Names) -> String {
+    let (rule, mounts) = (names(Setting::Exclude), names(Setting::OneFileSystem));
+    let mut why = format!(
+        "DST lies inside SRC, and would be copied into itself. Leave it out with {rule}, or with {mounts} if it is on \
+         another file system"
+    );
+    if by_several_paths {
+        why += ". DST can be reached from SRC by several paths, because it is mounted twice: rules must leave out all of \
+            them";
+    }
+    why
+}
+
+/// What to do where a ring can't be set up.
+fn without_ring(error: &io::Error, names: Names) -> String {
+    let (threads, jobs) = (names(Setting::Threads), names(Setting::Jobs));
+    match Errno::from_io_error(error) {
+        Some(Errno::PERM | Errno::ACCESS) => format!(
+            "io_uring is forbidden here: set the sysctl kernel.io_uring_disabled to 0, allow io_uring_setup in the \
+             container's seccomp profile, or use {threads}"
+        ),
+        Some(Errno::NOSYS) => {
+            format!("this kernel has no io_uring (Linux 5.15 or newer has): use {threads}")
+        }
+        Some(Errno::NOMEM) => format!(
+            "the ring's memory counts as locked: raise the limit (ulimit -l), lower {jobs}, or use {threads}"
+        ),
+        Some(Errno::MFILE | Errno::NFILE) => "too many open files: raise the limit (ulimit -n)".into(),
+        _ => format!("use {threads}"),
+    }
 }
 
 fn nothing_shared(count: u64, shown: &str) -> String {
@@ -236,6 +399,16 @@ fn nothing_shared(count: u64, shown: &str) -> String {
 }
 
 impl Error {
+    /// The message, with settings called by these names: a program that gives them others, those of options say, tells its
+    /// users those.
+    pub fn told(&self, names: Names) -> String {
+        let path = Escaped::path(&self.path);
+        match self.operation.subject().filter(|_| self.errno() == Some(Errno::NOENT)) {
+            Some(subject) => format!("{subject} {path} does not exist"),
+            None => format!("{} {path}: {}", self.operation.told(names), self.cause.told(names)),
+        }
+    }
+
     /// An error of `operation` on `path`.
     pub fn new(operation: Operation, path: impl Into<PathBuf>, cause: impl Into<Cause>) -> Self {
         Error { operation, path: path.into(), cause: cause.into() }
@@ -285,6 +458,12 @@ impl Error {
     }
 }
 
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        Cause::Io(error)
+    }
+}
+
 impl From<Errno> for Cause {
     fn from(errno: Errno) -> Self {
         Cause::Io(errno.into())
@@ -324,6 +503,62 @@ pub enum Outcome {
     Interrupted,
     /// File I/O broke off the run: no space left on the destination.
     BrokenOff,
+}
+
+/// A run that did not do all that it was to do: how it ended, and the first of its errors.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Incomplete {
+    /// How it ended, never [`Outcome::Done`].
+    pub outcome: Outcome,
+    /// How many errors there were.
+    pub count: u64,
+    /// The first of them, [`Incomplete::KEPT`] at most.
+    pub errors: Vec<Error>,
+}
+
+impl Incomplete {
+    /// How many errors are kept of a run, however many there are.
+    pub const KEPT: usize = 16;
+}
+
+impl std::error::Error for Incomplete {
+    /// The first error. The message tells it already, as with [`Error`].
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.errors.first().map(|error| error as _)
+    }
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.outcome.name())?;
+        if let Some(first) = self.errors.first() {
+            write!(f, ": {first}")?;
+        }
+        match self.count.saturating_sub(1) {
+            0 => Ok(()),
+            1 => f.write_str(" (and 1 more error)"),
+            more => write!(f, " (and {more} more errors)"),
+        }
+    }
+}
+
+/// The first errors of a run.
+#[derive(Debug, Default)]
+pub(crate) struct FirstErrors(Vec<Error>);
+
+impl FirstErrors {
+    /// Keeps an error if there is room for it.
+    pub(crate) fn keep(&mut self, error: Error) {
+        if self.0.len() < Incomplete::KEPT {
+            self.0.push(error);
+        }
+    }
+
+    /// Those that were kept.
+    pub(crate) fn into_inner(self) -> Vec<Error> {
+        self.0
+    }
 }
 
 /// Exit code of a usage error.

@@ -43,13 +43,37 @@
 //! that file; a panic or a full disk ends the run.
 //!
 //! ```no_run
-//! use ringsync::{Config, Stop, event::Silent};
+//! use ringsync::{Config, Delete, Stop, event::Silent};
 //!
-//! let config = Config::new("photos", "/mnt/backup/photos");
-//! let summary = ringsync::sync(&config, &mut Silent, &Stop::default())?;
-//! println!("{} bytes copied", summary.totals.bytes);
-//! # Ok::<(), ringsync::Error>(())
+//! let config = Config::new("photos", "/mnt/backup/photos").with(|config| {
+//!     config.keep.owner = false;
+//!     config.delete = Some(Delete::default());
+//! });
+//! let totals = ringsync::sync(&config, &mut Silent, &Stop::default())?.into_result()?;
+//! println!("{} bytes copied", totals.bytes);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Using the library
+//!
+//! The feature `application`, which is on by default, is the program with what only it needs. A dependency on the library
+//! alone leaves it out: `default-features = false`.
+//!
+//! - **Options.** [`Config`] and the types of its fields have defaults, and `with`, which changes them in one expression.
+//! - **What cannot begin** is an [`Error`]: operation, path and cause. **What failed on the way** is told to the
+//!   [`Reporter`](event::Reporter) as it happens, and the first errors are in the [`Summary`](event::Summary), of which
+//!   `into_result` makes a `Result`.
+//! - **Messages** tell the whole chain of causes, and [`source`](std::error::Error::source) leads along it: print either the
+//!   message or the chain. They name fields of [`Config`]; [`Error::told`] has them name what your program calls those.
+//! - **Closed sets** can be matched in full: [`Kind`], [`Engine`], [`Reflink`], [`Mode`](event::Mode), [`Separator`]. What may
+//!   get more fields or variants is `#[non_exhaustive]`.
+//!
+//! Linux alone has what this is made of; elsewhere it does not compile.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "ringsync is for Linux alone: it is made of io_uring and of other system calls that only Linux has"
+);
 
 mod config;
 mod content;
@@ -71,7 +95,9 @@ mod walk;
 
 pub use crate::config::{Config, DEFAULT_DEPTH, default_jobs};
 pub use crate::engine::{check, sync};
-pub use crate::error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Result};
+pub use crate::error::{
+    Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Incomplete, Names, Operation, Outcome, Result, Setting,
+};
 pub use crate::event::{Changes, Kind};
 pub use crate::files::key::default_state_directory;
 pub use crate::options::{Backup, Compare, Delete, DeleteLimit, Engine, Keep, Owner, Reflink};

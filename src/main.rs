@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use cli::{BenchArgs, CheckArgs, Cli, Command, VerifyArgs};
 
 use crate::report::lines::message;
+use crate::report::words;
 use ringsync::event::{Reporter, Summary};
 use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Stop};
 
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        message(format_args!("{error:#}"));
+        message(words::chain(&error));
         let error: Option<&ringsync::Error> = error.downcast_ref();
         let code = match error {
             Some(error) if error.outcome() == Outcome::TimedOut => Outcome::TimedOut.exit_code(),
@@ -119,7 +120,7 @@ fn exit_code(
     mut trouble: impl FnMut() -> Option<ringsync::Error>,
 ) -> ExitCode {
     while let Some(trouble) = trouble() {
-        message(trouble);
+        message(words::told(&trouble));
         outcome = outcome.max(Outcome::Failed);
     }
     let code = outcome.exit_code();

@@ -3,8 +3,27 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// Gives types whose fields are public, and may become more, a way to be written in one expression.
+macro_rules! with {
+    ($($options:ty),*) => {$(
+        impl $options {
+            /// The same, with what `change` has set: the fields may become more, so that there is no literal of this type.
+            #[must_use]
+            pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+                change(&mut self);
+                self
+            }
+        }
+    )*};
+}
+
+pub(crate) use with;
+
+with!(Keep, Backup, Delete, Compare, Owner);
+
 /// What a copy keeps of its source besides contents, type and mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Keep {
     /// Owner and group.
     pub owner: bool,
@@ -26,6 +45,7 @@ impl Default for Keep {
 
 /// Where replaced and deleted entries are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Backup {
     /// A tree of their own, in which they keep their paths; a relative path begins at the destination. `None`: beside their
     /// old names.
@@ -36,6 +56,7 @@ pub struct Backup {
 
 /// How much may be deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Delete {
     /// If more is to be deleted, nothing is.
     pub limit: Option<DeleteLimit>,
@@ -45,6 +66,7 @@ pub struct Delete {
 
 /// The most that may be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DeleteLimit {
     /// So many entries.
     Entries(u64),
@@ -53,8 +75,9 @@ pub enum DeleteLimit {
 }
 
 /// What counts as changed besides a file's size and time, and which names are left alone. The meanings are those of
-/// rsync(1). [`Config::checksum`] goes before `size_only`, and that before `ignore_times`.
+/// rsync(1). [`Config::checksum`](crate::Config::checksum) goes before `size_only`, and that before `ignore_times`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Compare {
     /// Files of one size are equal; their times are metadata.
     pub size_only: bool,
@@ -73,6 +96,7 @@ pub struct Compare {
 
 /// A user and a group by their numbers, where they are not to be the source's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 #[allow(missing_docs)]
 pub struct Owner {
     pub user: Option<u32>,

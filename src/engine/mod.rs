@@ -52,13 +52,13 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     refuse::refuse_task(&config.source)?;
     refuse::refuse_contradictions(config)?;
     let descriptors = raise_descriptor_limit();
-    let Chosen { engine, rings, mut notice } = match config.timeout {
+    let Chosen { engine, rings, notice } = match config.timeout {
         Some(_) => require_threads(config)?,
         None => choose_engine(config.engine, config.jobs, "copy", &config.source)?,
     };
     let held = config.clone();
     let (temporary, unknown) = within(config, move || temporary_names(&held))?;
-    notice = notice.into_iter().chain(unknown).reduce(|one, other| format!("{one}; {other}"));
+    let notices = notice.into_iter().chain(unknown).collect();
     // Before anything is written: what can't be used is to be told first.
     let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
     let (begun, opened) = (manifest.map(Path::to_path_buf), config.clone());
@@ -81,7 +81,7 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let held = run.clone();
     let root = within(config, move || strangers::refuse(&held).and_then(|()| open_root(&held)));
     let Config { dry_run, check, fsync, .. } = *config;
-    let start = Start { engine, threads, tasks, notice, missing, dry_run, check, fsync };
+    let start = Start { engine, threads, tasks, notices, missing, dry_run, check, fsync };
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
         manifest.set_single(OsStr::from_bytes(single.destination.to_bytes()));
     }
@@ -164,7 +164,7 @@ mod tests {
             engine: Engine::Threads,
             threads: 1,
             tasks: 1,
-            notice: None,
+            notices: Vec::new(),
             missing: Vec::new(),
             dry_run: false,
             fsync: false,

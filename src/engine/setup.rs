@@ -12,6 +12,7 @@ use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::{Pair, SourceDirectory};
 use crate::engine::workers::ring_thread::{RingThread, RingThreads};
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::Notice;
 use crate::files::key;
 use crate::io::temporary::TemporaryNames;
 use crate::metadata;
@@ -27,12 +28,12 @@ use crate::stat::{Time, proc_path, stat_open};
 pub(crate) struct Chosen {
     pub(crate) engine: Engine,
     pub(crate) rings: Vec<RingThread>,
-    pub(crate) notice: Option<String>,
+    pub(crate) notice: Option<Notice>,
 }
 
 impl Chosen {
     /// No rings, but threads that are not started yet.
-    fn threads(notice: Option<String>) -> Self {
+    fn threads(notice: Option<Notice>) -> Self {
         Chosen { engine: Engine::Threads, rings: Vec::new(), notice }
     }
 }
@@ -47,31 +48,27 @@ pub(crate) fn choose_engine(choice: Engine, jobs: usize, name: &str, subject: &P
     match refusal {
         None => Ok(Chosen { engine: Engine::Uring, rings: threads, notice: None }),
         Some(why) if choice == Engine::Uring => {
-            let cause = Cause::Refused(why.to_string());
-            Err(Error::new(Operation::StartEngine, subject, cause))
+            Err(Error::new(Operation::StartEngine, subject, Cause::NoRing(why)))
         }
         Some(why) if rings == 0 => {
-            Ok(Chosen::threads(Some(format!("no io_uring, using {THREADS} threads: {why}"))))
+            let why = Cause::NoRing(why);
+            Ok(Chosen::threads(Some(Notice::NoRings { threads: THREADS, why })))
         }
         Some(why) => {
-            let notice =
-                format!("io_uring on {rings} of {jobs} threads, plain system calls on the others: {why}");
+            let notice = Notice::FewRings { rings, threads: jobs, why: Cause::NoRing(why) };
             Ok(Chosen { engine: Engine::Uring, rings: threads, notice: Some(notice) })
         }
     }
 }
 
 /// The names of what is not done, and why no later run will know them, if that is so. A dry run makes no key.
-pub(super) fn temporary_names(config: &Config) -> Result<(TemporaryNames, Option<String>)> {
+pub(super) fn temporary_names(config: &Config) -> Result<(TemporaryNames, Option<Notice>)> {
     let Some(state) = &config.state else { return Ok((TemporaryNames::of_this_run()?, None)) };
     let loaded = if config.dry_run { key::load(state) } else { key::load_or_make(state) };
     match loaded {
         Ok(key) => Ok((TemporaryNames::new(key), None)),
         Err(_) if config.dry_run => Ok((TemporaryNames::of_this_run()?, None)),
-        Err(error) => {
-            let notice = format!("what a killed run leaves can't be told from other files later: {error}");
-            Ok((TemporaryNames::of_this_run()?, Some(notice)))
-        }
+        Err(error) => Ok((TemporaryNames::of_this_run()?, Some(Notice::NoKey(error)))),
     }
 }
 

@@ -89,8 +89,7 @@ impl Ring {
     /// # Errors
     /// Where io_uring is not to be had.
     pub fn start() -> Result<Self> {
-        let refused =
-            |why: ring::Unavailable| Error::new(Operation::StartEngine, "", Cause::Refused(why.to_string()));
+        let refused = |why| Error::new(Operation::StartEngine, "", Cause::NoRing(why));
         ring::runtime().map(Ring).map_err(refused)
     }
 

@@ -11,6 +11,7 @@ use crate::event::{Changes, Kind};
 
 /// What was done to an entry, or would be in a dry run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Action {
     /// It was not there.
     Created,
@@ -65,6 +66,7 @@ impl Action {
 
 /// What an entry of the source leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PointsTo {
     /// A symlink: to this target.
     Target(PathBuf),
@@ -74,6 +76,7 @@ pub enum PointsTo {
 
 /// What the source says of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Attributes {
     /// Bytes of a file, of a symlink's target, or of a directory as its file system counts them.
     pub size: u64,
@@ -175,6 +178,7 @@ pub(crate) fn os_str(name: &CStr) -> &OsStr {
 
 /// What became of some entries of one directory.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Entries {
     /// Its path below the roots.
     pub directory: PathBuf,

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 /// A path as JSON has it: `path`, and where its bytes are not UTF-8 also `path_bytes`, in base64 (RFC 4648).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct JsonPath {
     /// The path as text; what is not UTF-8 became U+FFFD.
     pub path: String,

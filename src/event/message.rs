@@ -32,6 +32,7 @@ pub(crate) enum Event {
 
 /// A ring in which no task but one has had its turn for a while.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Stall {
     /// Its number, from 0.
     pub ring: usize,

@@ -148,6 +148,7 @@ impl Stage {
 
 /// Operations of one kind that went one way.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Operations {
     /// How many there were, those that failed included.
     pub count: u64,
@@ -193,6 +194,7 @@ impl Operations {
 
 /// How many operations were in flight when one was submitted, itself included. Buckets double: 1, 2 to 3, 4 to 7, ...
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Depths {
     /// Submissions by bucket.
     pub counts: [u64; Depths::BUCKETS],

@@ -1,7 +1,9 @@
 //! How a run was set up, and what it is for.
 
+use std::fmt;
 use std::path::PathBuf;
 
+use crate::error::{Cause, Error, Names, Setting};
 use crate::event::Action;
 use crate::options::Engine;
 
@@ -15,8 +17,58 @@ pub struct Missing {
     pub has_others: bool,
 }
 
+/// What is not as it was hoped for, and what is done instead.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Notice {
+    /// There is no ring: this many threads make plain system calls.
+    NoRings {
+        /// How many there are.
+        threads: usize,
+        /// Why.
+        why: Cause,
+    },
+    /// Not every thread has a ring: the others make plain system calls.
+    FewRings {
+        /// How many have one.
+        rings: usize,
+        /// Of how many.
+        threads: usize,
+        /// Why.
+        why: Cause,
+    },
+    /// There is no machine key: no later run will know what this one leaves if it is killed.
+    NoKey(Error),
+}
+
+impl Notice {
+    /// The text, with settings called by these names.
+    pub fn told(&self, names: Names) -> String {
+        match self {
+            Notice::NoRings { threads, why } => {
+                format!("no io_uring, using {threads} threads: {}", why.told(names))
+            }
+            Notice::FewRings { rings, threads, why } => {
+                let why = why.told(names);
+                format!("io_uring on {rings} of {threads} threads, plain system calls on the others: {why}")
+            }
+            Notice::NoKey(error) => {
+                let error = error.told(names);
+                format!("what a killed run leaves can't be told from other files later: {error}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told(Setting::field))
+    }
+}
+
 /// How a run was set up.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Start {
     /// The engine in use, never [`Engine::Auto`].
     pub engine: Engine,
@@ -24,8 +76,8 @@ pub struct Start {
     pub threads: usize,
     /// Copy tasks a thread.
     pub tasks: usize,
-    /// Why the engine is not the one hoped for.
-    pub notice: Option<String>,
+    /// What is not as it was hoped for.
+    pub notices: Vec<Notice>,
     /// Trees to link to that do not exist.
     pub missing: Vec<Missing>,
     /// Nothing is changed.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Outcome;
+use crate::error::{Error, Incomplete, Outcome};
 use crate::event::Action;
 use crate::event::metrics::Ring;
 
@@ -141,6 +141,7 @@ impl Totals {
 
 /// How a run ended.
 #[derive(Debug)]
+#[must_use]
 #[non_exhaustive]
 pub struct Summary {
     /// What the exit code tells.
@@ -149,6 +150,8 @@ pub struct Summary {
     pub totals: Totals,
     /// Some operation did not come back after the run was told to stop: threads are left behind.
     pub stuck: bool,
+    /// The first errors, [`Incomplete::KEPT`] at most; `totals.errors` counts all.
+    pub errors: Vec<Error>,
     /// The figures of each ring, if [`Config::stats`](crate::Config::stats) asked for them. One that was left behind has none.
     pub rings: Vec<Ring>,
 }
@@ -156,7 +159,18 @@ pub struct Summary {
 impl Summary {
     /// Of a run that ended like this, with these counts.
     pub fn new(outcome: Outcome, totals: Totals) -> Self {
-        Summary { outcome, totals, stuck: false, rings: Vec::new() }
+        Summary { outcome, totals, stuck: false, errors: Vec::new(), rings: Vec::new() }
+    }
+
+    /// The counts of a run that did all it was to do.
+    ///
+    /// # Errors
+    /// When it did not: [`Outcome`] is anything but [`Outcome::Done`]. So is a comparison that found differences.
+    pub fn into_result(self) -> Result<Totals, Incomplete> {
+        match self.outcome {
+            Outcome::Done => Ok(self.totals),
+            outcome => Err(Incomplete { outcome, count: self.totals.errors, errors: self.errors }),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Setting up io_uring, so that a refusal can be told apart and remedied.
+//! Setting up io_uring.
 
 use std::io;
 
@@ -14,41 +14,12 @@ const COMPLETIONS: u32 = 2048;
 /// limit of four a core leaves a disk's queue empty.
 const WORKERS: u32 = 64;
 
-/// Why a ring could not be set up, with the remedy.
-#[derive(Debug, thiserror::Error)]
-#[error("{source}; {remedy}")]
-pub(crate) struct Unavailable {
-    source: io::Error,
-    remedy: &'static str,
-}
-
-impl From<io::Error> for Unavailable {
-    fn from(source: io::Error) -> Self {
-        let remedy = match Errno::from_io_error(&source) {
-            Some(Errno::PERM | Errno::ACCESS) => {
-                "io_uring is forbidden here: set the sysctl kernel.io_uring_disabled to 0, \
-                 allow io_uring_setup in the container's seccomp profile, or use --engine threads"
-            }
-            Some(Errno::NOSYS) => {
-                "this kernel has no io_uring (Linux 5.15 or newer has): use --engine threads"
-            }
-            Some(Errno::NOMEM) => {
-                "the ring's memory counts as locked: raise the limit (ulimit -l), \
-                 lower --jobs, or use --engine threads"
-            }
-            Some(Errno::MFILE | Errno::NFILE) => "too many open files: raise the limit (ulimit -n)",
-            _ => "use --engine threads",
-        };
-        Unavailable { source, remedy }
-    }
-}
-
 /// What all rings of a run are set up with: a small ring, by which the kernel has shown what it can do.
 pub(crate) struct Control(IoUring);
 
 impl Control {
     /// Sets it up, and asks for the operations that the engine needs.
-    pub(crate) fn new() -> Result<Self, Unavailable> {
+    pub(crate) fn new() -> io::Result<Self> {
         let ring = IoUring::new(2)?;
         let mut probe = io_uring::Probe::new();
         ring.submitter().register_probe(&mut probe)?;
@@ -64,12 +35,12 @@ impl Control {
         if needed.iter().all(|&code| probe.is_supported(code)) {
             Ok(Control(ring))
         } else {
-            Err(io::Error::from(Errno::NOSYS).into())
+            Err(Errno::NOSYS.into())
         }
     }
 
     /// A runtime with its ring, for the thread that calls.
-    pub(crate) fn runtime(&self) -> Result<tokio_uring::Runtime, Unavailable> {
+    pub(crate) fn runtime(&self) -> io::Result<tokio_uring::Runtime> {
         let mut settings = tokio_uring::uring_builder();
         settings.setup_cqsize(COMPLETIONS);
         let runtime =
@@ -82,6 +53,6 @@ impl Control {
 }
 
 /// The same for one thread alone.
-pub(crate) fn runtime() -> Result<tokio_uring::Runtime, Unavailable> {
+pub(crate) fn runtime() -> io::Result<tokio_uring::Runtime> {
     Control::new()?.runtime()
 }

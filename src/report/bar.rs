@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::report::figures::Figures;
 use crate::report::lines::{self, Lines, Verbosity, summary_line};
 use crate::report::terminal::{self, StatusLine};
-use crate::report::{stats, tables};
+use crate::report::{stats, tables, words};
 use ringsync::Error;
 use ringsync::event::{EntryEvent, Mode, Reporter, Stall, Start, Summary, Totals};
 
@@ -62,7 +62,7 @@ impl Reporter for Bar {
     }
 
     fn error(&mut self, error: &Error) {
-        lines::message(error);
+        lines::message(words::told(error));
     }
 
     fn stall(&mut self, stall: &Stall) {

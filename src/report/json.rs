@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::report::lines::{Out, message, stall};
 use crate::report::tables::{JsonRing, JsonVerdict};
+use crate::report::words;
 use ringsync::event::{
     Action, EntryEvent, JsonPath, Kind, PointsTo, Reporter, Stall, Start, Summary, Totals, itemize, metrics,
 };
@@ -32,7 +33,7 @@ pub struct Json {
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-enum Line<'a> {
+enum Line {
     Start {
         version: &'static str,
         engine: &'static str,
@@ -41,7 +42,7 @@ enum Line<'a> {
         dry_run: bool,
         check: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
-        notice: Option<&'a str>,
+        notice: Option<String>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         missing: Vec<JsonPath>,
     },
@@ -109,14 +110,14 @@ struct JsonPointsTo {
 impl JsonPointsTo {
     fn new(points_to: Option<&PointsTo>) -> Self {
         let text = |path| {
-            let JsonPath { path, path_bytes } = JsonPath::new(path);
+            let JsonPath { path, path_bytes, .. } = JsonPath::new(path);
             (Some(path), path_bytes)
         };
         let mut told = JsonPointsTo::default();
         match points_to {
             Some(PointsTo::Target(path)) => (told.target, told.target_bytes) = text(path),
             Some(PointsTo::Name(path)) => (told.linked_to, told.linked_to_bytes) = text(path),
-            None => {}
+            _ => {}
         }
         told
     }
@@ -133,8 +134,8 @@ pub(crate) struct JsonError {
 impl JsonError {
     pub(crate) fn new(error: &Error) -> Self {
         JsonError {
-            operation: error.operation.to_string(),
-            message: error.cause.to_string(),
+            operation: error.operation.told(words::option).into_owned(),
+            message: error.cause.told(words::option).into_owned(),
             errno: match &error.cause {
                 Cause::Io(error) => error.raw_os_error(),
                 _ => None,
@@ -150,7 +151,7 @@ impl Json {
         Json { unchanged, fsync: false, flushed, out: Out::new() }
     }
 
-    fn write(&mut self, line: &Line<'_>) {
+    fn write(&mut self, line: &Line) {
         self.out.write(|out| {
             serde_json::to_writer(&mut *out, line)?;
             out.write_all(b"\n")
@@ -174,7 +175,7 @@ impl Reporter for Json {
             tasks,
             dry_run,
             check,
-            notice: start.notice.as_deref(),
+            notice: words::notice(&start.notices),
             missing: start.missing.iter().map(|missing| JsonPath::new(&missing.path)).collect(),
         });
         self.out.write(Write::flush);
@@ -182,7 +183,7 @@ impl Reporter for Json {
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
         if let Some(error) = &event.error {
-            message(error);
+            message(words::told(error));
         }
         if event.action == Action::Unchanged && !self.unchanged {
             return;
@@ -202,7 +203,7 @@ impl Reporter for Json {
     }
 
     fn error(&mut self, error: &Error) {
-        message(error);
+        message(words::told(error));
         self.write(&Line::Error { path: JsonPath::new(&error.path), error: JsonError::new(error) });
     }
 

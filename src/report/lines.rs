@@ -9,7 +9,7 @@ use indicatif::HumanDuration;
 
 use crate::report::figures::Figures;
 use crate::report::format::Format;
-use crate::report::{stats, tables, terminal};
+use crate::report::{stats, tables, terminal, words};
 use ringsync::event::{
     Action, EntryEvent, Kind, Missing, Mode, Reporter, Stall, Start, Summary, Totals, itemize,
 };
@@ -130,8 +130,8 @@ impl Lines {
             Engine::Threads => "threads",
             _ => "io_uring",
         };
-        (self.verbosity.verbose > 0 && !self.verbosity.quiet).then(|| match &start.notice {
-            Some(notice) => notice.clone(),
+        (self.verbosity.verbose > 0 && !self.verbosity.quiet).then(|| match words::notice(&start.notices) {
+            Some(notice) => notice,
             None => format!("engine: {engine}, {} × {} tasks", start.threads, start.tasks),
         })
     }
@@ -156,7 +156,8 @@ pub(crate) fn tell_missing(start: &Start, quiet: bool) {
 
 /// What to say of a ring that stands still.
 pub(crate) fn stall(stall: &Stall) -> String {
-    let Stall { ring, operation, time } = stall;
+    let Stall { ring, operation, time, .. } = stall;
+    let operation = operation.told(words::option);
     format!(
         "ring {ring} has stood still for {:.1} s: its task does not get past: {operation}",
         time.as_secs_f64()
@@ -183,7 +184,7 @@ impl Reporter for Lines {
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
         if let Some(error) = &event.error {
-            message(error);
+            message(words::told(error));
         }
         if event.link_limit && !self.verbosity.quiet {
             message(link_limit(directory, event));
@@ -194,7 +195,7 @@ impl Reporter for Lines {
     }
 
     fn error(&mut self, error: &Error) {
-        message(error);
+        message(words::told(error));
     }
 
     fn stall(&mut self, stall: &Stall) {

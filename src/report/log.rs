@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::report::clock::Clock;
 use crate::report::figures::Figures;
 use crate::report::lines::{link_limit, missing, summary_line};
+use crate::report::words;
 use ringsync::event::{EntryEvent, Mode, Reporter, Start, Summary, Totals, itemize};
 use ringsync::{Config, Error, Operation, Result};
 
@@ -94,7 +95,7 @@ impl Reporter for Log {
         self.mode = start.mode();
         let opening = std::mem::take(&mut self.opening);
         self.line(format_args!("{}{opening}", self.mode.opening()));
-        if let Some(notice) = &start.notice {
+        if let Some(notice) = words::notice(&start.notices) {
             self.line(notice);
         }
         start.missing.iter().for_each(|path| self.line(missing(path)));
@@ -114,7 +115,7 @@ impl Reporter for Log {
     }
 
     fn error(&mut self, error: &Error) {
-        self.line(format_args!("error: {error}"));
+        self.line(format_args!("error: {}", words::told(error)));
     }
 
     fn progress(&mut self, _totals: &Totals) {

@@ -13,3 +13,4 @@ mod tables;
 pub(crate) mod terminal;
 pub(crate) mod ticker;
 pub(crate) mod verify;
+pub(crate) mod words;

@@ -11,9 +11,10 @@ use crate::report::figures::Figures;
 use crate::report::json::JsonError;
 use crate::report::lines::{Out, message};
 use crate::report::terminal::{self, StatusLine};
+use crate::report::words;
 use ringsync::event::JsonPath;
 use ringsync::manifest::{Malformed, escape_path};
-use ringsync::verify::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
+use ringsync::verify::{Elsewhere, Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
 use ringsync::{Engine, Error, Escaped, Outcome};
 
 /// From one line to the next where none can be drawn over.
@@ -88,7 +89,7 @@ impl VerifyLines {
         let result = match verdict {
             Verdict::Right => "OK".into(),
             Verdict::Wrong(_) => "FAILED".into(),
-            Verdict::Failed(cause) => format!("FAILED ({cause})"),
+            Verdict::Failed(cause) => format!("FAILED ({})", cause.told(words::option)),
             Verdict::Extra => "EXTRA".into(),
             other => other.name().to_uppercase(),
         };
@@ -103,7 +104,7 @@ impl VerifyLines {
 
 impl VerifyReporter for VerifyLines {
     fn start(&mut self, start: &VerifyStart) {
-        self.elsewhere.clone_from(&start.elsewhere);
+        self.elsewhere = start.elsewhere.as_ref().map(elsewhere);
         if let Display::Line(line) = &self.display {
             line.begin();
         }
@@ -124,7 +125,7 @@ impl VerifyReporter for VerifyLines {
     }
 
     fn error(&mut self, error: &Error) {
-        self.tell(error);
+        self.tell(words::told(error));
     }
 
     fn progress(&mut self, totals: &VerifyTotals) {
@@ -155,6 +156,14 @@ impl VerifyReporter for VerifyLines {
 
     fn trouble(&mut self) -> Option<Error> {
         self.out.trouble()
+    }
+}
+
+/// What to say of a manifest whose paths start elsewhere.
+fn elsewhere(elsewhere: &Elsewhere) -> String {
+    match elsewhere.directory {
+        Some(_) => elsewhere.to_string(),
+        None => format!("{elsewhere}, ringsync verify {} DIR", Escaped::path(&elsewhere.manifest)),
     }
 }
 
@@ -211,14 +220,14 @@ pub struct VerifyJson {
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-enum Line<'a> {
+enum Line {
     Start {
         version: &'static str,
         engine: &'static str,
         threads: usize,
         tasks: usize,
         #[serde(skip_serializing_if = "Option::is_none")]
-        notice: Option<&'a str>,
+        notice: Option<String>,
     },
     Check {
         #[serde(flatten)]
@@ -263,7 +272,7 @@ impl VerifyJson {
         VerifyJson { manifest: manifest.to_path_buf(), quiet, out: Out::new() }
     }
 
-    fn write(&mut self, line: &Line<'_>) {
+    fn write(&mut self, line: &Line) {
         self.out.write(|out| {
             serde_json::to_writer(&mut *out, line)?;
             out.write_all(b"\n")
@@ -275,7 +284,7 @@ impl VerifyReporter for VerifyJson {
     fn start(&mut self, start: &VerifyStart) {
         let engine = if start.engine == Engine::Threads { "threads" } else { "uring" };
         let VerifyStart { threads, tasks, .. } = *start;
-        let (version, notice) = (env!("CARGO_PKG_VERSION"), start.notice.as_deref());
+        let (version, notice) = (env!("CARGO_PKG_VERSION"), words::notice(&start.notices));
         self.write(&Line::Start { version, engine, threads, tasks, notice });
     }
 
@@ -285,7 +294,7 @@ impl VerifyReporter for VerifyJson {
         }
         let (blake3, error) = match verdict {
             Verdict::Wrong(found) => (Some(found.to_hex().to_string()), None),
-            Verdict::Failed(cause) => (None, Some(cause.to_string())),
+            Verdict::Failed(cause) => (None, Some(cause.told(words::option).into_owned())),
             _ => (None, None),
         };
         self.write(&Line::Check { path: JsonPath::new(path), result: verdict.name(), blake3, error });
@@ -298,7 +307,7 @@ impl VerifyReporter for VerifyJson {
     }
 
     fn error(&mut self, error: &Error) {
-        message(error);
+        message(words::told(error));
         self.write(&Line::Error { path: JsonPath::new(&error.path), error: JsonError::new(error) });
     }
 

@@ -143,7 +143,7 @@ fn make_destination(config: &Config, source: &Root) -> Result<(Root, bool, bool)
     let nested = overlap::refuse_overlap(&config.select, source, &parent, missing.as_os_str())?;
     refuse_backups(config, source, &parent, &missing)?;
     if missing.components().count() > 1 && !config.make_parents {
-        let cause = Cause::Refused("its parent directory does not exist (--mkpath makes it)".into());
+        let cause = Cause::Missing("its parent directory");
         return Err(Error::new(Operation::UseDestination, path, cause));
     }
     let from = source.fd.as_ref().ok_or(Errno::NOENT).and_then(stat_open);
@@ -241,7 +241,7 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     };
     let (parent, target) = split(&into, Operation::UseDestination)?;
     if !parent.exists() && !config.make_parents {
-        let cause = Cause::Refused("its directory does not exist (--mkpath makes it)".into());
+        let cause = Cause::Missing("its directory");
         return Err(Error::new(Operation::UseDestination, into, cause));
     }
     if config.make_parents && !config.dry_run {

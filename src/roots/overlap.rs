@@ -45,14 +45,8 @@ pub(crate) fn refuse_overlap(
         return Err(refusal(path, same));
     }
     if is_nested && !is_kept_out(select, (source_fd, &from), (destination_fd, &to), &mounts) {
-        let mut why = "DST lies inside SRC, and would be copied into itself. Leave it out with --exclude, or with -x if it \
-            is on another file system"
-            .to_owned();
-        if ways(&from, &to, &mounts).len() > 1 {
-            why += ". DST can be reached from SRC by several paths, because it is mounted twice: rules must leave out all \
-                of them";
-        }
-        return Err(refusal(path, &why));
+        let by_several_paths = ways(&from, &to, &mounts).len() > 1;
+        return Err(Error::new(Operation::UseDestination, path, Cause::InsideSource { by_several_paths }));
     }
     if to.has(&from, &mounts) {
         return Err(refusal(path, "SRC lies inside DST"));

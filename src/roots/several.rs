@@ -182,8 +182,7 @@ fn open_target(config: &Config) -> Result<(Root, PathBuf)> {
         Err(error) if error.errno() == Some(Errno::NOENT) => {
             let (existing, missing) = nearest_existing(path)?;
             if !config.make_parents {
-                let cause = Cause::Refused("it does not exist (--mkpath makes it)".into());
-                return Err(Error::new(Operation::UseDestination, path, cause));
+                return Err(Error::new(Operation::UseDestination, path, Cause::Missing("it")));
             }
             Ok((open_directory(&existing, Operation::UseDestination)?, missing))
         }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::files::named;
+use crate::options::with;
 use crate::select::rule::{Line, PerDirectory, Question, Rule, Side, Template};
 
 pub use crate::select::list::{Paths, Separator};
@@ -29,6 +30,7 @@ const DEEPEST_MERGE: usize = 20;
 /// What to mirror, and what to leave alone. Rules hold in the order in which they are added; the first one that matches
 /// decides.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Selection {
     elements: Vec<Element>,
     per_directory: Vec<PerDirectory>,
@@ -55,6 +57,8 @@ enum Element {
     /// The rules of a file in each directory: an index.
     PerDirectory(usize),
 }
+
+with!(Selection);
 
 impl Selection {
     /// Adds a rule in the syntax of rsync's `--filter`.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use crate::config::{DEFAULT_DEPTH, default_jobs};
 use crate::io::file::is_in_user_space;
-use crate::options::Engine;
+use crate::options::{Engine, with};
 
 /// How long a file on no disk may make no progress, unless another time is given.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a manifest comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Manifest {
     /// A file, or what else can be read in order.
     File(PathBuf),
@@ -52,6 +53,8 @@ pub struct VerifyConfig {
     /// failed, and the thread that reads it is left behind.
     pub timeout: Duration,
 }
+
+with!(VerifyConfig);
 
 impl VerifyConfig {
     /// The defaults for checking what `manifest` names.

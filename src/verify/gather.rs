@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_channel::Receiver;
 use tokio::runtime::Runtime;
 
-use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
+use crate::error::{Cause, Context, Error, FirstErrors, Operation, Outcome, Result};
 use crate::stop::Stop;
 use crate::verify::Verdict;
 use crate::verify::report::{News, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
@@ -28,6 +28,7 @@ pub(super) struct Gathering<'a> {
     begun: Instant,
     totals: VerifyTotals,
     outcome: Outcome,
+    errors: FirstErrors,
     stuck: bool,
 }
 
@@ -49,6 +50,7 @@ impl<'a> Gathering<'a> {
             begun: Instant::now(),
             totals: VerifyTotals::default(),
             outcome: Outcome::Done,
+            errors: FirstErrors::default(),
             stuck: false,
         })
     }
@@ -97,7 +99,8 @@ impl<'a> Gathering<'a> {
         }
         self.update();
         self.stuck |= self.shared.patience.has_left_behind();
-        let summary = VerifySummary { outcome: self.outcome, totals: self.totals, stuck: self.stuck };
+        let (outcome, totals, stuck) = (self.outcome, self.totals, self.stuck);
+        let summary = VerifySummary { outcome, totals, stuck, errors: self.errors.into_inner() };
         self.reporter.finish(&summary);
         summary
     }
@@ -121,6 +124,9 @@ impl<'a> Gathering<'a> {
                     _ => Outcome::Failed,
                 });
                 self.reporter.file(&path, &verdict);
+                if let Verdict::Failed(cause) = verdict {
+                    self.errors.keep(Error::new(Operation::Verify, path, cause));
+                }
             }
             News::Bytes(bytes) => self.totals.bytes += bytes,
             News::Malformed { line, why } => {
@@ -132,6 +138,7 @@ impl<'a> Gathering<'a> {
                 self.totals.errors += 1;
                 self.outcome = self.outcome.max(error.outcome().max(Outcome::Failed));
                 self.reporter.error(&error);
+                self.errors.keep(error);
             }
         }
     }

@@ -55,6 +55,7 @@ use crate::verify::report::News;
 use crate::verify::shared::{Input, MESSAGES, Verification, guard, spawn};
 
 pub use crate::verify::config::{Manifest, VerifyConfig};
+pub use crate::verify::elsewhere::Elsewhere;
 pub use crate::verify::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
 
 /// Parcels the feed may be ahead, a thread.
@@ -84,7 +85,8 @@ pub fn verify(
     let (base, scope) = open_base(config)?;
     let elsewhere = elsewhere::advice(config, &input, (&base, scope), stop);
     let (shared, parcels) = share(config, (base, scope), threads, tasks);
-    let start = VerifyStart { engine, threads, tasks, notice, elsewhere };
+    let notices = notice.into_iter().collect();
+    let start = VerifyStart { engine, threads, tasks, notices, elsewhere };
     let mut gathering = Gathering::begin(reporter, stop, &shared, &start)?;
 
     let (news, events) = async_channel::bounded(MESSAGES);

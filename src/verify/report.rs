@@ -7,8 +7,10 @@ use std::time::Duration;
 use blake3::Hash;
 
 use crate::content::manifest::Malformed;
-use crate::error::{Cause, Error, Outcome};
+use crate::error::{Cause, Error, Incomplete, Outcome};
+use crate::event::Notice;
 use crate::options::Engine;
+use crate::verify::elsewhere::Elsewhere;
 
 /// What became of one file.
 #[derive(Debug)]
@@ -52,10 +54,10 @@ pub struct VerifyStart {
     pub threads: usize,
     /// Tasks a thread.
     pub tasks: usize,
-    /// Why the engine is not the one hoped for.
-    pub notice: Option<String>,
+    /// What is not as it was hoped for.
+    pub notices: Vec<Notice>,
     /// None of the files was there before the run: what to say once, instead of a line for each.
-    pub elsewhere: Option<String>,
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// What has been done so far.
@@ -92,6 +94,12 @@ impl VerifyTotals {
         self.right + self.wrong + self.missing + self.failed
     }
 
+    /// Whatever is not as it should be: files, lines of the manifest, and errors that are no file's.
+    pub fn troubles(&self) -> u64 {
+        let files = self.wrong + self.missing + self.failed + self.extra;
+        files + self.malformed + self.errors
+    }
+
     /// Bytes a second, over the whole run.
     pub fn rate(&self) -> u64 {
         (self.bytes as f64 / self.elapsed.as_secs_f64().max(1e-3)) as u64
@@ -111,6 +119,7 @@ impl VerifyTotals {
 /// How a verification ended.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct VerifySummary {
     /// What the exit code tells: [`Outcome::Done`] only when every line was read and every file is right.
     pub outcome: Outcome,
@@ -118,12 +127,25 @@ pub struct VerifySummary {
     pub totals: VerifyTotals,
     /// Some operation did not come back, within the time-out or after the run was told to stop: threads are left behind.
     pub stuck: bool,
+    /// The first errors, [`Incomplete::KEPT`] at most: of files that could not be read, and of what is no file.
+    pub errors: Vec<Error>,
 }
 
 impl VerifySummary {
     /// Of a verification that ended like this, with these counts.
     pub fn new(outcome: Outcome, totals: VerifyTotals) -> Self {
-        VerifySummary { outcome, totals, stuck: false }
+        VerifySummary { outcome, totals, stuck: false, errors: Vec::new() }
+    }
+
+    /// The counts of a verification that found every file right.
+    ///
+    /// # Errors
+    /// When it did not, or was broken off. Its count is [`VerifyTotals::troubles`].
+    pub fn into_result(self) -> Result<VerifyTotals, Incomplete> {
+        match self.outcome {
+            Outcome::Done => Ok(self.totals),
+            outcome => Err(Incomplete { outcome, count: self.totals.troubles(), errors: self.errors }),
+        }
     }
 }
 

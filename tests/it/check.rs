@@ -148,7 +148,7 @@ fn sync_reports_the_same_changes() {
         config.dry_run = dry_run;
         config.details = true;
         let mut reporter = Itemised::default();
-        ringsync::sync(&config, &mut reporter, &Stop::default()).unwrap();
+        ringsync::sync(&config, &mut reporter, &Stop::default()).unwrap().into_result().unwrap();
         let found: BTreeSet<String> = reporter.0.into_iter().filter(wanted).collect();
         assert_eq!(found, expected, "dry run: {dry_run}");
         assert!(found.len() > 30, "{found:#?}");

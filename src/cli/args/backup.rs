@@ -43,7 +43,10 @@ impl BackupArgs {
             let rule = OsString::from_vec([b"P *", &*escaped(suffix.as_bytes())].concat());
             config.select.filter(&rule)?;
         }
-        config.backup = Some(Backup { directory: self.backup_dir.clone(), suffix });
+        config.backup = Some(Backup::default().with(|backup| {
+            backup.directory.clone_from(&self.backup_dir);
+            backup.suffix = suffix;
+        }));
         Ok(())
     }
 }

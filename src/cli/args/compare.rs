@@ -36,14 +36,14 @@ impl CompareArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
         config.checksum = self.checksum;
-        config.compare = Compare {
-            size_only: self.size_only,
-            ignore_times: self.ignore_times,
-            window: self.modify_window.and_then(|Window(seconds)| seconds),
-            update: self.update,
-            existing: self.existing,
-            ignore_existing: self.ignore_existing,
-        };
+        config.compare = Compare::default().with(|compare| {
+            compare.size_only = self.size_only;
+            compare.ignore_times = self.ignore_times;
+            compare.window = self.modify_window.and_then(|Window(seconds)| seconds);
+            compare.update = self.update;
+            compare.existing = self.existing;
+            compare.ignore_existing = self.ignore_existing;
+        });
     }
 }
 

@@ -42,7 +42,11 @@ impl DeleteArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
         config.select.delete_excluded = self.delete_excluded;
-        let (limit, allow_empty_source) = (self.max_delete, self.allow_empty_source);
-        config.delete = (self.delete || self.delete_excluded).then_some(Delete { limit, allow_empty_source });
+        config.delete = (self.delete || self.delete_excluded).then(|| {
+            Delete::default().with(|delete| {
+                delete.limit = self.max_delete;
+                delete.allow_empty_source = self.allow_empty_source;
+            })
+        });
     }
 }

@@ -35,13 +35,13 @@ pub(crate) struct KeepArgs {
 impl KeepArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
-        config.keep = Keep {
-            owner: !self.no_owner,
-            xattrs: !self.no_xattrs,
-            hard_links: !self.no_hard_links,
-            times: !self.no_times,
-            specials: !self.no_specials,
-        };
+        config.keep = Keep::default().with(|keep| {
+            keep.owner = !self.no_owner;
+            keep.xattrs = !self.no_xattrs;
+            keep.hard_links = !self.no_hard_links;
+            keep.times = !self.no_times;
+            keep.specials = !self.no_specials;
+        });
         self.chmod.iter().for_each(|chmod| config.chmod.extend(chmod));
         config.owner = self.chown.unwrap_or_default();
     }

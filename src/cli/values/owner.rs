@@ -16,7 +16,7 @@ pub(crate) fn parse_owner(text: &str) -> Result<Owner, String> {
     let user = id(user, "user", |name| User::from_name(name).map(|user| user.map(|user| user.uid.as_raw())))?;
     let group =
         id(group, "group", |name| Group::from_name(name).map(|group| group.map(|group| group.gid.as_raw())))?;
-    let owner = Owner { user, group };
+    let owner = Owner::default().with(|owner| (owner.user, owner.group) = (user, group));
     owner.refusal().map_or(Ok(owner), Err)
 }
 
@@ -50,7 +50,8 @@ mod tests {
     fn names_and_numbers_are_read() {
         let root = rustix::process::geteuid().is_root();
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let owner = |user, group| Ok(Owner { user, group });
+        let owner =
+            |user, group| Ok(Owner::default().with(|owner| (owner.user, owner.group) = (user, group)));
         assert_eq!(parse_owner(&format!("{}", own.0)), owner(Some(own.0), None));
         assert_eq!(parse_owner(&format!("{}:", own.0)), owner(Some(own.0), None));
         assert_eq!(parse_owner(&format!(":{:05}", own.1)), owner(None, Some(own.1)));

@@ -44,6 +44,7 @@ pub(crate) const GAP: &[u8] = b"  ";
 
 /// What one line says: the file at this path has this hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Record {
     /// As it is written, with escapes undone; relative to whatever the reader of the manifest takes it to be.
     pub path: PathBuf,

@@ -118,13 +118,13 @@ impl Old<'_> {
         if errno != Errno::NAMETOOLONG {
             return Error::new(Operation::Backup, self.path(), errno);
         }
-        let why = match backups.suffix.is_empty() {
-            true => "a directory has its name among the backups, and a number makes it too long",
-            false => {
-                "its name is too long for the suffix, or a number, of a backup (--backup-dir without --suffix keeps names)"
-            }
+        let cause = match backups.suffix.is_empty() {
+            true => Cause::Refused(
+                "a directory has its name among the backups, and a number makes it too long".into(),
+            ),
+            false => Cause::NameTooLong,
         };
-        Error::new(Operation::Backup, self.path(), Cause::Refused(why.into()))
+        Error::new(Operation::Backup, self.path(), cause)
     }
 
     /// `--fsync`: the backup's name is on stable storage before the old name goes.

@@ -83,10 +83,9 @@ fn judge(run: &Run, waiting: &InTheWay, watched: Option<&Watched>) -> Result<(St
         Removed { trouble: Some(trouble), .. } => {
             Err(Cause::Refused(format!("the directory in the way has to stay: {trouble}")))
         }
-        _ if run.backups.as_ref().is_some_and(crate::engine::state::backups::Backups::stay) => Err(Cause::Refused(
-            "a directory that is not empty is in the way, and backups would stay in it (--backup-dir makes way)"
-                .into(),
-        )),
+        _ if run.backups.as_ref().is_some_and(crate::engine::state::backups::Backups::stay) => {
+            Err(Cause::BackupsInTheWay)
+        }
         _ => Err(Cause::DirectoryInTheWay),
     }
 }

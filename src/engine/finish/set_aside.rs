@@ -13,9 +13,7 @@ pub(crate) async fn report(directory: &Directory, pair: &Pair, lane: &Lane) {
     let names = std::mem::take(&mut *pair.set_aside.lock().unwrap_or_else(PoisonError::into_inner));
     for name in names.iter().filter(|_| lane.run.config.delete.is_none()) {
         let path = lane.run.destination_path(&directory.path_of(name));
-        let why =
-            "a run that was killed had set it aside (--delete removes it, with --backup-dir to the backups)";
-        let error = Error::new(Operation::Remove, path, Cause::Refused(why.into()));
+        let error = Error::new(Operation::Remove, path, Cause::SetAside);
         lane.run.report(Event::Failed(error)).await;
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use crate::engine::progress::manifest::Hashes;
 use crate::engine::workers::stall::{self, Stalls};
 use crate::engine::workers::watchdog::Watchdog;
-use crate::error::{Cause, Error, Operation, Outcome, Result};
+use crate::error::{Cause, Error, FirstErrors, Operation, Outcome, Result};
 use crate::event::metrics::Ring;
 use crate::event::{Action, Entries, Event, Kind, Reporter, Start, Summary, Totals};
 use crate::files::trace::TraceFile;
@@ -39,6 +39,7 @@ struct Tally<'a> {
     begun: Instant,
     totals: Totals,
     outcome: Outcome,
+    errors: FirstErrors,
     /// What differs is what the run is to tell.
     check: bool,
     manifest: Option<Hashes>,
@@ -55,10 +56,18 @@ impl<'a> Progress<'a> {
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| Error::new(Operation::StartEngine, "", error))?;
-        let (totals, outcome) = (Totals::default(), Outcome::default());
-        let begun = Instant::now();
-        let rings = Vec::new();
-        let tally = Tally { reporter, stop, begun, totals, outcome, check: false, manifest, trace, rings };
+        let tally = Tally {
+            reporter,
+            stop,
+            begun: Instant::now(),
+            totals: Totals::default(),
+            outcome: Outcome::default(),
+            errors: FirstErrors::default(),
+            check: false,
+            manifest,
+            trace,
+            rings: Vec::new(),
+        };
         Ok(Progress { runtime, tally })
     }
 
@@ -101,7 +110,9 @@ impl Tally<'_> {
         self.note(trace);
         self.totals.elapsed = self.begun.elapsed();
         self.rings.sort_by_key(|ring| ring.index);
-        let summary = Summary { outcome: self.outcome, totals: self.totals, stuck, rings: self.rings };
+        let errors = self.errors.into_inner();
+        let summary =
+            Summary { outcome: self.outcome, totals: self.totals, stuck, errors, rings: self.rings };
         self.reporter.finish(&summary);
         summary
     }
@@ -183,7 +194,7 @@ impl Tally<'_> {
     }
 
     fn take_entries(&mut self, entries: Entries) {
-        for event in &entries.events {
+        for mut event in entries.events {
             // What a stop broke off is neither done nor an error of its own.
             if event.error.as_ref().is_some_and(|error| matches!(error.cause, Cause::Interrupted)) {
                 continue;
@@ -213,8 +224,12 @@ impl Tally<'_> {
             if self.check && event.action.is_change() {
                 self.outcome = self.outcome.max(Outcome::Different);
             }
-            self.reporter.entry(&entries.directory, event);
-            let added = self.manifest.as_mut().map_or(Ok(()), |hashes| hashes.add(&entries.directory, event));
+            self.reporter.entry(&entries.directory, &event);
+            let added =
+                self.manifest.as_mut().map_or(Ok(()), |hashes| hashes.add(&entries.directory, &event));
+            if let Some(error) = event.error.take() {
+                self.errors.keep(*error);
+            }
             self.note(added);
         }
     }
@@ -233,6 +248,7 @@ impl Tally<'_> {
         if let Err(error) = result {
             self.count_error(&error);
             self.reporter.error(&error);
+            self.errors.keep(error);
         }
     }
 

@@ -2,6 +2,7 @@
 //! only to see whether it can be: a ring that is closed gives its locked memory back at a later time, which then is what the
 //! next one lacks. A thread without a ring does its share with plain system calls.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -9,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use tokio_uring::Runtime;
 
 use crate::error::{Context, Operation, Result};
-use crate::io::ring::{Control, Unavailable};
+use crate::io::ring::Control;
 
 /// What a thread is for. It is given its runtime, if there is one, and sees to its end.
 type Body = Box<dyn FnOnce(Option<Runtime>) + Send>;
@@ -34,7 +35,7 @@ impl RingThread {
 pub(crate) struct RingThreads {
     pub(crate) threads: Vec<RingThread>,
     pub(crate) rings: usize,
-    pub(crate) refusal: Option<Unavailable>,
+    pub(crate) refusal: Option<io::Error>,
 }
 
 impl RingThreads {
@@ -62,7 +63,7 @@ impl RingThreads {
     }
 }
 
-fn start(name: &str, control: Arc<Control>, said: Sender<Result<(), Unavailable>>) -> Result<RingThread> {
+fn start(name: &str, control: Arc<Control>, said: Sender<io::Result<()>>) -> Result<RingThread> {
     let (work, waiting): (_, Receiver<Body>) = channel();
     let body = move || {
         let (runtime, answer) = match control.runtime() {
