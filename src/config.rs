@@ -8,10 +8,11 @@ use std::time::Duration;
 use rustix::fs::AtFlags;
 
 use crate::error::{Context, Operation, Result};
+use crate::event::Mode;
 use crate::files::key::default_state_directory;
 use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
-use crate::options::{Backup, Compare, Delete, Engine, Keep, Owner, Reflink, with};
+use crate::options::{Backup, Compare, Delete, Engine, Hashing, Keep, Owner, Reflink, with};
 use crate::plan::chmod::Chmod;
 use crate::plan::privileges::Privileges;
 use crate::plan::rules::Rules;
@@ -40,8 +41,8 @@ pub struct Config {
     pub(crate) sources: Option<Vec<PathBuf>>,
     /// Make missing parents of the destination.
     pub make_parents: bool,
-    /// Change nothing; report what would be done.
-    pub dry_run: bool,
+    /// Whether the destination is changed, or it is reported what that would take.
+    pub mode: Mode,
     /// What is kept besides contents and mode.
     pub keep: Keep,
     /// What of the source is mirrored.
@@ -55,9 +56,7 @@ pub struct Config {
     /// Trees of earlier runs, the first one first: what is the same there becomes a hard link to it. Relative paths begin at
     /// the destination.
     pub link_dest: Vec<PathBuf>,
-    /// Compare files of one size by their contents, whatever their times.
-    pub checksum: bool,
-    /// What else counts as changed, and what is left alone.
+    /// What counts as changed, and what is left alone.
     pub compare: Compare,
     /// Changes to the modes of the source, made before anything is compared with them.
     pub chmod: Chmod,
@@ -66,8 +65,6 @@ pub struct Config {
     /// Where the machine key lies, by which a run knows what killed ones left in the destination:
     /// [`default_state_directory`] unless told otherwise. `None`: it knows nothing of them.
     pub state: Option<PathBuf>,
-    /// Only compare the trees: set by [`crate::check()`].
-    pub(crate) check: bool,
     /// Write new files nameless and give them their name when they are whole.
     pub atomic: bool,
     /// Rewrite files that exist where they are, block by block where they differ, instead of replacing them.
@@ -76,11 +73,6 @@ pub struct Config {
     pub partial: bool,
     /// Have all data, names and directories on stable storage before the run ends; a file gets its name after its data is.
     pub fsync: bool,
-    /// Read each copied file back from the destination's storage and compare. Takes hashing.
-    pub verify: bool,
-    /// Write the hashes of all files of the destination, those that were there already included, to this file. Takes
-    /// hashing.
-    pub manifest: Option<PathBuf>,
     /// Give up on an operation that makes no progress for so long. Takes [`Engine::Threads`]: only a thread can be left
     /// behind in the kernel.
     pub timeout: Option<Duration>,
@@ -93,7 +85,7 @@ pub struct Config {
     /// Bytes of contents to read a second, by all threads together; what is cloned or only compared does not count.
     pub bandwidth: Option<NonZeroU64>,
     /// Hash the bytes that are copied.
-    pub hash: bool,
+    pub hashing: Option<Hashing>,
     /// Whether to share extents with the source where the file system can.
     pub reflink: Reflink,
     /// How system calls reach the kernel.
@@ -120,31 +112,27 @@ impl Config {
             destination: destination.into(),
             sources: None,
             make_parents: false,
-            dry_run: false,
+            mode: Mode::Sync,
             select: Selection::default(),
             delete: None,
             own_files: Vec::new(),
             backup: None,
             link_dest: Vec::new(),
-            checksum: false,
             compare: Compare::default(),
             chmod: Chmod::default(),
             owner: Owner::default(),
             state: default_state_directory(),
-            check: false,
             keep: Keep::default(),
             atomic: true,
             in_place: false,
             partial: false,
             fsync: false,
-            verify: false,
-            manifest: None,
             timeout: None,
             details: false,
             stats: false,
             trace: None,
             bandwidth: None,
-            hash: true,
+            hashing: Some(Hashing::default()),
             reflink: Reflink::default(),
             engine: Engine::default(),
             jobs: default_jobs(),
@@ -190,7 +178,6 @@ impl Config {
         Rules {
             keep: self.keep,
             privileges: Privileges::of_process(),
-            checksum: self.checksum,
             compare: self.compare,
             chmod: self.chmod.clone(),
             owner: self.owner,
@@ -198,9 +185,29 @@ impl Config {
         }
     }
 
+    /// Whether the destination is changed.
+    pub(crate) fn writes(&self) -> bool {
+        self.mode == Mode::Sync
+    }
+
+    /// Whether the trees are only compared.
+    pub(crate) fn checks(&self) -> bool {
+        self.mode == Mode::Check
+    }
+
+    /// The manifest that is to be written, if one is.
+    pub(crate) fn manifest(&self) -> Option<&Path> {
+        self.hashing.as_ref()?.manifest.as_deref().filter(|_| self.writes())
+    }
+
+    /// Whether copied files are read back.
+    pub(crate) fn reads_back(&self) -> bool {
+        self.hashing.as_ref().is_some_and(|hashing| hashing.verify)
+    }
+
     /// Whether a hash is needed of every file, however it came to be.
     pub(crate) fn needs_hashes(&self) -> bool {
-        self.verify || self.manifest.is_some()
+        self.hashing.as_ref().is_some_and(|hashing| hashing.verify || hashing.manifest.is_some())
     }
 
     /// Whether new directories may be filled under a temporary name: not where files must be on stable storage, or be

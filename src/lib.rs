@@ -100,7 +100,9 @@ pub use crate::error::{
 };
 pub use crate::event::{Changes, Kind};
 pub use crate::files::key::default_state_directory;
-pub use crate::options::{Backup, Compare, Delete, DeleteLimit, Engine, Keep, Owner, Reflink};
+pub use crate::options::{
+    Backup, Compare, CompareBy, Delete, DeleteLimit, Engine, Hashing, Keep, Owner, Reflink,
+};
 pub use crate::plan::chmod::{Chmod, InvalidChmod};
 pub use crate::select::{Paths, Selection, Separator};
 pub use crate::stop::Stop;

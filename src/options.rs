@@ -19,7 +19,7 @@ macro_rules! with {
 
 pub(crate) use with;
 
-with!(Keep, Backup, Delete, Compare, Owner);
+with!(Keep, Backup, Hashing, Delete, Compare, Owner);
 
 /// What a copy keeps of its source besides contents, type and mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,16 @@ pub struct Backup {
     pub suffix: OsString,
 }
 
+/// What the hashes of the copied bytes are for, beyond the reports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Hashing {
+    /// Read each copied file back from the destination's storage and compare.
+    pub verify: bool,
+    /// Write the hashes of all files of the destination, those that were there already included, to this file.
+    pub manifest: Option<PathBuf>,
+}
+
 /// How much may be deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -74,15 +84,26 @@ pub enum DeleteLimit {
     Percent(u8),
 }
 
-/// What counts as changed besides a file's size and time, and which names are left alone. The meanings are those of
-/// rsync(1). [`Config::checksum`](crate::Config::checksum) goes before `size_only`, and that before `ignore_times`.
+/// By what a file of the destination is taken to be the source's. The meanings are those of rsync(1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CompareBy {
+    /// It has the source's size and modification time.
+    #[default]
+    SizeAndTime,
+    /// It has the source's size; times are metadata.
+    Size,
+    /// It has the source's contents: files of one size are read.
+    Contents,
+    /// By nothing: every file is copied anew.
+    Nothing,
+}
+
+/// What counts as changed, and which names are left alone. The meanings are those of rsync(1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Compare {
-    /// Files of one size are equal; their times are metadata.
-    pub size_only: bool,
-    /// Every file is copied anew, whatever its size and time.
-    pub ignore_times: bool,
+    /// By what files are compared.
+    pub by: CompareBy,
     /// So many seconds may lie between two times that count as equal; nanoseconds are not looked at then. `None`: two
     /// times are equal to the nanosecond or not at all.
     pub window: Option<u64>,

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use ringsync::event::{Action, EntryEvent, Reporter, Silent, Summary};
 use ringsync::verify::Manifest;
 use ringsync::{
-    Cause, Config, Delete, DeleteLimit, Error, Incomplete, Operation, Outcome, Setting, Stop, VerifyConfig,
-    manifest,
+    Cause, Config, Delete, DeleteLimit, Error, Hashing, Incomplete, Operation, Outcome, Setting, Stop,
+    VerifyConfig, manifest,
 };
 
 /// A place to work in, with files of a source.
@@ -100,7 +100,11 @@ fn a_check_tells_differences_as_its_result() {
 fn a_manifest_is_written_read_and_verified() {
     let home = place(&["a", "sub/b"]);
     let sums = home.path().join("sums");
-    sync(&mirror(home.path()).with(|config| config.manifest = Some(sums.clone()))).into_result().unwrap();
+    sync(&mirror(home.path()).with(|config| {
+        config.hashing = Some(Hashing::default().with(|hashing| hashing.manifest = Some(sums.clone())))
+    }))
+    .into_result()
+    .unwrap();
     let lines = manifest::Reader::new(BufReader::new(fs::File::open(&sums).unwrap()));
     let entries: Vec<_> = lines.map(|line| line.unwrap().1.unwrap()).collect();
     assert_eq!(entries.len(), 2);

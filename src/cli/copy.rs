@@ -12,7 +12,7 @@ use crate::cli::args::select::SelectArgs;
 use crate::cli::args::show::ShowArgs;
 use crate::cli::args::write::WriteArgs;
 use crate::cli::values::local::local;
-use ringsync::event::Reporter;
+use ringsync::event::{Mode, Reporter};
 use ringsync::{Config, Escaped};
 
 /// Put each SRC, a file or a directory, into DIR under its own name
@@ -72,7 +72,7 @@ impl CopyArgs {
     pub(crate) fn config(&self) -> ringsync::Result<Config> {
         let mut config = Config::copy(&self.sources, &self.directory);
         config.make_parents = self.mkpath;
-        config.dry_run = self.dry_run;
+        config.mode = if self.dry_run { Mode::DryRun } else { Mode::Sync };
         self.select.apply(&mut config)?;
         self.backup.apply(&mut config)?;
         self.compare.apply(&mut config);

@@ -14,7 +14,7 @@ use crate::cli::args::select::SelectArgs;
 use crate::cli::args::show::ShowArgs;
 use crate::cli::args::write::WriteArgs;
 use crate::cli::values::local::local;
-use ringsync::event::Reporter;
+use ringsync::event::{Mode, Reporter};
 use ringsync::{Config, Escaped};
 
 /// Make DST hold what SRC holds
@@ -75,7 +75,7 @@ impl SyncArgs {
     pub(crate) fn config(&self) -> ringsync::Result<Config> {
         let mut config = Config::new(&self.source, &self.destination);
         config.make_parents = self.mkpath;
-        config.dry_run = self.dry_run;
+        config.mode = if self.dry_run { Mode::DryRun } else { Mode::Sync };
         self.select.apply(&mut config)?;
         self.list.apply(&mut config)?;
         self.delete.apply(&mut config);

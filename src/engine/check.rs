@@ -107,7 +107,7 @@ async fn changes(
     let mut compared = None;
     match source.kind {
         Kind::Symlink => changes.contents = !special::same_target(item),
-        Kind::File if rules.checksum && !changes.size => {
+        Kind::File if rules.compares_contents() && !changes.size => {
             let found = compare_contents(item, opened, have).await?;
             changes.contents = !found.same;
             compared = Some(found);

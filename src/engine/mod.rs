@@ -33,7 +33,7 @@ use crate::engine::workers::stall::Stalls;
 use crate::engine::workers::threads::start_workers;
 use crate::engine::workers::watchdog::Watchdog;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::event::{Reporter, Start, Summary};
+use crate::event::{Mode, Reporter, Start, Summary};
 use crate::files::trace::TraceFile;
 use crate::io::limits::raise_descriptor_limit;
 use crate::roots;
@@ -60,7 +60,7 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let (temporary, unknown) = within(config, move || temporary_names(&held))?;
     let notices = notice.into_iter().chain(unknown).collect();
     // Before anything is written: what can't be used is to be told first.
-    let manifest = config.manifest.as_deref().filter(|_| !config.dry_run);
+    let manifest = config.manifest();
     let (begun, opened) = (manifest.map(Path::to_path_buf), config.clone());
     let (names, traced) = (temporary.clone(), config.clone());
     let (mut manifest, trace) = within(config, move || {
@@ -80,8 +80,8 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let (run, parcel_sender, events) = new_run(config, roots, aside, temporary, &staffing);
     let held = run.clone();
     let root = within(config, move || strangers::refuse(&held).and_then(|()| open_root(&held)));
-    let Config { dry_run, check, fsync, .. } = *config;
-    let start = Start { engine, threads, tasks, notices, missing, dry_run, check, fsync };
+    let Config { mode, fsync, .. } = *config;
+    let start = Start { engine, threads, tasks, notices, missing, mode, fsync };
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
         manifest.set_single(OsStr::from_bytes(single.destination.to_bytes()));
     }
@@ -128,7 +128,7 @@ pub fn check(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Resul
     refuse::refuse_task(&config.source)?;
     let destination = &config.destination;
     std::fs::metadata(destination).at(Operation::UseDestination, || destination)?;
-    let config = Config { check: true, dry_run: true, make_parents: false, ..config.clone() };
+    let config = Config { mode: Mode::Check, make_parents: false, ..config.clone() };
     sync(&config, reporter, stop)
 }
 
@@ -166,9 +166,8 @@ mod tests {
             tasks: 1,
             notices: Vec::new(),
             missing: Vec::new(),
-            dry_run: false,
+            mode: Mode::Sync,
             fsync: false,
-            check: false,
         };
         let (mut silent, stop) = (Silent, Stop::default());
         let progress = Progress::new(&mut silent, &stop, None, None).unwrap();

@@ -10,6 +10,7 @@ use tokio::task::coop::consume_budget;
 
 use crate::config::Config;
 use crate::error::{Cause, Error, Operation, Result};
+use crate::event::Mode;
 use crate::options::{Owner, Reflink};
 
 /// Tokio lets a task go on for fewer operations before it has to wait for its next turn.
@@ -54,19 +55,15 @@ pub(super) fn refuse_contradictions(config: &Config) -> Result<()> {
 /// Why two options don't go together, if some don't.
 fn contradiction(config: &Config) -> Option<&'static str> {
     let is_piece = |bytes: usize| (64 << 10..=4 << 20).contains(&bytes) && bytes.is_multiple_of(64 << 10);
+    let lists_hashes = config.hashing.as_ref().is_some_and(|hashing| hashing.manifest.is_some());
     let table = [
-        (config.verify && !config.hash, "verify compares hashes, and hash is off"),
-        (config.manifest.is_some() && !config.hash, "a manifest is made of hashes, and hash is off"),
-        (
-            config.manifest.is_some() && config.dry_run && !config.check,
-            "a dry run writes nothing, no manifest either",
-        ),
+        (lists_hashes && config.mode == Mode::DryRun, "a dry run writes nothing, no manifest either"),
         (
             config.delete.is_some() && config.select.paths.is_some(),
             "nothing is deleted where only the paths of a list are mirrored",
         ),
         (
-            config.select.delete_excluded && config.delete.is_none() && !config.check,
+            config.select.delete_excluded && config.delete.is_none() && !config.checks(),
             "delete_excluded takes delete",
         ),
         (
@@ -88,7 +85,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::options::{Delete, Keep};
+    use crate::options::{Delete, Hashing, Keep};
     use crate::select::{Paths, Separator};
 
     #[test]
@@ -102,10 +99,9 @@ mod tests {
         let mut excluded = config();
         excluded.select.delete_excluded = true;
         let owner = Owner { user: Some(0), group: None };
+        let listed_hashes = Some(Hashing { manifest: Some("m".into()), ..Hashing::default() });
         let table = [
-            Config { verify: true, hash: false, ..config() },
-            Config { manifest: Some("m".into()), hash: false, ..config() },
-            Config { manifest: Some("m".into()), dry_run: true, ..config() },
+            Config { hashing: listed_hashes, mode: Mode::DryRun, ..config() },
             listed,
             excluded,
             Config { in_place: true, reflink: Reflink::Always, ..config() },

@@ -29,7 +29,7 @@ const SHOWN: usize = 3;
 pub(super) fn refuse(run: &Run) -> Result<()> {
     let Some(delete) = run.config.delete else { return Ok(()) };
     let roots = &run.roots;
-    let is_tree = roots.single.is_none() && roots.several.is_none() && !roots.fresh && !run.config.check;
+    let is_tree = roots.single.is_none() && roots.several.is_none() && !roots.fresh && !run.config.checks();
     if !is_tree || delete.limit == Some(DeleteLimit::Percent(100)) {
         return Ok(());
     }

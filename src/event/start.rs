@@ -80,23 +80,10 @@ pub struct Start {
     pub notices: Vec<Notice>,
     /// Trees to link to that do not exist.
     pub missing: Vec<Missing>,
-    /// Nothing is changed.
-    pub dry_run: bool,
+    /// What kind of run it is.
+    pub mode: Mode,
     /// What is made is flushed to stable storage.
     pub fsync: bool,
-    /// The trees are only compared.
-    pub check: bool,
-}
-
-impl Start {
-    /// What kind of run it is.
-    pub fn mode(&self) -> Mode {
-        match self {
-            Start { check: true, .. } => Mode::Check,
-            Start { dry_run: true, .. } => Mode::DryRun,
-            _ => Mode::Sync,
-        }
-    }
 }
 
 /// What a run is for, and so the words that tell of it.

@@ -58,7 +58,7 @@ pub(crate) fn changes(source: &Stat, destination: Option<&Stat>, rules: &Rules) 
     let other_size = source.kind == Kind::File && source.size != have.size;
     let other_device = source.kind.is_device() && source.device_node != have.device_node;
     Changes {
-        contents: source.kind != have.kind || other_device || other_size && rules.checksum,
+        contents: source.kind != have.kind || other_device || other_size && rules.compares_contents(),
         size: other_size,
         ..differences(source, have, rules).changes(have)
     }
@@ -87,7 +87,7 @@ pub(crate) fn decide(
     }
     let same = source.kind == destination.kind
         && match source.kind {
-            Kind::File if rules.checksum && source.size == destination.size => {
+            Kind::File if rules.compares_contents() && source.size == destination.size => {
                 return Decision::CompareContents;
             }
             Kind::File => {
@@ -186,7 +186,7 @@ pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32, rules: &Rules) -> u3
 pub(super) mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::options::Compare;
+    use crate::options::{Compare, CompareBy};
     use crate::plan::privileges::Privileges;
     use crate::stat::{Inode, Time};
 
@@ -219,8 +219,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::plan) const PLAIN: Compare = Compare {
-        size_only: false,
-        ignore_times: false,
+        by: CompareBy::SizeAndTime,
         window: None,
         update: false,
         existing: false,
@@ -258,7 +257,7 @@ pub(super) mod tests {
 
     #[test]
     fn with_checksum_the_time_is_metadata_and_files_of_one_size_are_read() {
-        let rules = Rules { checksum: true, ..rules(true) };
+        let rules = with(Compare { by: CompareBy::Contents, ..PLAIN });
         let have = Stat { modified: Time { seconds: 9, nanoseconds: 9 }, ..stat(Kind::File) };
         let of = |have: &Stat| decide(&stat(have.kind), Some(have), &rules, || true);
         assert_eq!(of(&have), Decision::CompareContents);
@@ -275,14 +274,12 @@ pub(super) mod tests {
     fn options_say_what_of_a_file_is_compared() {
         let replace = Decision::Replace;
         let times = Decision::Keep(Difference { times: true, ..Difference::default() });
-        let (size_only, always) =
-            (Compare { size_only: true, ..PLAIN }, Compare { ignore_times: true, ..PLAIN });
+        let by = |by| Compare { by, ..PLAIN };
         // What it makes of a file that is the same, has another time, has another size.
         let table = [
             ("by size and time", PLAIN, [SAME, replace, replace]),
-            ("by size", size_only, [SAME, times, replace]),
-            ("not at all", always, [replace, replace, replace]),
-            ("size goes first", Compare { ignore_times: true, ..size_only }, [SAME, times, replace]),
+            ("by size", by(CompareBy::Size), [SAME, times, replace]),
+            ("not at all", by(CompareBy::Nothing), [replace, replace, replace]),
         ];
         let (file, mut later, mut longer) = (stat(Kind::File), stat(Kind::File), stat(Kind::File));
         later.modified.seconds += 1;
@@ -291,9 +288,9 @@ pub(super) mod tests {
             let found =
                 [&file, &later, &longer].map(|have| decide(&file, Some(have), &with(compare), || true));
             assert_eq!(found, expected, "{what}");
-            let contents = Rules { checksum: true, ..with(compare) };
+            let contents = with(Compare { by: CompareBy::Contents, ..compare });
             let found = decide(&file, Some(&later), &contents, || true);
-            assert_eq!(found, Decision::CompareContents, "{what}: contents go before all");
+            assert_eq!(found, Decision::CompareContents, "{what}: contents are read whatever the times are");
             for kind in [Kind::Symlink, Kind::Fifo, Kind::CharDevice] {
                 let found = decide(&stat(kind), Some(&stat(kind)), &with(compare), || true);
                 assert_eq!(found, SAME, "{what}: a {} has nothing to copy", kind.name());

@@ -1,7 +1,7 @@
 //! The rules of a run: what is kept, what counts as different, what this process may change, and what the source is
 //! taken to be where the destination is to differ from it.
 
-use crate::options::{Compare, Keep, Owner};
+use crate::options::{Compare, CompareBy, Keep, Owner};
 use crate::plan::chmod::Chmod;
 use crate::plan::compare::mode_to_give;
 use crate::plan::privileges::Privileges;
@@ -12,8 +12,6 @@ use crate::stat::{Stat, Time};
 pub(crate) struct Rules {
     pub(crate) keep: Keep,
     pub(crate) privileges: Privileges,
-    /// Files of one size are compared by contents, and not by time.
-    pub(crate) checksum: bool,
     pub(crate) compare: Compare,
     /// What modes and owners are to be, where they are not to be the source's.
     pub(crate) chmod: Chmod,
@@ -38,10 +36,19 @@ impl Rules {
         self.privileges.groups.contains(&group)
     }
 
+    /// Whether files of one size are compared by contents, and not by time.
+    pub(crate) fn compares_contents(&self) -> bool {
+        self.compare.by == CompareBy::Contents
+    }
+
     /// Whether a file that the destination has, of the source's size, is copied for its time, whatever that is; or for
     /// nothing that a stat tells.
     pub(crate) fn copies_for_time(&self, same_time: bool) -> bool {
-        !self.checksum && !self.compare.size_only && (self.compare.ignore_times || !same_time)
+        match self.compare.by {
+            CompareBy::SizeAndTime => !same_time,
+            CompareBy::Nothing => true,
+            CompareBy::Size | CompareBy::Contents => false,
+        }
     }
 
     /// Whether two times count as one.

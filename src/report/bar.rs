@@ -43,7 +43,7 @@ impl Bar {
 
 impl Reporter for Bar {
     fn start(&mut self, start: &Start) {
-        self.mode = start.mode();
+        self.mode = start.mode;
         if let Some(text) = self.lines.describe_start(start) {
             lines::message(text);
         }

@@ -14,7 +14,8 @@ use crate::report::lines::{Out, message, stall};
 use crate::report::tables::{JsonRing, JsonVerdict};
 use crate::report::words;
 use ringsync::event::{
-    Action, EntryEvent, JsonPath, Kind, PointsTo, Reporter, Stall, Start, Summary, Totals, itemize, metrics,
+    Action, EntryEvent, JsonPath, Kind, Mode, PointsTo, Reporter, Stall, Start, Summary, Totals, itemize,
+    metrics,
 };
 use ringsync::{Cause, Engine, Error};
 
@@ -165,7 +166,8 @@ impl Reporter for Json {
             Engine::Threads => "threads",
             _ => "uring",
         };
-        let Start { threads, tasks, dry_run, check, fsync, .. } = *start;
+        let Start { threads, tasks, mode, fsync, .. } = *start;
+        let (dry_run, check) = (mode != Mode::Sync, mode == Mode::Check);
         self.fsync = fsync;
         let version = env!("CARGO_PKG_VERSION");
         self.write(&Line::Start {

@@ -175,7 +175,7 @@ pub(crate) fn link_limit(directory: &Path, event: &EntryEvent) -> String {
 
 impl Reporter for Lines {
     fn start(&mut self, start: &Start) {
-        self.mode = start.mode();
+        self.mode = start.mode;
         if let Some(text) = self.describe_start(start) {
             message(text);
         }

@@ -92,7 +92,7 @@ impl Log {
 
 impl Reporter for Log {
     fn start(&mut self, start: &Start) {
-        self.mode = start.mode();
+        self.mode = start.mode;
         let opening = std::mem::take(&mut self.opening);
         self.line(format_args!("{}{opening}", self.mode.opening()));
         if let Some(notice) = words::notice(&start.notices) {

@@ -162,7 +162,7 @@ pub(crate) fn make_directories(
     (parents, last): (Mode, Mode),
 ) -> Result<(Root, bool)> {
     let path = &config.destination;
-    if config.dry_run {
+    if !config.writes() {
         return Ok((Root { fd: None, path: path.clone() }, true));
     }
     let (mut fd, mut made) = (parent.fd, false);
@@ -244,11 +244,11 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
         let cause = Cause::Missing("its directory");
         return Err(Error::new(Operation::UseDestination, into, cause));
     }
-    if config.make_parents && !config.dry_run {
+    if config.make_parents && config.writes() {
         fs::create_dir_all(&parent).at(Operation::UseDestination, || &parent)?;
     }
     let destination = match open_into(&parent, config) {
-        Err(error) if config.dry_run && error.errno() == Some(Errno::NOENT) => {
+        Err(error) if !config.writes() && error.errno() == Some(Errno::NOENT) => {
             Root { fd: None, path: parent }
         }
         other => other?,

@@ -59,7 +59,7 @@ pub(crate) fn refuse_overlap(
 
 /// Where the manifest of a run is to be, if it writes one.
 pub(crate) fn manifest_of(config: &Config) -> Result<Option<(&Path, Named)>> {
-    let Some(path) = config.manifest.as_deref().filter(|_| !config.dry_run) else { return Ok(None) };
+    let Some(path) = config.manifest() else { return Ok(None) };
     Ok(Some((path, named::find(path, &config.trees(), Operation::WriteManifest)?)))
 }
 

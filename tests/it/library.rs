@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ringsync::event::Mode;
 use ringsync::event::Silent;
 use ringsync::verify::Manifest;
-use ringsync::{Config, Error, Stop, VerifyConfig};
+use ringsync::{Config, Error, Hashing, Stop, VerifyConfig};
 
 use crate::support::needs::{Need, tests};
 use crate::support::tree::file;
@@ -102,9 +103,8 @@ fn what_would_be_ignored_is_refused() {
         change(&mut config);
         configs.push((config, why));
     };
-    add(&|config| (config.verify, config.hash) = (true, false), "verify compares hashes");
-    add(&|config| (config.manifest, config.hash) = (Some(at("m")), false), "a manifest is made of hashes");
-    add(&|config| (config.manifest, config.dry_run) = (Some(at("m")), true), "a dry run writes nothing");
+    let listed = || Hashing::default().with(|hashing| hashing.manifest = Some(at("m")));
+    add(&|config| (config.hashing, config.mode) = (Some(listed()), Mode::DryRun), "a dry run writes nothing");
     add(&|config| config.timeout = Some(Duration::ZERO), "a time-out of no time");
     add(&|config| config.buffer = Some(1000), "a multiple of 64 KiB");
     for (config, why) in configs {

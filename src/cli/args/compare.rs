@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::values::duration::parse_duration;
-use ringsync::{Compare, Config};
+use ringsync::{Compare, CompareBy, Config};
 
 /// What counts as changed, and what is left alone.
 #[derive(Debug, Args)]
@@ -35,10 +35,14 @@ pub(crate) struct CompareArgs {
 impl CompareArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
-        config.checksum = self.checksum;
         config.compare = Compare::default().with(|compare| {
-            compare.size_only = self.size_only;
-            compare.ignore_times = self.ignore_times;
+            // What says more about contents goes first, as in rsync.
+            compare.by = match self {
+                CompareArgs { checksum: true, .. } => CompareBy::Contents,
+                CompareArgs { size_only: true, .. } => CompareBy::Size,
+                CompareArgs { ignore_times: true, .. } => CompareBy::Nothing,
+                _ => CompareBy::SizeAndTime,
+            };
             compare.window = self.modify_window.and_then(|Window(seconds)| seconds);
             compare.update = self.update;
             compare.existing = self.existing;

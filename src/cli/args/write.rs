@@ -10,7 +10,7 @@ use crate::cli::args::engine::SPEED;
 use crate::cli::values::duration::parse_limit;
 use crate::cli::values::local::local;
 use crate::cli::values::rate::bytes_a_second;
-use ringsync::{Config, Reflink};
+use ringsync::{Config, Hashing, Reflink};
 
 const WRITE: &str = "How files are written";
 
@@ -66,11 +66,14 @@ impl WriteArgs {
         config.in_place = self.inplace;
         config.partial = self.partial;
         config.fsync = self.fsync;
-        config.verify = self.verify;
         config.timeout = self.timeout;
-        config.manifest.clone_from(&self.manifest);
         config.bandwidth = self.bwlimit.and_then(NonZeroU64::new);
-        config.hash = !self.no_hash;
+        config.hashing = (!self.no_hash).then(|| {
+            Hashing::default().with(|hashing| {
+                hashing.verify = self.verify;
+                hashing.manifest.clone_from(&self.manifest);
+            })
+        });
         config.reflink = match self.reflink {
             ReflinkArg::Auto => Reflink::Auto,
             ReflinkArg::Always => Reflink::Always,

@@ -118,7 +118,7 @@ fn source_again(directory: &Directory, run: &Run) -> Result<SourceDirectory> {
 /// Mirrors an entry that takes the place of a directory.
 pub(crate) async fn replace(ready: &Ready, lane: &Lane) {
     let InTheWay { directory, entry } = &ready.waiting;
-    if lane.run.config.dry_run {
+    if !lane.run.config.writes() {
         if let Err(error) = remove(&ready.waiting, entry.target().to_owned(), None, lane).await {
             lane.run.report(Event::Failed(error)).await;
         }

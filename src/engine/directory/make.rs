@@ -90,7 +90,7 @@ impl Directory {
         origin.existing = existing.filter(|existing| existing.kind == Kind::Directory);
         origin.replaced = existing.is_some() && origin.existing.is_none();
         if origin.existing.is_none() {
-            if run.config.dry_run {
+            if !run.config.writes() {
                 return Ok(Some(Pair::new(source, None, origin)));
             }
             self.make_mirror(parent, existing.is_none(), &mut origin, lane).await?;
@@ -174,7 +174,7 @@ impl Directory {
             origin.taken |= narrowed.owner.is_some();
             origin.sheds_acl = origin.taken && !run.rules.keep.xattrs;
         }
-        if origin.sheds_acl && !run.config.dry_run {
+        if origin.sheds_acl && run.config.writes() {
             let removed = xattr::remove_acls(Target::Open(mirror.as_fd()));
             removed.at(Operation::SetXattr, path)?;
         }
@@ -296,7 +296,7 @@ impl SourceDirectory {
         run: &Run,
         path: impl Fn() -> PathBuf + Copy,
     ) -> Result<Difference> {
-        if run.config.dry_run {
+        if !run.config.writes() {
             return Ok(Difference::default());
         }
         match metadata::narrow(

@@ -141,7 +141,7 @@ pub(crate) async fn open_destination(
     name: &CStr,
 ) -> rustix::io::Result<(OwnedFd, bool)> {
     match lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await {
-        Err(Errno::ACCESS) if !lane.run.config.dry_run => {
+        Err(Errno::ACCESS) if lane.run.config.writes() => {
             let handle = lane.io.open(within, name, OFlags::PATH | OFlags::DIRECTORY).await?;
             let mode = Mode::from_raw_mode(stat_open(&handle)?.mode) | Mode::RWXU;
             rustix::fs::chmodat(rustix::fs::CWD, crate::stat::proc_path(&handle), mode, AtFlags::empty())?;

@@ -15,7 +15,7 @@ impl Pair {
         if let Some(destination) = &self.destination
             && let Some(existing) = &self.existing
             && (existing.modified != self.source_stat.modified || !run.rules.keep.times)
-            && !run.config.dry_run
+            && run.config.writes()
         {
             let source = Some(&*self.source);
             let kept = litter::remove(destination, existing.inode, source, run.config.partial, run);

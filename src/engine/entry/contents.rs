@@ -47,7 +47,7 @@ pub(crate) async fn compare(item: &Item<'_>, source: &SourceEntry, destination: 
     let theirs = open(item.lane, item.destination_side()?, item.target()).await;
     let (theirs, opened) = theirs.at(Operation::OpenDestination, || item.path())?;
     let streamed = Streamed::default();
-    if source.size > LARGE_FILE && item.run().config.check {
+    if source.size > LARGE_FILE && item.run().config.checks() {
         streamed.begin(source.size, item.run()).await;
     }
     let compared = compare_open(item, &ours, &theirs, source.size, &streamed).await;
@@ -81,7 +81,7 @@ pub(crate) async fn equals(item: &Item<'_>, source: &SourceEntry, other: OwnedFd
 /// Whether the item's file is in the state that it was found in, and every change from now on can be told: the time that
 /// the destination may be given is to stand for what is compared. A run that changes nothing need not know.
 async fn is_settled(item: &Item<'_>, ours: &File, source: &Stat) -> Result<bool> {
-    if item.run().config.dry_run {
+    if !item.run().config.writes() {
         return Ok(true);
     }
     let found = settle(item, ours, *source, &mut 1).await?;

@@ -174,7 +174,7 @@ async fn fill(
 
 /// Puts the file on stable storage, and looks at what is there, as far as either is asked for.
 async fn make_safe(item: &Item<'_>, new: &NewFile, contents: &Contents) -> Result<()> {
-    let Some(hash) = contents.hash.filter(|_| item.run().config.verify) else {
+    let Some(hash) = contents.hash.filter(|_| item.run().config.reads_back()) else {
         return flush(item, new).await;
     };
     match Box::pin(read_back::is_intact(item, new, hash)).await? {
@@ -256,7 +256,7 @@ async fn copy_small(
     streamed: &Streamed,
 ) -> Result<(Option<Hash>, u64)> {
     let io = &item.lane.io;
-    let mut hasher = item.run().config.hash.then(Hasher::new);
+    let mut hasher = item.run().config.hashing.is_some().then(Hasher::new);
     let mut whole = None;
     let mut buffer = item.lane.buffers.take(size).await;
     let mut offset = 0;

@@ -57,7 +57,7 @@ pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Opt
 async fn inode_of(item: &Item<'_>, action: Action, before: Option<&Stat>) -> Result<crate::stat::Inode> {
     match before {
         Some(stat) if matches!(action, Action::Unchanged | Action::Metadata) => Ok(stat.inode),
-        _ if item.run().config.dry_run => Ok(crate::stat::Inode { device: u64::MAX, number: 0 }),
+        _ if !item.run().config.writes() => Ok(crate::stat::Inode { device: u64::MAX, number: 0 }),
         _ => {
             let stat = item.lane.io.stat(item.within()?, item.target()).await;
             let stat = stat.and_then(|stat| stat.ok_or(Errno::NOENT));
@@ -85,7 +85,7 @@ async fn follow(
         }
         Some(_) => Taken::Entry,
     };
-    if item.run().config.dry_run {
+    if !item.run().config.writes() {
         return Ok((linked, None));
     }
     if item.run().config.fsync && source.stat.kind == Kind::File {

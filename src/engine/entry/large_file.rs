@@ -110,7 +110,8 @@ impl LargeFile {
         };
         // The size comes first: segments are written in any order, and a hole at the end is never written.
         rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
-        let hashed = run.config.hash && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
+        let hashed = run.config.hashing.is_some()
+            && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
         let file = LargeFile::new(item, source, work, Operation::ReadSource, (stat.size, layout), hashed);
         streamed.begin(stat.size - holes(stat, layout), run).await;
         let copied = file.clone().finish(item).await;

@@ -47,7 +47,7 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
             continue;
         }
         let linked = Copied { action: Action::Linked, ..Copied::skipped() };
-        if run.config.dry_run || give_name(item, &handle, &have, taken).await? {
+        if !run.config.writes() || give_name(item, &handle, &have, taken).await? {
             return Ok(Some(linked));
         }
     }

@@ -20,11 +20,11 @@ impl Item<'_> {
     pub(crate) async fn open_source(&self) -> Result<SourceEntry> {
         let (fresh, rules) = (self.pair.fresh, &self.run().rules);
         let certain = fresh && !rules.compare.existing && self.run().references.is_empty();
-        if self.entry.kind == Kind::File && certain && !self.run().config.dry_run {
+        if self.entry.kind == Kind::File && certain && self.run().config.writes() {
             let (file, stat) = self.open_file().await?;
             return Ok(SourceEntry { stat, file: Some(file) });
         }
-        if self.entry.kind == Kind::File && rules.checksum && !fresh {
+        if self.entry.kind == Kind::File && rules.compares_contents() && !fresh {
             self.lane.doing(Operation::OpenSource);
             // One that can't be opened need not be read: it may have a size that the destination's has not.
             if let Ok((file, stat)) = contents::open(self.lane, self.source_side(), &self.entry.name).await {

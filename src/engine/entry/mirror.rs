@@ -57,7 +57,7 @@ impl Item<'_> {
             Ok(copied) => copied.event(kind),
             Err(error) => EntryEvent::failed(kind, error),
         };
-        if is_absent && matches!(event.action, Action::Created | Action::Linked) && !self.run().config.dry_run
+        if is_absent && matches!(event.action, Action::Created | Action::Linked) && self.run().config.writes()
         {
             self.pair.count_compared(); // now it has it
         }
@@ -94,7 +94,7 @@ impl Item<'_> {
     /// Whether a hash is wanted of each file that the destination has.
     pub(crate) fn lists_hashes(&self) -> bool {
         let config = &self.run().config;
-        config.manifest.is_some() && !config.dry_run
+        config.manifest().is_some()
     }
 
     /// Mirrors an entry that is not a further name of another one.
@@ -194,7 +194,7 @@ impl Item<'_> {
 
     /// Makes the entry anew.
     pub(crate) async fn make(self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
-        if self.run().config.dry_run {
+        if !self.run().config.writes() {
             let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });
         }
@@ -265,7 +265,7 @@ impl Item<'_> {
         if gives && !self.is_surely_ours(&source, have, &theirs).await? {
             return self.make(source, Taken::Entry, Action::Updated).await;
         }
-        if run.config.dry_run {
+        if !run.config.writes() {
             return Ok(mended);
         }
         self.lane.doing(Operation::SetTimes);

@@ -51,7 +51,7 @@ impl Directory {
     /// The root is done, and with it the run.
     async fn end_run(self: &Arc<Self>, lane: &Lane) {
         let run = &lane.run;
-        if run.config.fsync && !run.stop.is_stopped() && !run.config.dry_run {
+        if run.config.fsync && !run.stop.is_stopped() && run.config.writes() {
             let mut nothing = Remains::default();
             let flush = lane.io.hand_over(Call::Flush, Means::Thread, flush::flush_all(run), |()| 0);
             let flushed = lane.at_work(self, || Step::Flush, &mut nothing, flush);
@@ -85,7 +85,7 @@ impl Directory {
                 if lane.run.config.delete.is_some() {
                     collect::collect(self, &pair, lane).await;
                 }
-                if lane.run.config.check && !self.unlisted.load(Ordering::Relaxed) {
+                if lane.run.config.checks() && !self.unlisted.load(Ordering::Relaxed) {
                     extras::report(self, &pair, lane).await;
                 }
             }
@@ -196,7 +196,7 @@ impl Directory {
         }
         let xattrs = pair.source_xattrs.as_ref();
         let target = Target::Open(destination.as_fd());
-        let changes = if run.config.dry_run {
+        let changes = if !run.config.writes() {
             let of_xattrs = match xattrs {
                 Some(want) => {
                     xattr::changes(want, &xattr::read(&target.into(), run.rules.privileges.root, path)?)

@@ -13,7 +13,7 @@ use crate::engine::workers::stall::{self, Stalls};
 use crate::engine::workers::watchdog::Watchdog;
 use crate::error::{Cause, Error, FirstErrors, Operation, Outcome, Result};
 use crate::event::metrics::Ring;
-use crate::event::{Action, Entries, Event, Kind, Reporter, Start, Summary, Totals};
+use crate::event::{Action, Entries, Event, Kind, Mode, Reporter, Start, Summary, Totals};
 use crate::files::trace::TraceFile;
 use crate::stop::Stop;
 
@@ -90,7 +90,7 @@ impl<'a> Progress<'a> {
         abandon: impl Fn(),
         (mut watchdog, mut stalls): (Option<Watchdog>, Option<Stalls>),
     ) -> Summary {
-        self.tally.check = start.check;
+        self.tally.check = start.mode == Mode::Check;
         self.tally.reporter.start(start);
         let watch = (watchdog.as_mut(), stalls.as_mut());
         let gathered = self.tally.receive_all(&events, stopped, abandon, watch);

@@ -135,7 +135,7 @@ impl Run {
 
     /// Whether what only the destination has is looked for.
     pub(crate) fn judges_extras(&self) -> bool {
-        self.config.check || self.config.delete.is_some()
+        self.config.checks() || self.config.delete.is_some()
     }
 
     /// Whether the tasks have to wait until their reports are taken.
@@ -207,7 +207,7 @@ impl Beside {
         let (references, missing) = References::open(config, roots)?;
         let backups = Backups::new(config, roots)?;
         let trees = backups.iter().filter_map(Backups::path);
-        let written = config.own_files.iter().chain(&config.manifest).map(PathBuf::as_path).chain(trees);
+        let written = config.own_files.iter().map(PathBuf::as_path).chain(config.manifest()).chain(trees);
         let own_paths = written.flat_map(|path| roots::below(&roots.destination, path)).collect();
         Ok(Beside { backups, references, missing, own_paths })
     }

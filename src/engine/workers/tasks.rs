@@ -225,7 +225,7 @@ async fn run_entry(
 ) -> Option<EntryEvent> {
     let Some(pair) = pair else { return Some(EntryEvent::done(entry.kind, Action::Skipped)) };
     let item = Item { lane, directory, pair, entry, replaces: false, old: None };
-    if lane.run.config.check { Box::pin(check::check(item)).await } else { Some(item.mirror().await) }
+    if lane.run.config.checks() { Box::pin(check::check(item)).await } else { Some(item.mirror().await) }
 }
 
 /// Offers half of the entries to other tasks and returns what is left to do here: all, if nobody wants them.
