@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ringsync::event::EntryEvent;
-use ringsync::event::{Reporter, itemize};
+use ringsync::event::{Mode, Reporter, itemize};
 use ringsync::{Config, Stop};
 use rustix::fs::FileType;
 use rustix::process::{Pid, Signal, kill_process};
@@ -145,7 +145,7 @@ fn sync_reports_the_same_changes() {
         let compared = lines(&check("auto", &[], &source, &destination).exits(23));
         let expected: BTreeSet<String> = compared.into_iter().filter(wanted).collect();
         let mut config = Config::new(&source, &destination);
-        config.dry_run = dry_run;
+        config.mode = if dry_run { Mode::DryRun } else { Mode::Sync };
         config.details = true;
         let mut reporter = Itemised::default();
         ringsync::sync(&config, &mut reporter, &Stop::default()).unwrap().into_result().unwrap();
