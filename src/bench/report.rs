@@ -104,7 +104,7 @@ pub(crate) struct ToolResult {
     pub(crate) fault: Option<Fault>,
     /// What of the metadata was not kept.
     pub(crate) not_kept: Vec<&'static str>,
-    pub(crate) wall_seconds: Option<Spread>,
+    wall_seconds: Option<Spread>,
     pub(crate) times_ringsync: Option<f64>,
     pub(crate) trust: Option<Trust>,
     pub(crate) runs: Vec<Measurement>,
@@ -134,11 +134,11 @@ impl Fault {
 /// The figures of one run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Measurement {
-    pub(crate) wall_seconds: f64,
-    pub(crate) cpu_seconds: f64,
-    pub(crate) peak_bytes: u64,
+    wall_seconds: f64,
+    cpu_seconds: f64,
+    peak_bytes: u64,
     /// A peak up to this could not be seen.
-    pub(crate) peak_floor_bytes: u64,
+    peak_floor_bytes: u64,
 }
 
 impl From<Measured> for Measurement {

@@ -172,7 +172,7 @@ impl EntryEvent {
     }
 }
 
-pub(crate) fn os_str(name: &CStr) -> &OsStr {
+fn os_str(name: &CStr) -> &OsStr {
     OsStr::from_bytes(name.to_bytes())
 }
 

@@ -92,7 +92,7 @@ pub(crate) fn is_trusted(uid: u32) -> bool {
 }
 
 /// Whether others than root and the user who runs this may change what is in a directory.
-pub(crate) fn is_open_to_others(directory: &Stat) -> bool {
+fn is_open_to_others(directory: &Stat) -> bool {
     !is_trusted(directory.uid) || directory.mode & 0o022 != 0
 }
 

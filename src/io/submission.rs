@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::io::op;
 
 /// How often a ring is seen to, at least, while anything is in flight.
-pub(crate) const SEEN_TO_EVERY: Duration = Duration::from_millis(1);
+const SEEN_TO_EVERY: Duration = Duration::from_millis(1);
 
 /// Has a thread see to its ring. The runtime submits what the ring was given only when no task is ready to go on; tasks
 /// that find everything in the caches always are.

@@ -13,7 +13,7 @@ use crate::event::Kind;
 use crate::stat::{proc_path, stat_open};
 
 /// A file of rules of more bytes is taken for something else.
-pub(crate) const LARGEST_FILE: u64 = 4 << 20;
+const LARGEST_FILE: u64 = 4 << 20;
 
 /// Reads a small file of a directory; never through a symlink, which may lead anywhere. `None`: it is not there.
 pub(crate) fn read(directory: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>, Cause> {

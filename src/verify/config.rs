@@ -8,7 +8,7 @@ use crate::io::file::is_in_user_space;
 use crate::options::{Engine, with};
 
 /// How long a file on no disk may make no progress, unless another time is given.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a manifest comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -51,13 +51,13 @@ impl CompareArgs {
     }
 }
 
-pub(crate) const COMPARE: &str = "What counts as changed, and what is left alone";
+const COMPARE: &str = "What counts as changed, and what is left alone";
 
 /// How many seconds may lie between two times that count as equal; `None`: not a nanosecond.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window(Option<u64>);
 
-pub(crate) fn parse_window(text: &str) -> Result<Window, String> {
+fn parse_window(text: &str) -> Result<Window, String> {
     match text.parse::<i32>() {
         Ok(..0) => Ok(Window(None)),
         _ => parse_duration(text).map(|window| Window(Some(window.as_secs()))),

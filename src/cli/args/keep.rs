@@ -47,4 +47,4 @@ impl KeepArgs {
     }
 }
 
-pub(crate) const KEEP: &str = "Which metadata is kept";
+const KEEP: &str = "Which metadata is kept";

@@ -33,7 +33,7 @@ pub fn escape_path(path: &Path) -> Vec<u8> {
     text
 }
 
-pub(crate) fn needs_escape(path: &[u8]) -> bool {
+fn needs_escape(path: &[u8]) -> bool {
     path.iter().any(|byte| matches!(byte, b'\\' | b'\n'))
 }
 

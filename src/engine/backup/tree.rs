@@ -127,7 +127,7 @@ impl Tree {
     }
 
     /// Gives a new directory what the one that it stands for has.
-    pub(crate) fn look_like(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
+    fn look_like(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
         let at = || path;
         let want = stat_open(model).at(Operation::Backup, at)?;
         let have = stat_open(fd).at(Operation::Backup, at)?;
@@ -156,19 +156,14 @@ impl Tree {
         Ok(self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&inode))
     }
 
-    pub(crate) fn remember(&self, fd: &OwnedFd) -> rustix::io::Result<()> {
+    fn remember(&self, fd: &OwnedFd) -> rustix::io::Result<()> {
         let inode = stat_open(fd)?.inode;
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(inode);
         Ok(())
     }
 
     /// An older backup that is no directory, where one has to be, gets another name.
-    pub(crate) fn make_room(
-        &self,
-        within: &OwnedFd,
-        name: &[u8],
-        backups: &Backups,
-    ) -> rustix::io::Result<()> {
+    fn make_room(&self, within: &OwnedFd, name: &[u8], backups: &Backups) -> rustix::io::Result<()> {
         let old = CString::new(name).map_err(|_| Errno::INVAL)?;
         let mut claims = backups.claims.hold(stat_open(within)?.inode);
         if is_directory(within, &old) {

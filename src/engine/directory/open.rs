@@ -45,7 +45,7 @@ impl Directory {
         Some(pair)
     }
 
-    pub(crate) async fn open_in(&self, parent: &Pair, lane: &Lane) -> Option<Arc<Pair>> {
+    async fn open_in(&self, parent: &Pair, lane: &Lane) -> Option<Arc<Pair>> {
         let mut state = self.lock(lane).await?;
         match &*state {
             State::Open(pair) => return Some(pair.clone()),
@@ -85,7 +85,7 @@ impl Directory {
 
     /// Opens the directory around sources, whose destination is that of the directory above. The walk has just been there:
     /// this is answered by the cache.
-    pub(crate) fn look_from(&self, around: &Parent, parent: &Pair, lane: &Lane) -> Result<Pair> {
+    fn look_from(&self, around: &Parent, parent: &Pair, lane: &Lane) -> Result<Pair> {
         lane.doing(Operation::OpenSource);
         let source = match self.take_lent(&lane.run) {
             Some(fd) => fd,

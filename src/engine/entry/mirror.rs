@@ -73,7 +73,7 @@ impl Item<'_> {
     }
 
     /// Keeps backups from the name, before it is looked up: what has it by then is found, and backed up in its turn.
-    pub(crate) fn claim_name(&self) -> Result<()> {
+    fn claim_name(&self) -> Result<()> {
         match (&self.run().backups, &self.pair.destination) {
             (Some(backups), Some(within)) => {
                 backups.claim(within, self.target()).at(Operation::Backup, || self.path())
@@ -108,7 +108,7 @@ impl Item<'_> {
     }
 
     /// Does what the comparison says.
-    pub(crate) async fn bring_about(self, source: SourceEntry, destination: Option<&Stat>) -> Result<Copied> {
+    async fn bring_about(self, source: SourceEntry, destination: Option<&Stat>) -> Result<Copied> {
         let mut changes = changes(&source.stat, destination, &self.run().rules);
         let same_target = || {
             let same = special::same_target(&self);
@@ -284,12 +284,7 @@ impl Item<'_> {
     /// Whether what the destination has is what a run put there, and may be given to others with the source's owner and
     /// mode. Where somebody else could have put it there, a file has to hold what the source does: its size and time may
     /// be chosen, to have another's secret given away. It is read, unless it was (`theirs`).
-    pub(crate) async fn is_surely_ours(
-        &self,
-        source: &SourceEntry,
-        have: &Stat,
-        theirs: &Option<File>,
-    ) -> Result<bool> {
+    async fn is_surely_ours(&self, source: &SourceEntry, have: &Stat, theirs: &Option<File>) -> Result<bool> {
         if theirs.is_some() || !self.pair.writers.could_plant(have) {
             return Ok(true);
         }

@@ -16,7 +16,7 @@ pub(crate) fn holds(name: &CStr, directory: &OwnedFd, within: Inode, run: &Run) 
     run.temporary.is_aside(name.to_bytes(), within) && is_marked_open(directory)
 }
 
-pub(crate) fn is_marked_open(directory: &OwnedFd) -> bool {
+fn is_marked_open(directory: &OwnedFd) -> bool {
     stat_open(directory).is_ok_and(|stat| is_marked(&stat))
 }
 

@@ -60,7 +60,7 @@ pub(crate) struct Run {
     /// Trees whose files are linked to.
     pub(crate) references: References,
     /// Paths in the destination that the run itself writes to.
-    pub(crate) own_paths: Vec<PathBuf>,
+    own_paths: Vec<PathBuf>,
     /// What is not done has one of these.
     pub(crate) temporary: TemporaryNames,
     /// What is to be deleted in the end.
@@ -80,7 +80,7 @@ pub(crate) struct Run {
     /// Threads that are stuck in the kernel.
     pub(crate) left_behind: AtomicUsize,
     /// Threads that may still report something.
-    pub(crate) reporting: AtomicUsize,
+    reporting: AtomicUsize,
     /// Raised when the run ends early: the caller's flag was raised, or an error broke it off.
     pub(crate) stop: Stop,
 }
@@ -199,7 +199,7 @@ pub(crate) struct Beside {
     /// Trees to link to that do not exist.
     pub(crate) missing: Vec<Missing>,
     /// Paths in the destination that the run itself writes to.
-    pub(crate) own_paths: Vec<PathBuf>,
+    own_paths: Vec<PathBuf>,
 }
 
 impl Beside {

@@ -11,17 +11,17 @@ use tokio::sync::Semaphore;
 use crate::io::buffer::LARGE;
 
 /// What was not used for so long is lost: a pause is not made up for by a rush.
-pub(crate) const CREDIT: Duration = Duration::from_millis(100);
+const CREDIT: Duration = Duration::from_millis(100);
 
 /// How many pieces are read a second, at least.
-pub(crate) const PIECES: u64 = 20;
+const PIECES: u64 = 20;
 
 /// The shortest piece: a block.
 pub(crate) const SHORTEST: u64 = 4096;
 
 /// A file that is being read has this many bytes a second to itself. More files at once would only be half done for
 /// longer.
-pub(crate) const SHARE: u64 = 1 << 20;
+const SHARE: u64 = 1 << 20;
 
 /// Files that are read at once, at the lowest rate and at the highest.
 pub(crate) const FILES: (u64, u64) = (2, 1024);

@@ -14,14 +14,14 @@ pub(crate) struct Heartbeat(AtomicU64);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Pulse(u64);
 
-pub(crate) const OPERATION: u64 = 0xff;
+const OPERATION: u64 = 0xff;
 
-pub(crate) const TURN: u64 = 0x100;
+const TURN: u64 = 0x100;
 
 pub(crate) const STEP: u64 = 0x200;
 
 /// What tasks say that they are at.
-pub(crate) const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 17] = [
     Operation::OpenSource,
     Operation::StatSource,
     Operation::ReadSource,

@@ -11,7 +11,7 @@ use crate::event::EntryEvent;
 use crate::walk::Entry;
 
 /// A thread that waits for what another one has says so this often.
-pub(crate) const WAIT: Duration = Duration::from_millis(50);
+const WAIT: Duration = Duration::from_millis(50);
 
 /// What a thread has left of a batch, and what it has to report.
 #[derive(Default)]
