@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 use async_channel::Receiver;
 
@@ -33,8 +34,11 @@ pub(crate) struct Lane {
     pub(crate) watched: Option<Arc<Watched>>,
     /// Who takes the figures: `--stats`, `--trace`.
     pub(crate) gauge: Option<Rc<Gauge>>,
-    /// Tasks of this thread that have work.
+    /// Tasks of this thread, and how many of them have work.
+    pub(crate) tasks: Cell<usize>,
     pub(crate) busy: Cell<usize>,
+    /// One more task would have something to do.
+    pub(crate) short_of_tasks: Notify,
     /// What others offer this thread.
     pub(crate) offers: Receiver<Offer>,
     pub(crate) judge: Judge,
@@ -59,12 +63,34 @@ impl Lane {
         let buffers = Pool::of(run.config.buffer.or(watched_piece), gauge.clone());
         let outbox = Outbox::default();
         let io = io.gauged(gauge.clone());
-        let (busy, helping) = (Cell::new(0), Cell::new(0));
+        let (tasks, busy, helping) = (Cell::new(0), Cell::new(0), Cell::new(0));
         // Nobody offers a ring from the reserve anything.
         let offers =
             run.offers.get(index).map_or_else(|| Channel::bounded(1).receiver, |own| own.receiver.clone());
         let judge = Judge::new();
-        Lane { io, buffers, run, outbox, index, watched, gauge, busy, offers, judge, helping }
+        let short_of_tasks = Notify::new();
+        Lane {
+            io,
+            buffers,
+            run,
+            outbox,
+            index,
+            watched,
+            gauge,
+            tasks,
+            busy,
+            short_of_tasks,
+            offers,
+            judge,
+            helping,
+        }
+    }
+
+    /// A task's turn is over, and it is not done.
+    pub(crate) fn task_waits(&self) {
+        if self.busy.get() == self.tasks.get() {
+            self.short_of_tasks.notify_one();
+        }
     }
 
     /// Does `work` and leaves word of it for the watchdog. `None`: it took so long that the thread has been replaced.

@@ -1,4 +1,4 @@
-//! The copy tasks: a fixed set on each thread. Each takes a batch, compares its entries with the destination one
+//! The copy tasks: a few on each thread, more while they wait, up to a fixed number. Each takes a batch, compares its entries with the destination one
 //! after the other, and does what the comparison says.
 
 use std::pin::pin;
@@ -25,28 +25,44 @@ use crate::event::{Action, Entries, EntryEvent, Kind};
 use crate::io::Io;
 use crate::walk::Entry;
 
+/// Tasks that a thread begins with. There are more once these wait: what the caches answer takes one after the other, so that
+/// the next file finds the processor's cache and the directory as the last one left them, and the walk's channel stays full,
+/// by which batches are as large as they may be and rings in reserve find work. 64 from the beginning took 1.11 of the time
+/// for new copies of small files in memory (docs/performance.md).
+const FEWEST_TASKS: usize = 2;
+
 /// How many tasks of a thread help with large files of others. A write has the file's lock to itself: with more the
 /// disk's read-ahead would only jump between them (docs/performance.md).
 const HELPERS: usize = 1;
 
-/// Runs a thread's tasks, this many, until the run is finished or stopped. A panic of one ends them all.
-pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize, watch: Watch) -> Result<()> {
+/// Runs a thread's tasks, `most` of them at most, until the run is finished or stopped. A panic of one ends them all.
+pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, most: usize, watch: Watch) -> Result<()> {
     let Watch { watched, first } = watch;
     let lane = Rc::new(Lane::new(io, run, index, watched));
     if let Some(first) = first {
         Turns::new(lane.clone(), 0, run_batch(&lane, first)).await;
     }
     let mut set = JoinSet::new();
-    for number in 0..tasks {
-        set.spawn_local(Turns::new(lane.clone(), number, task(lane.clone())));
-    }
+    (0..FEWEST_TASKS.min(most)).for_each(|_| add_task(&lane, &mut set));
     let mut result = Ok(());
-    while let Some(ended) = set.join_next().await {
-        if let Err(error) = ended
-            && let Ok(panic) = error.try_into_panic()
-        {
-            lane.run.abandon();
-            result = Err(panicked(panic.as_ref()));
+    loop {
+        let ended = tokio::select! {
+            biased;
+            ended = set.join_next() => ended,
+            () = lane.short_of_tasks.notified(), if lane.tasks.get() < most => {
+                add_task(&lane, &mut set);
+                continue;
+            }
+        };
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    lane.run.abandon();
+                    result = Err(panicked(panic.as_ref()));
+                }
+            }
+            None => break,
         }
     }
     if !lane.is_lost() {
@@ -54,6 +70,12 @@ pub(crate) async fn run_tasks(io: Io, run: Arc<Run>, index: usize, tasks: usize,
         lane.send_metrics().await;
     }
     result
+}
+
+fn add_task(lane: &Rc<Lane>, set: &mut JoinSet<()>) {
+    let number = lane.tasks.get();
+    lane.tasks.set(number + 1);
+    set.spawn_local(Turns::new(lane.clone(), number, task(lane.clone())));
 }
 
 /// What a thread is given that is watched: who watches it, and the work of a thread that it replaces.

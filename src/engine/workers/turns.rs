@@ -55,6 +55,9 @@ impl<F: Future> Future for Turns<F> {
         if let Some(gauge) = &lane.gauge {
             *stage = gauge.turn_ends();
         }
+        if polled.is_pending() {
+            lane.task_waits();
+        }
         polled
     }
 }
