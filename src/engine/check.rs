@@ -2,6 +2,7 @@
 //! What the destination has beyond the source is the business of engine/delete/extras.rs.
 
 use std::ffi::OsStr;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -76,12 +77,12 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
 }
 
 /// Reports the bytes that were compared of an inode with several names, which are no single entry's.
-async fn report_bytes(run: &Run, bytes: u64, expected: Option<u64>) {
+async fn report_bytes(run: &Run, bytes: u64, expected: Option<NonZeroU64>) {
     if expected.is_none() && bytes > 0 {
         run.report(Event::Expected(bytes)).await;
         run.report(Event::Bytes(bytes)).await;
     }
-    let expected = expected.unwrap_or(bytes);
+    let expected = expected.map_or(bytes, NonZeroU64::get);
     if expected > 0 {
         run.report(Event::Ended { expected, copied: bytes }).await;
     }

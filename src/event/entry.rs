@@ -1,6 +1,7 @@
 //! What became of one entry.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -120,7 +121,7 @@ pub struct EntryEvent {
     /// Its contents, its metadata and its name are on stable storage.
     pub durable: bool,
     /// How many bytes were expected of it, if they were counted as they were copied.
-    pub(crate) expected: Option<u64>,
+    pub(crate) expected: Option<NonZeroU64>,
 }
 
 impl EntryEvent {

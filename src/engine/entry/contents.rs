@@ -2,6 +2,7 @@
 //! takes less than hashing both, and tells as much.
 
 use std::ffi::CStr;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub(crate) struct Compared {
     /// Bytes read of each side.
     pub(crate) bytes: u64,
     /// How many bytes were expected of it, if its bytes were counted as they were read.
-    pub(crate) expected: Option<u64>,
+    pub(crate) expected: Option<NonZeroU64>,
     /// The destination's file, if it is the one that was asked for.
     pub(crate) theirs: Option<File>,
 }

@@ -1,6 +1,7 @@
 //! Copying one regular file: contents, then metadata, then the name. Files that are large or have holes are cut in
 //! segments (large_file.rs); the others are read, hashed and written here.
 
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
@@ -29,7 +30,7 @@ struct Contents {
     hash: Option<Hash>,
     /// Bytes copied or cloned, holes not counted.
     bytes: u64,
-    expected: Option<u64>,
+    expected: Option<NonZeroU64>,
 }
 
 /// Copies `source` to the item's name; `taken` says that something has it. A source that changes while it is read is

@@ -193,8 +193,8 @@ impl Tally<'_> {
         self.reporter.progress(&self.totals);
     }
 
-    fn take_entries(&mut self, entries: Entries) {
-        for mut event in entries.events {
+    fn take_entries(&mut self, mut entries: Entries) {
+        for event in &mut entries.events {
             // What a stop broke off is neither done nor an error of its own.
             if event.error.as_ref().is_some_and(|error| matches!(error.cause, Cause::Interrupted)) {
                 continue;
@@ -207,7 +207,7 @@ impl Tally<'_> {
             totals.add(event.action);
             totals.link_limits += u64::from(event.link_limit);
             if let Some(expected) = event.expected {
-                totals.end_large(expected, event.bytes);
+                totals.end_large(expected.get(), event.bytes);
             } else {
                 totals.bytes += event.bytes;
                 totals.bytes_expected += event.bytes;
@@ -224,9 +224,8 @@ impl Tally<'_> {
             if self.check && event.action.is_change() {
                 self.outcome = self.outcome.max(Outcome::Different);
             }
-            self.reporter.entry(&entries.directory, &event);
-            let added =
-                self.manifest.as_mut().map_or(Ok(()), |hashes| hashes.add(&entries.directory, &event));
+            self.reporter.entry(&entries.directory, event);
+            let added = self.manifest.as_mut().map_or(Ok(()), |hashes| hashes.add(&entries.directory, event));
             if let Some(error) = event.error.take() {
                 self.errors.keep(*error);
             }

@@ -1,6 +1,8 @@
 //! What became of an entry, as the tasks pass it on.
 
 use blake3::Hash;
+use std::ffi::CString;
+use std::num::NonZeroU64;
 
 use crate::event::{Action, Changes, EntryEvent, Kind, PointsTo};
 
@@ -11,7 +13,7 @@ pub(crate) struct Copied {
     /// Contents copied or cloned, in bytes.
     pub(crate) bytes: u64,
     /// How many bytes were expected of it, if its bytes were counted as they were copied.
-    pub(crate) expected: Option<u64>,
+    pub(crate) expected: Option<NonZeroU64>,
     pub(crate) hash: Option<Hash>,
     /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
     pub(crate) link_limit: bool,
@@ -41,8 +43,22 @@ impl Copied {
     /// What is told of it.
     pub(crate) fn event(self, kind: Kind) -> EntryEvent {
         let Copied { action, bytes, expected, hash, link_limit, changes, points_to, follows } = self;
-        let event = EntryEvent::changed(kind, action, changes);
-        EntryEvent { bytes, expected, hash, link_limit, points_to, follows, ..event }
+        let (name, source, error, durable) = (CString::default(), None, None, false);
+        EntryEvent {
+            name,
+            kind,
+            action,
+            changes,
+            points_to,
+            follows,
+            source,
+            bytes,
+            hash,
+            error,
+            link_limit,
+            durable,
+            expected,
+        }
     }
 
     /// Everything was there already.
