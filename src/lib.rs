@@ -30,7 +30,7 @@
 //!
 //! On request, a file is flushed before it gets its name, and its name before it is reported durable
 //! (`engine/finish/flush.rs`); what was written is read back (`engine/entry/read_back.rs`); the hashes of all files go into a
-//! manifest (`engine/progress/manifest.rs`); reading is slowed down (`engine/shared/bandwidth.rs`); a thread that the kernel does not answer is
+//! manifest (`engine/progress/manifest.rs`); reading is slowed down (`engine/primitives/bandwidth.rs`); a thread that the kernel does not answer is
 //! left behind (`engine/workers/watchdog.rs`). `verify/` checks files against a manifest, and a check of two trees is a run that
 //! only tells what it would do (`engine/check.rs`).
 //!

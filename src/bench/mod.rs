@@ -3,27 +3,27 @@
 //! 1. What can't go well is refused first: a directory without room, caches that can't be dropped, a tool that is not
 //!    there (`space.rs`, `tools.rs`).
 //! 2. Data sets are made by rule in a directory of the benchmark's own, the only one that is written to (`data.rs`).
-//! 3. For each data set, scenario and state of the caches all tools run in turn, the turns interleaved (`turns.rs`). A
+//! 3. For each data set, scenario and state of the caches all tools run in turn, the turns interleaved (`rounds.rs`). A
 //!    run is a process, ringsync's too, measured from start to end (`run.rs`).
-//! 4. After each run the copy is compared with the source (`check.rs`). A tool that fails, or whose copy is wrong, is
+//! 4. After each run the copy is compared with the source (`verify_copy.rs`). A tool that fails, or whose copy is wrong, is
 //!    marked and has no figures.
-//! 5. Medians, and how far they can be believed (`figures.rs`), go into tables, files and plots (`report.rs`,
+//! 5. Medians, and how far they can be believed (`spread.rs`), go into tables, files and plots (`report.rs`,
 //!    `table.rs`, `plot.rs`), with what they were measured on (`machine.rs`).
 //! 6. Whatever happens, the directory is removed, also after a signal.
 
 mod change;
-mod check;
 mod data;
-mod figures;
 mod machine;
 pub(crate) mod plan;
 mod plot;
 mod report;
+mod rounds;
 mod run;
 mod space;
+mod spread;
 mod table;
 mod tools;
-mod turns;
+mod verify_copy;
 
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -34,9 +34,9 @@ use tempfile::TempDir;
 use crate::bench::machine::{FileSystem, Machine};
 use crate::bench::plan::{Cache, Interrupted, Plan};
 use crate::bench::report::{Cell, Output, Report, ToolInfo};
+use crate::bench::rounds::{DROP_CACHES, Rounds};
 use crate::bench::space::{Memory, Room, Size};
 use crate::bench::tools::Installed;
-use crate::bench::turns::{DROP_CACHES, Turns};
 use crate::report::lines::message;
 use ringsync::{Escaped, Outcome, Stop};
 
@@ -209,7 +209,7 @@ fn measure(
         for &cache in &plan.caches {
             let mut cell = Cell::new(data.name, scenario, cache, data.size);
             message(format_args!("{}", cell.title()));
-            let turns = Turns {
+            let turns = Rounds {
                 tools,
                 source,
                 destination: &scratch.path().join("dst"),

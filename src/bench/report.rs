@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::bench::figures::{Spread, Trust};
 use crate::bench::machine::Machine;
 use crate::bench::plan::{Cache, Scenario};
 use crate::bench::run::Measured;
 use crate::bench::space::Size;
+use crate::bench::spread::{Spread, Trust};
 use crate::bench::tools::{Installed, OURS};
 use ringsync::Escaped;
 

@@ -4,8 +4,8 @@ use std::fmt;
 
 use indicatif::{BinaryBytes, HumanCount};
 
-use crate::bench::figures::Trust;
 use crate::bench::report::{Cell, Report, ToolInfo, ToolResult};
+use crate::bench::spread::Trust;
 
 const HEAD: [&str; 7] = ["tool", "median", "min .. max", "CPU", "peak memory", "x ringsync", "not kept"];
 

@@ -65,7 +65,7 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
         if let Some(Compared { bytes, expected, .. }) = compared {
             report_bytes(run, bytes, expected).await;
         }
-        if let Some(names) = run.names.arrive(&source, name) {
+        if let Some(names) = run.twins.arrive(&source, name) {
             report_names(names, item.lane).await;
         }
         return Ok(None);
@@ -129,7 +129,7 @@ async fn compare_contents(item: &Item<'_>, source: &SourceEntry, have: &Stat) ->
     if source.stat.links == 1 || !item.run().rules.keep.hard_links {
         return contents::compare(item, source, have).await;
     }
-    let verdicts = item.run().names.verdicts(&source.stat);
+    let verdicts = item.run().twins.verdicts(&source.stat);
     let mut verdicts = verdicts.lock().await;
     if let Some(&same) = verdicts.get(&have.inode) {
         return Ok(Compared { same, bytes: 0, expected: None, theirs: None });
@@ -164,7 +164,7 @@ fn target(item: &Item<'_>, kind: Kind) -> Result<Option<PathBuf>> {
 
 /// Reports the names whose inodes have others outside the tree: at the end of the run.
 pub(crate) async fn report_rest(lane: &Lane) {
-    for names in lane.run.names.take_rest() {
+    for names in lane.run.twins.take_rest() {
         if lane.run.stop.is_stopped() {
             return; // names that nobody got to may be missing: another one would lead
         }

@@ -7,11 +7,11 @@ pub(crate) mod directory;
 pub(crate) mod entry;
 mod finish;
 pub(crate) mod own;
+pub(crate) mod primitives;
 pub(crate) mod progress;
 pub(crate) mod refuse;
 pub(crate) mod run;
 pub(crate) mod setup;
-pub(crate) mod shared;
 pub mod stages;
 pub(crate) mod state;
 mod strangers;
@@ -69,15 +69,15 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
         let trace = traced.trace.as_deref().map(|path| TraceFile::create(path, &trees)).transpose()?;
         Ok((manifest, trace))
     })?;
-    let (roots, mut aside) = within(config, move || {
+    let (roots, mut beside) = within(config, move || {
         let roots = roots::open(&opened)?;
-        let aside = Beside::open(&opened, &roots)?;
-        Ok((roots, aside))
+        let beside = Beside::open(&opened, &roots)?;
+        Ok((roots, beside))
     })?;
-    let missing = std::mem::take(&mut aside.missing);
+    let missing = std::mem::take(&mut beside.missing);
     let staffing = Staffing::new(config, engine, descriptors);
     let Staffing { threads, tasks, .. } = staffing;
-    let (run, parcel_sender, events) = new_run(config, roots, aside, temporary, &staffing);
+    let (run, parcel_sender, events) = new_run(config, roots, beside, temporary, &staffing);
     let held = run.clone();
     let root = within(config, move || strangers::refuse(&held).and_then(|()| open_root(&held)));
     let Config { mode, fsync, .. } = *config;
@@ -135,7 +135,7 @@ pub fn check(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::state::work::Parcel;
+    use crate::engine::state::batch::Parcel;
     use crate::engine::workers::threads::spawn_thread;
     use crate::error::Outcome;
     use crate::event::Silent;

@@ -87,7 +87,7 @@ impl Pool {
         // The semaphore is never closed; without a permit the buffer would only not be counted.
         let mut permits = self.permits(units * count as u32).await.ok();
         if let Some(gauge) = &self.gauge {
-            gauge.lends((size * count) as u64);
+            gauge.lend((size * count) as u64);
         }
         (0..count)
             .map(|_| {

@@ -216,7 +216,7 @@ impl Gauge {
     }
 
     /// More bytes of buffers are lent.
-    pub(crate) fn lends(&self, bytes: u64) {
+    pub(crate) fn lend(&self, bytes: u64) {
         let bytes = self.bytes.get() + bytes;
         self.bytes.set(bytes);
         let mut ring = self.ring.borrow_mut();
@@ -359,10 +359,10 @@ mod tests {
     #[test]
     fn buffers_on_loan_are_bytes_in_flight() {
         let gauge = Gauge::new(0, now(), false, || true);
-        gauge.lends(10);
-        gauge.lends(20);
+        gauge.lend(10);
+        gauge.lend(20);
         gauge.give_back(30);
-        gauge.lends(5);
+        gauge.lend(5);
         assert_eq!(gauge.ring().most_bytes, 30);
     }
 }

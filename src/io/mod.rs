@@ -50,7 +50,7 @@ const SHORT_WRITE: usize = 64 << 10;
 
 /// The operations of one thread.
 pub(crate) struct Io {
-    way: Backend,
+    backend: Backend,
     families: Families,
     /// Operations that were handed over and are not done.
     in_flight: Cell<usize>,
@@ -91,8 +91,8 @@ impl Io {
         Io::new(Backend::Plain)
     }
 
-    fn new(way: Backend) -> Self {
-        Io { way, families: Families::default(), in_flight: Cell::new(0), gauge: None }
+    fn new(backend: Backend) -> Self {
+        Io { backend, families: Families::default(), in_flight: Cell::new(0), gauge: None }
     }
 
     /// The same, with figures taken.
@@ -138,7 +138,7 @@ impl Io {
         self.in_flight.set(self.in_flight.get() + 1);
         let result = operation.await;
         self.in_flight.set(self.in_flight.get() - 1);
-        if let (Means::Ring, Backend::Ring { sight, .. }) = (means, &self.way) {
+        if let (Means::Ring, Backend::Ring { sight, .. }) = (means, &self.backend) {
             sight.mark_seen_to();
         }
         if let Some(measured) = measured {
@@ -149,13 +149,14 @@ impl Io {
 
     /// Whether there is a ring that takes what it is given.
     fn has_ring(&self) -> bool {
-        matches!(&self.way, Backend::Ring { refuses, .. } if !refuses.get())
+        matches!(&self.backend, Backend::Ring { refuses, .. } if !refuses.get())
     }
 
     /// Whether an answer says that the ring did not take an operation, rather than how that went: a plain call does. The
     /// kernel cancels what it can start no worker for, and after that nothing more is given to the ring.
-    fn is_refused<T>(&self, answer: &rustix::io::Result<T>) -> bool {
-        if let (Backend::Ring { refuses, .. }, Err(Errno::CANCELED | Errno::NOSYS)) = (&self.way, answer) {
+    fn note_refusal<T>(&self, answer: &rustix::io::Result<T>) -> bool {
+        if let (Backend::Ring { refuses, .. }, Err(Errno::CANCELED | Errno::NOSYS)) = (&self.backend, answer)
+        {
             refuses.set(true);
         }
         matches!(answer, Err(Errno::CANCELED | Errno::NOSYS | Errno::NOMEM | Errno::AGAIN))
@@ -164,7 +165,7 @@ impl Io {
     /// Lets the ring have what it was given, and gives those a turn whose operations are done, if there are any and this was
     /// not done a moment ago. A task that does everything in place calls this now and then.
     pub(crate) async fn see_to_ring(&self, now: Instant) {
-        if let Backend::Ring { sight, .. } = &self.way
+        if let Backend::Ring { sight, .. } = &self.backend
             && self.in_flight.get() > 0
         {
             sight.see_to(now).await;
@@ -173,7 +174,7 @@ impl Io {
 
     /// How long this thread has waited so far in calls made in place that a ring could have waited for.
     pub(crate) fn waited(&self) -> Duration {
-        match &self.way {
+        match &self.backend {
             Backend::Ring { lookups, blind_reads, writes, .. } => {
                 lookups.waited() + blind_reads.waited() + writes.waited()
             }
@@ -190,11 +191,11 @@ impl Io {
     ) -> rustix::io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let now = || self.in_place(Call::Open, || open_now(directory, name, flags));
-        match &self.way {
+        match &self.backend {
             Backend::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 let open = op::open(directory.clone(), name, flags);
                 let opened = self.hand_over(Call::Open, Means::Ring, open, |_| 0).await;
-                if self.is_refused(&opened) { now() } else { opened }
+                if self.note_refusal(&opened) { now() } else { opened }
             }
             Backend::Ring { lookups, .. } => lookups.in_place(now),
             Backend::Plain => now(),
@@ -208,11 +209,11 @@ impl Io {
         name: &CStr,
     ) -> rustix::io::Result<Option<Stat>> {
         let now = || self.in_place(Call::Stat, || stat_now(directory, name));
-        let result = match &self.way {
+        let result = match &self.backend {
             Backend::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 let stat = op::stat(directory.clone(), name);
                 let found = self.hand_over(Call::Stat, Means::Ring, stat, |_| 0).await;
-                if self.is_refused(&found) { now() } else { found }
+                if self.note_refusal(&found) { now() } else { found }
             }
             Backend::Ring { lookups, .. } => lookups.in_place(now),
             Backend::Plain => now(),
@@ -236,7 +237,7 @@ impl Io {
         (result, buffer) = self.try_read(file, buffer, length, offset).await;
         match result {
             // Old kernels say so on the ring where a file system can't tell whether a read would wait.
-            result if result == Err(Errno::INTR) || self.is_refused(&result) => {
+            result if result == Err(Errno::INTR) || self.note_refusal(&result) => {
                 let bytes = &mut buffer.bytes_mut()[..length];
                 (self.transfer_in_place(Call::Read, || read_now(&file.fd, bytes, offset)), buffer)
             }
@@ -251,7 +252,7 @@ impl Io {
         length: usize,
         offset: u64,
     ) -> (rustix::io::Result<usize>, Buffer) {
-        let flags = match &self.way {
+        let flags = match &self.backend {
             Backend::Plain => ReadWriteFlags::empty(),
             Backend::Ring { .. } if !self.has_ring() => ReadWriteFlags::empty(),
             Backend::Ring { blind_reads, .. }
@@ -281,7 +282,7 @@ impl Io {
                 flags,
             )
         });
-        if let (Backend::Ring { reads, .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) = (&self.way, result) {
+        if let (Backend::Ring { reads, .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) = (&self.backend, result) {
             reads.missed();
             return self.read_through_ring(file, buffer, length, offset).await;
         }
@@ -319,7 +320,7 @@ impl Io {
                     retry(|| rustix::io::pwrite(file, &buffer.bytes()[left.clone()], at))
                 })
             };
-            let result = match &self.way {
+            let result = match &self.backend {
                 Backend::Ring { writes, .. }
                     if left.len() > SHORT_WRITE && self.has_ring() && writes.next_through_ring() =>
                 {
@@ -327,7 +328,7 @@ impl Io {
                     let written = |(written, _): &(_, Buffer)| transferred(written);
                     let result;
                     (result, buffer) = self.hand_over(Call::Write, Means::Ring, write, written).await;
-                    if self.is_refused(&result) && !self.has_ring() {
+                    if self.note_refusal(&result) && !self.has_ring() {
                         continue; // the plain call follows
                     }
                     result
@@ -351,7 +352,7 @@ impl Io {
         if self.has_ring() {
             let flush = op::flush(file.clone());
             let flushed = self.hand_over(Call::Flush, Means::Ring, flush, |_| 0).await;
-            if !self.is_refused(&flushed) || self.has_ring() {
+            if !self.note_refusal(&flushed) || self.has_ring() {
                 return flushed;
             }
         }
@@ -436,7 +437,7 @@ mod tests {
             let io = Io::ring();
             let mut buffer = buffer::Pool::new().take(buffer::LARGE as u64).await;
             buffer.bytes_mut().iter_mut().enumerate().for_each(|(at, byte)| *byte = (at % 251) as u8);
-            let Backend::Ring { writes, .. } = &io.way else { return };
+            let Backend::Ring { writes, .. } = &io.backend else { return };
             writes.mark_slow();
             let part = 1000..1000 + 2 * SHORT_WRITE;
             let (result, buffer) = io.write(&fd, buffer, part.clone(), 4321).await;

@@ -3,7 +3,7 @@
 //!
 //! What the kernel writes to or reads from while an operation is in flight (names, buffers, stat records) is moved
 //! into the operation. tokio-uring keeps it until the completion has arrived, also when the future is dropped
-//! before that; descriptors are held the same way, so that none is closed and its number reused meanwhile.
+//! before that; descriptors are held the same backend, so that none is closed and its number reused meanwhile.
 
 #![allow(unsafe_code)]
 

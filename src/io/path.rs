@@ -44,12 +44,12 @@ impl Io {
         let path = CString::new(proc_path(held)).map_err(|_| Errno::INVAL)?;
         let now =
             || self.in_place(Call::Open, || rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty()));
-        match &self.way {
+        match &self.backend {
             Backend::Ring { lookups, .. } if self.has_ring() && lookups.next_through_ring() => {
                 // The path is absolute: it does not begin at the file.
                 let open = op::open(held.clone(), &path, flags);
                 let opened = self.hand_over(Call::Open, Means::Ring, open, |_| 0).await;
-                if self.is_refused(&opened) { now() } else { opened }
+                if self.note_refusal(&opened) { now() } else { opened }
             }
             Backend::Ring { lookups, .. } => lookups.in_place(now),
             Backend::Plain => now(),
@@ -61,44 +61,44 @@ impl Io {
         &self,
         base: &Arc<OwnedFd>,
         path: &CStr,
-        scope: Reach,
+        reach: Reach,
     ) -> rustix::io::Result<OwnedFd> {
         if !self.has_ring() {
-            return hold_now(base, path, scope);
+            return hold_now(base, path, reach);
         }
         // In place while the cache knows every component; only what would wait for a disk goes through the ring.
-        match hold_cached(base, path, scope) {
+        match hold_cached(base, path, reach) {
             Err(Errno::AGAIN) => {}
             held => return held,
         }
-        let opened = op::open_path(base.clone(), path, FLAGS, scope.resolve()).await;
-        if self.is_refused(&opened) || matches!(opened, Err(Errno::INTR)) {
-            return hold_now(base, path, scope);
+        let opened = op::open_path(base.clone(), path, FLAGS, reach.resolve()).await;
+        if self.note_refusal(&opened) || matches!(opened, Err(Errno::INTR)) {
+            return hold_now(base, path, reach);
         }
-        or_stepwise(opened, base, path, scope)
+        or_stepwise(opened, base, path, reach)
     }
 }
 
 /// The same, as far as the cache knows every component; otherwise `EAGAIN`.
-pub(crate) fn hold_cached(base: &OwnedFd, path: &CStr, scope: Reach) -> rustix::io::Result<OwnedFd> {
-    let resolve = scope.resolve() | ResolveFlags::CACHED;
+pub(crate) fn hold_cached(base: &OwnedFd, path: &CStr, reach: Reach) -> rustix::io::Result<OwnedFd> {
+    let resolve = reach.resolve() | ResolveFlags::CACHED;
     match rustix::fs::openat2(base, path, FLAGS, Mode::empty(), resolve) {
         // Not known to Linux before 5.12.
         Err(Errno::INVAL) => Err(Errno::AGAIN),
-        result => or_stepwise(result, base, path, scope),
+        result => or_stepwise(result, base, path, reach),
     }
 }
 
 /// The same, however long it takes.
-pub(crate) fn hold_now(base: &OwnedFd, path: &CStr, scope: Reach) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn hold_now(base: &OwnedFd, path: &CStr, reach: Reach) -> rustix::io::Result<OwnedFd> {
     let mut result = Err(Errno::AGAIN);
     for _ in 0..ATTEMPTS {
-        result = rustix::fs::openat2(base, path, FLAGS, Mode::empty(), scope.resolve());
+        result = rustix::fs::openat2(base, path, FLAGS, Mode::empty(), reach.resolve());
         if !matches!(result, Err(Errno::AGAIN | Errno::INTR)) {
             break;
         }
     }
-    or_stepwise(result, base, path, scope)
+    or_stepwise(result, base, path, reach)
 }
 
 /// Where there is no openat2(2), or a sandbox that forbids it, or more than PATH_MAX bytes.
@@ -106,9 +106,9 @@ fn or_stepwise(
     result: rustix::io::Result<OwnedFd>,
     base: &OwnedFd,
     path: &CStr,
-    scope: Reach,
+    reach: Reach,
 ) -> rustix::io::Result<OwnedFd> {
-    match (result, scope) {
+    match (result, reach) {
         (Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG), Reach::Beneath) => {
             let held = open_stepwise(base, path.to_bytes(), FLAGS)?;
             // Held it can be; openat2(2) would have refused it.

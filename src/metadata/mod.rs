@@ -20,7 +20,7 @@ use crate::stat::{Stat, Time, proc_path};
 
 /// An inode held by a descriptor, never by a path that could be swapped.
 #[derive(Clone, Copy)]
-pub(crate) enum Target<'a> {
+pub(crate) enum HeldInode<'a> {
     /// Opened for reading or writing.
     Open(BorrowedFd<'a>),
     /// Opened with `O_PATH`: for what can't or shouldn't be opened (symlinks, FIFOs, devices, files without read
@@ -31,7 +31,7 @@ pub(crate) enum Target<'a> {
 /// Makes `target`, which has `have`, equal to the source's `want` and `xattrs` (`None`: leave attributes alone).
 /// `fresh` says that the target was made by us and has no attributes of its own. Returns what was set.
 pub(crate) fn apply<P: AsRef<Path>>(
-    target: Target<'_>,
+    target: HeldInode<'_>,
     want: &Stat,
     have: &Stat,
     xattrs: Option<&Xattrs>,
@@ -83,7 +83,7 @@ pub(crate) fn adopt<P: AsRef<Path>>(
 /// Takes from a directory, which has `have`, what its source does not grant, before anything is written in it:
 /// `want` and `xattrs` are the source's. Returns what was set.
 pub(crate) fn narrow<P: AsRef<Path>>(
-    target: Target<'_>,
+    target: HeldInode<'_>,
     want: &Stat,
     have: &Stat,
     xattrs: Option<&Xattrs>,
@@ -107,7 +107,7 @@ pub(crate) fn narrow<P: AsRef<Path>>(
 /// Makes the attributes equal. Without privilege that takes the right to write, which the owner may give himself: the
 /// mode is set afterwards in any case.
 fn set_xattrs<P: AsRef<Path>>(
-    target: Target<'_>,
+    target: HeldInode<'_>,
     want: &Xattrs,
     have: &Stat,
     fresh: bool,
@@ -132,32 +132,36 @@ fn mode_of(want: &Stat, have: &Stat, difference: &Difference, rules: &Rules) -> 
 }
 
 fn set_owner<P: AsRef<Path>>(
-    target: Target<'_>,
+    target: HeldInode<'_>,
     difference: &Difference,
     path: impl Fn() -> P,
 ) -> Result<()> {
     let Some((uid, gid)) = difference.owner else { return Ok(()) };
     let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
     match target {
-        Target::Open(fd) => rustix::fs::fchown(fd, uid, gid),
-        Target::Handle(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
+        HeldInode::Open(fd) => rustix::fs::fchown(fd, uid, gid),
+        HeldInode::Handle(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
     }
     .at(Operation::SetOwner, path)
 }
 
-fn set_mode<P: AsRef<Path>>(target: Target<'_>, difference: &Difference, path: impl Fn() -> P) -> Result<()> {
+fn set_mode<P: AsRef<Path>>(
+    target: HeldInode<'_>,
+    difference: &Difference,
+    path: impl Fn() -> P,
+) -> Result<()> {
     let Some(mode) = difference.mode else { return Ok(()) };
     let mode = Mode::from_raw_mode(mode);
     match target {
-        Target::Open(fd) => rustix::fs::fchmod(fd, mode),
-        Target::Handle(fd) => rustix::fs::chmodat(CWD, proc_path(fd), mode, AtFlags::empty()),
+        HeldInode::Open(fd) => rustix::fs::fchmod(fd, mode),
+        HeldInode::Handle(fd) => rustix::fs::chmodat(CWD, proc_path(fd), mode, AtFlags::empty()),
     }
     .at(Operation::SetMode, path)
 }
 
 /// Sets the modification time and leaves the access time alone.
 pub(crate) fn set_mtime<P: AsRef<Path>>(
-    target: Target<'_>,
+    target: HeldInode<'_>,
     modified: Time,
     path: impl Fn() -> P,
 ) -> Result<()> {
@@ -166,8 +170,8 @@ pub(crate) fn set_mtime<P: AsRef<Path>>(
         last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanoseconds.into() },
     };
     match target {
-        Target::Open(fd) => rustix::fs::futimens(fd, &times),
-        Target::Handle(fd) => rustix::fs::utimensat(CWD, proc_path(fd), &times, AtFlags::empty()),
+        HeldInode::Open(fd) => rustix::fs::futimens(fd, &times),
+        HeldInode::Handle(fd) => rustix::fs::utimensat(CWD, proc_path(fd), &times, AtFlags::empty()),
     }
     .at(Operation::SetTimes, path)
 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::error::{Context, Operation, Result};
 use crate::event::Changes;
 use crate::io::op;
-use crate::metadata::Target;
+use crate::metadata::HeldInode;
 use crate::plan::rules::Rules;
 use crate::stat::{Stat, proc_path};
 
@@ -29,11 +29,11 @@ pub(crate) enum Holder<'a> {
     Name(BorrowedFd<'a>, &'a CStr),
 }
 
-impl<'a> From<Target<'a>> for Holder<'a> {
-    fn from(target: Target<'a>) -> Self {
+impl<'a> From<HeldInode<'a>> for Holder<'a> {
+    fn from(target: HeldInode<'a>) -> Self {
         match target {
-            Target::Open(fd) => Holder::Open(fd),
-            Target::Handle(fd) => Holder::Link(proc_path(fd)),
+            HeldInode::Open(fd) => Holder::Open(fd),
+            HeldInode::Handle(fd) => Holder::Link(proc_path(fd)),
         }
     }
 }
@@ -225,7 +225,7 @@ pub(crate) fn grants(want: &Xattrs, have: &Xattrs) -> bool {
 }
 
 /// Whether a file or directory has the access ACL that `want` has, or none as that has none.
-pub(crate) fn has_access_acl_of(target: Target<'_>, want: &Xattrs) -> rustix::io::Result<bool> {
+pub(crate) fn has_access_acl_of(target: HeldInode<'_>, want: &Xattrs) -> rustix::io::Result<bool> {
     let wanted = want.iter().find(|(name, _)| name.as_c_str() == ACCESS_ACL).map(|(_, acl)| acl);
     match get(&target.into(), ACCESS_ACL) {
         Ok(acl) => Ok(wanted == Some(&acl)),
@@ -235,7 +235,7 @@ pub(crate) fn has_access_acl_of(target: Target<'_>, want: &Xattrs) -> rustix::io
 }
 
 /// Removes the ACLs of a file or directory.
-pub(crate) fn remove_acls(target: Target<'_>) -> rustix::io::Result<()> {
+pub(crate) fn remove_acls(target: HeldInode<'_>) -> rustix::io::Result<()> {
     for name in [ACCESS_ACL, DEFAULT_ACL] {
         match remove(target, name) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::ACCESS) => {}
@@ -246,7 +246,7 @@ pub(crate) fn remove_acls(target: Target<'_>) -> rustix::io::Result<()> {
 }
 
 /// Whether a file has a capability.
-pub(crate) fn has_capability(target: Target<'_>) -> rustix::io::Result<bool> {
+pub(crate) fn has_capability(target: HeldInode<'_>) -> rustix::io::Result<bool> {
     match get(&target.into(), CAPABILITY) {
         Ok(_) => Ok(true),
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
@@ -266,7 +266,7 @@ fn is_acl(name: &CStr) -> bool {
 
 /// Sets what `want` has and `target` lacks, and removes what it has beyond. Returns what differed.
 pub(crate) fn make_equal<P: AsRef<Path>>(
-    target: Target<'_>,
+    target: HeldInode<'_>,
     want: &Xattrs,
     fresh: bool,
     root: bool,
@@ -292,17 +292,17 @@ pub(crate) fn make_equal<P: AsRef<Path>>(
     Ok(changes)
 }
 
-fn set(target: Target<'_>, name: &CStr, value: &[u8]) -> rustix::io::Result<()> {
+fn set(target: HeldInode<'_>, name: &CStr, value: &[u8]) -> rustix::io::Result<()> {
     match target {
-        Target::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
-        Target::Handle(fd) => rustix::fs::setxattr(proc_path(fd), name, value, XattrFlags::empty()),
+        HeldInode::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
+        HeldInode::Handle(fd) => rustix::fs::setxattr(proc_path(fd), name, value, XattrFlags::empty()),
     }
 }
 
-fn remove(target: Target<'_>, name: &CStr) -> rustix::io::Result<()> {
+fn remove(target: HeldInode<'_>, name: &CStr) -> rustix::io::Result<()> {
     match target {
-        Target::Open(fd) => rustix::fs::fremovexattr(fd, name),
-        Target::Handle(fd) => rustix::fs::removexattr(proc_path(fd), name),
+        HeldInode::Open(fd) => rustix::fs::fremovexattr(fd, name),
+        HeldInode::Handle(fd) => rustix::fs::removexattr(proc_path(fd), name),
     }
 }
 

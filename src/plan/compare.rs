@@ -185,8 +185,8 @@ pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32, rules: &Rules) -> u3
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::options::{Compare, CompareBy};
+    use crate::options::{Compare, CompareBy, Keep, Owner};
+    use crate::plan::chmod::Chmod;
     use crate::plan::privileges::Privileges;
     use crate::stat::{Inode, Time};
 
@@ -208,8 +208,12 @@ pub(super) mod tests {
 
     pub(in crate::plan) fn rules(root: bool) -> Rules {
         Rules {
+            keep: Keep::default(),
             privileges: Privileges { root, user: 7, groups: vec![8, 9] },
-            ..Config::new("", "").rules(0o022)
+            compare: PLAIN,
+            chmod: Chmod::default(),
+            owner: Owner::default(),
+            umask: 0o022,
         }
     }
 

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use crate::report::figures::Figures;
 use crate::report::lines::{self, Lines, Verbosity, summary_line};
+use crate::report::number_format::NumberFormat;
 use crate::report::terminal::{self, StatusLine};
 use crate::report::{stats, tables, words};
 use ringsync::Error;
@@ -27,7 +27,7 @@ pub struct Bar {
 impl Bar {
     /// A line on standard error, which must be a terminal, with lines above it as `verbosity` asks for, and its own numbers
     /// shown like `figures`.
-    pub fn new(verbosity: Verbosity, figures: Figures) -> Self {
+    pub fn new(verbosity: Verbosity, figures: NumberFormat) -> Self {
         let lines = Lines::new(verbosity.clone());
         let line = StatusLine::new(move |totals, columns| line(totals, figures, columns));
         Bar { lines, verbosity, mode: Mode::Sync, line, told: Vec::new() }
@@ -94,7 +94,7 @@ impl Reporter for Bar {
 }
 
 /// What has been done so far: entries, bytes, the rate, and the time left. "of" is only said of totals that are known.
-fn parts(totals: &Totals, figures: Figures) -> Parts {
+fn parts(totals: &Totals, figures: NumberFormat) -> Parts {
     let of = |done: String, total: Option<String>| match total {
         Some(total) => format!("{done} of {total}"),
         None => done,
@@ -126,14 +126,14 @@ struct Parts {
 }
 
 /// What has been done so far, all of it.
-pub(crate) fn message(totals: &Totals, figures: Figures) -> String {
+pub(crate) fn message(totals: &Totals, figures: NumberFormat) -> String {
     let Parts { entries, bytes, rate, left } = parts(totals, figures);
     [Some(entries), Some(bytes), Some(rate), left].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The parts of the display that fit into `columns`. The part that says least about the time left goes first. The text
 /// leaves room for the bar, if there is one.
-fn line(totals: &Totals, figures: Figures, columns: usize) -> String {
+fn line(totals: &Totals, figures: NumberFormat, columns: usize) -> String {
     let Parts { entries, bytes, rate, left } = parts(totals, figures);
     let (entries, bytes, rate) = (Some(entries), Some(bytes), Some(rate));
     let fraction = totals.fraction();
@@ -174,15 +174,15 @@ mod tests {
     #[test]
     fn the_message_promises_an_end_only_when_it_is_known() {
         let mut totals = totals();
-        assert_eq!(message(&totals, Figures::Human), "1,000 entries, 6.00 MiB, 102.40 KiB/s");
+        assert_eq!(message(&totals, NumberFormat::Human), "1,000 entries, 6.00 MiB, 102.40 KiB/s");
         totals.complete = true;
         assert_eq!(
-            message(&totals, Figures::Human),
+            message(&totals, NumberFormat::Human),
             "1,000 of 4,000 entries, 6.00 MiB, 102.40 KiB/s, 3:00 left"
         );
         (totals.done, totals.bytes_expected) = (4000, 8 << 20);
         assert_eq!(
-            message(&totals, Figures::Human),
+            message(&totals, NumberFormat::Human),
             "4,000 of 4,000 entries, 6.00 MiB of 8.00 MiB, 102.40 KiB/s, 0:20 left"
         );
     }
@@ -193,12 +193,12 @@ mod tests {
         for complete in [false, true] {
             totals.complete = complete;
             for columns in 0..200 {
-                let line = line(&totals, Figures::Human, columns);
+                let line = line(&totals, NumberFormat::Human, columns);
                 assert!(line.chars().count() <= columns, "{columns}: {line}");
             }
         }
         let shown = |totals: &Totals, columns| {
-            let line = line(totals, Figures::Human, columns);
+            let line = line(totals, NumberFormat::Human, columns);
             (columns - line.chars().count(), line.trim_end().to_owned())
         };
         let at = |columns| shown(&totals, columns);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use indicatif::HumanDuration;
 
-use crate::report::figures::Figures;
 use crate::report::format::Format;
+use crate::report::number_format::NumberFormat;
 use crate::report::{stats, tables, terminal, words};
 use ringsync::event::{
     Action, EntryEvent, Kind, Missing, Mode, Reporter, Stall, Start, Summary, Totals, itemize,
@@ -32,15 +32,15 @@ pub struct Verbosity {
     /// What the lines for entries look like, instead.
     pub format: Option<Format>,
     /// How the table shows numbers.
-    pub figures: Figures,
+    pub figures: NumberFormat,
     /// How the closing line does, which people read wherever it goes: programs have JSON.
-    pub closing: Figures,
+    pub closing: NumberFormat,
 }
 
 impl Default for Verbosity {
     fn default() -> Self {
         let (verbose, itemize) = (0, 0);
-        let (figures, closing) = (Figures::Plain, Figures::Human);
+        let (figures, closing) = (NumberFormat::Plain, NumberFormat::Human);
         Verbosity { quiet: false, verbose, stats: false, itemize, format: None, figures, closing }
     }
 }
@@ -221,7 +221,7 @@ impl Reporter for Lines {
 }
 
 /// One line on the whole run.
-pub fn summary_line(summary: &Summary, mode: Mode, figures: Figures) -> String {
+pub fn summary_line(summary: &Summary, mode: Mode, figures: NumberFormat) -> String {
     let totals = &summary.totals;
     let Totals { bytes, elapsed, errors, .. } = *totals;
     let mut parts: Vec<String> = Action::ALL
@@ -269,9 +269,9 @@ mod tests {
             let summary = Summary::new(Outcome::Done, totals.clone());
             summary_line(&summary, Mode::Sync, figures)
         };
-        assert_eq!(line(&totals, Figures::Human), "1 created; 3.00 MiB; 0.10 s");
+        assert_eq!(line(&totals, NumberFormat::Human), "1 created; 3.00 MiB; 0.10 s");
         totals.elapsed = Duration::from_millis(100);
-        assert_eq!(line(&totals, Figures::Human), "1 created; 3.00 MiB at 30.00 MiB/s; 0.10 s");
-        assert_eq!(line(&totals, Figures::Plain), "1 created; 3145728 B at 31457280 B/s; 0.10 s");
+        assert_eq!(line(&totals, NumberFormat::Human), "1 created; 3.00 MiB at 30.00 MiB/s; 0.10 s");
+        assert_eq!(line(&totals, NumberFormat::Plain), "1 created; 3145728 B at 31457280 B/s; 0.10 s");
     }
 }

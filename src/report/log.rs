@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::report::clock::Clock;
-use crate::report::figures::Figures;
 use crate::report::lines::{link_limit, missing, summary_line};
+use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use ringsync::event::{EntryEvent, Mode, Reporter, Start, Summary, Totals, itemize};
 use ringsync::{Config, Error, Operation, Result};
@@ -125,7 +125,7 @@ impl Reporter for Log {
     }
 
     fn finish(&mut self, summary: &Summary) {
-        self.line(summary_line(summary, self.mode, Figures::Human));
+        self.line(summary_line(summary, self.mode, NumberFormat::Human));
         self.write();
     }
 

@@ -3,11 +3,11 @@
 
 pub(crate) mod bar;
 mod clock;
-pub(crate) mod figures;
 pub(crate) mod format;
 pub(crate) mod json;
 pub(crate) mod lines;
 pub(crate) mod log;
+pub(crate) mod number_format;
 mod stats;
 mod tables;
 pub(crate) mod terminal;

@@ -2,18 +2,19 @@
 
 use std::fmt::Write as _;
 
-use crate::report::figures::Figures;
+use crate::report::number_format::NumberFormat;
 use ringsync::event::{Action, Mode, Totals};
 
 /// A line for each figure, labels to the left.
-pub fn table(totals: &Totals, mode: Mode, figures: Figures) -> String {
+pub fn table(totals: &Totals, mode: Mode, figures: NumberFormat) -> String {
     let mut text = String::new();
     let mut row = |label: &str, value: String| {
         // Writing to a string can't fail.
         writeln!(text, "{label:<18}{value:>16}").ok();
     };
     // A column of bare numbers, where these are for programs.
-    let size = |bytes| if figures == Figures::Human { figures.bytes(bytes) } else { figures.count(bytes) };
+    let size =
+        |bytes| if figures == NumberFormat::Human { figures.bytes(bytes) } else { figures.count(bytes) };
     row("entries found", figures.count(totals.found));
     for action in Action::ALL {
         row(mode.word(action), figures.count(totals.count(action)));

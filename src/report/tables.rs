@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::report::figures::Figures;
+use crate::report::number_format::NumberFormat;
 use ringsync::event::metrics::{Bottleneck, Call, Depths, Means, Operations, Ring, Stage, bottleneck, share};
 
 /// Text for people: what held the run back, then each ring.
-pub(crate) fn text(rings: &[Ring], figures: Figures) -> String {
+pub(crate) fn text(rings: &[Ring], figures: NumberFormat) -> String {
     let mut text = format!("\nheld back by       {}\n", describe(bottleneck(rings)));
     for ring in rings {
         // Writing to a string can't fail.
@@ -30,7 +30,7 @@ fn describe(verdict: Bottleneck) -> String {
     }
 }
 
-fn write_ring(text: &mut String, ring: &Ring, figures: Figures) -> std::fmt::Result {
+fn write_ring(text: &mut String, ring: &Ring, figures: NumberFormat) -> std::fmt::Result {
     let of_all = |time| percent(share(time, ring.busy() + ring.waiting()));
     writeln!(
         text,
@@ -74,8 +74,8 @@ fn write_ring(text: &mut String, ring: &Ring, figures: Figures) -> std::fmt::Res
         };
         // A column of bare numbers, where these are for programs.
         let bytes = match figures {
-            Figures::Human => figures.bytes(operations.bytes),
-            Figures::Plain => figures.count(operations.bytes),
+            NumberFormat::Human => figures.bytes(operations.bytes),
+            NumberFormat::Plain => figures.count(operations.bytes),
         };
         let [p50, p99, most] = quantiles(operations).map(|time| format!("{:.1}", micros(time)));
         let count = figures.count(operations.count);
@@ -286,7 +286,7 @@ mod tests {
         ring.depths.add(1024);
         ring.busy[Stage::Hash as usize] = 1_000_000_000;
         ring.waiting[Stage::Write as usize] = 3_000_000_000;
-        let text = text(&[ring], Figures::Plain);
+        let text = text(&[ring], NumberFormat::Plain);
         let line = |start: &str| text.lines().find(|line| line.trim_start().starts_with(start)).unwrap();
         assert!(line("held back by").ends_with("write, 75 %"), "{text}");
         assert!(line("ring 3").contains("busy 25 %, of it hashing 25 %; waiting 75 %"), "{text}");

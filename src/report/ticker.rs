@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::report::bar;
-use crate::report::figures::Figures;
 use crate::report::lines::message;
+use crate::report::number_format::NumberFormat;
 use ringsync::event::{Reporter, Summary, Totals};
 
 /// From one line to the next.
@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Tells how far the run is.
 pub struct Ticker {
-    figures: Figures,
+    figures: NumberFormat,
     /// When the next line is due, after the run began.
     due: Duration,
     /// Whether there is a line at the end too.
@@ -21,12 +21,12 @@ pub struct Ticker {
 
 impl Ticker {
     /// Lines with their numbers shown like this.
-    pub fn new(figures: Figures) -> Self {
+    pub fn new(figures: NumberFormat) -> Self {
         Ticker { figures, due: INTERVAL, ends: true }
     }
 
     /// Instead of a display, which leaves nothing behind at the end.
-    pub fn without_end(figures: Figures) -> Self {
+    pub fn without_end(figures: NumberFormat) -> Self {
         Ticker { ends: false, ..Ticker::new(figures) }
     }
 
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn there_is_a_line_a_second() {
-        let mut ticker = Ticker::new(Figures::Plain);
+        let mut ticker = Ticker::new(NumberFormat::Plain);
         let due = [100, 999, 1000, 1001, 1999, 5500, 6499, 6500].map(Duration::from_millis);
         let told = due.map(|elapsed| ticker.is_due(elapsed));
         assert_eq!(told, [false, false, true, false, false, true, false, true]);

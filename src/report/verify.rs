@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::HumanDuration;
 use serde::Serialize;
 
-use crate::report::figures::Figures;
 use crate::report::json::JsonError;
 use crate::report::lines::{Out, message};
+use crate::report::number_format::NumberFormat;
 use crate::report::terminal::{self, StatusLine};
 use crate::report::words;
 use ringsync::event::JsonPath;
@@ -29,7 +29,7 @@ pub struct VerifyLines {
     /// Standard output is a terminal, on which names must not move the cursor.
     terminal: bool,
     /// How numbers are shown on standard error.
-    figures: Figures,
+    figures: NumberFormat,
     /// What is said of files that are missing, if all are.
     elsewhere: Option<String>,
     out: Out,
@@ -50,7 +50,7 @@ impl VerifyLines {
     /// standard error is a terminal.
     pub fn new(manifest: &Path, quiet: bool) -> Self {
         let on_terminal = io::stdout().is_terminal();
-        let figures = if io::stderr().is_terminal() { Figures::Human } else { Figures::Plain };
+        let figures = if io::stderr().is_terminal() { NumberFormat::Human } else { NumberFormat::Plain };
         let line = move |totals: &VerifyTotals, columns| fitting(&progress(totals, figures), columns);
         let display = match !quiet && io::stderr().is_terminal() {
             false => Display::None,
@@ -150,7 +150,7 @@ impl VerifyReporter for VerifyLines {
             message(advice);
         }
         if !self.quiet || summary.outcome != Outcome::Done {
-            message(summary_line(summary, Figures::Human));
+            message(summary_line(summary, NumberFormat::Human));
         }
     }
 
@@ -167,7 +167,7 @@ fn elsewhere(elsewhere: &Elsewhere) -> String {
     }
 }
 
-fn progress(totals: &VerifyTotals, figures: Figures) -> String {
+fn progress(totals: &VerifyTotals, figures: NumberFormat) -> String {
     let (checked, bytes) = (figures.count(totals.checked()), figures.bytes(totals.bytes));
     let of = if totals.complete { format!(" of {}", figures.count(totals.listed)) } else { String::new() };
     let mut parts = vec![format!("{checked}{of} files")];
@@ -186,7 +186,7 @@ fn fitting(text: &str, columns: usize) -> String {
 }
 
 /// What is not as it should be, counted.
-fn troubles(totals: &VerifyTotals, figures: Figures) -> Vec<String> {
+fn troubles(totals: &VerifyTotals, figures: NumberFormat) -> Vec<String> {
     let counts = [
         (totals.wrong, "wrong"),
         (totals.missing, "missing"),
@@ -199,7 +199,7 @@ fn troubles(totals: &VerifyTotals, figures: Figures) -> Vec<String> {
     some.map(|(count, what)| format!("{} {what}", figures.count(count))).collect()
 }
 
-fn summary_line(summary: &VerifySummary, figures: Figures) -> String {
+fn summary_line(summary: &VerifySummary, figures: NumberFormat) -> String {
     let totals = &summary.totals;
     let mut parts = vec![
         format!("{} files checked", figures.count(totals.checked())),
@@ -374,7 +374,7 @@ mod tests {
         let mut totals = VerifyTotals::default();
         (totals.right, totals.wrong, totals.malformed, totals.bytes) = (1000, 1, 2, 3 << 20);
         let summary = VerifySummary::new(Outcome::Failed, totals);
-        let line = summary_line(&summary, Figures::Human);
+        let line = summary_line(&summary, NumberFormat::Human);
         assert_eq!(
             line,
             "1,001 files checked, 1,000 right, 1 wrong, 2 malformed lines, 3.00 MiB in 0 seconds"

@@ -18,7 +18,7 @@ use crate::stat::{proc_path, stat_open};
 use crate::stop::Stop;
 use crate::text::{Escaped, grouped};
 use crate::verify::config::VerifyConfig;
-use crate::verify::shared::Input;
+use crate::verify::verification::Input;
 
 /// A manifest with several files none of which is there: its paths start at another directory.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl fmt::Display for Elsewhere {
 pub(super) fn advice(
     config: &VerifyConfig,
     input: &Input,
-    (base, scope): (&OwnedFd, Reach),
+    (base, reach): (&OwnedFd, Reach),
     stop: &Stop,
 ) -> Option<Elsewhere> {
     let is_file = stat_open(&input.fd).is_ok_and(|stat| stat.kind == Kind::File);
@@ -60,7 +60,7 @@ pub(super) fn advice(
     for line in Reader::new(BufReader::new(manifest)) {
         let (_, line) = line.ok()?;
         let Ok(entry) = line else { continue };
-        if stop.is_stopped() || !is_missing(base, scope, &entry.path) {
+        if stop.is_stopped() || !is_missing(base, reach, &entry.path) {
             return None;
         }
         count += 1;
@@ -70,13 +70,13 @@ pub(super) fn advice(
 }
 
 /// Whether there is certainly no such file.
-fn is_missing(base: &OwnedFd, scope: Reach, path: &Path) -> bool {
+fn is_missing(base: &OwnedFd, reach: Reach, path: &Path) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
-    let found = match scope {
+    let found = match reach {
         Reach::Anywhere => rustix::fs::statx(base, &path, AtFlags::empty(), StatxFlags::TYPE).map(drop),
         Reach::Beneath => {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
-            rustix::fs::openat2(base, &path, flags, Mode::empty(), scope.resolve()).map(drop)
+            rustix::fs::openat2(base, &path, flags, Mode::empty(), reach.resolve()).map(drop)
         }
     };
     found == Err(Errno::NOENT)

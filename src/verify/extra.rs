@@ -16,27 +16,27 @@ use crate::event::Kind;
 use crate::stat::{Inode, Stat};
 use crate::verify::feed::Known;
 use crate::verify::report::{News, Verdict};
-use crate::verify::shared::{MESSAGES, Verification, spawn};
+use crate::verify::verification::{MESSAGES, Verification, spawn};
 use crate::walk::listing::Listing;
 
 /// Starts the walk in its thread. `manifest` is the manifest itself, which is no extra file.
 pub(super) fn start(
-    shared: &Arc<Verification>,
+    verification: &Arc<Verification>,
     known: Known,
     manifest: Inode,
     directory: &Path,
 ) -> Result<(JoinHandle<()>, Receiver<Vec<News>>)> {
     let (news, events) = async_channel::bounded(MESSAGES);
     let directory = directory.to_path_buf();
-    let thread = spawn("walk", shared, &news, move |shared, news| {
-        ExtraWalk { shared, known, manifest, directory, news }.list_all();
+    let thread = spawn("walk", verification, &news, move |verification, news| {
+        ExtraWalk { verification, known, manifest, directory, news }.list_all();
         Ok(())
     })?;
     Ok((thread, events))
 }
 
 struct ExtraWalk<'a> {
-    shared: &'a Verification,
+    verification: &'a Verification,
     known: Known,
     manifest: Inode,
     /// As the user named it, for messages.
@@ -51,7 +51,7 @@ impl ExtraWalk<'_> {
         // From the first directory down to the one that is being listed: subdirectories still to come.
         let mut levels = vec![self.list(&path)];
         while let Some(level) = levels.last_mut() {
-            if self.shared.stop.is_stopped() {
+            if self.verification.stop.is_stopped() {
                 return;
             }
             match level.pop() {
@@ -70,7 +70,7 @@ impl ExtraWalk<'_> {
     /// Tells of what is extra in one directory, and returns its subdirectories.
     fn list(&self, path: &Path) -> Vec<PathBuf> {
         let mut subdirectories = Vec::new();
-        let listing = match Listing::open(&self.shared.base, path.as_os_str().as_bytes()) {
+        let listing = match Listing::open(&self.verification.base, path.as_os_str().as_bytes()) {
             Ok(listing) => listing,
             Err(errno) => {
                 self.fail(path, errno);
@@ -78,7 +78,7 @@ impl ExtraWalk<'_> {
             }
         };
         let fd = listing.fd.clone();
-        for entry in listing.take_while(|_| !self.shared.stop.is_stopped()) {
+        for entry in listing.take_while(|_| !self.verification.stop.is_stopped()) {
             match entry {
                 Ok(found) if found.kind == Kind::Directory => {
                     subdirectories.push(name_of(&found.name).into())

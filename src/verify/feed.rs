@@ -1,4 +1,4 @@
-//! The feed: parses the manifest and sends what its lines say, parcel by parcel.
+//! The feed: parses the manifest and sends what its lines say, chunk by chunk.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -14,14 +14,14 @@ use async_channel::Sender;
 use crate::content::manifest::{Malformed, Reader, Record};
 use crate::error::{Context, Error, Operation, Result};
 use crate::io::path::components;
-use crate::verify::shared::{Input, Ticket, Verification};
+use crate::verify::verification::{Input, Ticket, Verification};
 
 /// Bytes that are read from the manifest at a time.
 const CHUNK: usize = 64 << 10;
-/// The most lines of a parcel, and the fewest while the tasks wait for work: few files then still reach all of them.
+/// The most lines of a chunk, and the fewest while the tasks wait for work: few files then still reach all of them.
 const FULL: usize = 32;
 const SMALLEST: usize = 4;
-/// Bytes of paths after which a parcel is full.
+/// Bytes of paths after which a chunk is full.
 const FULL_BYTES: usize = 64 << 10;
 
 /// What one line says, or why there are no more of them.
@@ -60,26 +60,26 @@ impl Known {
 
 /// Starts the feed in its thread, which returns the paths it has seen, if they are wanted.
 pub(super) fn start(
-    shared: &Arc<Verification>,
+    verification: &Arc<Verification>,
     input: Input,
-    parcels: Sender<Chunk>,
+    chunks: Sender<Chunk>,
     strict: bool,
 ) -> Result<JoinHandle<Option<Known>>> {
-    let shared = shared.clone();
+    let verification = verification.clone();
     let known = strict.then(Known::default);
     // Taken before any task can find that there is nothing to do.
-    let ticket = Ticket::new(&shared);
+    let ticket = Ticket::new(&verification);
     let body = move || {
         let _ticket = ticket;
-        let feed = Feed { shared: &shared, parcels, lines: Vec::new(), bytes: 0, known };
+        let feed = Feed { verification: &verification, chunks, lines: Vec::new(), bytes: 0, known };
         feed.run(input)
     };
     thread::Builder::new().name("feed".into()).spawn(body).at(Operation::StartEngine, || "threads")
 }
 
 struct Feed<'a> {
-    shared: &'a Arc<Verification>,
-    parcels: Sender<Chunk>,
+    verification: &'a Arc<Verification>,
+    chunks: Sender<Chunk>,
     /// Not sent yet, and the bytes of their paths.
     lines: Vec<Line>,
     bytes: usize,
@@ -98,7 +98,7 @@ impl Feed<'_> {
                 return self.known;
             }
         }
-        self.shared.complete.store(true, Ordering::Relaxed);
+        self.verification.complete.store(true, Ordering::Relaxed);
         self.send();
         self.known
     }
@@ -106,7 +106,7 @@ impl Feed<'_> {
     fn add(&mut self, line: std::io::Result<(u64, Result<Record, Malformed>)>, name: &Path) {
         self.lines.push(match line {
             Ok((_, Ok(entry))) => {
-                self.shared.listed.fetch_add(1, Ordering::Relaxed);
+                self.verification.listed.fetch_add(1, Ordering::Relaxed);
                 self.bytes += entry.path.as_os_str().len();
                 if let Some(known) = &mut self.known {
                     known.add(&entry.path);
@@ -123,16 +123,16 @@ impl Feed<'_> {
     }
 
     fn is_full(&self) -> bool {
-        let plenty = (self.parcels.capacity().unwrap_or(1) / 2).max(1);
-        let full = (FULL * self.parcels.len() / plenty).clamp(SMALLEST, FULL);
+        let plenty = (self.chunks.capacity().unwrap_or(1) / 2).max(1);
+        let full = (FULL * self.chunks.len() / plenty).clamp(SMALLEST, FULL);
         self.lines.len() >= full || self.bytes >= FULL_BYTES
     }
 
     /// Sends what there is; waits while the tasks are behind. Returns whether more is wanted.
     fn send(&mut self) -> bool {
         self.bytes = 0;
-        let parcel = Chunk { lines: std::mem::take(&mut self.lines), _ticket: Ticket::new(self.shared) };
-        self.parcels.send_blocking(parcel).is_ok()
+        let chunk = Chunk { lines: std::mem::take(&mut self.lines), _ticket: Ticket::new(self.verification) };
+        self.chunks.send_blocking(chunk).is_ok()
     }
 }
 

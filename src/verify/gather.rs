@@ -13,7 +13,7 @@ use crate::error::{Cause, Context, Error, FirstErrors, Operation, Outcome, Resul
 use crate::stop::Stop;
 use crate::verify::Verdict;
 use crate::verify::report::{News, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
-use crate::verify::shared::Verification;
+use crate::verify::verification::Verification;
 
 /// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -24,7 +24,7 @@ pub(super) struct Gathering<'a> {
     reporter: &'a mut dyn VerifyReporter,
     /// The caller's flag.
     stop: &'a Stop,
-    shared: Arc<Verification>,
+    verification: Arc<Verification>,
     begun: Instant,
     totals: VerifyTotals,
     outcome: Outcome,
@@ -36,7 +36,7 @@ impl<'a> Gathering<'a> {
     pub(super) fn begin(
         reporter: &'a mut dyn VerifyReporter,
         stop: &'a Stop,
-        shared: &Arc<Verification>,
+        verification: &Arc<Verification>,
         start: &VerifyStart,
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
@@ -46,7 +46,7 @@ impl<'a> Gathering<'a> {
             runtime,
             reporter,
             stop,
-            shared: shared.clone(),
+            verification: verification.clone(),
             begun: Instant::now(),
             totals: VerifyTotals::default(),
             outcome: Outcome::Done,
@@ -57,11 +57,11 @@ impl<'a> Gathering<'a> {
 
     /// Gathers until every thread has let go of the channel, or does not come back after a stop.
     pub(super) fn gather(&mut self, news: &Receiver<Vec<News>>) {
-        let (stop, shared) = (self.stop.clone(), self.shared.clone());
+        let (stop, verification) = (self.stop.clone(), self.verification.clone());
         let out_of_time = async move {
             tokio::select! {
-                () = stop.stopped() => shared.abandon(),
-                () = shared.stop.stopped() => {}
+                () = stop.stopped() => verification.abandon(),
+                () = verification.stop.stopped() => {}
             }
             tokio::time::sleep(GRACE).await;
         };
@@ -98,7 +98,7 @@ impl<'a> Gathering<'a> {
             self.outcome = self.outcome.max(Outcome::Interrupted);
         }
         self.update();
-        self.stuck |= self.shared.patience.has_left_behind();
+        self.stuck |= self.verification.patience.has_left_behind();
         let (outcome, totals, stuck) = (self.outcome, self.totals, self.stuck);
         let summary = VerifySummary { outcome, totals, stuck, errors: self.errors.into_inner() };
         self.reporter.finish(&summary);
@@ -144,8 +144,8 @@ impl<'a> Gathering<'a> {
     }
 
     fn update(&mut self) {
-        self.totals.listed = self.shared.listed.load(Ordering::Relaxed);
-        self.totals.complete = self.shared.complete.load(Ordering::Relaxed);
+        self.totals.listed = self.verification.listed.load(Ordering::Relaxed);
+        self.totals.complete = self.verification.complete.load(Ordering::Relaxed);
         self.totals.elapsed = self.begun.elapsed();
     }
 }

@@ -9,7 +9,7 @@ use async_channel::Sender;
 use crate::io::Io;
 use crate::io::buffer::Pool;
 use crate::verify::report::News;
-use crate::verify::shared::Verification;
+use crate::verify::verification::Verification;
 
 /// How many tasks of a thread work on large files: one waits for its read while the other hashes.
 pub(crate) const HELPERS: usize = 2;
@@ -18,7 +18,7 @@ pub(crate) const HELPERS: usize = 2;
 pub(crate) struct VerifyLane {
     pub(crate) io: Io,
     pub(crate) buffers: Rc<Pool>,
-    pub(crate) shared: Arc<Verification>,
+    pub(crate) verification: Arc<Verification>,
     pub(crate) news: Sender<Vec<News>>,
     pub(crate) index: usize,
     /// Tasks of this thread that help with a large file.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use blake3::Hash;
 
 use crate::content::hash::{SEGMENT, SegmentHashes, segment_hasher};
-use crate::engine::shared::team::{Failed, Team};
+use crate::engine::primitives::team::{Failed, Team};
 use crate::error::{Cause, Result};
 use crate::io::file::File;
 use crate::stat::stat_open;
@@ -30,7 +30,7 @@ impl HashedFile {
     /// The hash of `file`, which has `size` bytes.
     pub(super) async fn hash(lane: &VerifyLane, file: File, size: u64) -> Result<Hash, Cause> {
         let file = Arc::new(HashedFile { file, segments: SegmentHashes::new(size), team: Team::new(size) });
-        for channel in &lane.shared.offers {
+        for channel in &lane.verification.offers {
             for _ in 0..HELPERS {
                 channel.sender.try_send(file.clone()).ok();
             }
@@ -65,7 +65,7 @@ impl HashedFile {
         let mut buffer = lane.buffers.take_piece(self.file.family).await;
         let mut at = segment.start;
         while at < segment.end {
-            if lane.shared.stop.is_stopped() {
+            if lane.verification.stop.is_stopped() {
                 return Err(Cause::Interrupted);
             }
             let length = buffer.len().min((segment.end - at) as usize);

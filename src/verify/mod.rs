@@ -1,7 +1,7 @@
 //! Checking files against a manifest. In the order data flows:
 //!
-//! 1. **Feed.** A thread parses the manifest and sends parcels of entries over a bounded channel (`feed.rs`).
-//! 2. **Tasks.** As many threads, and tasks on each, as for a mirror take parcels. Each opens a file, beneath the
+//! 1. **Feed.** A thread parses the manifest and sends chunks of entries over a bounded channel (`feed.rs`).
+//! 2. **Tasks.** As many threads, and tasks on each, as for a mirror take chunks. Each opens a file, beneath the
 //!    directory if one was given, reads and hashes it (`task.rs`). Large files are cut in parts that all threads take
 //!    (`large.rs`).
 //! 3. **Gathering.** The calling thread counts the news and tells the reporter (`gather.rs`).
@@ -21,8 +21,8 @@ pub(crate) mod lane;
 mod large;
 mod patience;
 mod report;
-pub(crate) mod shared;
 mod task;
+pub(crate) mod verification;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -34,9 +34,9 @@ use async_channel::Sender;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::engine::primitives::channel::Channel;
 use crate::engine::refuse::refuse_task;
 use crate::engine::run::staffing::THREADS;
-use crate::engine::shared::channel::Channel;
 use crate::engine::workers::ring_thread::RingThread;
 use crate::engine::{Chosen, choose_engine};
 use crate::error::{Cause, Context, Error, Operation, Result, panicked};
@@ -52,14 +52,14 @@ use crate::verify::feed::Chunk;
 use crate::verify::gather::Gathering;
 use crate::verify::patience::Patience;
 use crate::verify::report::News;
-use crate::verify::shared::{Input, MESSAGES, Verification, guard, spawn};
+use crate::verify::verification::{Input, MESSAGES, Verification, guard, spawn};
 
 pub use crate::verify::config::{Manifest, VerifyConfig};
 pub use crate::verify::elsewhere::Elsewhere;
 pub use crate::verify::report::{Verdict, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
 
 /// Parcels the feed may be ahead, a thread.
-const PARCELS_A_THREAD: usize = 8;
+const CHUNKS_A_THREAD: usize = 8;
 
 /// Checks the files that a manifest names, and tells `reporter` what it finds. The calling thread is blocked until that is
 /// done: a task of tokio's calls this in `tokio::task::spawn_blocking`.
@@ -82,23 +82,24 @@ pub fn verify(
     let (threads, tasks) = size(config, engine);
     let input = open_manifest(&config.manifest)?;
     let manifest = input.inode;
-    let (base, scope) = open_base(config)?;
-    let elsewhere = elsewhere::advice(config, &input, (&base, scope), stop);
-    let (shared, parcels) = share(config, (base, scope), threads, tasks);
+    let (base, reach) = open_base(config)?;
+    let elsewhere = elsewhere::advice(config, &input, (&base, reach), stop);
+    let (verification, chunks) = share(config, (base, reach), threads, tasks);
     let notices = notice.into_iter().collect();
     let start = VerifyStart { engine, threads, tasks, notices, elsewhere };
-    let mut gathering = Gathering::begin(reporter, stop, &shared, &start)?;
+    let mut gathering = Gathering::begin(reporter, stop, &verification, &start)?;
 
     let (news, events) = async_channel::bounded(MESSAGES);
-    let feed = feed::start(&shared, input, parcels, config.strict)?;
-    let lanes = start_lanes(&shared, &news, rings, start.tasks).inspect_err(|_| shared.abandon())?;
+    let feed = feed::start(&verification, input, chunks, config.strict)?;
+    let lanes =
+        start_lanes(&verification, &news, rings, start.tasks).inspect_err(|_| verification.abandon())?;
     drop(news);
     gathering.gather(&events);
-    if !shared.stop.is_stopped() {
+    if !verification.stop.is_stopped() {
         // It has come to its end, or the tasks had not; stopped, it may wait for input for ever.
         let known = feed.join().map_err(|panic| panicked(panic.as_ref()));
         match known {
-            Ok(Some(known)) => match extra::start(&shared, known, manifest, name_of_base(config)) {
+            Ok(Some(known)) => match extra::start(&verification, known, manifest, name_of_base(config)) {
                 Ok((walk, events)) => {
                     gathering.gather(&events);
                     gathering.join(vec![walk]);
@@ -143,24 +144,24 @@ fn name_of_base(config: &VerifyConfig) -> &Path {
 
 fn open_base(config: &VerifyConfig) -> Result<(OwnedFd, Reach)> {
     let path = name_of_base(config);
-    let scope = if config.directory.is_some() { Reach::Beneath } else { Reach::Anywhere };
+    let reach = if config.directory.is_some() { Reach::Beneath } else { Reach::Anywhere };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty()).at(Operation::UseDirectory, || path)?;
-    Ok((fd, scope))
+    Ok((fd, reach))
 }
 
 fn share(
     config: &VerifyConfig,
-    (base, scope): (OwnedFd, Reach),
+    (base, reach): (OwnedFd, Reach),
     threads: usize,
     tasks: usize,
 ) -> (Arc<Verification>, Sender<Chunk>) {
-    let (sender, parcels) = async_channel::bounded(threads * PARCELS_A_THREAD);
-    let shared = Verification {
+    let (sender, chunks) = async_channel::bounded(threads * CHUNKS_A_THREAD);
+    let verification = Verification {
         manifest: config.manifest.name().to_path_buf(),
         base: Arc::new(base),
-        scope,
-        parcels,
+        reach,
+        chunks,
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         buffer: config.buffer,
         patience: Patience::new(config.timeout),
@@ -169,38 +170,46 @@ fn share(
         complete: AtomicBool::new(false),
         stop: Stop::default(),
     };
-    (Arc::new(shared), sender)
+    (Arc::new(verification), sender)
 }
 
 /// Starts the threads that read and hash, each with a runtime of its own.
 fn start_lanes(
-    shared: &Arc<Verification>,
+    verification: &Arc<Verification>,
     news: &Sender<Vec<News>>,
     rings: Vec<RingThread>,
     tasks: usize,
 ) -> Result<Vec<JoinHandle<()>>> {
     if rings.is_empty() {
-        let plain =
-            |index| spawn("verify", shared, news, move |shared, news| run_plain(shared, news, index, tasks));
-        return (0..shared.offers.len()).map(plain).collect();
+        let plain = |index| {
+            spawn("verify", verification, news, move |verification, news| {
+                run_plain(verification, news, index, tasks)
+            })
+        };
+        return (0..verification.offers.len()).map(plain).collect();
     }
     let begin = |(index, ring): (usize, RingThread)| {
-        let (shared, news) = (shared.clone(), news.clone());
+        let (verification, news) = (verification.clone(), news.clone());
         ring.begin(move |runtime| {
-            guard(&shared, &news, |shared, news| match runtime {
-                Some(ring) => ring.block_on(task::run_tasks(Io::ring(), shared, news, index, tasks)),
-                None => run_plain(shared, news, index, 1),
+            guard(&verification, &news, |verification, news| match runtime {
+                Some(ring) => ring.block_on(task::run_tasks(Io::ring(), verification, news, index, tasks)),
+                None => run_plain(verification, news, index, 1),
             });
         })
     };
     Ok(rings.into_iter().enumerate().map(begin).collect())
 }
 
-fn run_plain(shared: &Arc<Verification>, news: &Sender<Vec<News>>, index: usize, tasks: usize) -> Result<()> {
+fn run_plain(
+    verification: &Arc<Verification>,
+    news: &Sender<Vec<News>>,
+    index: usize,
+    tasks: usize,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .at(Operation::StartEngine, || "")?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, task::run_tasks(Io::plain(), shared, news, index, tasks))
+    local.block_on(&runtime, task::run_tasks(Io::plain(), verification, news, index, tasks))
 }

@@ -87,7 +87,7 @@ async fn wait_for<T: Send + 'static>(
     lane: &VerifyLane,
     work: impl FnOnce(&Progress) -> T + Send + 'static,
 ) -> Result<T, Cause> {
-    let (shared, limit) = (&lane.shared, lane.shared.patience.limit);
+    let (verification, limit) = (&lane.verification, lane.verification.patience.limit);
     let progress = Progress { begun: Instant::now(), since: 0.into(), is_left: false.into() };
     let progress = Arc::new(progress);
     let (sender, receiver) = async_channel::bounded(1);
@@ -102,7 +102,7 @@ async fn wait_for<T: Send + 'static>(
             result = receiver.recv() => {
                 return result.map_err(|_| Cause::Panic("a thread that reads a file panicked".into()));
             }
-            () = shared.stop.stopped() => break Cause::Interrupted,
+            () = verification.stop.stopped() => break Cause::Interrupted,
             () = tokio::time::sleep(limit.saturating_sub(progress.idle())) => {}
         }
         if progress.idle() >= limit {
@@ -110,11 +110,15 @@ async fn wait_for<T: Send + 'static>(
         }
     };
     progress.is_left.store(true, Ordering::Relaxed);
-    if shared.patience.left_behind.fetch_add(1, Ordering::AcqRel) + 1 == MOST_LEFT_BEHIND as u64 {
+    if verification.patience.left_behind.fetch_add(1, Ordering::AcqRel) + 1 == MOST_LEFT_BEHIND as u64 {
         let why = format!("given up, since {MOST_LEFT_BEHIND} files have timed out");
-        lane.tell(vec![News::Failed(Error::new(Operation::Verify, &shared.manifest, Cause::Refused(why)))])
-            .await;
-        shared.abandon();
+        lane.tell(vec![News::Failed(Error::new(
+            Operation::Verify,
+            &verification.manifest,
+            Cause::Refused(why),
+        ))])
+        .await;
+        verification.abandon();
     }
     Err(cause)
 }

@@ -1,4 +1,4 @@
-//! The tasks: each takes parcels of lines, and reads and hashes one file after the other.
+//! The tasks: each takes chunks of lines, and reads and hashes one file after the other.
 
 use std::cell::Cell;
 use std::ffi::CString;
@@ -28,22 +28,22 @@ use crate::verify::lane::{HELPERS, VerifyLane};
 use crate::verify::large::{self, HashedFile};
 use crate::verify::patience;
 use crate::verify::report::{News, Verdict};
-use crate::verify::shared::Verification;
+use crate::verify::verification::Verification;
 
-/// News waits no longer than this for the end of its parcel, as long as files end at all.
+/// News waits no longer than this for the end of its chunk, as long as files end at all.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// Runs a thread's tasks until the work is done or the run is stopped. A panic of one ends them all.
 pub(super) async fn run_tasks(
     io: Io,
-    shared: &Arc<Verification>,
+    verification: &Arc<Verification>,
     news: &Sender<Vec<News>>,
     index: usize,
     tasks: usize,
 ) -> Result<()> {
-    let (shared, news) = (shared.clone(), news.clone());
-    let buffers = Pool::of(shared.buffer, None);
-    let lane = Rc::new(VerifyLane { io, buffers, shared, news, index, helping: Cell::new(0) });
+    let (verification, news) = (verification.clone(), news.clone());
+    let buffers = Pool::of(verification.buffer, None);
+    let lane = Rc::new(VerifyLane { io, buffers, verification, news, index, helping: Cell::new(0) });
     let mut set = JoinSet::new();
     for _ in 0..tasks {
         set.spawn_local(task(lane.clone()));
@@ -53,7 +53,7 @@ pub(super) async fn run_tasks(
         if let Err(error) = ended
             && let Ok(panic) = error.try_into_panic()
         {
-            lane.shared.abandon();
+            lane.verification.abandon();
             result = Err(panicked(panic.as_ref()));
         }
     }
@@ -68,7 +68,7 @@ enum Job {
 async fn task(lane: Rc<VerifyLane>) {
     while let Some(job) = next_job(&lane).await {
         match job {
-            Job::Chunk(parcel) => check_parcel(&lane, parcel).await,
+            Job::Chunk(chunk) => check_chunk(&lane, chunk).await,
             Job::Large(file) if lane.helping.get() < HELPERS => {
                 lane.helping.set(lane.helping.get() + 1);
                 file.help(&lane).await;
@@ -81,15 +81,15 @@ async fn task(lane: Rc<VerifyLane>) {
 
 /// What to do next; `None` once the work is done or the run stopped. Large files go first: they end last.
 async fn next_job(lane: &VerifyLane) -> Option<Job> {
-    let shared = &lane.shared;
-    if shared.stop.is_stopped() {
+    let verification = &lane.verification;
+    if verification.stop.is_stopped() {
         return None;
     }
-    let offers = &shared.offers.get(lane.index)?.receiver;
+    let offers = &verification.offers.get(lane.index)?.receiver;
     tokio::select! {
         biased;
         Ok(file) = offers.recv() => Some(Job::Large(file)),
-        Ok(parcel) = shared.parcels.recv() => Some(Job::Chunk(parcel)),
+        Ok(chunk) = verification.chunks.recv() => Some(Job::Chunk(chunk)),
         else => None,
     }
 }
@@ -107,14 +107,14 @@ impl Pending {
     }
 }
 
-async fn check_parcel(lane: &VerifyLane, mut parcel: Chunk) {
+async fn check_chunk(lane: &VerifyLane, mut chunk: Chunk) {
     let mut pending = Pending { news: Vec::new(), told: Instant::now() };
-    for line in std::mem::take(&mut parcel.lines) {
-        if lane.shared.stop.is_stopped() {
+    for line in std::mem::take(&mut chunk.lines) {
+        if lane.verification.stop.is_stopped() {
             break;
         }
         match line {
-            Line::Record(entry) => check_entry(lane, entry, &mut pending).await,
+            Line::Record(entry) => check_record(lane, entry, &mut pending).await,
             Line::Malformed { number: line, why } => pending.news.push(News::Malformed { line, why }),
             Line::Broken(error) => pending.news.push(News::Failed(error)),
         }
@@ -126,7 +126,7 @@ async fn check_parcel(lane: &VerifyLane, mut parcel: Chunk) {
 }
 
 /// Checks one file. What a stop broke off is neither right nor wrong.
-async fn check_entry(lane: &VerifyLane, Record { path, hash }: Record, pending: &mut Pending) {
+async fn check_record(lane: &VerifyLane, Record { path, hash }: Record, pending: &mut Pending) {
     let (verdict, bytes) = match hash_file(lane, &path, pending).await {
         Ok((found, bytes)) if found == hash => (Verdict::Right, bytes),
         Ok((found, bytes)) => (Verdict::Wrong(found), bytes),
@@ -147,7 +147,7 @@ async fn hash_file(lane: &VerifyLane, path: &Path, pending: &mut Pending) -> Res
         Kind::Directory => return Err(Errno::ISDIR.into()),
         _ => return Err(Cause::Refused("it is not a regular file".into())),
     }
-    if !lane.shared.patience.is_on_disk(&held, &stat) {
+    if !lane.verification.patience.is_on_disk(&held, &stat) {
         pending.tell(lane).await; // this may take a while
         return patience::hash(lane, held, stat.size).await;
     }
@@ -162,19 +162,19 @@ async fn hash_file(lane: &VerifyLane, path: &Path, pending: &mut Pending) -> Res
 
 /// Holds what a path leads to. Where that may never be answered, a thread asks that can be left behind.
 async fn hold(lane: &VerifyLane, name: CString) -> Result<OwnedFd, Cause> {
-    let (base, scope) = (&lane.shared.base, lane.shared.scope);
-    let held = if lane.shared.patience.is_needed {
-        match hold_cached(base, &name, scope) {
+    let (base, reach) = (&lane.verification.base, lane.verification.reach);
+    let held = if lane.verification.patience.is_needed {
+        match hold_cached(base, &name, reach) {
             Err(Errno::AGAIN) => {
                 let base = base.clone();
-                patience::within_limit(lane, move || hold_now(&base, &name, scope)).await?
+                patience::within_limit(lane, move || hold_now(&base, &name, reach)).await?
             }
             held => held,
         }
     } else {
-        lane.io.hold_path(base, &name, scope).await
+        lane.io.hold_path(base, &name, reach).await
     };
-    held.map_err(|errno| describe(errno, scope))
+    held.map_err(|errno| describe(errno, reach))
 }
 
 /// What is known of a held file without asking a server.
@@ -184,8 +184,8 @@ fn stat_held(held: &OwnedFd) -> rustix::io::Result<Stat> {
 }
 
 /// Says in the user's words what the kernel's refusals mean.
-fn describe(errno: Errno, scope: Reach) -> Cause {
-    match (scope, errno) {
+fn describe(errno: Errno, reach: Reach) -> Cause {
+    match (reach, errno) {
         (Reach::Beneath, Errno::XDEV) => Cause::Refused("it leads out of the directory".into()),
         (Reach::Beneath, Errno::LOOP) => Cause::Refused("a symlink is in the way".into()),
         (_, errno) => errno.into(),
@@ -198,7 +198,7 @@ async fn hash_in_order(lane: &VerifyLane, file: &File, size: u64) -> Result<(Has
     let mut buffer = lane.buffers.take(size).await;
     let mut offset = 0;
     loop {
-        if lane.shared.stop.is_stopped() {
+        if lane.verification.stop.is_stopped() {
             return Err(Cause::Interrupted);
         }
         let (read, length);

@@ -25,7 +25,7 @@ pub(super) enum Told {
 }
 
 struct Order {
-    way: Route,
+    route: Route,
     answers: SyncSender<Vec<Told>>,
 }
 
@@ -42,16 +42,16 @@ impl Lister {
     }
 
     /// Has a directory listed. The answers end with it.
-    pub(super) fn list(&self, way: Route) -> Receiver<Vec<Told>> {
+    pub(super) fn list(&self, route: Route) -> Receiver<Vec<Told>> {
         let (answers, receiver) = mpsc::sync_channel(AHEAD);
         // A thread that is gone gives no answer, which the receiver tells.
-        self.0.send(Order { way, answers }).ok();
+        self.0.send(Order { route, answers }).ok();
         receiver
     }
 }
 
 fn list(order: &Order) {
-    let mut listing = match order.way.open() {
+    let mut listing = match order.route.open() {
         Ok(listing) => listing,
         Err(cause) => {
             let unlisted = Unlisted { name: None, operation: Operation::ListSource, cause };
@@ -59,7 +59,7 @@ fn list(order: &Order) {
             return;
         }
     };
-    let mut chunk = vec![Told::Opened(listing.fd.clone(), order.way.scope(&listing.fd))];
+    let mut chunk = vec![Told::Opened(listing.fd.clone(), order.route.scope(&listing.fd))];
     loop {
         chunk
             .extend(listing.by_ref().take(CHUNK).map(|entry| entry.map_or_else(Told::Unlisted, Told::Entry)));

@@ -1,15 +1,16 @@
 //! The source has levels: imports run one way, circles of files stay small, and so do folders.
 //!
 //! The graph is taken from the source itself. What a file takes from another one is every path that begins at the crate's root,
-//! at a module above or below, or at a name that was imported; a re-export is followed to the file that has the item.
-//! Unit tests are left out.
+//! at a module above or below, or at a name that was imported; a re-export is followed to the file that has the item. Unit tests
+//! are left out. Methods are not seen: a file may call one that an `impl` block in a folder above gives to a type of its level.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use quote::ToTokens;
 use syn::visit::{self, Visit};
-use syn::{Item, ItemMod, ItemUse, UseTree};
+use syn::{Attribute, Item, ItemMod, ItemUse, Macro, UseTree};
 
 use crate::support::needs::tests;
 use crate::support::source_root;
@@ -33,7 +34,7 @@ const LEVELS: [&str; 42] = [
     "config",
     "roots",
     "walk",
-    "engine/shared",
+    "engine/primitives",
     "engine/state",
     "engine/run",
     "engine/own",
@@ -219,8 +220,10 @@ impl Reader<'_> {
             UseTree::Rename(name) => {
                 self.import_as(&name.ident.to_string(), Some(name.rename.to_string()), path);
             }
-            UseTree::Glob(_) => {}
-        }
+            UseTree::Glob(_) => {
+                let within = self.absolute(path);
+                assert!(within.is_none(), "{}: nothing tells what a glob takes", self.source.file);
+            }
     }
 
     fn import_as(&mut self, name: &str, called: Option<String>, path: &[String]) {
@@ -248,13 +251,32 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
-        if module.ident != "tests" {
+        let is_test = |attribute: &Attribute| {
+            attribute.path().is_ident("cfg") && attribute.meta.to_token_stream().to_string().contains("test")
+        };
+        if !module.attrs.iter().any(is_test) {
             visit::visit_item_mod(self, module);
         }
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         self.import(&item.tree, &mut Vec::new());
+    }
+
+    fn visit_macro(&mut self, call: &'ast Macro) {
+        let text = call.tokens.to_string();
+        let tokens: Vec<&str> = text.split_whitespace().collect();
+        for (start, _) in
+            tokens.iter().enumerate().filter(|(_, token)| ["crate", "self", "super"].contains(token))
+        {
+            let rest = tokens[start..].chunks(2).take_while(|pair| pair.get(1) == Some(&"::")).count();
+            let path: Name =
+                tokens[start..].iter().step_by(2).take(rest + 1).map(ToString::to_string).collect();
+            if rest > 0 {
+                self.source.taken.extend(self.absolute(&path));
+            }
+        }
+        visit::visit_macro(self, call);
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::report::bar::Bar;
-use crate::report::figures::Figures;
 use crate::report::format::Format;
 use crate::report::json::Json;
 use crate::report::lines::{Lines, Verbosity};
 use crate::report::log::Log;
+use crate::report::number_format::NumberFormat;
 use crate::report::terminal::is_capable;
 use crate::report::ticker::Ticker;
 use ringsync::Config;
@@ -50,7 +50,7 @@ pub(crate) struct ShowArgs {
     /// Errors alone
     #[arg(short, long)]
     quiet: bool,
-    /// Figures at the end: of the run, of each ring, and what held it back
+    /// NumberFormat at the end: of the run, of each ring, and what held it back
     #[arg(long)]
     stats: bool,
     /// Write what each task did when to FILE, for ui.perfetto.dev
@@ -115,7 +115,7 @@ impl ShowArgs {
             itemize: self.itemize_changes,
             format: self.out_format.clone().map(|format| format.of(source)),
             figures: figures(self.human_readable, self.no_human_readable, io::stdout()),
-            closing: if self.no_human_readable { Figures::Plain } else { Figures::Human },
+            closing: if self.no_human_readable { NumberFormat::Plain } else { NumberFormat::Human },
         }
     }
 }
@@ -123,9 +123,9 @@ impl ShowArgs {
 pub(crate) const SHOW: &str = "What is shown";
 
 /// How numbers are shown: as the options say, or else as fits a terminal or a program that reads them.
-pub(crate) fn figures(human: bool, plain: bool, output: impl IsTerminal) -> Figures {
+pub(crate) fn figures(human: bool, plain: bool, output: impl IsTerminal) -> NumberFormat {
     match human || !plain && output.is_terminal() {
-        true => Figures::Human,
-        false => Figures::Plain,
+        true => NumberFormat::Human,
+        false => NumberFormat::Plain,
     }
 }

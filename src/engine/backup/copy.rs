@@ -17,7 +17,7 @@ use crate::event::Kind;
 use crate::io::file::Family;
 use crate::io::rename::link_nameless;
 use crate::metadata::xattr::{self, Holder};
-use crate::metadata::{self, Target};
+use crate::metadata::{self, HeldInode};
 use crate::stat::{Stat, stat_open};
 
 /// Bytes that are copied between two looks at whether to go on.
@@ -32,12 +32,12 @@ impl Old<'_> {
             rustix::fs::openat(self.within, self.name, flags, Mode::empty()).at(Operation::Backup, path)?;
         let stat = stat_open(&handle).at(Operation::Backup, path)?;
         let xattrs =
-            xattr::read(&Target::Handle(handle.as_fd()).into(), self.run.rules.privileges.root, path);
+            xattr::read(&HeldInode::Handle(handle.as_fd()).into(), self.run.rules.privileges.root, path);
         if stat.kind == Kind::File {
             let (new, nameless) = new_file(within, temporary).at(Operation::Backup, path)?;
             self.copy_contents(&handle, &stat, &new).at(Operation::Backup, path)?;
             let have = stat_open(&new).at(Operation::Backup, path)?;
-            let target = Target::Open(new.as_fd());
+            let target = HeldInode::Open(new.as_fd());
             metadata::apply(target, &stat, &have, Some(&xattrs?), false, &self.run.rules, path)?;
             if self.run.config.fsync {
                 rustix::fs::fsync(&new).at(Operation::Flush, path)?;
@@ -65,8 +65,16 @@ impl Old<'_> {
         // A symlink's own attributes are read by its name.
         let holder = Holder::Name(self.within.as_fd(), self.name);
         let xattrs = xattr::read(&holder, self.run.rules.privileges.root, path)?;
-        metadata::apply(Target::Handle(new.as_fd()), stat, &have, Some(&xattrs), false, &self.run.rules, path)
-            .map(drop)
+        metadata::apply(
+            HeldInode::Handle(new.as_fd()),
+            stat,
+            &have,
+            Some(&xattrs),
+            false,
+            &self.run.rules,
+            path,
+        )
+        .map(drop)
     }
 
     /// Copies a file's contents, with its holes, piece by piece.

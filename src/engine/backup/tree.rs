@@ -18,7 +18,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_directory;
 use crate::io::rename::rename_free;
 use crate::io::temporary::is_marked;
-use crate::metadata::{self, Target, xattr};
+use crate::metadata::{self, HeldInode, xattr};
 use crate::stat::stat_open;
 
 /// How often a directory of the tree is tried to be made, while others give its name to something else.
@@ -131,8 +131,8 @@ impl Tree {
         let at = || path;
         let want = stat_open(model).at(Operation::Backup, at)?;
         let have = stat_open(fd).at(Operation::Backup, at)?;
-        let xattrs = xattr::read(&Target::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
-        metadata::apply(Target::Handle(fd.as_fd()), &want, &have, Some(&xattrs), false, &run.rules, at)?;
+        let xattrs = xattr::read(&HeldInode::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
+        metadata::apply(HeldInode::Handle(fd.as_fd()), &want, &have, Some(&xattrs), false, &run.rules, at)?;
         Ok(())
     }
 
@@ -145,8 +145,8 @@ impl Tree {
         }
         let want = stat_open(model).at(Operation::Backup, at)?;
         let have = stat_open(fd).at(Operation::Backup, at)?;
-        let xattrs = xattr::read(&Target::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
-        metadata::narrow(Target::Handle(fd.as_fd()), &want, &have, Some(&xattrs), &run.rules, at)?;
+        let xattrs = xattr::read(&HeldInode::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
+        metadata::narrow(HeldInode::Handle(fd.as_fd()), &want, &have, Some(&xattrs), &run.rules, at)?;
         self.remember(fd).at(Operation::Backup, at)
     }
 

@@ -15,7 +15,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::engine::Run;
-use crate::engine::delete::node::Emptied;
+use crate::engine::delete::subtree::Subtree;
 use crate::engine::delete::work_stack::{Searching, Stack};
 use crate::engine::own::set_aside;
 use crate::engine::state::backups::Backups;
@@ -131,9 +131,9 @@ enum Chore<'a> {
     /// A directory that stays, with names in it that do not.
     Doomed(&'a Doomed),
     /// A directory in another one that is to be emptied, and goes.
-    Directory(Arc<Emptied>, CString),
+    Directory(Arc<Subtree>, CString),
     /// Some names in one, that are no directories.
-    Names(Arc<Emptied>, Vec<(CString, Kind)>),
+    Names(Arc<Subtree>, Vec<(CString, Kind)>),
 }
 
 impl<'a> Removal<'a> {
@@ -144,14 +144,14 @@ impl<'a> Removal<'a> {
             let result = match work {
                 Chore::Doomed(doomed) => self.begin(doomed),
                 Chore::Directory(above, name) => {
-                    let node = self.below(above, name);
-                    self.empty(&node);
-                    self.release(node);
+                    let subtree = self.below(above, name);
+                    self.empty(&subtree);
+                    self.release(subtree);
                     Ok(())
                 }
-                Chore::Names(node, names) => {
-                    self.remove_names(&node, &names);
-                    self.release(node);
+                Chore::Names(subtree, names) => {
+                    self.remove_names(&subtree, &names);
+                    self.release(subtree);
                     Ok(())
                 }
             };
@@ -188,7 +188,7 @@ impl<'a> Removal<'a> {
         if inode != doomed.inode {
             return Err(Errno::STALE).at(Operation::OpenDestination, path);
         }
-        let node = Arc::new(Emptied {
+        let subtree = Arc::new(Subtree {
             above: None,
             name: CString::default(),
             is_aside: AtomicBool::new(false),
@@ -203,40 +203,40 @@ impl<'a> Removal<'a> {
             after: Some(doomed.stat),
         });
         let found = doomed.names().map(|name| (name.to_owned(), kind_of_name(fd.as_fd(), name)));
-        self.sort(&node, found);
-        self.release(node);
+        self.sort(&subtree, found);
+        self.release(subtree);
         Ok(())
     }
 
     /// Takes up what a directory holds: directories are put on the stack, other names removed.
-    fn sort(&self, node: &Arc<Emptied>, found: impl Iterator<Item = (CString, Kind)>) {
+    fn sort(&self, subtree: &Arc<Subtree>, found: impl Iterator<Item = (CString, Kind)>) {
         let mut names = Vec::new();
         for (name, kind) in found {
             if self.is_stopped() {
-                node.kept.store(true, Ordering::Relaxed);
+                subtree.kept.store(true, Ordering::Relaxed);
                 return;
             }
             if kind == Kind::Directory {
-                node.hold();
-                self.stack.push(Chore::Directory(node.clone(), name));
+                subtree.hold();
+                self.stack.push(Chore::Directory(subtree.clone(), name));
                 continue;
             }
             names.push((name, kind));
             if names.len() == CHUNK {
                 let names = std::mem::take(&mut names);
                 if self.stack.has(ENOUGH) {
-                    self.remove_names(node, &names);
+                    self.remove_names(subtree, &names);
                 } else {
-                    node.hold();
-                    self.stack.push(Chore::Names(node.clone(), names));
+                    subtree.hold();
+                    self.stack.push(Chore::Names(subtree.clone(), names));
                 }
             }
         }
-        self.remove_names(node, &names);
+        self.remove_names(subtree, &names);
     }
 
-    fn below(&self, above: Arc<Emptied>, name: CString) -> Arc<Emptied> {
-        Arc::new(Emptied {
+    fn below(&self, above: Arc<Subtree>, name: CString) -> Arc<Subtree> {
+        Arc::new(Subtree {
             scopes: OnceLock::new(),
             mode: Mutex::default(),
             depth: above.depth + 1,
@@ -253,26 +253,26 @@ impl<'a> Removal<'a> {
     }
 
     /// Lists a directory that is to go, and takes up all that is in it and not protected.
-    fn empty(&self, node: &Arc<Emptied>) {
+    fn empty(&self, subtree: &Arc<Subtree>) {
         if self.is_stopped() {
-            node.kept.store(true, Ordering::Relaxed);
+            subtree.kept.store(true, Ordering::Relaxed);
             return;
         }
-        let opened = self.open(node);
+        let opened = self.open(subtree);
         if let Ok(fd) = &opened {
-            match self.is_mounted(node, fd, c"") {
-                true => return self.keep_mount(node, node.path()),
+            match self.is_mounted(subtree, fd, c"") {
+                true => return self.keep_mount(subtree, subtree.path()),
                 false => {
-                    let holds = |above| set_aside::holds(&node.name, fd, above, self.run);
-                    node.is_aside.store(node.above_inode().is_some_and(holds), Ordering::Relaxed);
+                    let holds = |above| set_aside::holds(&subtree.name, fd, above, self.run);
+                    subtree.is_aside.store(subtree.above_inode().is_some_and(holds), Ordering::Relaxed);
                 }
             }
         }
         if let Ok(fd) = &opened
-            && let Err(error) = node.enter(fd, self.run.config.select.has_files())
+            && let Err(error) = subtree.enter(fd, self.run.config.select.has_files())
         {
             // What can't be read may protect anything.
-            node.kept.store(true, Ordering::Relaxed);
+            subtree.kept.store(true, Ordering::Relaxed);
             return self.fail(error);
         }
         let listed = opened.and_then(|fd| {
@@ -280,65 +280,65 @@ impl<'a> Removal<'a> {
             let found = names(&fd)?.map_while(|entry| entry.map_err(|errno| failed = Some(errno)).ok());
             let found = found.map(|entry| (entry.file_name().to_owned(), kind_of(fd.as_fd(), &entry)));
             let found = found.filter(|(name, kind)| {
-                let stays = self.stays(node, name, *kind);
-                node.kept.fetch_or(stays, Ordering::Relaxed);
+                let stays = self.stays(subtree, name, *kind);
+                subtree.kept.fetch_or(stays, Ordering::Relaxed);
                 !stays
             });
-            self.sort(node, found);
+            self.sort(subtree, found);
             failed.map_or(Ok(()), Err)
         });
         if let Err(errno) = listed {
-            node.kept.store(true, Ordering::Relaxed);
+            subtree.kept.store(true, Ordering::Relaxed);
             if errno != Errno::XDEV {
-                let path = self.run.destination_path(&node.path());
+                let path = self.run.destination_path(&subtree.path());
                 self.fail(Error::new(Operation::ListDestination, path, errno));
             }
         }
-        let is_landing = node.depth.is_multiple_of(self.run.directories.longest_flight(node.depth));
-        if self.open.load(Ordering::Relaxed) > self.limit && !is_landing {
-            self.close(node);
+        let stays_open = subtree.depth.is_multiple_of(self.run.directories.longest_gap(subtree.depth));
+        if self.open.load(Ordering::Relaxed) > self.limit && !stays_open {
+            self.close(subtree);
         }
     }
 
     /// Whether an entry of a directory that is to go is not to be deleted.
-    fn stays(&self, node: &Emptied, name: &CStr, kind: Kind) -> bool {
-        if node.is_aside.load(Ordering::Relaxed) {
+    fn stays(&self, subtree: &Subtree, name: &CStr, kind: Kind) -> bool {
+        if subtree.is_aside.load(Ordering::Relaxed) {
             return false; // its successor is there
         }
         let is_backup = |backups: &Backups| kind != Kind::Directory && backups.is_backup(name);
         self.run.backups.as_ref().is_some_and(is_backup)
-            || node.scopes().iter().any(|scope| scope.protects(name, kind == Kind::Directory, true))
+            || subtree.scopes().iter().any(|scope| scope.protects(name, kind == Kind::Directory, true))
     }
 
-    fn remove_names(&self, node: &Emptied, names: &[(CString, Kind)]) {
+    fn remove_names(&self, subtree: &Subtree, names: &[(CString, Kind)]) {
         let mut events = Vec::new();
         for (name, kind) in names {
             if self.is_stopped() {
-                node.kept.store(true, Ordering::Relaxed);
+                subtree.kept.store(true, Ordering::Relaxed);
                 break;
             }
-            let mounted = || node.fd().is_ok_and(|fd| self.is_mounted(node, &fd, name));
-            if self.keeps_mounts(node) && mounted() {
-                self.keep_mount(node, node.path_of(name));
+            let mounted = || subtree.fd().is_ok_and(|fd| self.is_mounted(subtree, &fd, name));
+            if self.keeps_mounts(subtree) && mounted() {
+                self.keep_mount(subtree, subtree.path_of(name));
                 continue;
             }
-            events.extend(self.remove_name(node, name, *kind, AtFlags::empty()));
+            events.extend(self.remove_name(subtree, name, *kind, AtFlags::empty()));
         }
-        self.report(node.path(), events);
+        self.report(subtree.path(), events);
     }
 
     /// Removes one name. `None`: there is nothing to tell.
-    fn remove_name(&self, node: &Emptied, name: &CStr, kind: Kind, flags: AtFlags) -> Option<EntryEvent> {
-        let removed = if self.doing == Doing::Remove { self.unlink(node, name, flags) } else { Ok(()) };
+    fn remove_name(&self, subtree: &Subtree, name: &CStr, kind: Kind, flags: AtFlags) -> Option<EntryEvent> {
+        let removed = if self.doing == Doing::Remove { self.unlink(subtree, name, flags) } else { Ok(()) };
         let event = match removed {
             Ok(()) => {
                 let stays = |backups: &Backups| kind != Kind::Directory && backups.stay();
-                node.kept.fetch_or(self.run.backups.as_ref().is_some_and(stays), Ordering::Relaxed);
+                subtree.kept.fetch_or(self.run.backups.as_ref().is_some_and(stays), Ordering::Relaxed);
                 EntryEvent::done(kind, Action::Deleted)
             }
             Err(error) if error.errno() == Some(Errno::NOENT) => return None, // somebody else was quicker
             Err(error) => {
-                node.kept.store(true, Ordering::Relaxed);
+                subtree.kept.store(true, Ordering::Relaxed);
                 EntryEvent::failed(kind, error)
             }
         };
@@ -353,25 +353,25 @@ impl<'a> Removal<'a> {
     }
 
     /// One piece of work in a directory is done. With the last one it goes itself, and so on up to the one that stays.
-    fn release(&self, mut node: Arc<Emptied>) {
-        while node.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let Some(above) = node.above.clone() else {
-                self.finish(&node);
+    fn release(&self, mut subtree: Arc<Subtree>) {
+        while subtree.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let Some(above) = subtree.above.clone() else {
+                self.finish(&subtree);
                 return;
             };
-            if node.kept.load(Ordering::Relaxed) {
-                self.restore_mode(&node);
-                self.close(&node);
+            if subtree.kept.load(Ordering::Relaxed) {
+                self.restore_mode(&subtree);
+                self.close(&subtree);
                 above.kept.store(true, Ordering::Relaxed);
-            } else if node.is_aside.load(Ordering::Relaxed) {
-                self.close(&node);
-                self.remove_aside(&above, &node.name);
+            } else if subtree.is_aside.load(Ordering::Relaxed) {
+                self.close(&subtree);
+                self.remove_aside(&above, &subtree.name);
             } else {
-                self.close(&node);
-                let event = self.remove_name(&above, &node.name, Kind::Directory, AtFlags::REMOVEDIR);
+                self.close(&subtree);
+                let event = self.remove_name(&above, &subtree.name, Kind::Directory, AtFlags::REMOVEDIR);
                 self.report(above.path(), event.into_iter().collect());
             }
-            node = above;
+            subtree = above;
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Entries, EntryEvent, Event};
 use crate::io::list::LIST;
 use crate::io::path::open_directory;
-use crate::metadata::{self, Target};
+use crate::metadata::{self, HeldInode};
 use crate::plan::writers::Writers;
 use crate::stat::{Inode, Stat, stat_open};
 
@@ -248,7 +248,7 @@ impl<'a> Replacement<'a> {
             rustix::fs::fchmod(&self.within, mode).at(Operation::SetMode, path)?;
         }
         match run.rules.keep.times {
-            true => metadata::set_mtime(Target::Open(self.within.as_fd()), self.stat.modified, path),
+            true => metadata::set_mtime(HeldInode::Open(self.within.as_fd()), self.stat.modified, path),
             false => Ok(()),
         }
     }

@@ -27,7 +27,7 @@ use crate::event::{Event, Kind};
 use crate::io::rename::replace;
 use crate::io::temporary::{MARKED, is_marked};
 use crate::metadata::xattr::{self, Holder};
-use crate::metadata::{self, Target};
+use crate::metadata::{self, HeldInode};
 use crate::plan::compare::Difference;
 use crate::plan::skip::leaves_name;
 use crate::plan::writers::{Writers, was_taken};
@@ -175,7 +175,7 @@ impl Directory {
             origin.sheds_acl = origin.taken && !run.rules.keep.xattrs;
         }
         if origin.sheds_acl && run.config.writes() {
-            let removed = xattr::remove_acls(Target::Open(mirror.as_fd()));
+            let removed = xattr::remove_acls(HeldInode::Open(mirror.as_fd()));
             removed.at(Operation::SetXattr, path)?;
         }
         if origin.existing.is_some() && run.config.fsync {
@@ -300,7 +300,7 @@ impl SourceDirectory {
             return Ok(Difference::default());
         }
         match metadata::narrow(
-            Target::Open(mirror.as_fd()),
+            HeldInode::Open(mirror.as_fd()),
             &self.stat,
             have,
             self.xattrs.as_ref(),

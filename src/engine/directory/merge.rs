@@ -62,7 +62,7 @@ pub(crate) async fn merge(
     let merged = Pair::new(source, Some(to), origin);
     (0..moved).for_each(|_| merged.count_compared());
     merged.touched.store(true, Ordering::Relaxed);
-    pair.broken_off.load(Ordering::Relaxed).then(|| merged.leaves_partial());
+    pair.broken_off.load(Ordering::Relaxed).then(|| merged.mark_broken_off());
     Ok(Arc::new(merged))
 }
 

@@ -1,8 +1,8 @@
 //! Directories of both trees: opened, and made, by the first who needs one; closed for a while where descriptors are scarce.
 
+pub(crate) mod creation_defaults;
 pub(crate) mod evict;
 pub(crate) mod make;
 pub(crate) mod merge;
-pub(crate) mod newborn;
 pub(crate) mod open;
 pub(crate) mod tidy;

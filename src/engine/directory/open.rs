@@ -34,7 +34,7 @@ impl Directory {
             match &*directory.lock(lane).await? {
                 State::Open(pair) => break pair.clone(),
                 State::Failed | State::Finished => return None,
-                State::Closed | State::Parked(_) => {}
+                State::Closed | State::Evicted(_) => {}
             }
             closed.push(directory);
             directory = directory.parent.as_ref()?;
@@ -50,13 +50,13 @@ impl Directory {
         match &*state {
             State::Open(pair) => return Some(pair.clone()),
             State::Failed | State::Finished => return None,
-            State::Closed | State::Parked(_) => {}
+            State::Closed | State::Evicted(_) => {}
         }
         if let Some(watched) = lane.watched() {
             watched.mark_awaited(&self.given_up);
         }
         let made = match (&*state, &self.around) {
-            (State::Parked(parked), _) => self.open_again(parked, parent, lane).await.map(Some),
+            (State::Evicted(evicted), _) => self.open_again(evicted, parent, lane).await.map(Some),
             (_, Some(around)) => self.look_from(around, parent, lane).map(Some),
             _ => self.make_pair(parent, lane).await,
         };
@@ -68,7 +68,7 @@ impl Directory {
                 let pair = Arc::new(pair);
                 *state = State::Open(pair.clone());
                 if lane.run.directories.opened() {
-                    self.park_above(&lane.run);
+                    self.evict_above(&lane.run);
                 }
                 return Some(pair);
             }

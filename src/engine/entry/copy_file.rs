@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
 use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
-use crate::engine::entry::new_file::{Naming, NewFile};
+use crate::engine::entry::new_file::{NewFile, WriteMethod};
 use crate::engine::entry::steady::{ATTEMPTS, settle};
 use crate::engine::entry::{in_place, keep_old, read_back};
 use crate::engine::run::streamed::Streamed;
@@ -21,7 +21,7 @@ use crate::event::Action;
 use crate::event::metrics::{Call, Stage};
 use crate::io::file::File;
 use crate::io::rename::Taken;
-use crate::metadata::{self, Target, xattr};
+use crate::metadata::{self, HeldInode, xattr};
 use crate::options::Reflink;
 use crate::stat::{Stat, stat_open};
 
@@ -87,7 +87,7 @@ async fn copy_streamed(
             new.remove(within, item.target());
         } else {
             if new.discard(within, item.target()) {
-                item.pair.leaves_partial();
+                item.pair.mark_broken_off();
             }
             return Err(error);
         }
@@ -107,12 +107,12 @@ fn new_file(item: &Item<'_>, file: &File, source: &Stat, taken: Taken) -> Result
     {
         return Ok(NewFile::existing(existing));
     }
-    let way = match taken {
-        _ if config.partial && source.size > LARGE_FILE => Naming::Partial,
-        Taken::Nothing if !config.atomic => Naming::Named,
-        _ => Naming::Atomic,
+    let method = match taken {
+        _ if config.partial && source.size > LARGE_FILE => WriteMethod::Partial,
+        Taken::Nothing if !config.atomic => WriteMethod::Named,
+        _ => WriteMethod::Atomic,
     };
-    let create = || NewFile::create(item.pair, item.target(), way, source.mode, item.run());
+    let create = || NewFile::create(item.pair, item.target(), method, source.mode, item.run());
     item.lane.io.in_place(Call::Create, create).at(Operation::Create, || item.path())
 }
 
@@ -140,7 +140,7 @@ async fn fill(
     };
     let have = have.at(Operation::StatDestination, || item.path())?;
     let xattrs = if run.rules.keep.xattrs {
-        let holder = Target::Open(source.as_fd()).into();
+        let holder = HeldInode::Open(source.as_fd()).into();
         Some(xattr::read_source(&holder, before, &run.rules, || item.source_path())?)
     } else {
         None
@@ -151,14 +151,14 @@ async fn fill(
     }
     item.lane.doing(Operation::SetTimes);
     if item.pair.sheds_inherited_acl(run) && !new.is_in_place() {
-        let removed = xattr::remove_acls(Target::Open(new.fd.as_fd()));
+        let removed = xattr::remove_acls(HeldInode::Open(new.fd.as_fd()));
         removed.at(Operation::SetXattr, || item.path())?;
     }
     if new.is_in_place() {
         in_place::mark_done(new).at(Operation::SetXattr, || item.path())?;
     }
     let bare = !new.has_contents() && !item.pair.inherits_acl();
-    let target = Target::Open(new.fd.as_fd());
+    let target = HeldInode::Open(new.fd.as_fd());
     // What has its name already must not look right before it is.
     let modified = if new.is_in_place() { have.modified } else { before.modified };
     let want = Stat { modified, ..*before };

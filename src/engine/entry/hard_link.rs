@@ -136,7 +136,7 @@ async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {
     let link_to = |name: &std::ffi::CStr| {
         let link = || rustix::fs::linkat(&from, &leader.name, within, name, AtFlags::empty());
         item.lane.io.in_place(Call::Name, || writable(within, item.run(), link))?;
-        check(within, name, leader)
+        require_same_inode(within, name, leader)
     };
     if taken == Taken::Nothing {
         match link_to(item.target()) {
@@ -174,7 +174,7 @@ impl LinkFailure {
 }
 
 /// What was linked must be what was copied, and not what someone put under its name meanwhile.
-fn check(within: &OwnedFd, name: &std::ffi::CStr, leader: &Leader) -> Result<(), LinkFailure> {
+fn require_same_inode(within: &OwnedFd, name: &std::ffi::CStr, leader: &Leader) -> Result<(), LinkFailure> {
     let stat = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS)?;
     if Stat::from(&stat).inode == leader.inode {
         return Ok(());

@@ -12,7 +12,7 @@ use crate::engine::entry::keep_old;
 use crate::engine::entry::new_file::NewFile;
 use crate::error::{Context, Operation, Result};
 use crate::io::file::File;
-use crate::metadata::{Target, xattr};
+use crate::metadata::{HeldInode, xattr};
 use crate::plan::compare::may_be_rewritten;
 use crate::stat::{Stat, proc_path, stat_open};
 
@@ -30,10 +30,10 @@ pub(crate) fn open(item: &Item<'_>, source: &File, want: &Stat) -> Option<OwnedF
 
 /// Whether it has the ACL of its source, or none, and no capability. What can't be read is not right.
 fn has_right_acl(item: &Item<'_>, source: &File, handle: &OwnedFd, want: &Stat) -> bool {
-    let (run, target) = (item.run(), Target::Handle(handle.as_fd()));
+    let (run, target) = (item.run(), HeldInode::Handle(handle.as_fd()));
     let wanted = match run.rules.keep.xattrs {
         true => {
-            let holder = Target::Open(source.as_fd()).into();
+            let holder = HeldInode::Open(source.as_fd()).into();
             xattr::read_source(&holder, want, &run.rules, || item.source_path())
         }
         false => Ok(xattr::Xattrs::new()),

@@ -17,10 +17,10 @@ use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
 use crate::engine::entry::new_file::NewFile;
 use crate::engine::entry::segment;
+use crate::engine::primitives::team::{Failed, Team};
 use crate::engine::run::lane::Lane;
-use crate::engine::run::offer::{Offer, Shared};
+use crate::engine::run::offer::{Offer, TeamWork};
 use crate::engine::run::streamed::Streamed;
-use crate::engine::shared::team::{Failed, Team};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Event;
 use crate::io::file::{Family, File};
@@ -54,7 +54,7 @@ impl Purpose {
 /// A file that several tasks work on.
 pub(crate) struct LargeFile {
     pub(crate) source: File,
-    pub(crate) work: Purpose,
+    pub(crate) purpose: Purpose,
     /// What an error of reading it is called.
     pub(crate) reading: Operation,
     pub(crate) layout: Layout,
@@ -136,7 +136,7 @@ impl LargeFile {
     fn new(
         item: &Item<'_>,
         source: &File,
-        work: Purpose,
+        purpose: Purpose,
         reading: Operation,
         (size, layout): (u64, Layout),
         hashed: bool,
@@ -144,7 +144,7 @@ impl LargeFile {
         let traced = item.run().config.trace.is_some();
         Arc::new(LargeFile {
             source: source.clone(),
-            work,
+            purpose,
             reading,
             layout,
             segments: hashed.then(|| SegmentHashes::new(size)),
@@ -180,19 +180,19 @@ impl LargeFile {
     }
 
     /// Whether what is read of it is told, and limited by `--bwlimit`.
-    pub(crate) fn counts(&self) -> bool {
-        !matches!(self.work, Purpose::Hash)
+    pub(crate) fn is_counted(&self) -> bool {
+        !matches!(self.purpose, Purpose::Hash)
     }
 
     /// Counts bytes that were reported.
-    pub(crate) fn tells(&self, bytes: u64) {
+    pub(crate) fn add_told(&self, bytes: u64) {
         self.told.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Asks the other threads for a task each.
     fn invite(self: &Arc<Self>, lane: &Lane) {
         for channel in lane.others() {
-            channel.sender.try_send(Offer::Shared(self.clone())).ok();
+            channel.sender.try_send(Offer::TeamWork(self.clone())).ok();
         }
     }
 
@@ -207,7 +207,7 @@ impl LargeFile {
             segment::fail_if_stopped(lane)?;
             lane.doing(self.reading);
             let mut hasher = self.segments.as_ref().map(|_| segment_hasher(segment.start));
-            let copied = match &self.work {
+            let copied = match &self.purpose {
                 Purpose::Copy(to) => self.copy_segment(lane, to, segment.clone(), hasher.as_mut()).await?,
                 Purpose::Update(old) => {
                     self.update_segment(lane, old, segment.clone(), hasher.as_mut()).await?
@@ -218,8 +218,8 @@ impl LargeFile {
                 segments.put(segment.start, hasher);
             }
             self.copied.fetch_add(copied, Ordering::Relaxed);
-            if self.counts() && lane.run.rate.is_none() {
-                self.tells(copied);
+            if self.is_counted() && lane.run.rate.is_none() {
+                self.add_told(copied);
                 lane.run.report(Event::Bytes(copied)).await;
             }
             lane.send_trace(false).await;
@@ -241,7 +241,7 @@ impl LargeFile {
                 Some(data) => data.start / SEGMENT * SEGMENT,
             };
             self.team.leap_to(next);
-            if let Purpose::Update(old) = &self.work {
+            if let Purpose::Update(old) = &self.purpose {
                 segment::make_hole(old, segment.start..next).map_err(Failure::of(Operation::Write))?;
             }
         }
@@ -249,7 +249,7 @@ impl LargeFile {
     }
 }
 
-impl Shared for LargeFile {
+impl TeamWork for LargeFile {
     fn help<'a>(&'a self, lane: &'a Lane) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
         Box::pin(self.take_segments(lane))
     }

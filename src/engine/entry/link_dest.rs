@@ -18,7 +18,7 @@ use crate::error::{Context, Error, Operation, Result};
 use crate::event::{Action, Kind};
 use crate::io::path::{open_directory, open_entry};
 use crate::io::rename::{Taken, link_nameless, take_place};
-use crate::metadata::Target;
+use crate::metadata::HeldInode;
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::compare::{Decision, decide, keep};
 use crate::plan::writers::Writers;
@@ -128,7 +128,7 @@ async fn is_same(
 fn xattrs(item: &Item<'_>, tree: &OwnedFd, handle: &OwnedFd, have: &Stat) -> Result<xattr::Xattrs> {
     let root = item.run().rules.privileges.root;
     if have.kind != Kind::Symlink {
-        return xattr::read(&Target::Handle(handle.as_fd()).into(), root, || item.path());
+        return xattr::read(&HeldInode::Handle(handle.as_fd()).into(), root, || item.path());
     }
     // A symlink's own attributes are read by its name.
     let directory = item.directory.path();

@@ -11,7 +11,7 @@ use crate::event::metrics::Call;
 use crate::event::{Action, Attributes, Changes, EntryEvent, Kind};
 use crate::io::file::File;
 use crate::io::rename::Taken;
-use crate::metadata::{self, Target, xattr};
+use crate::metadata::{self, HeldInode, xattr};
 use crate::plan::compare::{Decision, Difference, changes, decide, gives_more, keep};
 use crate::plan::skip::is_left_alone;
 use crate::stat::{Stat, stat_open};
@@ -274,7 +274,7 @@ impl Item<'_> {
         if now.inode != have.inode || now.links > 1 {
             return Err(Error::new(Operation::OpenDestination, self.path(), Cause::TypeChanged));
         }
-        let target = Target::Handle(handle.as_fd());
+        let target = HeldInode::Handle(handle.as_fd());
         self.lane.io.in_place(Call::Metadata, || {
             metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())
         })?;

@@ -29,7 +29,7 @@ pub(crate) struct NewFile {
 
 /// The way a new file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Naming {
+pub(crate) enum WriteMethod {
     /// It gets its name when it is whole.
     Atomic,
     /// It has its name, which nothing has yet, from the beginning.
@@ -58,7 +58,7 @@ impl NewFile {
     pub(crate) fn create(
         pair: &Pair,
         name: &CStr,
-        way: Naming,
+        method: WriteMethod,
         mode: u32,
         run: &Run,
     ) -> rustix::io::Result<Self> {
@@ -69,12 +69,12 @@ impl NewFile {
         let own = if run.rules.privileges.root { 0 } else { 0o600 };
         let open_mode = mode & 0o777 | own;
         let make = |name: &CStr, mode, form| NewFile::make(within, name, NEW_NAME, mode, form, run);
-        if way == Naming::Partial
+        if method == WriteMethod::Partial
             && let Some(new) = NewFile::partial(within, name, CLOSED, run)?
         {
             return Ok(new);
         }
-        if way == Naming::Named || pair.is_provisional() {
+        if method == WriteMethod::Named || pair.is_provisional() {
             match make(name, if pair.private { open_mode } else { CLOSED }, Form::Named) {
                 Err(Errno::EXIST) => {}
                 other => return other,

@@ -174,7 +174,7 @@ impl LargeFile {
     async fn read(&self, lane: &Lane, buffer: Buffer, data: Range<u64>) -> Result<(Buffer, usize), Failure> {
         lane.doing(self.reading);
         let mut length = (data.end - data.start) as usize;
-        if self.counts() {
+        if self.is_counted() {
             length = lane.run.piece(length);
             lane.pace(length).await;
         }
@@ -184,10 +184,10 @@ impl LargeFile {
             read => {
                 let doubtful = self.layout == Layout::Doubtful;
                 let read = if doubtful { whole_blocks(read, length, data.start) } else { read };
-                if self.counts() {
+                if self.is_counted() {
                     lane.count(read).await;
                     if lane.run.rate.is_some() {
-                        self.tells(read as u64);
+                        self.add_told(read as u64);
                     }
                 }
                 Ok((buffer, read))

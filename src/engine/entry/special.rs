@@ -17,7 +17,7 @@ use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Kind, PointsTo};
 use crate::io::rename::{Taken, take_place};
-use crate::metadata::{self, Target, xattr};
+use crate::metadata::{self, HeldInode, xattr};
 use crate::stat::{Stat, Time, stat_open};
 
 fn read_target(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<CString> {
@@ -118,7 +118,7 @@ fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Re
     let keep = item.run().rules.keep.xattrs;
     let xattrs = if keep { Some(item.source_xattrs(want, None)?) } else { None };
     let bare = !item.pair.inherits_acl();
-    let target = Target::Handle(handle.as_fd());
+    let target = HeldInode::Handle(handle.as_fd());
     if want.kind != Kind::Symlink && item.pair.sheds_inherited_acl(item.run()) {
         xattr::remove_acls(target).at(Operation::SetXattr, || item.path())?;
     }

@@ -24,7 +24,7 @@ use crate::error::{Cause, Context, Operation, Result};
 use crate::event::metrics::{Call, Means};
 use crate::event::{Action, Changes, EntryEvent, Kind};
 use crate::io::rename::rename_free;
-use crate::metadata::{self, Target, xattr};
+use crate::metadata::{self, HeldInode, xattr};
 use crate::plan::compare::differences;
 use crate::stat::Stat;
 
@@ -45,7 +45,7 @@ impl Directory {
                 None => return directory.end_run(lane).await,
             }
         }
-        directory.park_idle(&lane.run);
+        directory.evict_idle(&lane.run);
     }
 
     /// The root is done, and with it the run.
@@ -195,7 +195,7 @@ impl Directory {
             want.modified = have.modified; // the next run is to see that there is something left in it
         }
         let xattrs = pair.source_xattrs.as_ref();
-        let target = Target::Open(destination.as_fd());
+        let target = HeldInode::Open(destination.as_fd());
         let changes = if !run.config.writes() {
             let of_xattrs = match xattrs {
                 Some(want) => {

@@ -4,16 +4,16 @@ use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::sync::Notify;
 
 use async_channel::Receiver;
+use tokio::sync::Notify;
 
 use crate::engine::Run;
-use crate::engine::run::offer::{Offer, Shared};
+use crate::engine::primitives::channel::Channel;
+use crate::engine::primitives::heartbeat::Heartbeat;
+use crate::engine::primitives::reserve::Judge;
+use crate::engine::run::offer::{Offer, TeamWork};
 use crate::engine::run::outbox::Outbox;
-use crate::engine::shared::channel::Channel;
-use crate::engine::shared::heartbeat::Heartbeat;
-use crate::engine::shared::reserve::Judge;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::watched::{Remains, Step, Watched};
 use crate::error::Operation;
@@ -172,7 +172,7 @@ impl Lane {
     }
 
     /// Takes parts of what another task has.
-    pub(crate) async fn help(&self, shared: &dyn Shared) {
+    pub(crate) async fn help(&self, shared: &dyn TeamWork) {
         let span = self.gauge.as_ref().and_then(|gauge| gauge.span_begins());
         shared.help(self).await;
         if let Some(gauge) = &self.gauge {

@@ -18,15 +18,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_channel::{Receiver, Sender};
 
 use crate::config::Config;
+use crate::engine::primitives::bandwidth::Rate;
+use crate::engine::primitives::channel::Channel;
+use crate::engine::primitives::heartbeat::Heartbeat;
+use crate::engine::primitives::reserve::Reserve;
 use crate::engine::run::offer::Offer;
 use crate::engine::run::staffing::{
     DESCRIPTORS_A_TASK, EVENTS, MOST_LEFT_BEHIND, PARCELS_A_THREAD, Staffing,
 };
-use crate::engine::shared::bandwidth::Rate;
-use crate::engine::shared::channel::Channel;
-use crate::engine::shared::heartbeat::Heartbeat;
-use crate::engine::shared::reserve::Reserve;
 use crate::engine::state::backups::Backups;
+use crate::engine::state::batch::Parcel;
 use crate::engine::state::budget::OpenDirectories;
 use crate::engine::state::deletions::Deletions;
 use crate::engine::state::directory::Directory;
@@ -34,7 +35,6 @@ use crate::engine::state::file_systems::FileSystems;
 use crate::engine::state::links::Links;
 use crate::engine::state::references::References;
 use crate::engine::state::twins::Twins;
-use crate::engine::state::work::Parcel;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 use crate::event::{EntryEvent, Event, Missing};
 use crate::io::limits::{descriptor_limit, umask};
@@ -54,7 +54,7 @@ pub(crate) struct Run {
     pub(crate) directories: OpenDirectories,
     pub(crate) file_systems: FileSystems,
     /// Hard links that a comparison holds back.
-    pub(crate) names: Twins,
+    pub(crate) twins: Twins,
     /// Where what is replaced goes.
     pub(crate) backups: Option<Backups>,
     /// Trees whose files are linked to.
@@ -130,7 +130,7 @@ impl Run {
 
     /// Whether something in the destination is not the source's, but the run's own, or on the way to that.
     pub(crate) fn is_own_path(&self, below: &Path) -> bool {
-        self.own_paths.iter().any(|own_paths| own_paths.starts_with(below))
+        self.own_paths.iter().any(|path| path.starts_with(below))
     }
 
     /// Whether what only the destination has is looked for.
@@ -217,7 +217,7 @@ impl Beside {
 pub(crate) fn new_run(
     config: &Config,
     roots: Roots,
-    aside: Beside,
+    beside: Beside,
     temporary: TemporaryNames,
     staffing: &Staffing,
 ) -> (Arc<Run>, Sender<Parcel>, Receiver<Event>) {
@@ -231,10 +231,10 @@ pub(crate) fn new_run(
         links: Links::default(),
         directories: OpenDirectories::new(descriptor_limit()),
         file_systems: FileSystems::default(),
-        names: Twins::default(),
-        backups: aside.backups,
-        references: aside.references,
-        own_paths: aside.own_paths,
+        twins: Twins::default(),
+        backups: beside.backups,
+        references: beside.references,
+        own_paths: beside.own_paths,
         temporary,
         deletions: Deletions::default(),
         rate: config.bandwidth.map(Rate::new),

@@ -5,18 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::engine::run::lane::Lane;
-use crate::engine::state::work::Batch;
+use crate::engine::state::batch::Batch;
 
 /// Work that a task shares with others.
 pub(crate) enum Offer {
     /// Half of a batch that took its task too long.
     Batch(Batch),
     /// Work that tasks of several threads do together.
-    Shared(Arc<dyn Shared>),
+    TeamWork(Arc<dyn TeamWork>),
 }
 
 /// Work that several tasks do together: each takes a part of it, until none is left.
-pub(crate) trait Shared: Send + Sync {
+pub(crate) trait TeamWork: Send + Sync {
     /// Takes parts of it until there are none left.
     fn help<'a>(&'a self, lane: &'a Lane) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
     /// The path below the roots of what it is about, for a trace.

@@ -1,4 +1,4 @@
-//! `--bwlimit`: tasks wait for the bucket (engine/shared/bandwidth.rs), and tell how far they are.
+//! `--bwlimit`: tasks wait for the bucket (engine/primitives/bandwidth.rs), and tell how far they are.
 
 use std::time::{Duration, Instant};
 

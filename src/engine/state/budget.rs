@@ -41,26 +41,26 @@ impl OpenDirectories {
 
     /// Whether a level stays open, however scarce descriptors are, so that the way down to one of depth `deepest` is short:
     /// near that one in 32, further up fewer.
-    pub(crate) fn is_landing(&self, level: usize, deepest: usize) -> bool {
+    pub(crate) fn stays_open(&self, level: usize, deepest: usize) -> bool {
         let near = deepest.saturating_sub(level) <= self.near();
-        level.is_multiple_of(if near { SHORTEST_FLIGHT } else { self.longest_flight(deepest) })
+        level.is_multiple_of(if near { SHORTEST_GAP } else { self.longest_gap(deepest) })
     }
 
     /// Levels above the deepest one that count as near.
     fn near(&self) -> usize {
-        SHORTEST_FLIGHT * (self.limit / 4)
+        SHORTEST_GAP * (self.limit / 4)
     }
 
     /// Where this many levels in a row stay as they are, those above them do so too.
     pub(crate) fn reach(&self, deepest: usize) -> usize {
-        2 * self.longest_flight(deepest).max(self.near())
+        2 * self.longest_gap(deepest).max(self.near())
     }
 
     /// Levels between two that stay open, at most: a power of two, so that what stays open for a deep one would for those
     /// above it.
-    pub(crate) fn longest_flight(&self, deepest: usize) -> usize {
+    pub(crate) fn longest_gap(&self, deepest: usize) -> usize {
         let most = (self.limit / 2).max(1);
-        deepest.div_ceil(most).next_power_of_two().max(SHORTEST_FLIGHT)
+        deepest.div_ceil(most).next_power_of_two().max(SHORTEST_GAP)
     }
 
     pub(crate) fn closed(&self) {
@@ -69,7 +69,7 @@ impl OpenDirectories {
 }
 
 /// Of the levels of a deep tree, no more than one in this many stays open.
-const SHORTEST_FLIGHT: usize = 32;
+const SHORTEST_GAP: usize = 32;
 /// More directories need not be open, whatever the limit on descriptors.
 const MOST_OPEN: usize = 4096;
 
@@ -82,10 +82,10 @@ mod tests {
         for descriptors in [64, 256, 1024, 1 << 20] {
             let open = OpenDirectories::new(descriptors);
             for deepest in [1, 31, 32, 1000, 5000, 1_000_000] {
-                let landings = (1..=deepest).filter(|&level| open.is_landing(level, deepest)).count();
+                let landings = (1..=deepest).filter(|&level| open.stays_open(level, deepest)).count();
                 assert!(landings <= open.limit, "{descriptors}, {deepest}: {landings}");
-                let flight = open.longest_flight(deepest);
-                let way_down = (1..=deepest).rev().find(|&level| open.is_landing(level, deepest));
+                let flight = open.longest_gap(deepest);
+                let way_down = (1..=deepest).rev().find(|&level| open.stays_open(level, deepest));
                 assert!(deepest - way_down.unwrap_or(0) <= flight, "{descriptors}, {deepest}: {flight}");
             }
         }
@@ -101,13 +101,13 @@ mod tests {
                 if open.len() <= directories.limit {
                     continue;
                 }
-                // As park() does; levels that are closed already are no more than counted here.
+                // As evict() does; levels that are closed already are no more than counted here.
                 let (mut last, mut close) = (depth, Vec::new());
                 for &level in open.iter().rev().skip(1) {
                     if last - level > directories.reach(depth) {
                         break;
                     }
-                    if !directories.is_landing(level, depth) {
+                    if !directories.stays_open(level, depth) {
                         close.push(level);
                         last = level;
                     }

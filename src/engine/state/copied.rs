@@ -1,8 +1,9 @@
 //! What became of an entry, as the tasks pass it on.
 
-use blake3::Hash;
 use std::ffi::CString;
 use std::num::NonZeroU64;
+
+use blake3::Hash;
 
 use crate::event::{Action, Changes, EntryEvent, Kind, PointsTo};
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::engine::state::pair::{Pair, Parked};
+use crate::engine::state::pair::{Evicted, Pair};
 use crate::roots::several::Parent;
 use crate::select::Scope;
 
@@ -49,7 +49,7 @@ pub(crate) enum State {
     Closed,
     Open(Arc<Pair>),
     /// It was open, and is to be opened again when it is needed: descriptors are scarce.
-    Parked(Parked),
+    Evicted(Evicted),
     /// It could not be opened or made, or is left alone; that has been reported.
     Failed,
     /// Its metadata is set. Its descriptors are closed.
@@ -106,7 +106,7 @@ impl Directory {
     }
 
     /// The directory around sources that are put into `root`'s destination. As its depth is that of `root`, it is never
-    /// parked.
+    /// evicted.
     pub(crate) fn around(root: &Arc<Directory>, around: Arc<Parent>) -> Arc<Self> {
         root.hold();
         let mut directory = Directory::new(Some(root.clone()), CString::default(), State::Closed, true);
@@ -165,11 +165,11 @@ impl Directory {
     }
 
     /// A thread that does not come back may leave something in it, for the next run to remove.
-    pub(crate) fn leaves_traces(&self) {
+    pub(crate) fn mark_traces(&self) {
         if let Ok(state) = self.state.try_lock()
             && let State::Open(pair) = &*state
         {
-            pair.leaves_partial();
+            pair.mark_broken_off();
         }
     }
 

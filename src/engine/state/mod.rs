@@ -2,6 +2,7 @@
 
 pub(crate) mod backup_name;
 pub(crate) mod backups;
+pub(crate) mod batch;
 pub(crate) mod budget;
 pub(crate) mod copied;
 pub(crate) mod deletions;
@@ -12,4 +13,3 @@ pub(crate) mod pair;
 pub(crate) mod references;
 pub(crate) mod twins;
 pub(crate) mod watched;
-pub(crate) mod work;

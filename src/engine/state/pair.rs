@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 
-use crate::metadata::Target;
+use crate::metadata::HeldInode;
 use crate::metadata::xattr::{self, Xattrs};
 use crate::plan::compare::{differences, gives_more};
 use crate::plan::rules::Rules;
@@ -22,11 +22,11 @@ pub(crate) struct Pair {
     pub(crate) source: Arc<OwnedFd>,
     /// `None` where a dry run would have made it.
     pub(crate) destination: Option<Arc<OwnedFd>>,
-    memory: Arc<Learnt>,
+    state: Arc<PairState>,
 }
 
 /// What is known of two directories.
-pub(crate) struct Learnt {
+pub(crate) struct PairState {
     pub(crate) source_stat: Stat,
     /// The source's attributes, if they are kept.
     pub(crate) source_xattrs: Option<Xattrs>,
@@ -59,7 +59,7 @@ pub(crate) struct Learnt {
     /// This run left one: the directory must not look as if it were complete.
     pub(crate) broken_off: AtomicBool,
     /// What a file made in it is like; learnt from the first one.
-    pub(crate) newborn: OnceLock<Newborn>,
+    pub(crate) creation_defaults: OnceLock<CreationDefaults>,
     /// Its file system has `O_TMPFILE`, as far as is known.
     pub(crate) nameless: AtomicBool,
     /// Files can be cloned into it, as far as is known.
@@ -71,10 +71,10 @@ pub(crate) struct Learnt {
 }
 
 impl Deref for Pair {
-    type Target = Learnt;
+    type Target = PairState;
 
-    fn deref(&self) -> &Learnt {
-        &self.memory
+    fn deref(&self) -> &PairState {
+        &self.state
     }
 }
 
@@ -116,13 +116,13 @@ pub(crate) fn opens_up(
     (want, xattrs): (&Stat, Option<&Xattrs>),
     rules: &Rules,
 ) -> rustix::io::Result<bool> {
-    let has_acl = |want| xattr::has_access_acl_of(Target::Open(directory.as_fd()), want);
+    let has_acl = |want| xattr::has_access_acl_of(HeldInode::Open(directory.as_fd()), want);
     Ok(gives_more(&differences(want, have, rules), have) || !xattrs.map_or(Ok(true), has_acl)?)
 }
 
 /// Two directories that were closed because descriptors are scarce.
-pub(crate) struct Parked {
-    memory: Arc<Learnt>,
+pub(crate) struct Evicted {
+    state: Arc<PairState>,
     destination: Option<Inode>,
 }
 
@@ -130,7 +130,7 @@ impl Pair {
     /// Two open directories; without a destination a dry run, which would have made it.
     pub(crate) fn new(source: SourceDirectory, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
         let Origin { existing, replaced, provisional, private, writers, planted, taken, .. } = origin;
-        let memory = Learnt {
+        let memory = PairState {
             source_stat: source.stat,
             source_xattrs: source.xattrs,
             fresh: existing.is_none(),
@@ -146,13 +146,13 @@ impl Pair {
             partial: AtomicBool::new(false),
             set_aside: Mutex::default(),
             broken_off: AtomicBool::new(false),
-            newborn: OnceLock::new(),
+            creation_defaults: OnceLock::new(),
             nameless: AtomicBool::new(true),
             clones: AtomicBool::new(true),
             compared: AtomicUsize::new(0),
             reference_writers: Mutex::default(),
         };
-        Pair { source: source.fd, destination, memory: Arc::new(memory) }
+        Pair { source: source.fd, destination, state: Arc::new(memory) }
     }
 
     /// The two roots.
@@ -172,13 +172,13 @@ impl Pair {
 
     /// The same destination, for what lies in another directory of the source.
     pub(crate) fn seen_from(&self, source: Arc<OwnedFd>) -> Self {
-        Pair { source, destination: self.destination.clone(), memory: self.memory.clone() }
+        Pair { source, destination: self.destination.clone(), state: self.state.clone() }
     }
 
     /// Closes both, and keeps what is needed to know them again.
-    pub(crate) fn park(&self) -> rustix::io::Result<Parked> {
+    pub(crate) fn evict(&self) -> rustix::io::Result<Evicted> {
         let destination = self.destination.as_ref().map(stat_open).transpose()?;
-        Ok(Parked { memory: self.memory.clone(), destination: destination.map(|stat| stat.inode) })
+        Ok(Evicted { state: self.state.clone(), destination: destination.map(|stat| stat.inode) })
     }
 
     /// The destination directory, for a caller that is about to change what is in it.
@@ -210,8 +210,8 @@ impl Pair {
         if self.writers != Writers::Nobody {
             return true; // as far as can be told
         }
-        match self.newborn.get() {
-            Some(newborn) => newborn.inherits_acl,
+        match self.creation_defaults.get() {
+            Some(creation_defaults) => creation_defaults.inherits_acl,
             None => self.destination.as_ref().is_some_and(|fd| has_default_acl(fd)),
         }
     }
@@ -230,12 +230,12 @@ impl Pair {
     }
 
     /// A copy in it broke off and is kept for the next run.
-    pub(crate) fn leaves_partial(&self) {
+    pub(crate) fn mark_broken_off(&self) {
         self.broken_off.store(true, Ordering::Relaxed);
     }
 }
 
-impl Learnt {
+impl PairState {
     /// The destination has one more name of the source, or gets it now.
     pub(crate) fn count_compared(&self) {
         self.compared.fetch_add(1, Ordering::Relaxed);
@@ -257,7 +257,7 @@ impl Learnt {
     }
 }
 
-impl Parked {
+impl Evicted {
     /// Whether two directories, opened again by their names, are the ones that were closed.
     pub(crate) fn is(
         &self,
@@ -265,12 +265,12 @@ impl Parked {
         destination: Option<&Arc<OwnedFd>>,
     ) -> rustix::io::Result<bool> {
         let destination = destination.map(stat_open).transpose()?.map(|stat| stat.inode);
-        Ok(stat_open(source)?.inode == self.memory.source_stat.inode && destination == self.destination)
+        Ok(stat_open(source)?.inode == self.state.source_stat.inode && destination == self.destination)
     }
 
     /// The two, open again.
     pub(crate) fn resume(&self, source: Arc<OwnedFd>, destination: Option<Arc<OwnedFd>>) -> Pair {
-        Pair { source, destination, memory: self.memory.clone() }
+        Pair { source, destination, state: self.state.clone() }
     }
 
     /// Whether there is a directory in the destination.
@@ -281,7 +281,7 @@ impl Parked {
 
 /// What a directory makes of a new file: its group may come from the directory, its mode from an ACL, and some file
 /// systems have ideas of their own.
-pub(crate) struct Newborn {
+pub(crate) struct CreationDefaults {
     pub(crate) stat: Stat,
     /// The next one will be the same.
     pub(crate) predictable: bool,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::Run;
-use crate::engine::shared::heartbeat::{Heartbeat, Pulse};
+use crate::engine::primitives::heartbeat::{Heartbeat, Pulse};
 use crate::error::Operation;
 use crate::event::Stall;
 

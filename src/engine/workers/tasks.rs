@@ -13,11 +13,11 @@ use crate::engine::finish::flush;
 use crate::engine::run::heed::{heed, is_in_the_way};
 use crate::engine::run::lane::Lane;
 use crate::engine::run::offer::Offer;
+use crate::engine::state::batch::{Batch, Parcel};
 use crate::engine::state::deletions::InTheWay;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::Pair;
 use crate::engine::state::watched::{Remains, Step, Watched};
-use crate::engine::state::work::{Batch, Parcel};
 use crate::engine::workers::turns::Turns;
 use crate::engine::{Run, check};
 use crate::error::{Result, panicked};
@@ -102,12 +102,12 @@ pub(crate) async fn task(lane: Rc<Lane>) {
                 }
             }
             Next::Offer(Offer::Batch(batch)) => run_batch(&lane, batch).await,
-            Next::Offer(Offer::Shared(shared)) if lane.helping.get() < HELPERS => {
+            Next::Offer(Offer::TeamWork(shared)) if lane.helping.get() < HELPERS => {
                 lane.helping.set(lane.helping.get() + 1);
                 lane.help(&*shared).await;
                 lane.helping.set(lane.helping.get() - 1);
             }
-            Next::Offer(Offer::Shared(_)) => {}
+            Next::Offer(Offer::TeamWork(_)) => {}
         }
         lane.work_ends();
         if !lane.run.parcels.is_empty() {
@@ -218,8 +218,8 @@ async fn run_entries(
         remains.events.push(event.named(entry.name));
         let now = Instant::now();
         let taken = now.saturating_duration_since(begun);
-        let shared = remains.entries.len() > 1 && taken > LONG_BATCH && lane.run.parcels.is_empty();
-        let is_late = shared || taken > LONGEST_PROVISIONAL;
+        let is_shared = remains.entries.len() > 1 && taken > LONG_BATCH && lane.run.parcels.is_empty();
+        let is_late = is_shared || taken > LONGEST_PROVISIONAL;
         if let Some(pair) = pair.as_mut().filter(|pair| pair.is_provisional() && is_late) {
             // Only this task has files in it: none is half written now. Without its name the directory is lost, and so is what was left to do.
             match directory.give_name_to_directory(pair, lane).await {
@@ -231,7 +231,7 @@ async fn run_entries(
             }
         }
         lane.io.see_to_ring(now).await;
-        if shared {
+        if is_shared {
             remains.entries = spill(lane, directory, std::mem::take(&mut remains.entries));
         }
     }
@@ -269,7 +269,7 @@ fn spill(lane: &Lane, directory: &Arc<Directory>, mut entries: Vec<Entry>) -> Ve
                     entries.extend(rest);
                     entries
                 }
-                Offer::Shared(_) => rest,
+                Offer::TeamWork(_) => rest,
             }
         }
     }

@@ -8,9 +8,9 @@ use std::thread::{self, JoinHandle};
 use async_channel::Sender;
 
 use crate::engine::Run;
+use crate::engine::state::batch::{Batch, Parcel};
 use crate::engine::state::directory::Directory;
 use crate::engine::state::watched::Watched;
-use crate::engine::state::work::{Batch, Parcel};
 use crate::engine::workers::ring_thread::RingThread;
 use crate::engine::workers::tasks::{self, Watch};
 use crate::error::{Context, Error, Operation, Result, panicked};

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use crate::engine::primitives::heartbeat::Heartbeat;
 use crate::engine::run::lane::Lane;
-use crate::engine::shared::heartbeat::Heartbeat;
 use crate::event::metrics::Stage;
 
 /// A turn, until it is dropped: a panic ends it as well.

@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::engine::Run;
+use crate::engine::state::batch::Batch;
 use crate::engine::state::watched::{Assignment, Remains, Step, Watched};
-use crate::engine::state::work::Batch;
 use crate::engine::workers::threads::start_lane;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::event::{Action, Entries, EntryEvent, Event, Kind};
@@ -97,7 +97,7 @@ impl Watchdog {
         let mut told = Vec::new();
         let rest = match step {
             Step::Entry(entry) => {
-                directory.leaves_traces();
+                directory.mark_traces();
                 let name = if operation.reads_source() { &entry.name } else { entry.target() };
                 let error = error(self.path(operation, &directory.path_of(name)));
                 events.push(EntryEvent::failed(entry.kind, error).named(entry.name));

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::engine::shared::channel::Channel;
+use crate::engine::primitives::channel::Channel;
 use crate::io::Io;
 use crate::io::metrics::process_time;
 
@@ -101,7 +101,7 @@ impl Judge {
         let (waits, work) = (io.waited(), process_time());
         let (waited, worked) = (waits.saturating_sub(waited), work.saturating_sub(worked));
         let wants = reserve.wants_one(&Window { time, waited, worked });
-        if self.is_confirmed(wants.is_some())
+        if self.confirm(wants.is_some())
             && let Some(called) = wants
         {
             reserve.call(called);
@@ -110,7 +110,7 @@ impl Judge {
     }
 
     /// Whether a ring is called after a window that speaks for it, or does not. The next call takes two windows again.
-    fn is_confirmed(&self, wants: bool) -> bool {
+    fn confirm(&self, wants: bool) -> bool {
         let confirmed = wants && self.wanted.get();
         self.wanted.set(wants && !confirmed);
         confirmed
@@ -170,7 +170,7 @@ mod tests {
         let judge = Judge::new();
         let says = [true, false, true, true, true, false, true, true];
         assert_eq!(
-            says.map(|wants| judge.is_confirmed(wants)),
+            says.map(|wants| judge.confirm(wants)),
             [false, false, false, true, false, false, false, true]
         );
     }

@@ -3,18 +3,18 @@
 use std::os::fd::OwnedFd;
 
 use crate::engine::Run;
-use crate::engine::state::pair::{Newborn, Pair, has_default_acl};
+use crate::engine::state::pair::{CreationDefaults, Pair, has_default_acl};
 use crate::plan::writers::Writers;
 use crate::stat::{Stat, Time, stat_open};
 
 impl Pair {
     /// What a regular file, asked for with `mode`, got: `file` is one that was just made here.
     pub(crate) fn stat_of_new(&self, file: &OwnedFd, mode: u32, run: &Run) -> rustix::io::Result<Stat> {
-        if let Some(newborn) = self.newborn.get()
-            && newborn.predictable
-            && newborn.stat.mode == mode & !run.rules.umask
+        if let Some(creation_defaults) = self.creation_defaults.get()
+            && creation_defaults.predictable
+            && creation_defaults.stat.mode == mode & !run.rules.umask
         {
-            return Ok(newborn.stat);
+            return Ok(creation_defaults.stat);
         }
         let mut stat = stat_open(file)?;
         // No time that a source could have: the new file's own one moves on with the writing.
@@ -23,7 +23,7 @@ impl Pair {
         // Others who can write there could change what new files get, from one to the next.
         let constant = self.writers == Writers::Nobody;
         let predictable = constant && stat.mode == mode & !run.rules.umask && !inherits_acl;
-        self.newborn.get_or_init(|| Newborn { stat, predictable, inherits_acl });
+        self.creation_defaults.get_or_init(|| CreationDefaults { stat, predictable, inherits_acl });
         Ok(stat)
     }
 

@@ -11,12 +11,12 @@ use rustix::fs::MemfdFlags;
 use walkdir::WalkDir;
 
 use crate::bench::change::change;
-use crate::bench::check::compare;
 use crate::bench::plan::{Cache, Scenario, go_on};
 use crate::bench::report::{Cell, Fault, Measurement, ToolResult};
 use crate::bench::run::{End, run};
 use crate::bench::space::{Memory, Size};
 use crate::bench::tools::Installed;
+use crate::bench::verify_copy::compare;
 use ringsync::Stop;
 
 /// What the kernel is told through this file: to forget what it has read. 3 stands for contents and inodes.
@@ -27,7 +27,7 @@ const BUFFER: usize = 64 << 10;
 const REST: u64 = 4;
 
 /// What is done in each turn.
-pub(crate) struct Turns<'a> {
+pub(crate) struct Rounds<'a> {
     pub(crate) tools: &'a [Installed],
     pub(crate) source: &'a Path,
     /// Where copies go: a name that is free.
@@ -41,7 +41,7 @@ pub(crate) struct Turns<'a> {
     pub(crate) stop: &'a Stop,
 }
 
-impl Turns<'_> {
+impl Rounds<'_> {
     /// Fills in `cell`, which keeps what it has if this is interrupted.
     pub(crate) fn measure(&self, cell: &mut Cell) -> anyhow::Result<()> {
         let mut tools: Vec<&Installed> =

@@ -4,7 +4,7 @@ use indicatif::{BinaryBytes, HumanCount};
 
 /// How numbers are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Figures {
+pub enum NumberFormat {
     /// `1234567`, and sizes in bytes: `1234567 B`.
     #[default]
     Plain,
@@ -12,20 +12,20 @@ pub enum Figures {
     Human,
 }
 
-impl Figures {
+impl NumberFormat {
     /// A number of things.
     pub(crate) fn count(self, number: u64) -> String {
         match self {
-            Figures::Plain => number.to_string(),
-            Figures::Human => HumanCount(number).to_string(),
+            NumberFormat::Plain => number.to_string(),
+            NumberFormat::Human => HumanCount(number).to_string(),
         }
     }
 
     /// A size.
     pub(crate) fn bytes(self, bytes: u64) -> String {
         match self {
-            Figures::Plain => format!("{bytes} B"),
-            Figures::Human => BinaryBytes(bytes).to_string(),
+            NumberFormat::Plain => format!("{bytes} B"),
+            NumberFormat::Human => BinaryBytes(bytes).to_string(),
         }
     }
 }
@@ -36,8 +36,9 @@ mod tests {
 
     #[test]
     fn people_get_units_and_programs_get_digits() {
-        let shown = |figures: Figures| [figures.count(1_234_567), figures.bytes(1_234_567), figures.bytes(0)];
-        assert_eq!(shown(Figures::Plain), ["1234567", "1234567 B", "0 B"]);
-        assert_eq!(shown(Figures::Human), ["1,234,567", "1.18 MiB", "0 B"]);
+        let shown =
+            |figures: NumberFormat| [figures.count(1_234_567), figures.bytes(1_234_567), figures.bytes(0)];
+        assert_eq!(shown(NumberFormat::Plain), ["1234567", "1234567 B", "0 B"]);
+        assert_eq!(shown(NumberFormat::Human), ["1,234,567", "1.18 MiB", "0 B"]);
     }
 }

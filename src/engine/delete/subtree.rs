@@ -15,9 +15,9 @@ use crate::select::Scope;
 use crate::stat::{Inode, Stat, stat_open};
 
 /// A directory of the destination at work.
-pub(crate) struct Emptied {
+pub(crate) struct Subtree {
     /// The one above it, which is to be emptied too; `None`: this one stays.
-    pub(crate) above: Option<Arc<Emptied>>,
+    pub(crate) above: Option<Arc<Subtree>>,
     pub(crate) name: CString,
     /// It holds what was set aside, which belongs to the directory above.
     pub(crate) is_aside: AtomicBool,
@@ -39,10 +39,10 @@ pub(crate) struct Emptied {
     pub(crate) after: Option<Stat>,
 }
 
-impl Emptied {
+impl Subtree {
     /// Its path below the roots. What was set aside has the one that it had before.
     pub(crate) fn path(&self) -> PathBuf {
-        self.path_by(|node| !node.is_aside.load(Ordering::Relaxed))
+        self.path_by(|subtree| !subtree.is_aside.load(Ordering::Relaxed))
     }
 
     /// Where it lies below the roots.
@@ -50,24 +50,24 @@ impl Emptied {
         self.path_by(|_| true)
     }
 
-    fn path_by(&self, counts: impl Fn(&Emptied) -> bool) -> PathBuf {
+    fn path_by(&self, counts: impl Fn(&Subtree) -> bool) -> PathBuf {
         let mut names = Vec::new();
-        let mut node = self;
-        while let Some(above) = &node.above {
-            if counts(node) {
-                names.push(OsStr::from_bytes(node.name.to_bytes()));
+        let mut subtree = self;
+        while let Some(above) = &subtree.above {
+            if counts(subtree) {
+                names.push(OsStr::from_bytes(subtree.name.to_bytes()));
             }
-            node = above;
+            subtree = above;
         }
-        let mut path = node.path.clone();
+        let mut path = subtree.path.clone();
         path.extend(names.into_iter().rev());
         path
     }
 
     /// Whether it lies in one that holds what was set aside, or is one.
     pub(crate) fn is_within_aside(&self) -> bool {
-        let mut nodes = std::iter::successors(Some(self), |node| node.above.as_deref());
-        nodes.any(|node| node.is_aside.load(Ordering::Relaxed))
+        let mut nodes = std::iter::successors(Some(self), |subtree| subtree.above.as_deref());
+        nodes.any(|subtree| subtree.is_aside.load(Ordering::Relaxed))
     }
 
     pub(crate) fn scopes(&self) -> &[Arc<Scope>] {
@@ -93,15 +93,15 @@ impl Emptied {
 
     /// The directory, opened again if it was closed. It must be the one it was.
     pub(crate) fn fd(&self) -> rustix::io::Result<Arc<OwnedFd>> {
-        let held = |node: &Emptied| node.fd.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = |subtree: &Subtree| subtree.fd.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut names = Vec::new();
-        let mut node = self;
+        let mut subtree = self;
         let base = loop {
-            if let Some(fd) = held(node) {
+            if let Some(fd) = held(subtree) {
                 break fd;
             }
-            names.push(node.name.to_bytes());
-            node = node.above.as_ref().ok_or(Errno::BADF)?;
+            names.push(subtree.name.to_bytes());
+            subtree = subtree.above.as_ref().ok_or(Errno::BADF)?;
         };
         if names.is_empty() {
             return Ok(base);

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use async_channel::{Receiver, Sender};
 
-use crate::engine::shared::channel::Channel;
+use crate::engine::primitives::channel::Channel;
 use crate::error::{Context, Operation, Result, panicked};
 use crate::io::path::Reach;
 use crate::stat::Inode;
@@ -28,8 +28,8 @@ pub(crate) struct Verification {
     pub(crate) manifest: PathBuf,
     /// Where paths start.
     pub(crate) base: Arc<OwnedFd>,
-    pub(crate) scope: Reach,
-    pub(crate) parcels: Receiver<Chunk>,
+    pub(crate) reach: Reach,
+    pub(crate) chunks: Receiver<Chunk>,
     /// Large files that tasks ask others to help with, a channel a thread.
     pub(crate) offers: Vec<Channel<Arc<HashedFile>>>,
     /// Bytes of them that are read at once, if that is fixed.
@@ -47,7 +47,7 @@ pub(crate) struct Verification {
 impl Verification {
     /// Ends all waiting for work.
     fn close(&self) {
-        self.parcels.close();
+        self.chunks.close();
         for channel in &self.offers {
             channel.receiver.close();
         }
@@ -57,7 +57,7 @@ impl Verification {
     pub(crate) fn abandon(&self) {
         self.stop.stop();
         self.close();
-        while self.parcels.try_recv().is_ok() {}
+        while self.chunks.try_recv().is_ok() {}
     }
 }
 
@@ -65,9 +65,9 @@ impl Verification {
 pub(crate) struct Ticket(Arc<Verification>);
 
 impl Ticket {
-    pub(crate) fn new(shared: &Arc<Verification>) -> Self {
-        shared.unfinished.fetch_add(1, Ordering::AcqRel);
-        Ticket(shared.clone())
+    pub(crate) fn new(verification: &Arc<Verification>) -> Self {
+        verification.unfinished.fetch_add(1, Ordering::AcqRel);
+        Ticket(verification.clone())
     }
 }
 
@@ -88,13 +88,13 @@ pub(crate) struct Input {
 
 /// Does the work of a thread. Its error, or panic, ends the run.
 pub(crate) fn guard(
-    shared: &Arc<Verification>,
+    verification: &Arc<Verification>,
     news: &Sender<Vec<News>>,
     work: impl FnOnce(&Arc<Verification>, &Sender<Vec<News>>) -> Result<()>,
 ) {
-    let result = catch_unwind(AssertUnwindSafe(|| work(shared, news)));
+    let result = catch_unwind(AssertUnwindSafe(|| work(verification, news)));
     if let Err(error) = result.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
-        shared.abandon();
+        verification.abandon();
         news.send_blocking(vec![News::Failed(error)]).ok();
     }
 }
@@ -102,11 +102,11 @@ pub(crate) fn guard(
 /// Starts a thread whose error, or panic, ends the run.
 pub(crate) fn spawn(
     name: &str,
-    shared: &Arc<Verification>,
+    verification: &Arc<Verification>,
     news: &Sender<Vec<News>>,
     work: impl FnOnce(&Arc<Verification>, &Sender<Vec<News>>) -> Result<()> + Send + 'static,
 ) -> Result<JoinHandle<()>> {
-    let (shared, news) = (shared.clone(), news.clone());
-    let body = move || guard(&shared, &news, work);
+    let (verification, news) = (verification.clone(), news.clone());
+    let body = move || guard(&verification, &news, work);
     thread::Builder::new().name(name.into()).spawn(body).at(Operation::StartEngine, || "threads")
 }
