@@ -38,7 +38,7 @@ impl Copied {
         }
     }
 
-    /// What is told of it.
+    /// What is reported of it.
     pub(crate) fn event(self, kind: Kind) -> EntryEvent {
         let Copied { action, bytes, expected, hash, link_limit, changes, points_to, follows } = self;
         let event = EntryEvent::changed(kind, action, changes);
