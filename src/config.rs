@@ -49,7 +49,7 @@ pub struct Config {
     pub select: Selection,
     /// Delete what the destination has and the source lacks.
     pub delete: Option<Delete>,
-    /// Files of the caller's own, a log say, that are not deleted if they lie in the destination.
+    /// Files of the caller's own, for example a log, that are not deleted if they lie in the destination.
     pub own_files: Vec<PathBuf>,
     /// Keep what is replaced or deleted.
     pub backup: Option<Backup>,
@@ -73,7 +73,7 @@ pub struct Config {
     pub partial: bool,
     /// Have all data, names and directories on stable storage before the run ends; a file gets its name after its data is.
     pub fsync: bool,
-    /// Give up on an operation that makes no progress for so long. Takes [`Engine::Threads`]: only a thread can be left
+    /// Give up on an operation that makes no progress for this long. Takes [`Engine::Threads`]: only a thread can be left
     /// behind in the kernel.
     pub timeout: Option<Duration>,
     /// Find out what reports may want to tell: all that differs of what is replaced, and where links lead.
@@ -95,10 +95,10 @@ pub struct Config {
     /// Further rings, that join where those spend much of their time waiting for a disk in opens and stats made in place.
     /// Fewer where descriptors are scarce.
     pub reserve_jobs: usize,
-    /// Copy tasks a ring.
+    /// Copy tasks a ring, at most: a ring begins with two and adds more while they wait.
     pub depth: usize,
-    /// Bytes of a large file that are read, and written, at once: whole 64 KiB, 4 MiB at most. `None`: 256 KiB, and more
-    /// where reads take long and longer ones come to more.
+    /// Bytes of a large file that are read, and written, at once: whole 64 KiB, 4 MiB at most. `None`: 256 KiB, but 1 MiB of
+    /// a file on FUSE if there is no [`Config::timeout`]. With [`Config::bandwidth`] never more than 256 KiB.
     pub buffer: Option<usize>,
 }
 
@@ -217,7 +217,7 @@ impl Config {
     }
 }
 
-/// Copy tasks a ring unless told otherwise: enough to keep a disk's queue full from two rings.
+/// The most copy tasks a ring has unless told otherwise: enough to keep a disk's queue full from two rings.
 pub const DEFAULT_DEPTH: usize = 64;
 
 /// The cores this process may use, 8 at most: past that the file systems' locks are the limit.

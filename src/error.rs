@@ -29,8 +29,8 @@ pub struct Error {
 }
 
 impl std::error::Error for Error {
-    /// What is beneath the cause: an [`io::Error`], or another [`Error`]. The message tells it already: whoever prints a whole
-    /// chain stops at this error.
+    /// What is beneath the cause: an [`io::Error`], or another [`Error`]. The message tells it already:
+    /// a program that prints a whole chain stops at this error.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
             Cause::Io(error) | Cause::NoRing(error) => Some(error),
@@ -233,7 +233,7 @@ pub enum Cause {
     LinkReplaced,
     /// The file system called something a hole that is none.
     FalseHole,
-    /// There was no answer, or no progress, for so long.
+    /// There was no answer, or no progress, for this long.
     TimedOut(Duration),
     /// What was read back is not what was written, twice over.
     Mismatch,
@@ -274,7 +274,7 @@ pub enum Cause {
     /// A directory that others could have put there, or filled, is kept from them: the text tells why. What is in it was
     /// mirrored, and what is extra in it may be deleted.
     Withheld(&'static str),
-    /// It was not begun, or not gone on with: the text tells why.
+    /// It was not begun, or not continued: the text tells why.
     Refused(String),
 }
 
@@ -399,8 +399,8 @@ fn nothing_shared(count: u64, shown: &str) -> String {
 }
 
 impl Error {
-    /// The message, with settings called by these names: a program that gives them others, those of options say, tells its
-    /// users those.
+    /// The message, with settings called by these names: a program that calls them otherwise, for example
+    /// by its options, tells its users those names.
     pub fn told(&self, names: Names) -> String {
         let path = Escaped::path(&self.path);
         match self.operation.subject().filter(|_| self.errno() == Some(Errno::NOENT)) {

@@ -78,9 +78,9 @@ pub struct Delete {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeleteLimit {
-    /// So many entries.
+    /// This number of entries.
     Entries(u64),
-    /// Of all entries of the destination, so many in a hundred.
+    /// This percentage of all entries of the destination.
     Percent(u8),
 }
 
@@ -104,8 +104,8 @@ pub enum CompareBy {
 pub struct Compare {
     /// By what files are compared.
     pub by: CompareBy,
-    /// So many seconds may lie between two times that count as equal; nanoseconds are not looked at then. `None`: two
-    /// times are equal to the nanosecond or not at all.
+    /// Two times count as equal if they differ by at most this number of seconds; nanoseconds are not looked at then.
+    /// `None`: two times are equal to the nanosecond or not at all.
     pub window: Option<u64>,
     /// A file that is newer in the destination is left alone.
     pub update: bool,

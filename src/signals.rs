@@ -36,7 +36,7 @@ pub(crate) fn stop_on_signal(stop: &Stop, limit: Option<Duration>) -> anyhow::Re
                 while tokio::time::timeout(nothing, ends.next()).await.is_ok() {}
                 ends.next().await;
             };
-            // The run ends by itself in less, unless its output is stuck: nobody reads the pipe, say.
+            // The run ends by itself in less, unless its output is stuck, for example in a pipe that nobody reads.
             match limit {
                 Some(limit) => tokio::time::timeout(limit, again).await.unwrap_or_default(),
                 None => again.await,

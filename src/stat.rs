@@ -32,7 +32,7 @@ impl Inode {
     }
 }
 
-/// What statx(2) or fstat(2) told of one file.
+/// What statx(2) or fstat(2) returned for one file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stat {
     pub(crate) kind: Kind,

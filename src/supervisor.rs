@@ -58,8 +58,8 @@ fn status(child: &mut Child) -> anyhow::Result<u8> {
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
-/// Passes on what is sent to this process alone. What a terminal sends goes to the child as well: it takes two at once
-/// for one.
+/// Passes on what is sent to this process alone. What a terminal sends goes to the child as well: two at once
+/// count as one there.
 fn pass_on_signals(child: &Child) -> anyhow::Result<()> {
     let pid = Pid::from_child(child);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -178,7 +178,7 @@ fn read_all(source: &Path, stop: &Stop) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Uses so much memory, and gives it back. A virtual machine's host backs memory when it is first used, which is slow; and
+/// Uses this much memory, and gives it back. A virtual machine's host backs memory when it is first used, which is slow; and
 /// it may take back what was free for a while. Memory that must be freed first is backed already.
 fn touch_memory(bytes: u64, stop: &Stop) -> anyhow::Result<()> {
     let free = Memory::now().free;

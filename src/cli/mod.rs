@@ -25,9 +25,9 @@ pub(crate) use crate::cli::verify::VerifyArgs;
 
 /// Mirror files and directories, with io_uring for what waits for a disk
 ///
-/// Opens, stats, reads and large writes that wait for a disk go through the ring, and so does the fsync of each file.
-/// What the page cache answers is done in place, which is quicker, and so is what io_uring has no operation for:
-/// reading directories, chmod, chown, times, clones.
+/// Opens, stats, reads and large writes that wait for a disk go through the ring, and so does fsync, of files and
+/// directories. What the page cache answers is done in place, which is quicker, and so is what io_uring has no
+/// operation for: reading directories, chmod, chown, times, clones.
 #[derive(Debug, Parser)]
 #[command(
     name = "ringsync",
@@ -45,8 +45,8 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// The command line of this process. `sync -h`, or `copy -h`, with nothing else asks for help, as rsync has it; with anything else it
-    /// asks for numbers with units.
+    /// The command line of this process. `sync -h`, or `copy -h`, with nothing else asks for help, as rsync has it;
+    /// with anything else it asks for numbers with units.
     ///
     /// # Errors
     /// When it can't be understood; also when help or the version is asked for.

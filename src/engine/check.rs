@@ -89,7 +89,7 @@ async fn report_bytes(run: &Run, bytes: u64, expected: Option<NonZeroU64>) {
 }
 
 /// Whether the destination's inode stands for another source inode already: names that are apart in the source are one
-/// file there. Of two such names the second to come up is the one that is told.
+/// file there. Of two such names the second to come up is the one that is reported.
 fn is_joined(item: &Item<'_>, source: &Stat, have: Option<&Stat>) -> bool {
     let run = item.run();
     let shared = have.filter(|have| have.links > 1 && run.rules.keep.hard_links);

@@ -119,8 +119,8 @@ fn within<T: Send + 'static>(
 }
 
 /// Compares the trees and writes nothing. What differs is reported as a sync would mend it; what only the destination
-/// has, as [`Deleted`](crate::event::Action::Deleted). The outcome is [`Outcome::Done`](crate::Outcome::Done) if they are equal.
-/// It blocks as [`sync`] does.
+/// has, as [`Deleted`](crate::event::Action::Deleted). The outcome is [`Outcome::Done`](crate::Outcome::Done) if they
+/// are equal. It blocks as [`sync`] does.
 ///
 /// # Errors
 /// As for [`sync`]; also where the destination does not exist.

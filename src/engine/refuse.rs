@@ -31,8 +31,8 @@ fn has_a_turn() -> bool {
     (0..LONGEST_TURN).any(|_| pin!(consume_budget()).poll(&mut context).is_pending())
 }
 
-/// Whether a runtime refuses to wait here: of a task whose turns are not counted, only a panic tells. It is printed, and ends
-/// a program that aborts on panics, as the run itself would a moment later.
+/// Whether a runtime refuses to wait here: of a task whose turns are not counted, only a panic tells. It is printed,
+/// and ends a program that aborts on panics, as the run itself would a moment later.
 fn can_not_block() -> bool {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return false };
     let waits = |runtime: &Runtime| runtime.block_on(async {});

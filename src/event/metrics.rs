@@ -291,7 +291,7 @@ pub fn share(part: Duration, whole: Duration) -> f64 {
 pub enum Bottleneck {
     /// This one, with its share of the time in which rings had something to do or waited for it.
     Stage(Stage, f64),
-    /// These two took most, and neither so much more than the other, or so much at all, that it can be blamed.
+    /// These two took most. Neither took enough of the time, or enough more than the other, to be blamed.
     Unclear([(Stage, f64); 2]),
     /// The run was too short to tell.
     TooShort,

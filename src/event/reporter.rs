@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::Error;
 use crate::event::{EntryEvent, Stall, Start, Summary, Totals};
 
-/// Is told what happens, on the thread that called [`crate::sync`]. It must not wait for long: the pipeline waits
+/// Receives what happens, on the thread that called [`crate::sync`]. It must not wait for long: the pipeline waits
 /// for it.
 pub trait Reporter {
     /// The run begins.

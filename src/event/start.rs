@@ -92,9 +92,9 @@ pub enum Mode {
     /// The destination becomes what the source is.
     #[default]
     Sync,
-    /// It is told what that would take.
+    /// What that would take is reported.
     DryRun,
-    /// It is told what differs.
+    /// What differs is reported.
     Check,
 }
 

@@ -100,9 +100,9 @@ impl Totals {
         Action::ALL.iter().position(|&a| a == action).unwrap_or_default()
     }
 
-    /// The part of the work that is done, from 0 to 1: of entries or of bytes, whichever has more left. Not before the walk is
-    /// over. Large files count by the part of them that is copied, and directories, which end with what is in them, only
-    /// where there is nothing else.
+    /// The part of the work that is done, from 0 to 1: of entries or of bytes, whichever has more left. Not before the
+    /// walk is over. Large files count by the part of them that is copied, and directories, which end with what is in
+    /// them, only where there is nothing else.
     pub fn fraction(&self) -> Option<f64> {
         if !self.complete {
             return None;
@@ -152,7 +152,8 @@ pub struct Summary {
     pub stuck: bool,
     /// The first errors, [`Incomplete::KEPT`] at most; `totals.errors` counts all.
     pub errors: Vec<Error>,
-    /// The figures of each ring, if [`Config::stats`](crate::Config::stats) asked for them. One that was left behind has none.
+    /// The figures of each ring, if [`Config::stats`](crate::Config::stats) asked for them. One that was left behind
+    /// has none.
     pub rings: Vec<Ring>,
 }
 

@@ -21,7 +21,7 @@ use crate::stat::stat_open;
 
 /// The file in the state directory.
 const NAME: &str = "key";
-/// Names the state directory, in the place of the usual one.
+/// Names the state directory, instead of the usual one.
 const VARIABLE: &str = "RINGSYNC_STATE_DIR";
 
 /// Where this user's programs keep what outlives a run: `RINGSYNC_STATE_DIR` if it is set; else `/var/lib/ringsync` for

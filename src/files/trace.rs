@@ -20,7 +20,7 @@ pub(crate) struct TraceFile {
 }
 
 impl TraceFile {
-    /// Begins the file at `path`, in the place of one that is there.
+    /// Begins the file at `path`; one that is there is replaced.
     pub(crate) fn create(path: &Path, trees: &Trees) -> Result<Self> {
         let named = named::find(path, trees, Operation::UseTrace)?;
         let file = named.open_to_write(trees, Existing::Truncate).at(Operation::UseTrace, || path)?;

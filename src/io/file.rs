@@ -107,8 +107,8 @@ const KEPT: [&str; 13] = [
     "hugetlbfs",
 ];
 
-/// Whether the files of a mounted file system of this type are ones that can be read to their end. Without a type (a subvolume,
-/// or what is mounted elsewhere) the held file is asked.
+/// Whether the files of a mounted file system of this type are ones that can be read to their end. Without a type (a
+/// subvolume, or what is mounted elsewhere) the held file is asked.
 pub(crate) fn is_on_disk(held: &OwnedFd, mounted_as: Option<String>) -> bool {
     match mounted_as {
         Some(kind) => KEPT.contains(&kind.as_str()) || !is_program(&kind) && has_device(&kind),

@@ -3,9 +3,9 @@
 //! A name is `.ringsync-`, 16 hex digits by chance, and 16 hex digits of a keyed hash of this chance and of the very
 //! directory that the name is in. A later run of the same user tells by them what is litter of ours, and takes no other file
 //! for it: not a copy of one in another directory, and nothing that another user has named so, for the key is secret
-//! (files/key.rs). A name that was seen once can be given again by the owner of its directory, so that what is removed is what
-//! that owner could remove as well: a name that is no directory, an empty directory, and the files in a directory that
-//! has our mark.
+//! (files/key.rs). A name that was seen once can be given again by the owner of its directory, so that what is removed
+//! is what that owner could remove as well: a name that is no directory, an empty directory, and the files in a
+//! directory that has our mark.
 //!
 //! The mark of a new directory is its mode: sticky, and closed to everyone but its owner. mkdir(2) sets it, nobody else can
 //! set it on a directory of ours, and it goes when the directory is done.

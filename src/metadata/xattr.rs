@@ -80,8 +80,8 @@ pub(crate) fn read<P: AsRef<Path>>(
     Ok(found)
 }
 
-/// A file of the destination has it while it is rewritten in place, and its old version is kept (engine/entry/in_place.rs). It is
-/// not copied: it tells something of that very file.
+/// A file of the destination has it while it is rewritten in place, and its old version is kept
+/// (engine/entry/in_place.rs). It is not copied: it tells something of that very file.
 pub(crate) const UNFINISHED: &CStr = c"user.ringsync.unfinished";
 
 /// The attributes of `holder`, an entry of the source, as the destination is to have them: where modes are changed, its

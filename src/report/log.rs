@@ -41,8 +41,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens, or makes, the file at `path`, to append to it what becomes of a run of `config`. `opening` is its first line. A
-    /// new file can be read by nobody who may not read SRC.
+    /// Opens, or makes, the file at `path`, to append to it what becomes of a run of `config`. `opening` is its first
+    /// line. A new file can be read by nobody who may not read SRC.
     ///
     /// # Errors
     /// When the file can't be opened, a symlink in the way may not be followed, or root would write to another user's file.

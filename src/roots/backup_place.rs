@@ -15,8 +15,8 @@ use crate::roots::overlap::{mounts, place};
 use crate::roots::{Root, below, nearest_existing};
 use crate::text::Escaped;
 
-/// Refuses a tree for backups where `source_has` something at its path in DST, which `path` names: `existing` is there of it,
-/// and `missing` is not.
+/// Refuses a tree for backups where `source_has` something at its path in DST, which `path` names: `existing` is there
+/// of it, and `missing` is not.
 pub(crate) fn refuse_backups_where_source_is(
     config: &Config,
     path: &Path,

@@ -1,5 +1,5 @@
-//! A destination below the source, on a disk that is mounted there for one. It can be mirrored to where it is certain from
-//! the beginning that the walk gets nowhere near it: `--one-file-system`, or a rule, keeps it out.
+//! A destination below the source, for example on a disk that is mounted there. It can be mirrored to where it is
+//! certain from the beginning that the walk gets nowhere near it: `--one-file-system`, or a rule, keeps it out.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

@@ -47,10 +47,11 @@ pub struct VerifyConfig {
     pub jobs: usize,
     /// Files a ring has open at a time.
     pub depth: usize,
-    /// Bytes of a large file that are read at once, as for [`Config`](crate::Config::buffer).
+    /// Bytes of a large file that are read at once: whole 64 KiB, 4 MiB at most. `None`: 256 KiB. Files on no disk are read
+    /// by 256 KiB whatever this says.
     pub buffer: Option<usize>,
-    /// How long a file on no disk may make no progress (in /proc, say, or on a file system in user space). Then it has
-    /// failed, and the thread that reads it is left behind.
+    /// How long a file on no disk may make no progress (for example in /proc, or on a file system in user space). Then it
+    /// has failed, and the thread that reads it is left behind.
     pub timeout: Duration,
 }
 

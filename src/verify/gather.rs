@@ -15,7 +15,7 @@ use crate::verify::Verdict;
 use crate::verify::report::{News, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};
 use crate::verify::verification::Verification;
 
-/// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
+/// After a stop, what is in flight has this long to end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
 
 /// The counts of a run, and the reporter that is told.

@@ -1,8 +1,8 @@
 //! Checking files against a manifest. In the order data flows:
 //!
-//! 1. **Feed.** A thread parses the manifest and sends chunks of entries over a bounded channel (`feed.rs`).
+//! 1. **Feed.** A thread parses the manifest and sends chunks of records over a bounded channel (`feed.rs`).
 //! 2. **Tasks.** As many threads, and tasks on each, as for a mirror take chunks. Each opens a file, beneath the
-//!    directory if one was given, reads and hashes it (`task.rs`). Large files are cut in parts that all threads take
+//!    directory if one was given, reads and hashes it (`task.rs`). Large files are cut in segments that all threads take
 //!    (`large.rs`).
 //! 3. **Gathering.** The calling thread counts the news and tells the reporter (`gather.rs`).
 //! 4. **Extra files.** If asked for, a thread then lists the directory and names what the manifest lacks (`extra.rs`).

@@ -60,7 +60,7 @@ pub(crate) struct Unlisted {
 
 impl Listing {
     /// Opens what `below` leads to from `base`: that itself, if it is empty. A directory that can't be read is held all the
-    /// same, and what kept it from being read is told in the place of its entries.
+    /// same, and what kept it from being read is told instead of its entries.
     pub(crate) fn open(base: &OwnedFd, below: &[u8]) -> rustix::io::Result<Self> {
         let (fd, refused) = match open_to_list(base, below) {
             Ok(fd) => (fd, None),
@@ -132,7 +132,8 @@ fn read_portion(fd: &OwnedFd) -> (std::vec::IntoIter<Result<Found, Unlisted>>, b
                 continue;
             }
             None => break true,
-            // ENOENT among them: whether the directory was removed or its file system is mistaken, it is not known what it had.
+            // ENOENT among them: whether the directory was removed or its file system is mistaken, it is not known what
+            // it had.
             Some(Err(errno)) => {
                 portion.push(Err(cut_short(errno)));
                 break true;

@@ -2,8 +2,8 @@
 //! entries of each in batches. It stats nothing: names and types are what the listing holds.
 //!
 //! Each directory is opened beneath one that is held, never through a symlink, so that nobody who swaps a directory
-//! for one can have another listed. Down to some depth the directories above stay open; deeper ones are listed to their
-//! end first and closed, so that descriptors don't limit the depth.
+//! for a symlink can have another one listed. Down to some depth the directories above stay open; deeper ones are
+//! listed to their end first and closed, so that descriptors don't limit the depth.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -79,8 +79,8 @@ fn open_listings() -> usize {
     limit.map_or(OPEN_LISTINGS, |limit| (limit / 32).clamp(1, OPEN_LISTINGS as u64) as usize)
 }
 
-/// Walks the source tree from `root`, or several sources for `root`, until it is through or the run is stopped. `scope` are the
-/// rules that hold in the root.
+/// Walks the source tree from `root`, or several sources for `root`, until it is through or the run is stopped. `scope`
+/// are the rules that hold in the root.
 ///
 /// # Errors
 /// When no thread can be started.
@@ -333,7 +333,7 @@ impl<S: Sink> Walk<'_, S> {
         self.levels.push(Level { directory, scope, name, entries, leaf: true, fd, names, rest });
     }
 
-    /// Reads all of the directory on top, to which the way is so long, and closes it.
+    /// Reads all of the directory on top and closes it. `way` is how long the way to it is.
     fn read_to_its_end(&mut self, way: usize) {
         let mut names = Vec::new();
         while let Some(entry) = self.levels.last_mut().and_then(|top| top.rest.next()) {

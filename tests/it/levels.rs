@@ -224,6 +224,7 @@ impl Reader<'_> {
                 let within = self.absolute(path);
                 assert!(within.is_none(), "{}: nothing tells what a glob takes", self.source.file);
             }
+        }
     }
 
     fn import_as(&mut self, name: &str, called: Option<String>, path: &[String]) {

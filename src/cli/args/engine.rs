@@ -18,10 +18,11 @@ pub(crate) struct EngineArgs {
     /// Rings, a thread each [default: the cores, 8 at most]
     #[arg(short, long, value_name = "N", value_parser = count(64))]
     jobs: Option<u16>,
-    /// Copy tasks a ring, at most
+    /// Tasks a ring, at most: begins with 2, adds more while they wait (verify: all at once)
     #[arg(long, value_name = "N", value_parser = count(1024), default_value_t = DEFAULT_DEPTH as u16)]
     depth: u16,
-    /// Bytes of a large file read and written at once, 64K to 4M [default: 256K, more where reads take long]
+    /// Bytes of a large file read and written at once, 64K to 4M [default: 256K; on FUSE 1M without
+    /// --timeout]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
     buffer_size: Option<usize>,
 }

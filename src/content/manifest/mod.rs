@@ -11,7 +11,7 @@
 //!
 //! In an escaped path `\\` stands for a backslash and `\n` for a newline; a backslash before anything else, or at the
 //! end, makes the line malformed. In a path that is not escaped a backslash is a backslash. Nothing else is escaped: a
-//! carriage return before the newline, say, is the path's last byte. A path holds no NUL.
+//! carriage return before the newline, for example, is the path's last byte. A path holds no NUL.
 //!
 //! There are no comments, no empty lines and no byte order mark; each of these makes its line malformed, as in
 //! `b3sum` (1.2.0, with which this was compared line by line). Malformed lines don't hide the lines after them.

@@ -5,7 +5,8 @@
 //!
 //! After a kill that directory holds the successor, which is litter, or what was replaced, which is the user's: a later
 //! run deletes the one, and deletes or backs up the other, as an extra entry with the path it had, under `--delete` alone.
-//! Only a directory of the run's own user that nobody else may enter, and that has the sticky bit, is taken for one of these.
+//! Only a directory of the run's own user that nobody else may enter, and that has the sticky bit, is taken for one of
+//! these.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -72,8 +73,8 @@ impl Aside {
         }
     }
 
-    /// Gives what was set aside its name back, and takes the successor. `judged` is the directory that was to go, and the mode
-    /// it had: it gets that again. Nothing else does, for somebody may have put another one in its place.
+    /// Gives what was set aside its name back, and takes the successor. `judged` is the directory that was to go, and
+    /// the mode it had: it gets that again. Nothing else does, for somebody may have put another one in its place.
     pub(crate) fn put_back(&self, target: &CStr, judged: (Inode, u32)) -> rustix::io::Result<()> {
         let old = hold(&self.fd, target).ok();
         match exchange(&self.fd, target, &self.within, target) {

@@ -99,7 +99,7 @@ impl Removal<'_> {
         }
     }
 
-    /// Removes what held something that was set aside. It was never an entry: only an error is told.
+    /// Removes what held something that was set aside. It was never an entry: only an error is reported.
     pub(crate) fn remove_aside(&self, above: &Subtree, name: &CStr) {
         if self.doing == Doing::Remove
             && let Err(error) = self.unlink(above, name, AtFlags::REMOVEDIR)

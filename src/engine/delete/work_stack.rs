@@ -20,7 +20,7 @@ impl<W> Stack<W> {
         self.changed.notify_one();
     }
 
-    /// Whether so much waits, or more.
+    /// Whether this much work waits, or more.
     pub(crate) fn has(&self, enough: usize) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).0.len() >= enough
     }

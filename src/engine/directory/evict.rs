@@ -61,8 +61,8 @@ impl Directory {
     }
 }
 
-/// Closes directories, upwards from the first one, for one of this depth. Some stay open, so that the way down to one that is
-/// needed again is short.
+/// Closes directories, upwards from the first one, for one of this depth. Some stay open, so that the way down to one
+/// that is needed again is short.
 fn evict(first: Option<&Arc<Directory>>, depth: usize, run: &Run) {
     let reach = run.directories.reach(depth);
     let (mut next, mut fruitless) = (first, 0);

@@ -34,8 +34,8 @@ use crate::plan::writers::{Writers, was_taken};
 use crate::stat::{Stat, proc_path, stat_open};
 
 impl Origin {
-    /// Finds out who else could have put a directory, which is there already and has this stat, where it is. Who put it there
-    /// matters only if this run would open it, or one above it, to more users.
+    /// Finds out who else could have put a directory, which is there already and has this stat, where it is. Who put it
+    /// there matters only if this run would open it, or one above it, to more users.
     pub(crate) fn judge(
         &mut self,
         parent: &Pair,
@@ -286,9 +286,9 @@ impl Directory {
 }
 
 impl SourceDirectory {
-    /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set. Where that is refused the
-    /// error comes when it is done; but nothing that the source closes to others is put into another user's directory.
-    /// Where owners and modes are not kept at all, a directory belongs to whom our new files belong to.
+    /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set. Where that is
+    /// refused the error comes when it is done; but nothing that the source closes to others is put into another user's
+    /// directory. Where owners and modes are not kept at all, a directory belongs to whom our new files belong to.
     pub(crate) fn narrow(
         &self,
         mirror: &OwnedFd,

@@ -1,6 +1,6 @@
-//! Two runs into one destination: a directory that was provisional finds that another run has given the same name to its own.
-//! What is in it is moved there, entry by entry. Both mirror the same source, so that the last name to come is as good as
-//! the first; what the options leave alone in a destination is left alone here too.
+//! Two runs into one destination: a directory that was provisional finds that another run has given the same name to
+//! its own. What is in it is moved there, entry by entry. Both mirror the same source, so that the last name to come is
+//! as good as the first; what the options leave alone in a destination is left alone here too.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::OwnedFd;
@@ -24,8 +24,8 @@ use crate::plan::skip::is_left_alone;
 use crate::plan::writers::Writers;
 use crate::stat::{Stat, stat_open};
 
-/// Moves what is in a provisional directory to the one that has its name by now, and goes on with that one. An entry that can't
-/// be moved costs itself.
+/// Moves what is in a provisional directory to the one that has its name by now, and goes on with that one. An entry
+/// that can't be moved costs itself.
 pub(crate) async fn merge(
     directory: &Directory,
     (pair, parent): (&Pair, &Pair),

@@ -244,7 +244,7 @@ async fn clone(item: &Item<'_>, source: &File, stat: &Stat, new: &NewFile) -> Re
             item.pair.clones.store(false, Ordering::Relaxed);
             Ok(false)
         }
-        Err(_) => Ok(false), // of this file only: a swap file, say
+        Err(_) => Ok(false), // of this file only, for example a swap file
     }
 }
 

@@ -102,7 +102,7 @@ impl LargeFile {
         let run = item.run();
         let work = Purpose::on(new, item)?;
         let layout = match &work {
-            // Nor is it known what is a hole already in a destination that is not relied on.
+            // A destination on FUSE may call data a hole: there the source's holes are read and compared as zeroes.
             Purpose::Update(old) if old.family == Family::Fuse && layout == Layout::Sparse => {
                 Layout::Doubtful
             }
@@ -203,7 +203,7 @@ impl LargeFile {
 
     async fn copy_segments(&self, lane: &Lane) -> Result<(), Failure> {
         while let Some(segment) = self.next_segment()? {
-            // A segment that is one hole asks nobody else.
+            // This is asked between reads as well, but a segment that is one hole has none.
             segment::fail_if_stopped(lane)?;
             lane.doing(self.reading);
             let mut hasher = self.segments.as_ref().map(|_| segment_hasher(segment.start));

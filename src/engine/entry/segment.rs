@@ -1,4 +1,4 @@
-//! One part of a large file: copied, compared and mended where it is, or only hashed. Holes are passed over as the
+//! One segment of a large file: copied, compared and mended where it is, or only hashed. Holes are passed over as the
 //! file system tells them, and their zeroes hashed; where its word is not taken all is read, and zeroes are left out.
 
 use std::ops::Range;
@@ -73,8 +73,8 @@ impl LargeFile {
         }
     }
 
-    /// Makes one part of `old` equal: writes the blocks that differ, and makes holes where the source has some. Returns the
-    /// bytes compared.
+    /// Makes one segment of `old` equal: writes the blocks that differ, and makes holes where the source has some.
+    /// Returns the bytes compared.
     pub(crate) async fn update_segment(
         &self,
         lane: &Lane,

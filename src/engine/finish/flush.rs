@@ -1,7 +1,7 @@
 //! `--fsync`: what was made is on stable storage before it is said to be. A file's data and metadata are flushed before
-//! it gets its name (engine/entry/copy_file.rs), by as many tasks at once as there are; the names of a batch with one flush of their
-//! directory; and in the end the file systems, for all that has no descriptor to flush it by (symlinks, the metadata of
-//! what was there already).
+//! it gets its name (engine/entry/copy_file.rs), by as many tasks at once as there are; the names of a batch with one
+//! flush of their directory; and in the end the file systems, for all that has no descriptor to flush it by (symlinks,
+//! the metadata of what was there already).
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

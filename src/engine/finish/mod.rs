@@ -146,9 +146,9 @@ impl Directory {
         Ok(merged)
     }
 
-    /// Refuses to open a directory to more users if others could have put it there, or filled it, and it holds what the source
-    /// does not have, or what was not looked at: it may be somebody's private one, under another name. What it holds of the
-    /// source's was compared when its turn came.
+    /// Refuses to open a directory to more users if others could have put it there, or filled it, and it holds what the
+    /// source does not have, or what was not looked at: it may be somebody's private one, under another name. What it
+    /// holds of the source's was compared when its turn came.
     fn refuse_planted(
         &self,
         pair: &Pair,

@@ -1,6 +1,7 @@
 //! New directories of a run's own. They are made with our mark (io/temporary.rs), and opened again by their name: the
-//! owner of the directory around could have exchanged them in between for one that they own, or for one that they may not enter
-//! and would be given. What was opened is used only if it is empty, and belongs to whom our new files belong to.
+//! owner of the directory around could have exchanged them in between for one that they own, or for one that they may
+//! not enter and would be given. What was opened is used only if it is empty, and belongs to whom our new files belong
+//! to.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;

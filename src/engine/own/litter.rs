@@ -18,7 +18,7 @@ const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOL
 /// What killed runs left in a directory that is no litter.
 #[derive(Default)]
 pub(crate) struct Kept {
-    /// A copy that broke off may be gone on with.
+    /// There is a copy that broke off, which a later run may resume.
     pub(crate) partial: bool,
     /// Names that hold what was replaced.
     pub(crate) set_aside: Vec<CString>,

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::io::buffer::LARGE;
 
-/// What was not used for so long is lost: a pause is not made up for by a rush.
+/// What was not used for this long is lost: a pause is not made up for by a rush.
 const CREDIT: Duration = Duration::from_millis(100);
 
 /// How many pieces are read a second, at least.

@@ -1,5 +1,5 @@
-//! What threads share that knows nothing of trees: channels, the word of each ring on what it does, rings in reserve, a limit
-//! on bytes a second, a team at work on one file.
+//! What threads share that knows nothing of trees: channels, the word of each ring on what it does, rings in reserve, a
+//! limit on bytes a second, a team at work on one file.
 
 pub(crate) mod bandwidth;
 pub(crate) mod channel;

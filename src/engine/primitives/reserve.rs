@@ -1,6 +1,6 @@
 //! Rings in reserve. A ring whose calls in place wait for a disk leaves its core with nothing to do, and can't tell
-//! beforehand which call will. Where that is much of the time, and the run does not fill its cores, one more ring joins. Until
-//! it is called it is a thread that waits, without a runtime.
+//! beforehand which call will. Where that is much of the time, and the run does not fill its cores, one more ring
+//! joins. Until it is called it is a thread that waits, without a runtime.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use crate::engine::primitives::channel::Channel;
 use crate::io::Io;
 use crate::io::metrics::process_time;
 
-/// Rings are judged by so much of their time, at least.
+/// Rings are judged by this much of their time, at least.
 const WINDOW: Duration = Duration::from_millis(50);
 /// A ring that would fill less than this part of its time is not called.
 const LEAST_WORK: f64 = 0.25;
@@ -51,7 +51,7 @@ impl Reserve {
         self.called.load(Ordering::Relaxed) >= self.most
     }
 
-    /// Whether a ring that had such a time should have one more beside it: how many there are so far.
+    /// Whether a ring with this window should have one more beside it: how many there are so far.
     fn wants_one(&self, window: &Window) -> Option<usize> {
         let called = self.called.load(Ordering::Relaxed);
         (called < self.most && wanted(self.jobs, window) > called).then_some(called)
@@ -91,7 +91,8 @@ impl Judge {
         Judge { last: Cell::new((Instant::now(), Duration::ZERO, process_time())), wanted: Cell::new(false) }
     }
 
-    /// Has one more ring join if this one, whose operations are these, waits much, to be asked while there is work left for it.
+    /// Has one more ring join if this one, whose operations are these, waits much, to be asked while there is work left
+    /// for it.
     pub(crate) fn look(&self, reserve: &Reserve, io: &Io) {
         let (since, waited, worked) = self.last.get();
         let time = since.elapsed();

@@ -17,7 +17,7 @@ use crate::event::{Action, Entries, Event, Kind, Mode, Reporter, Start, Summary,
 use crate::files::trace::TraceFile;
 use crate::stop::Stop;
 
-/// After a stop, what is in flight has so long to come to its end. With the rest it stays below two seconds.
+/// After a stop, what is in flight has this long to end. With the rest it stays below two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
 
 /// The longest time between two calls that tell the reporter how far the run is, also while nothing is copied.

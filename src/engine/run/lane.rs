@@ -58,7 +58,7 @@ fn gauge(run: &Arc<Run>, index: usize) -> Option<Rc<Gauge>> {
 impl Lane {
     pub(crate) fn new(io: Io, run: Arc<Run>, index: usize, watched: Option<Arc<Watched>>) -> Self {
         let gauge = gauge(&run, index);
-        // Longer reads would take longer, and a time-out is about each.
+        // Longer reads may take longer, and a time-out is about each.
         let watched_piece = run.config.timeout.map(|_| LARGE);
         let buffers = Pool::of(run.config.buffer.or(watched_piece), gauge.clone());
         let outbox = Outbox::default();
@@ -171,7 +171,7 @@ impl Lane {
         }
     }
 
-    /// Takes parts of what another task has.
+    /// Takes segments of the file that another task has.
     pub(crate) async fn help(&self, shared: &dyn TeamWork) {
         let span = self.gauge.as_ref().and_then(|gauge| gauge.span_begins());
         shared.help(self).await;

@@ -15,9 +15,9 @@ pub(crate) enum Offer {
     TeamWork(Arc<dyn TeamWork>),
 }
 
-/// Work that several tasks do together: each takes a part of it, until none is left.
+/// Work that several tasks do together: each takes segments of it, until none is left.
 pub(crate) trait TeamWork: Send + Sync {
-    /// Takes parts of it until there are none left.
+    /// Takes segments of it until there are none left.
     fn help<'a>(&'a self, lane: &'a Lane) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
     /// The path below the roots of what it is about, for a trace.
     fn path(&self) -> Option<&Path>;

@@ -30,14 +30,14 @@ impl Lane {
         }
     }
 
-    /// Tells how many bytes were copied. Where nothing limits the rate that is told a file, or a part of one, at a time.
+    /// Tells how many bytes were copied. Where nothing limits the rate that is told a file, or a segment of one, at a time.
     pub(crate) async fn count(&self, bytes: usize) {
         if self.run.rate.is_some() {
             self.run.report(Event::Bytes(bytes as u64)).await;
         }
     }
 
-    /// Waits for a turn to copy a file's contents. `None`: nobody has to wait for one, or the run is stopped.
+    /// Waits for a permit to copy a file's contents. `None`: nobody needs one, or the run is stopped.
     pub(crate) async fn admission(&self) -> Option<SemaphorePermit<'_>> {
         let rate = self.run.rate.as_ref()?;
         self.patiently(rate.files.acquire()).await?.ok()

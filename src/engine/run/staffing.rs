@@ -28,9 +28,9 @@ impl Staffing {
 /// Threads of the fallback engine: enough to keep a disk's queue busy with plain system calls.
 pub(crate) const THREADS: usize = 16;
 
-/// Descriptors a task may hold: a file on each side, its directory, and directories above it, of which it opens several on the
-/// way down a deep tree. With half as many, a chain of 300 directories met the limit of 256 in a third of the runs on a busy
-/// machine.
+/// Descriptors a task may hold: a file on each side, its directory, and directories above it, of which it opens several
+/// on the way down a deep tree. With half as many, a chain of 300 directories met the limit of 256 in a third of the
+/// runs on a busy machine.
 pub(crate) const DESCRIPTORS_A_TASK: usize = 24;
 
 /// Threads that a run may leave behind in the kernel, whatever the limit on descriptors.

@@ -1,4 +1,5 @@
-//! How many directories a run holds open: where there are too many, those that nobody works in are closed (engine/directory/evict.rs).
+//! How many directories a run holds open: where there are too many, those that nobody works in are closed
+//! (engine/directory/evict.rs).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

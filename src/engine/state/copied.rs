@@ -41,7 +41,7 @@ impl Copied {
         }
     }
 
-    /// What is told of it.
+    /// What is reported of it.
     pub(crate) fn event(self, kind: Kind) -> EntryEvent {
         let Copied { action, bytes, expected, hash, link_limit, changes, points_to, follows } = self;
         let (name, source, error, durable) = (CString::default(), None, None, false);

@@ -1,5 +1,5 @@
-//! A directory of both trees. It is opened, and made in the destination, by the first task that needs it (engine/directory/make.rs); the
-//! last one completes it (engine/finish).
+//! A directory of both trees. It is opened, and made in the destination, by the first task that needs it
+//! (engine/directory/make.rs); the last one completes it (engine/finish).
 
 use std::ffi::{CStr, CString};
 use std::fmt;

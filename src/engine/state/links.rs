@@ -1,7 +1,7 @@
 //! Hard links: the first name of an inode to arrive leads and is copied; the others wait for it and are linked.
 //!
 //! The table of sources holds an inode from its first name to its last: its size is that of the links still open, not of
-//! the tree. Names outside the tree, and such as are left alone, never arrive, so that such an inode stays until the run
+//! the tree. Names outside the tree, and names that are left alone, never arrive, so that their inode stays until the run
 //! ends, as does one with several names in the destination (some 200 bytes each).
 
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! What a run knows, a file for each thing. None of them asks what a run is for: those who do are in the other folders.
+//! What a run knows, a file for each thing; the other folders work with it. Only backups.rs and references.rs read the
+//! options of a run, to open the trees that `--backup-dir` and `--link-dest` name.
 
 pub(crate) mod backup_name;
 pub(crate) mod backups;

@@ -82,8 +82,8 @@ impl Deref for Pair {
 pub(crate) struct SourceDirectory {
     pub(crate) fd: Arc<OwnedFd>,
     pub(crate) stat: Stat,
-    /// Who else can write to it. They could write to its mirror as well, or can once it is done, even if it is another user's now: an
-    /// interrupted run takes it from them.
+    /// Who else can write to it. They could write to its mirror as well, or can once it is done, even if it is another
+    /// user's now: an interrupted run takes it from them.
     pub(crate) writers: Writers,
     pub(crate) xattrs: Option<Xattrs>,
 }

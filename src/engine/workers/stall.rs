@@ -10,7 +10,7 @@ use crate::engine::primitives::heartbeat::{Heartbeat, Pulse};
 use crate::error::Operation;
 use crate::event::Stall;
 
-/// A step may take so long.
+/// A step may take this long.
 const LIMIT: Duration = Duration::from_secs(1);
 /// How often it is looked. The first look at a step starts its time, so that it may take this much longer to be noticed.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
@@ -28,7 +28,7 @@ impl Stalls {
         run.config.timeout.is_none().then(watch)
     }
 
-    /// What stands still and has not been told yet.
+    /// What stands still and has not been reported yet.
     pub(crate) fn look(&mut self) -> Vec<Stall> {
         let words: Vec<Pulse> = self.run.heartbeats.iter().map(Heartbeat::word).collect();
         self.seen.look(&words, Instant::now())
@@ -40,7 +40,7 @@ struct Seen {
     looked: Instant,
     /// The word of each ring, and when it was new.
     words: Vec<(Pulse, Instant)>,
-    /// Each place is told once.
+    /// Each place is reported once.
     told: Vec<Operation>,
 }
 

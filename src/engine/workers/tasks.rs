@@ -1,5 +1,5 @@
-//! The copy tasks: a few on each thread, more while they wait, up to a fixed number. Each takes a batch, compares its entries with the destination one
-//! after the other, and does what the comparison says.
+//! The copy tasks: a few on each thread, more while they wait, up to a fixed number. Each takes a batch, compares its
+//! entries with the destination one after the other, and does what the comparison says.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -25,10 +25,10 @@ use crate::event::{Action, Entries, EntryEvent, Kind};
 use crate::io::Io;
 use crate::walk::Entry;
 
-/// Tasks that a thread begins with. There are more once these wait: what the caches answer takes one after the other, so that
-/// the next file finds the processor's cache and the directory as the last one left them, and the walk's channel stays full,
-/// by which batches are as large as they may be and rings in reserve find work. 64 from the beginning took 1.11 of the time
-/// for new copies of small files in memory (docs/performance.md).
+/// Tasks that a thread begins with. There are more once these wait: what the caches answer takes one after the other,
+/// so that the next file finds the processor's cache and the directory as the last one left them, and the walk's
+/// channel stays full, by which batches are as large as they may be and rings in reserve find work. 64 from the
+/// beginning took 1.11 of the time for new copies of small files in memory (docs/performance.md).
 const FEWEST_TASKS: usize = 2;
 
 /// How many tasks of a thread help with large files of others. A write has the file's lock to itself: with more the
@@ -221,7 +221,8 @@ async fn run_entries(
         let is_shared = remains.entries.len() > 1 && taken > LONG_BATCH && lane.run.parcels.is_empty();
         let is_late = is_shared || taken > LONGEST_PROVISIONAL;
         if let Some(pair) = pair.as_mut().filter(|pair| pair.is_provisional() && is_late) {
-            // Only this task has files in it: none is half written now. Without its name the directory is lost, and so is what was left to do.
+            // Only this task has files in it: none is half written now. Without its name the directory is lost, and so
+            // is what was left to do.
             match directory.give_name_to_directory(pair, lane).await {
                 Ok(placed) => *pair = placed,
                 Err(error) => {

@@ -117,7 +117,7 @@ impl Watchdog {
             Step::Finish => {
                 directory.give_up();
                 told.push(of_directory());
-                // The stuck thread had ended its part in the directory, and would have gone on with the one above.
+                // The stuck thread had ended its part in the directory, and would have continued with the one above.
                 directory.parent().map(|parent| Batch { directory: parent.clone(), entries: Vec::new() })
             }
             Step::Flush => {
