@@ -77,7 +77,7 @@ fn draw(cell: &Cell, area: &DrawingArea<SVGBackend<'_>, Shift>) -> anyhow::Resul
         .map_err(drawing)?;
     for (index, result) in results.iter().enumerate() {
         let Some(wall) = result.wall() else { continue };
-        let color = if result.tool == crate::bench::tools::OURS { OURS } else { OTHERS };
+        let color = if result.tool == OURS { OURS } else { OTHERS };
         let middle = SegmentValue::CenterOf(index);
         let high =
             if index + 1 < results.len() { SegmentValue::Exact(index + 1) } else { SegmentValue::Last };

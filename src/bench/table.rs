@@ -4,6 +4,7 @@ use std::fmt;
 
 use indicatif::{BinaryBytes, HumanCount};
 
+use crate::bench::machine::FileSystem;
 use crate::bench::report::{Cell, Report, ToolInfo, ToolResult};
 use crate::bench::spread::Trust;
 
@@ -13,9 +14,8 @@ const HEAD: [&str; 7] = ["tool", "median", "min .. max", "CPU", "peak memory", "
 pub(crate) fn heading(report: &Report) -> String {
     let machine = &report.machine;
     let processor = machine.processor.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-    let system = |name: &str, at: &crate::bench::machine::FileSystem| {
-        format!("{name}: {} on {} ({})", at.kind, at.device, at.options)
-    };
+    let system =
+        |name: &str, at: &FileSystem| format!("{name}: {} on {} ({})", at.kind, at.device, at.options);
     let mut lines = vec![
         format!("ringsync {} bench, {}", report.ringsync, machine.date),
         format!(

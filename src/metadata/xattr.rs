@@ -306,6 +306,19 @@ fn remove(target: HeldInode<'_>, name: &CStr) -> rustix::io::Result<()> {
     }
 }
 
+pub(crate) fn has_default_acl(directory: &OwnedFd) -> bool {
+    let mut value = [0_u8; 256];
+    let length = match rustix::fs::fgetxattr(directory, DEFAULT_ACL, &mut value[..]) {
+        // It was opened with O_PATH, since it can't be listed.
+        Err(Errno::BADF) => rustix::fs::getxattr(proc_path(directory), DEFAULT_ACL, &mut value[..]),
+        other => other,
+    };
+    match length {
+        Ok(length) => length > 0,
+        Err(errno) => errno == Errno::RANGE, // a long one
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::content::manifest::LINE_LIMIT;
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::select::open;
 
 /// Paths below the source. The directories on the way to them are mirrored too, what else these hold is not.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ impl Paths {
     /// # Errors
     /// When it can't be read, or a path leads up by `..`.
     pub fn read(file: &Path, separator: Separator) -> Result<Self> {
-        let input = crate::select::open(file).at(Operation::ReadPaths, || file)?;
+        let input = open(file).at(Operation::ReadPaths, || file)?;
         let mut lines = Lines::new(BufReader::with_capacity(CHUNK, input), separator);
         let mut root = Tree::default();
         while let Some(path) = lines.next(file)? {

@@ -8,7 +8,7 @@ use blake3::Hash;
 
 use crate::content::manifest::Malformed;
 use crate::error::{Cause, Error, Incomplete, Outcome};
-use crate::event::Notice;
+use crate::event::{Notice, Silent};
 use crate::options::Engine;
 use crate::verify::elsewhere::Elsewhere;
 
@@ -170,7 +170,7 @@ pub trait VerifyReporter {
     }
 }
 
-impl VerifyReporter for crate::event::Silent {}
+impl VerifyReporter for Silent {}
 
 /// One piece of news from the threads.
 pub(crate) enum News {

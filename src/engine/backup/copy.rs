@@ -18,7 +18,7 @@ use crate::io::file::Family;
 use crate::io::rename::link_nameless;
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, HeldInode};
-use crate::stat::{Stat, stat_open};
+use crate::stat::{Stat, proc_path, stat_open};
 
 /// Bytes that are copied between two looks at whether to go on.
 const PIECE: u64 = 16 << 20;
@@ -80,7 +80,7 @@ impl Old<'_> {
     /// Copies a file's contents, with its holes, piece by piece.
     fn copy_contents(&self, handle: &OwnedFd, stat: &Stat, new: &OwnedFd) -> std::io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let source = rustix::fs::open(crate::stat::proc_path(handle), flags, Mode::empty())?;
+        let source = rustix::fs::open(proc_path(handle), flags, Mode::empty())?;
         let sparse = sparse::layout(stat, Family::of(&source)) == Layout::Sparse;
         let (mut from, mut to) = (File::from(source.try_clone()?), File::from(new.try_clone()?));
         let mut at = 0;

@@ -23,6 +23,7 @@ use crate::engine::state::deletions::Doomed;
 use crate::engine::state::watched::Watched;
 use crate::error::{Context, Error, Operation, Result};
 use crate::event::{Action, Entries, EntryEvent, Event, Kind};
+use crate::io::limits::descriptor_limit;
 use crate::io::list::{kind_of, kind_of_name, names};
 use crate::io::path::open_to_list;
 use crate::stat::{Inode, stat_open};
@@ -75,7 +76,7 @@ pub(crate) struct Removal<'a> {
 impl<'a> Removal<'a> {
     pub(crate) fn of(run: &'a Run, doing: Doing) -> Self {
         let (open, count, kept) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        let (limit, trouble) = (crate::io::limits::descriptor_limit() / 8, Mutex::default());
+        let (limit, trouble) = (descriptor_limit() / 8, Mutex::default());
         let (threads, watched, stack) = (run.offers.len(), None, Stack::default());
         let (expected, keeps_mounts) = (None, false);
         Removal {

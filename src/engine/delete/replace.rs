@@ -17,6 +17,7 @@ use crate::engine::delete::removal::{Doing, Removal, Removed};
 use crate::engine::entry::item::Item;
 use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
+use crate::engine::state::backups::Backups;
 use crate::engine::state::deletions::{Doomed, InTheWay};
 use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::{Origin, Pair, SourceDirectory};
@@ -83,9 +84,7 @@ fn judge(run: &Run, waiting: &InTheWay, watched: Option<&Watched>) -> Result<(St
         Removed { trouble: Some(trouble), .. } => {
             Err(Cause::Refused(format!("the directory in the way has to stay: {trouble}")))
         }
-        _ if run.backups.as_ref().is_some_and(crate::engine::state::backups::Backups::stay) => {
-            Err(Cause::BackupsInTheWay)
-        }
+        _ if run.backups.as_ref().is_some_and(Backups::stay) => Err(Cause::BackupsInTheWay),
         _ => Err(Cause::DirectoryInTheWay),
     }
 }

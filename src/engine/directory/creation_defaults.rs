@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 
 use crate::engine::Run;
-use crate::engine::state::pair::{CreationDefaults, Pair, has_default_acl};
+use crate::engine::state::pair::{CreationDefaults, Pair};
+use crate::metadata::xattr::has_default_acl;
 use crate::plan::writers::Writers;
 use crate::stat::{Stat, Time, stat_open};
 

@@ -17,7 +17,7 @@ use crate::engine::state::watched::patiently;
 use crate::error::{Context, Operation, Result};
 use crate::event::{Action, Entries, EntryEvent, Event, Kind};
 use crate::roots::several::Parent;
-use crate::stat::stat_open;
+use crate::stat::{proc_path, stat_open};
 
 impl Directory {
     /// Its state; `None` if the task that has it does not come back.
@@ -144,7 +144,7 @@ pub(crate) async fn open_destination(
         Err(Errno::ACCESS) if lane.run.config.writes() => {
             let handle = lane.io.open(within, name, OFlags::PATH | OFlags::DIRECTORY).await?;
             let mode = Mode::from_raw_mode(stat_open(&handle)?.mode) | Mode::RWXU;
-            rustix::fs::chmodat(rustix::fs::CWD, crate::stat::proc_path(&handle), mode, AtFlags::empty())?;
+            rustix::fs::chmodat(rustix::fs::CWD, proc_path(&handle), mode, AtFlags::empty())?;
             let opened = lane.io.open(within, name, OFlags::RDONLY | OFlags::DIRECTORY).await?;
             Ok((opened, true))
         }

@@ -16,7 +16,7 @@ use crate::event::metrics::Call;
 use crate::event::{Action, Changes, Kind, PointsTo};
 use crate::io::rename::{Taken, take_place};
 use crate::plan::compare::changes;
-use crate::stat::{Stat, stat_open};
+use crate::stat::{Inode, Stat, stat_open};
 
 /// Mirrors one of several names of an inode.
 pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Option<Stat>) -> Result<Copied> {
@@ -54,10 +54,10 @@ pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Opt
 }
 
 /// The inode that the first name has now. A dry run, which makes none, gets one that no file has.
-async fn inode_of(item: &Item<'_>, action: Action, before: Option<&Stat>) -> Result<crate::stat::Inode> {
+async fn inode_of(item: &Item<'_>, action: Action, before: Option<&Stat>) -> Result<Inode> {
     match before {
         Some(stat) if matches!(action, Action::Unchanged | Action::Metadata) => Ok(stat.inode),
-        _ if !item.run().config.writes() => Ok(crate::stat::Inode { device: u64::MAX, number: 0 }),
+        _ if !item.run().config.writes() => Ok(Inode { device: u64::MAX, number: 0 }),
         _ => {
             let stat = item.lane.io.stat(item.within()?, item.target()).await;
             let stat = stat.and_then(|stat| stat.ok_or(Errno::NOENT));

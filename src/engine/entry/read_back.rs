@@ -61,7 +61,7 @@ pub(crate) async fn is_intact(item: &Item<'_>, new: &NewFile, hash: Hash) -> Res
     rustix::fs::fadvise(&new.fd, 0, None, Advice::DontNeed).ok();
     let stat = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
     let file = item.lane.io.file(new.fd.clone(), &stat);
-    Ok(crate::engine::entry::read_back::hash(item, &file, &stat, Operation::ReadDestination).await? == hash)
+    Ok(self::hash(item, &file, &stat, Operation::ReadDestination).await? == hash)
 }
 
 /// Hashes what the destination has under the item's name.

@@ -3,12 +3,11 @@
 
 pub(crate) mod count;
 pub(crate) mod flush;
-pub(crate) mod set_aside;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use rustix::io::Errno;
 
@@ -17,14 +16,15 @@ use crate::engine::directory::merge::merge;
 use crate::engine::own::litter;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::{Directory, State};
-use crate::engine::state::pair::{Pair, has_default_acl, opens_up};
+use crate::engine::state::pair::{Pair, opens_up};
 use crate::engine::state::watched::{Remains, Step};
 use crate::engine::{Run, check};
-use crate::error::{Cause, Context, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::metrics::{Call, Means};
-use crate::event::{Action, Changes, EntryEvent, Kind};
+use crate::event::{Action, Changes, EntryEvent, Event, Kind};
 use crate::io::rename::rename_free;
-use crate::metadata::{self, HeldInode, xattr};
+use crate::metadata::xattr::{self, has_default_acl};
+use crate::metadata::{self, HeldInode};
 use crate::plan::compare::differences;
 use crate::stat::Stat;
 
@@ -71,7 +71,7 @@ impl Directory {
         } else if let Some(pair) = self.open(lane).await {
             // One without entries has not been needed by anybody until now.
             pair.remove_obsolete_partials(&lane.run);
-            set_aside::report(self, &pair, lane).await;
+            report_set_aside(self, &pair, lane).await;
             if !self.implied {
                 // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
                 lane.doing(Operation::SetTimes);
@@ -218,5 +218,15 @@ impl Directory {
         };
         let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
         Ok(made.unwrap_or((action, changes)))
+    }
+}
+
+/// Reports what killed runs have replaced in a directory, where this run does not delete it.
+pub(crate) async fn report_set_aside(directory: &Directory, pair: &Pair, lane: &Lane) {
+    let names = std::mem::take(&mut *pair.set_aside.lock().unwrap_or_else(PoisonError::into_inner));
+    for name in names.iter().filter(|_| lane.run.config.delete.is_none()) {
+        let path = lane.run.destination_path(&directory.path_of(name));
+        let error = Error::new(Operation::Remove, path, Cause::SetAside);
+        lane.run.report(Event::Failed(error)).await;
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::io::Errno;
 
 use crate::metadata::HeldInode;
-use crate::metadata::xattr::{self, Xattrs};
+use crate::metadata::xattr::{self, Xattrs, has_default_acl};
 use crate::plan::compare::{differences, gives_more};
 use crate::plan::rules::Rules;
 use crate::plan::writers::{Writers, was_taken};
@@ -286,19 +286,4 @@ pub(crate) struct CreationDefaults {
     /// The next one will be the same.
     pub(crate) predictable: bool,
     pub(crate) inherits_acl: bool,
-}
-
-pub(crate) fn has_default_acl(directory: &OwnedFd) -> bool {
-    let mut value = [0_u8; 256];
-    let length = match rustix::fs::fgetxattr(directory, xattr::DEFAULT_ACL, &mut value[..]) {
-        // It was opened with O_PATH, since it can't be listed.
-        Err(Errno::BADF) => {
-            rustix::fs::getxattr(crate::stat::proc_path(directory), xattr::DEFAULT_ACL, &mut value[..])
-        }
-        other => other,
-    };
-    match length {
-        Ok(length) => length > 0,
-        Err(errno) => errno == Errno::RANGE, // a long one
-    }
 }
