@@ -11,6 +11,7 @@ use std::{fmt, io};
 
 use rustix::io::Errno;
 
+use crate::event::Totals;
 use crate::text::Escaped;
 
 /// The library's result.
@@ -505,15 +506,17 @@ pub enum Outcome {
     BrokenOff,
 }
 
-/// A run that did not do all that it was to do: how it ended, and the first of its errors.
+/// A run that did not do all that it was to do: how it ended, its counts, and the first of its errors.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Incomplete {
+pub struct Incomplete<T = Totals> {
     /// How it ended, never [`Outcome::Done`].
     pub outcome: Outcome,
-    /// How many errors there were.
+    /// How many errors there were. Files that a verification finds to be wrong are among them.
     pub count: u64,
-    /// The first of them, [`Incomplete::KEPT`] at most.
+    /// All counts: [`Totals`], or those of a verification.
+    pub totals: Box<T>,
+    /// The first errors, [`Incomplete::KEPT`] at most.
     pub errors: Vec<Error>,
 }
 
@@ -522,23 +525,26 @@ impl Incomplete {
     pub const KEPT: usize = 16;
 }
 
-impl std::error::Error for Incomplete {
+impl<T: fmt::Debug> std::error::Error for Incomplete<T> {
     /// The first error. The message tells it already, as with [`Error`].
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.errors.first().map(|error| error as _)
     }
 }
 
-impl fmt::Display for Incomplete {
+impl<T> fmt::Display for Incomplete<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.outcome.name())?;
-        if let Some(first) = self.errors.first() {
-            write!(f, ": {first}")?;
-        }
-        match self.count.saturating_sub(1) {
-            0 => Ok(()),
-            1 => f.write_str(" (and 1 more error)"),
-            more => write!(f, " (and {more} more errors)"),
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        match (self.errors.first(), self.count) {
+            (None, 0) => Ok(()),
+            // What a verification finds wrong has no error of its own.
+            (None, count) => write!(f, " ({count} error{})", plural(count)),
+            (Some(first), 0 | 1) => write!(f, ": {first}"),
+            (Some(first), count) => {
+                let more = count - 1;
+                write!(f, ": {first} (and {more} more error{})", plural(more))
+            }
         }
     }
 }
@@ -620,6 +626,22 @@ mod tests {
         ];
         assert!(order.is_sorted());
         assert_eq!(order.map(Outcome::exit_code), [0, 24, 23, 23, 25, 30, 20, 11]);
+    }
+
+    #[test]
+    fn what_is_incomplete_tells_its_first_error_and_how_many_more_there_are() {
+        let told = |outcome, count, kept| {
+            let error = || Error::new(Operation::OpenSource, "a", Errno::ACCESS);
+            let errors = std::iter::repeat_with(error).take(kept).collect();
+            Incomplete { outcome, count, totals: Box::new(()), errors }.to_string()
+        };
+        let first = "failed: open source a: Permission denied (os error 13)";
+        assert_eq!(told(Outcome::Different, 0, 0), "different");
+        assert_eq!(told(Outcome::Failed, 1, 0), "failed (1 error)");
+        assert_eq!(told(Outcome::Failed, 3, 0), "failed (3 errors)");
+        assert_eq!(told(Outcome::Failed, 1, 1), first);
+        assert_eq!(told(Outcome::Failed, 2, 1), format!("{first} (and 1 more error)"));
+        assert_eq!(told(Outcome::Failed, 20, 16), format!("{first} (and 19 more errors)"));
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn a_check_tells_differences_as_its_result() {
     let different = check().unwrap_err();
     assert_eq!((different.outcome, different.count), (Outcome::Different, 0));
     assert_eq!(different.to_string(), "different");
+    assert_eq!((different.totals.found, different.totals.count(Action::Created)), (3, 1));
 }
 
 #[test]
@@ -120,11 +121,13 @@ fn a_manifest_is_written_read_and_verified() {
         .with(|config| (config.directory, config.strict) = (Some(home.path().join("dst")), true));
     let verify = || ringsync::verify(&config, &mut Silent, &Stop::default()).unwrap().into_result();
     assert_eq!(verify().unwrap().right, 2);
-    fs::remove_file(home.path().join("dst/a")).unwrap();
     fs::write(home.path().join("dst/sub/b"), "other").unwrap();
+    assert_eq!(verify().unwrap_err().to_string(), "failed (1 error)");
+    fs::remove_file(home.path().join("dst/a")).unwrap();
     let wrong = verify().unwrap_err();
     assert_eq!((wrong.outcome, wrong.count, wrong.errors.len()), (Outcome::Failed, 2, 1));
     assert_eq!(wrong.errors[0].path, Path::new("a"));
+    assert_eq!((wrong.totals.missing, wrong.totals.wrong), (1, 1));
 }
 
 #[test]

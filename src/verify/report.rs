@@ -141,10 +141,13 @@ impl VerifySummary {
     ///
     /// # Errors
     /// When it did not, or was broken off. Its count is [`VerifyTotals::troubles`].
-    pub fn into_result(self) -> Result<VerifyTotals, Incomplete> {
+    pub fn into_result(self) -> Result<VerifyTotals, Incomplete<VerifyTotals>> {
         match self.outcome {
             Outcome::Done => Ok(self.totals),
-            outcome => Err(Incomplete { outcome, count: self.totals.troubles(), errors: self.errors }),
+            outcome => {
+                let count = self.totals.troubles();
+                Err(Incomplete { outcome, count, totals: Box::new(self.totals), errors: self.errors })
+            }
         }
     }
 }
