@@ -65,8 +65,8 @@
 //!   `into_result` makes a `Result`.
 //! - **Messages** tell the whole chain of causes, and [`source`](std::error::Error::source) leads along it: print either the
 //!   message or the chain. They name fields of [`Config`]; [`Error::told`] has them name what your program calls those.
-//! - **Closed sets** can be matched in full: [`Kind`], [`Engine`], [`Reflink`], [`Mode`](event::Mode), [`Separator`]. What may
-//!   get more fields or variants is `#[non_exhaustive]`.
+//! - **Closed sets** can be matched in full: [`Kind`], [`Engine`], [`Reflink`], [`Mode`](event::Mode), [`Separator`],
+//!   [`CompareBy`]. What may get more fields or variants is `#[non_exhaustive]`.
 //!
 //! Linux alone has what this is made of; elsewhere it does not compile.
 
