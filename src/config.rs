@@ -12,7 +12,7 @@ use crate::event::Mode;
 use crate::files::key::default_state_directory;
 use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
-use crate::options::{Backup, Compare, Delete, Engine, Hashing, Keep, Owner, Reflink, with};
+use crate::options::{Backup, Compare, Delete, Engine, Hashing, Keep, Owner, Reflink, try_with, with};
 use crate::plan::chmod::Chmod;
 use crate::plan::privileges::Privileges;
 use crate::plan::rules::Rules;
@@ -29,6 +29,25 @@ use crate::select::Selection;
 ///     config.delete = Some(Delete::default().with(|delete| delete.limit = Some(DeleteLimit::Percent(10))));
 /// });
 /// # assert!(config.fsync && !config.keep.owner && config.delete.is_some());
+/// ```
+///
+/// A nightly backup: without some files, with a limit to what it deletes, read back, and with a manifest to verify it by
+/// later.
+///
+/// ```no_run
+/// use ringsync::{Config, Delete, DeleteLimit, Hashing, Stop, event::Silent};
+///
+/// let config = Config::new("photos", "/mnt/backup/photos").try_with(|config| {
+///     config.select.exclude("*.tmp".as_ref())?;
+///     config.delete = Some(Delete::default().with(|delete| delete.limit = Some(DeleteLimit::Percent(10))));
+///     config.hashing = Some(Hashing::default().with(|hashing| {
+///         hashing.verify = true;
+///         hashing.manifest = Some("/mnt/backup/photos.b3".into());
+///     }));
+///     Ok(())
+/// })?;
+/// let totals = ringsync::sync(&config, &mut Silent, &Stop::default())?.into_result()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -103,6 +122,7 @@ pub struct Config {
 }
 
 with!(Config);
+try_with!(Config);
 
 impl Config {
     /// The defaults for mirroring `source` to `destination`.
