@@ -30,13 +30,13 @@ pub struct Error {
 }
 
 impl std::error::Error for Error {
-    /// What is beneath the cause: an [`io::Error`], or another [`Error`]. The message tells it already: whoever prints a whole
-    /// chain stops at this error.
+    /// What is beneath the cause, an [`io::Error`] or another [`Error`]; where nothing is, the [`Cause`] itself. The message
+    /// tells it already: a program that prints whole chains stops at this error.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
             Cause::Io(error) | Cause::NoRing(error) => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
-            _ => None,
+            cause => Some(cause),
         }
     }
 }
@@ -57,6 +57,7 @@ pub enum Setting {
     OneFileSystem,
     Delete,
     DeleteLimit,
+    NoDeleteLimit,
     AllowEmptySource,
     BackupDirectory,
     BackupSuffix,
@@ -77,6 +78,7 @@ impl Setting {
             Setting::OneFileSystem => "select.one_file_system",
             Setting::Delete => "delete",
             Setting::DeleteLimit => "delete.limit",
+            Setting::NoDeleteLimit => "a delete.limit of DeleteLimit::Percent(100)",
             Setting::AllowEmptySource => "delete.allow_empty_source",
             Setting::BackupDirectory => "backup.directory",
             Setting::BackupSuffix => "backup.suffix",
@@ -328,10 +330,10 @@ impl Cause {
                 names(Setting::AllowEmptySource)
             ),
             Cause::NothingShared { count, shown } => format!(
-                "nothing is written or deleted, since {}: are these the right directories, in this order? ({} 100% goes on \
-                 all the same)",
+                "nothing is written or deleted, since {}: are these the right directories, in this order? ({} goes on all \
+                 the same)",
                 nothing_shared(*count, shown),
-                names(Setting::DeleteLimit)
+                names(Setting::NoDeleteLimit)
             ),
             Cause::Uncounted(error) => {
                 let error = error.told(names);
@@ -415,15 +417,24 @@ impl Error {
         Error { operation, path: path.into(), cause: cause.into() }
     }
 
-    /// The errno behind this error, if the kernel caused it.
-    pub fn errno(&self) -> Option<Errno> {
+    /// The kernel's error, if it caused this one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match &self.cause {
+            Cause::Io(error) | Cause::NoRing(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The errno behind this error, if a system call failed.
+    pub(crate) fn errno(&self) -> Option<Errno> {
         match &self.cause {
             Cause::Io(error) => Errno::from_io_error(error),
             _ => None,
         }
     }
 
-    /// What this error makes of the whole run.
+    /// What this error makes of the whole run. It is for what fails on the way: where nothing could begin, and `sync`, `check`
+    /// or `verify` returned this error, the program's exit code is [`EXIT_UNUSABLE`].
     pub fn outcome(&self) -> Outcome {
         match (&self.cause, self.errno()) {
             (Cause::Interrupted, _) => Outcome::Interrupted,
@@ -569,7 +580,8 @@ impl FirstErrors {
 
 /// Exit code of a usage error.
 pub const EXIT_USAGE: u8 = 1;
-/// Exit code when SRC, DST or the engine can't be used.
+/// Exit code when SRC, DST or the engine can't be used: where [`sync`](crate::sync()), [`check`](crate::check()) or
+/// [`verify`](crate::verify()) is an error.
 pub const EXIT_UNUSABLE: u8 = 3;
 
 impl Outcome {
@@ -642,6 +654,28 @@ mod tests {
         assert_eq!(told(Outcome::Failed, 1, 1), first);
         assert_eq!(told(Outcome::Failed, 2, 1), format!("{first} (and 1 more error)"));
         assert_eq!(told(Outcome::Failed, 20, 16), format!("{first} (and 19 more errors)"));
+    }
+
+    #[test]
+    fn an_error_without_an_inner_one_leads_to_its_cause() {
+        use std::error::Error as _;
+        let error = Error::new(Operation::Verify, "a", Cause::Mismatch);
+        let cause = error.source().unwrap();
+        assert!(matches!(cause.downcast_ref(), Some(Cause::Mismatch)));
+        assert!(cause.source().is_none() && error.to_string().ends_with(&cause.to_string()));
+        assert!(error.io_error().is_none());
+        let error = Error::new(Operation::Verify, "a", Cause::NoRing(Errno::PERM.into()));
+        let inner = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(inner.raw_os_error(), error.io_error().unwrap().raw_os_error());
+    }
+
+    #[test]
+    fn a_message_asks_for_the_whole_setting() {
+        let text = Cause::NothingShared { count: 2, shown: "a, b".into() }.to_string();
+        assert!(
+            text.ends_with("(a delete.limit of DeleteLimit::Percent(100) goes on all the same)"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -93,6 +93,8 @@ mod text;
 pub mod verify;
 mod walk;
 
+pub use blake3::Hash;
+
 pub use crate::config::{Config, DEFAULT_DEPTH, default_jobs};
 pub use crate::engine::{check, sync};
 pub use crate::error::{
