@@ -60,6 +60,13 @@ pub struct VerifyStart {
     pub elsewhere: Option<Elsewhere>,
 }
 
+impl VerifyStart {
+    /// Of a verification with one thread and one task, of which there is nothing else to tell.
+    pub fn new(engine: Engine) -> Self {
+        VerifyStart { engine, threads: 1, tasks: 1, notices: Vec::new(), elsewhere: None }
+    }
+}
+
 /// What has been done so far.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
