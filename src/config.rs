@@ -109,12 +109,12 @@ pub struct Config {
     pub reflink: Reflink,
     /// How system calls reach the kernel.
     pub engine: Engine,
-    /// Rings, a thread each, to begin with: [`Config::reserve_jobs`] may join.
+    /// Rings, a thread each, to begin with, 1 at least: [`Config::reserve_jobs`] may join.
     pub jobs: usize,
     /// Further rings, that join where those spend much of their time waiting for a disk in opens and stats made in place.
     /// Fewer where descriptors are scarce.
     pub reserve_jobs: usize,
-    /// Copy tasks a ring.
+    /// Copy tasks a ring, from 1 to 1024.
     pub depth: usize,
     /// Bytes of a large file that are read, and written, at once: whole 64 KiB, 4 MiB at most. `None`: 256 KiB, and more
     /// where reads take long and longer ones come to more.

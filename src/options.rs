@@ -99,7 +99,7 @@ pub struct Delete {
 pub enum DeleteLimit {
     /// So many entries.
     Entries(u64),
-    /// Of all entries of the destination, so many in a hundred.
+    /// Of all entries of the destination, so many in a hundred: from 0 to 100.
     Percent(u8),
 }
 
