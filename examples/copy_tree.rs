@@ -3,15 +3,25 @@
 use std::process::ExitCode;
 
 use ringsync::event::Silent;
-use ringsync::{Config, Stop};
+use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Stop};
 
-fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let (Some(source), Some(destination)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: copy_tree SRC DST".into());
+        eprintln!("usage: copy_tree SRC DST");
+        return EXIT_USAGE.into();
     };
     let config = Config::new(source, destination).with(|config| config.make_parents = true);
-    let summary = ringsync::sync(&config, &mut Silent, &Stop::default())?;
+    let summary = match ringsync::sync(&config, &mut Silent, &Stop::new()) {
+        Ok(summary) => summary,
+        Err(error) => {
+            eprintln!("{error}");
+            return EXIT_UNUSABLE.into();
+        }
+    };
+    for error in &summary.errors {
+        eprintln!("{error}");
+    }
     println!(
         "{} entries, {} bytes, {} errors, {:.2} s",
         summary.totals.done,
@@ -19,5 +29,5 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         summary.totals.errors,
         summary.totals.elapsed.as_secs_f64()
     );
-    Ok(summary.outcome.exit_code().into())
+    summary.outcome.exit_code().into()
 }

@@ -14,18 +14,22 @@ struct Printer {
 
 impl Reporter for Printer {
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        println!("{:9} {}", event.action.name(), Escaped::path(&event.path(directory)));
+        // Those in flight when the flag is raised are still finished.
+        if self.left == 0 {
+            return;
+        }
+        println!("{:9} {}", event.action, Escaped::path(&event.path(directory)));
         if let Some(hash) = event.hash {
             println!("          {hash}");
         }
-        self.left = self.left.saturating_sub(1);
+        self.left -= 1;
         if self.left == 0 {
             self.stop.stop();
         }
     }
 
     fn finish(&mut self, summary: &Summary) {
-        println!("{}: {} of {} entries", summary.outcome.name(), summary.totals.done, summary.totals.found);
+        println!("{}: {} of {} entries", summary.outcome, summary.totals.done, summary.totals.found);
     }
 }
 
@@ -35,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: print_events SRC DST [COUNT]".into());
     };
     let left = arguments.next().map_or(Ok(usize::MAX), |count| count.parse())?;
-    let stop = Stop::default();
+    let stop = Stop::new();
     let mut printer = Printer { left, stop: stop.clone() };
     let summary = ringsync::sync(&Config::new(source, destination), &mut printer, &stop)?;
     if !stop.is_stopped() {

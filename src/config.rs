@@ -12,7 +12,7 @@ use crate::event::Mode;
 use crate::files::key::default_state_directory;
 use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
-use crate::options::{Backup, Compare, Delete, Engine, Hashing, Keep, Owner, Reflink, with};
+use crate::options::{Backup, Compare, Delete, Engine, Hashing, Keep, Owner, Reflink, try_with, with};
 use crate::plan::chmod::Chmod;
 use crate::plan::privileges::Privileges;
 use crate::plan::rules::Rules;
@@ -29,6 +29,25 @@ use crate::select::Selection;
 ///     config.delete = Some(Delete::default().with(|delete| delete.limit = Some(DeleteLimit::Percent(10))));
 /// });
 /// # assert!(config.fsync && !config.keep.owner && config.delete.is_some());
+/// ```
+///
+/// A nightly backup: without some files, with a limit to what it deletes, read back, and with a manifest to verify it by
+/// later.
+///
+/// ```no_run
+/// use ringsync::{Config, Delete, DeleteLimit, Hashing, Stop, event::Silent};
+///
+/// let config = Config::new("photos", "/mnt/backup/photos").try_with(|config| {
+///     config.select.exclude("*.tmp".as_ref())?;
+///     config.delete = Some(Delete::default().with(|delete| delete.limit = Some(DeleteLimit::Percent(10))));
+///     config.hashing = Some(Hashing::default().with(|hashing| {
+///         hashing.verify = true;
+///         hashing.manifest = Some("/mnt/backup/photos.b3".into());
+///     }));
+///     Ok(())
+/// })?;
+/// let totals = ringsync::sync(&config, &mut Silent, &Stop::default())?.into_result()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -90,12 +109,12 @@ pub struct Config {
     pub reflink: Reflink,
     /// How system calls reach the kernel.
     pub engine: Engine,
-    /// Rings, a thread each, to begin with: [`Config::reserve_jobs`] may join.
+    /// Rings, a thread each, to begin with, 1 at least: [`Config::reserve_jobs`] may join.
     pub jobs: usize,
     /// Further rings, that join where those spend much of their time waiting for a disk in opens and stats made in place.
     /// Fewer where descriptors are scarce.
     pub reserve_jobs: usize,
-    /// Copy tasks a ring, at most: a ring begins with two and adds more while they wait.
+    /// Copy tasks a ring at most, from 1 to 1024: a ring begins with two and adds more while they wait.
     pub depth: usize,
     /// Bytes of a large file that are read, and written, at once: whole 64 KiB, 4 MiB at most. `None`: 256 KiB, but 1 MiB of
     /// a file on FUSE if there is no [`Config::timeout`]. With [`Config::bandwidth`] never more than 256 KiB.
@@ -103,6 +122,7 @@ pub struct Config {
 }
 
 with!(Config);
+try_with!(Config);
 
 impl Config {
     /// The defaults for mirroring `source` to `destination`.

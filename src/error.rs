@@ -11,6 +11,7 @@ use std::{fmt, io};
 
 use rustix::io::Errno;
 
+use crate::event::Totals;
 use crate::text::Escaped;
 
 /// The library's result.
@@ -29,13 +30,13 @@ pub struct Error {
 }
 
 impl std::error::Error for Error {
-    /// What is beneath the cause: an [`io::Error`], or another [`Error`]. The message tells it already:
-    /// a program that prints a whole chain stops at this error.
+    /// What is beneath the cause, an [`io::Error`] or another [`Error`]; where nothing is, the [`Cause`] itself. The message
+    /// tells it already: a program that prints whole chains stops at this error.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
             Cause::Io(error) | Cause::NoRing(error) => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
-            _ => None,
+            cause => Some(cause),
         }
     }
 }
@@ -56,6 +57,7 @@ pub enum Setting {
     OneFileSystem,
     Delete,
     DeleteLimit,
+    NoDeleteLimit,
     AllowEmptySource,
     BackupDirectory,
     BackupSuffix,
@@ -76,6 +78,7 @@ impl Setting {
             Setting::OneFileSystem => "select.one_file_system",
             Setting::Delete => "delete",
             Setting::DeleteLimit => "delete.limit",
+            Setting::NoDeleteLimit => "a delete.limit of DeleteLimit::Percent(100)",
             Setting::AllowEmptySource => "delete.allow_empty_source",
             Setting::BackupDirectory => "backup.directory",
             Setting::BackupSuffix => "backup.suffix",
@@ -327,10 +330,10 @@ impl Cause {
                 names(Setting::AllowEmptySource)
             ),
             Cause::NothingShared { count, shown } => format!(
-                "nothing is written or deleted, since {}: are these the right directories, in this order? ({} 100% goes on \
-                 all the same)",
+                "nothing is written or deleted, since {}: are these the right directories, in this order? ({} goes on all \
+                 the same)",
                 nothing_shared(*count, shown),
-                names(Setting::DeleteLimit)
+                names(Setting::NoDeleteLimit)
             ),
             Cause::Uncounted(error) => {
                 let error = error.told(names);
@@ -414,15 +417,24 @@ impl Error {
         Error { operation, path: path.into(), cause: cause.into() }
     }
 
-    /// The errno behind this error, if the kernel caused it.
-    pub fn errno(&self) -> Option<Errno> {
+    /// The kernel's error, if it caused this one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match &self.cause {
+            Cause::Io(error) | Cause::NoRing(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The errno behind this error, if a system call failed.
+    pub(crate) fn errno(&self) -> Option<Errno> {
         match &self.cause {
             Cause::Io(error) => Errno::from_io_error(error),
             _ => None,
         }
     }
 
-    /// What this error makes of the whole run.
+    /// What this error makes of the whole run. It is for what fails on the way: where nothing could begin, and `sync`, `check`
+    /// or `verify` returned this error, the program's exit code is [`EXIT_UNUSABLE`].
     pub fn outcome(&self) -> Outcome {
         match (&self.cause, self.errno()) {
             (Cause::Interrupted, _) => Outcome::Interrupted,
@@ -505,15 +517,17 @@ pub enum Outcome {
     BrokenOff,
 }
 
-/// A run that did not do all that it was to do: how it ended, and the first of its errors.
+/// A run that did not do all that it was to do: how it ended, its counts, and the first of its errors.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Incomplete {
+pub struct Incomplete<T = Totals> {
     /// How it ended, never [`Outcome::Done`].
     pub outcome: Outcome,
-    /// How many errors there were.
+    /// How many errors there were. Files that a verification finds to be wrong are among them.
     pub count: u64,
-    /// The first of them, [`Incomplete::KEPT`] at most.
+    /// All counts: [`Totals`], or those of a verification.
+    pub totals: Box<T>,
+    /// The first errors, [`Incomplete::KEPT`] at most.
     pub errors: Vec<Error>,
 }
 
@@ -522,23 +536,26 @@ impl Incomplete {
     pub const KEPT: usize = 16;
 }
 
-impl std::error::Error for Incomplete {
+impl<T: fmt::Debug> std::error::Error for Incomplete<T> {
     /// The first error. The message tells it already, as with [`Error`].
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.errors.first().map(|error| error as _)
     }
 }
 
-impl fmt::Display for Incomplete {
+impl<T> fmt::Display for Incomplete<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.outcome.name())?;
-        if let Some(first) = self.errors.first() {
-            write!(f, ": {first}")?;
-        }
-        match self.count.saturating_sub(1) {
-            0 => Ok(()),
-            1 => f.write_str(" (and 1 more error)"),
-            more => write!(f, " (and {more} more errors)"),
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        match (self.errors.first(), self.count) {
+            (None, 0) => Ok(()),
+            // What a verification finds wrong has no error of its own.
+            (None, count) => write!(f, " ({count} error{})", plural(count)),
+            (Some(first), 0 | 1) => write!(f, ": {first}"),
+            (Some(first), count) => {
+                let more = count - 1;
+                write!(f, ": {first} (and {more} more error{})", plural(more))
+            }
         }
     }
 }
@@ -563,7 +580,8 @@ impl FirstErrors {
 
 /// Exit code of a usage error.
 pub const EXIT_USAGE: u8 = 1;
-/// Exit code when SRC, DST or the engine can't be used.
+/// Exit code when SRC, DST or the engine can't be used: where [`sync`](crate::sync()), [`check`](crate::check()) or
+/// [`verify`](crate::verify()) is an error.
 pub const EXIT_UNUSABLE: u8 = 3;
 
 impl Outcome {
@@ -595,6 +613,12 @@ impl Outcome {
     }
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// The error that a panic becomes.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
@@ -620,6 +644,44 @@ mod tests {
         ];
         assert!(order.is_sorted());
         assert_eq!(order.map(Outcome::exit_code), [0, 24, 23, 23, 25, 30, 20, 11]);
+    }
+
+    #[test]
+    fn what_is_incomplete_tells_its_first_error_and_how_many_more_there_are() {
+        let told = |outcome, count, kept| {
+            let error = || Error::new(Operation::OpenSource, "a", Errno::ACCESS);
+            let errors = std::iter::repeat_with(error).take(kept).collect();
+            Incomplete { outcome, count, totals: Box::new(()), errors }.to_string()
+        };
+        let first = "failed: open source a: Permission denied (os error 13)";
+        assert_eq!(told(Outcome::Different, 0, 0), "different");
+        assert_eq!(told(Outcome::Failed, 1, 0), "failed (1 error)");
+        assert_eq!(told(Outcome::Failed, 3, 0), "failed (3 errors)");
+        assert_eq!(told(Outcome::Failed, 1, 1), first);
+        assert_eq!(told(Outcome::Failed, 2, 1), format!("{first} (and 1 more error)"));
+        assert_eq!(told(Outcome::Failed, 20, 16), format!("{first} (and 19 more errors)"));
+    }
+
+    #[test]
+    fn an_error_without_an_inner_one_leads_to_its_cause() {
+        use std::error::Error as _;
+        let error = Error::new(Operation::Verify, "a", Cause::Mismatch);
+        let cause = error.source().unwrap();
+        assert!(matches!(cause.downcast_ref(), Some(Cause::Mismatch)));
+        assert!(cause.source().is_none() && error.to_string().ends_with(&cause.to_string()));
+        assert!(error.io_error().is_none());
+        let error = Error::new(Operation::Verify, "a", Cause::NoRing(Errno::PERM.into()));
+        let inner = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(inner.raw_os_error(), error.io_error().unwrap().raw_os_error());
+    }
+
+    #[test]
+    fn a_message_asks_for_the_whole_setting() {
+        let text = Cause::NothingShared { count: 2, shown: "a, b".into() }.to_string();
+        assert!(
+            text.ends_with("(a delete.limit of DeleteLimit::Percent(100) goes on all the same)"),
+            "{text}"
+        );
     }
 
     #[test]

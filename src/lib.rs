@@ -30,11 +30,10 @@
 //! - **What cannot begin** is an [`Error`]: operation, path and cause. **What failed on the way** is told to the
 //!   [`Reporter`](event::Reporter) as it happens, and the first errors are in the [`Summary`](event::Summary), of which
 //!   `into_result` makes a `Result`.
-//! - **Messages** tell the whole chain of causes, and [`source`](std::error::Error::source) leads along it: print either
-//!   the message or the chain. They name fields of [`Config`]; [`Error::told`] has them name what your program calls
-//!   those.
-//! - **Closed sets** can be matched in full: [`Kind`], [`Engine`], [`Reflink`], [`Mode`](event::Mode), [`Separator`].
-//!   What may get more fields or variants is `#[non_exhaustive]`.
+//! - **Messages** tell the whole chain of causes, and [`source`](std::error::Error::source) leads along it: print either the
+//!   message or the chain. They name fields of [`Config`]; [`Error::told`] has them name what your program calls those.
+//! - **Closed sets** can be matched in full: [`Kind`], [`Engine`], [`Reflink`], [`Mode`](event::Mode), [`Separator`],
+//!   [`CompareBy`]. What may get more fields or variants is `#[non_exhaustive]`.
 //! - **Threads.** [`sync()`], [`check()`] and [`verify()`] block their thread until all is done, and have runtimes of
 //!   their own. A task of tokio's calls them in `tokio::task::spawn_blocking`; anywhere else in a task they are an error
 //!   before anything begins.
@@ -104,6 +103,8 @@ mod stop;
 mod text;
 pub mod verify;
 mod walk;
+
+pub use blake3::Hash;
 
 pub use crate::config::{Config, DEFAULT_DEPTH, default_jobs};
 pub use crate::engine::{check, sync};

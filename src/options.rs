@@ -17,7 +17,26 @@ macro_rules! with {
     )*};
 }
 
-pub(crate) use with;
+/// The same for types of which some changes can fail.
+macro_rules! try_with {
+    ($($options:ty),*) => {$(
+        impl $options {
+            /// As [`with`](Self::with), where `change` may fail: adding a rule does.
+            ///
+            /// # Errors
+            /// Those of `change`.
+            pub fn try_with(
+                mut self,
+                change: impl FnOnce(&mut Self) -> $crate::Result<()>,
+            ) -> $crate::Result<Self> {
+                change(&mut self)?;
+                Ok(self)
+            }
+        }
+    )*};
+}
+
+pub(crate) use {try_with, with};
 
 with!(Keep, Backup, Hashing, Delete, Compare, Owner);
 
@@ -80,7 +99,7 @@ pub struct Delete {
 pub enum DeleteLimit {
     /// This number of entries.
     Entries(u64),
-    /// This percentage of all entries of the destination.
+    /// This percentage of all entries of the destination, from 0 to 100.
     Percent(u8),
 }
 

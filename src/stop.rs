@@ -20,6 +20,11 @@ impl Default for Stop {
 }
 
 impl Stop {
+    /// A flag that is not raised.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Raises the flag, for good.
     pub fn stop(&self) {
         self.receiver.close();

@@ -7,12 +7,13 @@ use std::error::Error as _;
 use std::fs;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use ringsync::event::{Action, EntryEvent, Reporter, Silent, Summary};
-use ringsync::verify::Manifest;
+use ringsync::event::{Action, EntryEvent, Missing, Mode, Reporter, Silent, Stall, Start, Summary, Totals};
+use ringsync::verify::{Manifest, VerifyStart};
 use ringsync::{
-    Cause, Config, Delete, DeleteLimit, Error, Hashing, Incomplete, Operation, Outcome, Setting, Stop,
-    VerifyConfig, manifest,
+    Cause, Config, Delete, DeleteLimit, Engine, Error, Hashing, Incomplete, Kind, Operation, Outcome,
+    Selection, Setting, Stop, VerifyConfig, manifest,
 };
 
 /// A place to work in, with files of a source.
@@ -94,6 +95,7 @@ fn a_check_tells_differences_as_its_result() {
     let different = check().unwrap_err();
     assert_eq!((different.outcome, different.count), (Outcome::Different, 0));
     assert_eq!(different.to_string(), "different");
+    assert_eq!((different.totals.found, different.totals.count(Action::Created)), (3, 1));
 }
 
 #[test]
@@ -120,11 +122,44 @@ fn a_manifest_is_written_read_and_verified() {
         .with(|config| (config.directory, config.strict) = (Some(home.path().join("dst")), true));
     let verify = || ringsync::verify(&config, &mut Silent, &Stop::default()).unwrap().into_result();
     assert_eq!(verify().unwrap().right, 2);
-    fs::remove_file(home.path().join("dst/a")).unwrap();
     fs::write(home.path().join("dst/sub/b"), "other").unwrap();
+    assert_eq!(verify().unwrap_err().to_string(), "failed (1 error)");
+    fs::remove_file(home.path().join("dst/a")).unwrap();
     let wrong = verify().unwrap_err();
     assert_eq!((wrong.outcome, wrong.count, wrong.errors.len()), (Outcome::Failed, 2, 1));
     assert_eq!(wrong.errors[0].path, Path::new("a"));
+    assert_eq!((wrong.totals.missing, wrong.totals.wrong), (1, 1));
+}
+
+#[test]
+fn a_reporter_can_be_tested_and_passed_on() {
+    fn tell(mut reporter: impl Reporter) {
+        reporter.start(&Start::new(Engine::Threads, Mode::Sync));
+        reporter.stall(&Stall::new(0, Operation::ReadSource, Duration::from_secs(1)));
+        reporter.entry(Path::new("dir"), &EntryEvent::done(Kind::File, Action::Created).named(c"a".into()));
+        reporter.finish(&Summary::new(Outcome::Done, Totals::default()));
+    }
+    let mut collector = Collector::default();
+    tell(&mut collector);
+    assert_eq!(collector.entries, [(PathBuf::from("dir/a"), Action::Created)]);
+    assert_eq!(collector.finished, Some(Outcome::Done));
+    let mut boxed: Box<dyn Reporter + '_> = Box::new(&mut collector);
+    tell(&mut boxed);
+    tell(boxed);
+    assert_eq!(collector.entries.len(), 3);
+    assert_eq!(EntryEvent::done(Kind::File, Action::Created).named(c"a".into()).name(), "a");
+    assert_eq!(format!("{:9}|{}", Action::Created, Outcome::BrokenOff), "created  |broken-off");
+    assert!(!Missing::new("old").has_others && VerifyStart::new(Engine::Uring).notices.is_empty());
+}
+
+#[test]
+fn rules_can_be_written_in_the_one_expression() {
+    let home = place(&["a", "b.tmp"]);
+    let config = mirror(home.path()).try_with(|config| config.select.exclude("*.tmp".as_ref())).unwrap();
+    sync(&config).into_result().unwrap();
+    assert!(home.path().join("dst/a").exists() && !home.path().join("dst/b.tmp").exists());
+    let refused = Selection::default().try_with(|select| select.filter("no rule".as_ref())).unwrap_err();
+    assert_eq!(refused.operation, Operation::UseRule);
 }
 
 #[test]

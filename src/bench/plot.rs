@@ -8,6 +8,7 @@ use plotters::prelude::*;
 
 use crate::bench::report::{Cell, Report, ToolResult};
 use crate::bench::table;
+use crate::bench::tools;
 
 /// In pixels.
 const WIDTH: u32 = 900;
@@ -77,7 +78,7 @@ fn draw(cell: &Cell, area: &DrawingArea<SVGBackend<'_>, Shift>) -> anyhow::Resul
         .map_err(drawing)?;
     for (index, result) in results.iter().enumerate() {
         let Some(wall) = result.wall() else { continue };
-        let color = if result.tool == OURS { OURS } else { OTHERS };
+        let color = if result.tool == tools::OURS { OURS } else { OTHERS };
         let middle = SegmentValue::CenterOf(index);
         let high =
             if index + 1 < results.len() { SegmentValue::Exact(index + 1) } else { SegmentValue::Last };

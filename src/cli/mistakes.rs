@@ -143,7 +143,7 @@ impl Given {
     fn new(cli: &Command, command: &Command, arguments: &[String]) -> Self {
         let known = known(command);
         let of_any: HashSet<String> =
-            cli.get_subcommands().flat_map(|other| known(other).into_keys()).collect();
+            cli.get_subcommands().flat_map(|other| self::known(other).into_keys()).collect();
         let (mut foreign, mut one_dash) = (Vec::new(), Vec::new());
         let mut arguments = arguments.iter().take_while(|argument| *argument != "--");
         let mut lists = false;

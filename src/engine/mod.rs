@@ -48,6 +48,9 @@ pub(crate) use crate::engine::setup::{Chosen, choose_engine};
 /// # Errors
 /// When nothing could be started: SRC or DST can't be used, options contradict each other, the engine is not to be had, or
 /// the caller is a task of tokio's. What fails later, a file's error among them, is in the summary.
+///
+/// The program's exit code is then [`EXIT_UNUSABLE`](crate::EXIT_UNUSABLE), 3, whatever the error's
+/// [`outcome`](crate::Error::outcome) is.
 pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
     refuse::refuse_task(&config.source)?;
     refuse::refuse_contradictions(config)?;
@@ -123,7 +126,7 @@ fn within<T: Send + 'static>(
 /// are equal. It blocks as [`sync`] does.
 ///
 /// # Errors
-/// As for [`sync`]; also where the destination does not exist.
+/// As for [`sync`], with the same exit code; also where the destination does not exist.
 pub fn check(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Summary> {
     refuse::refuse_task(&config.source)?;
     let destination = &config.destination;
@@ -160,15 +163,7 @@ mod tests {
         let copy = spawn_thread("copy", &run, None, |_| panic!("on purpose"));
         let stopped = run.stop.clone();
         drop(run);
-        let start = Start {
-            engine: Engine::Threads,
-            threads: 1,
-            tasks: 1,
-            notices: Vec::new(),
-            missing: Vec::new(),
-            mode: Mode::Sync,
-            fsync: false,
-        };
+        let start = Start::new(Engine::Threads, Mode::Sync);
         let (mut silent, stop) = (Silent, Stop::default());
         let progress = Progress::new(&mut silent, &stop, None, None).unwrap();
         let summary = progress.gather(&start, events, &stopped, || (), (None, None));

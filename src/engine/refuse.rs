@@ -11,10 +11,13 @@ use tokio::task::coop::consume_budget;
 use crate::config::Config;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::event::Mode;
-use crate::options::{Owner, Reflink};
+use crate::options::{DeleteLimit, Owner, Reflink};
 
 /// Tokio lets a task go on for fewer operations before it has to wait for its next turn.
 const LONGEST_TURN: usize = 1024;
+
+/// The most tasks a ring.
+const DEEPEST: usize = 1024;
 
 /// Refuses a caller that is a task of tokio's: a run blocks its thread, and with it all tasks on it.
 pub(crate) fn refuse_task(subject: &Path) -> Result<()> {
@@ -57,6 +60,7 @@ pub(super) fn refuse_contradictions(config: &Config) -> Result<()> {
 fn contradiction(config: &Config) -> Option<&'static str> {
     let is_piece = |bytes: usize| (64 << 10..=4 << 20).contains(&bytes) && bytes.is_multiple_of(64 << 10);
     let lists_hashes = config.hashing.as_ref().is_some_and(|hashing| hashing.manifest.is_some());
+    let limit = config.delete.and_then(|delete| delete.limit);
     let table = [
         (lists_hashes && config.mode == Mode::DryRun, "a dry run writes nothing, no manifest either"),
         (
@@ -71,6 +75,9 @@ fn contradiction(config: &Config) -> Option<&'static str> {
             config.in_place && config.reflink == Reflink::Always,
             "a file that is rewritten in place can't be cloned, and reflink asks for that always",
         ),
+        (config.jobs == 0, "jobs is at least 1"),
+        (!(1..=DEEPEST).contains(&config.depth), "depth is from 1 to 1024"),
+        (matches!(limit, Some(DeleteLimit::Percent(101..))), "no more than 100 percent can be deleted"),
         (config.owner != Owner::default() && !config.keep.owner, "owner takes keep.owner"),
         (config.timeout.is_some_and(|limit| limit.is_zero()), "nothing is done within a time-out of no time"),
         (
@@ -100,6 +107,10 @@ mod tests {
         let mut excluded = config();
         excluded.select.delete_excluded = true;
         let owner = Owner { user: Some(0), group: None };
+        let up_to = |limit| {
+            let delete = Some(Delete { limit: Some(limit), ..Delete::default() });
+            Config { delete, ..config() }
+        };
         let listed_hashes = Some(Hashing { manifest: Some("m".into()), ..Hashing::default() });
         let table = [
             Config { hashing: listed_hashes, mode: Mode::DryRun, ..config() },
@@ -109,10 +120,18 @@ mod tests {
             Config { owner, keep: Keep { owner: false, ..Keep::default() }, ..config() },
             Config { timeout: Some(Duration::ZERO), ..config() },
             Config { buffer: Some(1000), ..config() },
+            Config { jobs: 0, ..config() },
+            Config { depth: 0, ..config() },
+            Config { depth: 1025, ..config() },
+            up_to(DeleteLimit::Percent(101)),
         ];
         for config in table {
             assert!(contradiction(&config).is_some(), "{config:?}");
         }
-        assert_eq!(contradiction(&config()), None);
+        let outermost = Config { jobs: 1, depth: 1024, ..up_to(DeleteLimit::Percent(100)) };
+        for config in [config(), outermost, up_to(DeleteLimit::Entries(101)), Config { depth: 1, ..config() }]
+        {
+            assert_eq!(contradiction(&config), None, "{config:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What became of one entry.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::fmt;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,12 @@ impl Action {
             Action::Failed => "failed",
             Action::Skipped => "skipped",
         }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -162,6 +169,11 @@ impl EntryEvent {
     /// With its name in its directory.
     pub fn named(self, name: CString) -> Self {
         EntryEvent { name, ..self }
+    }
+
+    /// Its name in its directory; empty for the directory itself.
+    pub fn name(&self) -> &OsStr {
+        os_str(&self.name)
     }
 
     /// The entry's path, given its directory's.

@@ -41,3 +41,10 @@ pub struct Stall {
     /// For how long, so far.
     pub time: Duration,
 }
+
+impl Stall {
+    /// Of a ring that has stood still for this long, at this.
+    pub fn new(ring: usize, operation: Operation, time: Duration) -> Self {
+        Stall { ring, operation, time }
+    }
+}

@@ -14,6 +14,7 @@ const DIGITS: u8 = 2;
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Call {
     /// Opening what is there.
     Open,
@@ -73,6 +74,7 @@ impl Call {
 
 /// How an operation reached the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Means {
     /// Through the ring: other tasks had their turn meanwhile.
     Ring,
@@ -98,6 +100,7 @@ impl Means {
 
 /// What a ring's time goes to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stage {
     /// Waiting for the walk to find entries.
     Walk,
@@ -237,11 +240,11 @@ pub struct Ring {
     /// Processor time of its thread, that of the kernel's workers not among it.
     pub processor: Duration,
     /// Nanoseconds in which a task had its turn.
-    pub busy: [u64; Stage::ALL.len()],
+    pub(crate) busy: [u64; Stage::ALL.len()],
     /// Nanoseconds in which none had, by what was waited for.
-    pub waiting: [u64; Stage::ALL.len()],
+    pub(crate) waiting: [u64; Stage::ALL.len()],
     /// Operations, by what they do and by how they reached the kernel.
-    pub operations: [[Operations; Means::ALL.len()]; Call::ALL.len()],
+    pub(crate) operations: [[Operations; Means::ALL.len()]; Call::ALL.len()],
     /// How full it was.
     pub depths: Depths,
     /// The most bytes that were in buffers on loan at once.
@@ -258,6 +261,11 @@ impl Ring {
         &self.operations[kind as usize][means as usize]
     }
 
+    /// The same, to add to them, for the tests of a reporter.
+    pub fn operations_mut(&mut self, kind: Call, means: Means) -> &mut Operations {
+        &mut self.operations[kind as usize][means as usize]
+    }
+
     /// Time in which a task had its turn, what is done in place included.
     pub fn busy(&self) -> Duration {
         Duration::from_nanos(self.busy.iter().sum())
@@ -271,6 +279,14 @@ impl Ring {
     /// Time that went to a stage, by its tasks' turns and by waiting for its operations.
     pub fn time(&self, stage: Stage) -> Duration {
         Duration::from_nanos(self.busy[stage as usize] + self.waiting[stage as usize])
+    }
+
+    /// Adds time that went to a stage: by its tasks' turns, and by waiting for its operations.
+    pub fn add_time(&mut self, stage: Stage, busy: Duration, waiting: Duration) {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        for (times, more) in [(&mut self.busy, busy), (&mut self.waiting, waiting)] {
+            times[stage as usize] = times[stage as usize].saturating_add(nanoseconds(more));
+        }
     }
 }
 
@@ -288,6 +304,7 @@ pub fn share(part: Duration, whole: Duration) -> f64 {
 
 /// Which stage held a run back.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Bottleneck {
     /// This one, with its share of the time in which rings had something to do or waited for it.
     Stage(Stage, f64),
@@ -330,8 +347,10 @@ mod tests {
     fn ring(times: &[(Stage, u64)]) -> Ring {
         let mut ring = Ring::default();
         for (index, (stage, milliseconds)) in times.iter().enumerate() {
-            let of = if index % 2 == 0 { &mut ring.busy } else { &mut ring.waiting };
-            of[*stage as usize] += milliseconds * 1_000_000;
+            let time = Duration::from_millis(*milliseconds);
+            let (busy, waiting) =
+                if index % 2 == 0 { (time, Duration::ZERO) } else { (Duration::ZERO, time) };
+            ring.add_time(*stage, busy, waiting);
         }
         ring
     }
@@ -353,7 +372,7 @@ mod tests {
     #[test]
     fn rings_are_added_up() {
         let write = |ring: &mut Ring, micros: u64| {
-            let operations = &mut ring.operations[Call::Write as usize][Means::Ring as usize];
+            let operations = ring.operations_mut(Call::Write, Means::Ring);
             operations.count += 1;
             operations.bytes += 10;
             operations.took(micros * 1000);

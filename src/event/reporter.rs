@@ -26,6 +26,43 @@ pub trait Reporter {
     }
 }
 
+/// Passes everything on to what a pointer leads to.
+macro_rules! pass_on {
+    ($($pointer:ty),*) => {$(
+        impl<R: Reporter + ?Sized> Reporter for $pointer {
+            fn start(&mut self, start: &Start) {
+                (**self).start(start);
+            }
+
+            fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+                (**self).entry(directory, event);
+            }
+
+            fn error(&mut self, error: &Error) {
+                (**self).error(error);
+            }
+
+            fn stall(&mut self, stall: &Stall) {
+                (**self).stall(stall);
+            }
+
+            fn progress(&mut self, totals: &Totals) {
+                (**self).progress(totals);
+            }
+
+            fn finish(&mut self, summary: &Summary) {
+                (**self).finish(summary);
+            }
+
+            fn trouble(&mut self) -> Option<Error> {
+                (**self).trouble()
+            }
+        }
+    )*};
+}
+
+pass_on!(&mut R, Box<R>);
+
 /// A reporter that shows nothing.
 pub struct Silent;
 

@@ -17,6 +17,13 @@ pub struct Missing {
     pub has_others: bool,
 }
 
+impl Missing {
+    /// Of a tree that should be there, with no others beside it.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Missing { path: path.into(), has_others: false }
+    }
+}
+
 /// What is not as it was hoped for, and what is done instead.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -84,6 +91,14 @@ pub struct Start {
     pub mode: Mode,
     /// What is made is flushed to stable storage.
     pub fsync: bool,
+}
+
+impl Start {
+    /// Of a run of this kind with one thread and one task, of which there is nothing else to tell.
+    pub fn new(engine: Engine, mode: Mode) -> Self {
+        let (notices, missing) = (Vec::new(), Vec::new());
+        Start { engine, threads: 1, tasks: 1, notices, missing, mode, fsync: false }
+    }
 }
 
 /// What a run is for, and so the words that tell of it.

@@ -170,7 +170,10 @@ impl Summary {
     pub fn into_result(self) -> Result<Totals, Incomplete> {
         match self.outcome {
             Outcome::Done => Ok(self.totals),
-            outcome => Err(Incomplete { outcome, count: self.totals.errors, errors: self.errors }),
+            outcome => {
+                let count = self.totals.errors;
+                Err(Incomplete { outcome, count, totals: Box::new(self.totals), errors: self.errors })
+            }
         }
     }
 }

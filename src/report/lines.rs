@@ -200,7 +200,7 @@ impl Reporter for Lines {
 
     fn stall(&mut self, stall: &Stall) {
         if !self.verbosity.quiet {
-            message(stall(stall));
+            message(self::stall(stall));
         }
     }
 

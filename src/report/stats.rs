@@ -8,9 +8,11 @@ use ringsync::event::{Action, Mode, Totals};
 /// A line for each figure, labels to the left.
 pub fn table(totals: &Totals, mode: Mode, figures: NumberFormat) -> String {
     let mut text = String::new();
+    // A check's words are longer: "different in metadata".
+    let width = if mode == Mode::Check { 22 } else { 18 };
     let mut row = |label: &str, value: String| {
         // Writing to a string can't fail.
-        writeln!(text, "{label:<18}{value:>16}").ok();
+        writeln!(text, "{label:<width$}{value:>16}").ok();
     };
     // A column of bare numbers, where these are for programs.
     let size =
@@ -38,4 +40,17 @@ fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_of_each_kind_of_run_stand_in_one_column() {
+        for (mode, width) in [(Mode::Sync, 34), (Mode::DryRun, 34), (Mode::Check, 38)] {
+            let text = table(&Totals::default(), mode, NumberFormat::Plain);
+            assert!(text.lines().all(|line| line.chars().count() == width), "{text}");
+        }
+    }
 }

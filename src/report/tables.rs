@@ -27,6 +27,7 @@ fn describe(verdict: Bottleneck) -> String {
             format!("no stage alone: {}; {}", named(first), named(second))
         }
         Bottleneck::TooShort => "nothing: it was too short to tell".into(),
+        _ => "not known".into(),
     }
 }
 
@@ -71,6 +72,7 @@ fn write_ring(text: &mut String, ring: &Ring, figures: NumberFormat) -> std::fmt
             Means::Ring => kind.name().to_owned(),
             Means::InPlace => format!("{}, in place", kind.name()),
             Means::Thread => format!("{}, by a thread", kind.name()),
+            other => format!("{}, {}", kind.name(), other.name()),
         };
         // A column of bare numbers, where these are for programs.
         let bytes = match figures {
@@ -144,7 +146,7 @@ impl From<Bottleneck> for JsonVerdict {
                 let among = stages.map(|(stage, share)| JsonShare { stage: stage.name(), share });
                 JsonVerdict { stage: None, share: stages[0].1, among: among.into() }
             }
-            Bottleneck::TooShort => JsonVerdict { stage: None, share: 0.0, among: Vec::new() },
+            _ => JsonVerdict { stage: None, share: 0.0, among: Vec::new() },
         }
     }
 }
@@ -279,13 +281,13 @@ mod tests {
     fn a_ring_has_a_line_for_what_it_did() {
         let mut ring = Ring::default();
         ring.index = 3;
-        let reads = &mut ring.operations[Call::Read as usize][Means::InPlace as usize];
+        let reads = ring.operations_mut(Call::Read, Means::InPlace);
         (reads.count, reads.bytes) = (8, 1 << 20);
         reads.took(12_000);
         (0..4).for_each(|_| ring.depths.add(2));
         ring.depths.add(1024);
-        ring.busy[Stage::Hash as usize] = 1_000_000_000;
-        ring.waiting[Stage::Write as usize] = 3_000_000_000;
+        ring.add_time(Stage::Hash, Duration::from_secs(1), Duration::ZERO);
+        ring.add_time(Stage::Write, Duration::ZERO, Duration::from_secs(3));
         let text = text(&[ring], NumberFormat::Plain);
         let line = |start: &str| text.lines().find(|line| line.trim_start().starts_with(start)).unwrap();
         assert!(line("held back by").ends_with("write, 75 %"), "{text}");

@@ -11,6 +11,7 @@ pub(crate) fn option(setting: Setting) -> &'static str {
         Setting::OneFileSystem => "-x",
         Setting::Delete => "--delete",
         Setting::DeleteLimit => "--max-delete",
+        Setting::NoDeleteLimit => "--max-delete 100%",
         Setting::AllowEmptySource => "--allow-empty-source",
         Setting::BackupDirectory => "--backup-dir",
         Setting::BackupSuffix => "--suffix",
@@ -129,6 +130,8 @@ mod tests {
         assert_eq!(chain(&failed().into()), text);
         let above = Err::<(), _>(failed()).context("the run failed").unwrap_err();
         assert_eq!(chain(&above), format!("the run failed: {text}"));
+        let inner = Err::<(), _>(Error::new(Operation::Verify, "a", Cause::Interrupted)).context("above");
+        assert_eq!(chain(&inner.unwrap_err()), "above: verify a: interrupted");
         let plain = Err::<(), _>(std::io::Error::from(Errno::NOSPC)).context("write it").unwrap_err();
         assert_eq!(chain(&plain), format!("{plain:#}"));
     }

@@ -115,7 +115,7 @@ fn open_trees(config: &Config) -> Result<Roots> {
     }
     let (destination, fresh, nested) = match open_directory(&config.destination, Operation::UseDestination) {
         Ok(destination) => {
-            let nested = overlap::refuse_overlap(&config.select, &source, &destination, OsStr::new(""))?;
+            let nested = overlap::refuse_overlap(config, &source, &destination, OsStr::new(""))?;
             refuse_backups(config, &source, &destination, Path::new(""))?;
             if let Some((manifest, named)) = &manifest {
                 overlap::refuse_manifest_in_destination(manifest, named, &source, &destination)?;
@@ -140,7 +140,7 @@ fn make_destination(config: &Config, source: &Root) -> Result<(Root, bool, bool)
     let path = &config.destination;
     let (existing, missing) = nearest_existing(path)?;
     let parent = open_directory(&existing, Operation::UseDestination)?;
-    let nested = overlap::refuse_overlap(&config.select, source, &parent, missing.as_os_str())?;
+    let nested = overlap::refuse_overlap(config, source, &parent, missing.as_os_str())?;
     refuse_backups(config, source, &parent, &missing)?;
     if missing.components().count() > 1 && !config.make_parents {
         let cause = Cause::Missing("its parent directory");

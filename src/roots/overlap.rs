@@ -19,15 +19,16 @@ use crate::stat::{Stat, proc_path, stat_open};
 /// Refuses SRC = DST and one inside the other. Names don't tell: a bind mount shows a directory in a second place.
 /// So each root is placed within its file system (the mount's root there, plus the path below the mount point), and
 /// these places are compared, also with every mount inside the other tree.
-/// DST inside SRC is none where the walk is kept out of it: then the answer is true.
+/// DST inside SRC is none where the walk is kept out of it: then the answer is true. Of a DST that does not exist yet
+/// `destination` is the nearest directory above it that does, and `missing` the way from there.
 pub(crate) fn refuse_overlap(
-    select: &Selection,
+    config: &Config,
     source: &Root,
     destination: &Root,
     missing: &OsStr,
 ) -> Result<bool> {
     let (Some(source_fd), Some(destination_fd)) = (&source.fd, &destination.fd) else { return Ok(false) };
-    let path = &destination.path;
+    let path = &config.destination;
     let same = "SRC and DST are the same directory";
     let from = stat_open(source_fd).at(Operation::UseSource, || &source.path)?;
     let to = stat_open(destination_fd).at(Operation::UseDestination, || path)?;
@@ -44,7 +45,7 @@ pub(crate) fn refuse_overlap(
     if is_nested && from.holds(&to) && to.path == from.path {
         return Err(refusal(path, same));
     }
-    if is_nested && !is_kept_out(select, (source_fd, &from), (destination_fd, &to), &mounts) {
+    if is_nested && !is_kept_out(&config.select, (source_fd, &from), (destination_fd, &to), &mounts) {
         let by_several_paths = ways(&from, &to, &mounts).len() > 1;
         return Err(Error::new(Operation::UseDestination, path, Cause::InsideSource { by_several_paths }));
     }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::files::named;
-use crate::options::with;
+use crate::options::{try_with, with};
 use crate::select::rule::{Line, PerDirectory, Question, Rule, Side, Template};
 
 pub use crate::select::list::{Paths, Separator};
@@ -59,6 +59,7 @@ enum Element {
 }
 
 with!(Selection);
+try_with!(Selection);
 
 impl Selection {
     /// Adds a rule in the syntax of rsync's `--filter`.

@@ -43,9 +43,9 @@ pub struct VerifyConfig {
     pub strict: bool,
     /// How system calls reach the kernel.
     pub engine: Engine,
-    /// Rings, a thread each.
+    /// Rings, a thread each; 0 counts as 1.
     pub jobs: usize,
-    /// Files a ring has open at a time.
+    /// Files a ring has open at a time; 0 counts as 1.
     pub depth: usize,
     /// Bytes of a large file that are read at once: whole 64 KiB, 4 MiB at most. `None`: 256 KiB. Files on no disk are read
     /// by 256 KiB whatever this says.

@@ -67,6 +67,9 @@ const CHUNKS_A_THREAD: usize = 8;
 /// # Errors
 /// When nothing could be started: the manifest or the directory can't be used, the engine is not to be had, or the caller
 /// is a task of tokio's. What fails later is in the summary.
+///
+/// The program's exit code is then [`EXIT_UNUSABLE`](crate::EXIT_UNUSABLE), 3, whatever the error's
+/// [`outcome`](crate::Error::outcome) is.
 pub fn verify(
     config: &VerifyConfig,
     reporter: &mut dyn VerifyReporter,

@@ -60,6 +60,13 @@ pub struct VerifyStart {
     pub elsewhere: Option<Elsewhere>,
 }
 
+impl VerifyStart {
+    /// Of a verification with one thread and one task, of which there is nothing else to tell.
+    pub fn new(engine: Engine) -> Self {
+        VerifyStart { engine, threads: 1, tasks: 1, notices: Vec::new(), elsewhere: None }
+    }
+}
+
 /// What has been done so far.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -141,10 +148,13 @@ impl VerifySummary {
     ///
     /// # Errors
     /// When it did not, or was broken off. Its count is [`VerifyTotals::troubles`].
-    pub fn into_result(self) -> Result<VerifyTotals, Incomplete> {
+    pub fn into_result(self) -> Result<VerifyTotals, Incomplete<VerifyTotals>> {
         match self.outcome {
             Outcome::Done => Ok(self.totals),
-            outcome => Err(Incomplete { outcome, count: self.totals.troubles(), errors: self.errors }),
+            outcome => {
+                let count = self.totals.troubles();
+                Err(Incomplete { outcome, count, totals: Box::new(self.totals), errors: self.errors })
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringsync::event::Mode;
 use ringsync::event::Silent;
 use ringsync::verify::Manifest;
-use ringsync::{Config, Error, Hashing, Stop, VerifyConfig};
+use ringsync::{Config, Delete, DeleteLimit, Error, Hashing, Stop, VerifyConfig};
 
 use crate::support::needs::{Need, tests};
 use crate::support::tree::file;
@@ -107,6 +107,10 @@ fn what_would_be_ignored_is_refused() {
     add(&|config| (config.hashing, config.mode) = (Some(listed()), Mode::DryRun), "a dry run writes nothing");
     add(&|config| config.timeout = Some(Duration::ZERO), "a time-out of no time");
     add(&|config| config.buffer = Some(1000), "a multiple of 64 KiB");
+    add(&|config| config.jobs = 0, "jobs is at least 1");
+    add(&|config| config.depth = 1025, "depth is from 1 to 1024");
+    let percent = |most| Delete::default().with(|delete| delete.limit = Some(DeleteLimit::Percent(most)));
+    add(&|config| config.delete = Some(percent(101)), "no more than 100 percent");
     for (config, why) in configs {
         let error = ringsync::sync(&config, &mut Silent, &Stop::default()).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");

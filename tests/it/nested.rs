@@ -28,6 +28,9 @@ fn refused(engine: &str, options: &[&str], source: &Path, destination: &Path) ->
         "{options:?}: {}",
         ran.err
     );
+    // A DST that does not exist yet is named all the same, and not the directory above it.
+    let named = format!("use destination {}: ", destination.display());
+    assert!(ran.err.contains(&named), "{options:?}: {}", ran.err);
     assert_eq!(snapshot(source), before, "{options:?}");
     ran
 }
