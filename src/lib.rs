@@ -104,8 +104,6 @@ mod text;
 pub mod verify;
 mod walk;
 
-pub use blake3::Hash;
-
 pub use crate::config::{Config, DEFAULT_DEPTH, default_jobs};
 pub use crate::engine::{check, sync};
 pub use crate::error::{
@@ -122,6 +120,7 @@ pub use crate::stop::Stop;
 pub use crate::text::Escaped;
 pub use crate::verify::config::VerifyConfig;
 pub use crate::verify::verify;
+pub use blake3::Hash;
 
 #[doc(hidden)]
 pub use crate::engine::stages;

@@ -7,8 +7,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::bench::report::{Cell, Report, ToolResult};
-use crate::bench::table;
-use crate::bench::tools;
+use crate::bench::{table, tools};
 
 /// In pixels.
 const WIDTH: u32 = 900;

@@ -1,0 +1,68 @@
+//! A run that did not do all it was to do, and the first errors of it.
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::error::outcome::Outcome;
+use crate::event::Totals;
+
+/// A run that did not do all that it was to do: how it ended, its counts, and the first of its errors.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Incomplete<T = Totals> {
+    /// How it ended, never [`Outcome::Done`].
+    pub outcome: Outcome,
+    /// How many errors there were. Files that a verification finds to be wrong are among them.
+    pub count: u64,
+    /// All counts: [`Totals`], or those of a verification.
+    pub totals: Box<T>,
+    /// The first errors, [`Incomplete::KEPT`] at most.
+    pub errors: Vec<Error>,
+}
+
+impl Incomplete {
+    /// How many errors are kept of a run, however many there are.
+    pub const KEPT: usize = 16;
+}
+
+impl<T: fmt::Debug> std::error::Error for Incomplete<T> {
+    /// The first error. The message tells it already, as with [`Error`].
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.errors.first().map(|error| error as _)
+    }
+}
+
+impl<T> fmt::Display for Incomplete<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.outcome.name())?;
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        match (self.errors.first(), self.count) {
+            (None, 0) => Ok(()),
+            // What a verification finds wrong has no error of its own.
+            (None, count) => write!(f, " ({count} error{})", plural(count)),
+            (Some(first), 0 | 1) => write!(f, ": {first}"),
+            (Some(first), count) => {
+                let more = count - 1;
+                write!(f, ": {first} (and {more} more error{})", plural(more))
+            }
+        }
+    }
+}
+
+/// The first errors of a run.
+#[derive(Debug, Default)]
+pub(crate) struct FirstErrors(Vec<Error>);
+
+impl FirstErrors {
+    /// Keeps an error if there is room for it.
+    pub(crate) fn keep(&mut self, error: Error) {
+        if self.0.len() < Incomplete::KEPT {
+            self.0.push(error);
+        }
+    }
+
+    /// Those that were kept.
+    pub(crate) fn into_inner(self) -> Vec<Error> {
+        self.0
+    }
+}

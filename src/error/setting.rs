@@ -1,0 +1,43 @@
+//! Settings that messages name, by whichever names the caller has for them.
+
+/// A setting that a message names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // each is its own description, see `field`
+pub enum Setting {
+    MakeParents,
+    Exclude,
+    OneFileSystem,
+    Delete,
+    DeleteLimit,
+    NoDeleteLimit,
+    AllowEmptySource,
+    BackupDirectory,
+    BackupSuffix,
+    LinkDest,
+    Jobs,
+    Threads,
+}
+
+/// What settings are called.
+pub type Names = fn(Setting) -> &'static str;
+
+impl Setting {
+    /// What the library calls it: a field below [`Config`](crate::Config), or one of its values.
+    pub fn field(self) -> &'static str {
+        match self {
+            Setting::MakeParents => "make_parents",
+            Setting::Exclude => "a rule",
+            Setting::OneFileSystem => "select.one_file_system",
+            Setting::Delete => "delete",
+            Setting::DeleteLimit => "delete.limit",
+            Setting::NoDeleteLimit => "a delete.limit of DeleteLimit::Percent(100)",
+            Setting::AllowEmptySource => "delete.allow_empty_source",
+            Setting::BackupDirectory => "backup.directory",
+            Setting::BackupSuffix => "backup.suffix",
+            Setting::LinkDest => "link_dest",
+            Setting::Jobs => "jobs",
+            Setting::Threads => "the engine of threads",
+        }
+    }
+}
