@@ -106,10 +106,8 @@ mod walk;
 
 pub use crate::config::{Config, DEFAULT_DEPTH, default_jobs};
 pub use crate::engine::{check, sync};
-pub use crate::error::{
-    Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Incomplete, Names, Operation, Outcome, Result, Setting,
-};
-pub use crate::event::{Changes, Kind};
+pub use crate::error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Names, Operation, Outcome, Result, Setting};
+pub use crate::event::{Changes, Incomplete, Kind};
 pub use crate::files::key::default_state_directory;
 pub use crate::options::{
     Backup, Compare, CompareBy, Delete, DeleteLimit, Engine, Hashing, Keep, Owner, Reflink,

@@ -4,9 +4,8 @@
 //! ours. So the text asks for the name, [`Error::told`], and is itself there once.
 
 mod cause;
-mod incomplete;
 mod operation;
-mod outcome;
+pub(crate) mod outcome;
 mod setting;
 
 use std::any::Any;
@@ -18,12 +17,9 @@ use rustix::io::Errno;
 use crate::text::Escaped;
 
 pub use cause::Cause;
-pub use incomplete::Incomplete;
 pub use operation::Operation;
 pub use outcome::{EXIT_UNUSABLE, EXIT_USAGE, Outcome};
 pub use setting::{Names, Setting};
-
-pub(crate) use incomplete::FirstErrors;
 
 /// The library's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

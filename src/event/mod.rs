@@ -3,6 +3,7 @@
 mod both;
 pub(crate) mod changes;
 pub(crate) mod entry;
+mod incomplete;
 pub mod itemize;
 pub(crate) mod json_path;
 pub(crate) mod kind;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Incomplete, Outcome};
-use crate::event::Action;
+use crate::error::{Error, Outcome};
 use crate::event::metrics::Ring;
+use crate::event::{Action, Incomplete};
 
 /// Counts while a run goes on, and at its end.
 #[derive(Debug, Clone, Default)]

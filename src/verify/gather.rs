@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use async_channel::Receiver;
 use tokio::runtime::Runtime;
 
-use crate::error::{Cause, Context, Error, FirstErrors, Operation, Outcome, Result};
+use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
+use crate::event::FirstErrors;
 use crate::stop::Stop;
 use crate::verify::Verdict;
 use crate::verify::report::{News, VerifyReporter, VerifyStart, VerifySummary, VerifyTotals};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use blake3::Hash;
 
 use crate::content::manifest::Malformed;
-use crate::error::{Cause, Error, Incomplete, Outcome};
-use crate::event::{Notice, Silent};
+use crate::error::{Cause, Error, Outcome};
+use crate::event::{Incomplete, Notice, Silent};
 use crate::options::Engine;
 use crate::verify::elsewhere::Elsewhere;
 

@@ -11,9 +11,9 @@ use tokio::time::MissedTickBehavior;
 use crate::engine::progress::manifest::Hashes;
 use crate::engine::workers::stall::{self, Stalls};
 use crate::engine::workers::watchdog::Watchdog;
-use crate::error::{Cause, Error, FirstErrors, Operation, Outcome, Result};
+use crate::error::{Cause, Error, Operation, Outcome, Result};
 use crate::event::metrics::Ring;
-use crate::event::{Action, Entries, Event, Kind, Mode, Reporter, Start, Summary, Totals};
+use crate::event::{Action, Entries, Event, FirstErrors, Kind, Mode, Reporter, Start, Summary, Totals};
 use crate::files::trace::TraceFile;
 use crate::stop::Stop;
 
