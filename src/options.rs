@@ -3,9 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-pub(crate) use try_with;
-pub(crate) use with;
-
 /// Gives types whose fields are public, and may become more, a way to be written in one expression.
 macro_rules! with {
     ($($options:ty),*) => {$(
@@ -38,6 +35,8 @@ macro_rules! try_with {
         }
     )*};
 }
+
+pub(crate) use {try_with, with};
 
 with!(Keep, Backup, Hashing, Delete, Compare, Owner);
 

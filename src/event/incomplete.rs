@@ -66,3 +66,27 @@ impl FirstErrors {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::error::Operation;
+
+    #[test]
+    fn what_is_incomplete_tells_its_first_error_and_how_many_more_there_are() {
+        let told = |outcome, count, kept| {
+            let error = || Error::new(Operation::OpenSource, "a", Errno::ACCESS);
+            let errors = std::iter::repeat_with(error).take(kept).collect();
+            Incomplete { outcome, count, totals: Box::new(()), errors }.to_string()
+        };
+        let first = "failed: open source a: Permission denied (os error 13)";
+        assert_eq!(told(Outcome::Different, 0, 0), "different");
+        assert_eq!(told(Outcome::Failed, 1, 0), "failed (1 error)");
+        assert_eq!(told(Outcome::Failed, 3, 0), "failed (3 errors)");
+        assert_eq!(told(Outcome::Failed, 1, 1), first);
+        assert_eq!(told(Outcome::Failed, 2, 1), format!("{first} (and 1 more error)"));
+        assert_eq!(told(Outcome::Failed, 20, 16), format!("{first} (and 19 more errors)"));
+    }
+}

@@ -16,6 +16,7 @@ pub(crate) mod summary;
 pub use crate::event::both::Both;
 pub use crate::event::changes::Changes;
 pub use crate::event::entry::{Action, Attributes, Entries, EntryEvent, PointsTo};
+pub use crate::event::incomplete::Incomplete;
 pub use crate::event::json_path::JsonPath;
 pub use crate::event::kind::Kind;
 pub use crate::event::message::Stall;
@@ -23,4 +24,5 @@ pub use crate::event::reporter::{Reporter, Silent};
 pub use crate::event::start::{Missing, Mode, Notice, Start};
 pub use crate::event::summary::{Summary, Totals};
 
+pub(crate) use crate::event::incomplete::FirstErrors;
 pub(crate) use crate::event::message::Event;
