@@ -4,19 +4,23 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode};
 
 use anyhow::Context;
+use ringsync::Outcome;
 use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 use crate::signals::Ends;
 
 /// Tells a child that it is one: the descriptor to leave word at.
 const LINE: &str = "RINGSYNC_SUPERVISED";
+/// And which process waits for it.
+const PARENT: &str = "RINGSYNC_SUPERVISOR";
 
 /// Whether this process is the child.
 pub(crate) fn is_supervised() -> bool {
@@ -35,6 +39,7 @@ pub(crate) fn supervise() -> anyhow::Result<ExitCode> {
         command.arg0(name);
     }
     command.args(arguments).env(LINE, writer.as_fd().as_raw_fd().to_string());
+    command.env(PARENT, std::process::id().to_string());
     let mut child = command.spawn().context("start a child process")?;
     drop(writer);
     pass_on_signals(&child)?;
@@ -78,10 +83,15 @@ fn pass_on_signals(child: &Child) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In the child: what has to be so before it begins.
+/// In the child: what has to be so before it begins. A child without its parent would go on unseen: it ends with its parent,
+/// and does not begin if that has ended before this was asked for (prctl(2), `PR_SET_PDEATHSIG`).
 pub(crate) fn prepare_child() {
-    // A child without its parent would go on unseen.
     set_parent_process_death_signal(Some(Signal::KILL)).ok();
+    let wanted = std::env::var(PARENT).ok().and_then(|pid| pid.parse().ok());
+    let parent = getppid().map(Pid::as_raw_nonzero).map(NonZero::get);
+    if wanted.is_some() && wanted != parent {
+        std::process::exit(Outcome::Interrupted.exit_code().into());
+    }
 }
 
 /// In a child with stuck threads: leaves word of its exit code. Nobody is to wait for its end, nor for that of its output.

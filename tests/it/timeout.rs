@@ -17,6 +17,7 @@ tests![
     a_signal_to_the_supervisor_ends_the_run,
     a_ring_takes_no_time_out,
     the_exit_code_comes_through,
+    a_child_whose_supervisor_has_ended_does_nothing,
 ];
 
 fn build(root: &std::path::Path) {
@@ -111,4 +112,23 @@ fn the_exit_code_comes_through() {
     let mut command = Command::new(program());
     command.args(["sync", "--timeout=0"]).arg(&source).arg(&destination);
     run(command).exits(1);
+}
+
+/// The supervisor was killed before its child could ask to end with it: nobody would see what that does.
+fn a_child_whose_supervisor_has_ended_does_nothing() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("file"), "x");
+    let mut ended = Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let child = |supervisor: u32| {
+        let mut command = Command::new(program());
+        command.args(["sync", "--timeout=20"]).arg(&source).arg(&destination);
+        command.env("RINGSYNC_SUPERVISED", "1").env("RINGSYNC_SUPERVISOR", supervisor.to_string());
+        run(command)
+    };
+    child(ended.id()).exits(20);
+    assert!(!destination.exists());
+    child(std::process::id()).exits(0);
+    assert_equal(&source, &destination);
 }

@@ -50,7 +50,7 @@ pub(crate) struct ShowArgs {
     /// Errors alone
     #[arg(short, long)]
     quiet: bool,
-    /// NumberFormat at the end: of the run, of each ring, and what held it back
+    /// Figures at the end: of the run, of each ring, and what held it back
     #[arg(long)]
     stats: bool,
     /// Write what each task did when to FILE, for ui.perfetto.dev
