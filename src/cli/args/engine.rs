@@ -21,8 +21,7 @@ pub(crate) struct EngineArgs {
     /// Tasks a ring, at most: begins with 2, adds more while they wait (verify: all at once)
     #[arg(long, value_name = "N", value_parser = count(1024), default_value_t = DEFAULT_DEPTH as u16)]
     depth: u16,
-    /// Bytes of a large file read and written at once, 64K to 4M [default: 256K; on FUSE 1M without
-    /// --timeout]
+    /// Bytes of a large file read and written at once, 64K to 4M [default: 256K, on FUSE 1M]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
     buffer_size: Option<usize>,
 }
