@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, DirEntry, FileType, OFlags};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags};
 
 use crate::event::Kind;
 use crate::stat::Stat;
@@ -11,12 +11,14 @@ use crate::stat::Stat;
 pub(crate) const LIST: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What a directory holds, in the directory's order.
+/// What a directory holds, in the directory's order. The descriptor may be one that only holds it (`O_PATH`), or one that
+/// something was listed by before.
 pub(crate) fn names(
     directory: impl AsFd,
 ) -> rustix::io::Result<impl Iterator<Item = rustix::io::Result<DirEntry>>> {
     let is_itself = |entry: &DirEntry| entry.file_name() == c"." || entry.file_name() == c"..";
-    Ok(Dir::read_from(directory)?.filter(move |entry| !entry.as_ref().is_ok_and(is_itself)))
+    let directory = rustix::fs::openat(directory, c".", LIST, Mode::empty())?;
+    Ok(Dir::new(directory)?.filter(move |entry| !entry.as_ref().is_ok_and(is_itself)))
 }
 
 /// Names in a directory.

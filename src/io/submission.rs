@@ -49,7 +49,7 @@ mod tests {
     use crate::io::ring::runtime;
 
     #[test]
-    fn whoever_comes_by_while_the_ring_is_awaited_waits_as_well() {
+    fn a_task_that_comes_while_the_ring_is_awaited_waits_as_well() {
         let Ok(runtime) = runtime() else { return };
         runtime.block_on(async {
             let sight = Sight::new();

@@ -21,6 +21,7 @@ tests![
     backups_are_those_of_rsync: [Need::Root, Need::Tool("rsync"), Need::Tool("setfacl")],
     backups_go_to_another_file_system: [Need::Root, Need::Tool("setfacl"), Need::FileSystem("ext4")],
     an_older_backup_makes_room,
+    what_a_killed_run_left_among_backups_goes: [Need::Tool("strace")],
     a_backup_tree_inside_the_destination_stays,
     backups_in_the_source_are_refused,
     what_is_rewritten_in_place_is_copied_first,
@@ -384,6 +385,32 @@ fn a_later_change_leaves_the_older_mirror_alone() {
         run(command).exits(0);
         assert_equal(&source, &destination);
         assert_eq!(snapshot(&older), before);
+    }
+}
+
+/// Killed while an older backup was about to be replaced. The next run gives that name to nothing; its way among the
+/// backups leads through the directory, or ends there.
+fn what_a_killed_run_left_among_backups_goes() {
+    for (&engine, ends_there) in ENGINES.iter().flat_map(|engine| [(engine, false), (engine, true)]) {
+        let home = scratch();
+        let (source, destination) = mirror(home.path(), |source| file(source.join("dir/sub/file"), "x"));
+        let kept = home.path().join("kept/dir");
+        file(kept.join("name"), "an older backup");
+        file(destination.join("dir/name"), "extra");
+        let options = ["--delete", "--backup-dir=../kept", "--engine", engine];
+        let mut command = program_with(&["inject=rename,renameat,renameat2:signal=KILL:when=1"]);
+        command.arg("sync").args(options).arg(&source).arg(&destination);
+        assert_eq!(run(command).code, None, "killed");
+        let left = || {
+            let names = fs::read_dir(&kept).unwrap().map(|name| name.unwrap().file_name());
+            names.filter(|name| name != "name").collect::<Vec<_>>()
+        };
+        assert_eq!(left().len(), 1);
+        fs::remove_file(destination.join("dir/name")).unwrap();
+        file(destination.join(if ends_there { "dir/more" } else { "dir/sub/more" }), "another one");
+        sync_with(engine, &options[..2], &source, &destination).exits(0);
+        assert_eq!(left(), [if ends_there { "more" } else { "sub" }]);
+        assert_eq!(fs::read(kept.join("name")).unwrap(), b"an older backup");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::error::{Context, Operation, Result};
 use crate::event::Kind;
 use crate::io::file::Family;
 use crate::io::rename::link_nameless;
+use crate::io::temporary::lock;
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, HeldInode};
 use crate::stat::{Stat, proc_path, stat_open};
@@ -103,14 +104,17 @@ impl Old<'_> {
     }
 }
 
-/// An empty file: nameless, where the file system has nameless files. Whether it is, is also returned.
+/// An empty file: nameless, where the file system has nameless files. Whether it is, is also returned. One with a name is
+/// locked, so that no other run takes it for what a killed one left.
 fn new_file(within: &OwnedFd, temporary: &CStr) -> rustix::io::Result<(OwnedFd, bool)> {
     let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
     match rustix::fs::openat(within, c".", flags | OFlags::TMPFILE, mode) {
         // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
             let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-            rustix::fs::openat(within, temporary, flags, mode).map(|fd| (fd, false))
+            let fd = rustix::fs::openat(within, temporary, flags, mode)?;
+            lock(&fd);
+            Ok((fd, false))
         }
         opened => opened.map(|fd| (fd, true)),
     }

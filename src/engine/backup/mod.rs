@@ -73,7 +73,6 @@ impl Old<'_> {
             Err(Errno::STALE)
         };
         let replace = |name: &CStr| {
-            place.sweep(self.run)?;
             let temporary = self.run.temporary.new_name(&place.within)?;
             link_to(&temporary)?;
             take_place(&place.within, &temporary, name)
@@ -94,7 +93,6 @@ impl Old<'_> {
         if !self.is_expected(stat_name(self.within, self.name)) {
             return Ok(());
         }
-        place.sweep(self.run).at(Operation::Backup, || self.path())?;
         let within = &place.within;
         let temporary = self.run.temporary.new_name(within).at(Operation::Backup, || self.path())?;
         let copied = self.copy_to(within, &temporary).and_then(|()| {
@@ -180,10 +178,6 @@ struct BackupPlace<'a> {
 }
 
 impl BackupPlace<'_> {
-    fn sweep(&self, run: &Run) -> rustix::io::Result<()> {
-        self.backups.tree.as_ref().map_or(Ok(()), |tree| tree.sweep(&self.within, run))
-    }
-
     /// Gives a backup the first name that it may have. `free` gives it a name that nothing has, `replace` that of an older
     /// backup. One more name of the entry itself is its backup already, unless it is copied since it is rewritten.
     fn give_name(

@@ -22,24 +22,15 @@ use crate::metadata::{self, HeldInode, xattr};
 use crate::stat::stat_open;
 
 /// How often a directory of the tree is tried to be made, while others give its name to something else.
-pub(crate) const ATTEMPTS: usize = 8;
-
-pub(crate) fn names(path: &Path) -> impl Iterator<Item = &std::ffi::OsStr> {
-    path.components().filter_map(|component| match component {
-        Component::Normal(name) => Some(name),
-        _ => None,
-    })
-}
-
-pub(crate) fn is_directory(within: &OwnedFd, name: &CStr) -> bool {
-    rustix::fs::openat(within, name, OPEN, Mode::empty()).is_ok()
-}
+const ATTEMPTS: usize = 8;
 
 impl Tree {
-    /// Before a temporary name is made in the tree: removes those that a killed run left in the directory.
-    pub(crate) fn sweep(&self, within: &OwnedFd, run: &Run) -> rustix::io::Result<()> {
-        let inode = stat_open(within)?.inode;
-        if self.swept.lock().unwrap_or_else(PoisonError::into_inner).insert(inode) {
+    /// Before a directory of the tree is used for the first time: removes what a killed run left in it. Other tasks wait for
+    /// that, for the names that they will make there look alike.
+    fn sweep(&self, within: &OwnedFd, run: &Run) -> Result<()> {
+        let inode = stat_open(within).at(Operation::Backup, || &self.path)?.inode;
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.insert(inode) {
             litter::remove(within, inode, None, false, run);
         }
         Ok(())
@@ -74,6 +65,7 @@ impl Tree {
             if wanted.next_if_eq(&name).is_some() {
                 made.push(name);
                 within = Arc::new(self.make(&within, name.as_bytes(), &made, &model, old.run, backups)?);
+                self.sweep(&within, old.run)?;
             }
         }
         match wanted.next() {
@@ -184,9 +176,7 @@ impl Tree {
         }
         Err(Errno::EXIST)
     }
-}
 
-impl Tree {
     /// The tree itself. A new one looks as the destination does.
     pub(crate) fn top(&self, run: &Run) -> Result<Arc<OwnedFd>> {
         let mut top = self.fd.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,7 +188,19 @@ impl Tree {
         if let Some(model) = run.roots.destination.fd.as_ref().filter(|_| is_empty) {
             self.look_like(&fd, model, run, &self.path)?;
         }
+        self.sweep(&fd, run)?;
         *top = Some(fd.clone());
         Ok(fd)
     }
+}
+
+fn names(path: &Path) -> impl Iterator<Item = &std::ffi::OsStr> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    })
+}
+
+fn is_directory(within: &OwnedFd, name: &CStr) -> bool {
+    rustix::fs::openat(within, name, OPEN, Mode::empty()).is_ok()
 }

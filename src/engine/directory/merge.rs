@@ -2,13 +2,13 @@
 //! its own. What is in it is moved there, entry by entry. Both mirror the same source, so that the last name to come is
 //! as good as the first; what the options leave alone in a destination is left alone here too.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{AtFlags, Dir};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::engine::backup::Old;
@@ -19,6 +19,7 @@ use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::{Origin, Pair, SourceDirectory};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Event, Kind};
+use crate::io::list;
 use crate::io::temporary::lock;
 use crate::plan::skip::is_left_alone;
 use crate::plan::writers::Writers;
@@ -45,8 +46,9 @@ pub(crate) async fn merge(
     origin.judge(parent, (&source, &to), &stat, run);
     origin.taken |= source.narrow(&to, &stat, run, path)?.owner.is_some();
     let mut moved = 0;
-    for name in names(from).at(Operation::ListDestination, path)? {
-        match move_entry(directory, pair, (from, &to), &name, lane) {
+    let entries = list::names(from).and_then(Iterator::collect::<rustix::io::Result<Vec<_>>>);
+    for entry in entries.at(Operation::ListDestination, path)? {
+        match move_entry(directory, pair, (from, &to), entry.file_name(), lane) {
             Ok(()) => moved += 1,
             Err(error) => {
                 directory.mark_doubtful();
@@ -73,17 +75,6 @@ pub(crate) fn holds(opened: &rustix::io::Result<(OwnedFd, bool)>, within: &Owned
     let named = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
     let named = named.map(|stat| Stat::from(&stat).inode).ok();
     named.is_some() && named == stat_open(provisional).ok().map(|stat| stat.inode)
-}
-
-fn names(directory: &OwnedFd) -> rustix::io::Result<Vec<CString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let name = entry?.file_name().to_owned();
-        if name.as_c_str() != c"." && name.as_c_str() != c".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 fn move_entry(

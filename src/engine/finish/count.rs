@@ -1,4 +1,4 @@
-//! Counting what a directory has.
+//! Counting what a directory of the destination has.
 
 use std::os::fd::OwnedFd;
 
@@ -6,7 +6,7 @@ use crate::engine::Run;
 use crate::io::list::names;
 use crate::stat::stat_open;
 
-/// The same without the temporary ones of other runs at work.
+/// Names in it, without the temporary ones of other runs at work.
 pub(crate) fn count_done(directory: &OwnedFd, run: &Run) -> rustix::io::Result<usize> {
     let inode = stat_open(directory)?.inode;
     names(directory)?.try_fold(0, |count, entry| {

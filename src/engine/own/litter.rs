@@ -10,10 +10,9 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 use crate::engine::Run;
 use crate::engine::own::set_aside;
 use crate::event::Kind;
+use crate::io::list::{self, LIST};
 use crate::io::temporary::{is_marked, is_partial, lock};
 use crate::stat::{Inode, Stat, proc_path, stat_open};
-
-const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What killed runs left in a directory that is no litter.
 #[derive(Default)]
@@ -68,7 +67,7 @@ fn remove_one(within: &OwnedFd, name: &CStr, kind: Kind, run: &Run) {
 pub(crate) fn remove_directory(within: &OwnedFd, name: &CStr, run: &Run) {
     let Ok(directory) = rustix::fs::openat(within, name, LIST, Mode::empty()) else { return };
     if let Some(stat) = stat_open(&directory).ok().filter(is_marked) {
-        let entries = listing(&directory, |name| name != c"." && name != c"..");
+        let entries = listing(&directory, |_| true);
         let is_strange = |(name, kind): &(CString, Kind)| {
             *kind == Kind::Directory && !run.temporary.is_ours(name.to_bytes(), stat.inode)
         };
@@ -107,7 +106,7 @@ pub(crate) fn is_empty_open(directory: &OwnedFd) -> rustix::io::Result<bool> {
 
 /// The wanted names in a directory, and their types; none where it can't be listed.
 fn listing(directory: &OwnedFd, wanted: impl Fn(&CStr) -> bool) -> Vec<(CString, Kind)> {
-    let entries = rustix::fs::Dir::read_from(directory).into_iter().flatten().flatten();
+    let entries = list::names(directory).into_iter().flatten().flatten();
     let names = entries.filter(|entry| wanted(entry.file_name())).map(|entry| entry.file_name().to_owned());
     let kind = |name: &CString| {
         let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);

@@ -26,7 +26,7 @@ pub(crate) struct Tree {
     trees: Trees,
     /// Made when it is first needed.
     pub(crate) fd: Mutex<Option<Arc<OwnedFd>>>,
-    /// Directories of it in which an older backup made room, and what a killed run left was looked for.
+    /// Directories of it from which what a killed run left was removed.
     pub(crate) swept: Mutex<HashSet<Inode>>,
     /// Directories of it that grant nobody more than those that they stand for.
     pub(crate) known: Mutex<HashSet<Inode>>,
