@@ -64,7 +64,7 @@ pub(crate) fn choose_engine(choice: Engine, jobs: usize, name: &str, subject: &P
 /// The names of what is not done, and why no later run will know them, if that is so. A dry run makes no key.
 pub(super) fn temporary_names(config: &Config) -> Result<(TemporaryNames, Option<Notice>)> {
     let Some(state) = &config.state else { return Ok((TemporaryNames::of_this_run()?, None)) };
-    let loaded = if !config.writes() { key::load(state) } else { key::load_or_make(state) };
+    let loaded = if config.writes() { key::load_or_make(state) } else { key::load(state) };
     match loaded {
         Ok(key) => Ok((TemporaryNames::new(key), None)),
         Err(_) if !config.writes() => Ok((TemporaryNames::of_this_run()?, None)),

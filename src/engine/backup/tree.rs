@@ -75,7 +75,7 @@ impl Tree {
     }
 
     /// Opens or makes one directory, whose path is `path`.
-    pub(crate) fn make(
+    fn make(
         &self,
         within: &OwnedFd,
         name: &[u8],
@@ -130,7 +130,7 @@ impl Tree {
 
     /// Takes from a directory that is there already what the one that it stands for does not grant: somebody else may have
     /// made it, or renamed another one.
-    pub(crate) fn narrow(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
+    fn narrow(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
         let at = || path;
         if self.is_known(fd).at(Operation::Backup, at)? {
             return Ok(());
@@ -143,7 +143,7 @@ impl Tree {
     }
 
     /// Whether this run has seen to a directory of the tree already.
-    pub(crate) fn is_known(&self, fd: &OwnedFd) -> rustix::io::Result<bool> {
+    fn is_known(&self, fd: &OwnedFd) -> rustix::io::Result<bool> {
         let inode = stat_open(fd)?.inode;
         Ok(self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&inode))
     }
@@ -178,7 +178,7 @@ impl Tree {
     }
 
     /// The tree itself. A new one looks as the destination does.
-    pub(crate) fn top(&self, run: &Run) -> Result<Arc<OwnedFd>> {
+    fn top(&self, run: &Run) -> Result<Arc<OwnedFd>> {
         let mut top = self.fd.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fd) = &*top {
             return Ok(fd.clone());

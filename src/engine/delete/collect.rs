@@ -102,5 +102,5 @@ fn may_delete(
 
 /// A dry run only tells.
 pub(crate) fn doing(run: &Run) -> Doing {
-    if !run.config.writes() { Doing::Show } else { Doing::Remove }
+    if run.config.writes() { Doing::Remove } else { Doing::Show }
 }

@@ -54,7 +54,7 @@ impl Purpose {
 /// A file that several tasks work on.
 pub(crate) struct LargeFile {
     pub(crate) source: File,
-    pub(crate) purpose: Purpose,
+    purpose: Purpose,
     /// What an error of reading it is called.
     pub(crate) reading: Operation,
     pub(crate) layout: Layout,
@@ -65,7 +65,7 @@ pub(crate) struct LargeFile {
     /// Bytes that were reported.
     told: AtomicU64,
     /// Its path below the root, for a trace.
-    pub(crate) path: Option<PathBuf>,
+    path: Option<PathBuf>,
 }
 
 /// Which side failed; the path is put in by the task that has the file.

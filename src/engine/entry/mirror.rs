@@ -83,7 +83,7 @@ impl Item<'_> {
     }
 
     /// Leaves what the destination has, if it has something, as it is. A manifest lists it all the same.
-    pub(crate) async fn leave(&self, destination: Option<&Stat>) -> Result<Copied> {
+    async fn leave(&self, destination: Option<&Stat>) -> Result<Copied> {
         let mut copied = Copied::skipped();
         if self.lists_hashes() && destination.is_some_and(|have| have.kind == Kind::File) {
             copied.hash = Some(Box::pin(read_back::hash_destination(self)).await?);
@@ -92,7 +92,7 @@ impl Item<'_> {
     }
 
     /// Whether a hash is wanted of each file that the destination has.
-    pub(crate) fn lists_hashes(&self) -> bool {
+    fn lists_hashes(&self) -> bool {
         let config = &self.run().config;
         config.manifest().is_some()
     }
@@ -164,7 +164,7 @@ impl Item<'_> {
     /// The changes, and those of attributes where these are to be told: what is replaced gets them anew in any case.
     pub(crate) fn with_xattrs(&self, source: &Stat, changes: Changes) -> Changes {
         let config = &self.run().config;
-        if !config.details || !config.keep.xattrs || changes.new {
+        if !config.details || !self.run().rules.keep.xattrs || changes.new {
             return changes;
         }
         match (self.source_xattrs(source, None), self.destination_xattrs(None)) {
@@ -178,11 +178,7 @@ impl Item<'_> {
 
     /// Whether the destination's file, which is returned as well, holds what the source's does. One that can't be read is
     /// taken not to.
-    pub(crate) async fn same_contents(
-        &self,
-        source: &SourceEntry,
-        destination: &Stat,
-    ) -> Result<(bool, Option<File>)> {
+    async fn same_contents(&self, source: &SourceEntry, destination: &Stat) -> Result<(bool, Option<File>)> {
         match contents::compare(self, source, destination).await {
             Ok(compared) => Ok((compared.same, compared.theirs)),
             Err(Error { operation: Operation::OpenDestination | Operation::ReadDestination, .. }) => {
@@ -193,7 +189,7 @@ impl Item<'_> {
     }
 
     /// Makes the entry anew.
-    pub(crate) async fn make(self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
+    async fn make(self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
         if !self.run().config.writes() {
             let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });
@@ -232,7 +228,7 @@ impl Item<'_> {
     }
 
     /// Sets what differs of an entry whose contents are right. The destination's file may be open, to compare it.
-    pub(crate) async fn mend(
+    async fn mend(
         self,
         source: SourceEntry,
         (have, theirs): (&Stat, Option<File>),

@@ -222,7 +222,7 @@ impl Directory {
 }
 
 /// Reports what killed runs have replaced in a directory, where this run does not delete it.
-pub(crate) async fn report_set_aside(directory: &Directory, pair: &Pair, lane: &Lane) {
+async fn report_set_aside(directory: &Directory, pair: &Pair, lane: &Lane) {
     let names = std::mem::take(&mut *pair.set_aside.lock().unwrap_or_else(PoisonError::into_inner));
     for name in names.iter().filter(|_| lane.run.config.delete.is_none()) {
         let path = lane.run.destination_path(&directory.path_of(name));

@@ -17,14 +17,14 @@ const CREDIT: Duration = Duration::from_millis(100);
 const PIECES: u64 = 20;
 
 /// The shortest piece: a block.
-pub(crate) const SHORTEST: u64 = 4096;
+const SHORTEST: u64 = 4096;
 
 /// A file that is being read has this many bytes a second to itself. More files at once would only be half done for
 /// longer.
 const SHARE: u64 = 1 << 20;
 
 /// Files that are read at once, at the lowest rate and at the highest.
-pub(crate) const FILES: (u64, u64) = (2, 1024);
+const FILES: (u64, u64) = (2, 1024);
 
 /// Which bytes may be read when.
 pub(crate) struct Rate {
@@ -42,7 +42,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    pub(crate) fn new(rate: NonZeroU64, now: Instant) -> Self {
+    fn new(rate: NonZeroU64, now: Instant) -> Self {
         Bucket { rate, paid: now }
     }
 

@@ -18,7 +18,7 @@ const OPERATION: u64 = 0xff;
 
 const TURN: u64 = 0x100;
 
-pub(crate) const STEP: u64 = 0x200;
+const STEP: u64 = 0x200;
 
 /// What tasks say that they are at.
 const OPERATIONS: [Operation; 17] = [

@@ -72,13 +72,13 @@ pub(crate) struct Run {
     pub(crate) reserve: Reserve,
     /// What tasks offer each other, a channel a thread; those in reserve have none.
     pub(crate) offers: Vec<Channel<Offer>>,
-    pub(crate) events: Sender<Event>,
+    events: Sender<Event>,
     /// Since when spans are counted, by the gauges' clock.
-    pub(crate) begun: u64,
+    begun: u64,
     /// Where each ring says what it does.
     pub(crate) heartbeats: Vec<Heartbeat>,
     /// Threads that are stuck in the kernel.
-    pub(crate) left_behind: AtomicUsize,
+    left_behind: AtomicUsize,
     /// Threads that may still report something.
     reporting: AtomicUsize,
     /// Raised when the run ends early: the caller's flag was raised, or an error broke it off.
@@ -194,8 +194,8 @@ impl Run {
 /// Trees beside the two roots.
 #[derive(Default)]
 pub(crate) struct Beside {
-    pub(crate) backups: Option<Backups>,
-    pub(crate) references: References,
+    backups: Option<Backups>,
+    references: References,
     /// Trees to link to that do not exist.
     pub(crate) missing: Vec<Missing>,
     /// Paths in the destination that the run itself writes to.

@@ -35,7 +35,7 @@ pub(crate) struct Tree {
 impl Tree {
     /// Holds the tree that was `named`, and lies at `path`, if it is there already. A way to it that can't be gone is told
     /// before anything is replaced.
-    pub(crate) fn open(named: &Path, path: PathBuf, config: &Config, roots: &Roots) -> Result<Self> {
+    fn open(named: &Path, path: PathBuf, config: &Config, roots: &Roots) -> Result<Self> {
         let (named, start, trees) = (named.to_path_buf(), roots.destination.fd.clone(), config.trees());
         let (fd, swept, known) = (Mutex::default(), Mutex::default(), Mutex::default());
         let mut tree = Tree { named, path, start, trees, fd, swept, known };
@@ -127,7 +127,7 @@ impl Backups {
 }
 
 /// The trees that are mirrored. A source that can't be opened is reported when its turn comes.
-pub(crate) fn sources(config: &Config, roots: &roots::Roots) -> Vec<roots::Root> {
+fn sources(config: &Config, roots: &roots::Roots) -> Vec<roots::Root> {
     let Some(sources) = &config.sources else { return vec![roots.source.clone()] };
     let open = |path: &PathBuf| {
         let fd = rustix::fs::openat(CWD, path, OPEN, Mode::empty()).ok()?;

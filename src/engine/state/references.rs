@@ -59,7 +59,7 @@ impl References {
 }
 
 /// Whether the directory that a tree should lie in holds others than the two of this run.
-pub(crate) fn has_others(path: &Path, roots: &Roots) -> bool {
+fn has_others(path: &Path, roots: &Roots) -> bool {
     let inode = |root: &Root| root.fd.as_ref().and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
     let own = [inode(&roots.source), inode(&roots.destination)];
     let Some(parent) = path.parent() else { return false };

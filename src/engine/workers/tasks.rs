@@ -90,7 +90,7 @@ enum Next {
     Offer(Offer),
 }
 
-pub(crate) async fn task(lane: Rc<Lane>) {
+async fn task(lane: Rc<Lane>) {
     while !lane.is_lost()
         && let Some(job) = next_job(&lane).await
     {
