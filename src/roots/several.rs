@@ -84,14 +84,14 @@ pub(crate) fn open(config: &Config, sources: &[PathBuf]) -> Result<Roots> {
     refuse_options(config)?;
     let (named, by_parent) = group(sources)?;
     let (directory, missing) = open_target(config)?;
-    let target = Into::new(config, &directory, &missing, &named)?;
+    let into = CopyInto::new(config, &directory, &missing, &named)?;
     let (mut parents, mut unusable, start) = (Vec::new(), Vec::new(), start(sources)?);
     for (path, names) in by_parent {
-        if let Some(parent) = target.look_at(path, names, &start, &mut unusable)? {
+        if let Some(parent) = into.look_at(path, names, &start, &mut unusable)? {
             parents.push(Arc::new(parent));
         }
     }
-    target.refuse_manifest_in_the_way(&named)?;
+    into.refuse_manifest_in_the_way(&named)?;
     refuse_backups_where_source_is(config, &config.destination, &directory, &missing, |way| {
         found_in_one(&named, way)
     })?;
@@ -202,7 +202,7 @@ fn start(sources: &[PathBuf]) -> Result<Arc<OwnedFd>> {
 }
 
 /// The directory to copy into, and all that a source must not be in the way of.
-struct Into<'a> {
+struct CopyInto<'a> {
     path: &'a Path,
     named: &'a ByName,
     /// `None` while it does not exist.
@@ -222,7 +222,7 @@ struct Manifest<'a> {
     place: Option<Location>,
 }
 
-impl<'a> Into<'a> {
+impl<'a> CopyInto<'a> {
     fn new(config: &'a Config, directory: &Root, missing: &Path, named: &'a ByName) -> Result<Self> {
         let path = config.destination.as_path();
         let mounts = mounts();
@@ -232,7 +232,7 @@ impl<'a> Into<'a> {
         let fd = directory.fd.clone().filter(|_| missing.as_os_str().is_empty());
         let stat = fd.as_ref().map(stat_open).transpose().at(Operation::UseDestination, || path)?;
         let manifest = manifest_of(config)?.map(|(path, at)| Manifest::new(path, at, &mounts)).transpose()?;
-        Ok(Into { path, named, fd, inode: stat.map(|stat| stat.inode), place, mounts, manifest })
+        Ok(CopyInto { path, named, fd, inode: stat.map(|stat| stat.inode), place, mounts, manifest })
     }
 
     /// Looks at the sources in one directory. `None`: none of them can be had.
@@ -304,11 +304,11 @@ impl<'a> Into<'a> {
                 return Err(refuse_manifest(manifest.path, &why));
             }
         }
-        let (Some(at), Some(target)) = (at, &self.place) else { return Ok(()) };
-        if directory.is_some() && at.has(target, &self.mounts) {
+        let (Some(at), Some(tree)) = (at, &self.place) else { return Ok(()) };
+        if directory.is_some() && at.has(tree, &self.mounts) {
             return Err(refusal(&path, format!("it holds the directory to copy into, {into}")));
         }
-        if let Some((first, source)) = self.written_at(&at, name, target, directory.is_some()) {
+        if let Some((first, source)) = self.written_at(&at, name, tree, directory.is_some()) {
             let (taken, source) = (self.path.join(first), Escaped::path(source));
             let why = format!("it lies where {source} is to be copied to, {}", Escaped::path(&taken));
             return Err(refusal(&path, why));
@@ -321,14 +321,14 @@ impl<'a> Into<'a> {
         &self,
         at: &Location,
         name: &CString,
-        target: &Location,
+        tree: &Location,
         is_directory: bool,
     ) -> Option<(&OsString, &PathBuf)> {
         let taken = if is_directory { self.place_of(name) } else { None };
         if taken.is_some_and(|taken| at.has(&taken, &self.mounts) || taken.has(at, &self.mounts)) {
             return self.named.get_key_value(OsStr::from_bytes(name.to_bytes()));
         }
-        let way = target.way_to(at, &self.mounts)?;
+        let way = tree.way_to(at, &self.mounts)?;
         self.named.get_key_value(way.components().next()?.as_os_str())
     }
 

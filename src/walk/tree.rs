@@ -238,31 +238,31 @@ impl<S: Sink> Walk<'_, S> {
         if size == SMALLEST && !top.entries.is_empty() {
             self.send();
         }
-        match self.way_to(found.name) {
-            Some(way) => self.begin(directory, way),
+        match self.route_to(found.name) {
+            Some(route) => self.begin(directory, route),
             None => Ok(()),
         }
     }
 
     /// Begins to list a directory.
-    fn begin(&mut self, directory: S::Directory, way: Route) -> Result<()> {
+    fn begin(&mut self, directory: S::Directory, route: Route) -> Result<()> {
         if self.patience.is_some() {
-            return self.list_patiently(directory, way);
+            return self.list_patiently(directory, route);
         }
-        let listing = match way.open() {
+        let listing = match route.open() {
             Ok(listing) => listing,
             Err(cause) => {
-                self.push_level(directory, way, None, Rest::nothing());
+                self.push_level(directory, route, None, Rest::nothing());
                 self.report_unlisted(Unlisted { name: None, operation: Operation::ListSource, cause });
                 return Ok(());
             }
         };
-        if !way.is_of_root() {
+        if !route.is_of_root() {
             self.sink.lend(&directory, &listing.fd);
         }
-        let (fd, length) = (listing.fd.clone(), way.below.len());
-        let scope = way.scope(&fd);
-        self.push_level(directory, way, Some(fd.clone()), Rest::Listing(Box::new(listing)));
+        let (fd, length) = (listing.fd.clone(), route.below.len());
+        let scope = route.scope(&fd);
+        self.push_level(directory, route, Some(fd.clone()), Rest::Listing(Box::new(listing)));
         self.enter(&fd, scope);
         if self.open > self.most_open {
             self.read_to_its_end(length);
@@ -311,7 +311,7 @@ impl<S: Sink> Walk<'_, S> {
     }
 
     /// The way to a name of the directory on top, from the nearest open one above it.
-    fn way_to(&self, name: CString) -> Option<Route> {
+    fn route_to(&self, name: CString) -> Option<Route> {
         let open = self.levels.iter().rposition(|level| level.fd.is_some())?;
         let base = Base::Held(self.levels[open].fd.clone()?);
         let mut below = Vec::new();
@@ -326,15 +326,15 @@ impl<S: Sink> Walk<'_, S> {
         Some(Route { base, below, scope, name, names })
     }
 
-    fn push_level(&mut self, directory: S::Directory, way: Route, fd: Option<Arc<OwnedFd>>, rest: Rest) {
+    fn push_level(&mut self, directory: S::Directory, route: Route, fd: Option<Arc<OwnedFd>>, rest: Rest) {
         self.open += usize::from(fd.is_some());
-        let Route { name, names, .. } = way;
+        let Route { name, names, .. } = route;
         let (scope, entries) = (None, Vec::new());
         self.levels.push(Level { directory, scope, name, entries, leaf: true, fd, names, rest });
     }
 
-    /// Reads all of the directory on top and closes it. `way` is how long the way to it is.
-    fn read_to_its_end(&mut self, way: usize) {
+    /// Reads all of the directory on top and closes it. `length` is how long the way to it is, in bytes.
+    fn read_to_its_end(&mut self, length: usize) {
         let mut names = Vec::new();
         while let Some(entry) = self.levels.last_mut().and_then(|top| top.rest.next()) {
             match entry {
@@ -345,17 +345,17 @@ impl<S: Sink> Walk<'_, S> {
         }
         let Some(top) = self.levels.last_mut() else { return };
         top.rest = Rest::Directories(names.into_iter());
-        if (way < LONG_PATH || self.open > LANDINGS * self.most_open) && top.fd.take().is_some() {
+        if (length < LONG_PATH || self.open > LANDINGS * self.most_open) && top.fd.take().is_some() {
             self.open -= 1;
         }
     }
 
     /// Has a directory listed to its end. One whose listing gives no answer for too long is left behind, and who listed it.
-    fn list_patiently(&mut self, directory: S::Directory, way: Route) -> Result<()> {
+    fn list_patiently(&mut self, directory: S::Directory, route: Route) -> Result<()> {
         let Some(patience) = &mut self.patience else { return Ok(()) };
-        let (limit, length) = (patience.limit, way.below.len());
-        let answers = patience.lister.list(way.clone());
-        self.push_level(directory, way, None, Rest::nothing());
+        let (limit, length) = (patience.limit, route.below.len());
+        let answers = patience.lister.list(route.clone());
+        self.push_level(directory, route, None, Rest::nothing());
         let mut names = Vec::new();
         loop {
             match answers.recv_timeout(limit) {
@@ -381,11 +381,11 @@ impl<S: Sink> Walk<'_, S> {
     }
 
     /// Takes note of what the lister tells of the directory on top. Returns whether to go on with it.
-    fn take_told(&mut self, told: Told, way: usize, names: &mut Vec<CString>) -> bool {
+    fn take_told(&mut self, told: Told, length: usize, names: &mut Vec<CString>) -> bool {
         match told {
             Told::Opened(fd, scope) => {
                 let goes_on = self.enter(&fd, scope);
-                let is_landing = way >= LONG_PATH && self.open < LANDINGS * self.most_open;
+                let is_landing = length >= LONG_PATH && self.open < LANDINGS * self.most_open;
                 if (self.open < self.most_open || is_landing)
                     && let Some(top) = self.levels.last_mut()
                 {

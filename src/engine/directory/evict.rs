@@ -13,7 +13,7 @@ use crate::engine::state::pair::{Evicted, Pair};
 use crate::error::{Cause, Context, Error, Operation, Result};
 
 impl Directory {
-    /// Opens a evicted one by its name. It must be the one it was: others may have moved it meanwhile.
+    /// Opens an evicted one by its name. It must be the one it was: others may have moved it meanwhile.
     pub(crate) async fn open_again(&self, evicted: &Evicted, parent: &Pair, lane: &Lane) -> Result<Pair> {
         let path = || lane.run.source_path(&self.path());
         let flags = OFlags::PATH | OFlags::DIRECTORY;

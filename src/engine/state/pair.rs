@@ -130,7 +130,7 @@ impl Pair {
     /// Two open directories; without a destination a dry run, which would have made it.
     pub(crate) fn new(source: SourceDirectory, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
         let Origin { existing, replaced, provisional, private, writers, planted, taken, .. } = origin;
-        let memory = PairState {
+        let state = PairState {
             source_stat: source.stat,
             source_xattrs: source.xattrs,
             fresh: existing.is_none(),
@@ -152,7 +152,7 @@ impl Pair {
             compared: AtomicUsize::new(0),
             reference_writers: Mutex::default(),
         };
-        Pair { source: source.fd, destination, state: Arc::new(memory) }
+        Pair { source: source.fd, destination, state: Arc::new(state) }
     }
 
     /// The two roots.
