@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::FileType;
 
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise, xattr};
 use crate::support::user::as_alice;
-use crate::support::{ENGINES, assert_equal, assert_no_litter, scratch, sync_with};
+use crate::support::{ENGINES, assert_equal, assert_no_litter, await_of, program, scratch, sync_with};
 
 tests![
     an_untouched_tree_is_not_written,
@@ -23,6 +24,7 @@ tests![
     a_dry_run_sees_what_is_in_the_way,
     without_atomic_the_result_is_the_same,
     two_runs_into_one_new_destination_merge,
+    a_directory_that_appears_while_it_is_made_counts_as_the_sources: [Need::Tool("strace")],
     a_directory_that_had_to_be_opened_gets_its_mode_back: [Need::Root, Need::Tool("setpriv")],
     read_only_directories_are_no_obstacle: [Need::Root, Need::Tool("setpriv")],
 ];
@@ -325,5 +327,31 @@ fn two_runs_into_one_new_destination_merge() {
             sync_with(engine, &["-q"], &source, &destination).exits(0);
             assert_equal(&source, &destination);
         }
+    }
+}
+
+/// Where others may write, a directory is opened to more users only if all that it holds was compared. One that another run
+/// makes after this one has found nothing there is no reason to keep it closed.
+fn a_directory_that_appears_while_it_is_made_counts_as_the_sources() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("d/e/f/file"), "contents"); // with a directory in it, `e` is made under its own name
+        fs::create_dir_all(destination.join("d")).unwrap();
+        for path in [&source, &destination, &source.join("d")] {
+            mode(path, 0o2775);
+        }
+        mode(destination.join("d"), 0o700);
+        let log = home.path().join("log");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-e", "trace=mkdirat", "-e", "inject=mkdirat:delay_enter=500000"]);
+        command.arg("-o").arg(&log).arg(program()).args(["sync", "-q", "--engine", engine]);
+        let mut child = command.arg(&source).arg(&destination).spawn().unwrap();
+        let begins = || fs::read_to_string(&log).is_ok_and(|log| log.contains("mkdirat("));
+        await_of(&mut child, "a directory that is about to be made", begins);
+        fs::create_dir(destination.join("d/e")).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(fs::read_to_string(&log).unwrap().contains("EEXIST"), "it was found, not made");
+        assert_equal(&source, &destination);
     }
 }

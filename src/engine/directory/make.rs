@@ -129,6 +129,9 @@ impl Directory {
                 let within = parent.destination.as_ref().ok_or(Errno::NOENT);
                 let within = within.at(Operation::StatDestination, path)?;
                 let found = lane.io.stat(within, &self.name).await.at(Operation::StatDestination, path)?;
+                if is_nothing && found.is_some() {
+                    parent.count_compared();
+                }
                 origin.existing = found.filter(|found| found.kind == Kind::Directory);
             }
         }
