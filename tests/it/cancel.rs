@@ -19,9 +19,9 @@ tests![
     a_stuck_output_does_not_hold_up_the_end,
 ];
 
-fn start(engine: &str, source: &Path, destination: &Path) -> Child {
+fn start(engine: &str, options: &[&str], source: &Path, destination: &Path) -> Child {
     let mut command = Command::new(program());
-    command.args(["sync", "--json", "--engine", engine]).arg(source).arg(destination);
+    command.args(["sync", "--json", "--engine", engine]).args(options).arg(source).arg(destination);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -38,7 +38,8 @@ fn a_signal_ends_the_run_with_whole_files() {
     let kinds = [Signal::INT, Signal::TERM, Signal::HUP];
     for (&engine, kind) in ENGINES.iter().flat_map(|engine| kinds.map(|kind| (engine, kind))) {
         let destination = home.path().join(format!("{engine} {kind:?}"));
-        let mut child = start(engine, &source, &destination);
+        // With this rate it lasts for many seconds, if nothing ends it.
+        let mut child = start(engine, &["--bwlimit=4M"], &source, &destination);
         // The first line comes before the first file; from then on the run is under way.
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut String::new()).unwrap();
@@ -101,7 +102,7 @@ fn a_large_file_is_discarded_whole() {
         let data: Vec<(u64, &[u8])> = (0..40_000).map(|at| (at * 8192, &piece[..])).collect();
         sparse(source.join("large"), 40_000 * 8192, &data);
         file(destination.join("large"), "old");
-        let mut child = start(engine, &source, &destination);
+        let mut child = start(engine, &[], &source, &destination);
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut String::new()).unwrap();
         signal(&child, Signal::INT);
@@ -121,7 +122,7 @@ fn a_second_signal_ends_at_once() {
     for index in 0..3000 {
         file(source.join(format!("d{}/file{index}", index % 30)), noise(index, 20_000));
     }
-    let mut child = start("auto", &source, &destination);
+    let mut child = start("auto", &[], &source, &destination);
     let mut out = BufReader::new(child.stdout.take().unwrap());
     out.read_line(&mut String::new()).unwrap();
     // Nobody reads on, so that the run can't end by itself; the second signal must do without it.
@@ -146,7 +147,7 @@ fn a_stuck_output_does_not_hold_up_the_end() {
     for index in 0..5000 {
         file(source.join(format!("d{}/{index}-{}", index % 30, "n".repeat(200))), "x");
     }
-    let mut child = start("auto", &source, &destination);
+    let mut child = start("auto", &[], &source, &destination);
     let mut out = BufReader::with_capacity(1, child.stdout.take().unwrap());
     out.read_line(&mut String::new()).unwrap();
     signal(&child, Signal::INT);

@@ -339,7 +339,8 @@ fn what_another_user_plants_gains_them_nothing() {
     };
     // At first nothing is deleted.
     let (whole, most) = (duration(), 3 * OPTIONS.len());
-    while begun.elapsed() < whole.mul_f64(0.75) || turn < most {
+    let is_late = || begun.elapsed() > whole + SLOWEST;
+    while begun.elapsed() < whole.mul_f64(0.75) || turn < most || !was_at_work(home.path()) && !is_late() {
         run_once(home.path(), turn, OPTIONS[turn % OPTIONS.len()]);
         turn += 1;
         assert_eq!(caught(), [""; 0], "turn {turn}: {:?}", OPTIONS[(turn - 1) % OPTIONS.len()]);
@@ -348,7 +349,7 @@ fn what_another_user_plants_gains_them_nothing() {
         assert_eq!(held.metadata().unwrap().nlink(), 1, "what was in {name} was deleted");
     }
     attacker.stop();
-    assert_was_at_work(home.path());
+    assert!(was_at_work(home.path()), "{:?}", fs::read_to_string(at("at work/done")));
     for root in ["dst", "kept"] {
         assert_no_gain(&at(root));
     }
@@ -367,11 +368,15 @@ fn what_another_user_plants_gains_them_nothing() {
     }
 }
 
-/// Requires that the attacker has exchanged names, and has seen temporary ones.
-fn assert_was_at_work(home: &Path) {
-    let done = fs::read_to_string(home.join("at work/done")).expect("an attacker at work");
-    let (exchanges, seen) = done.split_once(' ').expect("two numbers");
-    assert!(exchanges.parse::<u64>().unwrap() > 0 && seen.parse::<u64>().unwrap() > 0, "{done}");
+/// How much longer than planned the attacker may take to see a temporary name, on a machine that has other work.
+const SLOWEST: Duration = Duration::from_secs(120);
+
+/// Whether the attacker has exchanged names, and has seen temporary ones.
+fn was_at_work(home: &Path) -> bool {
+    let done = fs::read_to_string(home.join("at work/done")).unwrap_or_default();
+    let counts =
+        done.split_once(' ').map(|(exchanges, seen)| (exchanges.parse::<u64>(), seen.parse::<u64>()));
+    matches!(counts, Some((Ok(1..), Ok(1..))))
 }
 
 /// Requires that no file of theirs runs as root, and that secrets are root's alone: by themselves, or by a directory above
