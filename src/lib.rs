@@ -106,7 +106,9 @@ mod walk;
 
 pub use crate::config::{Config, DEFAULT_DEPTH, default_jobs};
 pub use crate::engine::{check, sync};
-pub use crate::error::{Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Names, Operation, Outcome, Result, Setting};
+pub use crate::error::{
+    Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Names, NotKept, Operation, Outcome, Property, Result, Setting,
+};
 pub use crate::event::{Changes, Incomplete, Kind};
 pub use crate::files::key::default_state_directory;
 pub use crate::options::{

@@ -46,19 +46,34 @@ with!(Keep, Backup, Hashing, Delete, Compare, Owner);
 pub struct Keep {
     /// Owner and group.
     pub owner: bool,
+    /// Modes. Without them a new entry has its source's permissions less the umask, and one that is there keeps its own.
+    pub permissions: bool,
     /// Extended attributes, POSIX ACLs and capabilities among them.
     pub xattrs: bool,
     /// Names that share an inode share one afterwards.
     pub hard_links: bool,
     /// Modification times, in nanoseconds.
     pub times: bool,
+    /// Those of directories as well.
+    pub directory_times: bool,
+    /// Symlinks. Without them they are left out, and stay as they are in the destination.
+    pub symlinks: bool,
     /// FIFOs, sockets and device nodes.
     pub specials: bool,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Keep { owner: true, xattrs: true, hard_links: true, times: true, specials: true }
+        Keep {
+            owner: true,
+            permissions: true,
+            xattrs: true,
+            hard_links: true,
+            times: true,
+            directory_times: true,
+            symlinks: true,
+            specials: true,
+        }
     }
 }
 

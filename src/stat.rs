@@ -1,6 +1,7 @@
 //! One stat of one file, in the shape the rest of the program asks for.
 
 use std::ffi::CStr;
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Statx, StatxAttributes, StatxFlags};
@@ -17,6 +18,30 @@ pub(crate) struct Time {
 impl Time {
     /// No time that a source could have, and far from all of them.
     pub(crate) const NEVER: Time = Time { seconds: i64::MIN, nanoseconds: 0 };
+}
+
+impl fmt::Display for Time {
+    /// In UTC, as RFC 3339 has it, with as many nanoseconds as it has.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, seconds) = (self.seconds.div_euclid(86_400), self.seconds.rem_euclid(86_400));
+        // Counted in eras of 400 years from 1 March of the year 0, so that a leap day is a year's last.
+        let days = days.saturating_add(719_468);
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let (year, month) = match month {
+            0..10 => (era * 400 + year, month + 3),
+            _ => (era * 400 + year + 1, month - 9),
+        };
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        match self.nanoseconds {
+            0 => f.write_str("Z"),
+            nanoseconds => write!(f, ".{nanoseconds:09}Z"),
+        }
+    }
 }
 
 /// An inode of this machine: device and number.
@@ -136,6 +161,26 @@ pub(crate) fn is_mount_point(directory: &OwnedFd, name: &CStr) -> bool {
             let above = rustix::fs::statx(directory, above, AtFlags::empty(), StatxFlags::TYPE);
             let device = |x: &rustix::fs::Statx| (x.stx_dev_major, x.stx_dev_minor);
             above.is_ok_and(|above| device(&above) != device(&found))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_as_a_date() {
+        for (seconds, nanoseconds, text) in [
+            (0, 0, "1970-01-01T00:00:00Z"),
+            (-1, 5, "1969-12-31T23:59:59.000000005Z"),
+            (951_782_400, 0, "2000-02-29T00:00:00Z"),
+            (2_147_483_647, 0, "2038-01-19T03:14:07Z"),
+            (4_354_819_198, 0, "2107-12-31T23:59:58Z"),
+            (-2_203_891_200, 0, "1900-03-01T00:00:00Z"),
+            (4_107_542_400, 100, "2100-03-01T00:00:00.000000100Z"),
+        ] {
+            assert_eq!(Time { seconds, nanoseconds }.to_string(), text);
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::engine::state::twins::{self, Twin};
 use crate::error::Result;
 use crate::event::{Action, Changes, Entries, EntryEvent, Event, Kind, PointsTo};
 use crate::metadata::xattr;
+use crate::options::CompareBy;
 use crate::plan::compare;
 use crate::plan::rules::Rules;
 use crate::plan::skip::is_left_alone;
@@ -30,12 +31,13 @@ pub(crate) async fn check(item: Item<'_>) -> Option<EntryEvent> {
 async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEvent>> {
     let run = item.run();
     let opened = item.open_source().await?;
-    let source = opened.stat;
+    let mut source = opened.stat;
     *kind = source.kind;
-    if source.kind.is_special() && !run.rules.keep.specials {
+    if !run.rules.keep.takes(source.kind) {
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
     }
     let have = item.stat_destination().await?;
+    run.rules.keep_mode_of(have.as_ref(), &mut source);
     if source.kind == Kind::File && !run.config.select.takes_size(source.size) {
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
     }
@@ -46,7 +48,7 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
         extras::report_in_the_way(&item).await?;
     }
     let (changes, compared) = changes(&item, &opened, have.as_ref()).await?;
-    let action = action(source.kind, &changes, have.is_some(), &run.rules);
+    let action = action(&source, have.as_ref(), &changes, &run.rules);
     let joined =
         action != Action::Created && action != Action::Updated && is_joined(&item, &source, have.as_ref());
     let action = if joined { Action::Updated } else { action };
@@ -140,10 +142,12 @@ async fn compare_contents(item: &Item<'_>, source: &SourceEntry, have: &Stat) ->
 }
 
 /// What a sync would do about it.
-fn action(kind: Kind, changes: &Changes, exists: bool, rules: &Rules) -> Action {
-    let copied = kind == Kind::File && rules.copies_for_time(!changes.times);
+fn action(source: &Stat, have: Option<&Stat>, changes: &Changes, rules: &Rules) -> Action {
+    let timely = changes.times || rules.compare.by == CompareBy::Nothing;
+    let of_time = |have: &Stat| timely && rules.copies_for_time(source.modified, have);
+    let copied = source.kind == Kind::File && have.is_some_and(of_time);
     match changes {
-        Changes { new: true, .. } if !exists => Action::Created,
+        Changes { new: true, .. } if have.is_none() => Action::Created,
         Changes { new: true, .. } | Changes { contents: true, .. } | Changes { size: true, .. } => {
             Action::Updated
         }

@@ -93,8 +93,10 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     }
     let destination = run.roots.destination.fd.clone();
     let have = destination.as_ref().map(stat_open).transpose().at(Operation::UseDestination, path)?;
+    let mut file_system = Arc::default();
     if let (Some(fd), Some(stat)) = (&destination, &have) {
         run.file_systems.add(fd, stat);
+        file_system = run.file_systems.of(fd, stat);
     }
     let existing = have.filter(|_| !run.roots.fresh);
     let implied = run.roots.single.is_some() || run.roots.several.is_some();
@@ -104,6 +106,7 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     } else {
         None
     };
+    run.rules.keep_mode_of(existing.as_ref(), &mut stat);
     let source = SourceDirectory { fd: source, stat, writers, xattrs };
     let narrowed = match (&destination, &existing) {
         (Some(fd), Some(have)) if !implied => {
@@ -111,7 +114,7 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
         }
         _ => Difference::default(),
     };
-    let pair = Pair::of_roots(source, destination, existing, narrowed.owner.is_some());
+    let pair = Pair::of_roots(source, destination, (existing, file_system), narrowed.owner.is_some());
     pair.touched.store(!narrowed.is_empty(), Ordering::Relaxed);
     pair.remove_litter(run);
     run.directories.opened();

@@ -111,7 +111,7 @@ fn is_taken(run: &Run, source: &OwnedFd, name: &CStr, kind: Kind) -> bool {
     };
     match kind {
         Kind::File => run.config.select.takes_size(size()),
-        kind => run.rules.keep.specials || !kind.is_special(),
+        kind => run.rules.keep.takes(kind),
     }
 }
 

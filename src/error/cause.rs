@@ -7,6 +7,7 @@ use std::{fmt, io};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::error::not_kept::NotKept;
 use crate::error::setting::{Names, Setting};
 
 /// Why an operation failed.
@@ -15,6 +16,8 @@ use crate::error::setting::{Names, Setting};
 pub enum Cause {
     /// The kernel said so.
     Io(io::Error),
+    /// The destination does not keep some metadata. All else of the entry is there.
+    NotKept(Box<NotKept>),
     /// The source was written to while it was read, three times over.
     Changed,
     /// The file system reported another type on opening than on listing.
@@ -78,6 +81,7 @@ impl std::error::Error for Cause {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Cause::Io(error) => error.source(),
+            Cause::NotKept(lack) => lack.io_error().map(|error| error as _),
             Cause::NoRing(error) => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
             _ => None,
@@ -105,6 +109,7 @@ impl Cause {
             Cause::Interrupted => return "interrupted".into(),
             Cause::OtherNames => return OTHER_NAMES.into(),
             Cause::Withheld(why) => return (*why).into(),
+            Cause::NotKept(lack) => return lack.told(names),
             Cause::Refused(why) => why.clone(),
             Cause::Io(error) => error.to_string(),
             Cause::TimedOut(limit) => format!("timed out: no progress for {} s", limit.as_secs_f64()),
@@ -193,6 +198,12 @@ pub(crate) fn nothing_shared(count: u64, shown: &str) -> String {
     match count {
         1 => format!("the only entry at its top that could be deleted is not in SRC ({shown})"),
         _ => format!("of the {count} entries at its top that could be deleted none is in SRC ({shown})"),
+    }
+}
+
+impl From<NotKept> for Cause {
+    fn from(lack: NotKept) -> Self {
+        Cause::NotKept(Box::new(lack))
     }
 }
 

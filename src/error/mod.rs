@@ -4,6 +4,7 @@
 //! ours. So the text asks for the name, [`Error::told`], and is itself there once.
 
 mod cause;
+pub(crate) mod not_kept;
 mod operation;
 pub(crate) mod outcome;
 mod setting;
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 use crate::text::Escaped;
 
 pub use cause::Cause;
+pub use not_kept::{NotKept, Property};
 pub use operation::Operation;
 pub use outcome::{EXIT_UNUSABLE, EXIT_USAGE, Outcome};
 pub use setting::{Names, Setting};
@@ -43,6 +45,7 @@ impl std::error::Error for Error {
         match &self.cause {
             Cause::Io(error) | Cause::NoRing(error) => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
+            Cause::NotKept(lack) if lack.io_error().is_some() => lack.io_error().map(|error| error as _),
             cause => Some(cause),
         }
     }
@@ -74,6 +77,7 @@ impl Error {
     pub fn io_error(&self) -> Option<&io::Error> {
         match &self.cause {
             Cause::Io(error) | Cause::NoRing(error) => Some(error),
+            Cause::NotKept(lack) => lack.io_error(),
             _ => None,
         }
     }
@@ -82,6 +86,7 @@ impl Error {
     pub(crate) fn errno(&self) -> Option<Errno> {
         match &self.cause {
             Cause::Io(error) => Errno::from_io_error(error),
+            Cause::NotKept(lack) => Errno::from_io_error(lack.io_error()?),
             _ => None,
         }
     }
@@ -92,6 +97,8 @@ impl Error {
         match (&self.cause, self.errno()) {
             (Cause::Interrupted, _) => Outcome::Interrupted,
             (Cause::Panic(_), _) => Outcome::BrokenOff,
+            // No room for an attribute, say, or none left in another user's quota: there is room for contents.
+            (Cause::NotKept(_), _) => Outcome::Failed,
             (Cause::TimedOut(_), _) => Outcome::TimedOut,
             (
                 Cause::EmptySource

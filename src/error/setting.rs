@@ -17,6 +17,14 @@ pub enum Setting {
     LinkDest,
     Jobs,
     Threads,
+    NoOwner,
+    NoPermissions,
+    NoTimes,
+    OmitDirectoryTimes,
+    NoXattrs,
+    NoHardLinks,
+    NoSymlinks,
+    NoSpecials,
 }
 
 /// What settings are called.
@@ -38,6 +46,14 @@ impl Setting {
             Setting::LinkDest => "link_dest",
             Setting::Jobs => "jobs",
             Setting::Threads => "the engine of threads",
+            Setting::NoOwner => "keep.owner = false",
+            Setting::NoPermissions => "keep.permissions = false",
+            Setting::NoTimes => "keep.times = false",
+            Setting::OmitDirectoryTimes => "keep.directory_times = false",
+            Setting::NoXattrs => "keep.xattrs = false",
+            Setting::NoHardLinks => "keep.hard_links = false",
+            Setting::NoSymlinks => "keep.symlinks = false",
+            Setting::NoSpecials => "keep.specials = false",
         }
     }
 }

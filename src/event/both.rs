@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::Error;
-use crate::event::{EntryEvent, Reporter, Stall, Start, Summary, Totals};
+use crate::event::{EntryEvent, Notice, Reporter, Stall, Start, Summary, Totals};
 
 /// Passes everything on to both, to the first one first.
 pub struct Both(pub Box<dyn Reporter>, pub Box<dyn Reporter>);
@@ -22,6 +22,11 @@ impl Reporter for Both {
     fn error(&mut self, error: &Error) {
         self.0.error(error);
         self.1.error(error);
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.0.notice(notice);
+        self.1.notice(notice);
     }
 
     fn stall(&mut self, stall: &Stall) {

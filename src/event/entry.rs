@@ -122,6 +122,9 @@ pub struct EntryEvent {
     pub hash: Option<Hash>,
     /// Why it failed.
     pub error: Option<Box<Error>>,
+    /// What of its metadata the destination does not keep, an error each ([`Cause::NotKept`](crate::Cause::NotKept)). The
+    /// entry is there, with its contents and the rest.
+    pub lacks: Vec<Error>,
     /// A hard link had to become a copy: its inode has as many names as the file system allows, or lies on another file
     /// system (a mount point is between the two).
     pub link_limit: bool,
@@ -145,6 +148,7 @@ impl EntryEvent {
             bytes: 0,
             hash: None,
             error: None,
+            lacks: Vec::new(),
             link_limit: false,
             durable: false,
             expected: None,

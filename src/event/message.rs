@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::error::{Error, Operation};
-use crate::event::Entries;
 use crate::event::metrics::Ring;
+use crate::event::{Entries, Notice};
 
 /// What travels from the pipeline to the progress task.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) enum Event {
     Ended { expected: u64, copied: u64 },
     /// Everything is on stable storage.
     Durable,
+    /// Something is not as it was hoped for, and what that means.
+    Notice(Notice),
     /// Something failed that is no entry: a listing, a thread.
     Failed(Error),
     /// A ring has ended: its figures.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::Error;
-use crate::event::{EntryEvent, Stall, Start, Summary, Totals};
+use crate::event::{EntryEvent, Notice, Stall, Start, Summary, Totals};
 
 /// Receives what happens, on the thread that called [`crate::sync`]. It must not wait for long: the pipeline waits
 /// for it.
@@ -14,6 +14,8 @@ pub trait Reporter {
     fn entry(&mut self, _directory: &Path, _event: &EntryEvent) {}
     /// Something failed that is no entry.
     fn error(&mut self, _error: &Error) {}
+    /// Something turned out not to be as it was hoped for: once a run.
+    fn notice(&mut self, _notice: &Notice) {}
     /// A ring stands still.
     fn stall(&mut self, _stall: &Stall) {}
     /// The counts have changed.
@@ -40,6 +42,10 @@ macro_rules! pass_on {
 
             fn error(&mut self, error: &Error) {
                 (**self).error(error);
+            }
+
+            fn notice(&mut self, notice: &Notice) {
+                (**self).notice(notice);
             }
 
             fn stall(&mut self, stall: &Stall) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::error::{Cause, Error, Names, Setting};
 use crate::event::Action;
 use crate::options::Engine;
+use crate::text::Escaped;
 
 /// A tree to link to that does not exist.
 #[derive(Debug, Clone)]
@@ -46,6 +47,13 @@ pub enum Notice {
     },
     /// There is no machine key: no later run will know what this one leaves if it is killed.
     NoKey(Error),
+    /// A file system of the destination rounds times. What it makes of a time counts as that time.
+    RoundedTimes {
+        /// An entry with such a time.
+        path: PathBuf,
+        /// Its source's time, in UTC, and what became of it.
+        times: (String, String),
+    },
 }
 
 impl Notice {
@@ -59,6 +67,10 @@ impl Notice {
                 let why = why.told(names);
                 format!("io_uring on {rings} of {threads} threads, plain system calls on the others: {why}")
             }
+            Notice::RoundedTimes { path, times: (want, have) } => format!(
+                "the destination's file system rounds times: {want} became {have} for {}. What it can keep is compared",
+                Escaped::path(path)
+            ),
             Notice::NoKey(error) => {
                 let error = error.told(names);
                 format!("what a killed run leaves can't be told from other files later: {error}")

@@ -74,6 +74,12 @@ impl Family {
     }
 }
 
+/// Whether the file system of an open file is known to keep owners, modes and ordinary times, or to say that it does not.
+pub(crate) fn is_faithful(fd: &OwnedFd) -> bool {
+    let faithful = |kind| FINE.contains(&kind) || kind == EXT_MAGIC || kind == RAMFS_MAGIC;
+    ask(fd).1.is_some_and(faithful)
+}
+
 /// Whether this kernel has multigrain timestamps at all.
 fn kernel_is_fine() -> bool {
     static FINE: OnceLock<bool> = OnceLock::new();

@@ -1,22 +1,24 @@
-//! Metadata, read once and applied through descriptors in the one right order: owner, extended attributes and ACLs,
-//! mode, times. chown(2) clears setuid bits and capabilities, an ACL rewrites the group bits, and every one of them
+//! Metadata, read once and applied through descriptors in the one right order (`apply`): owner, extended attributes and
+//! ACLs, mode, times. chown(2) clears setuid bits and capabilities, an ACL rewrites the group bits, and every one of them
 //! but the last may touch a time.
 
+mod acl;
+pub(crate) mod apply;
 pub(crate) mod xattr;
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
-use rustix::io::Errno;
-
 use crate::error::{Context, Operation, Result};
-use crate::event::{Changes, Kind};
+use crate::event::Kind;
+use crate::metadata::apply::{set_mode, set_mtime, set_owner};
 use crate::metadata::xattr::{Holder, Xattrs};
-use crate::plan::compare::{Difference, differences, mode_to_give};
+use crate::plan::compare::Difference;
 use crate::plan::narrow::narrowed;
 use crate::plan::rules::Rules;
-use crate::stat::{Stat, Time, proc_path};
+use crate::stat::{Stat, Time};
+
+pub(crate) use crate::metadata::apply::{Applied, Target, Wanted, apply, apply_time, is_refusal};
 
 /// An inode held by a descriptor, never by a path that could be swapped.
 #[derive(Clone, Copy)]
@@ -28,39 +30,20 @@ pub(crate) enum HeldInode<'a> {
     Handle(BorrowedFd<'a>),
 }
 
-/// Makes `target`, which has `have`, equal to the source's `want` and `xattrs` (`None`: leave attributes alone).
-/// `fresh` says that the target was made by us and has no attributes of its own. Returns what was set.
-pub(crate) fn apply<P: AsRef<Path>>(
+/// Gives a directory the modification time back that it had before something in it was removed. Where times can't be set it
+/// has none to lose.
+///
+/// # Errors
+/// When the disk is in the way.
+pub(crate) fn restore_mtime<P: AsRef<Path>>(
     target: HeldInode<'_>,
-    want: &Stat,
-    have: &Stat,
-    xattrs: Option<&Xattrs>,
-    fresh: bool,
-    rules: &Rules,
-    path: impl Fn() -> P + Copy,
-) -> Result<Changes> {
-    let mut difference = differences(want, have, rules);
-    set_owner(target, &difference, path)?;
-    let mut changes = difference.changes(have);
-    if let Some(xattrs) = xattrs.filter(|xattrs| !(fresh && xattrs.is_empty())) {
-        let set = set_xattrs(target, xattrs, have, fresh, rules, path)?;
-        (changes.acl, changes.xattrs) = (set.acl, set.xattrs);
-        // An ACL may have changed the mode behind our back.
-        if !set.is_empty() && want.kind != Kind::Symlink && difference.mode.is_none() {
-            difference.mode = Some(mode_of(want, have, &difference, rules));
-        }
+    modified: Time,
+    path: impl Fn() -> P,
+) -> Result<()> {
+    match set_mtime(target, modified) {
+        Err(errno) if !is_refusal(errno) => Err(errno).at(Operation::SetTimes, path),
+        _ => Ok(()),
     }
-    let changes_hands = difference.owner.is_some_and(|(uid, _)| uid.is_some());
-    if changes_hands && !fresh && want.kind != Kind::Symlink && difference.mode.is_none() {
-        // The former owner may have changed it in the last moment.
-        difference.mode = Some(mode_of(want, have, &difference, rules));
-    }
-    set_mode(target, &difference, path)?;
-    // Setting anything above leaves mtime alone, so that it is set only where it differs.
-    if difference.times {
-        set_mtime(target, want.modified, path)?;
-    }
-    Ok(changes)
 }
 
 /// The stat of a source, whose attributes `holder` has, as the destination is to have it. Every stat of the source goes
@@ -99,79 +82,11 @@ pub(crate) fn narrow<P: AsRef<Path>>(
     };
     let difference = narrowed(want, have, same_acl, rules);
     // The owner first: a former one could set the mode again.
-    set_owner(target, &difference, path)?;
-    set_mode(target, &difference, path)?;
+    if let Some((uid, gid)) = difference.owner {
+        set_owner(target, uid, gid).at(Operation::SetOwner, path)?;
+    }
+    if let Some(mode) = difference.mode {
+        set_mode(target, mode).at(Operation::SetMode, path)?;
+    }
     Ok(difference)
-}
-
-/// Makes the attributes equal. Without privilege that takes the right to write, which the owner may give himself: the
-/// mode is set afterwards in any case.
-fn set_xattrs<P: AsRef<Path>>(
-    target: HeldInode<'_>,
-    want: &Xattrs,
-    have: &Stat,
-    fresh: bool,
-    rules: &Rules,
-    path: impl Fn() -> P + Copy,
-) -> Result<Changes> {
-    let root = rules.privileges.root;
-    match xattr::make_equal(target, want, fresh, root, path) {
-        Err(error) if error.errno() == Some(Errno::ACCESS) && !root && have.kind != Kind::Symlink => {
-            let writable = Difference { mode: Some(have.mode | 0o600), ..Difference::default() };
-            set_mode(target, &writable, path)?;
-            xattr::make_equal(target, want, fresh, root, path)
-        }
-        other => other,
-    }
-}
-
-/// The mode that `differences` would have set: an ACL may have changed it behind its back.
-fn mode_of(want: &Stat, have: &Stat, difference: &Difference, rules: &Rules) -> u32 {
-    let (uid, gid) = difference.owner.unwrap_or_default();
-    mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid), rules)
-}
-
-fn set_owner<P: AsRef<Path>>(
-    target: HeldInode<'_>,
-    difference: &Difference,
-    path: impl Fn() -> P,
-) -> Result<()> {
-    let Some((uid, gid)) = difference.owner else { return Ok(()) };
-    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-    match target {
-        HeldInode::Open(fd) => rustix::fs::fchown(fd, uid, gid),
-        HeldInode::Handle(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
-    }
-    .at(Operation::SetOwner, path)
-}
-
-fn set_mode<P: AsRef<Path>>(
-    target: HeldInode<'_>,
-    difference: &Difference,
-    path: impl Fn() -> P,
-) -> Result<()> {
-    let Some(mode) = difference.mode else { return Ok(()) };
-    let mode = Mode::from_raw_mode(mode);
-    match target {
-        HeldInode::Open(fd) => rustix::fs::fchmod(fd, mode),
-        HeldInode::Handle(fd) => rustix::fs::chmodat(CWD, proc_path(fd), mode, AtFlags::empty()),
-    }
-    .at(Operation::SetMode, path)
-}
-
-/// Sets the modification time and leaves the access time alone.
-pub(crate) fn set_mtime<P: AsRef<Path>>(
-    target: HeldInode<'_>,
-    modified: Time,
-    path: impl Fn() -> P,
-) -> Result<()> {
-    let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanoseconds.into() },
-    };
-    match target {
-        HeldInode::Open(fd) => rustix::fs::futimens(fd, &times),
-        HeldInode::Handle(fd) => rustix::fs::utimensat(CWD, proc_path(fd), &times, AtFlags::empty()),
-    }
-    .at(Operation::SetTimes, path)
 }

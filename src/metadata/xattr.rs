@@ -12,10 +12,11 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use crate::error::{Context, Operation, Result};
+use crate::error::{Context, Operation, Property, Result};
 use crate::event::Changes;
 use crate::io::op;
-use crate::metadata::HeldInode;
+use crate::metadata::apply::name_of;
+use crate::metadata::{HeldInode, acl};
 use crate::plan::rules::Rules;
 use crate::stat::{Stat, proc_path};
 
@@ -68,12 +69,16 @@ pub(crate) fn read<P: AsRef<Path>>(
     root: bool,
     path: impl Fn() -> P + Copy,
 ) -> Result<Xattrs> {
+    try_read(holder, root).at(Operation::ReadXattrs, path)
+}
+
+fn try_read(holder: &Holder<'_>, root: bool) -> rustix::io::Result<Xattrs> {
     let mut found = Xattrs::new();
-    for name in names(holder, root).at(Operation::ReadXattrs, path)? {
+    for name in names(holder, root)? {
         match get(holder, &name) {
             Ok(value) => found.push((name, value)),
             Err(Errno::NODATA) => {} // removed since it was listed
-            Err(errno) => return Err(errno).at(Operation::ReadXattrs, path),
+            Err(errno) => return Err(errno),
         }
     }
     found.sort();
@@ -97,49 +102,17 @@ pub(crate) fn read_source<P: AsRef<Path>>(
     if !rules.chmod.is_empty()
         && let Some((_, acl)) = found.iter_mut().find(|(name, _)| name.as_c_str() == ACCESS_ACL)
     {
-        follow_mode(acl, source.mode);
+        acl::follow_mode(acl, source.mode);
     }
     Ok(found)
 }
 
-// Tags of an ACL's entries. The format is linux/posix_acl_xattr.h's: a version of four bytes, then entries of a tag,
-// permissions and an id, little endian.
-const USER_OBJ: u8 = 0x01;
-const GROUP_OBJ: u8 = 0x04;
-const MASK: u8 = 0x10;
-const OTHER: u8 = 0x20;
-
 /// The mode of a file that is to lose its ACL, if `holder` has one.
 pub(super) fn mode_without_acl(holder: &Holder<'_>, mode: u32) -> rustix::io::Result<u32> {
     match get(holder, ACCESS_ACL) {
-        Ok(acl) => Ok(mode & !0o070 | group_of(&acl) << 3),
+        Ok(acl) => Ok(mode & !0o070 | acl::group_of(&acl) << 3),
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(mode),
         Err(errno) => Err(errno),
-    }
-}
-
-/// What an ACL grants the owning group: its entry, as far as the mask allows. One that can't be read grants nothing.
-fn group_of(acl: &[u8]) -> u32 {
-    let entries = acl.get(4..).unwrap_or_default();
-    let of = |tag: u8| {
-        let entry = entries.chunks_exact(8).find(|entry| entry[0] == tag);
-        entry.map(|entry| u32::from(entry[2]) & 7)
-    };
-    of(GROUP_OBJ).unwrap_or(0) & of(MASK).unwrap_or(7)
-}
-
-/// Gives an ACL the permissions that chmod(2) would: the mask, where there is one, has the place of the group.
-fn follow_mode(acl: &mut [u8], mode: u32) {
-    let Some((_, entries)) = acl.split_at_mut_checked(4) else { return };
-    let group = if entries.chunks_exact(8).any(|entry| entry[0] == MASK) { MASK } else { GROUP_OBJ };
-    for entry in entries.chunks_exact_mut(8) {
-        let class = match entry[0] {
-            USER_OBJ => 6,
-            tag if tag == group => 3,
-            OTHER => 0,
-            _ => continue,
-        };
-        entry[2] = (mode >> class & 7) as u8;
     }
 }
 
@@ -207,12 +180,11 @@ fn get(holder: &Holder<'_>, name: &CStr) -> rustix::io::Result<Vec<u8>> {
     Ok(value)
 }
 
-/// Whether ACLs differ, and whether other attributes do.
+/// Whether ACLs differ, and whether other attributes do. A label that only the destination has is its system's own.
 pub(crate) fn changes(want: &Xattrs, have: &Xattrs) -> Changes {
-    let of_one = |one: &Xattrs, other: &Xattrs, acl: bool| {
-        one.iter().any(|entry| is_acl(&entry.0) == acl && !other.contains(entry))
-    };
-    let differ = |acl| of_one(want, have, acl) || of_one(have, want, acl);
+    let missing = |acl: bool| want.iter().any(|entry| is_acl(&entry.0) == acl && !have.contains(entry));
+    let beyond = |acl: bool| have.iter().any(|(name, _)| is_acl(name) == acl && is_beyond(name, want));
+    let differ = |acl| missing(acl) || beyond(acl);
     match want == have {
         true => Changes::NONE,
         false => Changes { acl: differ(true), xattrs: differ(false), ..Changes::NONE },
@@ -226,9 +198,9 @@ pub(crate) fn grants(want: &Xattrs, have: &Xattrs) -> bool {
 
 /// Whether a file or directory has the access ACL that `want` has, or none as that has none.
 pub(crate) fn has_access_acl_of(target: HeldInode<'_>, want: &Xattrs) -> rustix::io::Result<bool> {
-    let wanted = want.iter().find(|(name, _)| name.as_c_str() == ACCESS_ACL).map(|(_, acl)| acl);
+    let wanted = access_acl(want);
     match get(&target.into(), ACCESS_ACL) {
-        Ok(acl) => Ok(wanted == Some(&acl)),
+        Ok(acl) => Ok(wanted == Some(acl.as_slice())),
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(wanted.is_none()),
         Err(errno) => Err(errno),
     }
@@ -264,32 +236,90 @@ fn is_acl(name: &CStr) -> bool {
     name == ACCESS_ACL || name == DEFAULT_ACL
 }
 
-/// Sets what `want` has and `target` lacks, and removes what it has beyond. Returns what differed.
-pub(crate) fn make_equal<P: AsRef<Path>>(
-    target: HeldInode<'_>,
-    want: &Xattrs,
-    fresh: bool,
-    root: bool,
-    path: impl Fn() -> P + Copy,
-) -> Result<Changes> {
-    let have = if fresh { Xattrs::new() } else { read(&target.into(), root, path)? };
-    let changes = changes(want, &have);
-    if changes.is_empty() {
-        return Ok(changes);
+/// An attribute that could not be set, or removed.
+#[derive(Debug)]
+pub(super) struct Refused {
+    name: CString,
+    /// Bytes it was to have; `None`: it was to be removed.
+    size: Option<usize>,
+    pub(super) errno: Errno,
+}
+
+impl Refused {
+    pub(super) fn is_access_acl(&self) -> bool {
+        self.name.as_c_str() == ACCESS_ACL
     }
-    for (name, _) in have.iter().filter(|(name, _)| !want.iter().any(|(n, _)| n == name)) {
-        match remove(target, name) {
-            Ok(()) | Err(Errno::NODATA) => {}
-            Err(errno) => return Err(errno).at(Operation::SetXattr, path),
+
+    /// What it is, and in words what it was to be.
+    pub(super) fn told(&self) -> (Property, String) {
+        let property = if is_acl(&self.name) { Property::Acl } else { Property::Xattr };
+        let name = name_of(&self.name);
+        let text = match self.size {
+            Some(1) => format!("{name} of 1 byte"),
+            Some(size) => format!("{name} of {size} bytes"),
+            None => format!("{name}, to be removed"),
+        };
+        (property, text)
+    }
+}
+
+/// What came of making attributes equal.
+#[derive(Debug)]
+pub(super) struct Set {
+    /// Whether ACLs were set or removed, and whether others were.
+    pub(super) changes: Changes,
+    pub(super) refused: Vec<Refused>,
+}
+
+/// Sets what `want` has and `target` lacks, and removes what it has beyond: each for itself. Labels of security modules
+/// follow their own policy: what it refuses is no lack.
+pub(super) fn make_equal(target: HeldInode<'_>, want: &Xattrs, bare: bool, root: bool) -> Set {
+    let mut set = Set { changes: Changes::NONE, refused: Vec::new() };
+    let have = match if bare { Ok(Xattrs::new()) } else { try_read(&target.into(), root) } {
+        Ok(have) => have,
+        // What it has can't be told: all is set anew, and an ACL that was there may be left.
+        Err(errno) => {
+            set.refused.push(Refused { name: ACCESS_ACL.into(), size: None, errno });
+            Xattrs::new()
         }
-    }
+    };
+    let beyond = have.iter().filter(|(name, _)| is_beyond(name, want)).map(|(name, _)| (name, None));
     // ACLs last: one may take the right to set the others.
     let (acls, others): (Vec<_>, Vec<_>) =
         want.iter().filter(|entry| !have.contains(entry)).partition(|(name, _)| is_acl(name));
-    for entry in others.into_iter().chain(acls) {
-        set(target, &entry.0, &entry.1).at(Operation::SetXattr, path)?;
+    let missing = others.into_iter().chain(acls).map(|(name, value)| (name, Some(value)));
+    for (name, value) in beyond.chain(missing) {
+        let done = match value {
+            Some(value) => self::set(target, name, value),
+            None => remove(target, name),
+        };
+        match done {
+            Ok(()) if is_acl(name) => set.changes.acl = true,
+            Ok(()) => set.changes.xattrs = true,
+            Err(Errno::NODATA) => {}
+            Err(_) if is_label(name.to_bytes()) => {}
+            Err(errno) => {
+                let size = value.map(Vec::len);
+                set.refused.push(Refused { name: name.clone(), size, errno });
+            }
+        }
     }
-    Ok(changes)
+    set
+}
+
+/// The access ACL among some attributes.
+pub(super) fn access_acl(xattrs: &Xattrs) -> Option<&[u8]> {
+    xattrs.iter().find(|(name, _)| name.as_c_str() == ACCESS_ACL).map(|(_, acl)| acl.as_slice())
+}
+
+/// Whether an attribute of the destination is to be removed, since the source lacks it.
+fn is_beyond(name: &CStr, want: &Xattrs) -> bool {
+    !is_label(name.to_bytes()) && !want.iter().any(|(wanted, _)| wanted.as_c_str() == name)
+}
+
+/// Whether an attribute is the label that a security module gives each file: by its own rules, where nobody says otherwise.
+fn is_label(name: &[u8]) -> bool {
+    name == b"security.selinux" || name.starts_with(b"security.SMACK64") || name == b"security.apparmor"
 }
 
 fn set(target: HeldInode<'_>, name: &CStr, value: &[u8]) -> rustix::io::Result<()> {
@@ -339,23 +369,13 @@ mod tests {
         assert_eq!(found(&[(acl, 1), (other, 2)]), (false, true));
         assert_eq!(found(&[(acl, 1), (other, 1), ("user.b", 1)]), (false, true));
         assert_eq!(found(&[]), (true, true));
-    }
-
-    #[test]
-    fn an_acl_follows_its_mode_as_chmod_has_it() {
-        let acl = |entries: &[(u8, u8)]| {
-            let entries = entries.iter().flat_map(|&(tag, bits)| [tag, 0, bits, 0, 7, 0, 0, 0]);
-            [2, 0, 0, 0].into_iter().chain(entries).collect::<Vec<u8>>()
-        };
-        let mut masked = acl(&[(1, 6), (2, 7), (4, 5), (0x10, 7), (0x20, 4)]);
-        follow_mode(&mut masked, 0o4710);
-        assert_eq!(masked, acl(&[(1, 7), (2, 7), (4, 5), (0x10, 1), (0x20, 0)]));
-        let mut plain = acl(&[(1, 6), (4, 5), (0x20, 4)]);
-        follow_mode(&mut plain, 0o712);
-        assert_eq!(plain, acl(&[(1, 7), (4, 1), (0x20, 2)]));
-        let mut broken = vec![2, 0];
-        follow_mode(&mut broken, 0o777);
-        assert_eq!(broken, [2, 0]);
+        assert_eq!(
+            found(&[(acl, 1), (other, 1), ("security.selinux", 1)]),
+            (false, false),
+            "a label of its own"
+        );
+        let labelled = list(&[("security.selinux", 2)]);
+        assert!(changes(&labelled, &list(&[("security.selinux", 1)])).xattrs, "the source has another one");
     }
 
     #[test]

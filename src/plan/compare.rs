@@ -91,8 +91,7 @@ pub(crate) fn decide(
                 return Decision::CompareContents;
             }
             Kind::File => {
-                let same_time = rules.same_time(source.modified, destination.modified);
-                source.size == destination.size && !rules.copies_for_time(same_time)
+                source.size == destination.size && !rules.copies_for_time(source.modified, destination)
             }
             Kind::CharDevice | Kind::BlockDevice => source.device_node == destination.device_node,
             Kind::Symlink => same_content(),
@@ -135,7 +134,7 @@ pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference
     Difference {
         owner,
         mode: (want.kind != Kind::Symlink && mode_differs).then_some(mode),
-        times: rules.keep.times && !rules.same_time(want.modified, have.modified),
+        times: rules.keep.times_of(want.kind) && !rules.same_time(want.modified, have),
     }
 }
 

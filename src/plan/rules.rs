@@ -1,10 +1,12 @@
 //! The rules of a run: what is kept, what counts as different, what this process may change, and what the source is
 //! taken to be where the destination is to differ from it.
 
+use crate::event::Kind;
 use crate::options::{Compare, CompareBy, Keep, Owner};
 use crate::plan::chmod::Chmod;
 use crate::plan::compare::mode_to_give;
 use crate::plan::privileges::Privileges;
+use crate::plan::times::{Match, match_times};
 use crate::stat::{Stat, Time};
 
 /// What counts as different, and what can be mended.
@@ -20,15 +22,41 @@ pub(crate) struct Rules {
     pub(crate) umask: u32,
 }
 
+impl Keep {
+    /// Whether entries of this type are mirrored.
+    pub(crate) fn takes(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::File | Kind::Directory => true,
+            Kind::Symlink => self.symlinks,
+            _ => self.specials,
+        }
+    }
+
+    /// Whether entries of this type get their source's time.
+    pub(crate) fn times_of(&self, kind: Kind) -> bool {
+        self.times && (self.directory_times || kind != Kind::Directory)
+    }
+}
+
 impl Rules {
     /// The source's stat as the destination is to have it. setuid and setgid are the source's owner's and group's: they do
     /// not pass to others, unless they are asked for.
     pub(crate) fn adopt(&self, source: Stat) -> Stat {
         let uid = self.owner.user.unwrap_or(source.uid);
         let gid = self.owner.group.unwrap_or(source.gid);
-        let mode = self.chmod.apply(source.mode, source.kind, self.umask);
+        let mut mode = self.chmod.apply(source.mode, source.kind, self.umask);
+        if !self.keep.permissions {
+            mode &= 0o777 & !self.umask;
+        }
         let wanted = Stat { mode, ..source };
         Stat { mode: mode_to_give(&wanted, uid, gid, self), uid, gid, ..source }
+    }
+
+    /// Where modes are not kept an entry of the source's type keeps the one that it has in the destination.
+    pub(crate) fn keep_mode_of(&self, destination: Option<&Stat>, source: &mut Stat) {
+        if let Some(have) = destination.filter(|have| !self.keep.permissions && have.kind == source.kind) {
+            source.mode = have.mode;
+        }
     }
 
     /// Whether the user who runs this is in a group.
@@ -41,34 +69,35 @@ impl Rules {
         self.compare.by == CompareBy::Contents
     }
 
-    /// Whether a file that the destination has, of the source's size, is copied for its time, whatever that is; or for
-    /// nothing that a stat tells.
-    pub(crate) fn copies_for_time(&self, same_time: bool) -> bool {
+    /// Whether a file that the destination has, of the source's size, is copied for its time; or for nothing that a stat
+    /// tells. A time that the file system can't have does not tell either.
+    pub(crate) fn copies_for_time(&self, source: Time, destination: &Stat) -> bool {
         match self.compare.by {
-            CompareBy::SizeAndTime => !same_time,
+            CompareBy::SizeAndTime => {
+                !self.same_time(source, destination) && match_times(source, destination) != Match::Clamped
+            }
             CompareBy::Nothing => true,
             CompareBy::Size | CompareBy::Contents => false,
         }
     }
 
-    /// Whether two times count as one.
-    pub(crate) fn same_time(&self, one: Time, other: Time) -> bool {
+    /// Whether the destination's time counts as the source's.
+    pub(crate) fn same_time(&self, source: Time, destination: &Stat) -> bool {
         match self.compare.window {
-            Some(window) => one.seconds.abs_diff(other.seconds) <= window,
-            None => one == other,
+            Some(window) => source.seconds.abs_diff(destination.modified.seconds) <= window,
+            None => matches!(match_times(source, destination), Match::Same | Match::Rounded),
         }
     }
 
     /// Whether the destination's time is later, and not only by what does not count.
-    pub(crate) fn is_newer(&self, source: Time, destination: Time) -> bool {
-        destination > source && !self.same_time(source, destination)
+    pub(crate) fn is_newer(&self, source: Time, destination: &Stat) -> bool {
+        destination.modified > source && !self.same_time(source, destination)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Kind;
     use crate::plan::compare::tests::{PLAIN, SAME, rules, stat, with};
     use crate::plan::compare::{Decision, decide, differences};
 

@@ -19,7 +19,7 @@ pub(crate) fn is_left_alone(source: &Stat, destination: Option<&Stat>, rules: &R
     leaves_name(source.kind, destination, &rules.compare)
         || destination.is_some_and(|have| {
             let files = source.kind == Kind::File && have.kind == Kind::File;
-            rules.compare.update && files && rules.is_newer(source.modified, have.modified)
+            rules.compare.update && files && rules.is_newer(source.modified, have)
         })
 }
 

@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
+use crate::report::handful::Handful;
 use crate::report::lines::{self, Lines, Verbosity, summary_line};
 use crate::report::number_format::NumberFormat;
 use crate::report::terminal::{self, StatusLine};
 use crate::report::{stats, tables, words};
 use ringsync::Error;
-use ringsync::event::{EntryEvent, Mode, Reporter, Stall, Start, Summary, Totals};
+use ringsync::event::{EntryEvent, Mode, Notice, Reporter, Stall, Start, Summary, Totals};
 
 /// Columns of the bar, at most and at least.
 const WIDEST: usize = 24;
@@ -19,6 +20,7 @@ pub struct Bar {
     lines: Lines,
     verbosity: Verbosity,
     mode: Mode,
+    lacks: Handful,
     line: StatusLine<Totals>,
     /// Lines for entries, which are written together: each time the display is removed and drawn again.
     told: Vec<String>,
@@ -30,7 +32,7 @@ impl Bar {
     pub fn new(verbosity: Verbosity, figures: NumberFormat) -> Self {
         let lines = Lines::new(verbosity.clone());
         let line = StatusLine::new(move |totals, columns| line(totals, figures, columns));
-        Bar { lines, verbosity, mode: Mode::Sync, line, told: Vec::new() }
+        Bar { lines, verbosity, mode: Mode::Sync, lacks: Handful::default(), line, told: Vec::new() }
     }
 
     fn say_told(&mut self) {
@@ -55,6 +57,7 @@ impl Reporter for Bar {
         if let Some(error) = &event.error {
             self.error(error);
         }
+        lines::tell_lacks(&mut self.lacks, event);
         if event.link_limit && !self.verbosity.quiet {
             lines::message(lines::link_limit(directory, event));
         }
@@ -63,6 +66,10 @@ impl Reporter for Bar {
 
     fn error(&mut self, error: &Error) {
         lines::message(words::told(error));
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.lines.notice(notice);
     }
 
     fn stall(&mut self, stall: &Stall) {
@@ -79,6 +86,7 @@ impl Reporter for Bar {
     fn finish(&mut self, summary: &Summary) {
         self.line.end();
         self.say_told();
+        self.lacks.rest().into_iter().for_each(lines::message);
         if !self.verbosity.quiet {
             self.lines.say_now(summary_line(summary, self.mode, self.verbosity.closing));
         }

@@ -1,5 +1,5 @@
-//! One JSON object a line on standard output: `start`, a `file` for each entry, an `error` for what is no entry,
-//! `summary`. Nothing else goes there.
+//! One JSON object a line on standard output: `start`, a `file` for each entry, an `error` for what is no entry, a
+//! `notice`, `summary`. Nothing else goes there.
 //!
 //! A path is text; one that is not UTF-8 has its bytes beside it as `path_bytes`, in base64 (RFC 4648).
 //! `docs/json.schema.json` describes every line.
@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::report::lines::{Out, message, stall};
+use crate::report::handful::Handful;
+use crate::report::lines::{Out, message, stall, tell_lacks};
 use crate::report::tables::{JsonRing, JsonVerdict};
 use crate::report::words;
 use ringsync::event::{
-    Action, EntryEvent, JsonPath, Kind, Mode, PointsTo, Reporter, Stall, Start, Summary, Totals, itemize,
-    metrics,
+    Action, EntryEvent, JsonPath, Kind, Mode, Notice, PointsTo, Reporter, Stall, Start, Summary, Totals,
+    itemize, metrics,
 };
 use ringsync::{Cause, Engine, Error};
 
@@ -29,6 +30,7 @@ pub struct Json {
     /// The run flushes what it makes, and each entry says whether that is done.
     fsync: bool,
     flushed: Instant,
+    lacks: Handful,
     out: Out,
 }
 
@@ -63,6 +65,11 @@ enum Line {
         #[serde(skip_serializing_if = "Option::is_none")]
         durable: Option<bool>,
         error: Option<JsonError>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        lacks: Vec<JsonError>,
+    },
+    Notice {
+        message: String,
     },
     Error {
         #[serde(flatten)]
@@ -139,6 +146,7 @@ impl JsonError {
             message: error.cause.told(words::option).into_owned(),
             errno: match &error.cause {
                 Cause::Io(error) => error.raw_os_error(),
+                Cause::NotKept(lack) => lack.io_error().and_then(|error| error.raw_os_error()),
                 _ => None,
             },
         }
@@ -149,7 +157,7 @@ impl Json {
     /// JSON lines; `unchanged` asks for entries that were right already, too.
     pub fn new(unchanged: bool) -> Self {
         let flushed = Instant::now();
-        Json { unchanged, fsync: false, flushed, out: Out::new() }
+        Json { unchanged, fsync: false, flushed, lacks: Handful::default(), out: Out::new() }
     }
 
     fn write(&mut self, line: &Line) {
@@ -187,7 +195,8 @@ impl Reporter for Json {
         if let Some(error) = &event.error {
             message(words::told(error));
         }
-        if event.action == Action::Unchanged && !self.unchanged {
+        tell_lacks(&mut self.lacks, event);
+        if event.action == Action::Unchanged && event.lacks.is_empty() && !self.unchanged {
             return;
         }
         self.write(&Line::File {
@@ -201,12 +210,19 @@ impl Reporter for Json {
             blake3: event.hash.map(|hash| hash.to_hex().to_string()),
             durable: self.fsync.then_some(event.durable),
             error: event.error.as_deref().map(JsonError::new),
+            lacks: event.lacks.iter().map(JsonError::new).collect(),
         });
     }
 
     fn error(&mut self, error: &Error) {
         message(words::told(error));
         self.write(&Line::Error { path: JsonPath::new(&error.path), error: JsonError::new(error) });
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        let text = notice.told(words::option);
+        message(&text);
+        self.write(&Line::Notice { message: text });
     }
 
     fn stall(&mut self, stalled: &Stall) {
@@ -222,6 +238,7 @@ impl Reporter for Json {
     }
 
     fn finish(&mut self, summary: &Summary) {
+        self.lacks.rest().into_iter().for_each(message);
         let totals = &summary.totals;
         self.write(&Line::Summary {
             outcome: summary.outcome.name(),

@@ -8,10 +8,11 @@ use std::time::Duration;
 use indicatif::HumanDuration;
 
 use crate::report::format::Format;
+use crate::report::handful::Handful;
 use crate::report::number_format::NumberFormat;
 use crate::report::{stats, tables, terminal, words};
 use ringsync::event::{
-    Action, EntryEvent, Kind, Missing, Mode, Reporter, Stall, Start, Summary, Totals, itemize,
+    Action, EntryEvent, Kind, Missing, Mode, Notice, Reporter, Stall, Start, Summary, Totals, itemize,
 };
 use ringsync::{Engine, Error, Escaped, Operation, Outcome};
 
@@ -49,6 +50,7 @@ impl Default for Verbosity {
 pub struct Lines {
     verbosity: Verbosity,
     mode: Mode,
+    lacks: Handful,
     out: Out,
 }
 
@@ -87,7 +89,7 @@ impl Out {
 impl Lines {
     /// Lines as `verbosity` asks for.
     pub fn new(verbosity: Verbosity) -> Self {
-        Lines { verbosity, mode: Mode::Sync, out: Out::new() }
+        Lines { verbosity, mode: Mode::Sync, lacks: Handful::default(), out: Out::new() }
     }
 
     /// Writes a line to standard output.
@@ -164,6 +166,11 @@ pub(crate) fn stall(stall: &Stall) -> String {
     )
 }
 
+/// Tells what an entry lacks, unless that was told of enough others.
+pub(crate) fn tell_lacks(lacks: &mut Handful, event: &EntryEvent) {
+    lacks.of(event).into_iter().for_each(|error| message(words::told(error)));
+}
+
 /// What to say of a hard link that became a copy.
 pub(crate) fn link_limit(directory: &Path, event: &EntryEvent) -> String {
     let path = event.path(directory);
@@ -186,6 +193,7 @@ impl Reporter for Lines {
         if let Some(error) = &event.error {
             message(words::told(error));
         }
+        tell_lacks(&mut self.lacks, event);
         if event.link_limit && !self.verbosity.quiet {
             message(link_limit(directory, event));
         }
@@ -198,6 +206,12 @@ impl Reporter for Lines {
         message(words::told(error));
     }
 
+    fn notice(&mut self, notice: &Notice) {
+        if !self.verbosity.quiet {
+            message(notice.told(words::option));
+        }
+    }
+
     fn stall(&mut self, stall: &Stall) {
         if !self.verbosity.quiet {
             message(self::stall(stall));
@@ -205,6 +219,7 @@ impl Reporter for Lines {
     }
 
     fn finish(&mut self, summary: &Summary) {
+        self.lacks.rest().into_iter().for_each(message);
         if !self.verbosity.quiet {
             self.say(summary_line(summary, self.mode, self.verbosity.closing));
         }

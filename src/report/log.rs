@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::report::clock::Clock;
+use crate::report::handful::Handful;
 use crate::report::lines::{link_limit, missing, summary_line};
 use crate::report::number_format::NumberFormat;
 use crate::report::words;
-use ringsync::event::{EntryEvent, Mode, Reporter, Start, Summary, Totals, itemize};
+use ringsync::event::{EntryEvent, Mode, Notice, Reporter, Start, Summary, Totals, itemize};
 use ringsync::{Config, Error, Operation, Result};
 
 /// A line stays in memory no longer than this, as long as anything happens.
@@ -38,6 +39,7 @@ pub struct Log {
     written: Instant,
     opening: String,
     mode: Mode,
+    lacks: Handful,
 }
 
 impl Log {
@@ -59,6 +61,7 @@ impl Log {
             written: begun,
             opening,
             mode: Mode::Sync,
+            lacks: Handful::default(),
         })
     }
 
@@ -106,12 +109,17 @@ impl Reporter for Log {
         if let Some(error) = &event.error {
             self.error(error);
         }
+        self.lacks.of(event).into_iter().for_each(|error| self.error(error));
         if event.link_limit {
             self.line(link_limit(directory, event));
         }
         if itemize::wanted(event, false) {
             self.line(itemize::line(directory, event));
         }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.line(notice.told(words::option));
     }
 
     fn error(&mut self, error: &Error) {
@@ -125,6 +133,8 @@ impl Reporter for Log {
     }
 
     fn finish(&mut self, summary: &Summary) {
+        let more = self.lacks.rest();
+        more.into_iter().for_each(|line| self.line(format_args!("error: {line}")));
         self.line(summary_line(summary, self.mode, NumberFormat::Human));
         self.write();
     }

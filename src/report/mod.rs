@@ -4,6 +4,7 @@
 pub(crate) mod bar;
 mod clock;
 pub(crate) mod format;
+mod handful;
 pub(crate) mod json;
 pub(crate) mod lines;
 pub(crate) mod log;

@@ -18,6 +18,14 @@ pub(crate) fn option(setting: Setting) -> &'static str {
         Setting::LinkDest => "--link-dest",
         Setting::Jobs => "--jobs",
         Setting::Threads => "--engine threads",
+        Setting::NoOwner => "--no-owner",
+        Setting::NoPermissions => "--no-perms",
+        Setting::NoTimes => "--no-times",
+        Setting::OmitDirectoryTimes => "--omit-dir-times",
+        Setting::NoXattrs => "--no-xattrs",
+        Setting::NoHardLinks => "--no-hard-links",
+        Setting::NoSymlinks => "--no-links",
+        Setting::NoSpecials => "--no-specials",
         other => other.field(),
     }
 }

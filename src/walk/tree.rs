@@ -209,7 +209,7 @@ impl<S: Sink> Walk<'_, S> {
         let by_size = select.max_size.is_some() || select.min_size.is_some();
         match kind {
             Kind::File => !by_size,
-            kind => self.config.keep.specials || !kind.is_special(),
+            kind => self.config.keep.takes(kind),
         }
     }
 

@@ -28,6 +28,7 @@ mod gain;
 mod guide;
 mod hostile;
 mod inplace;
+mod lacks;
 mod levels;
 mod library;
 mod manifest;
@@ -93,6 +94,7 @@ fn main() {
         guide::TESTS,
         hostile::TESTS,
         inplace::TESTS,
+        lacks::TESTS,
         levels::TESTS,
         library::TESTS,
         manifest::TESTS,

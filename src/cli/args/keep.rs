@@ -12,6 +12,9 @@ pub(crate) struct KeepArgs {
     /// Leave owner and group alone
     #[arg(long)]
     no_owner: bool,
+    /// Leave modes alone (new files: SRC's permissions less the umask)
+    #[arg(long)]
+    no_perms: bool,
     /// Leave extended attributes and ACLs alone
     #[arg(long)]
     no_xattrs: bool,
@@ -21,6 +24,12 @@ pub(crate) struct KeepArgs {
     /// Leave modification times alone (the next run then copies everything again)
     #[arg(long)]
     no_times: bool,
+    /// Leave the modification times of directories alone
+    #[arg(long, short = 'O')]
+    omit_dir_times: bool,
+    /// Leave out symlinks
+    #[arg(long)]
+    no_links: bool,
     /// Leave out FIFOs, sockets and devices
     #[arg(long)]
     no_specials: bool,
@@ -37,9 +46,12 @@ impl KeepArgs {
     pub(crate) fn apply(&self, config: &mut Config) {
         config.keep = Keep::default().with(|keep| {
             keep.owner = !self.no_owner;
+            keep.permissions = !self.no_perms;
             keep.xattrs = !self.no_xattrs;
             keep.hard_links = !self.no_hard_links;
             keep.times = !self.no_times;
+            keep.directory_times = !self.omit_dir_times;
+            keep.symlinks = !self.no_links;
             keep.specials = !self.no_specials;
         });
         self.chmod.iter().for_each(|chmod| config.chmod.extend(chmod));

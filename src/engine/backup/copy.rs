@@ -17,8 +17,8 @@ use crate::event::Kind;
 use crate::io::file::Family;
 use crate::io::rename::link_nameless;
 use crate::io::temporary::lock;
-use crate::metadata::xattr::{self, Holder};
-use crate::metadata::{self, HeldInode};
+use crate::metadata::xattr::{self, Holder, Xattrs};
+use crate::metadata::{self, HeldInode, Target, Wanted};
 use crate::stat::{Stat, proc_path, stat_open};
 
 /// Bytes that are copied between two looks at whether to go on.
@@ -38,8 +38,7 @@ impl Old<'_> {
             let (new, nameless) = new_file(within, temporary).at(Operation::Backup, path)?;
             self.copy_contents(&handle, &stat, &new).at(Operation::Backup, path)?;
             let have = stat_open(&new).at(Operation::Backup, path)?;
-            let target = HeldInode::Open(new.as_fd());
-            metadata::apply(target, &stat, &have, Some(&xattrs?), false, &self.run.rules, path)?;
+            self.look_alike(HeldInode::Open(new.as_fd()), &have, (&stat, &xattrs?))?;
             if self.run.config.fsync {
                 rustix::fs::fsync(&new).at(Operation::Flush, path)?;
             }
@@ -66,16 +65,16 @@ impl Old<'_> {
         // A symlink's own attributes are read by its name.
         let holder = Holder::Name(self.within.as_fd(), self.name);
         let xattrs = xattr::read(&holder, self.run.rules.privileges.root, path)?;
-        metadata::apply(
-            HeldInode::Handle(new.as_fd()),
-            stat,
-            &have,
-            Some(&xattrs),
-            false,
-            &self.run.rules,
-            path,
-        )
-        .map(drop)
+        self.look_alike(HeldInode::Handle(new.as_fd()), &have, (stat, &xattrs))
+    }
+
+    /// Gives a copy the metadata of what it is a copy of.
+    fn look_alike(&self, inode: HeldInode<'_>, have: &Stat, (stat, xattrs): (&Stat, &Xattrs)) -> Result<()> {
+        let target = Target { inode, have, bare: false, sure: false };
+        let wanted = Wanted { stat, xattrs: Some(xattrs) };
+        let applied = metadata::apply(wanted, target, &self.run.rules, || self.path())?;
+        self.run.report_lacks(applied);
+        Ok(())
     }
 
     /// Copies a file's contents, with its holes, piece by piece.

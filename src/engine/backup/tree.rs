@@ -18,7 +18,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_directory;
 use crate::io::rename::rename_free;
 use crate::io::temporary::is_marked;
-use crate::metadata::{self, HeldInode, xattr};
+use crate::metadata::{self, HeldInode, Target, Wanted, xattr};
 use crate::stat::stat_open;
 
 /// How often a directory of the tree is tried to be made, while others give its name to something else.
@@ -124,7 +124,9 @@ impl Tree {
         let want = stat_open(model).at(Operation::Backup, at)?;
         let have = stat_open(fd).at(Operation::Backup, at)?;
         let xattrs = xattr::read(&HeldInode::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
-        metadata::apply(HeldInode::Handle(fd.as_fd()), &want, &have, Some(&xattrs), false, &run.rules, at)?;
+        let target = Target { inode: HeldInode::Handle(fd.as_fd()), have: &have, bare: false, sure: false };
+        let applied = metadata::apply(Wanted { stat: &want, xattrs: Some(&xattrs) }, target, &run.rules, at)?;
+        run.report_lacks(applied);
         Ok(())
     }
 

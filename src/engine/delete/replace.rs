@@ -23,7 +23,7 @@ use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::{Origin, Pair, SourceDirectory};
 use crate::engine::state::watched::Watched;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::event::{Entries, EntryEvent, Event};
+use crate::event::{Entries, EntryEvent, Event, Kind};
 use crate::io::list::LIST;
 use crate::io::path::open_directory;
 use crate::metadata::{self, HeldInode};
@@ -246,8 +246,8 @@ impl<'a> Replacement<'a> {
             let mode = Mode::from_raw_mode(self.stat.mode);
             rustix::fs::fchmod(&self.within, mode).at(Operation::SetMode, path)?;
         }
-        match run.rules.keep.times {
-            true => metadata::set_mtime(HeldInode::Open(self.within.as_fd()), self.stat.modified, path),
+        match run.rules.keep.times_of(Kind::Directory) {
+            true => metadata::restore_mtime(HeldInode::Open(self.within.as_fd()), self.stat.modified, path),
             false => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ use crate::engine::backup::Old;
 use crate::engine::delete::removal::{Doing, Removal};
 use crate::engine::delete::subtree::Subtree;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::event::Event;
+use crate::event::{Event, Kind};
 use crate::io::list::LIST;
 use crate::metadata::{self, HeldInode};
 use crate::stat::{is_mount_point, proc_path, stat_open};
@@ -131,8 +131,8 @@ impl Removal<'_> {
                 let mode = Mode::from_raw_mode(after.mode);
                 rustix::fs::fchmod(&fd, mode).at(Operation::SetMode, path)?;
             }
-            match self.run.rules.keep.times {
-                true => metadata::set_mtime(HeldInode::Open(fd.as_fd()), after.modified, path),
+            match self.run.rules.keep.times_of(Kind::Directory) {
+                true => metadata::restore_mtime(HeldInode::Open(fd.as_fd()), after.modified, path),
                 false => Ok(()),
             }
         });

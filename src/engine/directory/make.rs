@@ -143,7 +143,7 @@ impl Directory {
     async fn close_mirror(
         &self,
         parent: &Pair,
-        source: SourceDirectory,
+        mut source: SourceDirectory,
         (mirror, changed): (Arc<OwnedFd>, bool),
         mut origin: Origin,
         lane: &Lane,
@@ -165,6 +165,7 @@ impl Directory {
             if existing.inode != stat.inode {
                 *existing = stat;
             }
+            run.rules.keep_mode_of(Some(&stat), &mut source.stat);
             origin.judge(parent, (&source, &mirror), &stat, run);
         } else {
             origin.sheds_acl = parent.sheds_inherited_acl(run);
@@ -187,6 +188,7 @@ impl Directory {
         if origin.existing.is_some() && run.judges_extras() && run.config.select.has_files() {
             self.read_kept(&mirror, lane).await;
         }
+        origin.file_system = run.file_systems.of(&mirror, &stat);
         let pair = Pair::new(source, Some(mirror), origin);
         pair.touched.store(changed || !narrowed.is_empty(), Ordering::Relaxed);
         pair.remove_litter(run);
@@ -310,7 +312,7 @@ impl SourceDirectory {
             &run.rules,
             path,
         ) {
-            Err(error) if error.errno() == Some(Errno::PERM) => {
+            Err(error) if error.errno().is_some_and(metadata::is_refusal) => {
                 let is_open = self.stat.mode & 0o007 != 0;
                 match is_open || directory::owner_of_new(mirror, run) == Ok(have.uid) {
                     true => Ok(Difference::default()),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::engine::Run;
 use crate::engine::own::litter;
 use crate::engine::state::pair::Pair;
+use crate::event::Kind;
 use crate::stat::stat_open;
 
 impl Pair {
@@ -14,14 +15,14 @@ impl Pair {
     pub(crate) fn remove_litter(&self, run: &Run) {
         if let Some(destination) = &self.destination
             && let Some(existing) = &self.existing
-            && (existing.modified != self.source_stat.modified || !run.rules.keep.times)
+            && (existing.modified != self.source_stat.modified || !run.rules.keep.times_of(Kind::Directory))
             && run.config.writes()
         {
             let source = Some(&*self.source);
             let kept = litter::remove(destination, existing.inode, source, run.config.partial, run);
             // A time within --modify-window stays, unless something was removed.
             let is_moved = || stat_open(destination).map_or(true, |stat| stat.modified != existing.modified);
-            let is_set = !run.rules.same_time(self.source_stat.modified, existing.modified);
+            let is_set = !run.rules.same_time(self.source_stat.modified, existing);
             self.touched.fetch_or(is_set || is_moved(), Ordering::Relaxed);
             self.partial.store(kept.partial, Ordering::Relaxed);
             *self.set_aside.lock().unwrap_or_else(PoisonError::into_inner) = kept.set_aside;

@@ -21,9 +21,10 @@ use crate::event::Action;
 use crate::event::metrics::{Call, Stage};
 use crate::io::file::File;
 use crate::io::rename::Taken;
-use crate::metadata::{self, HeldInode, xattr};
+use crate::metadata::{self, Applied, HeldInode, Target, Wanted, xattr};
 use crate::options::Reflink;
-use crate::stat::{Stat, stat_open};
+use crate::plan::times::{Match, match_times};
+use crate::stat::{Inode, Stat, stat_open};
 
 /// What the contents came to.
 struct Contents {
@@ -32,6 +33,9 @@ struct Contents {
     bytes: u64,
     expected: Option<NonZeroU64>,
 }
+
+/// A new file that has everything but its name: its contents, and what came of its metadata.
+type Filled = (Contents, Applied);
 
 /// Copies `source` to the item's name; `taken` says that something has it. A source that changes while it is read is
 /// read again, and in the end left as an error, with what the destination had before untouched.
@@ -62,14 +66,19 @@ async fn copy_streamed(
             Box::pin(in_place::keep_old(item, &new)).await?; // what is written over is not there any more
         }
         let error = match fill(item, source, &before, holes, &new, streamed).await {
-            Ok(Contents { hash, bytes, expected }) => {
+            Ok((Contents { hash, bytes, expected }, mut applied)) => {
                 if taken == Taken::Entry && !new.is_in_place() {
                     keep_old::keep(item).await?;
                 }
+                let written = item.pair.inode_to_look_at(&new.fd);
                 item.lane.doing(Operation::Rename);
                 let publish = || new.publish(within, item.target(), taken, item.run());
                 item.lane.io.in_place(Call::Name, publish).at(Operation::Create, || item.path())?;
-                return Ok(Copied { action: Action::Created, bytes, expected, hash, ..Copied::skipped() });
+                if let Some(written) = written {
+                    look_after_close(item, written, &before, &mut applied)?;
+                }
+                let copied = Copied { action: Action::Created, bytes, expected, hash, ..Copied::skipped() };
+                return Ok(copied.with(applied));
             }
             Err(error) => error,
         };
@@ -125,7 +134,7 @@ async fn fill(
     holes: bool,
     new: &NewFile,
     streamed: &Streamed,
-) -> Result<Contents> {
+) -> Result<Filled> {
     let contents = copy_contents(item, source, before, holes, new, streamed).await?;
     item.lane.doing_as(Operation::StatSource, Stage::Finish);
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
@@ -158,19 +167,35 @@ async fn fill(
         in_place::mark_done(new).at(Operation::SetXattr, || item.path())?;
     }
     let bare = !new.has_contents() && !item.pair.inherits_acl();
-    let target = HeldInode::Open(new.fd.as_fd());
+    let (inode, sure) = (HeldInode::Open(new.fd.as_fd()), item.pair.file_system.is_sure(before));
     // What has its name already must not look right before it is.
     let modified = if new.is_in_place() { have.modified } else { before.modified };
     let want = Stat { modified, ..*before };
-    item.lane.io.in_place(Call::Metadata, || {
-        metadata::apply(target, &want, &have, xattrs.as_ref(), bare, &run.rules, || item.path())
-    })?;
+    let wanted = Wanted { stat: &want, xattrs: xattrs.as_ref() };
+    let target = Target { inode, have: &have, bare, sure };
+    let apply = || metadata::apply(wanted, target, &run.rules, || item.path());
+    let mut applied = item.lane.io.in_place(Call::Metadata, apply)?;
     make_safe(item, new, &contents).await?;
     if new.is_in_place() && run.rules.keep.times {
-        metadata::set_mtime(target, before.modified, || item.path())?;
+        applied.add(metadata::apply_time(before, (inode, sure), &run.rules, || item.path())?);
         flush(item, new).await?;
     }
-    Ok(contents)
+    Ok((contents, applied))
+}
+
+/// Some file systems set the time once more when a file that was written is closed. It gets its own again.
+fn look_after_close(item: &Item<'_>, written: Inode, want: &Stat, applied: &mut Applied) -> Result<()> {
+    let run = item.run();
+    if !run.rules.keep.times || !applied.lacks.is_empty() {
+        return Ok(());
+    }
+    let handle = item.handle(item.target())?;
+    let now = stat_open(&handle).at(Operation::StatDestination, || item.path())?;
+    if now.inode == written && match_times(want.modified, &now) == Match::Other {
+        let inode = HeldInode::Handle(handle.as_fd());
+        applied.add(metadata::apply_time(want, (inode, false), &run.rules, || item.path())?);
+    }
+    Ok(())
 }
 
 /// Puts the file on stable storage, and looks at what is there, as far as either is asked for.

@@ -13,6 +13,7 @@ use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::Pair;
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::Kind;
 use crate::io::file::File;
 use crate::metadata;
 use crate::metadata::xattr::{self, Holder};
@@ -29,8 +30,8 @@ pub(crate) struct Item<'a> {
     pub(crate) entry: &'a Entry,
     /// It takes the place of a directory that was set aside for it: there was something, whatever is there now.
     pub(crate) replaces: bool,
-    /// What the destination had under its name when that was looked at.
-    pub(crate) old: Option<Inode>,
+    /// What the destination had under its name when that was looked at: which inode, of what type and mode.
+    pub(crate) old: Option<(Inode, Kind, u32)>,
 }
 
 /// An entry's source, as far as it is known.
@@ -82,7 +83,12 @@ impl Item<'_> {
 
     /// The stat of a source that is open as the destination is to have it.
     pub(crate) fn adopt_open(&self, stat: Stat, file: &File) -> Result<Stat> {
-        metadata::adopt(stat, &Holder::Open(file.as_fd()), &self.run().rules, || self.source_path())
+        let rules = &self.run().rules;
+        let mut stat = metadata::adopt(stat, &Holder::Open(file.as_fd()), rules, || self.source_path())?;
+        if let Some((_, Kind::File, mode)) = self.old.filter(|_| !rules.keep.permissions) {
+            stat.mode = mode; // as in Rules::keep_mode_of
+        }
+        Ok(stat)
     }
 
     /// The error of an operation that is broken off since the run was stopped.

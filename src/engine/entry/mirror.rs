@@ -8,10 +8,10 @@ use crate::engine::own::litter;
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::metrics::Call;
-use crate::event::{Action, Attributes, Changes, EntryEvent, Kind};
+use crate::event::{Action, Attributes, Changes, EntryEvent, Event, Kind, Notice};
 use crate::io::file::File;
 use crate::io::rename::Taken;
-use crate::metadata::{self, HeldInode, xattr};
+use crate::metadata::{self, HeldInode, Target, Wanted, xattr};
 use crate::plan::compare::{Decision, Difference, changes, decide, gives_more, keep};
 use crate::plan::skip::is_left_alone;
 use crate::stat::{Stat, stat_open};
@@ -23,10 +23,10 @@ impl Item<'_> {
         let mut found = None;
         let (mut is_absent, mut is_found) = (false, false);
         let result = async {
-            let source = self.open_source().await?;
+            let mut source = self.open_source().await?;
             kind = source.stat.kind;
             found = Some(source.stat);
-            if kind.is_special() && !self.run().rules.keep.specials {
+            if !self.run().rules.keep.takes(kind) {
                 return Ok(Copied::skipped());
             }
             if kind == Kind::File && !self.run().config.select.takes_size(source.stat.size) {
@@ -36,7 +36,8 @@ impl Item<'_> {
             self.claim_name()?;
             let destination = self.stat_destination().await?;
             (is_absent, is_found) = (destination.is_none(), destination.is_some());
-            let item = Item { old: destination.map(|have| have.inode), ..self };
+            self.run().rules.keep_mode_of(destination.as_ref(), &mut source.stat);
+            let item = Item { old: destination.map(|have| (have.inode, have.kind, have.mode)), ..self };
             let is_left = is_left_alone(&source.stat, destination.as_ref(), &self.run().rules);
             if is_left && !self.replaces {
                 if destination.is_some() && self.pair.planted {
@@ -54,7 +55,10 @@ impl Item<'_> {
             }
         };
         let mut event = match result.await {
-            Ok(copied) => copied.event(kind),
+            Ok(copied) => {
+                self.tell_rounding(&copied).await;
+                copied.event(kind)
+            }
             Err(error) => EntryEvent::failed(kind, error),
         };
         if is_absent && matches!(event.action, Action::Created | Action::Linked) && self.run().config.writes()
@@ -70,6 +74,16 @@ impl Item<'_> {
             event.points_to = special::points_to(&self).ok();
         }
         event
+    }
+
+    /// Tells, once for each file system, that it rounds times.
+    async fn tell_rounding(&self, copied: &Copied) {
+        if let Some((want, have)) = copied.rounded
+            && self.pair.file_system.tells_rounding()
+        {
+            let times = (want.to_string(), have.to_string());
+            self.run().report(Event::Notice(Notice::RoundedTimes { path: self.path(), times })).await;
+        }
     }
 
     /// Keeps backups from the name, before it is looked up: what has it by then is found, and backed up in its turn.
@@ -270,11 +284,15 @@ impl Item<'_> {
         if now.inode != have.inode || now.links > 1 {
             return Err(Error::new(Operation::OpenDestination, self.path(), Cause::TypeChanged));
         }
-        let target = HeldInode::Handle(handle.as_fd());
-        self.lane.io.in_place(Call::Metadata, || {
-            metadata::apply(target, &source.stat, &now, xattrs.as_ref(), false, &run.rules, || self.path())
-        })?;
-        Ok(mended)
+        let (inode, sure) = (HeldInode::Handle(handle.as_fd()), self.pair.file_system.is_sure(&source.stat));
+        let wanted = Wanted { stat: &source.stat, xattrs: xattrs.as_ref() };
+        let target = Target { inode, have: &now, bare: false, sure };
+        let apply = || metadata::apply(wanted, target, &run.rules, || self.path());
+        let applied = self.lane.io.in_place(Call::Metadata, apply)?;
+        // What was refused, or has no effect, is no change.
+        let changes = applied.changes;
+        let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
+        Ok(Copied { action, changes, ..mended }.with(applied))
     }
 
     /// Whether what the destination has is what a run put there, and may be given to others with the source's owner and

@@ -17,7 +17,7 @@ use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Kind, PointsTo};
 use crate::io::rename::{Taken, take_place};
-use crate::metadata::{self, HeldInode, xattr};
+use crate::metadata::{self, Applied, HeldInode, Target, Wanted, xattr};
 use crate::stat::{Stat, Time, stat_open};
 
 fn read_target(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<CString> {
@@ -96,15 +96,17 @@ fn make(
 ) -> Result<Copied> {
     writable(home, item.run(), || create(home, name)).at(Operation::Create, || item.path())?;
     let to = (&**item.changing()?, item.target());
-    let completed = complete(item, stat, (home, name))
-        .and_then(|()| take_place((home, name), to, taken).at(Operation::Rename, || item.path()));
+    let completed = complete(item, stat, (home, name)).and_then(|applied| {
+        let placed = take_place((home, name), to, taken).at(Operation::Rename, || item.path());
+        placed.map(|()| applied)
+    });
     if completed.is_err() {
         rustix::fs::unlinkat(home, name, AtFlags::empty()).ok();
     }
-    completed.map(|()| Copied::skipped())
+    completed.map(|applied| Copied::skipped().with(applied))
 }
 
-fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Result<()> {
+fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Result<Applied> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let handle = rustix::fs::openat(home, name, flags, Mode::empty());
     let handle = handle.at(Operation::OpenDestination, || item.path())?;
@@ -118,10 +120,11 @@ fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Re
     let keep = item.run().rules.keep.xattrs;
     let xattrs = if keep { Some(item.source_xattrs(want, None)?) } else { None };
     let bare = !item.pair.inherits_acl();
-    let target = HeldInode::Handle(handle.as_fd());
+    let inode = HeldInode::Handle(handle.as_fd());
     if want.kind != Kind::Symlink && item.pair.sheds_inherited_acl(item.run()) {
-        xattr::remove_acls(target).at(Operation::SetXattr, || item.path())?;
+        xattr::remove_acls(inode).at(Operation::SetXattr, || item.path())?;
     }
-    metadata::apply(target, want, &have, xattrs.as_ref(), bare, &item.run().rules, || item.path())?;
-    Ok(())
+    let sure = item.pair.file_system.is_sure(want);
+    let wanted = Wanted { stat: want, xattrs: xattrs.as_ref() };
+    metadata::apply(wanted, Target { inode, have: &have, bare, sure }, &item.run().rules, || item.path())
 }

@@ -19,12 +19,12 @@ use crate::engine::state::directory::{Directory, State};
 use crate::engine::state::pair::{Pair, opens_up};
 use crate::engine::state::watched::{Remains, Step};
 use crate::engine::{Run, check};
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Property, Result};
 use crate::event::metrics::{Call, Means};
 use crate::event::{Action, Changes, EntryEvent, Event, Kind};
 use crate::io::rename::rename_free;
 use crate::metadata::xattr::{self, has_default_acl};
-use crate::metadata::{self, HeldInode};
+use crate::metadata::{self, HeldInode, Target, Wanted};
 use crate::plan::compare::differences;
 use crate::stat::Stat;
 
@@ -79,7 +79,10 @@ impl Directory {
                 let set =
                     |pair: &Pair| lane.io.in_place(Call::Metadata, || self.set_metadata(pair, &lane.run));
                 let action = placed.and_then(|pair| set(&pair));
-                let done = |(action, changes)| EntryEvent::changed(Kind::Directory, action, changes);
+                let done = |(action, changes, lacks)| {
+                    let event = EntryEvent::changed(Kind::Directory, action, changes);
+                    EntryEvent { lacks, ..event }
+                };
                 let failed = |error| EntryEvent::failed(Kind::Directory, error);
                 self.report(action.map_or_else(failed, done).of(&pair.source_stat), lane).await;
                 if lane.run.config.delete.is_some() {
@@ -177,7 +180,7 @@ impl Directory {
         }
     }
 
-    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes)> {
+    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes, Vec<Error>)> {
         let made = match (pair.replaced, pair.fresh) {
             (true, _) => Some(Action::Updated),
             (false, true) => Some(Action::Created),
@@ -185,7 +188,8 @@ impl Directory {
         };
         let made = made.map(|action| (action, Changes::NEW));
         let Some(destination) = &pair.destination else {
-            return Ok(made.unwrap_or((Action::Created, Changes::NEW)));
+            let (action, changes) = made.unwrap_or((Action::Created, Changes::NEW));
+            return Ok((action, changes, Vec::new()));
         };
         let path = || run.destination_path(&self.path());
         let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
@@ -195,11 +199,11 @@ impl Directory {
             want.modified = have.modified; // the next run is to see that there is something left in it
         }
         let xattrs = pair.source_xattrs.as_ref();
-        let target = HeldInode::Open(destination.as_fd());
+        let (inode, mut lacks) = (HeldInode::Open(destination.as_fd()), Vec::new());
         let changes = if !run.config.writes() {
             let of_xattrs = match xattrs {
                 Some(want) => {
-                    xattr::changes(want, &xattr::read(&target.into(), run.rules.privileges.root, path)?)
+                    xattr::changes(want, &xattr::read(&inode.into(), run.rules.privileges.root, path)?)
                 }
                 None => Changes::NONE,
             };
@@ -208,16 +212,36 @@ impl Directory {
         } else {
             self.refuse_planted(pair, destination, &want, run).at(Operation::SetOwner, path)?;
             let bare = pair.fresh && !has_default_acl(destination);
-            let set = metadata::apply(target, &want, &have, xattrs, bare, &run.rules, path)?;
+            let target = Target { inode, have: &have, bare, sure: pair.file_system.is_sure(&want) };
+            let applied = metadata::apply(Wanted { stat: &want, xattrs }, target, &run.rules, path)?;
+            lacks = applied.lacks;
+            let set = applied.changes;
             // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.
             pair.before().map_or(set, |before| {
                 let of_stat = differences(&want, before, &run.rules).changes(before);
-                let Changes { times, mode, owner, group, .. } = of_stat;
+                let Changes { times, mode, owner, group, .. } = without(of_stat, &lacks);
+                let mode = mode && applied.mode != before.mode;
                 Changes { times: times && !broken_off, mode, owner, group, ..set }
             })
         };
         let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
-        Ok(made.unwrap_or((action, changes)))
+        let (action, changes) = made.unwrap_or((action, changes));
+        Ok((action, changes, lacks))
+    }
+}
+
+/// What differs, less what could not be set.
+fn without(changes: Changes, lacks: &[Error]) -> Changes {
+    let lacks = |property| {
+        let is_it = |error: &Error| matches!(&error.cause, Cause::NotKept(lack) if lack.property == property);
+        lacks.iter().any(is_it)
+    };
+    Changes {
+        times: changes.times && !lacks(Property::DirectoryTimes),
+        mode: changes.mode && !lacks(Property::Mode),
+        owner: changes.owner && !lacks(Property::Owner),
+        group: changes.group && !lacks(Property::Owner),
+        ..changes
     }
 }
 

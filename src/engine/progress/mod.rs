@@ -180,6 +180,7 @@ impl Tally<'_> {
             }
             Event::Ended { expected, copied } => self.totals.end_large(expected, copied),
             Event::Durable => self.totals.durable = true,
+            Event::Notice(notice) => self.reporter.notice(&notice),
             Event::Failed(error) => self.note(Err(error)),
             Event::Ring(ring) => self.rings.push(*ring),
             Event::Trace(text) => self.write_trace(&text),
@@ -218,7 +219,7 @@ impl Tally<'_> {
             if event.hash.is_some() {
                 totals.bytes_hashed += event.bytes;
             }
-            if let Some(error) = &event.error {
+            for error in event.error.as_deref().into_iter().chain(&event.lacks) {
                 self.count_error(error);
             }
             if self.check && event.action.is_change() {
@@ -226,9 +227,14 @@ impl Tally<'_> {
             }
             self.reporter.entry(&entries.directory, event);
             let added = self.manifest.as_mut().map_or(Ok(()), |hashes| hashes.add(&entries.directory, event));
-            if let Some(error) = event.error.take() {
-                self.errors.keep(*error);
-            }
+            let lacks = std::mem::take(&mut event.lacks);
+            event
+                .error
+                .take()
+                .map(|error| *error)
+                .into_iter()
+                .chain(lacks)
+                .for_each(|error| self.errors.keep(error));
             self.note(added);
         }
     }

@@ -40,6 +40,7 @@ use crate::event::{EntryEvent, Event, Missing};
 use crate::io::limits::{descriptor_limit, umask};
 use crate::io::metrics;
 use crate::io::temporary::TemporaryNames;
+use crate::metadata::Applied;
 use crate::plan::rules::Rules;
 use crate::roots::{self, Roots};
 use crate::stat::{Stat, stat_open};
@@ -112,6 +113,11 @@ impl Run {
     /// The same from a thread without a runtime.
     pub(crate) fn report_blocking(&self, event: Event) {
         self.events.send_blocking(event).ok();
+    }
+
+    /// Reports what a backup lacks of its original's metadata. That is rare, and waits no longer than the reporter does.
+    pub(crate) fn report_lacks(&self, applied: Applied) {
+        applied.lacks.into_iter().for_each(|error| self.report_blocking(Event::Failed(error)));
     }
 
     /// Stops the run where an entry's error means that no other one can succeed.

@@ -5,10 +5,13 @@ use std::num::NonZeroU64;
 
 use blake3::Hash;
 
+use crate::error::Error;
 use crate::event::{Action, Changes, EntryEvent, Kind, PointsTo};
+use crate::metadata::Applied;
+use crate::stat::Time;
 
 /// What became of an entry.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Copied {
     pub(crate) action: Action,
     /// Contents copied or cloned, in bytes.
@@ -18,6 +21,10 @@ pub(crate) struct Copied {
     pub(crate) hash: Option<Hash>,
     /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
     pub(crate) link_limit: bool,
+    /// What the destination does not keep of its metadata.
+    pub(crate) lacks: Vec<Error>,
+    /// The time that it was to have, and what its file system made of it, if that rounds.
+    pub(crate) rounded: Option<(Time, Time)>,
     /// What differed.
     pub(crate) changes: Changes,
     /// Where it leads, if that is to be told.
@@ -35,15 +42,23 @@ impl Copied {
             expected: None,
             hash: None,
             link_limit: false,
+            lacks: Vec::new(),
+            rounded: None,
             changes: Changes::NONE,
             points_to: None,
             follows: false,
         }
     }
 
+    /// With what came of its metadata.
+    pub(crate) fn with(self, applied: Applied) -> Self {
+        Copied { lacks: applied.lacks, rounded: applied.rounded, ..self }
+    }
+
     /// What is reported of it.
     pub(crate) fn event(self, kind: Kind) -> EntryEvent {
-        let Copied { action, bytes, expected, hash, link_limit, changes, points_to, follows } = self;
+        let Copied { action, bytes, expected, hash, link_limit, lacks, changes, points_to, follows, .. } =
+            self;
         let (name, source, error, durable) = (CString::default(), None, None, false);
         EntryEvent {
             name,
@@ -56,6 +71,7 @@ impl Copied {
             bytes,
             hash,
             error,
+            lacks,
             link_limit,
             durable,
             expected,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 
+use crate::engine::state::file_systems::FileSystem;
 use crate::metadata::HeldInode;
 use crate::metadata::xattr::{self, Xattrs, has_default_acl};
 use crate::plan::compare::{differences, gives_more};
@@ -50,6 +51,8 @@ pub(crate) struct PairState {
     pub(crate) placed: AtomicBool,
     /// The destination before this run, where it existed.
     pub(crate) existing: Option<Stat>,
+    /// What the destination lies on.
+    pub(crate) file_system: Arc<FileSystem>,
     /// An entry of the destination was made or replaced.
     pub(crate) touched: AtomicBool,
     /// An earlier run, or this one, left a copy in it that broke off: `--partial`.
@@ -105,6 +108,8 @@ pub(crate) struct Origin {
     pub(crate) planted: bool,
     /// It was taken from its owner.
     pub(crate) taken: bool,
+    /// What it lies on.
+    pub(crate) file_system: Arc<FileSystem>,
     /// It is to lose its ACL at once: without attributes it is to have none, which others chose.
     pub(crate) sheds_acl: bool,
 }
@@ -129,7 +134,8 @@ pub(crate) struct Evicted {
 impl Pair {
     /// Two open directories; without a destination a dry run, which would have made it.
     pub(crate) fn new(source: SourceDirectory, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
-        let Origin { existing, replaced, provisional, private, writers, planted, taken, .. } = origin;
+        let Origin { existing, replaced, provisional, private, writers, planted, taken, file_system, .. } =
+            origin;
         let state = PairState {
             source_stat: source.stat,
             source_xattrs: source.xattrs,
@@ -142,6 +148,7 @@ impl Pair {
             taken,
             placed: AtomicBool::new(false),
             existing,
+            file_system,
             touched: AtomicBool::new(false),
             partial: AtomicBool::new(false),
             set_aside: Mutex::default(),
@@ -159,7 +166,7 @@ impl Pair {
     pub(crate) fn of_roots(
         source: SourceDirectory,
         destination: Option<Arc<OwnedFd>>,
-        existing: Option<Stat>,
+        (existing, file_system): (Option<Stat>, Arc<FileSystem>),
         taken: bool,
     ) -> Self {
         let user = rustix::process::geteuid().as_raw();
@@ -167,7 +174,11 @@ impl Pair {
         let writers = existing.as_ref().map_or(Writers::Nobody, of_mirror);
         let planted = existing.as_ref().is_some_and(|stat| was_taken(stat, &source.stat));
         let taken = taken || planted;
-        Pair::new(source, destination, Origin { existing, writers, planted, taken, ..Origin::default() })
+        Pair::new(
+            source,
+            destination,
+            Origin { existing, writers, planted, taken, file_system, ..Origin::default() },
+        )
     }
 
     /// The same destination, for what lies in another directory of the source.
@@ -227,6 +238,14 @@ impl Pair {
                 writers
             }
         }
+    }
+
+    /// The inode of a new file whose metadata may change when it is closed; `None` where the file system is no such one.
+    pub(crate) fn inode_to_look_at(&self, file: &OwnedFd) -> Option<Inode> {
+        if self.file_system.is_faithful {
+            return None;
+        }
+        stat_open(file).ok().map(|stat| stat.inode)
     }
 
     /// A copy in it broke off and is kept for the next run.

@@ -1,0 +1,86 @@
+//! Metadata that the destination does not keep: what it was to be, why it is not, and the setting that leaves it out.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::io;
+
+use crate::error::setting::{Names, Setting};
+
+/// Something of an entry besides its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs)] // each is its own description, see `setting`
+pub enum Property {
+    Owner,
+    Mode,
+    Times,
+    DirectoryTimes,
+    Xattr,
+    Acl,
+    HardLink,
+    Symlink,
+    Special,
+}
+
+impl Property {
+    /// The setting that leaves it out, and what that does.
+    fn setting(self) -> (Setting, &'static str) {
+        match self {
+            Property::Owner => (Setting::NoOwner, "leaves owners and groups alone"),
+            Property::Mode => (Setting::NoPermissions, "leaves modes alone"),
+            Property::Times => (Setting::NoTimes, "leaves times alone"),
+            Property::DirectoryTimes => {
+                (Setting::OmitDirectoryTimes, "leaves the times of directories alone")
+            }
+            Property::Xattr | Property::Acl => (Setting::NoXattrs, "leaves attributes and ACLs alone"),
+            Property::HardLink => (Setting::NoHardLinks, "makes copies of hard links"),
+            Property::Symlink => (Setting::NoSymlinks, "leaves symlinks out"),
+            Property::Special => (Setting::NoSpecials, "leaves FIFOs, sockets and devices out"),
+        }
+    }
+}
+
+/// One property of an entry that the destination does not keep. The entry is there, with its contents and the rest.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NotKept {
+    /// What it is.
+    pub property: Property,
+    /// What it was to be, in words: `7:8`, `0640`, `user.comment of 12 bytes`.
+    pub wanted: String,
+    /// What the kernel said; where it said nothing, what the property is instead.
+    pub why: Result<String, io::Error>,
+}
+
+impl NotKept {
+    /// Of a property that the kernel refused to set.
+    pub(crate) fn refused(
+        property: Property,
+        wanted: impl Into<String>,
+        error: impl Into<io::Error>,
+    ) -> Self {
+        NotKept { property, wanted: wanted.into(), why: Err(error.into()) }
+    }
+
+    /// Of one that was set, and is something else all the same.
+    pub(crate) fn became(property: Property, wanted: impl Into<String>, found: impl Into<String>) -> Self {
+        NotKept { property, wanted: wanted.into(), why: Ok(found.into()) }
+    }
+
+    /// The kernel's error, if it gave one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.why.as_ref().err()
+    }
+
+    /// The text, with settings called by these names.
+    pub(super) fn told(&self, names: Names) -> Cow<'static, str> {
+        let mut text = match &self.why {
+            Ok(found) => format!("{} became {found}", self.wanted),
+            Err(error) => format!("{}: {error}", self.wanted),
+        };
+        let (setting, does) = self.property.setting();
+        // Writing to a string can't fail.
+        write!(text, " ({} {does})", names(setting)).ok();
+        text.into()
+    }
+}

@@ -1,0 +1,392 @@
+//! Applying metadata. What is refused costs itself alone: the entry keeps its contents and all else it can have, and each
+//! property that it lacks is an error of its own. Where a refusal takes something away that kept others out (a group, an
+//! ACL), the mode becomes tighter in its place.
+
+use std::ffi::CStr;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::io::Errno;
+
+use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
+use crate::event::{Changes, Kind};
+use crate::metadata::xattr::{self, Xattrs};
+use crate::metadata::{HeldInode, acl};
+use crate::plan::compare::{Difference, differences, mode_to_give};
+use crate::plan::rules::Rules;
+use crate::plan::tighten::without_group;
+use crate::plan::times::{Match, match_times};
+use crate::stat::{Stat, Time, proc_path, stat_open};
+
+/// What an entry is to have: its source's stat and attributes (`None`: leave attributes alone).
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) stat: &'a Stat,
+    pub(crate) xattrs: Option<&'a Xattrs>,
+}
+
+/// The entry of the destination that is to have it.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) inode: HeldInode<'a>,
+    /// What it has.
+    pub(crate) have: &'a Stat,
+    /// We made it, and it has no attributes of its own.
+    pub(crate) bare: bool,
+    /// Its file system keeps what it does not refuse: nobody has to look.
+    pub(crate) sure: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// What was set.
+    pub(crate) changes: Changes,
+    /// What could not be, an error each.
+    pub(crate) lacks: Vec<Error>,
+    /// The mode that it has now, as far as is known.
+    pub(crate) mode: u32,
+    /// The modification time, and what the file system made of it, if that rounds.
+    pub(crate) rounded: Option<(Time, Time)>,
+}
+
+impl Default for Applied {
+    fn default() -> Self {
+        Applied { changes: Changes::NONE, lacks: Vec::new(), mode: 0, rounded: None }
+    }
+}
+
+impl Applied {
+    /// With what came of more.
+    pub(crate) fn add(&mut self, other: Applied) {
+        self.lacks.extend(other.lacks);
+        self.rounded = other.rounded.or(self.rounded);
+    }
+}
+
+/// Makes `target` equal to what is wanted, in the one right order.
+///
+/// # Errors
+/// When the disk, not a rule of the file system, is in the way.
+pub(crate) fn apply<P: AsRef<Path>>(
+    wanted: Wanted<'_>,
+    target: Target<'_>,
+    rules: &Rules,
+    path: impl Fn() -> P + Copy,
+) -> Result<Applied> {
+    let Wanted { stat: want, xattrs } = wanted;
+    let Target { inode, have, bare, sure } = target;
+    let mut difference = differences(want, have, rules);
+    let mut applied = Applied { changes: difference.changes(have), ..Applied::default() };
+    let mut job = Job { wanted: want, inode, rules, path, lacks: Vec::new() };
+    let given = job.give_owner(&mut difference, &mut applied.changes)?;
+    let mut acl = AclGiven::Kept;
+    if let Some(xattrs) = xattrs.filter(|xattrs| !(bare && xattrs.is_empty())) {
+        let set;
+        (set, acl) = job.give_xattrs(xattrs, have, bare)?;
+        (applied.changes.acl, applied.changes.xattrs) = (set.acl, set.xattrs);
+        // An ACL may have changed the mode behind our back.
+        if !set.is_empty() && difference.mode.is_none() {
+            difference.mode = Some(mode_of(want, have, &difference, rules));
+        }
+    }
+    let changes_hands = difference.owner.is_some_and(|(uid, _)| uid.is_some());
+    if changes_hands && !bare && difference.mode.is_none() {
+        // The former owner may have changed it in the last moment.
+        difference.mode = Some(mode_of(want, have, &difference, rules));
+    }
+    if given == OwnerGiven::No || acl != AclGiven::Kept {
+        let mode = mode_of(want, have, &difference, rules);
+        let mode = tight(mode, want, (have, &difference), acl, rules);
+        applied.changes.mode = mode != have.mode && want.kind != Kind::Symlink;
+        difference.mode = (!applied.changes.is_empty()).then_some(mode);
+    }
+    difference.mode = difference.mode.filter(|_| want.kind != Kind::Symlink);
+    applied.mode = job.give_mode(&difference, &mut applied.changes)?.unwrap_or(have.mode);
+    // Setting anything above leaves mtime alone, so that it is set only where it differs.
+    if difference.times {
+        job.give_time(&mut applied.changes)?;
+    }
+    if !sure {
+        applied.rounded = job.look(&difference, &mut applied.changes)?;
+    }
+    applied.lacks = job.lacks;
+    Ok(applied)
+}
+
+/// Sets the modification time alone, of what has all the rest.
+///
+/// # Errors
+/// When the disk is in the way.
+pub(crate) fn apply_time<P: AsRef<Path>>(
+    want: &Stat,
+    (inode, sure): (HeldInode<'_>, bool),
+    rules: &Rules,
+    path: impl Fn() -> P + Copy,
+) -> Result<Applied> {
+    let mut applied = Applied::default();
+    let mut job = Job { wanted: want, inode, rules, path, lacks: Vec::new() };
+    job.give_time(&mut applied.changes)?;
+    if !sure && job.lacks.is_empty() {
+        let now = job.stat()?;
+        applied.rounded = job.look_at_time(now, &mut applied.changes)?;
+    }
+    applied.lacks = job.lacks;
+    Ok(applied)
+}
+
+/// Whether an errno says that something is not to be had, and not that the disk, or the entry, is gone.
+pub(crate) fn is_refusal(errno: Errno) -> bool {
+    !matches!(
+        errno,
+        Errno::IO
+            | Errno::ROFS
+            | Errno::NODEV
+            | Errno::NXIO
+            | Errno::SHUTDOWN
+            | Errno::NOTCONN
+            | Errno::STALE
+            | Errno::BADF
+            | Errno::NOENT
+            | Errno::NOMEM
+    )
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OwnerGiven {
+    Yes,
+    No,
+}
+
+/// What became of an access ACL.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AclGiven<'a> {
+    Kept,
+    /// The source's is missing; the target has none.
+    Lost(&'a [u8]),
+    /// The target has another one.
+    Another,
+}
+
+/// The mode for a target that lacks what kept others out.
+fn tight(
+    mode: u32,
+    want: &Stat,
+    (have, difference): (&Stat, &Difference),
+    lost: AclGiven<'_>,
+    rules: &Rules,
+) -> u32 {
+    let mode = match lost {
+        AclGiven::Kept => mode,
+        AclGiven::Lost(acl) => acl::mode_without(acl, mode),
+        AclGiven::Another => mode & !0o070, // which is its mask
+    };
+    let (_, gid) = difference.owner.unwrap_or_default();
+    let lacks_group = rules.keep.owner && rules.privileges.root && gid.unwrap_or(have.gid) != want.gid;
+    if lacks_group { without_group(mode) } else { mode }
+}
+
+/// The mode that `differences` would have set: an ACL may have changed it behind its back.
+fn mode_of(want: &Stat, have: &Stat, difference: &Difference, rules: &Rules) -> u32 {
+    let (uid, gid) = difference.owner.unwrap_or_default();
+    mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid), rules)
+}
+
+/// One entry at work.
+struct Job<'a, F> {
+    wanted: &'a Stat,
+    inode: HeldInode<'a>,
+    rules: &'a Rules,
+    path: F,
+    lacks: Vec<Error>,
+}
+
+impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
+    /// Takes note of a refusal; any other error is returned.
+    fn lack(&mut self, operation: Operation, refused: (Property, String), errno: Errno) -> Result<()> {
+        if !is_refusal(errno) {
+            return Err(errno).at(operation, self.path);
+        }
+        let lack = NotKept::refused(refused.0, refused.1, errno);
+        self.lacks.push(Error::new(operation, (self.path)().as_ref(), Cause::from(lack)));
+        Ok(())
+    }
+
+    /// The same of what was set without an error, and is something else.
+    fn became(&mut self, operation: Operation, property: Property, (wanted, found): (String, String)) {
+        let lack = NotKept::became(property, wanted, found);
+        self.lacks.push(Error::new(operation, (self.path)().as_ref(), Cause::from(lack)));
+    }
+
+    /// Sets user and group, or what of the two is not refused, which `difference` has afterwards.
+    fn give_owner(&mut self, difference: &mut Difference, changes: &mut Changes) -> Result<OwnerGiven> {
+        let Some((uid, gid)) = difference.owner else { return Ok(OwnerGiven::Yes) };
+        let Err(errno) = set_owner(self.inode, uid, gid) else { return Ok(OwnerGiven::Yes) };
+        let text = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
+        let wanted = format!("{}:{}", text(uid), text(gid));
+        self.lack(Operation::SetOwner, (Property::Owner, wanted), errno)?;
+        let both = uid.is_some() && gid.is_some();
+        let gid = gid.filter(|_| both && set_owner(self.inode, None, gid).is_ok());
+        let uid = uid.filter(|_| both && gid.is_none() && set_owner(self.inode, uid, None).is_ok());
+        difference.owner = (uid.is_some() || gid.is_some()).then_some((uid, gid));
+        (changes.owner, changes.group) = (uid.is_some(), gid.is_some());
+        Ok(OwnerGiven::No)
+    }
+
+    /// Makes the attributes equal. Without privilege that takes the right to write, which the owner may give himself: the
+    /// mode is set afterwards in any case.
+    fn give_xattrs<'x>(
+        &mut self,
+        want: &'x Xattrs,
+        have: &Stat,
+        bare: bool,
+    ) -> Result<(Changes, AclGiven<'x>)> {
+        let root = self.rules.privileges.root;
+        let mut set = xattr::make_equal(self.inode, want, bare, root);
+        let is_closed = |set: &xattr::Set| set.refused.iter().any(|refused| refused.errno == Errno::ACCESS);
+        if is_closed(&set) && !root && have.kind != Kind::Symlink {
+            set_mode(self.inode, have.mode | 0o600).at(Operation::SetMode, self.path)?;
+            let again = xattr::make_equal(self.inode, want, bare, root);
+            let changes = Changes {
+                acl: set.changes.acl | again.changes.acl,
+                xattrs: set.changes.xattrs | again.changes.xattrs,
+                ..Changes::NONE
+            };
+            set = xattr::Set { changes, ..again };
+        }
+        let mut acl = AclGiven::Kept;
+        for refused in set.refused {
+            if refused.is_access_acl() {
+                let found = xattr::has_access_acl_of(self.inode, &Xattrs::new());
+                acl = match xattr::access_acl(want) {
+                    Some(wanted) if found == Ok(true) => AclGiven::Lost(wanted),
+                    _ if found == Ok(true) => AclGiven::Kept, // it had none to lose
+                    _ => AclGiven::Another,
+                };
+            }
+            self.lack(Operation::SetXattr, refused.told(), refused.errno)?;
+        }
+        Ok((set.changes, acl))
+    }
+
+    /// Sets the mode, and returns the one that was set.
+    fn give_mode(&mut self, difference: &Difference, changes: &mut Changes) -> Result<Option<u32>> {
+        let Some(mode) = difference.mode else { return Ok(None) };
+        if let Err(errno) = set_mode(self.inode, mode) {
+            self.lack(Operation::SetMode, (Property::Mode, octal(mode)), errno)?;
+            changes.mode = false;
+            return Ok(None);
+        }
+        Ok(Some(mode))
+    }
+
+    fn give_time(&mut self, changes: &mut Changes) -> Result<()> {
+        if let Err(errno) = set_mtime(self.inode, self.wanted.modified) {
+            self.lack(Operation::SetTimes, (self.times(), self.wanted.modified.to_string()), errno)?;
+            changes.times = false;
+        }
+        Ok(())
+    }
+
+    fn times(&self) -> Property {
+        if self.wanted.kind == Kind::Directory { Property::DirectoryTimes } else { Property::Times }
+    }
+
+    fn lacks(&self, property: Property) -> bool {
+        let is_it = |error: &Error| matches!(&error.cause, Cause::NotKept(lack) if lack.property == property);
+        self.lacks.iter().any(is_it)
+    }
+
+    /// Looks at what became of it: some file systems say yes, and do something else. Returns the time, if it was rounded.
+    fn look(&mut self, difference: &Difference, changes: &mut Changes) -> Result<Option<(Time, Time)>> {
+        let now = self.stat()?;
+        let (uid, gid) = difference.owner.unwrap_or_default();
+        if uid.is_some_and(|uid| uid != now.uid) || gid.is_some_and(|gid| gid != now.gid) {
+            let wanted = (uid.unwrap_or(now.uid), gid.unwrap_or(now.gid));
+            let text = |(uid, gid)| format!("{uid}:{gid}");
+            self.became(Operation::SetOwner, Property::Owner, (text(wanted), text((now.uid, now.gid))));
+            (changes.owner, changes.group) = (uid == Some(now.uid), gid == Some(now.gid));
+        }
+        if let Some(mode) = difference.mode.filter(|mode| *mode != now.mode)
+            && !self.lacks(Property::Mode)
+        {
+            self.became(Operation::SetMode, Property::Mode, (octal(mode), octal(now.mode)));
+            changes.mode = false;
+        }
+        if !difference.times || self.lacks(self.times()) {
+            return Ok(None);
+        }
+        self.look_at_time(now, changes)
+    }
+
+    fn look_at_time(&mut self, mut now: Stat, changes: &mut Changes) -> Result<Option<(Time, Time)>> {
+        let want = self.wanted.modified;
+        if match_times(want, &now) == Match::Other && set_both_times(self.inode, want).is_ok() {
+            now = self.stat()?; // some set both times or none
+        }
+        match match_times(want, &now) {
+            Match::Same => Ok(None),
+            Match::Rounded => Ok(Some((want, now.modified))),
+            Match::Clamped | Match::Other => {
+                let texts = (want.to_string(), now.modified.to_string());
+                self.became(Operation::SetTimes, self.times(), texts);
+                changes.times = false;
+                Ok(None)
+            }
+        }
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        let stat = match self.inode {
+            HeldInode::Open(fd) | HeldInode::Handle(fd) => stat_open(fd),
+        };
+        stat.at(Operation::StatDestination, self.path)
+    }
+}
+
+fn octal(mode: u32) -> String {
+    format!("{mode:04o}")
+}
+
+pub(super) fn set_owner(target: HeldInode<'_>, uid: Option<u32>, gid: Option<u32>) -> rustix::io::Result<()> {
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    match target {
+        HeldInode::Open(fd) => rustix::fs::fchown(fd, uid, gid),
+        HeldInode::Handle(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
+    }
+}
+
+pub(super) fn set_mode(target: HeldInode<'_>, mode: u32) -> rustix::io::Result<()> {
+    let mode = Mode::from_raw_mode(mode);
+    match target {
+        HeldInode::Open(fd) => rustix::fs::fchmod(fd, mode),
+        HeldInode::Handle(fd) => rustix::fs::chmodat(CWD, proc_path(fd), mode, AtFlags::empty()),
+    }
+}
+
+/// Sets the modification time and leaves the access time alone.
+pub(crate) fn set_mtime(target: HeldInode<'_>, modified: Time) -> rustix::io::Result<()> {
+    set_times(target, Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, modified)
+}
+
+/// Sets both times to that of the modification, where one alone has no effect.
+fn set_both_times(target: HeldInode<'_>, modified: Time) -> rustix::io::Result<()> {
+    set_times(target, timespec(modified), modified)
+}
+
+fn timespec(time: Time) -> Timespec {
+    Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() }
+}
+
+fn set_times(target: HeldInode<'_>, accessed: Timespec, modified: Time) -> rustix::io::Result<()> {
+    let times = Timestamps { last_access: accessed, last_modification: timespec(modified) };
+    match target {
+        HeldInode::Open(fd) => rustix::fs::futimens(fd, &times),
+        HeldInode::Handle(fd) => rustix::fs::utimensat(CWD, proc_path(fd), &times, AtFlags::empty()),
+    }
+}
+
+/// The name of an attribute, for a message.
+pub(super) fn name_of(name: &CStr) -> String {
+    String::from_utf8_lossy(name.to_bytes()).escape_debug().to_string()
+}
