@@ -11,14 +11,14 @@ use std::path::Path;
 
 use crate::error::{Context, Operation, Result};
 use crate::event::Kind;
-use crate::metadata::apply::{set_mode, set_mtime, set_owner};
+use crate::metadata::apply::{set_mode, set_owner};
 use crate::metadata::xattr::{Holder, Xattrs};
 use crate::plan::compare::Difference;
 use crate::plan::narrow::narrowed;
 use crate::plan::rules::Rules;
 use crate::stat::{Stat, Time};
 
-pub(crate) use crate::metadata::apply::{Applied, Target, Wanted, apply, apply_time, is_refusal};
+pub(crate) use crate::metadata::apply::{Applied, Target, Wanted, apply, apply_time, is_refusal, set_mtime};
 
 /// An inode held by a descriptor, never by a path that could be swapped.
 #[derive(Clone, Copy)]

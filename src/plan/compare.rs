@@ -1,6 +1,7 @@
 //! The decisions: pure functions of two stats and the rules, so that a table can test them.
 
 use crate::event::{Changes, Kind};
+use crate::options::CompareBy;
 use crate::plan::rules::Rules;
 use crate::stat::Stat;
 
@@ -11,6 +12,8 @@ pub(crate) enum Decision {
     Create,
     /// Something else is there, or its contents differ: make it anew and take its name.
     Replace,
+    /// Its contents are right, but its metadata is not set where it is: as `Replace`, if a new one would have any other.
+    Renew,
     /// A directory is there and must go first, which works only if it is empty.
     ReplaceDirectory,
     /// Files of one size, whose contents have to be compared. Where they are the same, [`keep`] has the rest.
@@ -103,23 +106,32 @@ pub(crate) fn decide(
     keep(source, destination, rules)
 }
 
+/// Whether a file would be copied for its time alone.
+pub(crate) fn differs_in_time_alone(source: &Stat, destination: &Stat, rules: &Rules) -> bool {
+    let files = source.kind == Kind::File && destination.kind == Kind::File;
+    files
+        && source.size == destination.size
+        && rules.compare.by == CompareBy::SizeAndTime
+        && rules.copies_for_time(source.modified, destination)
+}
+
 /// Decides for entries whose contents are the same.
 pub(crate) fn keep(source: &Stat, destination: &Stat, rules: &Rules) -> Decision {
     let difference = differences(source, destination, rules);
     // A file with more names than its source is also someone else's: setting its owner or mode would reach through
     // those names, so it is made anew (as would a hard link planted to a file elsewhere).
     if destination.links > 1 && !difference.is_empty() {
-        return Decision::Replace;
+        return Decision::Renew;
     }
     // The owner that a file loses may have it open, and would go on writing to what is another's then.
     let new_owner = difference.owner.and_then(|(uid, _)| uid);
     if source.kind == Kind::File && new_owner.is_some() && destination.uid != rules.privileges.user {
-        return Decision::Replace;
+        return Decision::Renew;
     }
     // Nor is a file made setuid or setgid: size and time may be all that it has of its source.
     let gets_bits = difference.mode.is_some_and(|mode| mode & !destination.mode & 0o6000 != 0);
     if source.kind == Kind::File && (gets_bits || source.mode & 0o6000 != 0 && difference.owner.is_some()) {
-        return Decision::Replace;
+        return Decision::Renew;
     }
     Decision::Keep(difference)
 }
@@ -184,7 +196,7 @@ pub(crate) fn mode_to_give(want: &Stat, uid: u32, gid: u32, rules: &Rules) -> u3
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::options::{Compare, CompareBy, Keep, Owner};
+    use crate::options::{Compare, Keep, Owner};
     use crate::plan::chmod::Chmod;
     use crate::plan::privileges::Privileges;
     use crate::stat::{Inode, Time};
@@ -308,7 +320,7 @@ pub(super) mod tests {
         let mend = Difference { mode: Some(0o644), ..Difference::default() };
         assert_eq!(decide(&stat(Kind::File), Some(&have), &rules(true), || true), Decision::Keep(mend));
         have.links = 2;
-        assert_eq!(decide(&stat(Kind::File), Some(&have), &rules(true), || true), Decision::Replace);
+        assert_eq!(decide(&stat(Kind::File), Some(&have), &rules(true), || true), Decision::Renew);
     }
 
     #[test]
@@ -331,7 +343,7 @@ pub(super) mod tests {
         let mut root = rules(true);
         root.privileges.user = 0;
         let of = |uid, kind| decide(&stat(kind), Some(&Stat { uid, ..stat(kind) }), &root, || true);
-        assert_eq!(of(5, Kind::File), Decision::Replace);
+        assert_eq!(of(5, Kind::File), Decision::Renew);
         assert!(matches!(of(0, Kind::File), Decision::Keep(_)), "root gives its own away");
         assert!(matches!(of(5, Kind::Fifo), Decision::Keep(_)), "it holds nothing");
         assert!(matches!(of(5, Kind::Symlink), Decision::Keep(_)), "it can't be written to");

@@ -19,6 +19,7 @@ tests![
     an_owner_that_is_refused_costs_the_owner: [Need::Root, Need::Tool("strace")],
     a_mode_that_is_refused_costs_the_mode: [Need::Tool("strace")],
     a_time_that_is_refused_costs_the_time: [Need::Tool("strace")],
+    earlier_trees_are_linked_to_all_the_same: [Need::Root, Need::Tool("strace")],
     an_attribute_that_is_refused_costs_the_attribute: [Need::FileSystem("ext4")],
     attributes_refused_for_any_reason_cost_themselves: [Need::Root, Need::Tool("strace")],
     a_disk_that_fails_is_no_refusal: [Need::Tool("strace")],
@@ -110,7 +111,10 @@ fn an_owner_that_is_refused_costs_the_owner() {
         assert_eq!(found, [0o700, 0o600, 0o755, 0o600], "{engine} {errno}");
         assert!(ran.err.contains("/private/") && ran.err.contains(": 7:8: "), "{}", ran.err);
         assert!(ran.err.contains("(--no-owner leaves owners and groups alone)"), "{}", ran.err);
+        let again = refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!((made(&again), again.summary()["metadata"].as_u64()), (0, Some(0)), "{}", again.out);
         let left_out = refused(&injected, engine, &["--no-owner"], &source, &destination).exits(0);
+        assert_eq!(left_out.summary()["bytes"].as_u64(), Some(0), "{}", left_out.out);
     }
 }
 
@@ -138,7 +142,7 @@ fn a_mode_that_is_refused_costs_the_mode() {
         let again = refused(&injected, engine, &[], &source, &destination).exits(23);
         assert_eq!(made(&again), 0, "{}", again.out);
         let left_out = refused(&injected, engine, &["--no-perms"], &source, &destination).exits(0);
-        assert_eq!(made(&left_out), 0);
+        assert_eq!(made(&left_out), 0, "{}", left_out.out);
     }
 }
 
@@ -161,8 +165,42 @@ fn a_time_that_is_refused_costs_the_time() {
         ] {
             assert!(ran.err.contains(text), "{text}: {}", ran.err);
         }
-        let left_out = refused(&injected, engine, &["--no-times"], &source, &destination);
-        assert_eq!(left_out.code, Some(0), "{}", left_out.err);
+        let again = refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!((made(&again), again.summary()["metadata"].as_u64()), (0, Some(0)), "{}", again.out);
+        let left_out = refused(&injected, engine, &["--no-times"], &source, &destination).exits(0);
+        assert_eq!(made(&left_out), 0, "no time can tell, so that contents did");
+        file(source.join("d/f"), "CONTENTS");
+        refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "CONTENTS", "of the same size");
+    }
+}
+
+/// Files of an earlier tree lack what a copy would lack as well.
+fn earlier_trees_are_linked_to_all_the_same() {
+    for (&engine, call) in ENGINES.iter().flat_map(|engine| {
+        ["fchown,fchownat", "fchmod,fchmodat", "utimensat", "fsetxattr,setxattr"].map(|call| (engine, call))
+    }) {
+        let home = scratch();
+        let (source, older, newer) = (home.path().join("src"), home.path().join("1"), home.path().join("2"));
+        for name in ["d/f", "d/changed"] {
+            file(source.join(name), "contents");
+            lchown(source.join(name), Some(7), Some(8)).unwrap();
+            modified(source.join(name), 1_000_000_000, 5);
+            xattr(source.join(name), "user.a", b"1");
+        }
+        mode(source.join("d/f"), 0o6755);
+        let injected = [format!("inject={call}:error=EPERM")];
+        let injected: Vec<&str> = injected.iter().map(String::as_str).collect();
+        refused(&injected, engine, &[], &source, &older).exits(23);
+        file(source.join("d/changed"), "Contents");
+        let ran = refused(&injected, engine, &["--link-dest=../1"], &source, &newer).exits(23);
+        let inode = |tree: &Path, name: &str| fs::metadata(tree.join(name)).unwrap().ino();
+        assert_eq!(inode(&older, "d/f"), inode(&newer, "d/f"), "{call}: {}", ran.out);
+        assert_ne!(inode(&older, "d/changed"), inode(&newer, "d/changed"));
+        assert_eq!(fs::read_to_string(newer.join("d/changed")).unwrap(), "Contents");
+        let again = refused(&injected, engine, &["--link-dest=../1"], &source, &newer).exits(23);
+        assert_eq!(made(&again), 0, "{call}: {}", again.out);
+        assert_eq!(inode(&older, "d/f"), inode(&newer, "d/f"));
     }
 }
 

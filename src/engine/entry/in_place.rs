@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::engine::entry::item::Item;
 use crate::engine::entry::keep_old;
-use crate::engine::entry::new_file::NewFile;
+use crate::engine::own::new_file::NewFile;
 use crate::error::{Context, Operation, Result};
 use crate::io::file::File;
 use crate::metadata::{HeldInode, xattr};

@@ -12,15 +12,16 @@ use rustix::io::Errno;
 
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, keep_old, special};
+use crate::engine::own::trial;
 use crate::engine::own::writable::writable;
 use crate::engine::state::copied::Copied;
 use crate::error::{Context, Error, Operation, Result};
 use crate::event::{Action, Kind};
 use crate::io::path::{open_directory, open_entry};
 use crate::io::rename::{Taken, link_nameless, take_place};
-use crate::metadata::HeldInode;
 use crate::metadata::xattr::{self, Holder};
-use crate::plan::compare::{Decision, decide, keep};
+use crate::metadata::{HeldInode, Wanted};
+use crate::plan::compare::{Decision, decide, differs_in_time_alone, keep};
 use crate::plan::writers::Writers;
 use crate::stat::{Stat, proc_path, stat_open};
 
@@ -32,9 +33,7 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
         item.lane.doing(Operation::OpenDestination);
         let Ok(handle) = open_entry(tree, path.as_os_str().as_bytes()) else { continue };
         let Ok(have) = stat_open(&handle) else { continue };
-        if !is_same(item, source, tree, &handle, &have).await? {
-            continue;
-        }
+        let Some(lacks) = is_same(item, source, tree, (&handle, &have)).await? else { continue };
         // What others could have put there may be a secret that only the directories on the way keep.
         if item.pair.reference_writers(number, || writers_above(tree, item)).could_plant(&have)
             && !holds_the_same(item, source, &handle, &have).await?
@@ -46,7 +45,7 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
         {
             continue;
         }
-        let linked = Copied { action: Action::Linked, ..Copied::skipped() };
+        let linked = Copied { action: Action::Linked, lacks, ..Copied::skipped() };
         if !run.config.writes() || give_name(item, &handle, &have, taken).await? {
             return Ok(Some(linked));
         }
@@ -86,43 +85,59 @@ async fn holds_the_same(
     }
 }
 
-/// Whether an entry of an earlier tree has all that the source's has and is kept. One that can't be read has not.
+/// Whether an entry of an earlier tree has all that the source's has and is kept, or all of it that a copy would have: what
+/// both lack is returned. One that can't be read is not the same.
 async fn is_same(
     item: &Item<'_>,
     source: &SourceEntry,
     tree: &OwnedFd,
-    handle: &OwnedFd,
-    have: &Stat,
-) -> Result<bool> {
+    (handle, have): (&OwnedFd, &Stat),
+) -> Result<Option<Vec<Error>>> {
     let rules = &item.run().rules;
     let same_target = || {
         let target = rustix::fs::readlinkat(handle, c"", Vec::with_capacity(256));
         special::source_target(item).ok().is_some_and(|wanted| Ok(wanted) == target)
     };
     let mut decision = decide(&source.stat, Some(have), rules, same_target);
+    if decision == Decision::Replace
+        && differs_in_time_alone(&source.stat, have, rules)
+        && !trial::keeps_time(item.place(), source.stat.modified)?
+    {
+        decision = Decision::CompareContents;
+    }
     if decision == Decision::CompareContents {
         let Ok(file) = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         else {
-            return Ok(false);
+            return Ok(None);
         };
         match contents::equals(item, source, file).await {
             Ok(true) => {}
             // What of it can't be read is not the same.
-            Ok(false) | Err(Error { operation: Operation::ReadDestination, .. }) => return Ok(false),
+            Ok(false) | Err(Error { operation: Operation::ReadDestination, .. }) => return Ok(None),
             Err(error) => return Err(error),
         }
         decision = keep(&source.stat, have, rules);
     }
-    let Decision::Keep(difference) = decision else { return Ok(false) };
-    if !difference.is_empty() {
-        return Ok(false);
+    let same_stat = match decision {
+        Decision::Keep(difference) => difference.is_empty(),
+        Decision::Renew => false,
+        _ => return Ok(None),
+    };
+    let wanted = match rules.keep.xattrs {
+        true => Some(item.source_xattrs(&source.stat, source.file.as_ref())?),
+        false => None,
+    };
+    let found = match wanted {
+        Some(_) => xattrs(item, tree, handle, have),
+        None => Ok(xattr::Xattrs::new()),
+    };
+    let Ok(found) = found else { return Ok(None) };
+    let same_xattrs = wanted.as_ref().is_none_or(|wanted| xattr::changes(wanted, &found).is_empty());
+    if same_stat && same_xattrs {
+        return Ok(Some(Vec::new()));
     }
-    if !rules.keep.xattrs {
-        return Ok(true);
-    }
-    let wanted = item.source_xattrs(&source.stat, source.file.as_ref())?;
-    let found = xattrs(item, tree, handle, have);
-    Ok(found.is_ok_and(|found| xattr::changes(&wanted, &found).is_empty()))
+    let wanted = Wanted { stat: &source.stat, xattrs: wanted.as_ref() };
+    trial::is_as_a_copy(item.place(), wanted, (have, &found))
 }
 
 fn xattrs(item: &Item<'_>, tree: &OwnedFd, handle: &OwnedFd, have: &Stat) -> Result<xattr::Xattrs> {

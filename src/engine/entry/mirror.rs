@@ -1,10 +1,12 @@
 //! Making the destination's entry what the source's is: dispatches what the comparison says.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, copy_file, hard_link, keep_old, link_dest, read_back, special};
 use crate::engine::own::litter;
+use crate::engine::own::trial::{self, Place};
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::metrics::Call;
@@ -12,7 +14,7 @@ use crate::event::{Action, Attributes, Changes, EntryEvent, Event, Kind, Notice}
 use crate::io::file::File;
 use crate::io::rename::Taken;
 use crate::metadata::{self, HeldInode, Target, Wanted, xattr};
-use crate::plan::compare::{Decision, Difference, changes, decide, gives_more, keep};
+use crate::plan::compare::{Decision, Difference, changes, decide, differs_in_time_alone, gives_more, keep};
 use crate::plan::skip::is_left_alone;
 use crate::stat::{Stat, stat_open};
 
@@ -138,6 +140,13 @@ impl Item<'_> {
                 _ => decision,
             };
         }
+        let times_alone = |have: &Stat| differs_in_time_alone(&source.stat, have, &self.run().rules);
+        if decision == Decision::Replace
+            && destination.is_some_and(times_alone)
+            && !trial::keeps_time(self.place(), source.stat.modified)?
+        {
+            decision = Decision::CompareContents; // its time tells nothing
+        }
         let mut theirs = None;
         if let (Decision::CompareContents, Some(have)) = (decision, destination) {
             let same;
@@ -147,20 +156,25 @@ impl Item<'_> {
         }
         let taken = match decision {
             Decision::Create => Some(Taken::Nothing),
-            Decision::Replace => Some(Taken::Entry),
+            Decision::Replace | Decision::Renew => Some(Taken::Entry),
             _ => None,
         };
+        if let (Decision::Renew, Some(have), false) = (decision, destination, self.pair.planted)
+            && let Some(lacks) = self.lacks_of_copy(&source, (have, &theirs))?
+        {
+            return Ok(Copied { lacks, ..Copied::unchanged() });
+        }
         if let Some(taken) = taken.filter(|_| !self.run().references.is_empty())
             && let Some(linked) = Box::pin(link_dest::link(&self, &source, taken)).await?
         {
             return Ok(linked);
         }
-        if decision == Decision::Replace {
+        if matches!(decision, Decision::Replace | Decision::Renew) {
             changes = self.with_xattrs(&source.stat, changes);
         }
         let copied = match decision {
             Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
-            Decision::Replace | Decision::CompareContents => {
+            Decision::Replace | Decision::Renew | Decision::CompareContents => {
                 self.make(source, Taken::Entry, Action::Updated).await
             }
             Decision::ReplaceDirectory => {
@@ -173,6 +187,30 @@ impl Item<'_> {
             },
         };
         copied.map(|copied| Copied { changes, ..copied })
+    }
+
+    /// Where what becomes of its metadata can be tried.
+    pub(crate) fn place(&self) -> Place<'_, impl Fn() -> PathBuf + Copy> {
+        Place { pair: self.pair, run: self.run(), path: || self.path() }
+    }
+
+    /// What a copy would lack that would have no more of its source's metadata than what is there.
+    fn lacks_of_copy(
+        &self,
+        source: &SourceEntry,
+        (have, theirs): (&Stat, &Option<File>),
+    ) -> Result<Option<Vec<Error>>> {
+        if !self.run().config.writes() {
+            return Ok(None);
+        }
+        let wanted = || self.source_xattrs(&source.stat, source.file.as_ref());
+        let xattrs = self.run().rules.keep.xattrs.then(wanted).transpose()?;
+        let have_xattrs = match xattrs {
+            Some(_) => self.destination_xattrs(theirs.as_ref())?,
+            None => xattr::Xattrs::new(),
+        };
+        let wanted = Wanted { stat: &source.stat, xattrs: xattrs.as_ref() };
+        trial::is_as_a_copy(self.place(), wanted, (have, &have_xattrs))
     }
 
     /// The changes, and those of attributes where these are to be told: what is replaced gets them anew in any case.
@@ -267,12 +305,21 @@ impl Item<'_> {
             return Ok(Copied::unchanged());
         }
         // As for setuid: nobody's file gets a capability for having the size and time of one that has it.
+        let gives = of_xattrs.acl || gives_more(&difference, have);
+        let is_strange =
+            have.links == 1 && !grants && gives && !self.is_surely_ours(&source, have, &theirs).await?;
+        let holds_nothing = matches!(have.kind, Kind::Fifo | Kind::Socket);
+        if (have.links > 1 || grants || is_strange && holds_nothing)
+            && !self.pair.planted
+            && let Some(lacks) = self.lacks_of_copy(&source, (have, &theirs))?
+        {
+            return Ok(Copied { lacks, ..Copied::unchanged() });
+        }
         if have.links > 1 || grants {
             let copied = self.make(source, Taken::Entry, Action::Updated).await?;
             return Ok(Copied { changes, ..copied });
         }
-        let gives = of_xattrs.acl || gives_more(&difference, have);
-        if gives && !self.is_surely_ours(&source, have, &theirs).await? {
+        if is_strange {
             return self.make(source, Taken::Entry, Action::Updated).await;
         }
         if !run.config.writes() {

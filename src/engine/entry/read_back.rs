@@ -7,7 +7,7 @@ use rustix::fs::{Advice, OFlags};
 use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
 use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
-use crate::engine::entry::new_file::NewFile;
+use crate::engine::own::new_file::NewFile;
 use crate::engine::run::regular;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::io::file::is_faithful;
-use crate::stat::{Stat, stat_open};
+use crate::stat::{Stat, Time, stat_open};
 
 /// The file systems that the destination lies on, by their devices.
 #[derive(Default)]
@@ -23,6 +23,10 @@ pub(crate) struct FileSystem {
     looked_at: AtomicBool,
     /// That it rounds times has been told.
     rounding_told: AtomicBool,
+    /// A file of the run's own got all that it was to have.
+    keeps_all: AtomicBool,
+    /// Whether it keeps ordinary times, once that was tried.
+    keeps_times: OnceLock<bool>,
 }
 
 /// The times, in seconds since 1970, that every file system has which is faithful otherwise.
@@ -35,6 +39,27 @@ impl FileSystem {
         self.is_faithful
             && self.looked_at.swap(true, Ordering::Relaxed)
             && ORDINARY.contains(&want.modified.seconds)
+    }
+
+    /// Whether a file got all of its metadata here.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.keeps_all.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn mark_keeps_all(&self) {
+        self.keeps_all.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it keeps this time, as far as is known.
+    pub(crate) fn keeps_time(&self, time: Time) -> Option<bool> {
+        ORDINARY.contains(&time.seconds).then(|| self.keeps_times.get().copied()).flatten()
+    }
+
+    /// Takes note of whether it kept this time.
+    pub(crate) fn set_keeps_time(&self, time: Time, keeps: bool) {
+        if ORDINARY.contains(&time.seconds) {
+            self.keeps_times.get_or_init(|| keeps);
+        }
     }
 
     /// Whether it is now to be told that it rounds times: once.

@@ -80,6 +80,17 @@ impl NewFile {
                 other => return other,
             }
         }
+        NewFile::unnamed(pair, open_mode, run)
+    }
+
+    /// Makes an empty file that is never to have a name of its own.
+    pub(crate) fn scratch(pair: &Pair, mode: u32, run: &Run) -> rustix::io::Result<Self> {
+        NewFile::unnamed(pair, mode & 0o777 | 0o600, run)
+    }
+
+    /// Makes a file without a name, or with a temporary one.
+    fn unnamed(pair: &Pair, open_mode: u32, run: &Run) -> rustix::io::Result<Self> {
+        let within = pair.changing()?;
         if pair.nameless.load(Ordering::Relaxed) {
             match NewFile::make(within, c".", OFlags::TMPFILE, open_mode, Form::Nameless, run) {
                 // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
@@ -90,7 +101,8 @@ impl NewFile {
             }
         }
         let temporary = run.temporary.new_name(within)?;
-        let new = make(&temporary, CLOSED, Form::Temporary(temporary.clone()))?;
+        let form = Form::Temporary(temporary.clone());
+        let new = NewFile::make(within, &temporary, NEW_NAME, CLOSED, form, run)?;
         lock(&new.fd);
         Ok(new)
     }
