@@ -15,7 +15,7 @@ use crate::metadata::{HeldInode, acl};
 use crate::plan::compare::{Difference, differences, mode_to_give};
 use crate::plan::rules::Rules;
 use crate::plan::tighten::without_group;
-use crate::plan::times::{Match, match_times};
+use crate::plan::times::{Match, match_times, may_be_fat};
 use crate::stat::{Stat, Time, proc_path, stat_open};
 
 /// What an entry is to have: its source's stat and attributes (`None`: leave attributes alone).
@@ -78,8 +78,12 @@ pub(crate) fn apply<P: AsRef<Path>>(
     let Target { inode, have, bare, sure } = target;
     let mut difference = differences(want, have, rules);
     let mut applied = Applied { changes: difference.changes(have), ..Applied::default() };
-    let mut job = Job { wanted: want, inode, rules, path, lacks: Vec::new() };
-    let given = job.give_owner(&mut difference, &mut applied.changes)?;
+    let mut job = Job { wanted: want, inode, rules, path, before: have.modified, lacks: Vec::new() };
+    let mut given = job.give_owner(&mut difference, &mut applied.changes)?;
+    if !sure && given == OwnerGiven::Yes {
+        // Before the mode, which is another one where the owner is.
+        given = job.look_at_owner(&mut difference, &mut applied.changes)?;
+    }
     let mut acl = AclGiven::Kept;
     if let Some(xattrs) = xattrs.filter(|xattrs| !(bare && xattrs.is_empty())) {
         let set;
@@ -125,7 +129,7 @@ pub(crate) fn apply_time<P: AsRef<Path>>(
     path: impl Fn() -> P + Copy,
 ) -> Result<Applied> {
     let mut applied = Applied::default();
-    let mut job = Job { wanted: want, inode, rules, path, lacks: Vec::new() };
+    let mut job = Job { wanted: want, inode, rules, path, before: Time::NEVER, lacks: Vec::new() };
     job.give_time(&mut applied.changes)?;
     if !sure && job.lacks.is_empty() {
         let now = job.stat()?;
@@ -198,6 +202,8 @@ struct Job<'a, F> {
     inode: HeldInode<'a>,
     rules: &'a Rules,
     path: F,
+    /// Its modification time when the work began.
+    before: Time,
     lacks: Vec<Error>,
 }
 
@@ -230,6 +236,21 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         let uid = uid.filter(|_| both && gid.is_none() && set_owner(self.inode, uid, None).is_ok());
         difference.owner = (uid.is_some() || gid.is_some()).then_some((uid, gid));
         (changes.owner, changes.group) = (uid.is_some(), gid.is_some());
+        Ok(OwnerGiven::No)
+    }
+
+    /// Looks at whose it is now, which `difference` has afterwards.
+    fn look_at_owner(&mut self, difference: &mut Difference, changes: &mut Changes) -> Result<OwnerGiven> {
+        let Some((uid, gid)) = difference.owner else { return Ok(OwnerGiven::Yes) };
+        let now = self.stat()?;
+        let wanted = (uid.unwrap_or(now.uid), gid.unwrap_or(now.gid));
+        if wanted == (now.uid, now.gid) {
+            return Ok(OwnerGiven::Yes);
+        }
+        let text = |(uid, gid)| format!("{uid}:{gid}");
+        self.became(Operation::SetOwner, Property::Owner, (text(wanted), text((now.uid, now.gid))));
+        difference.owner = Some((Some(now.uid), Some(now.gid)));
+        (changes.owner, changes.group) = (uid == Some(now.uid), gid == Some(now.gid));
         Ok(OwnerGiven::No)
     }
 
@@ -300,13 +321,6 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     /// Looks at what became of it: some file systems say yes, and do something else. Returns the time, if it was rounded.
     fn look(&mut self, difference: &Difference, changes: &mut Changes) -> Result<Option<(Time, Time)>> {
         let now = self.stat()?;
-        let (uid, gid) = difference.owner.unwrap_or_default();
-        if uid.is_some_and(|uid| uid != now.uid) || gid.is_some_and(|gid| gid != now.gid) {
-            let wanted = (uid.unwrap_or(now.uid), gid.unwrap_or(now.gid));
-            let text = |(uid, gid)| format!("{uid}:{gid}");
-            self.became(Operation::SetOwner, Property::Owner, (text(wanted), text((now.uid, now.gid))));
-            (changes.owner, changes.group) = (uid == Some(now.uid), gid == Some(now.gid));
-        }
         if let Some(mode) = difference.mode.filter(|mode| *mode != now.mode)
             && !self.lacks(Property::Mode)
         {
@@ -321,12 +335,19 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
 
     fn look_at_time(&mut self, mut now: Stat, changes: &mut Changes) -> Result<Option<(Time, Time)>> {
         let want = self.wanted.modified;
-        if match_times(want, &now) == Match::Other && set_both_times(self.inode, want).is_ok() {
+        if match_times(want, &now) == Match::Other
+            && !may_be_fat(want, &now)
+            && set_both_times(self.inode, want).is_ok()
+        {
             now = self.stat()?; // some set both times or none
         }
         match match_times(want, &now) {
             Match::Same => Ok(None),
             Match::Rounded => Ok(Some((want, now.modified))),
+            Match::Other if may_be_fat(want, &now) => {
+                changes.times &= now.modified != self.before;
+                Ok(Some((want, now.modified)))
+            }
             Match::Clamped | Match::Other => {
                 let texts = (want.to_string(), now.modified.to_string());
                 self.became(Operation::SetTimes, self.times(), texts);

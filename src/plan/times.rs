@@ -1,4 +1,4 @@
-//! How a time in the destination stands to the source's. File systems keep times to 1 s, 2 s, 10 ms or 100 ns, and from and
+//! How a time in the destination stands to the source's. File systems keep times to 1 s, 10 ms or 100 ns, and from and
 //! to a year of their own: what they make of a time is no difference between the trees.
 
 use crate::stat::{Stat, Time};
@@ -15,8 +15,8 @@ pub(crate) enum Match {
     Other,
 }
 
-/// What file systems round to, in nanoseconds: NTFS, clients of SMB, exFAT, old ext4 and HFS+, FAT.
-const STEPS: [i128; 5] = [100, 1000, 10_000_000, SECOND, 2 * SECOND];
+/// What file systems round to, in nanoseconds: NTFS, clients of SMB, exFAT, old ext4 and HFS+.
+const STEPS: [i128; 4] = [100, 1000, 10_000_000, SECOND];
 const SECOND: i128 = 1_000_000_000;
 
 /// A day in seconds: FAT keeps local time.
@@ -48,15 +48,22 @@ pub(crate) fn match_times(want: Time, have: &Stat) -> Match {
     if at_limit && have.modified.nanoseconds == 0 {
         return Match::Clamped;
     }
-    let nanoseconds = |time: Time| i128::from(time.seconds) * SECOND + i128::from(time.nanoseconds);
     let (modified, changed) = (nanoseconds(have.modified), nanoseconds(have.changed));
     let is_cut = |step: &i128| {
-        let steps_of_changed = (*step).min(SECOND); // FAT's changes are seconds
-        modified % step == 0
-            && changed % steps_of_changed == 0
-            && (nanoseconds(want) - modified).abs() < *step
+        modified % step == 0 && changed % step == 0 && (nanoseconds(want) - modified).abs() < *step
     };
     if STEPS.iter().any(is_cut) { Match::Rounded } else { Match::Other }
+}
+
+/// Whether a time may be the source's as FAT keeps it, to two seconds. A file system of whole seconds has such times as well:
+/// only a trial tells.
+pub(crate) fn may_be_fat(want: Time, have: &Stat) -> bool {
+    let (modified, changed) = (nanoseconds(have.modified), nanoseconds(have.changed));
+    modified % (2 * SECOND) == 0 && changed % SECOND == 0 && (nanoseconds(want) - modified).abs() < 2 * SECOND
+}
+
+fn nanoseconds(time: Time) -> i128 {
+    i128::from(time.seconds) * SECOND + i128::from(time.nanoseconds)
 }
 
 #[cfg(test)]
@@ -77,8 +84,7 @@ mod tests {
             ("seconds, rounded up", at(1000, 5), at(1001, 0), at(2000, 0), Match::Rounded),
             ("a whole second", at(1000, 5), at(999, 0), at(2000, 0), Match::Other),
             ("on a file system with nanoseconds", at(1000, 5), at(1000, 0), fine, Match::Other),
-            ("two seconds", at(1001, 5), at(1000, 0), at(2001, 0), Match::Rounded),
-            ("an odd second is not FAT's", at(1002, 5), at(1001, 0), at(2001, 0), Match::Other),
+            ("two seconds", at(1001, 5), at(1000, 0), at(2001, 0), Match::Other),
             ("100 ns", at(1000, 123_456_789), at(1000, 123_456_700), at(2000, 700), Match::Rounded),
             ("10 ms", at(1000, 123_456_789), at(1000, 120_000_000), at(2000, 10_000_000), Match::Rounded),
             ("10 ms, fine", at(1000, 123_456_789), at(1000, 120_000_000), fine, Match::Other),
@@ -94,5 +100,15 @@ mod tests {
             let have = Stat { modified, changed, ..stat(Kind::File) };
             assert_eq!(match_times(want, &have), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn two_seconds_are_a_question() {
+        let at = |seconds, nanoseconds| Time { seconds, nanoseconds };
+        let of = |want, modified, changed| may_be_fat(want, &Stat { modified, changed, ..stat(Kind::File) });
+        assert!(of(at(1001, 5), at(1000, 0), at(2001, 0)) && of(at(999, 5), at(1000, 0), at(2001, 0)));
+        assert!(!of(at(1002, 5), at(1001, 0), at(2001, 0)), "odd");
+        assert!(!of(at(1002, 0), at(1000, 0), at(2001, 0)), "two seconds later");
+        assert!(!of(at(1001, 5), at(1000, 0), at(2001, 9)), "a file system that has nanoseconds");
     }
 }

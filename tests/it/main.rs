@@ -51,6 +51,7 @@ mod support;
 mod swapped;
 mod timeout;
 mod torn;
+mod unstuck;
 mod verify;
 mod whole;
 
@@ -116,6 +117,7 @@ fn main() {
         swapped::TESTS,
         timeout::TESTS,
         torn::TESTS,
+        unstuck::TESTS,
         verify::TESTS,
         whole::TESTS,
     ];

@@ -23,7 +23,7 @@ use crate::io::file::File;
 use crate::io::rename::Taken;
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted, xattr};
 use crate::options::Reflink;
-use crate::plan::times::{Match, match_times};
+use crate::plan::times::{Match, match_times, may_be_fat};
 use crate::stat::{Inode, Stat, stat_open};
 
 /// What the contents came to.
@@ -191,7 +191,8 @@ fn look_after_close(item: &Item<'_>, written: Inode, want: &Stat, applied: &mut 
     }
     let handle = item.handle(item.target())?;
     let now = stat_open(&handle).at(Operation::StatDestination, || item.path())?;
-    if now.inode == written && match_times(want.modified, &now) == Match::Other {
+    let is_other = match_times(want.modified, &now) == Match::Other && !may_be_fat(want.modified, &now);
+    if now.inode == written && is_other {
         let inode = HeldInode::Handle(handle.as_fd());
         applied.add(metadata::apply_time(want, (inode, false), &run.rules, || item.path())?);
     }

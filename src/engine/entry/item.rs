@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::engine::Run;
+use crate::engine::own::trial::{self, Place, TimeTells};
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::Pair;
@@ -17,6 +18,7 @@ use crate::event::Kind;
 use crate::io::file::File;
 use crate::metadata;
 use crate::metadata::xattr::{self, Holder};
+use crate::plan::compare::{Decision, differs_in_time_alone, keep};
 use crate::plan::writers::Writers;
 use crate::stat::{Inode, Stat};
 use crate::walk::Entry;
@@ -97,6 +99,24 @@ impl Item<'_> {
             true => Err(Error::new(Operation::Run, self.source_path(), Cause::Interrupted)),
             false => Ok(()),
         }
+    }
+
+    /// Where what becomes of its metadata can be tried.
+    pub(crate) fn place(&self) -> Place<'_, impl Fn() -> PathBuf + Copy> {
+        Place { pair: self.pair, run: self.run(), path: || self.path() }
+    }
+
+    /// What to do about an entry that is to be replaced: if its time is the only reason, that may tell nothing.
+    pub(crate) fn judge_time(&self, source: &Stat, have: &Stat) -> Result<Decision> {
+        let rules = &self.run().rules;
+        if !differs_in_time_alone(source, have, rules) {
+            return Ok(Decision::Replace);
+        }
+        Ok(match trial::time_tells(self.place(), source.modified, have)? {
+            TimeTells::Older => Decision::Replace,
+            TimeTells::Same => keep(source, have, rules),
+            TimeTells::Nothing => Decision::CompareContents,
+        })
     }
 
     /// The path that an error of `operation` names.

@@ -21,7 +21,7 @@ use crate::io::path::{open_directory, open_entry};
 use crate::io::rename::{Taken, link_nameless, take_place};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{HeldInode, Wanted};
-use crate::plan::compare::{Decision, decide, differs_in_time_alone, keep};
+use crate::plan::compare::{Decision, decide, keep};
 use crate::plan::writers::Writers;
 use crate::stat::{Stat, proc_path, stat_open};
 
@@ -99,11 +99,8 @@ async fn is_same(
         special::source_target(item).ok().is_some_and(|wanted| Ok(wanted) == target)
     };
     let mut decision = decide(&source.stat, Some(have), rules, same_target);
-    if decision == Decision::Replace
-        && differs_in_time_alone(&source.stat, have, rules)
-        && !trial::keeps_time(item.place(), source.stat.modified)?
-    {
-        decision = Decision::CompareContents;
+    if decision == Decision::Replace {
+        decision = item.judge_time(&source.stat, have)?;
     }
     if decision == Decision::CompareContents {
         let Ok(file) = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())

@@ -1,12 +1,11 @@
 //! Making the destination's entry what the source's is: dispatches what the comparison says.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, copy_file, hard_link, keep_old, link_dest, read_back, special};
 use crate::engine::own::litter;
-use crate::engine::own::trial::{self, Place};
+use crate::engine::own::trial;
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::metrics::Call;
@@ -14,7 +13,7 @@ use crate::event::{Action, Attributes, Changes, EntryEvent, Event, Kind, Notice}
 use crate::io::file::File;
 use crate::io::rename::Taken;
 use crate::metadata::{self, HeldInode, Target, Wanted, xattr};
-use crate::plan::compare::{Decision, Difference, changes, decide, differs_in_time_alone, gives_more, keep};
+use crate::plan::compare::{Decision, Difference, changes, decide, gives_more, keep};
 use crate::plan::skip::is_left_alone;
 use crate::stat::{Stat, stat_open};
 
@@ -140,12 +139,10 @@ impl Item<'_> {
                 _ => decision,
             };
         }
-        let times_alone = |have: &Stat| differs_in_time_alone(&source.stat, have, &self.run().rules);
         if decision == Decision::Replace
-            && destination.is_some_and(times_alone)
-            && !trial::keeps_time(self.place(), source.stat.modified)?
+            && let Some(have) = destination
         {
-            decision = Decision::CompareContents; // its time tells nothing
+            decision = self.judge_time(&source.stat, have)?;
         }
         let mut theirs = None;
         if let (Decision::CompareContents, Some(have)) = (decision, destination) {
@@ -187,11 +184,6 @@ impl Item<'_> {
             },
         };
         copied.map(|copied| Copied { changes, ..copied })
-    }
-
-    /// Where what becomes of its metadata can be tried.
-    pub(crate) fn place(&self) -> Place<'_, impl Fn() -> PathBuf + Copy> {
-        Place { pair: self.pair, run: self.run(), path: || self.path() }
     }
 
     /// What a copy would lack that would have no more of its source's metadata than what is there.

@@ -221,6 +221,7 @@ impl Directory {
                 let of_stat = differences(&want, before, &run.rules).changes(before);
                 let Changes { times, mode, owner, group, .. } = without(of_stat, &lacks);
                 let mode = mode && applied.mode != before.mode;
+                let times = times && applied.rounded.is_none_or(|(_, now)| now != before.modified);
                 Changes { times: times && !broken_off, mode, owner, group, ..set }
             })
         };

@@ -11,7 +11,7 @@ use crate::engine::state::pair::Pair;
 use crate::error::{Context, Error, Operation, Result};
 use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
-use crate::plan::times::{Match, match_times};
+use crate::plan::times::{Match, match_times, may_be_fat};
 use crate::stat::{Stat, Time, stat_open};
 
 /// Where something is tried: in the directory of an entry with this path, for messages.
@@ -62,24 +62,62 @@ fn is_alike(outcome: &Outcome, want: &Stat, (have, xattrs): (&Stat, &Xattrs), ru
     same_time && same_xattrs && same_owner && outcome.stat.mode == have.mode
 }
 
-/// Whether a file of the destination can have this time, as far as its file system rounds and clamps it. Known once for each
-/// file system, but for times that few of them have.
-pub(crate) fn keeps_time(place: Place<'_, impl Fn() -> PathBuf + Copy>, time: Time) -> Result<bool> {
+/// What another time than the source's says of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimeTells {
+    /// It was not copied since the source got its time.
+    Older,
+    /// It is what the file system makes of the source's time.
+    Same,
+    /// Nothing: no file has the time that it is given.
+    Nothing,
+}
+
+/// What the time of a file tells that has its source's size. What is tried once for each file system is known afterwards,
+/// but for times that few of them have.
+pub(crate) fn time_tells(
+    place: Place<'_, impl Fn() -> PathBuf + Copy>,
+    want: Time,
+    have: &Stat,
+) -> Result<TimeTells> {
     let file_system = &place.pair.file_system;
     if !place.run.config.writes() {
-        return Ok(true);
+        return Ok(TimeTells::Older);
     }
-    if let Some(known) = file_system.keeps_time(time) {
-        return Ok(known);
+    if may_be_fat(want, have) {
+        let is_fat = match file_system.keeps_two_seconds.get() {
+            Some(known) => *known,
+            None => {
+                let becomes = time_of_copy(place, want)?;
+                *file_system.keeps_two_seconds.get_or_init(|| becomes == Some(have.modified))
+            }
+        };
+        if is_fat {
+            return Ok(TimeTells::Same);
+        }
     }
-    let keeps = with_scratch(place, 0o600, |new| {
+    let keeps = match file_system.keeps_time(want) {
+        Some(known) => known,
+        None => {
+            let keeps = time_of_copy(place, want)?.is_some();
+            file_system.set_keeps_time(want, keeps);
+            keeps
+        }
+    };
+    Ok(if keeps { TimeTells::Older } else { TimeTells::Nothing })
+}
+
+/// What becomes of a time, if anything does that has to do with it.
+fn time_of_copy(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Time) -> Result<Option<Time>> {
+    with_scratch(place, 0o600, |new| {
         let inode = HeldInode::Open(new.fd.as_fd());
-        let set = metadata::set_mtime(inode, time);
-        let stat = stat_open(&new.fd).at(Operation::StatDestination, place.path)?;
-        Ok(set.is_ok() && match_times(time, &stat) != Match::Other)
-    })?;
-    file_system.set_keeps_time(time, keeps);
-    Ok(keeps)
+        let stat = || stat_open(&new.fd).at(Operation::StatDestination, place.path);
+        let before = stat()?;
+        let set = metadata::set_mtime(inode, want);
+        let now = stat()?;
+        let is_kept = match_times(want, &now) != Match::Other || may_be_fat(want, &now);
+        Ok((set.is_ok() && is_kept && now.modified != before.modified).then_some(now.modified))
+    })
 }
 
 fn try_out(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Wanted<'_>) -> Result<Outcome> {

@@ -19,7 +19,7 @@ pub(crate) struct FileSystem {
     directory: OnceLock<Arc<OwnedFd>>,
     /// It keeps the owners, modes and ordinary times that it does not refuse.
     pub(crate) is_faithful: bool,
-    /// What became of one new entry has been looked at.
+    /// What became of one time with nanoseconds has been looked at.
     looked_at: AtomicBool,
     /// That it rounds times has been told.
     rounding_told: AtomicBool,
@@ -27,18 +27,21 @@ pub(crate) struct FileSystem {
     keeps_all: AtomicBool,
     /// Whether it keeps ordinary times, once that was tried.
     keeps_times: OnceLock<bool>,
+    /// Whether it keeps times to two seconds, once that was tried.
+    pub(crate) keeps_two_seconds: OnceLock<bool>,
 }
 
 /// The times, in seconds since 1970, that every file system has which is faithful otherwise.
 const ORDINARY: std::ops::Range<i64> = 0..i32::MAX as i64;
 
 impl FileSystem {
-    /// Whether nobody has to look at what becomes of metadata like these. The first look at each file system tells how it
-    /// rounds times.
+    /// Whether nobody has to look at what becomes of metadata like these. The first look at each file system tells whether
+    /// it rounds times.
     pub(crate) fn is_sure(&self, want: &Stat) -> bool {
+        let Time { seconds, nanoseconds } = want.modified;
         self.is_faithful
-            && self.looked_at.swap(true, Ordering::Relaxed)
-            && ORDINARY.contains(&want.modified.seconds)
+            && ORDINARY.contains(&seconds)
+            && (nanoseconds == 0 || self.looked_at.swap(true, Ordering::Relaxed))
     }
 
     /// Whether a file got all of its metadata here.

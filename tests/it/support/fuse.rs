@@ -2,14 +2,14 @@
 //! holes, or never answers. Mounted through FUSE, without `O_TMPFILE` and extended attributes, and gone when dropped,
 //! also after a failure and with requests that it never answered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
@@ -57,6 +57,27 @@ pub enum Effect {
     Late(Duration),
     /// There is no answer until [`Fuse::release`].
     Stall,
+}
+
+/// What becomes of metadata that is set: no error tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Habit {
+    /// All files have this mode.
+    Mode(u16),
+    /// Everything belongs to this user, and to the group of this number.
+    Owner(u32),
+    /// Times are whole seconds, those of changes as well.
+    Seconds,
+    /// Times are whole numbers of two seconds, as on FAT.
+    TwoSeconds,
+    /// Times are cut to this second.
+    Until(u64),
+    /// The time of the modification is set only together with that of the last access.
+    TimesTogether,
+    /// Files that were written have the time of that when they are closed.
+    TimesAtClose,
+    /// Files have the time of the last write, whatever is set.
+    NoTimes,
 }
 
 /// What goes wrong with whom. An empty subject is everybody.
@@ -112,6 +133,11 @@ impl Fuse {
     /// From now on names are found in either case, and listed in lower case, as on a disk from elsewhere.
     pub fn fold_names(&self) {
         self.memory.state().folds = true;
+    }
+
+    /// From now on metadata becomes something else.
+    pub fn get_into(&self, habit: Habit) {
+        self.memory.state().habits.push(habit);
     }
 
     /// From now on the file system says that these bytes of all files of this name are a hole.
@@ -171,6 +197,9 @@ struct State {
     rules: Vec<Rule>,
     holes: HashMap<OsString, Range<u64>>,
     folds: bool,
+    habits: Vec<Habit>,
+    /// Files that were written since they were opened.
+    written: HashSet<INodeNo>,
     /// Answers that are held back.
     stalled: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -197,6 +226,8 @@ impl State {
             nodes: HashMap::from([(INodeNo::ROOT, root)]),
             rules: Vec::new(),
             folds: false,
+            habits: Vec::new(),
+            written: HashSet::new(),
             holes: HashMap::new(),
             stalled: Vec::new(),
         }
@@ -310,6 +341,36 @@ impl State {
         }
     }
 
+    /// Makes of an inode's metadata what this file system does.
+    fn get_used(&mut self, ino: INodeNo, before: SystemTime, alone: bool) {
+        let habits = self.habits.clone();
+        let Ok(Node { attr, .. }) = self.node(ino) else { return };
+        for habit in habits {
+            let cut = |time: SystemTime, seconds: u64| {
+                UNIX_EPOCH + Duration::from_secs(seconds.min(since(time).as_secs()))
+            };
+            match habit {
+                Habit::Mode(mode) => {
+                    attr.perm = if attr.kind == FileType::RegularFile { mode } else { attr.perm };
+                }
+                Habit::Owner(id) => (attr.uid, attr.gid) = (id, id),
+                Habit::Seconds => {
+                    (attr.mtime, attr.ctime) = (cut(attr.mtime, u64::MAX), cut(attr.ctime, u64::MAX));
+                }
+                Habit::TwoSeconds => {
+                    (attr.mtime, attr.ctime) =
+                        (cut(attr.mtime, since(attr.mtime).as_secs() & !1), cut(attr.ctime, u64::MAX));
+                }
+                Habit::Until(last) if since(attr.mtime).as_secs() > last => {
+                    attr.mtime = cut(attr.mtime, last)
+                }
+                Habit::TimesTogether if alone => attr.mtime = before,
+                Habit::NoTimes if attr.kind == FileType::RegularFile => attr.mtime = before,
+                _ => {}
+            }
+        }
+    }
+
     /// What goes wrong with this call.
     fn effect(&mut self, call: Call, ino: INodeNo, data: &[u8]) -> Option<Effect> {
         let name = self.nodes.get(&ino)?.name.clone();
@@ -325,6 +386,10 @@ impl State {
         rule.fired += 1;
         Some(rule.effect)
     }
+}
+
+fn since(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn attributes(ino: INodeNo, kind: FileType, perm: u16, (uid, gid): (u32, u32)) -> FileAttr {
@@ -430,7 +495,7 @@ impl Filesystem for Memory {
         uid: Option<u32>,
         gid: Option<u32>,
         size: Option<u64>,
-        _: Option<TimeOrNow>,
+        atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
         _: Option<SystemTime>,
         _: Option<FileHandle>,
@@ -448,6 +513,8 @@ impl Filesystem for Memory {
             bytes.resize(size as usize, 0);
             state.touch(ino);
         }
+        let before = state.attr(ino).map_or(UNIX_EPOCH, |attr| attr.mtime);
+        let alone = atime.is_none() && mtime.is_some();
         if let Ok(Node { attr, .. }) = state.node(ino) {
             attr.perm = mode.map_or(attr.perm, |mode| mode as u16 & 0o7777);
             attr.uid = uid.unwrap_or(attr.uid);
@@ -459,6 +526,7 @@ impl Filesystem for Memory {
                 None => attr.mtime,
             };
         }
+        state.get_used(ino, before, alone);
         answer!(reply, state.attr(ino), attr => reply.attr(&ANSWERS_LAST, &attr))
     }
 
@@ -521,7 +589,12 @@ impl Filesystem for Memory {
         _: i32,
         reply: ReplyCreate,
     ) {
-        let made = self.state().make(req, (parent, name), mode, Body::File(Vec::new()));
+        let mut state = self.state();
+        let made = state.make(req, (parent, name), mode, Body::File(Vec::new()));
+        let made = made.and_then(|attr| {
+            state.get_used(attr.ino, attr.mtime, false);
+            state.attr(attr.ino)
+        });
         let direct = FopenFlags::FOPEN_DIRECT_IO;
         answer!(reply, made, attr => {
             reply.created(&ANSWERS_LAST, &attr, Generation(0), FileHandle(0), direct);
@@ -568,11 +641,30 @@ impl Filesystem for Memory {
             bytes.resize(bytes.len().max(end), 0);
             bytes[start..end].copy_from_slice(data);
             state.touch(ino);
+            state.get_used(ino, SystemTime::now(), false);
+            state.written.insert(ino);
             reply.written(data.len() as u32);
         })
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        let mut state = self.state();
+        if state.written.remove(&ino) && state.habits.contains(&Habit::TimesAtClose) {
+            state.touch(ino);
+        }
         reply.ok();
     }
 

@@ -1,0 +1,206 @@
+//! File systems that take metadata without an error and make something else of it: it is noticed by looking, told, and
+//! nothing is copied again for it.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::path::Path;
+
+use crate::schema::assert_described;
+use crate::support::fuse::{Fuse, Habit};
+use crate::support::mount::Image;
+use crate::support::needs::{Need, tests};
+use crate::support::tree::{file, mode, modified};
+use crate::support::{ENGINES, Ran, scratch, sync_with};
+
+tests![
+    modes_that_a_file_system_pretends_to_set_are_told: [Need::Fuse],
+    owners_that_a_file_system_pretends_to_set_are_told: [Need::Fuse, Need::Root],
+    whole_seconds_are_a_notice_and_no_difference: [Need::Fuse],
+    two_seconds_are_no_difference_either: [Need::Fuse],
+    times_past_the_last_one_are_told: [Need::Fuse],
+    a_time_that_is_set_with_another_one_alone_is_set_with_it: [Need::Fuse],
+    a_time_that_moves_at_close_is_set_again: [Need::Fuse],
+    where_no_time_stays_contents_decide: [Need::Fuse],
+    small_inodes_of_ext4_round_and_clamp: [Need::FileSystem("ext4")],
+];
+
+/// A run that must end like this, as JSON.
+fn sync(engine: &str, options: &[&str], source: &Path, destination: &Path, code: i32) -> Ran {
+    let ran = sync_with(engine, &[&["--json"], options].concat(), source, destination).exits(code);
+    assert_described(&ran, &[]);
+    ran
+}
+
+/// How many entries a run has made, replaced and linked, and how many it has mended.
+fn done(ran: &Ran) -> (u64, u64) {
+    let summary = ran.summary();
+    let of = |name: &str| summary[name].as_u64().unwrap();
+    (of("created") + of("updated") + of("linked"), of("metadata"))
+}
+
+fn notices(ran: &Ran) -> usize {
+    ran.json().iter().filter(|line| line["event"] == "notice").count()
+}
+
+/// A source of two files, one with an ordinary time and one far in the future.
+fn source(home: &Path) -> std::path::PathBuf {
+    let source = home.join("src");
+    for (name, seconds) in [("d/f", 1_000_000_000), ("d/late", 5_000_000_000)] {
+        file(source.join(name), "contents");
+        mode(source.join(name), 0o640);
+        modified(source.join(name), seconds, 123_456_789);
+    }
+    modified(source.join("d"), 1_000_000_001, 1);
+    source
+}
+
+fn modes_that_a_file_system_pretends_to_set_are_told() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::Mode(0o600));
+        let (source, destination) = (source(home.path()), fuse.path().join("dst"));
+        let ran = sync(engine, &[], &source, &destination, 23);
+        assert!(ran.err.contains("d/f: 0640 became 0600 (--no-perms leaves modes alone)"), "{}", ran.err);
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "contents");
+        let again = sync(engine, &[], &source, &destination, 23);
+        assert_eq!(done(&again), (0, 0), "{}", again.out);
+        assert!(again.err.contains("0640 became 0600"), "{}", again.err);
+        assert_eq!(done(&sync(engine, &["--no-perms"], &source, &destination, 0)), (0, 0));
+    }
+}
+
+fn owners_that_a_file_system_pretends_to_set_are_told() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::Owner(0));
+        let (source, destination) = (source(home.path()), fuse.path().join("dst"));
+        lchown(source.join("d/f"), Some(7), Some(8)).unwrap();
+        mode(source.join("d/f"), 0o4755);
+        let ran = sync(engine, &[], &source, &destination, 23);
+        assert!(ran.err.contains("d/f: 7:8 became 0:0 (--no-owner leaves"), "{}", ran.err);
+        let again = sync(engine, &[], &source, &destination, 23);
+        assert_eq!(done(&again), (0, 0), "{}", again.out);
+        assert_eq!(
+            fs::metadata(destination.join("d/f")).unwrap().mode() & 0o7777,
+            0o755,
+            "not root's own setuid"
+        );
+    }
+}
+
+fn whole_seconds_are_a_notice_and_no_difference() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::Seconds);
+        let (source, destination) = (source(home.path()), fuse.path().join("dst"));
+        let ran = sync(engine, &[], &source, &destination, 0);
+        assert_eq!(notices(&ran), 1, "{}", ran.out);
+        assert!(ran.err.contains(".123456789Z became "), "{}", ran.err);
+        let again = sync(engine, &[], &source, &destination, 0);
+        assert_eq!((done(&again), notices(&again)), ((0, 0), 0), "{}", again.out);
+        // Within the same second nothing could tell, so that the size does.
+        file(source.join("d/f"), "longer contents");
+        sync(engine, &[], &source, &destination, 0);
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "longer contents");
+        file(source.join("d/late"), "Contents");
+        modified(source.join("d/late"), 5_000_000_001, 0);
+        assert_eq!(done(&sync(engine, &[], &source, &destination, 0)).0, 1, "a second later");
+    }
+}
+
+fn two_seconds_are_no_difference_either() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::TwoSeconds);
+        let (source, destination) = (source(home.path()), fuse.path().join("dst"));
+        modified(source.join("d/f"), 1_000_000_001, 5);
+        let ran = sync(engine, &[], &source, &destination, 0);
+        assert_eq!((notices(&ran), done(&ran).0), (1, 4), "{}", ran.out);
+        let again = sync(engine, &[], &source, &destination, 0);
+        assert_eq!(done(&again), (0, 0), "{}", again.out);
+        file(source.join("d/f"), "CONTENTS");
+        modified(source.join("d/f"), 1_000_000_002, 0);
+        assert_eq!(done(&sync(engine, &[], &source, &destination, 0)).0, 1, "two seconds later");
+    }
+}
+
+fn times_past_the_last_one_are_told() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::Until(i32::MAX as u64));
+        let (source, destination) = (source(home.path()), fuse.path().join("dst"));
+        let ran = sync(engine, &[], &source, &destination, 23);
+        assert!(
+            ran.err.contains("d/late: 2128-06-11T08:53:20.123456789Z became 2038-01-19T03:14:07Z"),
+            "{}",
+            ran.err
+        );
+        assert!(!ran.err.contains("d/f"), "{}", ran.err);
+        let again = sync(engine, &[], &source, &destination, 23);
+        assert_eq!(done(&again), (0, 0), "{}", again.out);
+        sync(engine, &["--no-times"], &source, &destination, 0);
+    }
+}
+
+fn a_time_that_is_set_with_another_one_alone_is_set_with_it() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::TimesTogether);
+        let (source, destination) = (source(home.path()), fuse.path().join("dst"));
+        sync(engine, &[], &source, &destination, 0);
+        assert_eq!(fs::metadata(destination.join("d/f")).unwrap().mtime_nsec(), 123_456_789);
+        assert_eq!(done(&sync(engine, &[], &source, &destination, 0)), (0, 0));
+    }
+}
+
+fn a_time_that_moves_at_close_is_set_again() {
+    for (&engine, options) in
+        ENGINES.iter().flat_map(|engine| [&[][..], &["--inplace"]].map(|options| (engine, options)))
+    {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::TimesAtClose);
+        let (source, destination) = (source(home.path()), fuse.path().join("dst"));
+        file(destination.join("d/f"), "older");
+        sync(engine, options, &source, &destination, 0);
+        for (name, seconds) in [("d/f", 1_000_000_000), ("d/late", 5_000_000_000)] {
+            assert_eq!(fs::metadata(destination.join(name)).unwrap().mtime(), seconds, "{name}");
+        }
+        assert_eq!(done(&sync(engine, options, &source, &destination, 0)), (0, 0));
+    }
+}
+
+fn where_no_time_stays_contents_decide() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::NoTimes);
+        let (source, destination) = (source(home.path()), fuse.path().join("dst"));
+        let ran = sync(engine, &[], &source, &destination, 23);
+        assert!(ran.err.contains("(--no-times leaves times alone)"), "{}", ran.err);
+        let again = sync(engine, &[], &source, &destination, 23);
+        assert_eq!(done(&again), (0, 0), "{}", again.out);
+        file(source.join("d/f"), "CONTENTS");
+        assert_eq!(done(&sync(engine, &[], &source, &destination, 23)), (1, 0), "of the same size");
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "CONTENTS");
+        let linked = sync(engine, &["--link-dest=../dst"], &source, &fuse.path().join("next"), 23);
+        assert_eq!(linked.summary()["linked"].as_u64(), Some(2), "{}", linked.out);
+    }
+}
+
+/// Inodes of 128 bytes have no room for more.
+fn small_inodes_of_ext4_round_and_clamp() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let image = Image::new("ext4", "32M", &["-I", "128"]);
+        let mount = image.mount();
+        let (source, destination) = (source(home.path()), mount.path().join("dst"));
+        let ran = sync(engine, &[], &source, &destination, 23);
+        assert_eq!((notices(&ran), ran.err.lines().count()), (1, 2), "{}", ran.err);
+        assert!(ran.err.contains("became 2038-01-19T03:14:07Z (--no-times"), "{}", ran.err);
+        let again = sync(engine, &[], &source, &destination, 23);
+        assert_eq!(done(&again), (0, 0), "{}", again.out);
+        let linked = sync(engine, &["--link-dest=../dst"], &source, &mount.path().join("next"), 23);
+        assert_eq!(linked.summary()["linked"].as_u64(), Some(2), "{}", linked.out);
+        fs::remove_file(source.join("d/late")).unwrap();
+        assert_eq!(notices(&sync(engine, &["--delete"], &source, &destination, 0)), 0);
+    }
+}
