@@ -111,6 +111,7 @@ pub use crate::error::{
 };
 pub use crate::event::{Changes, Incomplete, Kind};
 pub use crate::files::key::default_state_directory;
+pub use crate::io::ring::ring_refusal;
 pub use crate::options::{
     Backup, Compare, CompareBy, Delete, DeleteLimit, Engine, Hashing, Keep, Owner, Reflink,
 };

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cli;
+mod doctor;
 mod report;
 mod signals;
 mod supervisor;
@@ -9,7 +10,7 @@ mod supervisor;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use cli::{BenchArgs, CheckArgs, Cli, Command, VerifyArgs};
+use cli::{BenchArgs, CheckArgs, Cli, Command, DoctorArgs, VerifyArgs};
 
 use crate::report::lines::message;
 use crate::report::words;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Ok(Command::Copy(arguments)) => sync(arguments.config(), |config| arguments.reporter(config)),
         Ok(Command::Check(arguments)) => check(&arguments),
         Ok(Command::Verify(arguments)) => verify(&arguments),
+        Ok(Command::Doctor(arguments)) => doctor(arguments),
         Ok(Command::Completions(arguments)) => Ok(print(&arguments.script())),
         Ok(Command::Man(arguments)) => arguments.pages().map(|pages| print(&pages)),
         Ok(Command::Bench(arguments)) => bench(*arguments),
@@ -111,6 +113,15 @@ fn bench(arguments: BenchArgs) -> anyhow::Result<ExitCode> {
     // To remove what it has written takes as long as it takes.
     signals::stop_on_signal(&stop, None)?;
     Ok(bench::bench(arguments.plan(), &stop)?.exit_code().into())
+}
+
+fn doctor(arguments: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let stop = Stop::default();
+    // What was made is removed first.
+    signals::stop_on_signal(&stop, None)?;
+    let (text, outcome) = doctor::doctor(&arguments.plan(), &stop)?;
+    let printed = print(text.as_bytes());
+    Ok(if outcome == Outcome::Done { printed } else { outcome.exit_code().into() })
 }
 
 /// The exit code of a run, whose reports may have met `trouble`.

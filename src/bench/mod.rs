@@ -13,7 +13,7 @@
 
 mod change;
 mod data;
-mod machine;
+pub(crate) mod machine;
 pub(crate) mod plan;
 mod plot;
 mod report;

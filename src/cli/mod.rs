@@ -5,6 +5,7 @@ pub(crate) mod args;
 mod bench;
 mod check;
 mod copy;
+mod doctor;
 mod generate;
 mod mistakes;
 mod rsync;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use crate::cli::bench::BenchArgs;
 pub(crate) use crate::cli::check::CheckArgs;
 pub(crate) use crate::cli::copy::CopyArgs;
+pub(crate) use crate::cli::doctor::DoctorArgs;
 pub(crate) use crate::cli::generate::{CompletionsArgs, ManArgs};
 pub(crate) use crate::cli::sync::SyncArgs;
 pub(crate) use crate::cli::verify::VerifyArgs;
@@ -68,6 +70,7 @@ pub(crate) enum Command {
     Copy(Box<CopyArgs>),
     Check(Box<CheckArgs>),
     Verify(VerifyArgs),
+    Doctor(DoctorArgs),
     Bench(Box<BenchArgs>),
     Completions(CompletionsArgs),
     Man(ManArgs),

@@ -5,6 +5,8 @@ use std::io;
 use io_uring::IoUring;
 use rustix::io::Errno;
 
+use crate::error::Cause;
+
 /// Submission entries. A short queue on purpose: a full queue is handed to the kernel at once, so that operations
 /// don't wait until every task of the thread has had its turn.
 const ENTRIES: u32 = 32;
@@ -52,7 +54,12 @@ impl Control {
     }
 }
 
-/// The same for one thread alone.
+/// Why io_uring can't be used here, if it can't. It is what a run of [`Engine::Auto`](crate::Engine::Auto) asks first.
+pub fn ring_refusal() -> Option<Cause> {
+    Control::new().err().map(Cause::NoRing)
+}
+
+/// A runtime with a ring for one thread alone.
 pub(crate) fn runtime() -> io::Result<tokio_uring::Runtime> {
     Control::new()?.runtime()
 }

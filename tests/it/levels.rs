@@ -18,7 +18,7 @@ use crate::support::source_root;
 tests![imports_run_one_way, circles_are_small, folders_are_small, the_library_stands_without_the_program];
 
 /// From the bottom up: a file imports only from its own level and those before it.
-const LEVELS: [&str; 42] = [
+const LEVELS: [&str; 43] = [
     "text",
     "error",
     "stop",
@@ -57,13 +57,14 @@ const LEVELS: [&str; 42] = [
     "signals",
     "supervisor",
     "bench",
+    "doctor",
     "cli/values",
     "cli/args",
     "cli",
     "main",
 ];
 /// What belongs to the program alone.
-const PROGRAM: [&str; 6] = ["report", "signals", "supervisor", "bench", "cli", "main"];
+const PROGRAM: [&str; 7] = ["report", "signals", "supervisor", "bench", "doctor", "cli", "main"];
 /// Files of one circle, at most.
 const CIRCLE: usize = 8;
 /// Files of a folder, at most.

@@ -18,6 +18,7 @@ mod copy_refused;
 mod delete;
 mod display;
 mod docs;
+mod doctor;
 mod durable;
 mod engines;
 mod errors;
@@ -83,6 +84,7 @@ fn main() {
         compare::TESTS,
         display::TESTS,
         docs::TESTS,
+        doctor::TESTS,
         copy::TESTS,
         copy_refused::TESTS,
         durable::TESTS,

@@ -30,7 +30,7 @@ fn schema() -> Value {
     serde_json::from_str(include_str!("../../docs/json.schema.json")).unwrap()
 }
 
-fn validator() -> Validator {
+pub fn validator() -> Validator {
     jsonschema::draft202012::meta::validate(&schema()).expect("a schema of draft 2020-12");
     jsonschema::draft202012::new(&schema()).unwrap()
 }
