@@ -27,7 +27,7 @@ use crate::engine::progress::Progress;
 use crate::engine::progress::manifest::Hashes;
 use crate::engine::run::staffing::Staffing;
 use crate::engine::run::{Beside, new_run};
-use crate::engine::setup::{open_root, require_threads, temporary_names};
+use crate::engine::setup::{limits_of_root, open_root, require_threads, temporary_names};
 use crate::engine::state::watched::Watched;
 use crate::engine::workers::stall::Stalls;
 use crate::engine::workers::threads::start_workers;
@@ -61,7 +61,7 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     };
     let held = config.clone();
     let (temporary, unknown) = within(config, move || temporary_names(&held))?;
-    let notices = notice.into_iter().chain(unknown).collect();
+    let notices = notice.into_iter().chain(unknown).chain(limits_of_root(config)).collect();
     // Before anything is written: what can't be used is to be told first.
     let manifest = config.manifest();
     let (begun, opened) = (manifest.map(Path::to_path_buf), config.clone());

@@ -19,6 +19,7 @@ use crate::metadata;
 use crate::metadata::xattr::{self, Holder};
 use crate::options::Engine;
 use crate::plan::compare::Difference;
+use crate::plan::privileges::Privileges;
 use crate::plan::writers::Writers;
 use crate::select::Scope;
 use crate::stat::{Time, proc_path, stat_open};
@@ -79,6 +80,12 @@ pub(super) fn require_threads(config: &Config) -> Result<Chosen> {
         return Err(Error::new(Operation::StartEngine, &config.source, cause));
     }
     Ok(Chosen::threads(None))
+}
+
+/// What is to be told of the power that root has not.
+pub(super) fn limits_of_root(config: &Config) -> Option<Notice> {
+    let limits = Privileges::of_process().limits().filter(|_| config.keep.owner && config.writes());
+    limits.map(Notice::LimitedRoot)
 }
 
 pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {

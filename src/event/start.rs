@@ -47,6 +47,11 @@ pub enum Notice {
     },
     /// There is no machine key: no later run will know what this one leaves if it is killed.
     NoKey(Error),
+    /// Root has not all of root's power over owners: why. Those that it can't give are left as for a user without privilege,
+    /// and so are attributes in `trusted.*` and `security.*`.
+    LimitedRoot(&'static str),
+    /// Root is nobody on a file system of the destination, and is treated as a user without privilege: there is an entry.
+    SquashedRoot(PathBuf),
     /// A file system of the destination rounds times. What it makes of a time counts as that time.
     RoundedTimes {
         /// An entry with such a time.
@@ -67,6 +72,15 @@ impl Notice {
                 let why = why.told(names);
                 format!("io_uring on {rings} of {threads} threads, plain system calls on the others: {why}")
             }
+            Notice::LimitedRoot(why) => format!(
+                "root has no power over owners here: {why}. Owners that it can't give are left as a user without \
+                 privilege leaves them"
+            ),
+            Notice::SquashedRoot(path) => format!(
+                "root has no power over owners on the destination's file system (root_squash): {} and others are left as \
+                 a user without privilege leaves them",
+                Escaped::path(path)
+            ),
             Notice::RoundedTimes { path, times: (want, have) } => format!(
                 "the destination's file system rounds times: {want} became {have} for {}. What it can keep is compared",
                 Escaped::path(path)

@@ -44,6 +44,8 @@ pub(crate) struct Applied {
     pub(crate) changes: Changes,
     /// What could not be, an error each.
     pub(crate) lacks: Vec<Error>,
+    /// Root is nobody here, and was treated as a user without privilege.
+    pub(crate) squashed: bool,
     /// The mode that it has now, as far as is known.
     pub(crate) mode: u32,
     /// The modification time, and what the file system made of it, if that rounds.
@@ -52,7 +54,7 @@ pub(crate) struct Applied {
 
 impl Default for Applied {
     fn default() -> Self {
-        Applied { changes: Changes::NONE, lacks: Vec::new(), mode: 0, rounded: None }
+        Applied { changes: Changes::NONE, lacks: Vec::new(), squashed: false, mode: 0, rounded: None }
     }
 }
 
@@ -61,6 +63,7 @@ impl Applied {
     pub(crate) fn add(&mut self, other: Applied) {
         self.lacks.extend(other.lacks);
         self.rounded = other.rounded.or(self.rounded);
+        self.squashed |= other.squashed;
     }
 }
 
@@ -79,7 +82,7 @@ pub(crate) fn apply<P: AsRef<Path>>(
     let mut difference = differences(want, have, rules);
     let mut applied = Applied { changes: difference.changes(have), ..Applied::default() };
     let mut job = Job { wanted: want, inode, rules, path, before: have.modified, lacks: Vec::new() };
-    let mut given = job.give_owner(&mut difference, &mut applied.changes)?;
+    let mut given = job.give_owner(have, &mut difference, &mut applied.changes)?;
     if !sure && given == OwnerGiven::Yes {
         // Before the mode, which is another one where the owner is.
         given = job.look_at_owner(&mut difference, &mut applied.changes)?;
@@ -99,9 +102,10 @@ pub(crate) fn apply<P: AsRef<Path>>(
         // The former owner may have changed it in the last moment.
         difference.mode = Some(mode_of(want, have, &difference, rules));
     }
-    if given == OwnerGiven::No || acl != AclGiven::Kept {
+    applied.squashed = given == OwnerGiven::Squashed;
+    if given != OwnerGiven::Yes || acl != AclGiven::Kept {
         let mode = mode_of(want, have, &difference, rules);
-        let mode = tight(mode, want, (have, &difference), acl, rules);
+        let mode = tight(mode, want, (have, &difference), (given, acl), rules);
         applied.changes.mode = mode != have.mode && want.kind != Kind::Symlink;
         difference.mode = (!applied.changes.is_empty()).then_some(mode);
     }
@@ -156,10 +160,15 @@ pub(crate) fn is_refusal(errno: Errno) -> bool {
     )
 }
 
+/// The user that a server takes root for, unless it is told otherwise.
+const NOBODY: u32 = 65534;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OwnerGiven {
     Yes,
     No,
+    /// Not, since root has no privilege here.
+    Squashed,
 }
 
 /// What became of an access ACL.
@@ -177,7 +186,7 @@ fn tight(
     mode: u32,
     want: &Stat,
     (have, difference): (&Stat, &Difference),
-    lost: AclGiven<'_>,
+    (given, lost): (OwnerGiven, AclGiven<'_>),
     rules: &Rules,
 ) -> u32 {
     let mode = match lost {
@@ -186,7 +195,8 @@ fn tight(
         AclGiven::Another => mode & !0o070, // which is its mask
     };
     let (_, gid) = difference.owner.unwrap_or_default();
-    let lacks_group = rules.keep.owner && rules.privileges.root && gid.unwrap_or(have.gid) != want.gid;
+    let is_tried = given == OwnerGiven::No && rules.keep.owner && rules.privileges.gives_to_group(want.gid);
+    let lacks_group = is_tried && gid.unwrap_or(have.gid) != want.gid;
     if lacks_group { without_group(mode) } else { mode }
 }
 
@@ -225,9 +235,19 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     }
 
     /// Sets user and group, or what of the two is not refused, which `difference` has afterwards.
-    fn give_owner(&mut self, difference: &mut Difference, changes: &mut Changes) -> Result<OwnerGiven> {
+    fn give_owner(
+        &mut self,
+        have: &Stat,
+        difference: &mut Difference,
+        changes: &mut Changes,
+    ) -> Result<OwnerGiven> {
         let Some((uid, gid)) = difference.owner else { return Ok(OwnerGiven::Yes) };
         let Err(errno) = set_owner(self.inode, uid, gid) else { return Ok(OwnerGiven::Yes) };
+        if errno == Errno::PERM && self.is_squashed(have) {
+            difference.owner = None;
+            (changes.owner, changes.group) = (false, false);
+            return Ok(OwnerGiven::Squashed);
+        }
         let text = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
         let wanted = format!("{}:{}", text(uid), text(gid));
         self.lack(Operation::SetOwner, (Property::Owner, wanted), errno)?;
@@ -237,6 +257,12 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         difference.owner = (uid.is_some() || gid.is_some()).then_some((uid, gid));
         (changes.owner, changes.group) = (uid.is_some(), gid.is_some());
         Ok(OwnerGiven::No)
+    }
+
+    /// Whether a server takes root for nobody (exports(5), `root_squash`): what root makes there is nobody's.
+    fn is_squashed(&self, have: &Stat) -> bool {
+        let may = &self.rules.privileges;
+        may.chown && may.user != NOBODY && have.uid == NOBODY
     }
 
     /// Looks at whose it is now, which `difference` has afterwards.
@@ -262,12 +288,12 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         have: &Stat,
         bare: bool,
     ) -> Result<(Changes, AclGiven<'x>)> {
-        let root = self.rules.privileges.root;
-        let mut set = xattr::make_equal(self.inode, want, bare, root);
+        let (root, reach) = (self.rules.privileges.root, self.rules.privileges.namespaces);
+        let mut set = xattr::make_equal(self.inode, want, bare, reach);
         let is_closed = |set: &xattr::Set| set.refused.iter().any(|refused| refused.errno == Errno::ACCESS);
         if is_closed(&set) && !root && have.kind != Kind::Symlink {
             set_mode(self.inode, have.mode | 0o600).at(Operation::SetMode, self.path)?;
-            let again = xattr::make_equal(self.inode, want, bare, root);
+            let again = xattr::make_equal(self.inode, want, bare, reach);
             let changes = Changes {
                 acl: set.changes.acl | again.changes.acl,
                 xattrs: set.changes.xattrs | again.changes.xattrs,
@@ -294,8 +320,11 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     fn give_mode(&mut self, difference: &Difference, changes: &mut Changes) -> Result<Option<u32>> {
         let Some(mode) = difference.mode else { return Ok(None) };
         if let Err(errno) = set_mode(self.inode, mode) {
-            self.lack(Operation::SetMode, (Property::Mode, octal(mode)), errno)?;
             changes.mode = false;
+            // Left alone, nobody misses it.
+            if self.rules.keep.permissions || !is_refusal(errno) {
+                self.lack(Operation::SetMode, (Property::Mode, octal(mode)), errno)?;
+            }
             return Ok(None);
         }
         Ok(Some(mode))
@@ -321,7 +350,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     /// Looks at what became of it: some file systems say yes, and do something else. Returns the time, if it was rounded.
     fn look(&mut self, difference: &Difference, changes: &mut Changes) -> Result<Option<(Time, Time)>> {
         let now = self.stat()?;
-        if let Some(mode) = difference.mode.filter(|mode| *mode != now.mode)
+        if let Some(mode) = difference.mode.filter(|mode| *mode != now.mode && self.rules.keep.permissions)
             && !self.lacks(Property::Mode)
         {
             self.became(Operation::SetMode, Property::Mode, (octal(mode), octal(now.mode)));

@@ -1,6 +1,7 @@
 //! Extended attributes, and with them POSIX ACLs and file capabilities, which the kernel shows as attributes.
 //!
-//! Kept are `user.*` and the two ACLs; for root also `trusted.*` and `security.*`, as rsync does. Left out are
+//! Kept are `user.*` and the two ACLs; for root also `trusted.*` and `security.*`, as rsync does, and for root of a user
+//! namespace, or one without all capabilities, `security.capability` alone. Left out are
 //! `security.evm` and `security.ima`, which the kernel signs for one inode and refuses from elsewhere, and what is a file
 //! system's own view of other metadata: the rest of `system.*`, and the names under which xfs shows ACLs once more.
 
@@ -17,6 +18,7 @@ use crate::event::Changes;
 use crate::io::op;
 use crate::metadata::apply::name_of;
 use crate::metadata::{HeldInode, acl};
+use crate::plan::privileges::Namespaces;
 use crate::plan::rules::Rules;
 use crate::stat::{Stat, proc_path};
 
@@ -55,26 +57,31 @@ pub(crate) const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
 const ACCESS_ACL: &CStr = c"system.posix_acl_access";
 const CAPABILITY: &CStr = c"security.capability";
 
-fn is_kept(name: &[u8], root: bool) -> bool {
-    name.starts_with(b"user.")
-        || name == ACCESS_ACL.to_bytes()
-        || name == DEFAULT_ACL.to_bytes()
-        || (root && name.starts_with(b"trusted.") && !name.starts_with(b"trusted.SGI_ACL_"))
-        || (root && name.starts_with(b"security.") && name != b"security.evm" && name != b"security.ima")
+fn is_kept(name: &[u8], reach: Namespaces) -> bool {
+    let is_signed = name == b"security.evm" || name == b"security.ima";
+    let of_all =
+        name == ACCESS_ACL.to_bytes() || name == DEFAULT_ACL.to_bytes() || name.starts_with(b"user.");
+    match reach {
+        Namespaces::User => of_all,
+        Namespaces::Capabilities => of_all || name == CAPABILITY.to_bytes(),
+        Namespaces::All if name.starts_with(b"security.") => !is_signed,
+        Namespaces::All if name.starts_with(b"trusted.") => !name.starts_with(b"trusted.SGI_ACL_"),
+        Namespaces::All => of_all,
+    }
 }
 
 /// The kept attributes of `holder`, an empty list where the file system has none.
 pub(crate) fn read<P: AsRef<Path>>(
     holder: &Holder<'_>,
-    root: bool,
+    reach: Namespaces,
     path: impl Fn() -> P + Copy,
 ) -> Result<Xattrs> {
-    try_read(holder, root).at(Operation::ReadXattrs, path)
+    try_read(holder, reach).at(Operation::ReadXattrs, path)
 }
 
-fn try_read(holder: &Holder<'_>, root: bool) -> rustix::io::Result<Xattrs> {
+fn try_read(holder: &Holder<'_>, reach: Namespaces) -> rustix::io::Result<Xattrs> {
     let mut found = Xattrs::new();
-    for name in names(holder, root)? {
+    for name in names(holder, reach)? {
         match get(holder, &name) {
             Ok(value) => found.push((name, value)),
             Err(Errno::NODATA) => {} // removed since it was listed
@@ -97,7 +104,7 @@ pub(crate) fn read_source<P: AsRef<Path>>(
     rules: &Rules,
     path: impl Fn() -> P + Copy,
 ) -> Result<Xattrs> {
-    let mut found = read(holder, rules.privileges.root, path)?;
+    let mut found = read(holder, rules.privileges.namespaces, path)?;
     found.retain(|(name, _)| name.as_c_str() != UNFINISHED);
     if !rules.chmod.is_empty()
         && let Some((_, acl)) = found.iter_mut().find(|(name, _)| name.as_c_str() == ACCESS_ACL)
@@ -116,7 +123,7 @@ pub(super) fn mode_without_acl(holder: &Holder<'_>, mode: u32) -> rustix::io::Re
     }
 }
 
-fn names(holder: &Holder<'_>, root: bool) -> rustix::io::Result<Vec<CString>> {
+fn names(holder: &Holder<'_>, reach: Namespaces) -> rustix::io::Result<Vec<CString>> {
     // Nearly every file has no attributes at all, or few: one call into the stack answers for these.
     let mut short = [0_u8; 512];
     let long;
@@ -131,7 +138,7 @@ fn names(holder: &Holder<'_>, root: bool) -> rustix::io::Result<Vec<CString>> {
     };
     Ok(list
         .split(|&b| b == 0)
-        .filter(|name| is_kept(name, root))
+        .filter(|name| is_kept(name, reach))
         .filter_map(|n| CString::new(n).ok())
         .collect())
 }
@@ -228,7 +235,7 @@ pub(crate) fn has_capability(target: HeldInode<'_>) -> rustix::io::Result<bool> 
 
 /// Whether an open file has neither an ACL nor a file capability, which would give somebody more than its mode shows.
 pub(crate) fn grants_nothing(file: &OwnedFd) -> rustix::io::Result<bool> {
-    let names = names(&Holder::Open(file.as_fd()), true)?;
+    let names = names(&Holder::Open(file.as_fd()), Namespaces::All)?;
     Ok(!names.iter().any(|name| is_acl(name) || name.as_c_str() == CAPABILITY))
 }
 
@@ -273,9 +280,9 @@ pub(super) struct Set {
 
 /// Sets what `want` has and `target` lacks, and removes what it has beyond: each for itself. Labels of security modules
 /// follow their own policy: what it refuses is no lack.
-pub(super) fn make_equal(target: HeldInode<'_>, want: &Xattrs, bare: bool, root: bool) -> Set {
+pub(super) fn make_equal(target: HeldInode<'_>, want: &Xattrs, bare: bool, reach: Namespaces) -> Set {
     let mut set = Set { changes: Changes::NONE, refused: Vec::new() };
-    let have = match if bare { Ok(Xattrs::new()) } else { try_read(&target.into(), root) } {
+    let have = match if bare { Ok(Xattrs::new()) } else { try_read(&target.into(), reach) } {
         Ok(have) => have,
         // What it has can't be told: all is set anew, and an ACL that was there may be left.
         Err(errno) => {
@@ -380,18 +387,20 @@ mod tests {
 
     #[test]
     fn kept_namespaces_follow_privilege() {
-        for (name, user, root) in [
-            ("user.comment", true, true),
-            ("system.posix_acl_access", true, true),
-            ("system.posix_acl_default", true, true),
-            ("system.nfs4_acl", false, false),
-            ("trusted.overlay.opaque", false, true),
-            ("trusted.SGI_ACL_FILE", false, false),
-            ("security.capability", false, true),
-            ("security.ima", false, false),
+        for (name, user, capabilities, all) in [
+            ("user.comment", true, true, true),
+            ("system.posix_acl_access", true, true, true),
+            ("system.posix_acl_default", true, true, true),
+            ("system.nfs4_acl", false, false, false),
+            ("trusted.overlay.opaque", false, false, true),
+            ("trusted.SGI_ACL_FILE", false, false, false),
+            ("security.capability", false, true, true),
+            ("security.selinux", false, false, true),
+            ("security.ima", false, false, false),
         ] {
-            assert_eq!(is_kept(name.as_bytes(), false), user, "{name}");
-            assert_eq!(is_kept(name.as_bytes(), true), root, "{name}");
+            let of = |reach| is_kept(name.as_bytes(), reach);
+            let found = (of(Namespaces::User), of(Namespaces::Capabilities), of(Namespaces::All));
+            assert_eq!(found, (user, capabilities, all), "{name}");
         }
     }
 }

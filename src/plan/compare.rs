@@ -154,7 +154,7 @@ pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference
 /// run what it has meanwhile. Its owner and its group are right already, its permissions no wider, and it has no bits that
 /// would run it as somebody else. Where owners are not kept, one of the user who runs this is right as well.
 pub(crate) fn may_be_rewritten(want: &Stat, have: &Stat, rules: &Rules) -> bool {
-    let kept = rules.keep.owner && rules.privileges.root;
+    let kept = rules.keep.owner && rules.privileges.chown;
     let user = have.uid == want.uid || !kept && have.uid == rules.privileges.user;
     let group = have.gid == want.gid || !kept && (have.mode & 0o070 == 0 || rules.is_own_group(have.gid));
     let no_wider = have.mode & !want.mode & 0o077 == 0;
@@ -175,8 +175,9 @@ pub(crate) fn gives_more(difference: &Difference, have: &Stat) -> bool {
 /// tried in any case: a file of somebody else's then becomes an error.
 pub(super) fn owner_to_set(want: &Stat, have: &Stat, rules: &Rules) -> Option<(Option<u32>, Option<u32>)> {
     let may = &rules.privileges;
-    let may_user = may.root || rules.owner.user.is_some();
-    let may_group = may.root || rules.owner.group.is_some() || may.groups.contains(&want.gid);
+    let may_user = may.gives_to_user(want.uid) || rules.owner.user.is_some();
+    let may_group =
+        may.gives_to_group(want.gid) || rules.owner.group.is_some() || may.groups.contains(&want.gid);
     let uid = (want.uid != have.uid && may_user).then_some(want.uid);
     let gid = (want.gid != have.gid && may_group).then_some(want.gid);
     (uid.is_some() || gid.is_some()).then_some((uid, gid))
@@ -220,7 +221,7 @@ pub(super) mod tests {
     pub(in crate::plan) fn rules(root: bool) -> Rules {
         Rules {
             keep: Keep::default(),
-            privileges: Privileges { root, user: 7, groups: vec![8, 9] },
+            privileges: Privileges::of(root, 7, vec![8, 9]),
             compare: PLAIN,
             chmod: Chmod::default(),
             owner: Owner::default(),
@@ -367,7 +368,7 @@ pub(super) mod tests {
             ("with another name", |s| s.links = 2, [false, false, false]),
         ];
         let (mut root, user) = (rules(true), rules(false));
-        root.privileges = Privileges { root: true, user: 0, groups: vec![0] };
+        root.privileges = Privileges::of(true, 0, vec![0]);
         let mut lax = root.clone();
         lax.keep.owner = false;
         for (what, change, expected) in table {

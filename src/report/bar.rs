@@ -49,6 +49,7 @@ impl Reporter for Bar {
         if let Some(text) = self.lines.describe_start(start) {
             lines::message(text);
         }
+        lines::tell_limits(start, self.verbosity.quiet || self.verbosity.verbose > 0);
         lines::tell_missing(start, self.verbosity.quiet);
         self.line.begin();
     }

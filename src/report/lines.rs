@@ -150,6 +150,12 @@ pub(crate) fn missing(missing: &Missing) -> String {
     format!("--link-dest {} does not exist{others}: nothing is linked to it", Escaped::path(&missing.path))
 }
 
+/// Says what a run can't do that its user may take for granted, unless that `is_told` already, or not wanted.
+pub(crate) fn tell_limits(start: &Start, is_told: bool) {
+    let limits = start.notices.iter().filter(|notice| matches!(notice, Notice::LimitedRoot(_)));
+    limits.filter(|_| !is_told).for_each(|notice| message(notice.told(words::option)));
+}
+
 /// Says of which trees of `--link-dest` are not there; with `--quiet` only of those that are more likely a mistake.
 pub(crate) fn tell_missing(start: &Start, quiet: bool) {
     let told = start.missing.iter().filter(|missing| missing.has_others || !quiet);
@@ -186,6 +192,7 @@ impl Reporter for Lines {
         if let Some(text) = self.describe_start(start) {
             message(text);
         }
+        tell_limits(start, self.verbosity.quiet || self.verbosity.verbose > 0);
         tell_missing(start, self.verbosity.quiet);
     }
 

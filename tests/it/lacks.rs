@@ -8,11 +8,12 @@ use std::path::Path;
 use rustix::fs::FileType;
 
 use crate::schema::assert_described;
+use crate::support::fuse::{Fuse, Habit};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise, xattr};
 use crate::support::user::ALICE;
-use crate::support::{ENGINES, Ran, assert_no_litter, program_with, run, scratch, sync_with, tool};
+use crate::support::{ENGINES, Ran, assert_no_litter, program, program_with, run, scratch, sync_with, tool};
 
 tests![
     what_holds_no_acls_gets_the_files: [Need::Root, Need::Tool("setfacl")],
@@ -24,6 +25,9 @@ tests![
     attributes_refused_for_any_reason_cost_themselves: [Need::Root, Need::Tool("strace")],
     a_disk_that_fails_is_no_refusal: [Need::Tool("strace")],
     one_kind_of_refusal_is_a_handful_of_lines: [Need::Root, Need::Tool("strace")],
+    root_of_a_user_namespace_is_as_a_user_without_privilege: [Need::Root, Need::Tool("unshare")],
+    root_without_the_capability_is_as_a_user_without_privilege: [Need::Root, Need::Tool("setpriv")],
+    root_that_is_nobody_there_is_as_a_user_without_privilege: [Need::Root, Need::Fuse, Need::Tool("strace")],
     without_modes_new_files_follow_the_umask_and_others_keep_theirs,
     symlinks_can_be_left_out,
     times_of_directories_can_be_left_alone,
@@ -266,6 +270,77 @@ fn one_kind_of_refusal_is_a_handful_of_lines() {
     let last = "ringsync: set owners: Operation not permitted (os error 1): the same for 47 more entries";
     assert_eq!(ran.err.lines().last(), Some(last));
     assert!(ran.out.contains("51 created") && ran.out.contains("; 50 errors"), "{}", ran.out);
+}
+
+/// Files of root's and of another user's, with what only root sets.
+fn owned(home: &Path) -> std::path::PathBuf {
+    let source = home.join("src");
+    for name in ["d/theirs", "d/setuid", "d/ours"] {
+        file(source.join(name), "contents");
+    }
+    for name in ["d/theirs", "d/setuid"] {
+        lchown(source.join(name), Some(7), Some(8)).unwrap();
+        xattr(source.join(name), "user.a", b"1");
+        xattr(source.join(name), "trusted.a", b"1");
+    }
+    mode(source.join("d/setuid"), 0o6755);
+    source
+}
+
+/// Runs a mirror twice that has no error and tells once that root is limited; the second one changes nothing.
+fn as_limited_root(wrapper: &[&str], engine: &str, source: &Path, destination: &Path, why: &str) {
+    let run_once = || {
+        let mut command = std::process::Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(program()).args(["sync", "--engine", engine]);
+        command.arg(source).arg(destination);
+        run(command).exits(0)
+    };
+    let ran = run_once();
+    assert_eq!(ran.err.lines().filter(|line| line.contains(why)).count(), 1, "{}", ran.err);
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    let stat = fs::metadata(destination.join("d/setuid")).unwrap();
+    assert_ne!(stat.uid(), 7);
+    assert_eq!(stat.mode() & 0o7777, 0o755, "setuid was for another user");
+    assert_eq!(fs::read_to_string(destination.join("d/theirs")).unwrap(), "contents");
+    let again = run_once();
+    assert!(again.out.starts_with("5 unchanged"), "{}", again.out);
+}
+
+fn root_of_a_user_namespace_is_as_a_user_without_privilege() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let source = owned(home.path());
+        let wrapper = ["unshare", "--user", "--map-root-user"];
+        as_limited_root(&wrapper, engine, &source, &home.path().join("dst"), "root of a user namespace");
+        let value = |name: &str| rustix::fs::getxattr(home.path().join("dst/d/theirs"), name, &mut [0_u8; 8]);
+        assert_eq!((value("user.a"), value("trusted.a")), (Ok(1), Err(rustix::io::Errno::NODATA)));
+    }
+}
+
+fn root_without_the_capability_is_as_a_user_without_privilege() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let source = owned(home.path());
+        let wrapper = ["setpriv", "--inh-caps=-chown", "--bounding-set=-chown"];
+        as_limited_root(&wrapper, engine, &source, &home.path().join("dst"), "CAP_CHOWN");
+    }
+}
+
+/// As a server with `root_squash` has it.
+fn root_that_is_nobody_there_is_as_a_user_without_privilege() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::Owner(65534));
+        let source = owned(home.path());
+        let words = ["--no-xattrs"];
+        let injected = ["inject=fchown,fchownat:error=EPERM"];
+        let destination = fuse.path().join("dst");
+        let ran = refused(&injected, engine, &words, &source, &destination).exits(0);
+        assert_eq!(ran.err.lines().filter(|line| line.contains("root_squash")).count(), 1, "{}", ran.err);
+        assert_eq!(bits(destination.join("d/setuid")), 0o755);
+        let again = refused(&injected, engine, &words, &source, &destination).exits(0);
+        assert_eq!((made(&again), again.summary()["metadata"].as_u64()), (0, Some(0)), "{}", again.out);
+    }
 }
 
 fn without_modes_new_files_follow_the_umask_and_others_keep_theirs() {

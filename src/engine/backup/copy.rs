@@ -32,8 +32,11 @@ impl Old<'_> {
         let handle =
             rustix::fs::openat(self.within, self.name, flags, Mode::empty()).at(Operation::Backup, path)?;
         let stat = stat_open(&handle).at(Operation::Backup, path)?;
-        let xattrs =
-            xattr::read(&HeldInode::Handle(handle.as_fd()).into(), self.run.rules.privileges.root, path);
+        let xattrs = xattr::read(
+            &HeldInode::Handle(handle.as_fd()).into(),
+            self.run.rules.privileges.namespaces,
+            path,
+        );
         if stat.kind == Kind::File {
             let (new, nameless) = new_file(within, temporary).at(Operation::Backup, path)?;
             self.copy_contents(&handle, &stat, &new).at(Operation::Backup, path)?;
@@ -64,7 +67,7 @@ impl Old<'_> {
         let have = stat_open(&new).at(Operation::Backup, path)?;
         // A symlink's own attributes are read by its name.
         let holder = Holder::Name(self.within.as_fd(), self.name);
-        let xattrs = xattr::read(&holder, self.run.rules.privileges.root, path)?;
+        let xattrs = xattr::read(&holder, self.run.rules.privileges.namespaces, path)?;
         self.look_alike(HeldInode::Handle(new.as_fd()), &have, (stat, &xattrs))
     }
 

@@ -123,7 +123,8 @@ impl Tree {
         let at = || path;
         let want = stat_open(model).at(Operation::Backup, at)?;
         let have = stat_open(fd).at(Operation::Backup, at)?;
-        let xattrs = xattr::read(&HeldInode::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
+        let xattrs =
+            xattr::read(&HeldInode::Handle(model.as_fd()).into(), run.rules.privileges.namespaces, at)?;
         let target = Target { inode: HeldInode::Handle(fd.as_fd()), have: &have, bare: false, sure: false };
         let applied = metadata::apply(Wanted { stat: &want, xattrs: Some(&xattrs) }, target, &run.rules, at)?;
         run.report_lacks(applied);
@@ -139,7 +140,8 @@ impl Tree {
         }
         let want = stat_open(model).at(Operation::Backup, at)?;
         let have = stat_open(fd).at(Operation::Backup, at)?;
-        let xattrs = xattr::read(&HeldInode::Handle(model.as_fd()).into(), run.rules.privileges.root, at)?;
+        let xattrs =
+            xattr::read(&HeldInode::Handle(model.as_fd()).into(), run.rules.privileges.namespaces, at)?;
         metadata::narrow(HeldInode::Handle(fd.as_fd()), &want, &have, Some(&xattrs), &run.rules, at)?;
         self.remember(fd).at(Operation::Backup, at)
     }

@@ -146,6 +146,6 @@ impl Item<'_> {
             Some(file) => Holder::Open(file.as_fd()),
             None => Holder::Name(self.within()?.as_fd(), self.target()),
         };
-        xattr::read(&holder, self.run().rules.privileges.root, || self.path())
+        xattr::read(&holder, self.run().rules.privileges.namespaces, || self.path())
     }
 }

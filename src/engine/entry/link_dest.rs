@@ -138,15 +138,15 @@ async fn is_same(
 }
 
 fn xattrs(item: &Item<'_>, tree: &OwnedFd, handle: &OwnedFd, have: &Stat) -> Result<xattr::Xattrs> {
-    let root = item.run().rules.privileges.root;
+    let reach = item.run().rules.privileges.namespaces;
     if have.kind != Kind::Symlink {
-        return xattr::read(&HeldInode::Handle(handle.as_fd()).into(), root, || item.path());
+        return xattr::read(&HeldInode::Handle(handle.as_fd()).into(), reach, || item.path());
     }
     // A symlink's own attributes are read by its name.
     let directory = item.directory.path();
     let within = open_directory(tree, directory.as_os_str().as_bytes());
     let within = within.at(Operation::UseReference, || item.path())?;
-    xattr::read(&Holder::Name(within.as_fd(), item.target()), root, || item.path())
+    xattr::read(&Holder::Name(within.as_fd(), item.target()), reach, || item.path())
 }
 
 /// Gives an inode the item's name. Returns whether it could be done.

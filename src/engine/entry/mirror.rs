@@ -9,7 +9,7 @@ use crate::engine::own::trial;
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::metrics::Call;
-use crate::event::{Action, Attributes, Changes, EntryEvent, Event, Kind, Notice};
+use crate::event::{Action, Attributes, Changes, EntryEvent, Kind};
 use crate::io::file::File;
 use crate::io::rename::Taken;
 use crate::metadata::{self, HeldInode, Target, Wanted, xattr};
@@ -57,7 +57,8 @@ impl Item<'_> {
         };
         let mut event = match result.await {
             Ok(copied) => {
-                self.tell_rounding(&copied).await;
+                let (rounded, squashed) = (copied.rounded, copied.squashed);
+                self.run().tell_once(&self.pair.file_system, (rounded, squashed), || self.path()).await;
                 copied.event(kind)
             }
             Err(error) => EntryEvent::failed(kind, error),
@@ -75,16 +76,6 @@ impl Item<'_> {
             event.points_to = special::points_to(&self).ok();
         }
         event
-    }
-
-    /// Tells, once for each file system, that it rounds times.
-    async fn tell_rounding(&self, copied: &Copied) {
-        if let Some((want, have)) = copied.rounded
-            && self.pair.file_system.tells_rounding()
-        {
-            let times = (want.to_string(), have.to_string());
-            self.run().report(Event::Notice(Notice::RoundedTimes { path: self.path(), times })).await;
-        }
     }
 
     /// Keeps backups from the name, before it is looked up: what has it by then is found, and backed up in its turn.
@@ -131,7 +122,12 @@ impl Item<'_> {
             same
         };
         let mut decision = decide(&source.stat, destination, &self.run().rules, same_target);
-        if let (true, Decision::Keep(_)) = (self.pair.planted, decision) {
+        if decision == Decision::Replace
+            && let Some(have) = destination
+        {
+            decision = self.judge_time(&source.stat, have)?;
+        }
+        if let (true, Decision::Keep(_) | Decision::Renew) = (self.pair.planted, decision) {
             // Nothing of it may change, but everybody who can enter the directory then could read it.
             decision = match source.stat.kind {
                 Kind::File => Decision::CompareContents,
@@ -139,16 +135,11 @@ impl Item<'_> {
                 _ => decision,
             };
         }
-        if decision == Decision::Replace
-            && let Some(have) = destination
-        {
-            decision = self.judge_time(&source.stat, have)?;
-        }
-        let mut theirs = None;
+        let (mut theirs, mut may_stay) = (None, !self.pair.planted);
         if let (Decision::CompareContents, Some(have)) = (decision, destination) {
             let same;
             (same, theirs) = Box::pin(self.same_contents(&source, have)).await?;
-            changes.contents = !same;
+            (changes.contents, may_stay) = (!same, same);
             decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
         }
         let taken = match decision {
@@ -156,7 +147,7 @@ impl Item<'_> {
             Decision::Replace | Decision::Renew => Some(Taken::Entry),
             _ => None,
         };
-        if let (Decision::Renew, Some(have), false) = (decision, destination, self.pair.planted)
+        if let (Decision::Renew, Some(have), true) = (decision, destination, may_stay)
             && let Some(lacks) = self.lacks_of_copy(&source, (have, &theirs))?
         {
             return Ok(Copied { lacks, ..Copied::unchanged() });

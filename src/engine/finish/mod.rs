@@ -24,7 +24,7 @@ use crate::event::metrics::{Call, Means};
 use crate::event::{Action, Changes, EntryEvent, Event, Kind};
 use crate::io::rename::rename_free;
 use crate::metadata::xattr::{self, has_default_acl};
-use crate::metadata::{self, HeldInode, Target, Wanted};
+use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
 use crate::plan::compare::differences;
 use crate::stat::Stat;
 
@@ -78,13 +78,16 @@ impl Directory {
                 let placed = self.give_name_to_directory(&pair, lane).await;
                 let set =
                     |pair: &Pair| lane.io.in_place(Call::Metadata, || self.set_metadata(pair, &lane.run));
-                let action = placed.and_then(|pair| set(&pair));
-                let done = |(action, changes, lacks)| {
-                    let event = EntryEvent::changed(Kind::Directory, action, changes);
-                    EntryEvent { lacks, ..event }
+                let event = match placed.and_then(|pair| set(&pair)) {
+                    Ok((action, changes, applied)) => {
+                        let path = || lane.run.destination_path(&self.path());
+                        let Applied { lacks, rounded, squashed, .. } = applied;
+                        lane.run.tell_once(&pair.file_system, (rounded, squashed), path).await;
+                        EntryEvent { lacks, ..EntryEvent::changed(Kind::Directory, action, changes) }
+                    }
+                    Err(error) => EntryEvent::failed(Kind::Directory, error),
                 };
-                let failed = |error| EntryEvent::failed(Kind::Directory, error);
-                self.report(action.map_or_else(failed, done).of(&pair.source_stat), lane).await;
+                self.report(event.of(&pair.source_stat), lane).await;
                 if lane.run.config.delete.is_some() {
                     collect::collect(self, &pair, lane).await;
                 }
@@ -180,7 +183,7 @@ impl Directory {
         }
     }
 
-    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes, Vec<Error>)> {
+    fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes, Applied)> {
         let made = match (pair.replaced, pair.fresh) {
             (true, _) => Some(Action::Updated),
             (false, true) => Some(Action::Created),
@@ -189,7 +192,7 @@ impl Directory {
         let made = made.map(|action| (action, Changes::NEW));
         let Some(destination) = &pair.destination else {
             let (action, changes) = made.unwrap_or((Action::Created, Changes::NEW));
-            return Ok((action, changes, Vec::new()));
+            return Ok((action, changes, Applied::default()));
         };
         let path = || run.destination_path(&self.path());
         let have = pair.destination_stat(destination).at(Operation::StatDestination, path)?;
@@ -199,11 +202,11 @@ impl Directory {
             want.modified = have.modified; // the next run is to see that there is something left in it
         }
         let xattrs = pair.source_xattrs.as_ref();
-        let (inode, mut lacks) = (HeldInode::Open(destination.as_fd()), Vec::new());
+        let (inode, mut applied) = (HeldInode::Open(destination.as_fd()), Applied::default());
         let changes = if !run.config.writes() {
             let of_xattrs = match xattrs {
                 Some(want) => {
-                    xattr::changes(want, &xattr::read(&inode.into(), run.rules.privileges.root, path)?)
+                    xattr::changes(want, &xattr::read(&inode.into(), run.rules.privileges.namespaces, path)?)
                 }
                 None => Changes::NONE,
             };
@@ -213,13 +216,12 @@ impl Directory {
             self.refuse_planted(pair, destination, &want, run).at(Operation::SetOwner, path)?;
             let bare = pair.fresh && !has_default_acl(destination);
             let target = Target { inode, have: &have, bare, sure: pair.file_system.is_sure(&want) };
-            let applied = metadata::apply(Wanted { stat: &want, xattrs }, target, &run.rules, path)?;
-            lacks = applied.lacks;
+            applied = metadata::apply(Wanted { stat: &want, xattrs }, target, &run.rules, path)?;
             let set = applied.changes;
             // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.
             pair.before().map_or(set, |before| {
                 let of_stat = differences(&want, before, &run.rules).changes(before);
-                let Changes { times, mode, owner, group, .. } = without(of_stat, &lacks);
+                let Changes { times, mode, owner, group, .. } = without(of_stat, &applied);
                 let mode = mode && applied.mode != before.mode;
                 let times = times && applied.rounded.is_none_or(|(_, now)| now != before.modified);
                 Changes { times: times && !broken_off, mode, owner, group, ..set }
@@ -227,21 +229,21 @@ impl Directory {
         };
         let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
         let (action, changes) = made.unwrap_or((action, changes));
-        Ok((action, changes, lacks))
+        Ok((action, changes, applied))
     }
 }
 
 /// What differs, less what could not be set.
-fn without(changes: Changes, lacks: &[Error]) -> Changes {
+fn without(changes: Changes, applied: &Applied) -> Changes {
     let lacks = |property| {
         let is_it = |error: &Error| matches!(&error.cause, Cause::NotKept(lack) if lack.property == property);
-        lacks.iter().any(is_it)
+        applied.lacks.iter().any(is_it)
     };
     Changes {
         times: changes.times && !lacks(Property::DirectoryTimes),
         mode: changes.mode && !lacks(Property::Mode),
-        owner: changes.owner && !lacks(Property::Owner),
-        group: changes.group && !lacks(Property::Owner),
+        owner: changes.owner && !lacks(Property::Owner) && !applied.squashed,
+        group: changes.group && !lacks(Property::Owner) && !applied.squashed,
         ..changes
     }
 }

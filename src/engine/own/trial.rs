@@ -27,6 +27,8 @@ struct Outcome {
     stat: Stat,
     xattrs: Xattrs,
     lacks: Vec<Error>,
+    /// It got all that it was to have.
+    is_whole: bool,
 }
 
 /// Whether a copy of an entry, whose contents are right, would have no other metadata than `have` and its attributes show.
@@ -43,7 +45,7 @@ pub(crate) fn is_as_a_copy(
         return Ok(None);
     }
     let outcome = try_out(place, want)?;
-    if outcome.lacks.is_empty() && !differs_in_xattrs {
+    if outcome.is_whole && !differs_in_xattrs {
         file_system.mark_keeps_all();
     }
     Ok(is_alike(&outcome, want.stat, (have, have_xattrs), run).then_some(outcome.lacks))
@@ -127,13 +129,14 @@ fn try_out(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Wanted<'_>) -> R
         let have = stat_open(&new.fd).at(Operation::StatDestination, place.path)?;
         let have = Stat { modified: Time::NEVER, ..have };
         let target = Target { inode, have: &have, bare: !place.pair.inherits_acl(), sure: false };
-        let Applied { lacks, .. } = metadata::apply(want, target, rules, place.path)?;
+        let Applied { lacks, squashed, .. } = metadata::apply(want, target, rules, place.path)?;
         let stat = stat_open(&new.fd).at(Operation::StatDestination, place.path)?;
         let xattrs = match rules.keep.xattrs {
-            true => xattr::read(&inode.into(), rules.privileges.root, place.path)?,
+            true => xattr::read(&inode.into(), rules.privileges.namespaces, place.path)?,
             false => Xattrs::new(),
         };
-        Ok(Outcome { stat, xattrs, lacks })
+        let is_whole = lacks.is_empty() && !squashed;
+        Ok(Outcome { stat, xattrs, lacks, is_whole })
     })
 }
 

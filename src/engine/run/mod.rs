@@ -31,19 +31,19 @@ use crate::engine::state::batch::Parcel;
 use crate::engine::state::budget::OpenDirectories;
 use crate::engine::state::deletions::Deletions;
 use crate::engine::state::directory::Directory;
-use crate::engine::state::file_systems::FileSystems;
+use crate::engine::state::file_systems::{FileSystem, FileSystems};
 use crate::engine::state::links::Links;
 use crate::engine::state::references::References;
 use crate::engine::state::twins::Twins;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
-use crate::event::{EntryEvent, Event, Missing};
+use crate::event::{EntryEvent, Event, Missing, Notice};
 use crate::io::limits::{descriptor_limit, umask};
 use crate::io::metrics;
 use crate::io::temporary::TemporaryNames;
 use crate::metadata::Applied;
 use crate::plan::rules::Rules;
 use crate::roots::{self, Roots};
-use crate::stat::{Stat, stat_open};
+use crate::stat::{Stat, Time, stat_open};
 use crate::stop::Stop;
 
 /// What all tasks of a run share.
@@ -113,6 +113,24 @@ impl Run {
     /// The same from a thread without a runtime.
     pub(crate) fn report_blocking(&self, event: Event) {
         self.events.send_blocking(event).ok();
+    }
+
+    /// Tells, once for each file system, that it rounds times, and that root is nobody there.
+    pub(crate) async fn tell_once(
+        &self,
+        file_system: &FileSystem,
+        (rounded, squashed): (Option<(Time, Time)>, bool),
+        path: impl Fn() -> PathBuf,
+    ) {
+        if let Some((want, have)) = rounded
+            && file_system.tells_rounding()
+        {
+            let times = (want.to_string(), have.to_string());
+            self.report(Event::Notice(Notice::RoundedTimes { path: path(), times })).await;
+        }
+        if squashed && file_system.tells_squash() {
+            self.report(Event::Notice(Notice::SquashedRoot(path()))).await;
+        }
     }
 
     /// Reports what a backup lacks of its original's metadata. That is rare, and waits no longer than the reporter does.

@@ -25,6 +25,8 @@ pub(crate) struct Copied {
     pub(crate) lacks: Vec<Error>,
     /// The time that it was to have, and what its file system made of it, if that rounds.
     pub(crate) rounded: Option<(Time, Time)>,
+    /// Root was treated as a user without privilege.
+    pub(crate) squashed: bool,
     /// What differed.
     pub(crate) changes: Changes,
     /// Where it leads, if that is to be told.
@@ -44,6 +46,7 @@ impl Copied {
             link_limit: false,
             lacks: Vec::new(),
             rounded: None,
+            squashed: false,
             changes: Changes::NONE,
             points_to: None,
             follows: false,
@@ -52,7 +55,7 @@ impl Copied {
 
     /// With what came of its metadata.
     pub(crate) fn with(self, applied: Applied) -> Self {
-        Copied { lacks: applied.lacks, rounded: applied.rounded, ..self }
+        Copied { lacks: applied.lacks, rounded: applied.rounded, squashed: applied.squashed, ..self }
     }
 
     /// What is reported of it.

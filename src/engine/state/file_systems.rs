@@ -23,6 +23,8 @@ pub(crate) struct FileSystem {
     looked_at: AtomicBool,
     /// That it rounds times has been told.
     rounding_told: AtomicBool,
+    /// That root is nobody here has been told.
+    squash_told: AtomicBool,
     /// A file of the run's own got all that it was to have.
     keeps_all: AtomicBool,
     /// Whether it keeps ordinary times, once that was tried.
@@ -42,6 +44,11 @@ impl FileSystem {
         self.is_faithful
             && ORDINARY.contains(&seconds)
             && (nanoseconds == 0 || self.looked_at.swap(true, Ordering::Relaxed))
+    }
+
+    /// Whether it is now to be told that root is nobody here: once.
+    pub(crate) fn tells_squash(&self) -> bool {
+        !self.squash_told.swap(true, Ordering::Relaxed)
     }
 
     /// Whether a file got all of its metadata here.
