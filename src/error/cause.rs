@@ -15,6 +15,13 @@ use crate::error::setting::{Names, Setting};
 pub enum Cause {
     /// The kernel said so.
     Io(io::Error),
+    /// The destination's disk said so this many times, and nothing could be written in between: the run was given up.
+    KeepsFailing {
+        /// What it said.
+        why: io::Error,
+        /// How often, one after the other.
+        times: u32,
+    },
     /// The source was written to while it was read, three times over.
     Changed,
     /// The file system reported another type on opening than on listing.
@@ -78,6 +85,7 @@ impl std::error::Error for Cause {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Cause::Io(error) => error.source(),
+            Cause::KeepsFailing { why, .. } => Some(why),
             Cause::NoRing(error) => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
             _ => None,
@@ -107,6 +115,9 @@ impl Cause {
             Cause::Withheld(why) => return (*why).into(),
             Cause::Refused(why) => why.clone(),
             Cause::Io(error) => error.to_string(),
+            Cause::KeepsFailing { why, times } => {
+                format!("{why}; given up after {times} such errors in a row: DST's disk may be failing")
+            }
             Cause::TimedOut(limit) => format!("timed out: no progress for {} s", limit.as_secs_f64()),
             Cause::Panic(text) => format!("internal error: {text}"),
             Cause::NoRing(error) => format!("{error}; {}", without_ring(error, names)),

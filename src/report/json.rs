@@ -138,7 +138,7 @@ impl JsonError {
             operation: error.operation.told(words::option).into_owned(),
             message: error.cause.told(words::option).into_owned(),
             errno: match &error.cause {
-                Cause::Io(error) => error.raw_os_error(),
+                Cause::Io(error) | Cause::KeepsFailing { why: error, .. } => error.raw_os_error(),
                 _ => None,
             },
         }

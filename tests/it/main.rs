@@ -16,6 +16,7 @@ mod compare;
 mod copy;
 mod copy_refused;
 mod delete;
+mod disks;
 mod display;
 mod docs;
 mod durable;
@@ -79,6 +80,7 @@ fn main() {
         comfort::TESTS,
         delete::TESTS,
         compare::TESTS,
+        disks::TESTS,
         display::TESTS,
         docs::TESTS,
         copy::TESTS,
