@@ -15,6 +15,13 @@ use crate::error::setting::{Names, Setting};
 pub enum Cause {
     /// The kernel said so.
     Io(io::Error),
+    /// There is no room for this file alone: smaller ones were copied.
+    NoRoom {
+        /// What the kernel said, or would have.
+        why: io::Error,
+        /// Bytes that it lacks.
+        missing: u64,
+    },
     /// The destination's disk said so this many times, and nothing could be written in between: the run was given up.
     KeepsFailing {
         /// What it said.
@@ -85,7 +92,7 @@ impl std::error::Error for Cause {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Cause::Io(error) => error.source(),
-            Cause::KeepsFailing { why, .. } => Some(why),
+            Cause::KeepsFailing { why, .. } | Cause::NoRoom { why, .. } => Some(why),
             Cause::NoRing(error) => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
             _ => None,
@@ -115,6 +122,7 @@ impl Cause {
             Cause::Withheld(why) => return (*why).into(),
             Cause::Refused(why) => why.clone(),
             Cause::Io(error) => error.to_string(),
+            Cause::NoRoom { why, missing } => format!("{why}; {missing} bytes are missing for it"),
             Cause::KeepsFailing { why, times } => {
                 format!("{why}; given up after {times} such errors in a row: DST's disk may be failing")
             }

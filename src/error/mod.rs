@@ -41,7 +41,10 @@ impl std::error::Error for Error {
     /// tells it already: a program that prints whole chains stops at this error.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
-            Cause::Io(error) | Cause::NoRing(error) | Cause::KeepsFailing { why: error, .. } => Some(error),
+            Cause::Io(error)
+            | Cause::NoRing(error)
+            | Cause::KeepsFailing { why: error, .. }
+            | Cause::NoRoom { why: error, .. } => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
             cause => Some(cause),
         }
@@ -73,7 +76,10 @@ impl Error {
     /// The kernel's error, if it caused this one.
     pub fn io_error(&self) -> Option<&io::Error> {
         match &self.cause {
-            Cause::Io(error) | Cause::NoRing(error) | Cause::KeepsFailing { why: error, .. } => Some(error),
+            Cause::Io(error)
+            | Cause::NoRing(error)
+            | Cause::KeepsFailing { why: error, .. }
+            | Cause::NoRoom { why: error, .. } => Some(error),
             _ => None,
         }
     }
@@ -81,7 +87,9 @@ impl Error {
     /// The errno behind this error, if a system call failed.
     pub(crate) fn errno(&self) -> Option<Errno> {
         match &self.cause {
-            Cause::Io(error) | Cause::KeepsFailing { why: error, .. } => Errno::from_io_error(error),
+            Cause::Io(error) | Cause::KeepsFailing { why: error, .. } | Cause::NoRoom { why: error, .. } => {
+                Errno::from_io_error(error)
+            }
             _ => None,
         }
     }
@@ -135,6 +143,15 @@ impl Error {
                 Some(Errno::NODEV | Errno::NXIO) => self.operation != Operation::OpenDestination,
                 _ => false,
             }
+    }
+
+    /// Whether something found no room on the destination's disk, or in the user's quota. An attribute may be too large
+    /// for its inode where there is room for many files.
+    pub(crate) fn lacks_room(&self) -> bool {
+        matches!(self.errno(), Some(Errno::NOSPC | Errno::DQUOT))
+            && matches!(self.cause, Cause::Io(_))
+            && self.operation.uses_destination()
+            && self.operation != Operation::SetXattr
     }
 
     /// Whether the destination's disk could not read or write something. One such error is that file's; many in a row are

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
 use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
+use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::new_file::{NewFile, WriteMethod};
 use crate::engine::entry::steady::{ATTEMPTS, settle};
 use crate::engine::entry::{in_place, keep_old, read_back};
@@ -54,10 +55,18 @@ async fn copy_streamed(
     let within = item.changing()?;
     let (mut holes, mut again, mut attempts) = (true, true, 1);
     let mut old = true; // what is there has not been written over yet
+    let mut shortage = Shortage::default();
     loop {
         before = settle(item, source, before, &mut attempts).await?;
+        shortage.begin(item);
         item.lane.doing(Operation::Create);
-        let new = new_file(item, source, &before, taken)?;
+        let new = match new_file(item, source, &before, taken) {
+            Ok(new) => new,
+            Err(error) => {
+                shortage.wait(item, None, error).await?;
+                continue;
+            }
+        };
         if new.is_in_place() && std::mem::take(&mut old) {
             Box::pin(in_place::keep_old(item, &new)).await?; // what is written over is not there any more
         }
@@ -82,17 +91,23 @@ async fn copy_streamed(
             Cause::Mismatch => std::mem::take(&mut again),
             _ => false,
         };
-        if tried_again {
+        let error = match tried_again {
+            true => None,
+            false => shortage.wait(item, Some(&new), error).await.err(),
+        };
+        let Some(error) = error else {
             streamed.end(item.run()).await;
             new.remove(within, item.target());
-        } else {
-            if new.discard(within, item.target()) {
-                item.pair.mark_broken_off();
-            }
-            return Err(error);
+            before =
+                item.adopt_open(stat_open(source).at(Operation::StatSource, || item.source_path())?, source)?;
+            continue;
+        };
+        if matches!(error.cause, Cause::NoRoom { .. }) && new.is_empty() {
+            new.remove(within, item.target());
+        } else if new.discard(within, item.target()) {
+            item.pair.mark_broken_off();
         }
-        let stat = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-        before = item.adopt_open(stat, source)?;
+        return Err(error);
     }
 }
 
@@ -207,6 +222,7 @@ async fn copy_contents(
         };
         return Ok(Contents { hash, bytes: stat.data(), expected: None });
     }
+    item.take_room(stat, new).await?;
     let limited = item.run().rate.is_some();
     let _admission = item.lane.admission().await;
     let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };

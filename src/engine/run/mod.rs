@@ -35,6 +35,7 @@ use crate::engine::state::disk::{Disk, Verdict};
 use crate::engine::state::file_systems::FileSystems;
 use crate::engine::state::links::Links;
 use crate::engine::state::references::References;
+use crate::engine::state::room::Room;
 use crate::engine::state::twins::Twins;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::event::{EntryEvent, Event, Kind, Missing};
@@ -56,6 +57,8 @@ pub(crate) struct Run {
     pub(crate) file_systems: FileSystems,
     /// What errors say of the destination's disk.
     pub(crate) disk: Disk,
+    /// The room that its files take there.
+    pub(crate) room: Arc<Room>,
     /// Hard links that a comparison holds back.
     pub(crate) twins: Twins,
     /// Where what is replaced goes.
@@ -257,6 +260,7 @@ pub(crate) fn new_run(
         directories: OpenDirectories::new(descriptor_limit()),
         file_systems: FileSystems::default(),
         disk: Disk::default(),
+        room: Arc::default(),
         twins: Twins::default(),
         backups: beside.backups,
         references: beside.references,

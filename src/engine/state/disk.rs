@@ -49,7 +49,8 @@ impl Disk {
             };
         }
         let is_of_disk = matches!(error.cause, Cause::Io(_) | Cause::KeepsFailing { .. });
-        let ends = error.outcome() == Outcome::BrokenOff;
+        // What has no room alone is told at the end, by the exit code.
+        let ends = error.outcome() == Outcome::BrokenOff && !matches!(error.cause, Cause::NoRoom { .. });
         let is_echo = match is_of_disk && ends {
             true => self.over.swap(true, Ordering::Relaxed),
             false => fails && self.over.load(Ordering::Relaxed),

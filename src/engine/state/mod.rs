@@ -13,5 +13,6 @@ pub(crate) mod file_systems;
 pub(crate) mod links;
 pub(crate) mod pair;
 pub(crate) mod references;
+pub(crate) mod room;
 pub(crate) mod twins;
 pub(crate) mod watched;
