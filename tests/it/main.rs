@@ -11,6 +11,7 @@ mod bounded;
 mod bwlimit;
 mod cancel;
 mod check;
+mod closing;
 mod comfort;
 mod compare;
 mod copy;
@@ -77,6 +78,7 @@ fn main() {
         bwlimit::TESTS,
         cancel::TESTS,
         check::TESTS,
+        closing::TESTS,
         comfort::TESTS,
         delete::TESTS,
         compare::TESTS,

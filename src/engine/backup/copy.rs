@@ -14,6 +14,7 @@ use crate::engine::backup::Old;
 use crate::engine::own::{directory, litter};
 use crate::error::{Context, Operation, Result};
 use crate::event::Kind;
+use crate::io::close;
 use crate::io::file::Family;
 use crate::io::rename::link_nameless;
 use crate::io::temporary::lock;
@@ -43,6 +44,7 @@ impl Old<'_> {
             if self.run.config.fsync {
                 rustix::fs::fsync(&new).at(Operation::Flush, path)?;
             }
+            close::ask_if_it_may_tell(&new).at(Operation::Backup, path)?;
             let named = if nameless { link_nameless(&new, within, temporary) } else { Ok(()) };
             return named.at(Operation::Backup, path);
         }

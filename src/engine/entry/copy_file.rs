@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
 use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
+use crate::engine::entry::new_file::closing;
 use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::new_file::{NewFile, WriteMethod};
 use crate::engine::entry::steady::{ATTEMPTS, settle};
@@ -188,11 +189,14 @@ async fn fill(
     Ok(contents)
 }
 
-/// Puts the file on stable storage, and looks at what is there, as far as either is asked for.
+/// Puts the file on stable storage, and looks at what is there, as far as either is asked for. What the file system tells
+/// of writes that failed is heard in any case.
 async fn make_safe(item: &Item<'_>, new: &NewFile, contents: &Contents) -> Result<()> {
     let Some(hash) = contents.hash.filter(|_| item.run().config.reads_back()) else {
-        return flush(item, new).await;
+        flush(item, new).await?;
+        return closing::ask(item, new).await;
     };
+    closing::ask(item, new).await?;
     match Box::pin(read_back::is_intact(item, new, hash)).await? {
         true => Ok(()),
         false => Err(Error::new(Operation::Verify, item.path(), Cause::Mismatch)),

@@ -62,6 +62,8 @@ pub(crate) struct PairState {
     pub(crate) creation_defaults: OnceLock<CreationDefaults>,
     /// Its file system has `O_TMPFILE`, as far as is known.
     pub(crate) nameless: AtomicBool,
+    /// What is written to it may fail only when it is closed; learnt from the first file.
+    pub(crate) tells_at_close: OnceLock<bool>,
     /// Files can be cloned into it, as far as is known.
     pub(crate) clones: AtomicBool,
     /// Names of the source that the destination has too, whatever is behind them.
@@ -148,6 +150,7 @@ impl Pair {
             broken_off: AtomicBool::new(false),
             creation_defaults: OnceLock::new(),
             nameless: AtomicBool::new(true),
+            tells_at_close: OnceLock::new(),
             clones: AtomicBool::new(true),
             compared: AtomicUsize::new(0),
             reference_writers: Mutex::default(),

@@ -38,6 +38,8 @@ pub enum Call {
     Open,
     Read,
     Readdir,
+    /// What close(2) asks for each descriptor.
+    Flush,
     /// Known by how the bytes start: a file may have a temporary name while it is written.
     Write,
 }
@@ -584,7 +586,8 @@ impl Filesystem for Memory {
         })
     }
 
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+    fn flush(&self, _: &Request, ino: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        spoil!(self, Flush, ino, b"", reply);
         reply.ok();
     }
 

@@ -2,6 +2,7 @@
 //! file system can't do that, and to take the place of what is there, a temporary name (io/temporary.rs) and rename(2).
 //! What a killed run leaves under such names is the business of engine/own/litter.rs.
 
+pub(crate) mod closing;
 pub(crate) mod room;
 
 use std::cell::Cell;
