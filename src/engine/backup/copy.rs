@@ -84,7 +84,7 @@ impl Old<'_> {
     fn copy_contents(&self, handle: &OwnedFd, stat: &Stat, new: &OwnedFd) -> std::io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let source = rustix::fs::open(proc_path(handle), flags, Mode::empty())?;
-        let sparse = sparse::layout(stat, Family::of(&source)) == Layout::Sparse;
+        let sparse = sparse::layout(&source, stat, Family::of(&source)) == Layout::Sparse;
         let (mut from, mut to) = (File::from(source.try_clone()?), File::from(new.try_clone()?));
         let mut at = 0;
         while at < stat.size {

@@ -226,10 +226,12 @@ async fn copy_contents(
         };
         return Ok(Contents { hash, bytes: stat.data(), expected: None });
     }
-    item.take_room(stat, new).await?;
+    let layout = if holes { sparse::layout(&source.fd, stat, source.family) } else { Layout::Dense };
+    // With room beyond its end its stat does not tell how much of a file is data.
+    let hides_holes = layout == Layout::Sparse && stat.allocated >= stat.size;
+    item.take_room(stat.size, if hides_holes { 0 } else { stat.data() }, new).await?;
     let limited = item.run().rate.is_some();
     let _admission = item.lane.admission().await;
-    let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };
     if stat.size > LARGE_FILE || layout != Layout::Dense || new.has_contents() {
         let (hash, bytes) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
         return Ok(Contents { hash, bytes, expected: streamed.expected() });

@@ -10,17 +10,17 @@ use crate::engine::entry::new_file::NewFile;
 use crate::engine::state::room::{FILLER, Promise};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::io::file::free_bytes;
-use crate::stat::{Stat, stat_open};
+use crate::stat::stat_open;
 
 impl Item<'_> {
     /// Has a file that may take much promised its room, until it is done. One that is larger than all that is free is an
     /// error at once; small ones pay nothing for that. A disk without any room is full, whatever the file.
-    pub(crate) async fn take_room(&self, source: &Stat, new: &NewFile) -> Result<()> {
-        if source.size <= FILLER {
+    pub(crate) async fn take_room(&self, size: u64, data: u64, new: &NewFile) -> Result<()> {
+        if size <= FILLER {
             return Ok(());
         }
         let has = if new.has_contents() { allocated(new) } else { 0 };
-        let bytes = source.data().saturating_sub(has);
+        let bytes = data.saturating_sub(has);
         let root = self.run().rules.privileges.root;
         let free = || (bytes > LARGE_FILE).then(|| free_bytes(&new.fd, root)).flatten();
         match self.lane.patiently(self.run().room.promise(bytes, free)).await {
