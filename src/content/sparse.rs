@@ -35,14 +35,31 @@ const SAMPLE: usize = 4096;
 /// A file of a page that takes no room may well be one of /sys, whose size is made up: it is simply read.
 const PAGE: u64 = 4096;
 
-/// Whether to look for holes: where a file has fewer bytes on the disk than it holds.
-pub(crate) fn layout(stat: &Stat, family: Family) -> Layout {
+/// Files of more bytes are asked for holes in any case: by measurement lseek(2) takes 1 % of the time of reading and writing
+/// 70 KB on ext4, and 0.1 % and less of more. tmpfs looks at page after page, which is 1 to 3 % whatever the size: there,
+/// and of small files, only those are asked that have more room than they fill.
+const ALWAYS_ASKED: u64 = 64 << 10;
+
+/// Whether to look for holes: where a file has fewer bytes on the disk than it holds, or its file system shows one. Room
+/// beyond its end (fallocate(2) with `FALLOC_FL_KEEP_SIZE`) may be as much as its holes, or more, and hide them. A program's
+/// word (FUSE) is not asked for.
+pub(crate) fn layout(file: &OwnedFd, stat: &Stat, family: Family) -> Layout {
     let pretends = stat.allocated == 0 && stat.size <= PAGE;
+    let is_short = stat.allocated < stat.size;
+    let asks = stat.allocated > stat.size.next_multiple_of(PAGE)
+        || stat.size > ALWAYS_ASKED && family != Family::Memory;
     match family {
-        _ if stat.allocated >= stat.size || pretends => Layout::Dense,
+        _ if pretends => Layout::Dense,
+        Family::Fuse if !is_short => Layout::Dense,
+        _ if !(is_short || asks && shows_hole(file, stat.size)) => Layout::Dense,
         Family::Kernel | Family::Memory | Family::Overlay => Layout::Sparse,
         Family::Fuse => Layout::Doubtful,
     }
+}
+
+/// Whether the file system shows a hole before the end. One that has no answer shows none.
+fn shows_hole(file: &OwnedFd, size: u64) -> bool {
+    rustix::fs::seek(file, SeekFrom::Hole(0)).is_ok_and(|hole| hole < size)
 }
 
 /// Neighbouring blocks that are all zeroes, or of which none is.

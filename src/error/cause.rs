@@ -18,6 +18,20 @@ pub enum Cause {
     Io(io::Error),
     /// The destination does not keep some metadata. All else of the entry is there.
     NotKept(Box<NotKept>),
+    /// There is no room for this file alone: smaller ones were copied.
+    NoRoom {
+        /// What the kernel said, or would have.
+        why: io::Error,
+        /// Bytes that it lacks.
+        missing: u64,
+    },
+    /// The destination's disk said so this many times, and nothing could be written in between: the run was given up.
+    KeepsFailing {
+        /// What it said.
+        why: io::Error,
+        /// How often, one after the other.
+        times: u32,
+    },
     /// The source was written to while it was read, three times over.
     Changed,
     /// The file system reported another type on opening than on listing.
@@ -82,6 +96,7 @@ impl std::error::Error for Cause {
         match self {
             Cause::Io(error) => error.source(),
             Cause::NotKept(lack) => lack.io_error().map(|error| error as _),
+            Cause::KeepsFailing { why, .. } | Cause::NoRoom { why, .. } => Some(why),
             Cause::NoRing(error) => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
             _ => None,
@@ -112,6 +127,10 @@ impl Cause {
             Cause::NotKept(lack) => return lack.told(names),
             Cause::Refused(why) => why.clone(),
             Cause::Io(error) => error.to_string(),
+            Cause::NoRoom { why, missing } => format!("{why}; {missing} bytes are missing for it"),
+            Cause::KeepsFailing { why, times } => {
+                format!("{why}; given up after {times} such errors in a row: DST's disk may be failing")
+            }
             Cause::TimedOut(limit) => format!("timed out: no progress for {} s", limit.as_secs_f64()),
             Cause::Panic(text) => format!("internal error: {text}"),
             Cause::NoRing(error) => format!("{error}; {}", without_ring(error, names)),

@@ -43,7 +43,10 @@ impl std::error::Error for Error {
     /// tells it already: a program that prints whole chains stops at this error.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
-            Cause::Io(error) | Cause::NoRing(error) => Some(error),
+            Cause::Io(error)
+            | Cause::NoRing(error)
+            | Cause::KeepsFailing { why: error, .. }
+            | Cause::NoRoom { why: error, .. } => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
             Cause::NotKept(lack) if lack.io_error().is_some() => lack.io_error().map(|error| error as _),
             cause => Some(cause),
@@ -76,7 +79,10 @@ impl Error {
     /// The kernel's error, if it caused this one.
     pub fn io_error(&self) -> Option<&io::Error> {
         match &self.cause {
-            Cause::Io(error) | Cause::NoRing(error) => Some(error),
+            Cause::Io(error)
+            | Cause::NoRing(error)
+            | Cause::KeepsFailing { why: error, .. }
+            | Cause::NoRoom { why: error, .. } => Some(error),
             Cause::NotKept(lack) => lack.io_error(),
             _ => None,
         }
@@ -85,8 +91,10 @@ impl Error {
     /// The errno behind this error, if a system call failed.
     pub(crate) fn errno(&self) -> Option<Errno> {
         match &self.cause {
-            Cause::Io(error) => Errno::from_io_error(error),
             Cause::NotKept(lack) => Errno::from_io_error(lack.io_error()?),
+            Cause::Io(error) | Cause::KeepsFailing { why: error, .. } | Cause::NoRoom { why: error, .. } => {
+                Errno::from_io_error(error)
+            }
             _ => None,
         }
     }
@@ -96,9 +104,10 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         match (&self.cause, self.errno()) {
             (Cause::Interrupted, _) => Outcome::Interrupted,
-            (Cause::Panic(_), _) => Outcome::BrokenOff,
+            (Cause::Panic(_) | Cause::KeepsFailing { .. }, _) => Outcome::BrokenOff,
             // No room for an attribute, say, or none left in another user's quota: there is room for contents.
             (Cause::NotKept(_), _) => Outcome::Failed,
+            _ if self.tells_disk_left() => Outcome::BrokenOff,
             (Cause::TimedOut(_), _) => Outcome::TimedOut,
             (
                 Cause::EmptySource
@@ -127,6 +136,37 @@ impl Error {
             (_, Some(Errno::NOENT)) if self.operation.reads_source() => Outcome::Vanished,
             _ => Outcome::Failed,
         }
+    }
+}
+
+impl Error {
+    /// Whether it says that the destination's disk is not there any more, or takes nothing any more: no other entry can
+    /// succeed. A FUSE file system whose program has died says `ENOTCONN`. To open what has become a socket or a device
+    /// without a driver says the same as a missing disk (open(2)), and tells nothing.
+    fn tells_disk_left(&self) -> bool {
+        self.operation.uses_destination()
+            && match self.errno() {
+                Some(Errno::ROFS | Errno::SHUTDOWN | Errno::NOTCONN) => true,
+                Some(Errno::NODEV | Errno::NXIO) => self.operation != Operation::OpenDestination,
+                _ => false,
+            }
+    }
+
+    /// Whether something found no room on the destination's disk, or in the user's quota. An attribute may be too large
+    /// for its inode where there is room for many files.
+    pub(crate) fn lacks_room(&self) -> bool {
+        matches!(self.errno(), Some(Errno::NOSPC | Errno::DQUOT))
+            && matches!(self.cause, Cause::Io(_))
+            && self.operation.uses_destination()
+            && self.operation != Operation::SetXattr
+    }
+
+    /// Whether the destination's disk could not read or write something. One such error is that file's; many in a row are
+    /// the disk's. A clone reads the source as well.
+    pub(crate) fn is_failure_of_disk(&self) -> bool {
+        self.errno() == Some(Errno::IO)
+            && self.operation.uses_destination()
+            && self.operation != Operation::Clone
     }
 }
 
@@ -167,6 +207,24 @@ mod tests {
         ];
         assert!(order.is_sorted());
         assert_eq!(order.map(Outcome::exit_code), [0, 24, 23, 23, 25, 30, 20, 11]);
+    }
+
+    #[test]
+    fn a_disk_that_left_ends_the_run_and_a_source_that_left_does_not() {
+        let outcome = |operation, errno: Errno| Error::new(operation, "a", errno).outcome();
+        for errno in [Errno::ROFS, Errno::NODEV, Errno::NXIO, Errno::SHUTDOWN, Errno::NOTCONN] {
+            for operation in [Operation::Create, Operation::Write, Operation::Rename, Operation::SetMode] {
+                assert_eq!(outcome(operation, errno), Outcome::BrokenOff);
+            }
+            for operation in [Operation::ReadSource, Operation::ListSource, Operation::UseTrace] {
+                assert_eq!(outcome(operation, errno), Outcome::Failed);
+            }
+        }
+        assert_eq!(outcome(Operation::OpenDestination, Errno::NXIO), Outcome::Failed, "it may be a socket");
+        assert_eq!(outcome(Operation::Write, Errno::IO), Outcome::Failed, "one error is one file's");
+        let cause = Cause::KeepsFailing { why: Errno::IO.into(), times: 16 };
+        let error = Error::new(Operation::Write, "a", cause);
+        assert_eq!((error.outcome(), error.errno()), (Outcome::BrokenOff, Some(Errno::IO)));
     }
 
     #[test]

@@ -118,6 +118,32 @@ impl Operation {
         }
     }
 
+    /// Whether the operation reads or writes the destination tree, or the backups of what was there, and nothing else than
+    /// that; a clone, which reads the source as well, is taken for one.
+    pub(crate) fn uses_destination(self) -> bool {
+        matches!(
+            self,
+            Operation::UseDestination
+                | Operation::ListDestination
+                | Operation::OpenDestination
+                | Operation::StatDestination
+                | Operation::ReadDestination
+                | Operation::Create
+                | Operation::Write
+                | Operation::Flush
+                | Operation::Clone
+                | Operation::Link
+                | Operation::Rename
+                | Operation::Remove
+                | Operation::SetOwner
+                | Operation::SetXattr
+                | Operation::SetMode
+                | Operation::SetTimes
+                | Operation::Delete
+                | Operation::Backup
+        )
+    }
+
     /// Whether the operation reads the source tree: a name missing there has vanished since it was listed.
     pub(crate) fn reads_source(self) -> bool {
         matches!(

@@ -21,7 +21,7 @@ pub enum Outcome {
     TimedOut,
     /// A signal, or the caller, stopped the run.
     Interrupted,
-    /// File I/O broke off the run: no space left on the destination.
+    /// File I/O broke off the run: no space left on the destination, or its disk has left or fails again and again.
     BrokenOff,
 }
 

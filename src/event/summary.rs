@@ -24,6 +24,8 @@ pub struct Totals {
     pub source_bytes: u64,
     /// Bytes that were hashed.
     pub bytes_hashed: u64,
+    /// Bytes that files lacked for which there was no room in the destination, while there was for smaller ones.
+    pub bytes_missing: u64,
     /// Errors, those of directories' listings among them.
     pub errors: u64,
     /// All of the destination is on stable storage: `--fsync`, and no error in flushing.

@@ -17,6 +17,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
 use crate::files::named::{self, Named};
 use crate::files::trees::Trees;
+use crate::io::close;
 use crate::io::rename::{Taken, link_nameless, take_place};
 use crate::io::temporary::{TemporaryNames, lock};
 use crate::stat::Stat;
@@ -81,6 +82,7 @@ impl Writer {
         let at = Operation::WriteManifest;
         self.file.flush().at(at, || &self.path)?;
         self.file.get_ref().sync_all().at(at, || &self.path)?;
+        close::ask_if_it_may_tell(self.file.get_ref()).at(at, || &self.path)?;
         let temporary = match self.temporary.take() {
             Some(temporary) => temporary,
             None => self.name_temporarily().at(at, || &self.path)?,

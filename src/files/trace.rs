@@ -6,12 +6,13 @@
 //! that is whole. Each ring gathers text and sends it to the progress task, which writes it.
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, IntoInnerError, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Operation, Result};
 use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
+use crate::io::close;
 
 /// The file under way.
 pub(crate) struct TraceFile {
@@ -40,10 +41,13 @@ impl TraceFile {
         self.writer.write_all(text.as_bytes()).at(Operation::UseTrace, || &self.path)
     }
 
-    /// Ends the array.
+    /// Ends the array, and closes the file.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.add("\n]\n")?;
-        self.writer.flush().at(Operation::UseTrace, || &self.path)
+        let path = || &self.path;
+        let file =
+            self.writer.into_inner().map_err(IntoInnerError::into_error).at(Operation::UseTrace, path)?;
+        close::close(file).at(Operation::UseTrace, path)
     }
 }
 

@@ -80,6 +80,19 @@ pub(crate) fn is_faithful(fd: &OwnedFd) -> bool {
     ask(fd).1.is_some_and(faithful)
 }
 
+/// Those that say what is free and where a byte takes as much as it is: none compresses, or lies elsewhere.
+const CERTAIN: [u32; 5] = [EXT_MAGIC, 0x5846_5342, TMPFS_MAGIC, 0x4d44, 0x2011_bab0]; // xfs, vfat, exfat
+
+/// Bytes that are free where an open file lies. `None` where that says nothing about what can be written. Root may take
+/// what is reserved.
+pub(crate) fn free_bytes(file: &OwnedFd, root: bool) -> Option<u64> {
+    let answer = rustix::fs::fstatfs(file).ok()?;
+    // A tmpfs without a limit has no blocks at all.
+    let is_certain = CERTAIN.contains(&(answer.f_type as u32)) && answer.f_blocks > 0;
+    let blocks = if root { answer.f_bfree } else { answer.f_bavail };
+    is_certain.then(|| blocks.saturating_mul(answer.f_bsize as u64))
+}
+
 /// Whether this kernel has multigrain timestamps at all.
 fn kernel_is_fine() -> bool {
     static FINE: OnceLock<bool> = OnceLock::new();

@@ -7,6 +7,7 @@
 
 pub(crate) mod adaptive;
 pub(crate) mod buffer;
+pub(crate) mod close;
 pub(crate) mod file;
 pub(crate) mod limits;
 pub(crate) mod list;

@@ -93,6 +93,8 @@ enum Line {
         bytes: u64,
         bytes_hashed: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
+        bytes_missing: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         durable: Option<bool>,
         seconds: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +147,9 @@ impl JsonError {
             operation: error.operation.told(words::option).into_owned(),
             message: error.cause.told(words::option).into_owned(),
             errno: match &error.cause {
-                Cause::Io(error) => error.raw_os_error(),
+                Cause::Io(error)
+                | Cause::KeepsFailing { why: error, .. }
+                | Cause::NoRoom { why: error, .. } => error.raw_os_error(),
                 Cause::NotKept(lack) => lack.io_error().and_then(|error| error.raw_os_error()),
                 _ => None,
             },
@@ -256,6 +260,7 @@ impl Reporter for Json {
             source_bytes: totals.source_bytes,
             bytes: totals.bytes,
             bytes_hashed: totals.bytes_hashed,
+            bytes_missing: Some(totals.bytes_missing).filter(|bytes| *bytes > 0),
             durable: self.fsync.then_some(totals.durable),
             seconds: totals.elapsed.as_secs_f64(),
             held_back: (!summary.rings.is_empty()).then(|| metrics::bottleneck(&summary.rings).into()),

@@ -254,8 +254,11 @@ pub fn summary_line(summary: &Summary, mode: Mode, figures: NumberFormat) -> Str
     if parts.is_empty() {
         parts.push(if summary.outcome == Outcome::Done { "nothing to do" } else { "nothing done" }.into());
     }
+    let is_at_end = totals.complete && totals.done >= totals.found;
     let opening = match summary.outcome {
         Outcome::Interrupted => "interrupted: ",
+        // It went on to its end with what did fit.
+        Outcome::BrokenOff if totals.bytes_missing > 0 && is_at_end => "out of space: ",
         Outcome::BrokenOff => "broken off: ",
         _ => mode.opening(),
     };
@@ -270,6 +273,9 @@ pub fn summary_line(summary: &Summary, mode: Mode, figures: NumberFormat) -> Str
         0..60 => format!("; {:.2} s", elapsed.as_secs_f64()),
         _ => format!("; {}", HumanDuration(elapsed)),
     };
+    if totals.bytes_missing > 0 {
+        line += &format!("; {} missing", figures.bytes(totals.bytes_missing));
+    }
     match errors {
         0 => {}
         1 => line += "; 1 error",

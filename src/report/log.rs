@@ -137,6 +137,10 @@ impl Reporter for Log {
         more.into_iter().for_each(|line| self.line(format_args!("error: {line}")));
         self.line(summary_line(summary, self.mode, NumberFormat::Human));
         self.write();
+        // Some file systems tell only now of a write that failed.
+        if let Some(Err(errno)) = self.file.take().map(nix::unistd::close) {
+            self.trouble = Some(Error::new(Operation::Write, &self.path, std::io::Error::from(errno)));
+        }
     }
 
     fn trouble(&mut self) -> Option<Error> {

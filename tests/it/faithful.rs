@@ -11,7 +11,9 @@ use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise, sparse, xattr};
 use crate::support::user::{ALICE, as_alice, give};
-use crate::support::{ENGINES, assert_equal, assert_no_litter, rsync_finds, scratch, sync_with, tool};
+use crate::support::{
+    ENGINES, assert_equal, assert_no_litter, program, rsync_finds, run, scratch, sync_with, tool,
+};
 
 tests![
     contents_modes_times_and_symlinks,
@@ -22,6 +24,8 @@ tests![
     everything_on_btrfs: [Need::FileSystem("btrfs"), Need::Tool("setfacl"), Need::Tool("setcap"), Need::Tool("rsync")],
     hard_links_across_directories,
     holes_stay_holes,
+    room_beyond_the_end_hides_no_holes: [Need::FileSystem("ext4"), Need::FileSystem("xfs"), Need::FileSystem("btrfs")],
+    small_files_are_not_asked_for_holes: [Need::Tool("strace")],
     an_inherited_acl_does_not_stay: [Need::Tool("setfacl")],
     a_setgid_directory_does_not_choose_the_group: [Need::Root],
     options_leave_things_out: [Need::Root],
@@ -192,6 +196,52 @@ fn hard_links_across_directories() {
         sync_with(engine, &["--no-hard-links"], &source, &home.path().join("apart")).exits(0);
         assert_eq!(fs::metadata(home.path().join("apart/d0/first0")).unwrap().nlink(), 1);
     }
+}
+
+fn room_beyond_the_end_hides_no_holes() {
+    for kind in ["tmpfs", "ext4", "xfs", "btrfs"] {
+        let mount = Mount::new(kind, "400M");
+        let source = mount.path().join("src");
+        fs::create_dir(&source).unwrap();
+        // A file, its size, and the bytes of data at its start.
+        for (name, size, data) in
+            [("small", 100 << 10, 20 << 10), ("tiny", 32 << 10, 4 << 10), ("large", 20 << 20, 1 << 20)]
+        {
+            let path = source.join(name);
+            sparse(&path, size, &[(0, &noise(1, data))]);
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, size, 2 * size).unwrap();
+            drop(file);
+            assert!(fs::metadata(&path).unwrap().blocks() * 512 >= size, "{kind}: the room hides the hole");
+        }
+        tool("sync", &["-f", mount.path().to_str().unwrap()]);
+        for &engine in ENGINES.iter() {
+            let destination = mount.path().join(engine);
+            sync_with(engine, &["--reflink=never"], &source, &destination).exits(0);
+            tool("sync", &["-f", mount.path().to_str().unwrap()]);
+            assert_equal(&source, &destination);
+            for (name, data) in [("small", 20 << 10), ("tiny", 4 << 10), ("large", 1 << 20)] {
+                let takes = fs::metadata(destination.join(name)).unwrap().blocks() * 512;
+                assert!(takes <= data + (4 << 10), "{kind}, {engine}, {name}: {takes}");
+            }
+        }
+    }
+}
+
+/// They are read and written with one call each.
+fn small_files_are_not_asked_for_holes() {
+    let home = scratch();
+    let source = home.path().join("src");
+    for size in [1, 4096, 10_000, 64 << 10] {
+        file(source.join(format!("file{size}")), noise(size as u64, size));
+    }
+    let log = home.path().join("calls");
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=lseek", "-o"]).arg(&log).arg(program());
+    command.args(["sync", "--engine=threads"]).arg(&source).arg(home.path().join("dst"));
+    run(command).exits(0);
+    let calls = fs::read_to_string(&log).unwrap();
+    assert!(!calls.contains("SEEK_HOLE") && !calls.contains("SEEK_DATA"), "{calls}");
 }
 
 fn holes_stay_holes() {

@@ -11,11 +11,13 @@ mod bounded;
 mod bwlimit;
 mod cancel;
 mod check;
+mod closing;
 mod comfort;
 mod compare;
 mod copy;
 mod copy_refused;
 mod delete;
+mod disks;
 mod display;
 mod docs;
 mod doctor;
@@ -79,9 +81,11 @@ fn main() {
         bwlimit::TESTS,
         cancel::TESTS,
         check::TESTS,
+        closing::TESTS,
         comfort::TESTS,
         delete::TESTS,
         compare::TESTS,
+        disks::TESTS,
         display::TESTS,
         docs::TESTS,
         doctor::TESTS,

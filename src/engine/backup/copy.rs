@@ -14,6 +14,7 @@ use crate::engine::backup::Old;
 use crate::engine::own::{directory, litter};
 use crate::error::{Context, Operation, Result};
 use crate::event::Kind;
+use crate::io::close;
 use crate::io::file::Family;
 use crate::io::rename::link_nameless;
 use crate::io::temporary::lock;
@@ -45,6 +46,7 @@ impl Old<'_> {
             if self.run.config.fsync {
                 rustix::fs::fsync(&new).at(Operation::Flush, path)?;
             }
+            close::ask_if_it_may_tell(&new).at(Operation::Backup, path)?;
             let named = if nameless { link_nameless(&new, within, temporary) } else { Ok(()) };
             return named.at(Operation::Backup, path);
         }
@@ -84,7 +86,7 @@ impl Old<'_> {
     fn copy_contents(&self, handle: &OwnedFd, stat: &Stat, new: &OwnedFd) -> std::io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let source = rustix::fs::open(proc_path(handle), flags, Mode::empty())?;
-        let sparse = sparse::layout(stat, Family::of(&source)) == Layout::Sparse;
+        let sparse = sparse::layout(&source, stat, Family::of(&source)) == Layout::Sparse;
         let (mut from, mut to) = (File::from(source.try_clone()?), File::from(new.try_clone()?));
         let mut at = 0;
         while at < stat.size {

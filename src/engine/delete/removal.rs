@@ -347,7 +347,10 @@ impl<'a> Removal<'a> {
         Some(event.named(name.to_owned()))
     }
 
-    fn report(&self, directory: PathBuf, events: Vec<EntryEvent>) {
+    fn report(&self, directory: PathBuf, mut events: Vec<EntryEvent>) {
+        if self.doing == Doing::Remove {
+            events.iter_mut().for_each(|event| self.run.heed(event));
+        }
         if self.doing != Doing::Count && !events.is_empty() {
             self.run.report_blocking(Event::Entries(vec![Entries { directory, events }]));
         }

@@ -280,8 +280,8 @@ pub(crate) async fn refuse(stuck: Stuck, lane: &Lane) {
     report(EntryEvent::failed(waiting.entry.kind, error), &waiting, lane).await;
 }
 
-async fn report(event: EntryEvent, waiting: &InTheWay, lane: &Lane) {
-    lane.run.heed(&event);
+async fn report(mut event: EntryEvent, waiting: &InTheWay, lane: &Lane) {
+    lane.run.heed(&mut event);
     let events = vec![event.named(waiting.entry.name.clone())];
     lane.outbox.put(Entries { directory: waiting.directory.path(), events }, &lane.run).await;
 }

@@ -100,11 +100,11 @@ impl Directory {
         lent.inspect(|_| run.directories.give_back())
     }
 
-    pub(crate) async fn report(&self, event: EntryEvent, lane: &Lane) {
+    pub(crate) async fn report(&self, mut event: EntryEvent, lane: &Lane) {
         if lane.is_lost() {
             return; // it has been reported
         }
-        lane.run.heed(&event);
+        lane.run.heed(&mut event);
         heed(&event, self, &lane.run);
         let entries = Entries { directory: self.path(), events: vec![event] };
         lane.outbox.put(entries, &lane.run).await;

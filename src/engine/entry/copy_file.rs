@@ -11,6 +11,8 @@ use rustix::io::Errno;
 use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
 use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
+use crate::engine::entry::new_file::closing;
+use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::steady::{ATTEMPTS, settle};
 use crate::engine::entry::{in_place, keep_old, read_back};
 use crate::engine::own::new_file::{NewFile, WriteMethod};
@@ -58,10 +60,18 @@ async fn copy_streamed(
     let within = item.changing()?;
     let (mut holes, mut again, mut attempts) = (true, true, 1);
     let mut old = true; // what is there has not been written over yet
+    let mut shortage = Shortage::default();
     loop {
         before = settle(item, source, before, &mut attempts).await?;
+        shortage.begin(item);
         item.lane.doing(Operation::Create);
-        let new = new_file(item, source, &before, taken)?;
+        let new = match new_file(item, source, &before, taken) {
+            Ok(new) => new,
+            Err(error) => {
+                shortage.wait(item, None, error).await?;
+                continue;
+            }
+        };
         if new.is_in_place() && std::mem::take(&mut old) {
             Box::pin(in_place::keep_old(item, &new)).await?; // what is written over is not there any more
         }
@@ -91,17 +101,23 @@ async fn copy_streamed(
             Cause::Mismatch => std::mem::take(&mut again),
             _ => false,
         };
-        if tried_again {
+        let error = match tried_again {
+            true => None,
+            false => shortage.wait(item, Some(&new), error).await.err(),
+        };
+        let Some(error) = error else {
             streamed.end(item.run()).await;
             new.remove(within, item.target());
-        } else {
-            if new.discard(within, item.target()) {
-                item.pair.mark_broken_off();
-            }
-            return Err(error);
+            before =
+                item.adopt_open(stat_open(source).at(Operation::StatSource, || item.source_path())?, source)?;
+            continue;
+        };
+        if matches!(error.cause, Cause::NoRoom { .. }) && new.is_empty() {
+            new.remove(within, item.target());
+        } else if new.discard(within, item.target()) {
+            item.pair.mark_broken_off();
         }
-        let stat = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-        before = item.adopt_open(stat, source)?;
+        return Err(error);
     }
 }
 
@@ -199,11 +215,14 @@ fn look_after_close(item: &Item<'_>, written: Inode, want: &Stat, applied: &mut 
     Ok(())
 }
 
-/// Puts the file on stable storage, and looks at what is there, as far as either is asked for.
+/// Puts the file on stable storage, and looks at what is there, as far as either is asked for. What the file system tells
+/// of writes that failed is heard in any case.
 async fn make_safe(item: &Item<'_>, new: &NewFile, contents: &Contents) -> Result<()> {
     let Some(hash) = contents.hash.filter(|_| item.run().config.reads_back()) else {
-        return flush(item, new).await;
+        flush(item, new).await?;
+        return closing::ask(item, new).await;
     };
+    closing::ask(item, new).await?;
     match Box::pin(read_back::is_intact(item, new, hash)).await? {
         true => Ok(()),
         false => Err(Error::new(Operation::Verify, item.path(), Cause::Mismatch)),
@@ -233,9 +252,12 @@ async fn copy_contents(
         };
         return Ok(Contents { hash, bytes: stat.data(), expected: None });
     }
+    let layout = if holes { sparse::layout(&source.fd, stat, source.family) } else { Layout::Dense };
+    // With room beyond its end its stat does not tell how much of a file is data.
+    let hides_holes = layout == Layout::Sparse && stat.allocated >= stat.size;
+    item.take_room(stat.size, if hides_holes { 0 } else { stat.data() }, new).await?;
     let limited = item.run().rate.is_some();
     let _admission = item.lane.admission().await;
-    let layout = if holes { sparse::layout(stat, source.family) } else { Layout::Dense };
     if stat.size > LARGE_FILE || layout != Layout::Dense || new.has_contents() {
         let (hash, bytes) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
         return Ok(Contents { hash, bytes, expected: streamed.expected() });

@@ -10,6 +10,7 @@ pub(crate) mod large_file;
 pub(crate) mod link_dest;
 pub(crate) mod look;
 pub(crate) mod mirror;
+pub(crate) mod new_file;
 pub(crate) mod read_back;
 pub(crate) mod segment;
 pub(crate) mod special;

@@ -15,7 +15,7 @@ use crate::stat::{Stat, stat_open};
 
 /// Hashes a file of either tree; `reading` tells which, for errors.
 pub(crate) async fn hash(item: &Item<'_>, file: &File, stat: &Stat, reading: Operation) -> Result<Hash> {
-    let layout = sparse::layout(stat, file.family);
+    let layout = sparse::layout(&file.fd, stat, file.family);
     if stat.size <= LARGE_FILE && layout != Layout::Sparse {
         return hash_small(item, file, stat.size, reading).await;
     }

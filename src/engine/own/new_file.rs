@@ -2,6 +2,7 @@
 //! file system can't do that, and to take the place of what is there, a temporary name (io/temporary.rs) and rename(2).
 //! What a killed run leaves under such names is the business of engine/own/litter.rs.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 use crate::engine::Run;
 use crate::engine::own::writable::writable;
 use crate::engine::state::pair::Pair;
+use crate::engine::state::room::Promise;
 use crate::event::Kind;
 use crate::io::rename::{Taken, link_nameless, take_place};
 use crate::io::temporary::lock;
@@ -25,6 +27,8 @@ pub(crate) struct NewFile {
     /// The permission bits it was asked for with.
     pub(crate) mode: u32,
     form: Form,
+    /// The room that it takes, after the descriptor: it is free once that is closed.
+    pub(crate) room: Cell<Option<Promise>>,
 }
 
 /// The way a new file is written.
@@ -118,7 +122,7 @@ impl NewFile {
         let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
         let mode_bits = Mode::from_raw_mode(mode);
         let fd = writable(within, run, || rustix::fs::openat(within, name, flags, mode_bits))?;
-        Ok(NewFile { fd: Arc::new(fd), mode, form })
+        Ok(NewFile { fd: Arc::new(fd), mode, form, room: Cell::default() })
     }
 
     /// Opens what an earlier run left of the file, or makes one that a later run will find. `None` while another run has it.
@@ -126,7 +130,7 @@ impl NewFile {
         let name = run.temporary.partial_name(within, name)?;
         if let Some(fd) = open_partial(within, &name) {
             let form = Form::Partial { name, resumed: true };
-            return Ok(Some(NewFile { fd: Arc::new(fd), mode, form }));
+            return Ok(Some(NewFile { fd: Arc::new(fd), mode, form, room: Cell::default() }));
         }
         let form = Form::Partial { name: name.clone(), resumed: false };
         match NewFile::make(within, &name, NEW_NAME, mode, form, run) {
@@ -139,7 +143,7 @@ impl NewFile {
 
     /// A file that is there already and is to be rewritten where it is.
     pub(crate) fn existing(fd: OwnedFd) -> Self {
-        NewFile { fd: Arc::new(fd), mode: 0, form: Form::Existing }
+        NewFile { fd: Arc::new(fd), mode: 0, form: Form::Existing, room: Cell::default() }
     }
 
     /// Whether it has contents from before this run, which may differ from what they are to be.
@@ -183,6 +187,11 @@ impl NewFile {
     /// Whether it has had its name from before this run.
     pub(crate) fn is_in_place(&self) -> bool {
         matches!(self.form, Form::Existing)
+    }
+
+    /// Whether it takes no room on the disk.
+    pub(crate) fn is_empty(&self) -> bool {
+        stat_open(&self.fd).is_ok_and(|stat| stat.allocated == 0)
     }
 
     /// Gives up on the file. Returns whether what there is of it was left for the next run.

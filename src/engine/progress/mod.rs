@@ -259,6 +259,9 @@ impl Tally<'_> {
 
     fn count_error(&mut self, error: &Error) {
         self.totals.errors += 1;
+        if let Cause::NoRoom { missing, .. } = error.cause {
+            self.totals.bytes_missing += missing;
+        }
         let outcome = match error.outcome() {
             // A comparison has no special word for what it could not compare.
             Outcome::Vanished if self.check => Outcome::Failed,

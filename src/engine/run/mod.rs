@@ -31,12 +31,14 @@ use crate::engine::state::batch::Parcel;
 use crate::engine::state::budget::OpenDirectories;
 use crate::engine::state::deletions::Deletions;
 use crate::engine::state::directory::Directory;
+use crate::engine::state::disk::{Disk, Verdict};
 use crate::engine::state::file_systems::{FileSystem, FileSystems};
 use crate::engine::state::links::Links;
 use crate::engine::state::references::References;
+use crate::engine::state::room::Room;
 use crate::engine::state::twins::Twins;
-use crate::error::{Cause, Error, Operation, Outcome, Result};
-use crate::event::{EntryEvent, Event, Missing, Notice};
+use crate::error::{Cause, Error, Operation, Result};
+use crate::event::{EntryEvent, Event, Kind, Missing, Notice};
 use crate::io::limits::{descriptor_limit, umask};
 use crate::io::metrics;
 use crate::io::temporary::TemporaryNames;
@@ -54,6 +56,10 @@ pub(crate) struct Run {
     pub(crate) links: Links,
     pub(crate) directories: OpenDirectories,
     pub(crate) file_systems: FileSystems,
+    /// What errors say of the destination's disk.
+    pub(crate) disk: Disk,
+    /// The room that its files take there.
+    pub(crate) room: Arc<Room>,
     /// Hard links that a comparison holds back.
     pub(crate) twins: Twins,
     /// Where what is replaced goes.
@@ -106,13 +112,17 @@ impl Run {
     }
 
     /// Sends an event; waits while the reporter is behind. After the reporter has gone there is nobody to tell.
-    pub(crate) async fn report(&self, event: Event) {
-        self.events.send(event).await.ok();
+    pub(crate) async fn report(&self, mut event: Event) {
+        if self.is_told(&mut event) {
+            self.events.send(event).await.ok();
+        }
     }
 
     /// The same from a thread without a runtime.
-    pub(crate) fn report_blocking(&self, event: Event) {
-        self.events.send_blocking(event).ok();
+    pub(crate) fn report_blocking(&self, mut event: Event) {
+        if self.is_told(&mut event) {
+            self.events.send_blocking(event).ok();
+        }
     }
 
     /// Tells, once for each file system, that it rounds times, and that root is nobody there.
@@ -138,11 +148,29 @@ impl Run {
         applied.lacks.into_iter().for_each(|error| self.report_blocking(Event::Failed(error)));
     }
 
-    /// Stops the run where an entry's error means that no other one can succeed.
-    pub(crate) fn heed(&self, event: &EntryEvent) {
-        if event.error.as_ref().is_some_and(|error| error.outcome() == Outcome::BrokenOff) {
+    /// Whether an event is news. An error that is no entry's is heeded.
+    fn is_told(&self, event: &mut Event) -> bool {
+        let Event::Failed(error) = event else { return true };
+        self.judge(error) != Verdict::Echo
+    }
+
+    /// Stops the run where an entry's error means that no other one can succeed. When a disk leaves, the files in flight
+    /// all fail: the first one tells, and the others count as interrupted.
+    pub(crate) fn heed(&self, event: &mut EntryEvent) {
+        match &mut event.error {
+            Some(error) => drop(self.judge(error)),
+            // Directories are made in the kernel's caches, whatever the disk says.
+            None if event.action.is_change() && event.kind != Kind::Directory => self.disk.mark_written(),
+            None => {}
+        }
+    }
+
+    fn judge(&self, error: &mut Error) -> Verdict {
+        let verdict = self.disk.judge(error);
+        if verdict != Verdict::Bearable {
             self.abandon();
         }
+        verdict
     }
 
     /// Whether a directory of the destination lies on a file system that is left alone.
@@ -255,6 +283,8 @@ pub(crate) fn new_run(
         links: Links::default(),
         directories: OpenDirectories::new(descriptor_limit()),
         file_systems: FileSystems::default(),
+        disk: Disk::default(),
+        room: Arc::default(),
         twins: Twins::default(),
         backups: beside.backups,
         references: beside.references,

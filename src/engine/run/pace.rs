@@ -44,7 +44,7 @@ impl Lane {
     }
 
     /// Waits, but no longer than the run goes on. `--timeout` is not meant for this.
-    async fn patiently<T>(&self, awaited: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn patiently<T>(&self, awaited: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(awaited);
         loop {
             tokio::select! {

@@ -207,13 +207,13 @@ async fn run_entries(
             let work = pin!(run_entry(lane, directory, pair.as_ref(), &entry));
             lane.at_work(directory, || Step::Entry(entry.clone()), remains, work).await?
         };
-        let Some(event) = event else { continue };
+        let Some(mut event) = event else { continue };
         if is_in_the_way(&event, directory, &lane.run) {
             directory.mark_doubtful();
             lane.run.deletions.add_in_the_way(InTheWay { directory: directory.clone(), entry });
             continue;
         }
-        lane.run.heed(&event);
+        lane.run.heed(&mut event);
         heed(&event, directory, &lane.run);
         remains.events.push(event.named(entry.name));
         let now = Instant::now();
@@ -226,7 +226,9 @@ async fn run_entries(
             match directory.give_name_to_directory(pair, lane).await {
                 Ok(placed) => *pair = placed,
                 Err(error) => {
-                    remains.events.push(EntryEvent::failed(Kind::Directory, error));
+                    let mut failed = EntryEvent::failed(Kind::Directory, error);
+                    lane.run.heed(&mut failed);
+                    remains.events.push(failed);
                     break;
                 }
             }

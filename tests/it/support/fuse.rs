@@ -38,6 +38,8 @@ pub enum Call {
     Open,
     Read,
     Readdir,
+    /// What close(2) asks for each descriptor.
+    Flush,
     /// Known by how the bytes start: a file may have a temporary name while it is written.
     Write,
 }
@@ -86,6 +88,8 @@ struct Rule {
     call: Call,
     subject: &'static str,
     effect: Effect,
+    /// Calls that still go well.
+    skip: usize,
     left: usize,
     fired: usize,
 }
@@ -127,7 +131,13 @@ impl Fuse {
         if matches!(effect, Effect::Stall) {
             self.release_in_the_end();
         }
-        self.memory.state().rules.push(Rule { call, subject, effect, left: times, fired: 0 });
+        self.memory.state().rules.push(Rule { call, subject, effect, skip: 0, left: times, fired: 0 });
+    }
+
+    /// From now on `call` goes wrong for everybody, always, but so many times before.
+    pub fn spoil_after(&self, skip: usize, call: Call, effect: Effect) {
+        let rule = Rule { call, subject: "", effect, skip, left: usize::MAX, fired: 0 };
+        self.memory.state().rules.push(rule);
     }
 
     /// From now on names are found in either case, and listed in lower case, as on a disk from elsewhere.
@@ -382,6 +392,10 @@ impl State {
             };
             rule.call == call && rule.left > 0 && (subject.is_empty() || meant)
         })?;
+        if rule.skip > 0 {
+            rule.skip -= 1;
+            return None;
+        }
         rule.left -= 1;
         rule.fired += 1;
         Some(rule.effect)
@@ -647,7 +661,8 @@ impl Filesystem for Memory {
         })
     }
 
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+    fn flush(&self, _: &Request, ino: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        spoil!(self, Flush, ino, b"", reply);
         reply.ok();
     }
 

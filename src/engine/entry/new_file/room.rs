@@ -1,0 +1,119 @@
+//! What a file's copy does about room on the destination's disk (engine/state/room.rs): it is promised its own before its
+//! contents come, and where it found none, others may have had it meanwhile.
+
+use rustix::io::Errno;
+use tokio::sync::MutexGuard;
+
+use crate::engine::entry::item::Item;
+use crate::engine::entry::large_file::LARGE_FILE;
+use crate::engine::own::new_file::NewFile;
+use crate::engine::state::room::{FILLER, Promise};
+use crate::error::{Cause, Error, Operation, Result};
+use crate::io::file::free_bytes;
+use crate::stat::stat_open;
+
+impl Item<'_> {
+    /// Has a file that may take much promised its room, until it is done. One that is larger than all that is free is an
+    /// error at once; small ones pay nothing for that. A disk without any room is full, whatever the file.
+    pub(crate) async fn take_room(&self, size: u64, data: u64, new: &NewFile) -> Result<()> {
+        if size <= FILLER {
+            return Ok(());
+        }
+        let has = if new.has_contents() { allocated(new) } else { 0 };
+        let bytes = data.saturating_sub(has);
+        let root = self.run().rules.privileges.root;
+        let free = || (bytes > LARGE_FILE).then(|| free_bytes(&new.fd, root)).flatten();
+        match self.lane.patiently(self.run().room.promise(bytes, free)).await {
+            None => self.fail_if_stopped(),
+            Some(Ok(promise)) => {
+                new.room.set(Some(promise));
+                Ok(())
+            }
+            Some(Err(free)) if free < FILLER => Err(Error::new(Operation::Write, self.path(), Errno::NOSPC)),
+            Some(Err(free)) => Err(self.without_room(Errno::NOSPC.into(), bytes - free)),
+        }
+    }
+
+    fn without_room(&self, why: std::io::Error, missing: u64) -> Error {
+        Error::new(Operation::Write, self.path(), Cause::NoRoom { why, missing })
+    }
+}
+
+/// Bytes that a new file has on the disk.
+fn allocated(new: &NewFile) -> u64 {
+    stat_open(&new.fd).map_or(0, |stat| stat.allocated)
+}
+
+/// Frees the room of a file that is given up. Another thread may still hold its descriptor for a while, so that to close it
+/// would not be enough; and what is freed can be had, on some file systems, once that is on the disk.
+async fn give_back(item: &Item<'_>, new: &NewFile) {
+    let fd = new.fd.clone();
+    let freed = tokio::task::spawn_blocking(move || {
+        rustix::fs::ftruncate(&fd, 0).and_then(|()| rustix::fs::syncfs(&fd))
+    });
+    // Where it can't be freed, the next file finds no room either, and says so.
+    item.lane.patiently(freed).await;
+}
+
+/// How a copy gets on that finds no room.
+#[derive(Default)]
+pub(crate) struct Shortage<'a> {
+    /// How many files that took much had ended when this one was begun.
+    before: u64,
+    tries: u32,
+    /// Held from the second try on: two large files would take each other's room again.
+    turn: Option<MutexGuard<'a, ()>>,
+}
+
+impl<'a> Shortage<'a> {
+    /// The file is begun.
+    pub(crate) fn begin(&mut self, item: &Item<'_>) {
+        self.before = item.run().room.takers().1;
+    }
+
+    /// Gives back what a file took that found no room, and waits until others have done so whose room it may have been.
+    ///
+    /// # Errors
+    /// Any other error. That the disk is full: nobody else had much of it, and there was no room for a small file. That there
+    /// is no room for this file alone: it had more than a small file takes, which is free again.
+    pub(crate) async fn wait(
+        &mut self,
+        item: &'a Item<'_>,
+        new: Option<&NewFile>,
+        error: Error,
+    ) -> Result<()> {
+        if !error.lacks_room() {
+            return Err(error);
+        }
+        let room = &item.run().room;
+        let promise = new.and_then(|new| new.room.take());
+        let (at_work, ended) = room.takers();
+        let others = at_work - usize::from(promise.is_some());
+        let is_shared = others > 0 || ended > self.before;
+        // Small files need no more than their turn, as long as there are others that may end; a large one gets one.
+        let again = is_shared && (self.tries == 0 || promise.is_none());
+        let own = new.filter(|new| !new.is_in_place());
+        let took = own.map_or(0, allocated);
+        if let Some(new) = own.filter(|_| took >= FILLER) {
+            give_back(item, new).await;
+        }
+        let expected = promise.as_ref().map_or(0, Promise::bytes);
+        drop(promise); // now that its room is free again
+        if !again {
+            return Err(match (took >= FILLER, error.cause) {
+                // On FUSE all of its size may seem to be there from the beginning.
+                (true, Cause::Io(why)) if took >= expected => item.without_room(why, expected),
+                (true, Cause::Io(why)) => item.without_room(why, expected - took),
+                (_, cause) => Error { cause, ..error },
+            });
+        }
+        self.tries += 1;
+        if self.turn.is_none() {
+            self.turn = item.lane.patiently(room.turn.lock()).await;
+        }
+        if ended == self.before {
+            item.lane.patiently(room.wait(room.takers().1)).await;
+        }
+        item.fail_if_stopped()
+    }
+}
