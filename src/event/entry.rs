@@ -122,9 +122,8 @@ pub struct EntryEvent {
     pub hash: Option<Hash>,
     /// Why it failed.
     pub error: Option<Box<Error>>,
-    /// What of its metadata the destination does not keep, an error each ([`Cause::NotKept`](crate::Cause::NotKept)). The
-    /// entry is there, with its contents and the rest.
-    pub lacks: Vec<Error>,
+    /// See [`EntryEvent::lacks`]; nearly always nothing, and no larger than that.
+    pub(crate) lacks: Option<Box<[Error]>>,
     /// A hard link had to become a copy: its inode has as many names as the file system allows, or lies on another file
     /// system (a mount point is between the two).
     pub link_limit: bool,
@@ -148,7 +147,7 @@ impl EntryEvent {
             bytes: 0,
             hash: None,
             error: None,
-            lacks: Vec::new(),
+            lacks: None,
             link_limit: false,
             durable: false,
             expected: None,
@@ -173,6 +172,18 @@ impl EntryEvent {
     /// With its name in its directory.
     pub fn named(self, name: CString) -> Self {
         EntryEvent { name, ..self }
+    }
+
+    /// What of its metadata the destination does not keep, an error each ([`Cause::NotKept`](crate::Cause::NotKept)). The
+    /// entry is there, with its contents and the rest.
+    pub fn lacks(&self) -> &[Error] {
+        self.lacks.as_deref().unwrap_or_default()
+    }
+
+    /// With what it lacks.
+    pub(crate) fn lacking(self, lacks: Vec<Error>) -> Self {
+        let lacks = (!lacks.is_empty()).then(|| lacks.into_boxed_slice());
+        EntryEvent { lacks, ..self }
     }
 
     /// Its name in its directory; empty for the directory itself.

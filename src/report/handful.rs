@@ -18,7 +18,7 @@ pub(crate) struct Handful {
 impl Handful {
     /// The lacks of an entry that are to be told one by one.
     pub(crate) fn of<'e>(&mut self, event: &'e EntryEvent) -> Vec<&'e Error> {
-        event.lacks.iter().filter(|error| self.takes(error)).collect()
+        event.lacks().iter().filter(|error| self.takes(error)).collect()
     }
 
     fn takes(&mut self, error: &Error) -> bool {

@@ -200,7 +200,7 @@ impl Reporter for Json {
             message(words::told(error));
         }
         tell_lacks(&mut self.lacks, event);
-        if event.action == Action::Unchanged && event.lacks.is_empty() && !self.unchanged {
+        if event.action == Action::Unchanged && event.lacks().is_empty() && !self.unchanged {
             return;
         }
         self.write(&Line::File {
@@ -214,7 +214,7 @@ impl Reporter for Json {
             blake3: event.hash.map(|hash| hash.to_hex().to_string()),
             durable: self.fsync.then_some(event.durable),
             error: event.error.as_deref().map(JsonError::new),
-            lacks: event.lacks.iter().map(JsonError::new).collect(),
+            lacks: event.lacks().iter().map(JsonError::new).collect(),
         });
     }
 

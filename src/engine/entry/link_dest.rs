@@ -45,7 +45,7 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
         {
             continue;
         }
-        let linked = Copied { action: Action::Linked, lacks, ..Copied::skipped() };
+        let linked = Copied { action: Action::Linked, ..Copied::skipped() }.lacking(lacks);
         if !run.config.writes() || give_name(item, &handle, &have, taken).await? {
             return Ok(Some(linked));
         }

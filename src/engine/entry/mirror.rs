@@ -57,8 +57,9 @@ impl Item<'_> {
         };
         let mut event = match result.await {
             Ok(copied) => {
-                let (rounded, squashed) = (copied.rounded, copied.squashed);
-                self.run().tell_once(&self.pair.file_system, (rounded, squashed), || self.path()).await;
+                if let Some(applied) = &copied.applied {
+                    self.run().tell_once(&self.pair.file_system, applied, || self.path()).await;
+                }
                 copied.event(kind)
             }
             Err(error) => EntryEvent::failed(kind, error),
@@ -150,7 +151,7 @@ impl Item<'_> {
         if let (Decision::Renew, Some(have), true) = (decision, destination, may_stay)
             && let Some(lacks) = self.lacks_of_copy(&source, (have, &theirs))?
         {
-            return Ok(Copied { lacks, ..Copied::unchanged() });
+            return Ok(Copied::unchanged().lacking(lacks));
         }
         if let Some(taken) = taken.filter(|_| !self.run().references.is_empty())
             && let Some(linked) = Box::pin(link_dest::link(&self, &source, taken)).await?
@@ -296,7 +297,7 @@ impl Item<'_> {
             && !self.pair.planted
             && let Some(lacks) = self.lacks_of_copy(&source, (have, &theirs))?
         {
-            return Ok(Copied { lacks, ..Copied::unchanged() });
+            return Ok(Copied::unchanged().lacking(lacks));
         }
         if have.links > 1 || grants {
             let copied = self.make(source, Taken::Entry, Action::Updated).await?;

@@ -81,9 +81,8 @@ impl Directory {
                 let event = match placed.and_then(|pair| set(&pair)) {
                     Ok((action, changes, applied)) => {
                         let path = || lane.run.destination_path(&self.path());
-                        let Applied { lacks, rounded, squashed, .. } = applied;
-                        lane.run.tell_once(&pair.file_system, (rounded, squashed), path).await;
-                        EntryEvent { lacks, ..EntryEvent::changed(Kind::Directory, action, changes) }
+                        lane.run.tell_once(&pair.file_system, &applied, path).await;
+                        EntryEvent::changed(Kind::Directory, action, changes).lacking(applied.lacks)
                     }
                     Err(error) => EntryEvent::failed(Kind::Directory, error),
                 };

@@ -219,7 +219,7 @@ impl Tally<'_> {
             if event.hash.is_some() {
                 totals.bytes_hashed += event.bytes;
             }
-            for error in event.error.as_deref().into_iter().chain(&event.lacks) {
+            for error in event.error.as_deref().into_iter().chain(event.lacks()) {
                 self.count_error(error);
             }
             if self.check && event.action.is_change() {
@@ -227,7 +227,7 @@ impl Tally<'_> {
             }
             self.reporter.entry(&entries.directory, event);
             let added = self.manifest.as_mut().map_or(Ok(()), |hashes| hashes.add(&entries.directory, event));
-            let lacks = std::mem::take(&mut event.lacks);
+            let lacks = event.lacks.take().into_iter().flatten();
             event
                 .error
                 .take()

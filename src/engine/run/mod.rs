@@ -45,7 +45,7 @@ use crate::io::temporary::TemporaryNames;
 use crate::metadata::Applied;
 use crate::plan::rules::Rules;
 use crate::roots::{self, Roots};
-use crate::stat::{Stat, Time, stat_open};
+use crate::stat::{Stat, stat_open};
 use crate::stop::Stop;
 
 /// What all tasks of a run share.
@@ -129,16 +129,16 @@ impl Run {
     pub(crate) async fn tell_once(
         &self,
         file_system: &FileSystem,
-        (rounded, squashed): (Option<(Time, Time)>, bool),
+        applied: &Applied,
         path: impl Fn() -> PathBuf,
     ) {
-        if let Some((want, have)) = rounded
+        if let Some((want, have)) = applied.rounded
             && file_system.tells_rounding()
         {
             let times = (want.to_string(), have.to_string());
             self.report(Event::Notice(Notice::RoundedTimes { path: path(), times })).await;
         }
-        if squashed && file_system.tells_squash() {
+        if applied.squashed && file_system.tells_squash() {
             self.report(Event::Notice(Notice::SquashedRoot(path()))).await;
         }
     }

@@ -8,7 +8,6 @@ use blake3::Hash;
 use crate::error::Error;
 use crate::event::{Action, Changes, EntryEvent, Kind, PointsTo};
 use crate::metadata::Applied;
-use crate::stat::Time;
 
 /// What became of an entry.
 #[derive(Debug)]
@@ -21,12 +20,8 @@ pub(crate) struct Copied {
     pub(crate) hash: Option<Hash>,
     /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
     pub(crate) link_limit: bool,
-    /// What the destination does not keep of its metadata.
-    pub(crate) lacks: Vec<Error>,
-    /// The time that it was to have, and what its file system made of it, if that rounds.
-    pub(crate) rounded: Option<(Time, Time)>,
-    /// Root was treated as a user without privilege.
-    pub(crate) squashed: bool,
+    /// What came of its metadata, where there is something to tell.
+    pub(crate) applied: Option<Box<Applied>>,
     /// What differed.
     pub(crate) changes: Changes,
     /// Where it leads, if that is to be told.
@@ -44,9 +39,7 @@ impl Copied {
             expected: None,
             hash: None,
             link_limit: false,
-            lacks: Vec::new(),
-            rounded: None,
-            squashed: false,
+            applied: None,
             changes: Changes::NONE,
             points_to: None,
             follows: false,
@@ -55,13 +48,20 @@ impl Copied {
 
     /// With what came of its metadata.
     pub(crate) fn with(self, applied: Applied) -> Self {
-        Copied { lacks: applied.lacks, rounded: applied.rounded, squashed: applied.squashed, ..self }
+        let tells = !applied.lacks.is_empty() || applied.rounded.is_some() || applied.squashed;
+        Copied { applied: tells.then(|| Box::new(applied)), ..self }
+    }
+
+    /// With what it lacks.
+    pub(crate) fn lacking(self, lacks: Vec<Error>) -> Self {
+        self.with(Applied { lacks, ..Applied::default() })
     }
 
     /// What is reported of it.
     pub(crate) fn event(self, kind: Kind) -> EntryEvent {
-        let Copied { action, bytes, expected, hash, link_limit, lacks, changes, points_to, follows, .. } =
-            self;
+        let Copied { action, bytes, expected, hash, link_limit, applied, changes, points_to, follows } = self;
+        let lacks = applied.map(|applied| applied.lacks).filter(|lacks| !lacks.is_empty());
+        let lacks = lacks.map(Vec::into_boxed_slice);
         let (name, source, error, durable) = (CString::default(), None, None, false);
         EntryEvent {
             name,

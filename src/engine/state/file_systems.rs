@@ -43,7 +43,9 @@ impl FileSystem {
         let Time { seconds, nanoseconds } = want.modified;
         self.is_faithful
             && ORDINARY.contains(&seconds)
-            && (nanoseconds == 0 || self.looked_at.swap(true, Ordering::Relaxed))
+            && (nanoseconds == 0
+                || self.looked_at.load(Ordering::Relaxed)
+                || self.looked_at.swap(true, Ordering::Relaxed))
     }
 
     /// Whether it is now to be told that root is nobody here: once.
