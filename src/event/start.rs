@@ -54,6 +54,13 @@ pub enum Notice {
         /// Its source's time, in UTC, and what became of it.
         times: (String, String),
     },
+    /// What trees of earlier runs have can't be linked to: all of it is copied.
+    NoLinks {
+        /// The first entry that would have been a link.
+        path: PathBuf,
+        /// Why it is none.
+        why: Cause,
+    },
 }
 
 impl Notice {
@@ -70,6 +77,12 @@ impl Notice {
             Notice::RoundedTimes { path, times: (want, have) } => format!(
                 "the destination's file system rounds times: {want} became {have} for {}. What it can keep is compared",
                 Escaped::path(path)
+            ),
+            Notice::NoLinks { path, why } => format!(
+                "{} and all that follows is copied, not linked to {}: {}",
+                Escaped::path(path),
+                names(Setting::LinkDest),
+                why.told(names)
             ),
             Notice::NoKey(error) => {
                 let error = error.told(names);

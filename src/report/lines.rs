@@ -263,6 +263,11 @@ pub fn summary_line(summary: &Summary, mode: Mode, figures: NumberFormat) -> Str
         0..60 => format!("; {:.2} s", elapsed.as_secs_f64()),
         _ => format!("; {}", HumanDuration(elapsed)),
     };
+    match totals.links_refused {
+        0 => {}
+        1 => line += "; 1 copy in place of a hard link",
+        copies => line += &format!("; {} copies in place of hard links", figures.count(copies)),
+    }
     match errors {
         0 => {}
         1 => line += "; 1 error",

@@ -31,6 +31,7 @@ mod inplace;
 mod lacks;
 mod levels;
 mod library;
+mod links;
 mod manifest;
 mod mistakes;
 mod modes;
@@ -96,6 +97,7 @@ fn main() {
         inplace::TESTS,
         lacks::TESTS,
         levels::TESTS,
+        links::TESTS,
         library::TESTS,
         manifest::TESTS,
         mistakes::TESTS,

@@ -20,6 +20,7 @@ use crate::engine::Run;
 use crate::engine::own::writable::writable;
 use crate::engine::state::backup_name::{numbered, plain};
 use crate::engine::state::backups::Backups;
+use crate::engine::state::file_systems::is_link_refusal;
 use crate::engine::state::watched::Watched;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_entry;
@@ -82,7 +83,7 @@ impl Old<'_> {
             // Another run has backed it up.
             Err(Errno::STALE) if self.expected.is_some() => Ok(true),
             // Another file system, one without hard links, or somebody else's file (proc_sys_fs(5), protected_hardlinks).
-            Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP) => Ok(false),
+            Err(errno) if is_link_refusal(errno) => Ok(false),
             Err(errno) => Err(self.no_name(errno, place.backups)),
         }
     }

@@ -16,6 +16,7 @@ use crate::engine::entry::{in_place, keep_old, read_back};
 use crate::engine::own::new_file::{NewFile, WriteMethod};
 use crate::engine::run::streamed::Streamed;
 use crate::engine::state::copied::Copied;
+use crate::engine::state::file_systems::keeps_nameless;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Action;
 use crate::event::metrics::{Call, Stage};
@@ -57,7 +58,7 @@ async fn copy_streamed(
 ) -> Result<Copied> {
     let within = item.changing()?;
     let (mut holes, mut again, mut attempts) = (true, true, 1);
-    let mut old = true; // what is there has not been written over yet
+    let mut old = true; // what is there has not been written over yet, and has no backup yet
     loop {
         before = settle(item, source, before, &mut attempts).await?;
         item.lane.doing(Operation::Create);
@@ -67,13 +68,21 @@ async fn copy_streamed(
         }
         let error = match fill(item, source, &before, holes, &new, streamed).await {
             Ok((Contents { hash, bytes, expected }, mut applied)) => {
-                if taken == Taken::Entry && !new.is_in_place() {
+                if taken == Taken::Entry && !new.is_in_place() && std::mem::take(&mut old) {
                     keep_old::keep(item).await?;
                 }
-                let written = item.pair.inode_to_look_at(&new.fd);
+                let (written, nameless) = (item.pair.inode_to_look_at(&new.fd), new.is_nameless());
                 item.lane.doing(Operation::Rename);
                 let publish = || new.publish(within, item.target(), taken, item.run());
-                item.lane.io.in_place(Call::Name, publish).at(Operation::Create, || item.path())?;
+                match item.lane.io.in_place(Call::Name, publish) {
+                    Err(errno) if nameless && keeps_nameless(errno) => {
+                        item.pair.file_system.mark_refuses_nameless();
+                        streamed.end(item.run()).await;
+                        before = stat_again(item, source)?;
+                        continue; // under a temporary name
+                    }
+                    published => published.at(Operation::Create, || item.path())?,
+                }
                 if let Some(written) = written {
                     look_after_close(item, written, &before, &mut applied)?;
                 }
@@ -100,9 +109,14 @@ async fn copy_streamed(
             }
             return Err(error);
         }
-        let stat = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-        before = item.adopt_open(stat, source)?;
+        before = stat_again(item, source)?;
     }
+}
+
+/// The source's stat before it is read once more.
+fn stat_again(item: &Item<'_>, source: &File) -> Result<Stat> {
+    let stat = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+    item.adopt_open(stat, source)
 }
 
 /// Makes, or opens, the file to write to.

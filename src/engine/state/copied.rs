@@ -21,6 +21,8 @@ pub(crate) struct Copied {
     pub(crate) hash: Option<Hash>,
     /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
     pub(crate) link_limit: bool,
+    /// A hard link became a copy, since its file system has none.
+    pub(crate) link_refused: bool,
     /// What the destination does not keep of its metadata.
     pub(crate) lacks: Vec<Error>,
     /// The time that it was to have, and what its file system made of it, if that rounds.
@@ -42,6 +44,7 @@ impl Copied {
             expected: None,
             hash: None,
             link_limit: false,
+            link_refused: false,
             lacks: Vec::new(),
             rounded: None,
             changes: Changes::NONE,
@@ -57,8 +60,8 @@ impl Copied {
 
     /// What is reported of it.
     pub(crate) fn event(self, kind: Kind) -> EntryEvent {
-        let Copied { action, bytes, expected, hash, link_limit, lacks, changes, points_to, follows, .. } =
-            self;
+        let Copied { action, bytes, expected, hash, link_limit, link_refused, .. } = self;
+        let Copied { lacks, changes, points_to, follows, .. } = self;
         let (name, source, error, durable) = (CString::default(), None, None, false);
         EntryEvent {
             name,
@@ -73,6 +76,7 @@ impl Copied {
             error,
             lacks,
             link_limit,
+            link_refused,
             durable,
             expected,
         }

@@ -5,7 +5,10 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rustix::io::Errno;
+
 use crate::io::file::is_faithful;
+use crate::metadata::is_refusal;
 use crate::stat::{Stat, Time, stat_open};
 
 /// The file systems that the destination lies on, by their devices.
@@ -27,6 +30,12 @@ pub(crate) struct FileSystem {
     keeps_all: AtomicBool,
     /// Whether it keeps ordinary times, once that was tried.
     keeps_times: OnceLock<bool>,
+    /// link(2) is refused on it, as far as is known.
+    refuses_links: AtomicBool,
+    /// Copies in place of hard links have been told.
+    copies_told: AtomicBool,
+    /// A nameless file (`O_TMPFILE`) can't be made on it, or gets no name.
+    refuses_nameless: AtomicBool,
 }
 
 /// The times, in seconds since 1970, that every file system has which is faithful otherwise.
@@ -66,6 +75,31 @@ impl FileSystem {
     pub(crate) fn tells_rounding(&self) -> bool {
         !self.rounding_told.swap(true, Ordering::Relaxed)
     }
+
+    /// Whether no link is to be tried on it any more.
+    pub(crate) fn refuses_links(&self) -> bool {
+        self.refuses_links.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that links are refused on it.
+    pub(crate) fn mark_refuses_links(&self) {
+        self.refuses_links.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is now to be told that its hard links became copies: once.
+    pub(crate) fn tells_copies(&self) -> bool {
+        !self.copies_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether new files need a temporary name on it.
+    pub(crate) fn refuses_nameless(&self) -> bool {
+        self.refuses_nameless.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that they do.
+    pub(crate) fn mark_refuses_nameless(&self) {
+        self.refuses_nameless.store(true, Ordering::Relaxed);
+    }
 }
 
 impl FileSystems {
@@ -88,6 +122,32 @@ impl FileSystems {
             check_alive(directory)
         })
     }
+}
+
+/// Whether an errno of link(2) says that one more name is not to be had, so that a copy has to do.
+pub(crate) fn is_link_refusal(errno: Errno) -> bool {
+    let is_about_something_else = matches!(
+        errno,
+        Errno::EXIST
+            | Errno::NOSPC
+            | Errno::DQUOT
+            | Errno::NAMETOOLONG
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::INTR
+            | Errno::AGAIN
+    );
+    is_refusal(errno) && !is_about_something_else
+}
+
+/// The answers of file systems, and of kernels, that don't know `O_TMPFILE` (open(2)).
+pub(crate) fn lacks_nameless(errno: Errno) -> bool {
+    matches!(errno, Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS)
+}
+
+/// Whether a nameless file can't get a name. Without /proc, through which it may have to be linked, nothing is found.
+pub(crate) fn keeps_nameless(errno: Errno) -> bool {
+    errno == Errno::NOENT || is_link_refusal(errno)
 }
 
 /// xfs that has shut itself down, since its disk failed, has dropped the names it had not written: there is nothing to
