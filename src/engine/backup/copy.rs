@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::content::sparse::{self, Layout};
 use crate::engine::backup::Old;
 use crate::engine::own::{directory, litter};
+use crate::engine::run::flushed::flush_file_now;
 use crate::engine::state::file_systems::{keeps_nameless, lacks_nameless};
 use crate::error::{Context, Operation, Result};
 use crate::event::Kind;
@@ -78,7 +79,7 @@ impl Old<'_> {
         let have = stat_open(new).at(Operation::Backup, path)?;
         self.look_alike(HeldInode::Open(new.as_fd()), &have, (stat, &xattrs))?;
         if self.run.config.fsync {
-            rustix::fs::fsync(new).at(Operation::Flush, path)?;
+            flush_file_now(new, self.run, path)?;
         }
         Ok(())
     }

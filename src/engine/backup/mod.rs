@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use crate::engine::Run;
 use crate::engine::own::writable::writable;
+use crate::engine::run::flushed::flush_directory_now;
 use crate::engine::state::backup_name::{numbered, plain};
 use crate::engine::state::backups::Backups;
 use crate::engine::state::file_systems::is_link_refusal;
@@ -136,7 +137,7 @@ impl Old<'_> {
         let directory = opened.at(Operation::Backup, || self.path())?;
         let stat = stat_open(&directory).at(Operation::Backup, || self.path())?;
         self.run.file_systems.add(&directory, &stat);
-        rustix::fs::fsync(&directory).at(Operation::Flush, || self.path())
+        flush_directory_now(&directory, self.run, || self.path())
     }
 
     /// Where the backup goes. `None`: none is to be made.

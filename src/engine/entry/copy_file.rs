@@ -14,6 +14,7 @@ use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
 use crate::engine::entry::steady::{ATTEMPTS, settle};
 use crate::engine::entry::{in_place, keep_old, read_back};
 use crate::engine::own::new_file::{NewFile, WriteMethod};
+use crate::engine::run::flushed::flush_file;
 use crate::engine::run::streamed::Streamed;
 use crate::engine::state::copied::Copied;
 use crate::engine::state::file_systems::keeps_nameless;
@@ -228,7 +229,7 @@ async fn flush(item: &Item<'_>, new: &NewFile) -> Result<()> {
         return Ok(());
     }
     item.lane.doing(Operation::Flush);
-    item.lane.io.flush(&new.fd).await.at(Operation::Flush, || item.path())
+    flush_file(&new.fd, item.lane, || item.path()).await
 }
 
 async fn copy_contents(

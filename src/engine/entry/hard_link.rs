@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::keep_old;
 use crate::engine::own::writable::writable;
+use crate::engine::run::flushed::flush_file;
 use crate::engine::state::copied::Copied;
 use crate::engine::state::file_systems::is_link_refusal;
 use crate::engine::state::links::{Claim, Leader};
@@ -159,7 +160,7 @@ async fn flush(item: &Item<'_>, leader: &Leader) -> Result<()> {
     if stat_open(&file).at(Operation::StatDestination, || item.path())?.inode != leader.inode {
         return Err(replaced(item)); // whatever it is, nobody asked for it to be flushed
     }
-    item.lane.io.flush(&file).await.at(Operation::Flush, || item.path())
+    flush_file(&file, item.lane, || item.path()).await
 }
 
 /// Gives the leader's inode the item's name. What has the name is backed up once it is known that there can be a link.

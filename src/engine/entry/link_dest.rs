@@ -14,6 +14,7 @@ use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, keep_old, special};
 use crate::engine::own::trial;
 use crate::engine::own::writable::writable;
+use crate::engine::run::flushed::flush_file;
 use crate::engine::state::copied::Copied;
 use crate::engine::state::file_systems::is_link_refusal;
 use crate::error::{Context, Error, Operation, Result};
@@ -163,7 +164,7 @@ async fn give_name(item: &Item<'_>, handle: &OwnedFd, have: &Stat, taken: Taken)
         item.lane.doing(Operation::Flush);
         let file = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let file = Arc::new(file.at(Operation::OpenDestination, || item.path())?);
-        item.lane.io.flush(&file).await.at(Operation::Flush, || item.path())?;
+        flush_file(&file, item.lane, || item.path()).await?;
     }
     item.lane.doing(Operation::Link);
     let link_to = |name: &CStr| writable(within, item.run(), || link_nameless(handle, within, name));

@@ -13,7 +13,12 @@ use crate::stat::{Stat, Time, stat_open};
 
 /// The file systems that the destination lies on, by their devices.
 #[derive(Default)]
-pub(crate) struct FileSystems(Mutex<HashMap<u64, Arc<FileSystem>>>);
+pub(crate) struct FileSystems {
+    known: Mutex<HashMap<u64, Arc<FileSystem>>>,
+    /// Names, and contents, that can't be flushed have been told.
+    names_told: AtomicBool,
+    contents_told: AtomicBool,
+}
 
 /// One of them.
 #[derive(Default)]
@@ -105,7 +110,7 @@ impl FileSystem {
 impl FileSystems {
     /// That of an open directory.
     pub(crate) fn of(&self, directory: &OwnedFd, stat: &Stat) -> Arc<FileSystem> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(FileSystem { is_faithful: is_faithful(directory), ..FileSystem::default() });
         known.entry(stat.inode.device).or_insert_with(new).clone()
     }
@@ -115,12 +120,39 @@ impl FileSystems {
         self.of(directory, stat).directory.get_or_init(|| directory.clone());
     }
 
-    pub(crate) fn flush(&self) -> rustix::io::Result<()> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.values().filter_map(|file_system| file_system.directory.get()).try_for_each(|directory| {
-            rustix::fs::syncfs(directory)?;
-            check_alive(directory)
-        })
+    /// Whether it is now to be told that names can't be flushed: once a run.
+    pub(crate) fn tells_names(&self) -> bool {
+        !self.names_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// The same of contents.
+    pub(crate) fn tells_contents(&self) -> bool {
+        !self.contents_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether all that was to be flushed so far could be.
+    pub(crate) fn flushes_all(&self) -> bool {
+        !self.names_told.load(Ordering::Relaxed) && !self.contents_told.load(Ordering::Relaxed)
+    }
+
+    /// Flushes them all: each for itself, or, where that is refused, all of the machine's (sync(2)), which tells of no
+    /// error. Returns that refusal.
+    pub(crate) fn flush(&self) -> rustix::io::Result<Option<Errno>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let directories: Vec<_> =
+            known.values().filter_map(|file_system| file_system.directory.get()).collect();
+        let mut refusal = None;
+        for directory in &directories {
+            match rustix::fs::syncfs(directory) {
+                Err(errno) if is_flush_refusal(errno) => refusal = Some(errno),
+                flushed => flushed?,
+            }
+        }
+        if refusal.is_some() {
+            rustix::fs::sync();
+        }
+        directories.into_iter().try_for_each(|directory| check_alive(directory))?;
+        Ok(refusal)
     }
 }
 
@@ -138,6 +170,12 @@ pub(crate) fn is_link_refusal(errno: Errno) -> bool {
             | Errno::AGAIN
     );
     is_refusal(errno) && !is_about_something_else
+}
+
+/// Whether an errno of fsync(2) or syncfs(2) says that nothing can be flushed, by the file system or since a container
+/// forbids it, and not that something is lost.
+pub(crate) fn is_flush_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM)
 }
 
 /// The answers of file systems, and of kernels, that don't know `O_TMPFILE` (open(2)).
