@@ -23,6 +23,7 @@ mod engines;
 mod errors;
 mod faithful;
 mod faults;
+mod flags;
 mod fuse;
 mod gain;
 mod guide;
@@ -90,6 +91,7 @@ fn main() {
         errors::TESTS,
         faithful::TESTS,
         faults::TESTS,
+        flags::TESTS,
         fuse::TESTS,
         gain::TESTS,
         guide::TESTS,

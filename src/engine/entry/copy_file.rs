@@ -12,7 +12,7 @@ use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
 use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
 use crate::engine::entry::steady::{ATTEMPTS, settle};
-use crate::engine::entry::{in_place, keep_old, read_back};
+use crate::engine::entry::{flags, in_place, keep_old, read_back};
 use crate::engine::own::new_file::{NewFile, WriteMethod};
 use crate::engine::run::flushed::flush_file;
 use crate::engine::run::streamed::Streamed;
@@ -64,6 +64,13 @@ async fn copy_streamed(
         before = settle(item, source, before, &mut attempts).await?;
         item.lane.doing(Operation::Create);
         let new = new_file(item, source, &before, taken)?;
+        let flags = match flags::give(item, source, &new) {
+            Ok(lack) => lack,
+            Err(error) => {
+                new.remove(within, item.target());
+                return Err(error);
+            }
+        };
         if new.is_in_place() && std::mem::take(&mut old) {
             Box::pin(in_place::keep_old(item, &new)).await?; // what is written over is not there any more
         }
@@ -72,6 +79,7 @@ async fn copy_streamed(
                 if taken == Taken::Entry && !new.is_in_place() && std::mem::take(&mut old) {
                     keep_old::keep(item).await?;
                 }
+                applied.lacks.extend(flags);
                 let (written, nameless) = (item.pair.inode_to_look_at(&new.fd), new.is_nameless());
                 item.lane.doing(Operation::Rename);
                 let publish = || new.publish(within, item.target(), taken, item.run());

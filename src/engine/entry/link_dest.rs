@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, keep_old, special};
 use crate::engine::own::trial;
@@ -38,7 +39,12 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
         item.lane.doing(Operation::OpenDestination);
         let Ok(handle) = open_entry(tree, path.as_os_str().as_bytes()) else { continue };
         let Ok(have) = stat_open(&handle) else { continue };
-        let Some(lacks) = is_same(item, source, tree, (&handle, &have)).await? else { continue };
+        let Some(mut lacks) = is_same(item, source, tree, (&handle, &have)).await? else { continue };
+        match flags::compare_held(item, source, &handle).await? {
+            Found::Same => {}
+            Found::Other => continue,
+            Found::Lacks(error) => lacks.push(error),
+        }
         // What others could have put there may be a secret that only the directories on the way keep.
         if item.pair.reference_writers(number, || writers_above(tree, item)).could_plant(&have)
             && !holds_the_same(item, source, &handle, &have).await?

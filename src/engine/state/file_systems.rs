@@ -39,6 +39,8 @@ pub(crate) struct FileSystem {
     refuses_links: AtomicBool,
     /// Copies in place of hard links have been told.
     copies_told: AtomicBool,
+    /// Whether its files can do without copy on write, once that was tried.
+    pub(crate) keeps_nocow: OnceLock<rustix::io::Result<()>>,
     /// A nameless file (`O_TMPFILE`) can't be made on it, or gets no name.
     refuses_nameless: AtomicBool,
 }
