@@ -60,6 +60,8 @@ pub struct Keep {
     pub symlinks: bool,
     /// FIFOs, sockets and device nodes.
     pub specials: bool,
+    /// No copy on write (`FS_NOCOW_FL`, the C of chattr(1)) of files and directories. Other flags are left alone.
+    pub flags: bool,
 }
 
 impl Default for Keep {
@@ -73,6 +75,7 @@ impl Default for Keep {
             directory_times: true,
             symlinks: true,
             specials: true,
+            flags: false,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use crate::engine::Run;
 use crate::engine::delete::extras;
 use crate::engine::entry::contents::{self, Compared};
+use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::special;
 use crate::engine::run::lane::Lane;
@@ -123,6 +124,8 @@ async fn changes(
         let of_xattrs = xattr::changes(&want, &item.destination_xattrs(theirs)?);
         (changes.acl, changes.xattrs) = (of_xattrs.acl, of_xattrs.xattrs);
     }
+    let mut opened = SourceEntry { stat: *source, file: opened.file.clone() };
+    changes.flags = !matches!(flags::compare(item, &mut opened).await?, Found::Same);
     Ok((changes, compared))
 }
 

@@ -20,6 +20,7 @@ pub enum Property {
     HardLink,
     Symlink,
     Special,
+    Flags,
 }
 
 impl Property {
@@ -35,6 +36,7 @@ impl Property {
             Property::Xattr | Property::Acl => (Setting::NoXattrs, "leaves attributes and ACLs alone"),
             Property::HardLink => (Setting::NoHardLinks, "makes copies of hard links"),
             Property::Symlink => (Setting::NoSymlinks, "leaves symlinks out"),
+            Property::Flags => (Setting::Flags, "asks for it"),
             Property::Special => (Setting::NoSpecials, "leaves FIFOs, sockets and devices out"),
         }
     }

@@ -25,6 +25,7 @@ pub enum Setting {
     NoHardLinks,
     NoSymlinks,
     NoSpecials,
+    Flags,
 }
 
 /// What settings are called.
@@ -54,6 +55,7 @@ impl Setting {
             Setting::NoHardLinks => "keep.hard_links = false",
             Setting::NoSymlinks => "keep.symlinks = false",
             Setting::NoSpecials => "keep.specials = false",
+            Setting::Flags => "keep.flags = true",
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Changes {
     pub acl: bool,
     /// An extended attribute that is no ACL.
     pub xattrs: bool,
+    /// No copy on write, where flags are kept. The itemised form has no letter for it.
+    pub flags: bool,
 }
 
 impl Changes {
@@ -38,6 +40,7 @@ impl Changes {
         group: false,
         acl: false,
         xattrs: false,
+        flags: false,
     };
 
     /// Whether nothing differs.

@@ -127,6 +127,8 @@ pub struct EntryEvent {
     /// A hard link had to become a copy: its inode has as many names as the file system allows, or lies on another file
     /// system (a mount point is between the two).
     pub link_limit: bool,
+    /// A hard link had to become a copy, since its file system has none. The first one has that among its `lacks`.
+    pub link_refused: bool,
     /// Its contents, its metadata and its name are on stable storage.
     pub durable: bool,
     /// How many bytes were expected of it, if they were counted as they were copied.
@@ -149,6 +151,7 @@ impl EntryEvent {
             error: None,
             lacks: None,
             link_limit: false,
+            link_refused: false,
             durable: false,
             expected: None,
         }

@@ -59,6 +59,25 @@ pub enum Notice {
         /// Its source's time, in UTC, and what became of it.
         times: (String, String),
     },
+    /// Directories can't be flushed: what is new in them may have no name after a power cut.
+    NamesNotFlushed {
+        /// One of them.
+        path: PathBuf,
+        /// Why it can't be.
+        why: Cause,
+    },
+    /// File systems can't be flushed one by one. All of the machine's were, which tells of no error.
+    FlushedAtLarge {
+        /// Why they can't be.
+        why: Cause,
+    },
+    /// What trees of earlier runs have can't be linked to: all of it is copied.
+    NoLinks {
+        /// The first entry that would have been a link.
+        path: PathBuf,
+        /// Why it is none.
+        why: Cause,
+    },
 }
 
 impl Notice {
@@ -84,6 +103,21 @@ impl Notice {
             Notice::RoundedTimes { path, times: (want, have) } => format!(
                 "the destination's file system rounds times: {want} became {have} for {}. What it can keep is compared",
                 Escaped::path(path)
+            ),
+            Notice::NamesNotFlushed { path, why } => format!(
+                "directory {} can't be flushed ({}): new entries may be without their names after a power cut",
+                Escaped::path(path),
+                why.told(names)
+            ),
+            Notice::FlushedAtLarge { why } => format!(
+                "the destination's file system can't be flushed by itself ({}): all were (sync), which tells of no error",
+                why.told(names)
+            ),
+            Notice::NoLinks { path, why } => format!(
+                "{} and all that follows is copied, not linked to {}: {}",
+                Escaped::path(path),
+                names(Setting::LinkDest),
+                why.told(names)
             ),
             Notice::NoKey(error) => {
                 let error = error.told(names);

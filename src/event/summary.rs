@@ -32,6 +32,8 @@ pub struct Totals {
     pub durable: bool,
     /// Hard links that had to become copies.
     pub link_limits: u64,
+    /// Hard links that had to become copies, or were copies already, since their file system has none.
+    pub links_refused: u64,
     /// Since the run began.
     pub elapsed: Duration,
     counts: [u64; Action::ALL.len()],

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
+use crate::io::rename::rename_free;
 use crate::io::temporary::{LENGTH, by_chance};
 use crate::stat::stat_open;
 
@@ -122,9 +123,11 @@ fn make(directory: &OwnedFd) -> rustix::io::Result<()> {
     let mut file = File::from(file);
     let written = file.write_all(&key).and_then(|()| file.sync_all());
     let written = written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
-    let named =
-        written.and_then(|()| rustix::fs::linkat(directory, &name, directory, NAME, AtFlags::empty()));
-    rustix::fs::unlinkat(directory, &name, AtFlags::empty())?;
+    let own_name = CString::new(NAME).map_err(|_| Errno::INVAL)?;
+    let named = written.and_then(|()| rename_free(directory, &name, directory, &own_name));
+    if named.is_err() {
+        rustix::fs::unlinkat(directory, &name, AtFlags::empty())?;
+    }
     named
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Seek, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -97,10 +97,29 @@ impl Writer {
         }
     }
 
-    fn name_temporarily(&self) -> rustix::io::Result<CString> {
+    fn name_temporarily(&mut self) -> std::io::Result<CString> {
         let temporary = self.names.new_name(&self.directory)?;
-        link_nameless(self.file.get_ref(), &self.directory, &temporary)?;
+        if link_nameless(self.file.get_ref(), &self.directory, &temporary).is_err() {
+            self.copy_to(&temporary)?; // where it can't be linked
+        }
         Ok(temporary)
+    }
+
+    /// Copies what has no name to a file that has one.
+    fn copy_to(&mut self, temporary: &CStr) -> std::io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.directory, temporary, flags, Mode::RUSR | Mode::WUSR)?;
+        lock(&fd);
+        let (mut old, mut new) = (self.file.get_ref(), File::from(fd));
+        let copied = old.rewind().and_then(|()| std::io::copy(&mut old, &mut new)).and_then(|_| {
+            new.set_permissions(old.metadata()?.permissions())?;
+            new.sync_all()
+        });
+        if copied.is_err() {
+            rustix::fs::unlinkat(&self.directory, temporary, AtFlags::empty()).ok();
+        }
+        self.file = BufWriter::new(new);
+        copied
     }
 }
 
@@ -133,7 +152,8 @@ fn create_in(
     trees: &Trees,
     names: &TemporaryNames,
 ) -> rustix::io::Result<(OwnedFd, Option<CString>)> {
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    // To be read as well, where it must be copied.
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
     let make =
         |name: &CStr, flags: OFlags| trees.create(|mode| rustix::fs::openat(directory, name, flags, mode));
     let (fd, temporary) = match make(c".", flags | OFlags::TMPFILE) {

@@ -52,6 +52,7 @@ fn kind(error: &Error) -> Option<String> {
         Property::DirectoryTimes => "set times of directories",
         Property::HardLink => "make hard links",
         Property::Symlink => "make symlinks",
+        Property::Flags => "set flags",
         _ => return Some(error.operation.told(words::option).into_owned()),
     };
     Some(match lack.io_error() {

@@ -276,6 +276,11 @@ pub fn summary_line(summary: &Summary, mode: Mode, figures: NumberFormat) -> Str
     if totals.bytes_missing > 0 {
         line += &format!("; {} missing", figures.bytes(totals.bytes_missing));
     }
+    match totals.links_refused {
+        0 => {}
+        1 => line += "; 1 copy in place of a hard link",
+        copies => line += &format!("; {} copies in place of hard links", figures.count(copies)),
+    }
     match errors {
         0 => {}
         1 => line += "; 1 error",

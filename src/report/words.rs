@@ -26,6 +26,7 @@ pub(crate) fn option(setting: Setting) -> &'static str {
         Setting::NoHardLinks => "--no-hard-links",
         Setting::NoSymlinks => "--no-links",
         Setting::NoSpecials => "--no-specials",
+        Setting::Flags => "--flags",
         other => other.field(),
     }
 }

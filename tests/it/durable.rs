@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, modified, noise, snapshot};
 use crate::support::{
-    ENGINES, assert_equal, assert_no_litter, finish, program, run, scratch, sync_with, tool,
+    ENGINES, Ran, assert_equal, assert_no_litter, finish, program, program_with, run, scratch, sync_with,
+    tool,
 };
 
 tests![
@@ -20,6 +22,11 @@ tests![
     a_crash_of_xfs_costs_nothing_that_was_reported: [Need::FileSystem("xfs"), Need::Tool("xfs_io")],
     a_crash_of_ext4_costs_nothing_that_was_reported: [Need::FileSystem("ext4"), Need::Tool("xfs_io")],
     what_cannot_be_written_back_is_reported: [Need::FileSystem("ext4")],
+    directories_that_cannot_be_flushed_are_told_once: [Need::Fuse],
+    files_that_cannot_be_flushed_are_told_once: [Need::Fuse],
+    calls_that_flush_may_be_forbidden: [Need::Tool("strace")],
+    file_systems_that_cannot_be_flushed_are_flushed_with_all_others: [Need::Tool("strace")],
+    a_flush_that_fails_ends_the_run: [Need::Tool("strace")],
 ];
 
 fn build(source: &Path, directories: u64, files: u64) {
@@ -189,5 +196,134 @@ fn what_cannot_be_written_back_is_reported() {
         let ran = sync_with(engine, &["--fsync", "--json"], &source, &destination).exits(11);
         assert!(ran.err.contains("flush to stable storage"), "{}", ran.err);
         assert_eq!(ran.summary()["durable"], false);
+    }
+}
+
+/// Whether any entry, or the run, was said to be durable.
+fn says_durable(ran: &Ran) -> bool {
+    ran.json().iter().any(|line| line["durable"] == true)
+}
+
+fn notices(ran: &Ran) -> Vec<String> {
+    let lines = ran.json().into_iter().filter(|line| line["event"] == "notice");
+    lines.map(|line| line["message"].as_str().unwrap().to_string()).collect()
+}
+
+/// What the kernel asks of a program is answered in both engines alike.
+fn directories_that_cannot_be_flushed_are_told_once() {
+    for (&engine, errno) in
+        ENGINES.iter().flat_map(|engine| [libc::EINVAL, libc::EOPNOTSUPP].map(|errno| (engine, errno)))
+    {
+        let fuse = Fuse::new();
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), fuse.path().join("a/dst"));
+        build(&source, 5, 40);
+        file(destination.join("d0/e/file0"), "old");
+        fuse.spoil(Call::Fsyncdir, "", Effect::Fail(errno), usize::MAX);
+        let options = ["--fsync", "--json", "--no-xattrs", "--backup-dir", "../old"];
+        let ran = sync_with(engine, &options, &source, &destination).exits(0);
+        assert_eq!(
+            fs::read(destination.join("d4/e/file39")).unwrap(),
+            fs::read(source.join("d4/e/file39")).unwrap()
+        );
+        let told = notices(&ran);
+        assert_eq!(told.iter().filter(|text| text.contains("can't be flushed")).count(), 1, "{told:?}");
+        assert!(told.iter().any(|text| text.contains("without their names after a power cut")), "{told:?}");
+        assert_eq!(ran.summary()["durable"], false);
+        let plain = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+        assert!(!plain.err.contains("flushed"), "nobody asked for it: {}", plain.err);
+    }
+}
+
+fn files_that_cannot_be_flushed_are_told_once() {
+    for (&engine, errno) in
+        ENGINES.iter().flat_map(|engine| [libc::EINVAL, libc::EOPNOTSUPP].map(|errno| (engine, errno)))
+    {
+        let fuse = Fuse::new();
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        build(&source, 5, 40);
+        fs::hard_link(source.join("d0/e/file0"), source.join("d1/link")).unwrap();
+        fuse.spoil(Call::Fsync, "", Effect::Fail(errno), usize::MAX);
+        let options = ["--fsync", "--json", "--no-xattrs"];
+        let ran = sync_with(engine, &options, &source, &destination).exits(23);
+        for index in 0..40 {
+            let path = format!("d{}/e/file{index}", index % 5);
+            assert_eq!(fs::read(source.join(&path)).unwrap(), fs::read(destination.join(&path)).unwrap());
+        }
+        assert_no_litter(&destination);
+        assert_eq!(ran.summary()["errors"], 1, "{}", ran.out);
+        assert!(
+            ran.err.contains("flush to stable storage ") && ran.err.contains("but not flushed"),
+            "{}",
+            ran.err
+        );
+        assert_eq!(ran.summary()["durable"], false);
+        let again = sync_with(engine, &options, &source, &destination).exits(0);
+        assert_eq!(again.summary()["bytes"], 0, "nothing is copied again: {}", again.out);
+    }
+}
+
+fn calls_that_flush_may_be_forbidden() {
+    for errno in ["EINVAL", "EOPNOTSUPP", "ENOSYS", "EPERM"] {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        build(&source, 3, 20);
+        file(destination.join("d0/e/file0"), "old");
+        let mut command = program_with(&[&format!("inject=fsync,fdatasync:error={errno}")]);
+        command.args(["sync", "--engine=threads", "--fsync", "--json", "--backup", "--suffix=.old"]);
+        command.arg(&source).arg(&destination);
+        let ran = run(command).exits(23);
+        fs::remove_file(destination.join("d0/e/file0.old")).unwrap();
+        for index in 0..20 {
+            let path = format!("d{}/e/file{index}", index % 3);
+            assert_eq!(
+                fs::read(source.join(&path)).unwrap(),
+                fs::read(destination.join(&path)).unwrap(),
+                "{errno}"
+            );
+        }
+        assert_eq!((ran.summary()["errors"].as_u64(), says_durable(&ran)), (Some(1), false), "{}", ran.out);
+    }
+}
+
+fn file_systems_that_cannot_be_flushed_are_flushed_with_all_others() {
+    for (&engine, errno) in ENGINES
+        .iter()
+        .flat_map(|engine| ["EINVAL", "EOPNOTSUPP", "ENOSYS", "EPERM"].map(|errno| (engine, errno)))
+    {
+        let home = scratch();
+        let (source, destination, log) =
+            (home.path().join("src"), home.path().join("dst"), home.path().join("log"));
+        build(&source, 3, 20);
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o"]).arg(&log).args(["-e", "trace=sync,syncfs"]);
+        command.args(["-e", &format!("inject=syncfs:error={errno}")]).arg(program());
+        command.args(["sync", "--engine", engine, "--fsync", "--json"]).arg(&source).arg(&destination);
+        let ran = run(command).exits(0);
+        assert_equal(&source, &destination);
+        let trace = fs::read_to_string(&log).unwrap();
+        assert_eq!(lines_of(&trace, " sync()").len(), 1, "{trace}");
+        let told = notices(&ran);
+        assert!(told.len() == 1 && told[0].contains("all were (sync), which tells of no error"), "{told:?}");
+        assert_eq!(ran.summary()["durable"], false);
+    }
+}
+
+fn a_flush_that_fails_ends_the_run() {
+    for (&engine, call) in ENGINES.iter().flat_map(|engine| ["syncfs", "fsync"].map(|call| (engine, call))) {
+        for errno in ["EIO", "ENOSPC"] {
+            if engine != "threads" && call == "fsync" {
+                continue; // a ring's is none that strace sees
+            }
+            let home = scratch();
+            let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+            build(&source, 3, 20);
+            let mut command = program_with(&[&format!("inject={call}:error={errno}")]);
+            command.args(["sync", "--engine", engine, "--fsync", "--json"]).arg(&source).arg(&destination);
+            let ran = run(command);
+            assert!(matches!(ran.code, Some(11 | 3)), "{ran:?}");
+            assert!(ran.code == Some(3) || !says_durable(&ran) || call == "syncfs", "{}", ran.out);
+        }
     }
 }

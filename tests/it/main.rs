@@ -26,6 +26,7 @@ mod engines;
 mod errors;
 mod faithful;
 mod faults;
+mod flags;
 mod fuse;
 mod gain;
 mod guide;
@@ -34,6 +35,7 @@ mod inplace;
 mod lacks;
 mod levels;
 mod library;
+mod links;
 mod manifest;
 mod mistakes;
 mod modes;
@@ -96,6 +98,7 @@ fn main() {
         errors::TESTS,
         faithful::TESTS,
         faults::TESTS,
+        flags::TESTS,
         fuse::TESTS,
         gain::TESTS,
         guide::TESTS,
@@ -103,6 +106,7 @@ fn main() {
         inplace::TESTS,
         lacks::TESTS,
         levels::TESTS,
+        links::TESTS,
         library::TESTS,
         manifest::TESTS,
         mistakes::TESTS,

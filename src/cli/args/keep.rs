@@ -33,6 +33,9 @@ pub(crate) struct KeepArgs {
     /// Leave out FIFOs, sockets and devices
     #[arg(long)]
     no_specials: bool,
+    /// Keep the flag C (no copy on write, chattr) of files and directories
+    #[arg(long)]
+    flags: bool,
     /// Change modes, as chmod does: Dg+s,F644,o= (D directories, F all else)
     #[arg(long, value_name = "CHMOD", allow_hyphen_values = true)]
     chmod: Vec<Chmod>,
@@ -53,6 +56,7 @@ impl KeepArgs {
             keep.directory_times = !self.omit_dir_times;
             keep.symlinks = !self.no_links;
             keep.specials = !self.no_specials;
+            keep.flags = self.flags;
         });
         self.chmod.iter().for_each(|chmod| config.chmod.extend(chmod));
         config.owner = self.chown.unwrap_or_default();

@@ -7,11 +7,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 
 use crate::content::sparse::{self, Layout};
 use crate::engine::backup::Old;
 use crate::engine::own::{directory, litter};
+use crate::engine::run::flushed::flush_file_now;
+use crate::engine::state::file_systems::{keeps_nameless, lacks_nameless};
 use crate::error::{Context, Operation, Result};
 use crate::event::Kind;
 use crate::io::close;
@@ -33,22 +34,17 @@ impl Old<'_> {
         let handle =
             rustix::fs::openat(self.within, self.name, flags, Mode::empty()).at(Operation::Backup, path)?;
         let stat = stat_open(&handle).at(Operation::Backup, path)?;
-        let xattrs = xattr::read(
-            &HeldInode::Handle(handle.as_fd()).into(),
-            self.run.rules.privileges.namespaces,
-            path,
-        );
         if stat.kind == Kind::File {
-            let (new, nameless) = new_file(within, temporary).at(Operation::Backup, path)?;
-            self.copy_contents(&handle, &stat, &new).at(Operation::Backup, path)?;
-            let have = stat_open(&new).at(Operation::Backup, path)?;
-            self.look_alike(HeldInode::Open(new.as_fd()), &have, (&stat, &xattrs?))?;
-            if self.run.config.fsync {
-                rustix::fs::fsync(&new).at(Operation::Flush, path)?;
+            let place = stat_open(within).at(Operation::Backup, path)?;
+            let file_system = self.run.file_systems.of(within, &place);
+            if !file_system.refuses_nameless() {
+                if self.copy_nameless((&handle, &stat), within, temporary)? {
+                    return Ok(());
+                }
+                file_system.mark_refuses_nameless();
             }
-            close::ask_if_it_may_tell(&new).at(Operation::Backup, path)?;
-            let named = if nameless { link_nameless(&new, within, temporary) } else { Ok(()) };
-            return named.at(Operation::Backup, path);
+            let new = named_file(within, temporary).at(Operation::Backup, path)?;
+            return self.fill((&handle, &stat), &new);
         }
         // Where nobody can exchange it before it is given away.
         let home = self.run.temporary.new_name(within).at(Operation::Backup, path)?;
@@ -58,6 +54,35 @@ impl Old<'_> {
         });
         litter::remove_directory(within, &home, self.run);
         made
+    }
+
+    /// Makes the copy of a file without a name, which it then gets. Returns whether that can be done.
+    fn copy_nameless(&self, file: (&OwnedFd, &Stat), within: &OwnedFd, temporary: &CStr) -> Result<bool> {
+        let path = || self.path();
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+        let new = match rustix::fs::openat(within, c".", flags, Mode::RUSR | Mode::WUSR) {
+            Err(errno) if lacks_nameless(errno) => return Ok(false),
+            opened => opened.at(Operation::Backup, path)?,
+        };
+        self.fill(file, &new)?;
+        match link_nameless(&new, within, temporary) {
+            Err(errno) if keeps_nameless(errno) => Ok(false),
+            named => named.map(|()| true).at(Operation::Backup, path),
+        }
+    }
+
+    /// Gives a copy all that the file has.
+    fn fill(&self, (handle, stat): (&OwnedFd, &Stat), new: &OwnedFd) -> Result<()> {
+        let path = || self.path();
+        let holder = HeldInode::Handle(handle.as_fd()).into();
+        let xattrs = xattr::read(&holder, self.run.rules.privileges.namespaces, path)?;
+        self.copy_contents(handle, stat, new).at(Operation::Backup, path)?;
+        let have = stat_open(new).at(Operation::Backup, path)?;
+        self.look_alike(HeldInode::Open(new.as_fd()), &have, (stat, &xattrs))?;
+        if self.run.config.fsync {
+            flush_file_now(new, self.run, path)?;
+        }
+        close::ask_if_it_may_tell(new).at(Operation::Backup, path)
     }
 
     /// Makes what is no file anew, in a directory that is the run's own.
@@ -108,20 +133,12 @@ impl Old<'_> {
     }
 }
 
-/// An empty file: nameless, where the file system has nameless files. Whether it is, is also returned. One with a name is
-/// locked, so that no other run takes it for what a killed one left.
-fn new_file(within: &OwnedFd, temporary: &CStr) -> rustix::io::Result<(OwnedFd, bool)> {
-    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
-    match rustix::fs::openat(within, c".", flags | OFlags::TMPFILE, mode) {
-        // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
-            let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-            let fd = rustix::fs::openat(within, temporary, flags, mode)?;
-            lock(&fd);
-            Ok((fd, false))
-        }
-        opened => opened.map(|fd| (fd, true)),
-    }
+/// An empty file with a temporary name. It is locked, so that no other run takes it for what a killed one left.
+fn named_file(within: &OwnedFd, temporary: &CStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(within, temporary, flags, Mode::RUSR | Mode::WUSR)?;
+    lock(&fd);
+    Ok(fd)
 }
 
 /// Makes a symlink or a special file like an old one.

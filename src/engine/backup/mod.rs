@@ -18,8 +18,10 @@ use rustix::io::Errno;
 
 use crate::engine::Run;
 use crate::engine::own::writable::writable;
+use crate::engine::run::flushed::flush_directory_now;
 use crate::engine::state::backup_name::{numbered, plain};
 use crate::engine::state::backups::Backups;
+use crate::engine::state::file_systems::is_link_refusal;
 use crate::engine::state::watched::Watched;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_entry;
@@ -82,7 +84,7 @@ impl Old<'_> {
             // Another run has backed it up.
             Err(Errno::STALE) if self.expected.is_some() => Ok(true),
             // Another file system, one without hard links, or somebody else's file (proc_sys_fs(5), protected_hardlinks).
-            Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP) => Ok(false),
+            Err(errno) if is_link_refusal(errno) => Ok(false),
             Err(errno) => Err(self.no_name(errno, place.backups)),
         }
     }
@@ -135,7 +137,7 @@ impl Old<'_> {
         let directory = opened.at(Operation::Backup, || self.path())?;
         let stat = stat_open(&directory).at(Operation::Backup, || self.path())?;
         self.run.file_systems.add(&directory, &stat);
-        rustix::fs::fsync(&directory).at(Operation::Flush, || self.path())
+        flush_directory_now(&directory, self.run, || self.path())
     }
 
     /// Where the backup goes. `None`: none is to be made.

@@ -16,6 +16,7 @@ use crate::engine::delete::collect::doing;
 use crate::engine::delete::removal::{Doing, Removal, Removed};
 use crate::engine::entry::item::Item;
 use crate::engine::run::blocking::in_thread;
+use crate::engine::run::flushed::flush_directory;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::backups::Backups;
 use crate::engine::state::deletions::{Doomed, InTheWay};
@@ -203,7 +204,7 @@ impl<'a> Replacement<'a> {
         }
         let removed = async {
             if lane.run.config.fsync {
-                rustix::fs::fsync(&self.within).at(Operation::Flush, path)?;
+                flush_directory(&self.within, lane, path).await?;
             }
             if self.aside.old(target).at(Operation::Rename, path)? != self.ready.inode {
                 return Err(Error::new(Operation::Rename, path(), Cause::DirectoryReplaced));

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use crate::engine::backup::Old;
 use crate::engine::directory::open::open_destination;
 use crate::engine::own::litter;
+use crate::engine::run::flushed::flush_directory;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::{Origin, Pair, SourceDirectory};
@@ -60,7 +61,7 @@ pub(crate) async fn merge(
     litter::remove_directory(within, provisional, run);
     if run.config.fsync {
         run.file_systems.add(&to, &stat);
-        lane.io.flush(&to).await.at(Operation::Flush, path)?;
+        flush_directory(&to, lane, path).await?;
     }
     let merged = Pair::new(source, Some(to), origin);
     (0..moved).for_each(|_| merged.count_compared());

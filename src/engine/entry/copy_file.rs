@@ -14,10 +14,12 @@ use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
 use crate::engine::entry::new_file::closing;
 use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::steady::{ATTEMPTS, settle};
-use crate::engine::entry::{in_place, keep_old, read_back};
+use crate::engine::entry::{flags, in_place, keep_old, read_back};
 use crate::engine::own::new_file::{NewFile, WriteMethod};
+use crate::engine::run::flushed::flush_file;
 use crate::engine::run::streamed::Streamed;
 use crate::engine::state::copied::Copied;
+use crate::engine::state::file_systems::keeps_nameless;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Action;
 use crate::event::metrics::{Call, Stage};
@@ -59,14 +61,14 @@ async fn copy_streamed(
 ) -> Result<Copied> {
     let within = item.changing()?;
     let (mut holes, mut again, mut attempts) = (true, true, 1);
-    let mut old = true; // what is there has not been written over yet
+    let mut old = true; // what is there has not been written over yet, and has no backup yet
     let mut shortage = Shortage::default();
     loop {
         before = settle(item, source, before, &mut attempts).await?;
         shortage.begin(item);
         item.lane.doing(Operation::Create);
-        let new = match new_file(item, source, &before, taken) {
-            Ok(new) => new,
+        let (new, flags) = match new_file_with_flags(item, source, &before, taken) {
+            Ok(made) => made,
             Err(error) => {
                 shortage.wait(item, None, error).await?;
                 continue;
@@ -77,18 +79,18 @@ async fn copy_streamed(
         }
         let error = match fill(item, source, &before, holes, &new, streamed).await {
             Ok((Contents { hash, bytes, expected }, mut applied)) => {
-                if taken == Taken::Entry && !new.is_in_place() {
+                if taken == Taken::Entry && !new.is_in_place() && std::mem::take(&mut old) {
                     keep_old::keep(item).await?;
                 }
-                let written = item.pair.inode_to_look_at(&new.fd);
-                item.lane.doing(Operation::Rename);
-                let publish = || new.publish(within, item.target(), taken, item.run());
-                item.lane.io.in_place(Call::Name, publish).at(Operation::Create, || item.path())?;
-                if let Some(written) = written {
-                    look_after_close(item, written, &before, &mut applied)?;
+                applied.lacks.extend(flags);
+                if let Some(applied) = give_name(item, new, &before, taken, applied)? {
+                    let copied =
+                        Copied { action: Action::Created, bytes, expected, hash, ..Copied::skipped() };
+                    return Ok(copied.with(applied));
                 }
-                let copied = Copied { action: Action::Created, bytes, expected, hash, ..Copied::skipped() };
-                return Ok(copied.with(applied));
+                streamed.end(item.run()).await;
+                before = stat_again(item, source)?;
+                continue; // under a temporary name
             }
             Err(error) => error,
         };
@@ -108,8 +110,7 @@ async fn copy_streamed(
         let Some(error) = error else {
             streamed.end(item.run()).await;
             new.remove(within, item.target());
-            before =
-                item.adopt_open(stat_open(source).at(Operation::StatSource, || item.source_path())?, source)?;
+            before = stat_again(item, source)?;
             continue;
         };
         if matches!(error.cause, Cause::NoRoom { .. }) && new.is_empty() {
@@ -118,6 +119,54 @@ async fn copy_streamed(
             item.pair.mark_broken_off();
         }
         return Err(error);
+    }
+}
+
+/// Gives a new file its name. `None`: a nameless one gets none on this file system.
+fn give_name(
+    item: &Item<'_>,
+    new: NewFile,
+    want: &Stat,
+    taken: Taken,
+    mut applied: Applied,
+) -> Result<Option<Applied>> {
+    let within = item.changing()?;
+    let (written, nameless) = (item.pair.inode_to_look_at(&new.fd), new.is_nameless());
+    item.lane.doing(Operation::Rename);
+    let publish = || new.publish(within, item.target(), taken, item.run());
+    match item.lane.io.in_place(Call::Name, publish) {
+        Err(errno) if nameless && keeps_nameless(errno) => {
+            item.pair.file_system.mark_refuses_nameless();
+            return Ok(None);
+        }
+        published => published.at(Operation::Create, || item.path())?,
+    }
+    if let Some(written) = written {
+        look_after_close(item, written, want, &mut applied)?;
+    }
+    Ok(Some(applied))
+}
+
+/// The source's stat before it is read once more.
+fn stat_again(item: &Item<'_>, source: &File) -> Result<Stat> {
+    let stat = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+    item.adopt_open(stat, source)
+}
+
+/// Makes, or opens, the file to write to, with the flags that it has to have before its first byte; what it lacks of them.
+fn new_file_with_flags(
+    item: &Item<'_>,
+    file: &File,
+    source: &Stat,
+    taken: Taken,
+) -> Result<(NewFile, Option<Error>)> {
+    let new = new_file(item, file, source, taken)?;
+    match flags::give(item, file, &new) {
+        Ok(lack) => Ok((new, lack)),
+        Err(error) => {
+            new.remove(item.changing()?, item.target());
+            Err(error)
+        }
     }
 }
 
@@ -234,7 +283,7 @@ async fn flush(item: &Item<'_>, new: &NewFile) -> Result<()> {
         return Ok(());
     }
     item.lane.doing(Operation::Flush);
-    item.lane.io.flush(&new.fd).await.at(Operation::Flush, || item.path())
+    flush_file(&new.fd, item.lane, || item.path()).await
 }
 
 async fn copy_contents(

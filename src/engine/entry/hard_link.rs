@@ -1,22 +1,27 @@
-//! Mirroring hard links: the first name of an inode is copied like any file, the others are linked to it.
+//! Mirroring hard links: the first name of an inode is copied like any file, the others are linked to it. Where the kernel
+//! refuses that they become copies.
 
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::{AtFlags, OFlags, StatxAttributes};
 use rustix::io::Errno;
 
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::keep_old;
 use crate::engine::own::writable::writable;
+use crate::engine::run::flushed::flush_file;
 use crate::engine::state::copied::Copied;
+use crate::engine::state::file_systems::is_link_refusal;
 use crate::engine::state::links::{Claim, Leader};
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::metrics::Call;
 use crate::event::{Action, Changes, Kind, PointsTo};
 use crate::io::rename::{Taken, take_place};
 use crate::plan::compare::changes;
 use crate::stat::{Inode, Stat, stat_open};
+use crate::text::Escaped;
 
 /// Mirrors one of several names of an inode.
 pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Option<Stat>) -> Result<Copied> {
@@ -88,23 +93,52 @@ async fn follow(
     if !item.run().config.writes() {
         return Ok((linked, None));
     }
+    if item.pair.file_system.refuses_links() {
+        let copied = item.mirror_one(source, destination).await?;
+        return Ok((Copied { link_refused: true, ..copied }, None));
+    }
     if item.run().config.fsync && source.stat.kind == Kind::File {
         flush(&item, leader).await?;
     }
-    if taken == Taken::Entry {
-        keep_old::keep(&item).await?;
-    }
     item.lane.doing(Operation::Link);
-    let Err(error) = link(&item, leader, taken).await else { return Ok((linked, None)) };
-    match error.errno() {
+    match link(&item, leader, taken).await {
+        Ok(()) => Ok((linked, None)),
         // As many names as the file system allows for one inode (btrfs, within one directory), or the inode is on another
         // one, since a mount point is in the destination: a copy has to do.
-        refusal @ Some(Errno::MLINK | Errno::XDEV) => {
+        Err(LinkFailure::Os(refusal @ (Errno::MLINK | Errno::XDEV))) => {
             let copied = item.mirror_one(source, destination).await?;
-            Ok((Copied { link_limit: true, ..copied }, refusal))
+            Ok((Copied { link_limit: true, ..copied }, Some(refusal)))
         }
-        _ => Err(error),
+        Err(LinkFailure::Os(errno)) if is_link_refusal(errno) => {
+            let copied = item.mirror_one(source, destination).await?; // where that fails it was not the link
+            Ok((refused(&item, leader, errno, copied).await, None))
+        }
+        Err(failed) => Err(failed.error(&item)),
     }
+}
+
+/// What is reported of a copy in place of a link. The first one on its file system tells that there are none.
+async fn refused(item: &Item<'_>, leader: &Leader, errno: Errno, copied: Copied) -> Copied {
+    let file_system = &item.pair.file_system;
+    if errno != Errno::PERM || !is_frozen(item, leader).await {
+        file_system.mark_refuses_links();
+    }
+    if file_system.tells_copies() {
+        let first = leader.directory.path_of(&leader.name);
+        let wanted = format!("one more name of {}", Escaped::path(&first));
+        let lack = NotKept::refused(Property::HardLink, wanted, errno);
+        let lack = Error::new(Operation::Link, item.path(), Cause::from(lack));
+        return Copied { link_refused: true, ..copied.lacking(vec![lack]) };
+    }
+    Copied { link_refused: true, ..copied }
+}
+
+/// Whether the inode alone may have no further names: chattr(1) has made it immutable, or append-only.
+async fn is_frozen(item: &Item<'_>, leader: &Leader) -> bool {
+    let Ok(within) = leader.directory.reopen(item.lane).await else { return false };
+    let stat = rustix::fs::statx(&within, &leader.name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+    let frozen = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+    stat.is_ok_and(|stat| stat.stx_attributes.intersects(frozen))
 }
 
 /// What is reported of a link. What it holds comes with the leader's inode; metadata that differ are named with each.
@@ -125,27 +159,36 @@ async fn flush(item: &Item<'_>, leader: &Leader) -> Result<()> {
     let opened = item.lane.io.open(&from, &leader.name, OFlags::RDONLY).await;
     let file = Arc::new(opened.at(Operation::OpenDestination, || item.path())?);
     if stat_open(&file).at(Operation::StatDestination, || item.path())?.inode != leader.inode {
-        return Err(LinkFailure::Replaced.error(item)); // whatever it is, nobody asked for it to be flushed
+        return Err(replaced(item)); // whatever it is, nobody asked for it to be flushed
     }
-    item.lane.io.flush(&file).await.at(Operation::Flush, || item.path())
+    flush_file(&file, item.lane, || item.path()).await
 }
 
-async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {
+/// Gives the leader's inode the item's name. What has the name is backed up once it is known that there can be a link.
+async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<(), LinkFailure> {
     let within = item.changing()?;
     let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
-    let link_to = |name: &std::ffi::CStr| {
+    let link_to = |name: &CStr| {
         let link = || rustix::fs::linkat(&from, &leader.name, within, name, AtFlags::empty());
-        item.lane.io.in_place(Call::Name, || writable(within, item.run(), link))?;
-        require_same_inode(within, name, leader)
+        let linked = item.lane.io.in_place(Call::Name, || writable(within, item.run(), link));
+        linked.map_err(LinkFailure::Os)?;
+        require_same_inode(within, name, leader, item)
     };
     if taken == Taken::Nothing {
         match link_to(item.target()) {
             Err(LinkFailure::Os(Errno::EXIST)) => {}
-            other => return other.map_err(|failed| failed.error(item)),
+            linked => return linked,
         }
     }
     let temporary = item.run().temporary.new_name(within).at(Operation::Link, || item.path())?;
-    link_to(&temporary).map_err(|failed| failed.error(item))?;
+    link_to(&temporary)?;
+    if taken == Taken::Entry && item.run().backups.is_some() {
+        // A copy for a backup may take long: another run would take the name for a killed one's.
+        let removed = rustix::fs::unlinkat(within, &temporary, AtFlags::empty());
+        removed.at(Operation::Link, || item.path())?;
+        keep_old::keep(item).await?;
+        link_to(&temporary)?;
+    }
     take_place((within, &temporary), (within, item.target()), taken).at(Operation::Rename, || item.path())?;
     // rename(2) does nothing, and says nothing, where both names are the same inode already.
     rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
@@ -153,32 +196,42 @@ async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<()> {
 }
 
 enum LinkFailure {
+    /// link(2) gave this errno.
     Os(Errno),
-    Replaced,
+    Other(Error),
 }
 
-impl From<Errno> for LinkFailure {
-    fn from(errno: Errno) -> Self {
-        LinkFailure::Os(errno)
+impl From<Error> for LinkFailure {
+    fn from(error: Error) -> Self {
+        LinkFailure::Other(error)
     }
 }
 
 impl LinkFailure {
     fn error(self, item: &Item<'_>) -> Error {
-        let cause = match self {
-            LinkFailure::Os(errno) => Cause::from(errno),
-            LinkFailure::Replaced => Cause::LinkReplaced,
-        };
-        Error::new(Operation::Link, item.path(), cause)
+        match self {
+            LinkFailure::Os(errno) => Error::new(Operation::Link, item.path(), errno),
+            LinkFailure::Other(error) => error,
+        }
     }
 }
 
+/// The error of a leader that is another file by now.
+fn replaced(item: &Item<'_>) -> Error {
+    Error::new(Operation::Link, item.path(), Cause::LinkReplaced)
+}
+
 /// What was linked must be what was copied, and not what someone put under its name meanwhile.
-fn require_same_inode(within: &OwnedFd, name: &std::ffi::CStr, leader: &Leader) -> Result<(), LinkFailure> {
-    let stat = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS)?;
-    if Stat::from(&stat).inode == leader.inode {
+fn require_same_inode(
+    within: &OwnedFd,
+    name: &CStr,
+    leader: &Leader,
+    item: &Item<'_>,
+) -> Result<(), LinkFailure> {
+    let stat = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+    if Stat::from(&stat.at(Operation::Link, || item.path())?).inode == leader.inode {
         return Ok(());
     }
-    rustix::fs::unlinkat(within, name, AtFlags::empty())?;
-    Err(LinkFailure::Replaced)
+    rustix::fs::unlinkat(within, name, AtFlags::empty()).at(Operation::Link, || item.path())?;
+    Err(replaced(item).into())
 }

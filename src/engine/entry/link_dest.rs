@@ -7,16 +7,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, keep_old, special};
 use crate::engine::own::trial;
 use crate::engine::own::writable::writable;
+use crate::engine::run::flushed::flush_file;
 use crate::engine::state::copied::Copied;
+use crate::engine::state::file_systems::is_link_refusal;
 use crate::error::{Context, Error, Operation, Result};
-use crate::event::{Action, Kind};
+use crate::event::{Action, Event, Kind, Notice};
 use crate::io::path::{open_directory, open_entry};
 use crate::io::rename::{Taken, link_nameless, take_place};
 use crate::metadata::xattr::{self, Holder};
@@ -28,12 +31,20 @@ use crate::stat::{Stat, proc_path, stat_open};
 /// Makes the item's name one more name of what an earlier tree has. `None`: none has the same, or it can't be linked to.
 pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) -> Result<Option<Copied>> {
     let run = item.run();
+    if item.pair.file_system.refuses_links() {
+        return Ok(None);
+    }
     for (number, tree) in run.references.trees.iter().enumerate() {
         let path = item.directory.path_of(item.target());
         item.lane.doing(Operation::OpenDestination);
         let Ok(handle) = open_entry(tree, path.as_os_str().as_bytes()) else { continue };
         let Ok(have) = stat_open(&handle) else { continue };
-        let Some(lacks) = is_same(item, source, tree, (&handle, &have)).await? else { continue };
+        let Some(mut lacks) = is_same(item, source, tree, (&handle, &have)).await? else { continue };
+        match flags::compare_held(item, source, &handle).await? {
+            Found::Same => {}
+            Found::Other => continue,
+            Found::Lacks(error) => lacks.push(error),
+        }
         // What others could have put there may be a secret that only the directories on the way keep.
         if item.pair.reference_writers(number, || writers_above(tree, item)).could_plant(&have)
             && !holds_the_same(item, source, &handle, &have).await?
@@ -156,7 +167,7 @@ async fn give_name(item: &Item<'_>, handle: &OwnedFd, have: &Stat, taken: Taken)
         item.lane.doing(Operation::Flush);
         let file = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let file = Arc::new(file.at(Operation::OpenDestination, || item.path())?);
-        item.lane.io.flush(&file).await.at(Operation::Flush, || item.path())?;
+        flush_file(&file, item.lane, || item.path()).await?;
     }
     item.lane.doing(Operation::Link);
     let link_to = |name: &CStr| writable(within, item.run(), || link_nameless(handle, within, name));
@@ -166,30 +177,48 @@ async fn give_name(item: &Item<'_>, handle: &OwnedFd, have: &Stat, taken: Taken)
     };
     let linked = match linked {
         Err(Errno::EXIST) => {
-            if taken == Taken::Entry {
-                keep_old::keep(item).await?;
-            }
             let temporary = item.run().temporary.new_name(within).at(Operation::Link, || item.path())?;
-            match link_to(&temporary) {
-                Ok(()) => {
-                    let placed = take_place((within, &temporary), (within, item.target()), taken);
-                    placed.at(Operation::Rename, || item.path())?;
-                    // rename(2) does nothing where both names are the same inode already.
-                    rustix::fs::unlinkat(within, &temporary, rustix::fs::AtFlags::empty()).ok();
-                    Ok(())
-                }
-                refused => refused,
+            let mut linked = link_to(&temporary);
+            if linked.is_ok() && taken == Taken::Entry && item.run().backups.is_some() {
+                // As in hard_link.rs: a backup is made once it is known that there can be a link.
+                let removed = rustix::fs::unlinkat(within, &temporary, AtFlags::empty());
+                removed.at(Operation::Link, || item.path())?;
+                keep_old::keep(item).await?;
+                linked = link_to(&temporary);
             }
+            if linked.is_ok() {
+                let placed = take_place((within, &temporary), (within, item.target()), taken);
+                placed.at(Operation::Rename, || item.path())?;
+                // rename(2) does nothing where both names are the same inode already.
+                rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
+            }
+            linked
         }
         linked => linked,
     };
     match linked {
         Ok(()) => Ok(true),
-        // Another file system, all the names an inode can have, somebody else's file, or one that was removed meanwhile: a
-        // copy has to do.
-        Err(Errno::XDEV | Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP | Errno::NOENT | Errno::STALE) => {
+        // Another file system, all the names an inode can have, or one that was removed meanwhile: a copy has to do.
+        Err(Errno::XDEV | Errno::MLINK | Errno::NOENT | Errno::STALE) => Ok(false),
+        Err(errno) if is_link_refusal(errno) => {
+            refused(item, errno, have).await;
             Ok(false)
         }
         Err(errno) => Err(errno).at(Operation::Link, || item.path()),
+    }
+}
+
+/// Tells, once for each file system, that it has no links. Of somebody else's file there may be none alone
+/// (proc_sys_fs(5), protected_hardlinks), and which directories may be changed is no matter of the file system.
+async fn refused(item: &Item<'_>, errno: Errno, have: &Stat) {
+    let file_system = &item.pair.file_system;
+    let user = item.run().rules.privileges.user;
+    if errno == Errno::ACCESS || errno == Errno::PERM && have.uid != user {
+        return;
+    }
+    file_system.mark_refuses_links();
+    if file_system.tells_copies() {
+        let notice = Notice::NoLinks { path: item.path(), why: errno.into() };
+        item.run().report(Event::Notice(notice)).await;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, copy_file, hard_link, keep_old, link_dest, read_back, special};
 use crate::engine::own::litter;
@@ -115,7 +116,7 @@ impl Item<'_> {
     }
 
     /// Does what the comparison says.
-    async fn bring_about(self, source: SourceEntry, destination: Option<&Stat>) -> Result<Copied> {
+    async fn bring_about(self, mut source: SourceEntry, destination: Option<&Stat>) -> Result<Copied> {
         let mut changes = changes(&source.stat, destination, &self.run().rules);
         let same_target = || {
             let same = special::same_target(&self);
@@ -142,6 +143,14 @@ impl Item<'_> {
             (same, theirs) = Box::pin(self.same_contents(&source, have)).await?;
             (changes.contents, may_stay) = (!same, same);
             decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
+        }
+        let mut flags = Found::Same;
+        if matches!(decision, Decision::Keep(_)) {
+            flags = Box::pin(flags::compare(&self, &mut source)).await?;
+        }
+        if matches!(flags, Found::Other) {
+            changes.flags = true;
+            decision = Decision::Replace;
         }
         let taken = match decision {
             Decision::Create => Some(Taken::Nothing),
@@ -171,7 +180,10 @@ impl Item<'_> {
                 self.make(source, Taken::EmptyDirectory, Action::Updated).await
             }
             Decision::Keep(difference) => match destination {
-                Some(have) => return self.mend(source, (have, theirs), difference).await,
+                Some(have) => {
+                    let mended = self.mend(source, (have, theirs), difference).await?;
+                    return Ok(flags.add_to(mended));
+                }
                 None => return Ok(Copied::skipped()),
             },
         };

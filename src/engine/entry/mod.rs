@@ -2,6 +2,7 @@
 
 pub(crate) mod contents;
 pub(crate) mod copy_file;
+pub(crate) mod flags;
 pub(crate) mod hard_link;
 pub(crate) mod in_place;
 pub(crate) mod item;

@@ -8,6 +8,7 @@ use crate::content::sparse::{self, Layout};
 use crate::engine::entry::item::Item;
 use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
 use crate::engine::own::new_file::NewFile;
+use crate::engine::run::flushed::flush_file;
 use crate::engine::run::regular;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
@@ -56,7 +57,7 @@ async fn hash_small(item: &Item<'_>, file: &File, size: u64, reading: Operation)
 /// which they can't before they are written.
 pub(crate) async fn is_intact(item: &Item<'_>, new: &NewFile, hash: Hash) -> Result<bool> {
     item.lane.doing(Operation::Flush);
-    item.lane.io.flush(&new.fd).await.at(Operation::Flush, || item.path())?;
+    flush_file(&new.fd, item.lane, || item.path()).await?;
     // A hint. A file system that lives in memory, or another one that keeps its pages, is read as it is.
     rustix::fs::fadvise(&new.fd, 0, None, Advice::DontNeed).ok();
     let stat = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;

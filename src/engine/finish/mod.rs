@@ -19,10 +19,11 @@ use crate::engine::state::directory::{Directory, State};
 use crate::engine::state::pair::{Pair, opens_up};
 use crate::engine::state::watched::{Remains, Step};
 use crate::engine::{Run, check};
-use crate::error::{Cause, Context, Error, Operation, Property, Result};
+use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::metrics::{Call, Means};
 use crate::event::{Action, Changes, EntryEvent, Event, Kind};
 use crate::io::rename::rename_free;
+use crate::metadata::flags;
 use crate::metadata::xattr::{self, has_default_acl};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
 use crate::plan::compare::differences;
@@ -182,6 +183,32 @@ impl Directory {
         }
     }
 
+    /// Gives a directory the flag of its source: new entries inherit it. Returns whether it differed, and what it lacks.
+    fn give_flags(&self, pair: &Pair, destination: &OwnedFd, run: &Run) -> Result<(bool, Option<Error>)> {
+        if !run.rules.keep.flags {
+            return Ok((false, None));
+        }
+        // What can't be opened is not known to differ.
+        let opened = (flags::open_directory(&pair.source), flags::open_directory(destination));
+        let (Ok(source), Ok(destination)) = opened else { return Ok((false, None)) };
+        let want = flags::is_nocow(source);
+        if flags::is_nocow(&destination) == want {
+            return Ok((false, None));
+        }
+        if !run.config.writes() {
+            return Ok((true, None));
+        }
+        match flags::set_nocow(destination, want) {
+            Ok(()) => Ok((true, None)),
+            Err(errno) if metadata::is_refusal(errno) => {
+                let lack = NotKept::refused(Property::Flags, flags::text(want), errno);
+                let path = run.destination_path(&self.path());
+                Ok((false, Some(Error::new(Operation::SetFlags, path, Cause::from(lack)))))
+            }
+            Err(errno) => Err(errno).at(Operation::SetFlags, || run.destination_path(&self.path())),
+        }
+    }
+
     fn set_metadata(&self, pair: &Pair, run: &Run) -> Result<(Action, Changes, Applied)> {
         let made = match (pair.replaced, pair.fresh) {
             (true, _) => Some(Action::Updated),
@@ -210,13 +237,16 @@ impl Directory {
                 None => Changes::NONE,
             };
             let of_stat = differences(&want, &have, &run.rules).changes(&have);
-            Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..of_stat }
+            let (flags, _) = self.give_flags(pair, destination, run)?;
+            Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, flags, ..of_stat }
         } else {
             self.refuse_planted(pair, destination, &want, run).at(Operation::SetOwner, path)?;
+            let of_flags = self.give_flags(pair, destination, run)?;
             let bare = pair.fresh && !has_default_acl(destination);
             let target = Target { inode, have: &have, bare, sure: pair.file_system.is_sure(&want) };
             applied = metadata::apply(Wanted { stat: &want, xattrs }, target, &run.rules, path)?;
-            let set = applied.changes;
+            applied.lacks.extend(of_flags.1);
+            let set = Changes { flags: of_flags.0, ..applied.changes };
             // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.
             pair.before().map_or(set, |before| {
                 let of_stat = differences(&want, before, &run.rules).changes(before);

@@ -6,13 +6,13 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::engine::Run;
 use crate::engine::own::writable::writable;
+use crate::engine::state::file_systems::lacks_nameless;
 use crate::engine::state::pair::Pair;
 use crate::engine::state::room::Promise;
 use crate::event::Kind;
@@ -95,12 +95,9 @@ impl NewFile {
     /// Makes a file without a name, or with a temporary one.
     fn unnamed(pair: &Pair, open_mode: u32, run: &Run) -> rustix::io::Result<Self> {
         let within = pair.changing()?;
-        if pair.nameless.load(Ordering::Relaxed) {
+        if !pair.file_system.refuses_nameless() {
             match NewFile::make(within, c".", OFlags::TMPFILE, open_mode, Form::Nameless, run) {
-                // The answers of file systems, and of kernels, that don't know O_TMPFILE (open(2)).
-                Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
-                    pair.nameless.store(false, Ordering::Relaxed);
-                }
+                Err(errno) if lacks_nameless(errno) => pair.file_system.mark_refuses_nameless(),
                 other => return other,
             }
         }
@@ -182,6 +179,11 @@ impl NewFile {
     /// Whether what there is of it is kept if the copy breaks off, under a name that the next run finds.
     pub(crate) fn is_kept(&self) -> bool {
         matches!(self.form, Form::Partial { .. })
+    }
+
+    /// Whether it has no name at all yet.
+    pub(crate) fn is_nameless(&self) -> bool {
+        matches!(self.form, Form::Nameless)
     }
 
     /// Whether it has had its name from before this run.

@@ -9,6 +9,7 @@ use crate::engine::Run;
 use crate::engine::own::new_file::NewFile;
 use crate::engine::state::pair::Pair;
 use crate::error::{Context, Error, Operation, Result};
+use crate::metadata::flags::set_nocow;
 use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
 use crate::plan::times::{Match, match_times, may_be_fat};
@@ -120,6 +121,20 @@ fn time_of_copy(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Time) -> Re
         let is_kept = match_times(want, &now) != Match::Other || may_be_fat(want, &now);
         Ok((set.is_ok() && is_kept && now.modified != before.modified).then_some(now.modified))
     })
+}
+
+/// Whether a new file of the destination can do without copy on write. Known once for each file system; a dry run tries
+/// nothing.
+pub(crate) fn keeps_nocow(place: Place<'_, impl Fn() -> PathBuf + Copy>) -> Result<rustix::io::Result<()>> {
+    let known = &place.pair.file_system.keeps_nocow;
+    if !place.run.config.writes() {
+        return Ok(Ok(()));
+    }
+    if let Some(known) = known.get() {
+        return Ok(*known);
+    }
+    let keeps = with_scratch(place, 0o600, |new| Ok(set_nocow(&new.fd, true)))?;
+    Ok(*known.get_or_init(|| keeps))
 }
 
 fn try_out(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Wanted<'_>) -> Result<Outcome> {

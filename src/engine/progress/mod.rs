@@ -207,6 +207,7 @@ impl Tally<'_> {
             totals.directories.1 += u64::from(is_found && event.kind == Kind::Directory);
             totals.add(event.action);
             totals.link_limits += u64::from(event.link_limit);
+            totals.links_refused += u64::from(event.link_refused);
             if let Some(expected) = event.expected {
                 totals.end_large(expected.get(), event.bytes);
             } else {

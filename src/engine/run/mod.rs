@@ -1,6 +1,7 @@
 //! What all tasks of a run share.
 
 pub(crate) mod blocking;
+pub(crate) mod flushed;
 pub(crate) mod heed;
 pub(crate) mod lane;
 pub(crate) mod offer;

@@ -20,6 +20,8 @@ pub(crate) struct Copied {
     pub(crate) hash: Option<Hash>,
     /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
     pub(crate) link_limit: bool,
+    /// A hard link became a copy, since its file system has none.
+    pub(crate) link_refused: bool,
     /// What came of its metadata, where there is something to tell.
     pub(crate) applied: Option<Box<Applied>>,
     /// What differed.
@@ -39,6 +41,7 @@ impl Copied {
             expected: None,
             hash: None,
             link_limit: false,
+            link_refused: false,
             applied: None,
             changes: Changes::NONE,
             points_to: None,
@@ -52,14 +55,19 @@ impl Copied {
         Copied { applied: tells.then(|| Box::new(applied)), ..self }
     }
 
-    /// With what it lacks.
-    pub(crate) fn lacking(self, lacks: Vec<Error>) -> Self {
+    /// With what it lacks, beside what it is known to lack.
+    pub(crate) fn lacking(mut self, lacks: Vec<Error>) -> Self {
+        if let Some(applied) = &mut self.applied {
+            applied.lacks.extend(lacks);
+            return self;
+        }
         self.with(Applied { lacks, ..Applied::default() })
     }
 
     /// What is reported of it.
     pub(crate) fn event(self, kind: Kind) -> EntryEvent {
-        let Copied { action, bytes, expected, hash, link_limit, applied, changes, points_to, follows } = self;
+        let Copied { action, bytes, expected, hash, link_limit, link_refused, .. } = self;
+        let Copied { applied, changes, points_to, follows, .. } = self;
         let lacks = applied.map(|applied| applied.lacks).filter(|lacks| !lacks.is_empty());
         let lacks = lacks.map(Vec::into_boxed_slice);
         let (name, source, error, durable) = (CString::default(), None, None, false);
@@ -76,6 +84,7 @@ impl Copied {
             error,
             lacks,
             link_limit,
+            link_refused,
             durable,
             expected,
         }

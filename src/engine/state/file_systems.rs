@@ -5,12 +5,20 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rustix::io::Errno;
+
 use crate::io::file::is_faithful;
+use crate::metadata::is_refusal;
 use crate::stat::{Stat, Time, stat_open};
 
 /// The file systems that the destination lies on, by their devices.
 #[derive(Default)]
-pub(crate) struct FileSystems(Mutex<HashMap<u64, Arc<FileSystem>>>);
+pub(crate) struct FileSystems {
+    known: Mutex<HashMap<u64, Arc<FileSystem>>>,
+    /// Names, and contents, that can't be flushed have been told.
+    names_told: AtomicBool,
+    contents_told: AtomicBool,
+}
 
 /// One of them.
 #[derive(Default)]
@@ -31,6 +39,14 @@ pub(crate) struct FileSystem {
     keeps_times: OnceLock<bool>,
     /// Whether it keeps times to two seconds, once that was tried.
     pub(crate) keeps_two_seconds: OnceLock<bool>,
+    /// link(2) is refused on it, as far as is known.
+    refuses_links: AtomicBool,
+    /// Copies in place of hard links have been told.
+    copies_told: AtomicBool,
+    /// Whether its files can do without copy on write, once that was tried.
+    pub(crate) keeps_nocow: OnceLock<rustix::io::Result<()>>,
+    /// A nameless file (`O_TMPFILE`) can't be made on it, or gets no name.
+    refuses_nameless: AtomicBool,
 }
 
 /// The times, in seconds since 1970, that every file system has which is faithful otherwise.
@@ -78,12 +94,37 @@ impl FileSystem {
     pub(crate) fn tells_rounding(&self) -> bool {
         !self.rounding_told.swap(true, Ordering::Relaxed)
     }
+
+    /// Whether no link is to be tried on it any more.
+    pub(crate) fn refuses_links(&self) -> bool {
+        self.refuses_links.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that links are refused on it.
+    pub(crate) fn mark_refuses_links(&self) {
+        self.refuses_links.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is now to be told that its hard links became copies: once.
+    pub(crate) fn tells_copies(&self) -> bool {
+        !self.copies_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether new files need a temporary name on it.
+    pub(crate) fn refuses_nameless(&self) -> bool {
+        self.refuses_nameless.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that they do.
+    pub(crate) fn mark_refuses_nameless(&self) {
+        self.refuses_nameless.store(true, Ordering::Relaxed);
+    }
 }
 
 impl FileSystems {
     /// That of an open directory.
     pub(crate) fn of(&self, directory: &OwnedFd, stat: &Stat) -> Arc<FileSystem> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(FileSystem { is_faithful: is_faithful(directory), ..FileSystem::default() });
         known.entry(stat.inode.device).or_insert_with(new).clone()
     }
@@ -93,13 +134,72 @@ impl FileSystems {
         self.of(directory, stat).directory.get_or_init(|| directory.clone());
     }
 
-    pub(crate) fn flush(&self) -> rustix::io::Result<()> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.values().filter_map(|file_system| file_system.directory.get()).try_for_each(|directory| {
-            rustix::fs::syncfs(directory)?;
-            check_alive(directory)
-        })
+    /// Whether it is now to be told that names can't be flushed: once a run.
+    pub(crate) fn tells_names(&self) -> bool {
+        !self.names_told.swap(true, Ordering::Relaxed)
     }
+
+    /// The same of contents.
+    pub(crate) fn tells_contents(&self) -> bool {
+        !self.contents_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether all that was to be flushed so far could be.
+    pub(crate) fn flushes_all(&self) -> bool {
+        !self.names_told.load(Ordering::Relaxed) && !self.contents_told.load(Ordering::Relaxed)
+    }
+
+    /// Flushes them all: each for itself, or, where that is refused, all of the machine's (sync(2)), which tells of no
+    /// error. Returns that refusal.
+    pub(crate) fn flush(&self) -> rustix::io::Result<Option<Errno>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let directories: Vec<_> =
+            known.values().filter_map(|file_system| file_system.directory.get()).collect();
+        let mut refusal = None;
+        for directory in &directories {
+            match rustix::fs::syncfs(directory) {
+                Err(errno) if is_flush_refusal(errno) => refusal = Some(errno),
+                flushed => flushed?,
+            }
+        }
+        if refusal.is_some() {
+            rustix::fs::sync();
+        }
+        directories.into_iter().try_for_each(|directory| check_alive(directory))?;
+        Ok(refusal)
+    }
+}
+
+/// Whether an errno of link(2) says that one more name is not to be had, so that a copy has to do.
+pub(crate) fn is_link_refusal(errno: Errno) -> bool {
+    let is_about_something_else = matches!(
+        errno,
+        Errno::EXIST
+            | Errno::NOSPC
+            | Errno::DQUOT
+            | Errno::NAMETOOLONG
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::INTR
+            | Errno::AGAIN
+    );
+    is_refusal(errno) && !is_about_something_else
+}
+
+/// Whether an errno of fsync(2) or syncfs(2) says that nothing can be flushed, by the file system or since a container
+/// forbids it, and not that something is lost.
+pub(crate) fn is_flush_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM)
+}
+
+/// The answers of file systems, and of kernels, that don't know `O_TMPFILE` (open(2)).
+pub(crate) fn lacks_nameless(errno: Errno) -> bool {
+    matches!(errno, Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS)
+}
+
+/// Whether a nameless file can't get a name. Without /proc, through which it may have to be linked, nothing is found.
+pub(crate) fn keeps_nameless(errno: Errno) -> bool {
+    errno == Errno::NOENT || is_link_refusal(errno)
 }
 
 /// xfs that has shut itself down, since its disk failed, has dropped the names it had not written: there is nothing to

@@ -63,8 +63,6 @@ pub(crate) struct PairState {
     pub(crate) broken_off: AtomicBool,
     /// What a file made in it is like; learnt from the first one.
     pub(crate) creation_defaults: OnceLock<CreationDefaults>,
-    /// Its file system has `O_TMPFILE`, as far as is known.
-    pub(crate) nameless: AtomicBool,
     /// Files can be cloned into it, as far as is known.
     pub(crate) clones: AtomicBool,
     /// Names of the source that the destination has too, whatever is behind them.
@@ -154,7 +152,6 @@ impl Pair {
             set_aside: Mutex::default(),
             broken_off: AtomicBool::new(false),
             creation_defaults: OnceLock::new(),
-            nameless: AtomicBool::new(true),
             clones: AtomicBool::new(true),
             compared: AtomicUsize::new(0),
             reference_writers: Mutex::default(),

@@ -33,6 +33,7 @@ pub enum Call {
     Setattr,
     /// By the new name.
     Rename,
+    Link,
     Fsync,
     Fsyncdir,
     Open,
@@ -584,6 +585,7 @@ impl Filesystem for Memory {
     }
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        spoil!(self, Link, ino, b"", reply);
         let linked = self.state().link(ino, (parent, name));
         answer!(reply, linked, attr => reply.entry(&ANSWERS_LAST, &attr, Generation(0)))
     }
