@@ -74,6 +74,11 @@ impl Family {
     }
 }
 
+/// Whether an open file lies on what may be a union of others, which makes up the numbers of its inodes.
+pub(crate) fn is_union(fd: &OwnedFd) -> bool {
+    matches!(Family::of(fd), Family::Fuse | Family::Overlay)
+}
+
 /// Whether the file system of an open file is known to keep owners, modes and ordinary times, or to say that it does not.
 pub(crate) fn is_faithful(fd: &OwnedFd) -> bool {
     let faithful = |kind| FINE.contains(&kind) || kind == EXT_MAGIC || kind == RAMFS_MAGIC;

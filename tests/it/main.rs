@@ -35,6 +35,7 @@ mod manifest;
 mod mistakes;
 mod modes;
 mod named;
+mod names;
 mod nested;
 mod old;
 mod planted;
@@ -101,6 +102,7 @@ fn main() {
         mistakes::TESTS,
         modes::TESTS,
         named::TESTS,
+        names::TESTS,
         nested::TESTS,
         old::TESTS,
         planted::TESTS,

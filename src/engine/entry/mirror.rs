@@ -203,7 +203,7 @@ impl Item<'_> {
     }
 
     /// Makes the entry anew.
-    async fn make(self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
+    pub(crate) async fn make(self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
         if !self.run().config.writes() {
             let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });
@@ -261,7 +261,7 @@ impl Item<'_> {
         let changes = Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..difference.changes(have) };
         let mended = Copied { action: Action::Metadata, changes, ..Copied::skipped() };
         if difference.is_empty() && of_xattrs.is_empty() {
-            if have.links > 1 && !run.links.may_share(have.inode, source.stat.inode) {
+            if have.links > 1 && !run.links.may_share(have.inode, self.identity(&source.stat)) {
                 return self.make(source, Taken::Entry, Action::Updated).await;
             }
             return Ok(Copied::unchanged());

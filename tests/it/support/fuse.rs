@@ -69,6 +69,14 @@ struct Rule {
     fired: usize,
 }
 
+/// Two files that are shown with one inode number.
+#[derive(Clone, Copy)]
+struct OneNumber {
+    first: &'static str,
+    second: &'static str,
+    alike: bool,
+}
+
 /// The mounted file system.
 pub struct Fuse {
     point: PathBuf,
@@ -112,6 +120,12 @@ impl Fuse {
     /// From now on names are found in either case, and listed in lower case, as on a disk from elsewhere.
     pub fn fold_names(&self) {
         self.memory.state().folds = true;
+    }
+
+    /// From now on a look at the file `second` shows the inode number of `first`, and two links for both; if they are `alike`,
+    /// all else that `first` has as well.
+    pub fn give_one_number(&self, first: &'static str, second: &'static str, alike: bool) {
+        self.memory.state().one_number = Some(OneNumber { first, second, alike });
     }
 
     /// From now on the file system says that these bytes of all files of this name are a hole.
@@ -171,6 +185,7 @@ struct State {
     rules: Vec<Rule>,
     holes: HashMap<OsString, Range<u64>>,
     folds: bool,
+    one_number: Option<OneNumber>,
     /// Answers that are held back.
     stalled: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -197,6 +212,7 @@ impl State {
             nodes: HashMap::from([(INodeNo::ROOT, root)]),
             rules: Vec::new(),
             folds: false,
+            one_number: None,
             holes: HashMap::new(),
             stalled: Vec::new(),
         }
@@ -240,6 +256,20 @@ impl State {
             attr.blocks = attr.size.saturating_sub(hole).div_ceil(512);
         }
         Ok(attr)
+    }
+
+    /// What a look at a file shows, whose number may be made up.
+    fn shown(&mut self, ino: INodeNo) -> Answer<FileAttr> {
+        let own = self.attr(ino)?;
+        let Some(OneNumber { first, second, alike }) = self.one_number else { return Ok(own) };
+        let name = self.node(ino)?.name.clone();
+        if name != first && name != second {
+            return Ok(own);
+        }
+        let numbers = self.nodes.iter().filter(|(_, node)| node.name == first).map(|(number, _)| *number);
+        let Some(number) = numbers.min() else { return Ok(own) };
+        let shown = if alike { self.attr(number)? } else { own };
+        Ok(FileAttr { ino: number, nlink: 2, ..shown })
     }
 
     fn make(
@@ -419,7 +449,7 @@ impl Filesystem for Memory {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         spoil!(self, Getattr, ino, b"", reply);
-        answer!(reply, self.state().attr(ino), attr => reply.attr(&ANSWERS_LAST, &attr))
+        answer!(reply, self.state().shown(ino), attr => reply.attr(&ANSWERS_LAST, &attr))
     }
 
     fn setattr(
