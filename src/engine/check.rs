@@ -37,6 +37,7 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     if !run.rules.keep.takes(source.kind) {
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
     }
+    let _turn = item.directory.take_turn(item.pair, item.target(), item.lane).await?;
     let have = item.stat_destination().await?;
     run.rules.keep_mode_of(have.as_ref(), &mut source);
     if source.kind == Kind::File && !run.config.select.takes_size(source.size) {

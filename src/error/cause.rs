@@ -1,6 +1,7 @@
 //! Why something failed, and what to do where that is known.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -9,6 +10,7 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::error::not_kept::NotKept;
 use crate::error::setting::{Names, Setting};
+use crate::text::Escaped;
 
 /// Why an operation failed.
 #[derive(Debug)]
@@ -64,6 +66,9 @@ pub enum Cause {
     /// The file system lists names otherwise than they were given: in another case, or normal form. What is extra can't be
     /// told from what was just written.
     OtherNames,
+    /// The destination takes this name of the source, and that of the entry, for one: two cases, two forms of Unicode, or dots
+    /// or blanks at the end. Which of the two is there stays.
+    NamesMeet(PathBuf),
     /// Nothing was deleted, since it would have been this many entries.
     TooManyDeletions(u64),
     /// A run that was killed has left it under a temporary name, and this one does not delete.
@@ -133,6 +138,9 @@ impl Cause {
                 nothing_shared(*count, shown),
                 names(Setting::NoDeleteLimit)
             ),
+            Cause::NamesMeet(other) => {
+                format!("another name in SRC is the same name in DST: {}", Escaped::path(other))
+            }
             Cause::Uncounted(error) => {
                 let error = error.told(names);
                 format!("nothing is deleted, since it can't be told how much it would be: {error}")

@@ -1,21 +1,250 @@
-//! Inode numbers that a union file system has made up.
+//! Names that the destination takes for one: the first has it, the others are errors, in this run and in each later one.
+//! And inode numbers that a union has made up.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::fuse::Fuse;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, noise};
-use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_with};
+use crate::support::tree::{file, modified, noise};
+use crate::support::{ENGINES, Ran, assert_equal, assert_no_litter, program, run, scratch, sync_with};
 
 tests![
+    names_that_meet_are_errors_and_replace_nothing: [Need::Fuse],
+    the_name_that_is_there_stays: [Need::Fuse],
+    directories_that_meet_are_not_merged: [Need::Fuse],
+    entries_of_all_types_meet: [Need::Fuse],
+    two_sources_that_meet_are_told: [Need::Fuse],
+    a_comparison_tells_of_names_that_meet: [Need::Fuse],
+    names_that_meet_in_large_directories_meet_in_any_order: [Need::Fuse],
+    names_apart_stay_apart_where_nothing_is_folded: [Need::Fuse],
     two_files_of_one_number_are_not_linked: [Need::Fuse],
     two_files_of_one_number_and_one_look_are_not_linked: [Need::Fuse],
     links_on_a_file_system_in_user_space_stay_links: [Need::Fuse],
     links_that_the_run_gives_to_its_own_source_stay_links,
 ];
+
+/// Names that meet, with the way that they are told apart where they are.
+const MEETING: [(&str, &str); 4] =
+    [("Name", "name"), ("x", "x."), ("y", "y "), ("\u{e9}t\u{e9}", "e\u{301}te\u{301}")];
+
+fn meeting_tree(source: &Path) {
+    for (index, (one, other)) in MEETING.into_iter().enumerate() {
+        for (number, name) in [one, other].into_iter().enumerate() {
+            // All have one size and one time: nothing but contents tells them apart.
+            file(source.join("d").join(name), noise((10 * index + number) as u64, 3000));
+            modified(source.join("d").join(name), 1000, 0);
+        }
+    }
+    file(source.join("d/other"), "other");
+}
+
+/// The contents of each of two names in the source, and whose of them the destination has.
+fn winner<'a>(source: &Path, destination: &Path, (one, other): (&'a str, &'a str)) -> &'a str {
+    let have = fs::read(destination.join(one)).unwrap();
+    let holds = |name: &str| fs::read(source.join(name)).unwrap() == have;
+    assert!(holds(one) != holds(other), "either's contents, whole");
+    if holds(one) { one } else { other }
+}
+
+/// How many errors say that names meet.
+fn meetings(ran: &Ran) -> usize {
+    ran.err.matches("another name in SRC is the same name in DST: ").count()
+}
+
+fn names_that_meet_are_errors_and_replace_nothing() {
+    for &engine in ENGINES.iter() {
+        for options in
+            [&[][..], &["--inplace"], &["--checksum"], &["--backup"], &["--delete"], &["--no-atomic"]]
+        {
+            let (home, fuse) = (scratch(), Fuse::new());
+            fuse.take_names_for_one();
+            let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+            meeting_tree(&source);
+            let sync = || sync_with(engine, &[&["--no-xattrs"], options].concat(), &source, &destination);
+            let ran = sync().exits(23);
+            assert_eq!(meetings(&ran), MEETING.len(), "{options:?}: {}", ran.err);
+            let winners = || MEETING.map(|two| winner(&source.join("d"), &destination.join("d"), two));
+            let (first, listed) = (winners(), names_in(&destination.join("d")));
+            assert_eq!(listed.len(), MEETING.len() + 1, "{listed:?}");
+            for _ in 0..2 {
+                let ran = sync().exits(23);
+                assert_eq!(meetings(&ran), MEETING.len(), "{options:?}: {}", ran.err);
+                assert_eq!(
+                    (winners(), names_in(&destination.join("d"))),
+                    (first, listed.clone()),
+                    "{options:?}"
+                );
+            }
+            assert_no_litter(&destination);
+        }
+    }
+}
+
+fn names_in(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// What the destination has under its own name goes on being that name's, whichever comes first by then.
+fn the_name_that_is_there_stays() {
+    for &engine in ENGINES.iter() {
+        for (there, comes) in [("a", "A"), ("A", "a")] {
+            let (home, fuse) = (scratch(), Fuse::new());
+            fuse.take_names_for_one();
+            let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+            file(source.join(there), "was there");
+            sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+            file(source.join(comes), "comes");
+            for options in [&["--no-xattrs", "--delete"][..], &["--no-xattrs", "--existing"]] {
+                let ran = sync_with(engine, options, &source, &destination).exits(23);
+                let line = format!("create {}: another", destination.join(comes).display());
+                assert!(ran.err.contains(&line), "{}", ran.err);
+                let of = format!("same name in DST: {}\n", source.join(there).display());
+                assert!(ran.err.contains(&of), "{}", ran.err);
+                assert_eq!(fs::read(destination.join(there)).unwrap(), b"was there");
+                assert_eq!(names_in(&destination), BTreeSet::from([there.to_owned()]));
+            }
+            // Once the source has it no more, its place is free.
+            fs::remove_file(source.join(there)).unwrap();
+            sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+            assert_eq!(fs::read(destination.join(comes)).unwrap(), b"comes");
+        }
+    }
+}
+
+fn directories_that_meet_are_not_merged() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.take_names_for_one();
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        for name in ["D/one", "D/sub/x", "d/two", "d/sub/y", "mixed/file", "Mixed"] {
+            file(source.join(name), name);
+        }
+        for run in 0..3 {
+            let ran = sync_with(engine, &["--no-xattrs", "--delete"], &source, &destination).exits(23);
+            assert_eq!(meetings(&ran), 2, "run {run}: {}", ran.err);
+            let (one, other) = (destination.join("D/one"), destination.join("D/two"));
+            assert!(one.exists() != other.exists(), "run {run}: {}", ran.err);
+            assert!(destination.join("D/sub/x").exists() == one.exists());
+            assert!(destination.join("D/sub/y").exists() == other.exists());
+            assert_eq!(names_in(&destination).len(), 2);
+        }
+    }
+}
+
+fn entries_of_all_types_meet() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.take_names_for_one();
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        fs::create_dir_all(&source).unwrap();
+        symlink("one", source.join("link")).unwrap();
+        symlink("other", source.join("LINK")).unwrap();
+        file(source.join("hard"), "hard");
+        fs::hard_link(source.join("hard"), source.join("HARD")).unwrap();
+        file(source.join("file"), "file");
+        symlink("file", source.join("FILE")).unwrap();
+        let state = || {
+            let is_link = fs::symlink_metadata(destination.join("file")).unwrap().is_symlink();
+            (fs::read_link(destination.join("link")).unwrap(), is_link, names_in(&destination))
+        };
+        let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        assert_eq!(meetings(&ran), 3, "{}", ran.err);
+        let first = state();
+        assert_eq!(first.2.len(), 3);
+        let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        assert_eq!((meetings(&ran), state()), (3, first), "{}", ran.err);
+    }
+}
+
+fn two_sources_that_meet_are_told() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.take_names_for_one();
+        let destination = fuse.path().join("dst");
+        fs::create_dir(&destination).unwrap();
+        let (one, other) = (home.path().join("one/Same"), home.path().join("other/same"));
+        file(&one, "one");
+        file(&other, "other");
+        let copy = || {
+            let mut command = Command::new(program());
+            command.args(["copy", "--no-xattrs", "--engine", engine]).args([&one, &other]).arg(&destination);
+            run(command)
+        };
+        let ran = copy().exits(23);
+        assert_eq!(meetings(&ran), 1, "{}", ran.err);
+        let first = fs::read(destination.join("same")).unwrap();
+        let ran = copy().exits(23);
+        assert_eq!((meetings(&ran), fs::read(destination.join("same")).unwrap()), (1, first), "{}", ran.err);
+    }
+}
+
+fn a_comparison_tells_of_names_that_meet() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.take_names_for_one();
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        meeting_tree(&source);
+        for name in ["E/x", "e/x"] {
+            file(source.join(name), name);
+        }
+        sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        for options in [&["--no-xattrs"][..], &["--no-xattrs", "--checksum"]] {
+            let mut command = Command::new(program());
+            command.args(["check", "--engine", engine]).args(options).args([&source, &destination]);
+            let ran = run(command).exits(23);
+            assert_eq!(meetings(&ran), MEETING.len() + 1, "{}", ran.err);
+        }
+    }
+}
+
+/// More names than a batch has: those that meet come to several tasks at once.
+fn names_that_meet_in_large_directories_meet_in_any_order() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.take_names_for_one();
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        for index in 0..700 {
+            for name in [format!("n{index}"), format!("N{index}")] {
+                file(source.join(&name), &name);
+                modified(source.join(&name), 1000, 0);
+            }
+        }
+        let contents = || -> Vec<String> {
+            let read = |index| fs::read_to_string(destination.join(format!("n{index}"))).unwrap();
+            (0..700).map(read).collect()
+        };
+        let ran = sync_with(engine, &["--no-xattrs", "--json"], &source, &destination).exits(23);
+        assert_eq!(ran.summary()["failed"].as_u64(), Some(700), "{}", ran.summary());
+        let first = contents();
+        let ran = sync_with(engine, &["--no-xattrs", "--json"], &source, &destination).exits(23);
+        let summary = ran.summary();
+        assert_eq!(
+            (summary["failed"].as_u64(), summary["updated"].as_u64()),
+            (Some(700), Some(0)),
+            "{summary}"
+        );
+        assert!(contents() == first);
+    }
+}
+
+fn names_apart_stay_apart_where_nothing_is_folded() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        meeting_tree(&source);
+        file(source.join("D/file"), "file");
+        fs::hard_link(source.join("d/other"), source.join("d/OTHER")).unwrap();
+        for _ in 0..2 {
+            sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+            assert_equal(&source, &destination);
+        }
+    }
+}
 
 fn links(path: impl AsRef<Path>) -> u64 {
     fs::metadata(path).unwrap().nlink()

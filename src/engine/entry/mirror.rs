@@ -33,6 +33,7 @@ impl Item<'_> {
                 return Ok(Copied::skipped());
             }
             self.run().deletions.mark_source_has_entries();
+            let _turn = self.directory.take_turn(self.pair, self.target(), self.lane).await?;
             self.claim_name()?;
             let destination = self.stat_destination().await?;
             (is_absent, is_found) = (destination.is_none(), destination.is_some());

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::io::file::is_faithful;
+use crate::io::file::{folds_case, is_faithful};
 use crate::stat::{Stat, stat_open};
 
 /// The file systems that the destination lies on, by their devices.
@@ -35,6 +35,11 @@ impl FileSystem {
         self.is_faithful
             && self.looked_at.swap(true, Ordering::Relaxed)
             && ORDINARY.contains(&want.modified.seconds)
+    }
+
+    /// Whether a directory of it may take two names for one.
+    pub(crate) fn may_fold(&self, directory: &OwnedFd) -> bool {
+        !self.is_faithful || folds_case(directory)
     }
 
     /// Whether it is now to be told that it rounds times: once.

@@ -69,6 +69,30 @@ struct Rule {
     fired: usize,
 }
 
+/// Which names are one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Folding {
+    Nothing,
+    /// Those that differ in case, and all are listed in lower case.
+    Lower,
+    /// Those that differ in case, form or what they end in.
+    Kept,
+}
+
+impl Folding {
+    fn are_one(self, one: &OsStr, other: &OsStr) -> bool {
+        let folded = |name: &OsStr| {
+            let name = name.to_string_lossy().to_lowercase();
+            name.trim_end_matches(['.', ' ']).replace("e\u{301}", "\u{e9}").replace("u\u{308}", "\u{fc}")
+        };
+        match self {
+            Folding::Nothing => one == other,
+            Folding::Lower => one.eq_ignore_ascii_case(other),
+            Folding::Kept => folded(one) == folded(other),
+        }
+    }
+}
+
 /// Two files that are shown with one inode number.
 #[derive(Clone, Copy)]
 struct OneNumber {
@@ -119,7 +143,13 @@ impl Fuse {
 
     /// From now on names are found in either case, and listed in lower case, as on a disk from elsewhere.
     pub fn fold_names(&self) {
-        self.memory.state().folds = true;
+        self.memory.state().folding = Folding::Lower;
+    }
+
+    /// From now on names are found in either case, in either form of some letters, and with dots and blanks at their end, and
+    /// listed as they were made.
+    pub fn take_names_for_one(&self) {
+        self.memory.state().folding = Folding::Kept;
     }
 
     /// From now on a look at the file `second` shows the inode number of `first`, and two links for both; if they are `alike`,
@@ -184,7 +214,7 @@ struct State {
     nodes: HashMap<INodeNo, Node>,
     rules: Vec<Rule>,
     holes: HashMap<OsString, Range<u64>>,
-    folds: bool,
+    folding: Folding,
     one_number: Option<OneNumber>,
     /// Answers that are held back.
     stalled: Vec<Box<dyn FnOnce() + Send>>,
@@ -211,7 +241,7 @@ impl State {
         State {
             nodes: HashMap::from([(INodeNo::ROOT, root)]),
             rules: Vec::new(),
-            folds: false,
+            folding: Folding::Nothing,
             one_number: None,
             holes: HashMap::new(),
             stalled: Vec::new(),
@@ -237,13 +267,19 @@ impl State {
     }
 
     fn child(&mut self, parent: INodeNo, name: &OsStr) -> Answer<INodeNo> {
-        let folds = self.folds;
+        let kept = self.kept_name(parent, name)?;
+        self.entries(parent)?.get(&kept).copied().ok_or(Errno::ENOENT)
+    }
+
+    /// What the entry that is found under a name is called.
+    fn kept_name(&mut self, parent: INodeNo, name: &OsStr) -> Answer<OsString> {
+        let folding = self.folding;
         let entries = self.entries(parent)?;
-        let is_same = |other: &OsStr| folds && other.eq_ignore_ascii_case(name);
-        let found = entries
-            .get(name)
-            .or_else(|| entries.iter().find(|(other, _)| is_same(other)).map(|(_, ino)| ino));
-        found.copied().ok_or(Errno::ENOENT)
+        if entries.contains_key(name) {
+            return Ok(name.into());
+        }
+        let found = entries.keys().find(|other| folding.are_one(other, name));
+        found.cloned().ok_or(Errno::ENOENT)
     }
 
     /// What stat(2) shows.
@@ -300,7 +336,8 @@ impl State {
         if self.entries(ino).is_ok_and(|entries| !entries.is_empty()) {
             return Err(Errno::ENOTEMPTY);
         }
-        self.entries(parent)?.remove(name);
+        let kept = self.kept_name(parent, name)?;
+        self.entries(parent)?.remove(&kept);
         let node = self.node(ino)?;
         node.attr.nlink = node.attr.nlink.saturating_sub(1);
         self.touch(parent);
@@ -308,12 +345,14 @@ impl State {
     }
 
     fn rename(&mut self, from: (INodeNo, &OsStr), to: (INodeNo, &OsStr)) -> Answer<()> {
-        let ino = self.child(from.0, from.1)?;
-        match self.remove(to.0, to.1) {
-            Err(errno) if errno.code() != libc::ENOENT => return Err(errno),
-            _ => {}
+        let (ino, kept) = (self.child(from.0, from.1)?, self.kept_name(from.0, from.1)?);
+        if self.child(to.0, to.1) != Ok(ino) {
+            match self.remove(to.0, to.1) {
+                Err(errno) if errno.code() != libc::ENOENT => return Err(errno),
+                _ => {}
+            }
         }
-        self.entries(from.0)?.remove(from.1);
+        self.entries(from.0)?.remove(&kept);
         self.entries(to.0)?.insert(to.1.into(), ino);
         self.node(ino)?.name = to.1.into();
         self.touch(from.0);
@@ -619,8 +658,8 @@ impl Filesystem for Memory {
     fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         spoil!(self, Readdir, ino, b"", reply);
         let mut state = self.state();
-        let folds = state.folds;
-        let shown = |name: &OsString| if folds { name.to_ascii_lowercase() } else { name.clone() };
+        let lower = state.folding == Folding::Lower;
+        let shown = |name: &OsString| if lower { name.to_ascii_lowercase() } else { name.clone() };
         let names: Vec<(OsString, INodeNo)> = match state.entries(ino) {
             Ok(entries) => entries.iter().map(|(name, ino)| (shown(name), *ino)).collect(),
             Err(errno) => return reply.error(errno),
