@@ -69,6 +69,13 @@ pub enum Cause {
     /// The destination takes this name of the source, and that of the entry, for one: two cases, two forms of Unicode, or dots
     /// or blanks at the end. Which of the two is there stays.
     NamesMeet(PathBuf),
+    /// The destination's file system does not take the entry's name.
+    NameRefused {
+        /// What the kernel said.
+        error: io::Error,
+        /// What is wrong with the name, if that is known.
+        why: Option<String>,
+    },
     /// Nothing was deleted, since it would have been this many entries.
     TooManyDeletions(u64),
     /// A run that was killed has left it under a temporary name, and this one does not delete.
@@ -87,7 +94,7 @@ impl std::error::Error for Cause {
         match self {
             Cause::Io(error) => error.source(),
             Cause::NotKept(lack) => lack.io_error().map(|error| error as _),
-            Cause::NoRing(error) => Some(error),
+            Cause::NoRing(error) | Cause::NameRefused { error, .. } => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
             _ => None,
         }
@@ -138,6 +145,10 @@ impl Cause {
                 nothing_shared(*count, shown),
                 names(Setting::NoDeleteLimit)
             ),
+            Cause::NameRefused { error, why } => {
+                let why = why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+                format!("the destination's file system does not take this name{why} ({error})")
+            }
             Cause::NamesMeet(other) => {
                 format!("another name in SRC is the same name in DST: {}", Escaped::path(other))
             }

@@ -43,7 +43,7 @@ impl std::error::Error for Error {
     /// tells it already: a program that prints whole chains stops at this error.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
-            Cause::Io(error) | Cause::NoRing(error) => Some(error),
+            Cause::Io(error) | Cause::NoRing(error) | Cause::NameRefused { error, .. } => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
             Cause::NotKept(lack) if lack.io_error().is_some() => lack.io_error().map(|error| error as _),
             cause => Some(cause),
@@ -76,7 +76,7 @@ impl Error {
     /// The kernel's error, if it caused this one.
     pub fn io_error(&self) -> Option<&io::Error> {
         match &self.cause {
-            Cause::Io(error) | Cause::NoRing(error) => Some(error),
+            Cause::Io(error) | Cause::NoRing(error) | Cause::NameRefused { error, .. } => Some(error),
             Cause::NotKept(lack) => lack.io_error(),
             _ => None,
         }
@@ -85,7 +85,7 @@ impl Error {
     /// The errno behind this error, if a system call failed.
     pub(crate) fn errno(&self) -> Option<Errno> {
         match &self.cause {
-            Cause::Io(error) => Errno::from_io_error(error),
+            Cause::Io(error) | Cause::NameRefused { error, .. } => Errno::from_io_error(error),
             Cause::NotKept(lack) => Errno::from_io_error(lack.io_error()?),
             _ => None,
         }

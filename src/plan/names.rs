@@ -1,4 +1,4 @@
-//! Names as the file system of a destination may take them: which of them it may take for one.
+//! Names as the file system of a destination may take them: which of them it may take for one, and which it may refuse.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -25,9 +25,76 @@ fn is_ignored(character: char) -> bool {
         | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
 }
 
+/// What is wrong with a name on file systems that do not take all of them. `longest`: how many bytes this one takes, if it
+/// says so (statvfs(3)). `None`: nothing that is known.
+///
+/// The rules are those of Windows (Microsoft, "Naming Files, Paths, and Namespaces"), which FAT, exFAT, NTFS and SMB servers
+/// have.
+pub(crate) fn fault(name: &[u8], longest: Option<u64>) -> Option<String> {
+    let bytes = name.len() as u64;
+    if let Some(longest) = longest.filter(|longest| bytes > *longest) {
+        return Some(format!("it has {bytes} bytes, {} more than there may be", bytes - longest));
+    }
+    let Ok(text) = std::str::from_utf8(name) else { return Some("it is not UTF-8".into()) };
+    let units = text.encode_utf16().count();
+    if units > LONGEST_WIDE {
+        return Some(format!("it has {units} UTF-16 units, {} more than there may be", units - LONGEST_WIDE));
+    }
+    if let Some(character) = text.chars().find(|character| character.is_ascii_control()) {
+        return Some(format!("it has the control character {}", character.escape_default()));
+    }
+    if let Some(character) = text.chars().find(|character| r#":*?"<>|\"#.contains(*character)) {
+        return Some(format!("it has the character {character}"));
+    }
+    match text.chars().last() {
+        Some('.') => return Some("it ends in a dot".into()),
+        Some(' ') => return Some("it ends in a blank".into()),
+        _ => {}
+    }
+    is_device(text).then(|| "Windows has a device of this name".into())
+}
+
+/// How many UTF-16 units FAT and NTFS take.
+const LONGEST_WIDE: usize = 255;
+
+/// `CON`, `COM1` and the like, with whatever after a dot.
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().to_ascii_uppercase();
+    let is_port = |rest: &str| matches!(rest.as_bytes(), [b'1'..=b'9']);
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
+        || ["COM", "LPT"].iter().any(|port| stem.strip_prefix(port).is_some_and(is_port))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_name_is_said_in_words() {
+        let long = "x".repeat(200);
+        let wide = "\u{e9}".repeat(256);
+        for (name, longest, expected) in [
+            ("fine name.txt", None, None),
+            (".hidden", Some(255), None),
+            (&long, Some(143), Some("it has 200 bytes, 57 more than there may be")),
+            (&long, Some(255), None),
+            (&wide, Some(1530), Some("it has 256 UTF-16 units, 1 more than there may be")),
+            ("a:b", None, Some("it has the character :")),
+            ("a\\b", None, Some("it has the character \\")),
+            ("what?", None, Some("it has the character ?")),
+            ("two\nlines", None, Some("it has the control character \\n")),
+            ("\u{1}", None, Some("it has the control character \\u{1}")),
+            ("etc.", None, Some("it ends in a dot")),
+            ("blank ", None, Some("it ends in a blank")),
+            ("nul.txt", None, Some("Windows has a device of this name")),
+            ("com1", None, Some("Windows has a device of this name")),
+            ("com10", None, None),
+            ("console", None, None),
+        ] {
+            assert_eq!(fault(name.as_bytes(), longest).as_deref(), expected, "{name}");
+        }
+        assert_eq!(fault(b"\xff", None).as_deref(), Some("it is not UTF-8"));
+    }
 
     #[test]
     fn names_that_may_be_one_fold_to_one() {

@@ -1,5 +1,5 @@
 //! Names that the destination takes for one: the first has it, the others are errors, in this run and in each later one.
-//! And inode numbers that a union has made up.
+//! Names that it refuses: found out before anything large is written. And inode numbers that a union has made up.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::fuse::Fuse;
+use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, modified, noise};
 use crate::support::{ENGINES, Ran, assert_equal, assert_no_litter, program, run, scratch, sync_with};
@@ -21,6 +22,10 @@ tests![
     a_comparison_tells_of_names_that_meet: [Need::Fuse],
     names_that_meet_in_large_directories_meet_in_any_order: [Need::Fuse],
     names_apart_stay_apart_where_nothing_is_folded: [Need::Fuse],
+    a_refused_name_is_found_out_before_its_file_is_written: [Need::Fuse],
+    what_is_wrong_with_a_name_is_told: [Need::Fuse],
+    a_disk_of_windows_has_the_first_of_two_and_refuses_names: [Need::Fuse, Need::Tool("lowntfs-3g")],
+    a_name_that_is_too_long_is_told: [Need::Fuse],
     two_files_of_one_number_are_not_linked: [Need::Fuse],
     two_files_of_one_number_and_one_look_are_not_linked: [Need::Fuse],
     links_on_a_file_system_in_user_space_stay_links: [Need::Fuse],
@@ -246,6 +251,75 @@ fn names_apart_stay_apart_where_nothing_is_folded() {
     }
 }
 
+fn a_refused_name_is_found_out_before_its_file_is_written() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.refuse_names();
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        file(source.join("fine"), noise(1, 6 << 20));
+        sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+        let before = fuse.written();
+        assert!(before >= 6 << 20);
+        file(source.join("a:b"), noise(2, 6 << 20));
+        let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        let line = format!(
+            "create {}: the destination's file system does not take this name: it has the character : (Invalid",
+            destination.join("a:b").display()
+        );
+        assert!(ran.err.contains(&line), "{}", ran.err);
+        assert_eq!(fuse.written(), before, "nothing was written for it");
+        assert_no_litter(&destination);
+        assert_eq!(names_in(&destination), BTreeSet::from(["fine".to_owned()]));
+    }
+}
+
+fn what_is_wrong_with_a_name_is_told() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.refuse_names();
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        for name in ["small?", "dir*/file", "dot.", "blank ", "fine"] {
+            file(source.join(name), name);
+        }
+        symlink("fine", source.join("link|")).unwrap();
+        for _ in 0..2 {
+            let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+            for (name, why) in [
+                ("small?", "it has the character ?"),
+                ("dir*", "it has the character *"),
+                ("dot.", "it ends in a dot"),
+                ("blank ", "it ends in a blank"),
+                ("link|", "it has the character |"),
+            ] {
+                let line = format!(
+                    "{}: the destination's file system does not take this name: {why}",
+                    destination.join(name).display()
+                );
+                assert!(ran.err.contains(&line), "{line}: {}", ran.err);
+            }
+            assert!(destination.join("fine").exists());
+        }
+        assert_no_litter(&destination);
+    }
+}
+
+fn a_name_that_is_too_long_is_told() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        let (source, destination) = (fuse.path().join("src"), home.path().join("dst"));
+        let long = "n".repeat(300);
+        file(source.join(&long), noise(1, 6 << 20));
+        file(source.join("fine"), "fine");
+        fs::create_dir(source.join(format!("{long}d"))).unwrap();
+        let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        for why in ["it has 300 bytes, 45 more than there may be", "it has 301 bytes, 46 more"] {
+            assert!(ran.err.contains(why), "{why}: {}", ran.err);
+        }
+        assert_eq!(names_in(&destination), BTreeSet::from(["fine".to_owned()]));
+        assert_no_litter(&destination);
+    }
+}
+
 fn links(path: impl AsRef<Path>) -> u64 {
     fs::metadata(path).unwrap().nlink()
 }
@@ -320,6 +394,31 @@ fn links_on_a_file_system_in_user_space_stay_links() {
             assert_eq!((links(destination.join("a/one")), links(destination.join("b/empty"))), (3, 2));
         }
         check(engine, &source, &destination).exits(0);
+    }
+}
+
+/// A file system that is in use, and not this test's own.
+fn a_disk_of_windows_has_the_first_of_two_and_refuses_names() {
+    for &engine in ENGINES.iter() {
+        let (home, disk) = (scratch(), Mount::ntfs("64M"));
+        let (source, destination) = (home.path().join("src"), disk.path().join("dst"));
+        for name in ["d/Name", "d/name", "D2/x", "d2/y", "fine"] {
+            file(source.join(name), name);
+        }
+        file(source.join("a:b"), noise(1, 6 << 20));
+        file(source.join("dot."), "dot");
+        let options = ["--no-xattrs", "--no-perms", "--no-owner", "--delete"];
+        let state = || fs::read(destination.join("d/name")).unwrap();
+        let mut first = None;
+        for _ in 0..3 {
+            let ran = sync_with(engine, &options, &source, &destination).exits(23);
+            assert_eq!(meetings(&ran), 2, "{}", ran.err);
+            assert!(ran.err.contains("it has the character :"), "{}", ran.err);
+            assert!(ran.err.contains("it ends in a dot"), "{}", ran.err);
+            assert_eq!(names_in(&destination).len(), 3);
+            assert_eq!(*first.get_or_insert_with(state), state());
+        }
+        assert_no_litter(&destination);
     }
 }
 

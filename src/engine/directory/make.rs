@@ -16,7 +16,7 @@ use crate::engine::backup::Old;
 use crate::engine::directory::merge;
 use crate::engine::directory::open::open_destination;
 use crate::engine::own::writable::writable;
-use crate::engine::own::{directory, litter};
+use crate::engine::own::{directory, litter, refused};
 use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
@@ -69,15 +69,23 @@ impl Directory {
             Some(above) => above.take_turn(parent, &self.name, lane).await?,
             None => None,
         };
+        if refused::is_doubtful(parent, &self.name) {
+            self.leaf.store(false, Ordering::Relaxed); // under its own name it fails before anything is in it
+        }
         if turn.is_none() {
-            return self.make_pair_now(parent, lane).await;
+            return self.make_pair_or_explain(parent, lane).await;
         }
         self.leaf.store(false, Ordering::Relaxed); // the others are to see it under its own name
-        let made = self.make_pair_now(parent, lane).await;
+        let made = self.make_pair_or_explain(parent, lane).await;
         if let Some(watched) = lane.watched() {
             watched.unmark_awaited();
         }
         made
+    }
+
+    async fn make_pair_or_explain(&self, parent: &Pair, lane: &Lane) -> Result<Option<Pair>> {
+        let made = self.make_pair_now(parent, lane).await;
+        made.map_err(|error| refused::explain(error, Kind::Directory, (parent, &self.name)))
     }
 
     async fn make_pair_now(&self, parent: &Pair, lane: &Lane) -> Result<Option<Pair>> {

@@ -14,6 +14,7 @@ use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
 use crate::engine::entry::new_file::{NewFile, WriteMethod};
 use crate::engine::entry::steady::{ATTEMPTS, settle};
 use crate::engine::entry::{in_place, keep_old, read_back};
+use crate::engine::own::refused;
 use crate::engine::run::streamed::Streamed;
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -56,6 +57,10 @@ async fn copy_streamed(
     streamed: &Streamed,
 ) -> Result<Copied> {
     let within = item.changing()?;
+    if taken == Taken::Nothing {
+        let tried = || refused::try_name(item.pair, item.target(), before.size, item.run());
+        item.lane.io.in_place(Call::Create, tried).at(Operation::Create, || item.path())?;
+    }
     let (mut holes, mut again, mut attempts) = (true, true, 1);
     let mut old = true; // what is there has not been written over yet
     loop {

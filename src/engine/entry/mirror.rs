@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, copy_file, hard_link, keep_old, link_dest, read_back, special};
-use crate::engine::own::litter;
+use crate::engine::own::{litter, refused};
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::metrics::Call;
@@ -60,7 +60,7 @@ impl Item<'_> {
                 self.tell_rounding(&copied).await;
                 copied.event(kind)
             }
-            Err(error) => EntryEvent::failed(kind, error),
+            Err(error) => EntryEvent::failed(kind, refused::explain(error, kind, (self.pair, self.target()))),
         };
         if is_absent && matches!(event.action, Action::Created | Action::Linked) && self.run().config.writes()
         {

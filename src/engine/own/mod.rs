@@ -2,5 +2,6 @@
 
 pub(crate) mod directory;
 pub(crate) mod litter;
+pub(crate) mod refused;
 pub(crate) mod set_aside;
 pub(crate) mod writable;

@@ -152,6 +152,16 @@ impl Fuse {
         self.memory.state().folding = Folding::Kept;
     }
 
+    /// From now on no name can be made that Windows does not take.
+    pub fn refuse_names(&self) {
+        self.memory.state().picky = true;
+    }
+
+    /// How many bytes were written so far.
+    pub fn written(&self) -> usize {
+        self.memory.state().written
+    }
+
     /// From now on a look at the file `second` shows the inode number of `first`, and two links for both; if they are `alike`,
     /// all else that `first` has as well.
     pub fn give_one_number(&self, first: &'static str, second: &'static str, alike: bool) {
@@ -215,6 +225,8 @@ struct State {
     rules: Vec<Rule>,
     holes: HashMap<OsString, Range<u64>>,
     folding: Folding,
+    picky: bool,
+    written: usize,
     one_number: Option<OneNumber>,
     /// Answers that are held back.
     stalled: Vec<Box<dyn FnOnce() + Send>>,
@@ -242,6 +254,8 @@ impl State {
             nodes: HashMap::from([(INodeNo::ROOT, root)]),
             rules: Vec::new(),
             folding: Folding::Nothing,
+            picky: false,
+            written: 0,
             one_number: None,
             holes: HashMap::new(),
             stalled: Vec::new(),
@@ -282,6 +296,14 @@ impl State {
         found.cloned().ok_or(Errno::ENOENT)
     }
 
+    /// Whether a name may be made.
+    fn admit(&self, name: &OsStr) -> Answer<()> {
+        let name = name.as_bytes();
+        let is_strange = |byte: &u8| *byte < 32 || b":*?\"<>|\\".contains(byte);
+        let is_refused = name.iter().any(is_strange) || name.ends_with(b".") || name.ends_with(b" ");
+        if self.picky && is_refused { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+
     /// What stat(2) shows.
     fn attr(&mut self, ino: INodeNo) -> Answer<FileAttr> {
         let node = self.nodes.get(&ino).ok_or(Errno::ENOENT)?;
@@ -315,6 +337,7 @@ impl State {
         mode: u32,
         body: Body,
     ) -> Answer<FileAttr> {
+        self.admit(name)?;
         if self.child(parent, name).is_ok() {
             return Err(Errno::EEXIST);
         }
@@ -345,6 +368,7 @@ impl State {
     }
 
     fn rename(&mut self, from: (INodeNo, &OsStr), to: (INodeNo, &OsStr)) -> Answer<()> {
+        self.admit(to.1)?;
         let (ino, kept) = (self.child(from.0, from.1)?, self.kept_name(from.0, from.1)?);
         if self.child(to.0, to.1) != Ok(ino) {
             match self.remove(to.0, to.1) {
@@ -361,6 +385,7 @@ impl State {
     }
 
     fn link(&mut self, ino: INodeNo, to: (INodeNo, &OsStr)) -> Answer<FileAttr> {
+        self.admit(to.1)?;
         if self.child(to.0, to.1).is_ok() {
             return Err(Errno::EEXIST);
         }
@@ -636,6 +661,7 @@ impl Filesystem for Memory {
             let (start, end) = (offset as usize, offset as usize + data.len());
             bytes.resize(bytes.len().max(end), 0);
             bytes[start..end].copy_from_slice(data);
+            state.written += data.len();
             state.touch(ino);
             reply.written(data.len() as u32);
         })
