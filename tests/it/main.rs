@@ -40,6 +40,7 @@ mod manifest;
 mod mistakes;
 mod modes;
 mod named;
+mod names;
 mod nested;
 mod old;
 mod planted;
@@ -112,6 +113,7 @@ fn main() {
         mistakes::TESTS,
         modes::TESTS,
         named::TESTS,
+        names::TESTS,
         nested::TESTS,
         old::TESTS,
         planted::TESTS,

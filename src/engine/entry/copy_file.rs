@@ -16,6 +16,7 @@ use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::steady::{ATTEMPTS, settle};
 use crate::engine::entry::{flags, in_place, keep_old, read_back};
 use crate::engine::own::new_file::{NewFile, WriteMethod};
+use crate::engine::own::refused;
 use crate::engine::run::flushed::flush_file;
 use crate::engine::run::streamed::Streamed;
 use crate::engine::state::copied::Copied;
@@ -60,6 +61,10 @@ async fn copy_streamed(
     streamed: &Streamed,
 ) -> Result<Copied> {
     let within = item.changing()?;
+    if taken == Taken::Nothing {
+        let tried = || refused::try_name(item.pair, item.target(), before.size, item.run());
+        item.lane.io.in_place(Call::Create, tried).at(Operation::Create, || item.path())?;
+    }
     let (mut holes, mut again, mut attempts) = (true, true, 1);
     let mut old = true; // what is there has not been written over yet, and has no backup yet
     let mut shortage = Shortage::default();

@@ -11,6 +11,7 @@ pub(crate) mod directory;
 pub(crate) mod disk;
 pub(crate) mod file_systems;
 pub(crate) mod links;
+pub(crate) mod names;
 pub(crate) mod pair;
 pub(crate) mod references;
 pub(crate) mod room;

@@ -54,6 +54,18 @@ impl Mount {
         Mount { point, _home: home }
     }
 
+    /// An NTFS that does not tell names apart by case, and takes none that Windows does not.
+    pub fn ntfs(size: &str) -> Mount {
+        let home = scratch();
+        let (point, image) = (home.path().join("mnt"), home.path().join("image"));
+        std::fs::create_dir(&point).expect("a mount point");
+        tool("truncate", &["-s", size, text(&image)]);
+        tool("mkntfs", &["--force", "--quick", "--quiet", text(&image)]);
+        let options = "ignore_case,windows_names,streams_interface=none";
+        tool("lowntfs-3g", &["-o", options, text(&image), text(&point)]);
+        Mount { point, _home: home }
+    }
+
     /// A second view of a directory.
     pub fn bind(directory: &Path) -> Mount {
         let home = scratch();
