@@ -88,14 +88,18 @@ async fn copy_streamed(
                     keep_old::keep(item).await?;
                 }
                 applied.lacks.extend(flags);
-                if let Some(applied) = give_name(item, new, &before, taken, applied)? {
+                let named = match give_name(item, new, &before, taken, applied) {
+                    Err(error) => shortage.wait(item, None, error).await.map(|()| None),
+                    named => named,
+                };
+                if let Some(applied) = named? {
                     let copied =
                         Copied { action: Action::Created, bytes, expected, hash, ..Copied::skipped() };
                     return Ok(copied.with(applied));
                 }
                 streamed.end(item.run()).await;
                 before = stat_again(item, source)?;
-                continue; // under a temporary name
+                continue; // under a temporary name, or once there is room for a name
             }
             Err(error) => error,
         };

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Item, SourceEntry};
+use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::{contents, copy_file, hard_link, keep_old, link_dest, read_back, special};
 use crate::engine::own::{litter, refused, trial};
 use crate::engine::state::copied::Copied;
@@ -253,16 +254,26 @@ impl Item<'_> {
                 };
                 copy_file::copy(self, &file, stat, taken).await?
             }
-            Kind::Symlink => {
-                self.lane.doing(Operation::Create);
-                self.lane.io.in_place(Call::Create, || special::make_symlink(&self, &source.stat, taken))?
-            }
-            _ => {
-                self.lane.doing(Operation::Create);
-                self.lane.io.in_place(Call::Create, || special::make_node(&self, &source.stat, taken))?
-            }
+            _ => self.make_special(&source.stat, taken).await?,
         };
         Ok(Copied { action, ..copied })
+    }
+
+    /// Makes what is no file. It takes little room: where there is none, a large file may have it for a while.
+    async fn make_special(&self, source: &Stat, taken: Taken) -> Result<Copied> {
+        let mut shortage = Shortage::default();
+        loop {
+            shortage.begin(self);
+            self.lane.doing(Operation::Create);
+            let made = self.lane.io.in_place(Call::Create, || match source.kind {
+                Kind::Symlink => special::make_symlink(self, source, taken),
+                _ => special::make_node(self, source, taken),
+            });
+            match made {
+                Err(error) => Box::pin(shortage.wait(self, None, error)).await?,
+                made => return made,
+            }
+        }
     }
 
     /// Requires that the directory in the way is empty, before anything is made to take its place.

@@ -8,7 +8,6 @@ pub(crate) mod budget;
 pub(crate) mod copied;
 pub(crate) mod deletions;
 pub(crate) mod directory;
-pub(crate) mod disk;
 pub(crate) mod file_systems;
 pub(crate) mod links;
 pub(crate) mod names;
