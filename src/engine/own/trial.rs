@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Operation, Result};
 use crate::metadata::flags::set_nocow;
 use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
-use crate::plan::times::{Match, match_times, may_be_fat};
+use crate::plan::times::{Match, match_times, may_be_rounded};
 use crate::stat::{Stat, Time, stat_open};
 
 /// Where something is tried: in the directory of an entry with this path, for messages.
@@ -56,8 +56,11 @@ fn is_alike(outcome: &Outcome, want: &Stat, (have, xattrs): (&Stat, &Xattrs), ru
     let keep = &run.rules.keep;
     let owner = |stat: &Stat| (stat.uid, stat.gid);
     // A time that a copy would not have says nothing of this one.
+    let becomes = &outcome.stat;
+    let is_rounded = may_be_rounded(want.modified, becomes).is_some();
     let same_time = !keep.times_of(want.kind)
-        || match_times(want.modified, &outcome.stat) == Match::Other
+        || match_times(want.modified, becomes) == Match::Other && !is_rounded
+        || is_rounded && becomes.modified == have.modified
         || run.rules.same_time(want.modified, have)
         || match_times(want.modified, have) == Match::Clamped;
     let same_xattrs = !keep.xattrs || xattr::changes(&outcome.xattrs, xattrs).is_empty();
@@ -87,15 +90,15 @@ pub(crate) fn time_tells(
     if !place.run.config.writes() {
         return Ok(TimeTells::Older);
     }
-    if may_be_fat(want, have) {
-        let is_fat = match file_system.keeps_two_seconds.get() {
+    if let Some(step) = may_be_rounded(want, have).and_then(|step| file_system.rounds_to.get(step)) {
+        let rounds = match step.get() {
             Some(known) => *known,
             None => {
                 let becomes = time_of_copy(place, want)?;
-                *file_system.keeps_two_seconds.get_or_init(|| becomes == Some(have.modified))
+                *step.get_or_init(|| becomes == Some(have.modified))
             }
         };
-        if is_fat {
+        if rounds {
             return Ok(TimeTells::Same);
         }
     }
@@ -118,7 +121,7 @@ fn time_of_copy(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Time) -> Re
         let before = stat()?;
         let set = metadata::set_mtime(inode, want);
         let now = stat()?;
-        let is_kept = match_times(want, &now) != Match::Other || may_be_fat(want, &now);
+        let is_kept = match_times(want, &now) != Match::Other || may_be_rounded(want, &now).is_some();
         Ok((set.is_ok() && is_kept && now.modified != before.modified).then_some(now.modified))
     })
 }
@@ -147,7 +150,10 @@ fn try_out(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Wanted<'_>) -> R
         let Applied { lacks, squashed, .. } = metadata::apply(want, target, rules, place.path)?;
         let stat = stat_open(&new.fd).at(Operation::StatDestination, place.path)?;
         let xattrs = match rules.keep.xattrs {
-            true => xattr::read(&inode.into(), rules.privileges.namespaces, place.path)?,
+            true => {
+                let read = xattr::read(&inode.into(), rules.privileges.namespaces, place.path);
+                place.pair.file_system.attributes(read)?
+            }
             false => Xattrs::new(),
         };
         let is_whole = lacks.is_empty() && !squashed;
