@@ -9,7 +9,7 @@ use crate::schema::assert_described;
 use crate::support::fuse::{Fuse, Habit};
 use crate::support::mount::Image;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, modified};
+use crate::support::tree::{file, mode, modified, noise, sparse};
 use crate::support::{ENGINES, Ran, scratch, sync_with};
 
 tests![
@@ -21,6 +21,7 @@ tests![
     a_time_that_is_set_with_another_one_alone_is_set_with_it: [Need::Fuse],
     a_time_that_moves_at_close_is_set_again: [Need::Fuse],
     where_no_time_stays_contents_decide: [Need::Fuse],
+    large_files_come_in_order_where_nothing_else_is_taken: [Need::Fuse],
     small_inodes_of_ext4_round_and_clamp: [Need::FileSystem("ext4")],
 ];
 
@@ -183,6 +184,25 @@ fn where_no_time_stays_contents_decide() {
         assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "CONTENTS");
         let linked = sync(engine, &["--link-dest=../dst"], &source, &fuse.path().join("next"), 23);
         assert_eq!(linked.summary()["linked"].as_u64(), Some(2), "{}", linked.out);
+    }
+}
+
+/// As FAT's program has it.
+fn large_files_come_in_order_where_nothing_else_is_taken() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::InOrder);
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        for name in ["d/one", "d/two"] {
+            file(source.join(name), noise(3, 9 << 20));
+        }
+        sparse(source.join("d/holes"), 5 << 20, &[(1 << 20, b"data")]);
+        let ran = sync(engine, &[], &source, &destination, 0);
+        for name in ["d/one", "d/two", "d/holes"] {
+            let same = fs::read(source.join(name)).unwrap() == fs::read(destination.join(name)).unwrap();
+            assert!(same, "{name}: {}", ran.out);
+        }
+        assert_eq!(done(&sync(engine, &[], &source, &destination, 0)), (0, 0));
     }
 }
 

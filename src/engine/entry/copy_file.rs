@@ -110,6 +110,12 @@ async fn copy_streamed(
             }
             Cause::FalseHole => std::mem::take(&mut holes),
             Cause::Mismatch => std::mem::take(&mut again),
+            // Some programs behind FUSE take no bytes beyond a file's end, as a part of a large file is: FAT's.
+            Cause::Io(_)
+                if error.operation == Operation::Write && error.errno().is_some_and(refuses_place) =>
+            {
+                item.pair.file_system.begin_writing_in_order()
+            }
             _ => false,
         };
         let error = match tried_again {
@@ -154,6 +160,12 @@ fn give_name(
         look_after_close(item, written, want, &mut applied)?;
     }
     Ok(Some(applied))
+}
+
+/// Whether an errno of write(2) may be about where in the file it was, and not about room or the disk.
+fn refuses_place(errno: Errno) -> bool {
+    let is_of_size = matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::FBIG);
+    metadata::is_refusal(errno) && !is_of_size
 }
 
 /// The source's stat before it is read once more.
@@ -317,17 +329,20 @@ async fn copy_contents(
         };
         return Ok(Contents { hash, bytes: stat.data(), expected: None });
     }
-    let layout = if holes { sparse::layout(&source.fd, stat, source.family) } else { Layout::Dense };
+    let in_order = item.pair.file_system.is_written_in_order() && !new.has_contents();
+    let layout =
+        if holes && !in_order { sparse::layout(&source.fd, stat, source.family) } else { Layout::Dense };
     // With room beyond its end its stat does not tell how much of a file is data.
     let hides_holes = layout == Layout::Sparse && stat.allocated >= stat.size;
     item.take_room(stat.size, if hides_holes { 0 } else { stat.data() }, new).await?;
     let limited = item.run().rate.is_some();
     let _admission = item.lane.admission().await;
-    if stat.size > LARGE_FILE || layout != Layout::Dense || new.has_contents() {
+    let is_large = stat.size > LARGE_FILE;
+    if is_large && !in_order || layout != Layout::Dense || new.has_contents() {
         let (hash, bytes) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
         return Ok(Contents { hash, bytes, expected: streamed.expected() });
     }
-    if limited {
+    if limited || is_large {
         streamed.begin(stat.size, item.run()).await;
     }
     let (hash, bytes) = copy_small(item, source, stat.size, new, streamed).await?;

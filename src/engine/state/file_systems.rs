@@ -42,6 +42,8 @@ pub(crate) struct FileSystem {
     keeps_times: OnceLock<bool>,
     /// Whether it rounds times to a step, once that was tried: [`may_be_rounded`](crate::plan::times::may_be_rounded).
     pub(crate) rounds_to: [OnceLock<bool>; TRIED],
+    /// Bytes go to a file in order only: it took none beyond the end.
+    in_order: AtomicBool,
     /// link(2) is refused on it, as far as is known.
     refuses_links: AtomicBool,
     /// Copies in place of hard links have been told.
@@ -116,6 +118,16 @@ impl FileSystem {
     /// Whether it is now to be told that its hard links became copies: once.
     pub(crate) fn tells_copies(&self) -> bool {
         !self.copies_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether files are to be written from their beginning to their end.
+    pub(crate) fn is_written_in_order(&self) -> bool {
+        self.in_order.load(Ordering::Relaxed)
+    }
+
+    /// From now on files are. Returns whether that may help: the kernel's own file systems take bytes anywhere.
+    pub(crate) fn begin_writing_in_order(&self) -> bool {
+        !self.is_faithful && !self.in_order.swap(true, Ordering::Relaxed)
     }
 
     /// Attributes that were read on it. Programs behind FUSE answer with EIO where they have none, for example rclone.

@@ -73,6 +73,8 @@ pub enum Habit {
     Seconds,
     /// Times are whole numbers of two seconds, as on FAT.
     TwoSeconds,
+    /// Bytes are taken only up to the end of a file, and no file is made longer without them.
+    InOrder,
     /// Times are cut to this second.
     Until(u64),
     /// The time of the modification is set only together with that of the last access.
@@ -616,6 +618,11 @@ impl Filesystem for Memory {
     ) {
         spoil!(self, Setattr, ino, b"", reply);
         let mut state = self.state();
+        let end = state.contents(ino).map_or(0, |bytes| bytes.len());
+        if state.habits.contains(&Habit::InOrder) && size.is_some_and(|size| size as usize > end) {
+            reply.error(Errno::EPERM);
+            return;
+        }
         if let Some(size) = size
             && let Ok(bytes) = state.contents(ino)
         {
@@ -746,6 +753,11 @@ impl Filesystem for Memory {
         let limit = spoil!(self, Write, ino, data, reply);
         let data = &data[..data.len().min(limit)];
         let mut state = self.state();
+        let end = state.contents(ino).map_or(0, |bytes| bytes.len());
+        if state.habits.contains(&Habit::InOrder) && offset as usize > end {
+            reply.error(Errno::EPERM);
+            return;
+        }
         answer!(reply, state.contents(ino), bytes => {
             let (start, end) = (offset as usize, offset as usize + data.len());
             bytes.resize(bytes.len().max(end), 0);
