@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::buffer::spare_capacity;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
+use rustix::path::DecInt;
 
 use crate::error::{Context, Operation, Property, Result};
 use crate::event::Changes;
@@ -41,12 +42,16 @@ impl<'a> From<HeldInode<'a>> for Holder<'a> {
     }
 }
 
-/// A name in a held directory as a path, for system calls that know no directory descriptor.
-fn path_in(directory: BorrowedFd<'_>, name: &CStr) -> Vec<u8> {
-    let mut path = proc_path(directory).into_bytes();
-    path.push(b'/');
-    path.extend_from_slice(name.to_bytes());
-    path
+/// A name in a held directory as a path, for system calls that know no directory descriptor. Kernels before 6.13 take it for
+/// every entry on both sides: it is put together in one allocation, without the machinery of `format!`.
+fn path_in(directory: BorrowedFd<'_>, name: &CStr) -> CString {
+    const DESCRIPTORS: &[u8] = b"/proc/self/fd/";
+    let (number, name) = (DecInt::from_fd(directory), name.to_bytes());
+    let parts = [DESCRIPTORS, number.as_bytes(), b"/", name];
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut path = Vec::with_capacity(length + 1); // and the zero at its end
+    parts.iter().for_each(|part| path.extend_from_slice(part));
+    CString::new(path).unwrap_or_default() // a name has no zero in it
 }
 
 /// A file's attributes, sorted by name.

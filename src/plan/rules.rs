@@ -85,6 +85,8 @@ impl Rules {
     pub(crate) fn same_time(&self, source: Time, destination: &Stat) -> bool {
         match self.compare.window {
             Some(window) => source.seconds.abs_diff(destination.modified.seconds) <= window,
+            // Nearly always, and at once.
+            None if source == destination.modified => true,
             None => matches!(match_times(source, destination), Match::Same | Match::Rounded),
         }
     }

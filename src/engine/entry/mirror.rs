@@ -35,7 +35,11 @@ impl Item<'_> {
                 return Ok(Copied::skipped());
             }
             self.run().deletions.mark_source_has_entries();
-            let _turn = self.directory.take_turn(self.pair, self.target(), self.lane).await?;
+            // Nearly no directory takes two names for one: the others do not pay for asking.
+            let _turn = match self.pair.names {
+                Some(_) => Box::pin(self.directory.take_turn(self.pair, self.target(), self.lane)).await?,
+                None => None,
+            };
             self.claim_name()?;
             let destination = self.stat_destination().await?;
             (is_absent, is_found) = (destination.is_none(), destination.is_some());
@@ -146,7 +150,7 @@ impl Item<'_> {
             decision = if same { keep(&source.stat, have, &self.run().rules) } else { Decision::Replace };
         }
         let mut flags = Found::Same;
-        if matches!(decision, Decision::Keep(_)) {
+        if self.run().rules.keep.flags && matches!(decision, Decision::Keep(_)) {
             flags = Box::pin(flags::compare(&self, &mut source)).await?;
         }
         if matches!(flags, Found::Other) {
@@ -183,7 +187,7 @@ impl Item<'_> {
             Decision::Keep(difference) => match destination {
                 Some(have) => {
                     let mended = self.mend(source, (have, theirs), difference).await?;
-                    return Ok(flags.add_to(mended));
+                    return Ok(if matches!(flags, Found::Same) { mended } else { flags.add_to(mended) });
                 }
                 None => return Ok(Copied::skipped()),
             },
@@ -238,13 +242,13 @@ impl Item<'_> {
     }
 
     /// Makes the entry anew.
-    pub(crate) async fn make(self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
+    pub(crate) async fn make(&self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
         if !self.run().config.writes() {
             let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });
         }
         if taken == Taken::Entry && source.stat.kind != Kind::File {
-            keep_old::keep(&self).await?;
+            keep_old::keep(self).await?;
         }
         let copied = match source.stat.kind {
             Kind::File => {
@@ -252,7 +256,7 @@ impl Item<'_> {
                     Some(file) => (file, source.stat),
                     None => self.open_file().await?,
                 };
-                copy_file::copy(self, &file, stat, taken).await?
+                copy_file::copy(*self, &file, stat, taken).await?
             }
             _ => self.make_special(&source.stat, taken).await?,
         };
@@ -288,7 +292,7 @@ impl Item<'_> {
 
     /// Sets what differs of an entry whose contents are right. The destination's file may be open, to compare it.
     async fn mend(
-        self,
+        &self,
         source: SourceEntry,
         (have, theirs): (&Stat, Option<File>),
         difference: Difference,
