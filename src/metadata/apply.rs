@@ -15,7 +15,7 @@ use crate::metadata::{HeldInode, acl};
 use crate::plan::compare::{Difference, differences, mode_to_give};
 use crate::plan::rules::Rules;
 use crate::plan::tighten::without_group;
-use crate::plan::times::{Match, match_times, may_be_fat};
+use crate::plan::times::{Match, match_times, may_be_rounded};
 use crate::stat::{Stat, Time, proc_path, stat_open};
 
 /// What an entry is to have: its source's stat and attributes (`None`: leave attributes alone).
@@ -90,7 +90,7 @@ pub(crate) fn apply<P: AsRef<Path>>(
     let mut acl = AclGiven::Kept;
     if let Some(xattrs) = xattrs.filter(|xattrs| !(bare && xattrs.is_empty())) {
         let set;
-        (set, acl) = job.give_xattrs(xattrs, have, bare)?;
+        (set, acl) = job.give_xattrs(xattrs, have, (bare, sure))?;
         (applied.changes.acl, applied.changes.xattrs) = (set.acl, set.xattrs);
         // An ACL may have changed the mode behind our back.
         if !set.is_empty() && difference.mode.is_none() {
@@ -223,9 +223,14 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         if !is_refusal(errno) {
             return Err(errno).at(operation, self.path);
         }
-        let lack = NotKept::refused(refused.0, refused.1, errno);
-        self.lacks.push(Error::new(operation, (self.path)().as_ref(), Cause::from(lack)));
+        self.refused(operation, refused, errno);
         Ok(())
+    }
+
+    /// Takes note of a refusal, whatever the kernel said.
+    fn refused(&mut self, operation: Operation, (property, wanted): (Property, String), errno: Errno) {
+        let lack = NotKept::refused(property, wanted, errno);
+        self.lacks.push(Error::new(operation, (self.path)().as_ref(), Cause::from(lack)));
     }
 
     /// The same of what was set without an error, and is something else.
@@ -286,14 +291,15 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         &mut self,
         want: &'x Xattrs,
         have: &Stat,
-        bare: bool,
+        bare_and_sure: (bool, bool),
     ) -> Result<(Changes, AclGiven<'x>)> {
         let (root, reach) = (self.rules.privileges.root, self.rules.privileges.namespaces);
-        let mut set = xattr::make_equal(self.inode, want, bare, reach);
-        let is_closed = |set: &xattr::Set| set.refused.iter().any(|refused| refused.errno == Errno::ACCESS);
+        let mut set = xattr::make_equal(self.inode, want, bare_and_sure, reach);
+        let is_closed =
+            |set: &xattr::Set| set.refused.iter().any(|refused| refused.errno == Some(Errno::ACCESS));
         if is_closed(&set) && !root && have.kind != Kind::Symlink {
             set_mode(self.inode, have.mode | 0o600).at(Operation::SetMode, self.path)?;
-            let again = xattr::make_equal(self.inode, want, bare, reach);
+            let again = xattr::make_equal(self.inode, want, bare_and_sure, reach);
             let changes = Changes {
                 acl: set.changes.acl | again.changes.acl,
                 xattrs: set.changes.xattrs | again.changes.xattrs,
@@ -311,7 +317,15 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
                     _ => AclGiven::Another,
                 };
             }
-            self.lack(Operation::SetXattr, refused.told(), refused.errno)?;
+            match refused.errno {
+                // Programs behind FUSE answer so where they know no attributes, for example rclone.
+                Some(errno @ Errno::IO) => self.refused(Operation::SetXattr, refused.told(), errno),
+                Some(errno) => self.lack(Operation::SetXattr, refused.told(), errno)?,
+                None => {
+                    let (property, wanted) = refused.told();
+                    self.became(Operation::SetXattr, property, (wanted, "nothing".into()));
+                }
+            }
         }
         Ok((set.changes, acl))
     }
@@ -331,11 +345,15 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     }
 
     fn give_time(&mut self, changes: &mut Changes) -> Result<()> {
-        if let Err(errno) = set_mtime(self.inode, self.wanted.modified) {
-            self.lack(Operation::SetTimes, (self.times(), self.wanted.modified.to_string()), errno)?;
-            changes.times = false;
+        let Err(errno) = set_mtime(self.inode, self.wanted.modified) else { return Ok(()) };
+        changes.times = false;
+        let refused = (self.times(), self.wanted.modified.to_string());
+        // sshfs follows symlinks: what is missing is what the symlink points to.
+        if errno == Errno::NOENT && self.wanted.kind == Kind::Symlink {
+            self.refused(Operation::SetTimes, refused, errno);
+            return Ok(());
         }
-        Ok(())
+        self.lack(Operation::SetTimes, refused, errno)
     }
 
     fn times(&self) -> Property {
@@ -365,7 +383,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     fn look_at_time(&mut self, mut now: Stat, changes: &mut Changes) -> Result<Option<(Time, Time)>> {
         let want = self.wanted.modified;
         if match_times(want, &now) == Match::Other
-            && !may_be_fat(want, &now)
+            && may_be_rounded(want, &now).is_none()
             && set_both_times(self.inode, want).is_ok()
         {
             now = self.stat()?; // some set both times or none
@@ -373,7 +391,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         match match_times(want, &now) {
             Match::Same => Ok(None),
             Match::Rounded => Ok(Some((want, now.modified))),
-            Match::Other if may_be_fat(want, &now) => {
+            Match::Other if may_be_rounded(want, &now).is_some() => {
                 changes.times &= now.modified != self.before;
                 Ok(Some((want, now.modified)))
             }

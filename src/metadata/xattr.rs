@@ -84,7 +84,8 @@ fn try_read(holder: &Holder<'_>, reach: Namespaces) -> rustix::io::Result<Xattrs
     for name in names(holder, reach)? {
         match get(holder, &name) {
             Ok(value) => found.push((name, value)),
-            Err(Errno::NODATA) => {} // removed since it was listed
+            // Removed since it was listed, or listed by a program that does not give it away, as gocryptfs does.
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
             Err(errno) => return Err(errno),
         }
     }
@@ -249,7 +250,8 @@ pub(super) struct Refused {
     name: CString,
     /// Bytes it was to have; `None`: it was to be removed.
     size: Option<usize>,
-    pub(super) errno: Errno,
+    /// `None`: nothing was said, and it is not there all the same.
+    pub(super) errno: Option<Errno>,
 }
 
 impl Refused {
@@ -279,14 +281,22 @@ pub(super) struct Set {
 }
 
 /// Sets what `want` has and `target` lacks, and removes what it has beyond: each for itself. Labels of security modules
-/// follow their own policy: what it refuses is no lack.
-pub(super) fn make_equal(target: HeldInode<'_>, want: &Xattrs, bare: bool, reach: Namespaces) -> Set {
+/// follow their own policy: what it refuses is no lack. Unless the file system is `sure` to keep what it does not refuse,
+/// what was set is looked for.
+pub(super) fn make_equal(
+    target: HeldInode<'_>,
+    want: &Xattrs,
+    (bare, sure): (bool, bool),
+    reach: Namespaces,
+) -> Set {
     let mut set = Set { changes: Changes::NONE, refused: Vec::new() };
     let have = match if bare { Ok(Xattrs::new()) } else { try_read(&target.into(), reach) } {
         Ok(have) => have,
+        // Programs behind FUSE answer so where they have none.
+        Err(Errno::IO) if !sure => Xattrs::new(),
         // What it has can't be told: all is set anew, and an ACL that was there may be left.
         Err(errno) => {
-            set.refused.push(Refused { name: ACCESS_ACL.into(), size: None, errno });
+            set.refused.push(Refused { name: ACCESS_ACL.into(), size: None, errno: Some(errno) });
             Xattrs::new()
         }
     };
@@ -307,11 +317,44 @@ pub(super) fn make_equal(target: HeldInode<'_>, want: &Xattrs, bare: bool, reach
             Err(_) if is_label(name.to_bytes()) => {}
             Err(errno) => {
                 let size = value.map(Vec::len);
-                set.refused.push(Refused { name: name.clone(), size, errno });
+                set.refused.push(Refused { name: name.clone(), size, errno: Some(errno) });
             }
         }
     }
+    if !sure && !set.changes.is_empty() {
+        set.look(target, want, &have);
+    }
     set
+}
+
+impl Set {
+    /// Looks at what came of it: some file systems say yes, and keep nothing, as NTFS without the option for ACLs.
+    fn look(&mut self, target: HeldInode<'_>, want: &Xattrs, had: &Xattrs) {
+        let holder = target.into();
+        let Ok(listed) = names(&holder, Namespaces::All) else { return };
+        let is_missing = |(name, value): &&(CString, Vec<u8>)| {
+            // One that is listed and can't be read is there.
+            let is_there =
+                listed.contains(name) && get(&holder, name).ok().is_none_or(|found| found == *value);
+            !is_there && !is_label(name.to_bytes())
+        };
+        let is_told = |name: &CString, refused: &[Refused]| refused.iter().any(|one| one.name == *name);
+        let (mut acls, mut others) = (false, false);
+        for entry @ (name, value) in want.iter().filter(|entry| !had.contains(entry)) {
+            if is_told(name, &self.refused) {
+            } else if is_missing(&entry) {
+                self.refused.push(Refused { name: name.clone(), size: Some(value.len()), errno: None });
+            } else if is_acl(name) {
+                acls = true;
+            } else {
+                others = true;
+            }
+        }
+        // What was removed is not looked for.
+        let removes = |acl| had.iter().any(|(name, _)| is_acl(name) == acl && is_beyond(name, want));
+        self.changes.acl &= acls || removes(true);
+        self.changes.xattrs &= others || removes(false);
+    }
 }
 
 /// The access ACL among some attributes.

@@ -55,11 +55,17 @@ pub(crate) fn match_times(want: Time, have: &Stat) -> Match {
     if STEPS.iter().any(is_cut) { Match::Rounded } else { Match::Other }
 }
 
-/// Whether a time may be the source's as FAT keeps it, to two seconds. A file system of whole seconds has such times as well:
-/// only a trial tells.
-pub(crate) fn may_be_fat(want: Time, have: &Stat) -> bool {
-    let (modified, changed) = (nanoseconds(have.modified), nanoseconds(have.changed));
-    modified % (2 * SECOND) == 0 && changed % SECOND == 0 && (nanoseconds(want) - modified).abs() < 2 * SECOND
+/// How many steps there are to which a time may be rounded, which only a trial tells.
+pub(crate) const TRIED: usize = 5;
+
+/// Which step it is to which a time may be the source's, rounded: 100 ns, 1 µs, 10 ms, 1 s, or 2 s as FAT keeps it. The change
+/// time need not be: a program behind FUSE may pass on one that is finer. Any file system may have such a time: only a trial
+/// tells.
+pub(crate) fn may_be_rounded(want: Time, have: &Stat) -> Option<usize> {
+    let modified = nanoseconds(have.modified);
+    let is_cut = |step: &i128| modified % step == 0 && (nanoseconds(want) - modified).abs() < *step;
+    let steps = STEPS.into_iter().chain([2 * SECOND]);
+    steps.enumerate().find(|(_, step)| is_cut(step)).map(|(index, _)| index)
 }
 
 fn nanoseconds(time: Time) -> i128 {
@@ -103,12 +109,18 @@ mod tests {
     }
 
     #[test]
-    fn two_seconds_are_a_question() {
+    fn a_step_is_a_question() {
         let at = |seconds, nanoseconds| Time { seconds, nanoseconds };
-        let of = |want, modified, changed| may_be_fat(want, &Stat { modified, changed, ..stat(Kind::File) });
-        assert!(of(at(1001, 5), at(1000, 0), at(2001, 0)) && of(at(999, 5), at(1000, 0), at(2001, 0)));
-        assert!(!of(at(1002, 5), at(1001, 0), at(2001, 0)), "odd");
-        assert!(!of(at(1002, 0), at(1000, 0), at(2001, 0)), "two seconds later");
-        assert!(!of(at(1001, 5), at(1000, 0), at(2001, 9)), "a file system that has nanoseconds");
+        let of = |want, modified| {
+            let changed = at(2000, 123_456_789);
+            may_be_rounded(want, &Stat { modified, changed, ..stat(Kind::File) })
+        };
+        assert_eq!((of(at(1001, 5), at(1000, 0)), of(at(998, 5), at(1000, 0))), (Some(4), Some(4)));
+        assert_eq!(of(at(1002, 5), at(1001, 0)), None, "odd");
+        assert_eq!(of(at(1002, 0), at(1000, 0)), None, "two seconds later");
+        assert_eq!(of(at(1000, 123_456_789), at(1000, 123_456_000)), Some(1), "a microsecond");
+        assert_eq!(of(at(1000, 123_456_789), at(1000, 123_456_700)), Some(0), "100 ns");
+        assert_eq!(of(at(1000, 123_456_789), at(1000, 123_000_789)), None, "nothing that is rounded to");
+        assert_eq!(of(at(1000, 123_456_789), at(1000, 0)), Some(3), "a second");
     }
 }

@@ -55,7 +55,7 @@ impl Reporter for Bar {
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(error) = &event.error {
+        if let Some(error) = self.lacks.failure(event) {
             self.error(error);
         }
         lines::tell_lacks(&mut self.lacks, event);

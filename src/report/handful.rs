@@ -21,6 +21,11 @@ impl Handful {
         event.lacks().iter().filter(|error| self.takes(error)).collect()
     }
 
+    /// Why an entry failed, if that is to be told.
+    pub(crate) fn failure<'e>(&mut self, event: &'e EntryEvent) -> Option<&'e Error> {
+        event.error.as_deref().filter(|error| self.takes(error))
+    }
+
     fn takes(&mut self, error: &Error) -> bool {
         let Some(kind) = kind(error) else { return true };
         let count = self.kinds.entry(kind).or_default();
@@ -52,6 +57,7 @@ fn kind(error: &Error) -> Option<String> {
         Property::DirectoryTimes => "set times of directories",
         Property::HardLink => "make hard links",
         Property::Symlink => "make symlinks",
+        Property::Special => "make FIFOs, sockets and devices",
         Property::Flags => "set flags",
         _ => return Some(error.operation.told(words::option).into_owned()),
     };

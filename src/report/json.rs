@@ -196,7 +196,7 @@ impl Reporter for Json {
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(error) = &event.error {
+        if let Some(error) = self.lacks.failure(event) {
             message(words::told(error));
         }
         tell_lacks(&mut self.lacks, event);

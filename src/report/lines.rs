@@ -197,7 +197,7 @@ impl Reporter for Lines {
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(error) = &event.error {
+        if let Some(error) = self.lacks.failure(event) {
             message(words::told(error));
         }
         tell_lacks(&mut self.lacks, event);

@@ -106,7 +106,7 @@ impl Reporter for Log {
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(error) = &event.error {
+        if let Some(error) = self.lacks.failure(event) {
             self.error(error);
         }
         self.lacks.of(event).into_iter().for_each(|error| self.error(error));

@@ -27,7 +27,7 @@ use crate::io::file::File;
 use crate::io::rename::Taken;
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted, xattr};
 use crate::options::Reflink;
-use crate::plan::times::{Match, match_times, may_be_fat};
+use crate::plan::times::{Match, match_times, may_be_rounded};
 use crate::stat::{Inode, Stat, stat_open};
 
 /// What the contents came to.
@@ -223,6 +223,12 @@ async fn fill(
         // With its metadata the next run may not know it for its own: what can take long comes first.
         flush(item, new).await?;
     }
+    let has_capability = xattrs.as_ref().is_some_and(|want| xattr::grants(want, &xattr::Xattrs::new()));
+    if has_capability && !item.pair.file_system.is_faithful {
+        // What is written takes a capability away, and may be written to what lies below only when it is flushed. What
+        // fails now fails again when it is closed.
+        item.lane.io.flush(&new.fd).await.ok();
+    }
     item.lane.doing(Operation::SetTimes);
     if item.pair.sheds_inherited_acl(run) && !new.is_in_place() {
         let removed = xattr::remove_acls(HeldInode::Open(new.fd.as_fd()));
@@ -256,7 +262,8 @@ fn look_after_close(item: &Item<'_>, written: Inode, want: &Stat, applied: &mut 
     }
     let handle = item.handle(item.target())?;
     let now = stat_open(&handle).at(Operation::StatDestination, || item.path())?;
-    let is_other = match_times(want.modified, &now) == Match::Other && !may_be_fat(want.modified, &now);
+    let is_other =
+        match_times(want.modified, &now) == Match::Other && may_be_rounded(want.modified, &now).is_none();
     if now.inode == written && is_other {
         let inode = HeldInode::Handle(handle.as_fd());
         applied.add(metadata::apply_time(want, (inode, false), &run.rules, || item.path())?);

@@ -13,7 +13,6 @@ use crate::engine::entry::keep_old;
 use crate::engine::own::writable::writable;
 use crate::engine::run::flushed::flush_file;
 use crate::engine::state::copied::Copied;
-use crate::engine::state::file_systems::is_link_refusal;
 use crate::engine::state::links::{Claim, Leader};
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::metrics::Call;
@@ -101,15 +100,16 @@ async fn follow(
         flush(&item, leader).await?;
     }
     item.lane.doing(Operation::Link);
-    match link(&item, leader, taken).await {
-        Ok(()) => Ok((linked, None)),
+    match link(&item, leader, taken, destination).await {
+        Ok(Linked::Anew) => Ok((linked, None)),
+        Ok(Linked::Before) => Ok((Copied { hash: leader.hash, follows: true, ..Copied::unchanged() }, None)),
         // As many names as the file system allows for one inode (btrfs, within one directory), or the inode is on another
         // one, since a mount point is in the destination: a copy has to do.
         Err(LinkFailure::Os(refusal @ (Errno::MLINK | Errno::XDEV))) => {
             let copied = item.mirror_one(source, destination).await?;
             Ok((Copied { link_limit: true, ..copied }, Some(refusal)))
         }
-        Err(LinkFailure::Os(errno)) if is_link_refusal(errno) => {
+        Err(LinkFailure::Os(errno)) if item.pair.file_system.is_link_refusal(errno) => {
             let copied = item.mirror_one(source, destination).await?; // where that fails it was not the link
             Ok((refused(&item, leader, errno, copied).await, None))
         }
@@ -164,24 +164,43 @@ async fn flush(item: &Item<'_>, leader: &Leader) -> Result<()> {
     flush_file(&file, item.lane, || item.path()).await
 }
 
+/// When a name was linked.
+enum Linked {
+    Anew,
+    /// By an earlier run.
+    Before,
+}
+
 /// Gives the leader's inode the item's name. What has the name is backed up once it is known that there can be a link.
-async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<(), LinkFailure> {
+async fn link(
+    item: &Item<'_>,
+    leader: &Leader,
+    taken: Taken,
+    destination: Option<&Stat>,
+) -> Result<Linked, LinkFailure> {
     let within = item.changing()?;
     let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
     let link_to = |name: &CStr| {
         let link = || rustix::fs::linkat(&from, &leader.name, within, name, AtFlags::empty());
         let linked = item.lane.io.in_place(Call::Name, || writable(within, item.run(), link));
         linked.map_err(LinkFailure::Os)?;
-        require_same_inode(within, name, leader, item)
+        require_same_inode((within, name), (&from, leader), item)
     };
     if taken == Taken::Nothing {
         match link_to(item.target()) {
             Err(LinkFailure::Os(Errno::EXIST)) => {}
-            linked => return linked,
+            linked => return linked.map(|_| Linked::Anew),
         }
     }
     let temporary = item.run().temporary.new_name(within).at(Operation::Link, || item.path())?;
-    link_to(&temporary)?;
+    let one_more = link_to(&temporary)?;
+    if let (Some(one_more), Some(have)) = (one_more, destination)
+        && looks_like(have, &one_more)
+    {
+        let removed = rustix::fs::unlinkat(within, &temporary, AtFlags::empty());
+        removed.at(Operation::Link, || item.path())?;
+        return Ok(Linked::Before);
+    }
     if taken == Taken::Entry && item.run().backups.is_some() {
         // A copy for a backup may take long: another run would take the name for a killed one's.
         let removed = rustix::fs::unlinkat(within, &temporary, AtFlags::empty());
@@ -192,7 +211,7 @@ async fn link(item: &Item<'_>, leader: &Leader, taken: Taken) -> Result<(), Link
     take_place((within, &temporary), (within, item.target()), taken).at(Operation::Rename, || item.path())?;
     // rename(2) does nothing, and says nothing, where both names are the same inode already.
     rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
-    Ok(())
+    Ok(Linked::Anew)
 }
 
 enum LinkFailure {
@@ -221,17 +240,35 @@ fn replaced(item: &Item<'_>) -> Error {
     Error::new(Operation::Link, item.path(), Cause::LinkReplaced)
 }
 
-/// What was linked must be what was copied, and not what someone put under its name meanwhile.
+/// What was linked must be what was copied, and not what someone put under its name meanwhile. Programs behind FUSE may
+/// give each name a number of its own: then the first name must still have its number, and the new one must look like it.
+/// Its stat is returned.
 fn require_same_inode(
-    within: &OwnedFd,
-    name: &CStr,
-    leader: &Leader,
+    (within, name): (&OwnedFd, &CStr),
+    (from, leader): (&OwnedFd, &Leader),
     item: &Item<'_>,
-) -> Result<(), LinkFailure> {
-    let stat = rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
-    if Stat::from(&stat.at(Operation::Link, || item.path())?).inode == leader.inode {
-        return Ok(());
+) -> Result<Option<Stat>, LinkFailure> {
+    let look = |directory: &OwnedFd, name: &CStr| {
+        let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
+        stat.map(|stat| Stat::from(&stat)).at(Operation::Link, || item.path())
+    };
+    let stat = look(within, name)?;
+    if stat.inode == leader.inode {
+        return Ok(None);
+    }
+    if !item.pair.file_system.is_faithful {
+        let first = look(from, &leader.name)?;
+        if first.inode == leader.inode && looks_like(&first, &stat) {
+            return Ok(Some(stat));
+        }
     }
     rustix::fs::unlinkat(within, name, AtFlags::empty()).at(Operation::Link, || item.path())?;
     Err(replaced(item).into())
+}
+
+/// Whether all is equal that two names of one inode have in common. The change time and the count of names are not looked
+/// at: FUSE answers with older ones.
+fn looks_like(one: &Stat, other: &Stat) -> bool {
+    let of = |stat: &Stat| (stat.kind, stat.size, stat.modified, stat.mode, stat.uid, stat.gid);
+    of(one) == of(other)
 }

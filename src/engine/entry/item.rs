@@ -18,7 +18,7 @@ use crate::event::Kind;
 use crate::io::file::File;
 use crate::metadata;
 use crate::metadata::xattr::{self, Holder};
-use crate::plan::compare::{Decision, differs_in_time_alone, keep};
+use crate::plan::compare::{Decision, Difference, differs_in_time_alone, keep};
 use crate::plan::writers::Writers;
 use crate::stat::{Inode, Stat};
 use crate::walk::Entry;
@@ -114,7 +114,11 @@ impl Item<'_> {
         }
         Ok(match trial::time_tells(self.place(), source.modified, have)? {
             TimeTells::Older => Decision::Replace,
-            TimeTells::Same => keep(source, have, rules),
+            // There is nothing to mend about it.
+            TimeTells::Same => match keep(source, have, rules) {
+                Decision::Keep(difference) => Decision::Keep(Difference { times: false, ..difference }),
+                other => other,
+            },
             TimeTells::Nothing => Decision::CompareContents,
         })
     }
@@ -146,6 +150,7 @@ impl Item<'_> {
             Some(file) => Holder::Open(file.as_fd()),
             None => Holder::Name(self.within()?.as_fd(), self.target()),
         };
-        xattr::read(&holder, self.run().rules.privileges.namespaces, || self.path())
+        let read = xattr::read(&holder, self.run().rules.privileges.namespaces, || self.path());
+        self.pair.file_system.attributes(read)
     }
 }

@@ -12,9 +12,9 @@ use rustix::io::Errno;
 
 use crate::engine::entry::item::Item;
 use crate::engine::own::writable::writable;
-use crate::engine::own::{directory, litter};
+use crate::engine::own::{directory, litter, trial};
 use crate::engine::state::copied::Copied;
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::{Kind, PointsTo};
 use crate::io::rename::{Taken, take_place};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted, xattr};
@@ -94,7 +94,11 @@ fn make(
     taken: Taken,
     create: impl Fn(&OwnedFd, &CStr) -> rustix::io::Result<()>,
 ) -> Result<Copied> {
-    writable(home, item.run(), || create(home, name)).at(Operation::Create, || item.path())?;
+    if let Err(errno) = writable(home, item.run(), || create(home, name)) {
+        // exFAT's program makes a file, and the kernel then finds that it is none of what it asked for.
+        rustix::fs::unlinkat(home, name, AtFlags::empty()).ok();
+        return Err(Error::new(Operation::Create, item.path(), refusal(item, stat, errno)));
+    }
     let to = (&**item.changing()?, item.target());
     let completed = complete(item, stat, (home, name)).and_then(|applied| {
         let placed = take_place((home, name), to, taken).at(Operation::Rename, || item.path());
@@ -104,6 +108,23 @@ fn make(
         rustix::fs::unlinkat(home, name, AtFlags::empty()).ok();
     }
     completed.map(|applied| Copied::skipped().with(applied))
+}
+
+/// Why an entry can't be made: where its file system has none of its kind, with the option that leaves them out.
+fn refusal(item: &Item<'_>, stat: &Stat, errno: Errno) -> Cause {
+    match errno {
+        Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS => {}
+        // A program behind FUSE made something else.
+        Errno::IO if !item.pair.file_system.is_faithful => {}
+        _ => return Cause::from(errno),
+    }
+    let (property, wanted) = match stat.kind {
+        Kind::Symlink => (Property::Symlink, "a symlink".to_owned()),
+        Kind::Fifo => (Property::Special, "a FIFO".to_owned()),
+        Kind::Socket => (Property::Special, "a socket".to_owned()),
+        _ => (Property::Special, format!("a device {}:{}", stat.device_node.0, stat.device_node.1)),
+    };
+    Cause::from(NotKept::refused(property, wanted, errno))
 }
 
 fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Result<Applied> {
@@ -125,6 +146,10 @@ fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Re
         xattr::remove_acls(inode).at(Operation::SetXattr, || item.path())?;
     }
     let sure = item.pair.file_system.is_sure(want);
-    let wanted = Wanted { stat: want, xattrs: xattrs.as_ref() };
-    metadata::apply(wanted, Target { inode, have: &have, bare, sure }, &item.run().rules, || item.path())
+    let (want, lack) = trial::spare_target(item.place(), want, have.modified)?;
+    let (wanted, target) =
+        (Wanted { stat: &want, xattrs: xattrs.as_ref() }, Target { inode, have: &have, bare, sure });
+    let mut applied = metadata::apply(wanted, target, &item.run().rules, || item.path())?;
+    applied.lacks.extend(lack);
+    Ok(applied)
 }

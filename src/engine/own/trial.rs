@@ -5,14 +5,19 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
 use crate::engine::Run;
 use crate::engine::own::new_file::NewFile;
+use crate::engine::own::writable::writable;
 use crate::engine::state::pair::Pair;
-use crate::error::{Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
+use crate::event::Kind;
 use crate::metadata::flags::set_nocow;
 use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
-use crate::plan::times::{Match, match_times, may_be_fat};
+use crate::plan::times::{Match, match_times, may_be_rounded};
 use crate::stat::{Stat, Time, stat_open};
 
 /// Where something is tried: in the directory of an entry with this path, for messages.
@@ -56,8 +61,11 @@ fn is_alike(outcome: &Outcome, want: &Stat, (have, xattrs): (&Stat, &Xattrs), ru
     let keep = &run.rules.keep;
     let owner = |stat: &Stat| (stat.uid, stat.gid);
     // A time that a copy would not have says nothing of this one.
+    let becomes = &outcome.stat;
+    let is_rounded = may_be_rounded(want.modified, becomes).is_some();
     let same_time = !keep.times_of(want.kind)
-        || match_times(want.modified, &outcome.stat) == Match::Other
+        || match_times(want.modified, becomes) == Match::Other && !is_rounded
+        || is_rounded && becomes.modified == have.modified
         || run.rules.same_time(want.modified, have)
         || match_times(want.modified, have) == Match::Clamped;
     let same_xattrs = !keep.xattrs || xattr::changes(&outcome.xattrs, xattrs).is_empty();
@@ -87,15 +95,15 @@ pub(crate) fn time_tells(
     if !place.run.config.writes() {
         return Ok(TimeTells::Older);
     }
-    if may_be_fat(want, have) {
-        let is_fat = match file_system.keeps_two_seconds.get() {
+    if let Some(step) = may_be_rounded(want, have).and_then(|step| file_system.rounds_to.get(step)) {
+        let rounds = match step.get() {
             Some(known) => *known,
             None => {
                 let becomes = time_of_copy(place, want)?;
-                *file_system.keeps_two_seconds.get_or_init(|| becomes == Some(have.modified))
+                *step.get_or_init(|| becomes == Some(have.modified))
             }
         };
-        if is_fat {
+        if rounds {
             return Ok(TimeTells::Same);
         }
     }
@@ -110,6 +118,42 @@ pub(crate) fn time_tells(
     Ok(if keeps { TimeTells::Older } else { TimeTells::Nothing })
 }
 
+/// What a symlink is to have, `now` being its time, and what it lacks then: where the time of a symlink can't be set without
+/// setting that of what it points to, as on sshfs, it stays as it is.
+pub(crate) fn spare_target(
+    place: Place<'_, impl Fn() -> PathBuf + Copy>,
+    want: &Stat,
+    now: Time,
+) -> Result<(Stat, Option<Error>)> {
+    let (run, file_system) = (place.run, &place.pair.file_system);
+    let is_set = run.rules.keep.times_of(want.kind) && want.modified != now;
+    if want.kind != Kind::Symlink || file_system.is_faithful || !is_set || !follows_symlinks(place)? {
+        return Ok((*want, None));
+    }
+    let lack = NotKept::refused(Property::Times, want.modified.to_string(), Errno::OPNOTSUPP);
+    let lack = Error::new(Operation::SetTimes, (place.path)(), Cause::from(lack));
+    Ok((Stat { modified: now, ..*want }, Some(lack)))
+}
+
+/// Whether the time of a symlink that points nowhere can't be set, since what it points to is missing.
+fn follows_symlinks(place: Place<'_, impl Fn() -> PathBuf + Copy>) -> Result<bool> {
+    let known = &place.pair.file_system.follows_symlinks;
+    if let Some(known) = known.get() {
+        return Ok(*known);
+    }
+    let within = place.pair.changing().at(Operation::Create, place.path)?;
+    let name = || place.run.temporary.new_name(within).at(Operation::Create, place.path);
+    let (symlink, nowhere) = (name()?, name()?);
+    let make = || rustix::fs::symlinkat(&nowhere, within, &symlink);
+    writable(within, place.run, make).at(Operation::Create, place.path)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = rustix::fs::openat(within, &symlink, flags, Mode::empty());
+    let now = Time { seconds: 1_000_000_000, nanoseconds: 0 };
+    let set = handle.and_then(|handle| metadata::set_mtime(HeldInode::Handle(handle.as_fd()), now));
+    rustix::fs::unlinkat(within, &symlink, AtFlags::empty()).ok();
+    Ok(*known.get_or_init(|| set == Err(Errno::NOENT)))
+}
+
 /// What becomes of a time, if anything does that has to do with it.
 fn time_of_copy(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Time) -> Result<Option<Time>> {
     with_scratch(place, 0o600, |new| {
@@ -118,7 +162,7 @@ fn time_of_copy(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Time) -> Re
         let before = stat()?;
         let set = metadata::set_mtime(inode, want);
         let now = stat()?;
-        let is_kept = match_times(want, &now) != Match::Other || may_be_fat(want, &now);
+        let is_kept = match_times(want, &now) != Match::Other || may_be_rounded(want, &now).is_some();
         Ok((set.is_ok() && is_kept && now.modified != before.modified).then_some(now.modified))
     })
 }
@@ -147,7 +191,10 @@ fn try_out(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Wanted<'_>) -> R
         let Applied { lacks, squashed, .. } = metadata::apply(want, target, rules, place.path)?;
         let stat = stat_open(&new.fd).at(Operation::StatDestination, place.path)?;
         let xattrs = match rules.keep.xattrs {
-            true => xattr::read(&inode.into(), rules.privileges.namespaces, place.path)?,
+            true => {
+                let read = xattr::read(&inode.into(), rules.privileges.namespaces, place.path);
+                place.pair.file_system.attributes(read)?
+            }
             false => Xattrs::new(),
         };
         let is_whole = lacks.is_empty() && !squashed;

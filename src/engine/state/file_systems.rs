@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 
+use crate::error::Result;
 use crate::io::file::is_faithful;
 use crate::metadata::is_refusal;
+use crate::metadata::xattr::Xattrs;
+use crate::plan::times::TRIED;
 use crate::stat::{Stat, Time, stat_open};
 
 /// The file systems that the destination lies on, by their devices.
@@ -37,8 +40,10 @@ pub(crate) struct FileSystem {
     keeps_all: AtomicBool,
     /// Whether it keeps ordinary times, once that was tried.
     keeps_times: OnceLock<bool>,
-    /// Whether it keeps times to two seconds, once that was tried.
-    pub(crate) keeps_two_seconds: OnceLock<bool>,
+    /// Whether it rounds times to a step, once that was tried: [`may_be_rounded`](crate::plan::times::may_be_rounded).
+    pub(crate) rounds_to: [OnceLock<bool>; TRIED],
+    /// Whether setting the time of a symlink sets that of what it points to, once that was tried.
+    pub(crate) follows_symlinks: OnceLock<bool>,
     /// link(2) is refused on it, as far as is known.
     refuses_links: AtomicBool,
     /// Copies in place of hard links have been told.
@@ -108,6 +113,20 @@ impl FileSystem {
     /// Whether it is now to be told that its hard links became copies: once.
     pub(crate) fn tells_copies(&self) -> bool {
         !self.copies_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Attributes that were read on it. Programs behind FUSE answer with EIO where they have none, for example rclone.
+    pub(crate) fn attributes(&self, read: Result<Xattrs>) -> Result<Xattrs> {
+        match read {
+            Err(error) if error.errno() == Some(Errno::IO) && !self.is_faithful => Ok(Xattrs::new()),
+            read => read,
+        }
+    }
+
+    /// Whether an errno of link(2) says that one more name is not to be had on it. EIO is FUSE's, where a program has no
+    /// links and says something odd.
+    pub(crate) fn is_link_refusal(&self, errno: Errno) -> bool {
+        is_link_refusal(errno) || errno == Errno::IO && !self.is_faithful
     }
 
     /// Whether new files need a temporary name on it.
