@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Statx, StatxAttributes, StatxFlags};
@@ -57,6 +58,15 @@ impl Inode {
     }
 }
 
+/// A file, as far as a stat tells one from another. Union file systems make inode numbers up, and may give one to two files:
+/// then all else that the names of one file have in common decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    pub(crate) inode: Inode,
+    /// All the rest, hashed: there is one for each hard link.
+    rest: u64,
+}
+
 /// What statx(2) or fstat(2) returned for one file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stat {
@@ -84,6 +94,17 @@ impl Stat {
     /// Bytes that are no hole, as far as the file system says.
     pub(crate) fn data(&self) -> u64 {
         self.size.min(self.allocated)
+    }
+
+    /// Which file it is. Its mode counts only `with_mode`: it may have been taken from the destination's name. Of a union what
+    /// changes with each new name counts as well. Elsewhere a run may give the file such a name itself: `--link-dest`.
+    pub(crate) fn identity(&self, with_mode: bool, of_union: bool) -> Identity {
+        let time = |time: Time| (time.seconds, time.nanoseconds);
+        let mut rest = DefaultHasher::new();
+        (self.kind.name(), self.size, time(self.modified), self.device_node).hash(&mut rest);
+        (self.uid, self.gid, with_mode.then_some(self.mode)).hash(&mut rest);
+        of_union.then(|| (time(self.changed), self.links)).hash(&mut rest);
+        Identity { inode: self.inode, rest: rest.finish() }
     }
 
     /// Whether the file was written to, or its inode changed, between two stats.

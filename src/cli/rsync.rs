@@ -44,6 +44,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("-U --atimes -N --crtimes", "access and creation times are not kept"),
     ("--open-noatime", "mount SRC with noatime instead"),
     ("-J --omit-link-times", "use --no-times, for the times of everything"),
+    ("--fileflags", "use --flags, which keeps C of chattr(1), no copy on write"),
     ("--super", "run ringsync as root"),
     ("--fake-super", "owners and devices need root"),
     ("--copy-as", "use --chown, or run ringsync as that user"),

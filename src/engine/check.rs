@@ -16,6 +16,7 @@ use crate::engine::run::lane::Lane;
 use crate::engine::state::twins::{self, Twin};
 use crate::error::Result;
 use crate::event::{Action, Changes, Entries, EntryEvent, Event, Kind, PointsTo};
+use crate::io::file::is_union;
 use crate::metadata::xattr;
 use crate::options::CompareBy;
 use crate::plan::compare;
@@ -37,6 +38,7 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     if !run.rules.keep.takes(source.kind) {
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
     }
+    let _turn = item.directory.take_turn(item.pair, item.target(), item.lane).await?;
     let have = item.stat_destination().await?;
     run.rules.keep_mode_of(have.as_ref(), &mut source);
     if source.kind == Kind::File && !run.config.select.takes_size(source.size) {
@@ -64,11 +66,12 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
             changes,
             target,
             inode: have.filter(|_| !changes.new && !joined).map(|have| have.inode),
+            doubtful: is_union(&item.pair.source),
         };
         if let Some(Compared { bytes, expected, .. }) = compared {
             report_bytes(run, bytes, expected).await;
         }
-        if let Some(names) = run.twins.arrive(&source, name) {
+        if let Some(names) = run.twins.arrive(item.identity(&source), source.links, name) {
             report_names(names, item.lane).await;
         }
         return Ok(None);
@@ -96,7 +99,7 @@ async fn report_bytes(run: &Run, bytes: u64, expected: Option<NonZeroU64>) {
 fn is_joined(item: &Item<'_>, source: &Stat, have: Option<&Stat>) -> bool {
     let run = item.run();
     let shared = have.filter(|have| have.links > 1 && run.rules.keep.hard_links);
-    shared.is_some_and(|have| !run.links.may_share(have.inode, source.inode))
+    shared.is_some_and(|have| !run.links.may_share(have.inode, item.identity(source)))
 }
 
 /// All that differs, and what reading the contents came to, if they were read.
@@ -134,9 +137,12 @@ async fn compare_contents(item: &Item<'_>, source: &SourceEntry, have: &Stat) ->
     if source.stat.links == 1 || !item.run().rules.keep.hard_links {
         return contents::compare(item, source, have).await;
     }
-    let verdicts = item.run().twins.verdicts(&source.stat);
+    let identity = item.identity(&source.stat);
+    let verdicts = item.run().twins.verdicts(identity, source.stat.links);
     let mut verdicts = verdicts.lock().await;
-    if let Some(&same) = verdicts.get(&have.inode) {
+    // Where a union makes up the numbers of inodes, another name may be another file.
+    let is_known = !is_union(&item.pair.source);
+    if let Some(&same) = verdicts.get(&have.inode).filter(|_| is_known) {
         return Ok(Compared { same, bytes: 0, expected: None, theirs: None });
     }
     let compared = contents::compare(item, source, have).await?;
@@ -188,14 +194,19 @@ async fn report_names(names: Vec<Twin>, lane: &Lane) {
     let Some((path, inode)) = names.get(leader).map(|(path, name)| (path.clone(), name.inode)) else {
         return;
     };
-    for (index, (_, name)) in names.into_iter().enumerate() {
+    for (index, (own_path, name)) in names.into_iter().enumerate() {
         let (directory, source) = (name.directory.path(), Some(name.source));
-        let event = match index == leader {
+        let is_linked = inode.is_some() && name.inode == inode;
+        let is_alone = index == leader
+            || name.doubtful
+                && !is_linked
+                && !contents::are_equal(lane, name.kind, path.clone(), own_path).await;
+        let event = match is_alone {
             true => EntryEvent {
                 points_to: name.target.map(PointsTo::Target),
                 ..EntryEvent::changed(name.kind, name.action, name.changes)
             },
-            false => follower(&name, &path, inode.is_some() && name.inode == inode),
+            false => follower(&name, &path, is_linked),
         };
         let event = EntryEvent { source, ..event };
         let entries = Entries { directory, events: vec![event.named(name.name)] };

@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::engine::Run;
 use crate::engine::run::staffing::THREADS;
 use crate::engine::state::directory::Directory;
-use crate::engine::state::pair::{Pair, SourceDirectory};
+use crate::engine::state::names::Names;
+use crate::engine::state::pair::{Origin, Pair, SourceDirectory};
 use crate::engine::workers::ring_thread::{RingThread, RingThreads};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Notice;
@@ -121,7 +122,9 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
         }
         _ => Difference::default(),
     };
-    let pair = Pair::of_roots(source, destination, (existing, file_system), narrowed.owner.is_some());
+    let names = run.roots.several.as_ref().map(|several| Arc::new(Names::known(several.names())));
+    let origin = Origin { existing, file_system, names, ..Origin::default() };
+    let pair = Pair::of_roots(source, destination, origin, narrowed.owner.is_some());
     pair.touched.store(!narrowed.is_empty(), Ordering::Relaxed);
     pair.remove_litter(run);
     run.directories.opened();

@@ -1,6 +1,7 @@
 //! Why something failed, and what to do where that is known.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -9,6 +10,7 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::error::not_kept::NotKept;
 use crate::error::setting::{Names, Setting};
+use crate::text::Escaped;
 
 /// Why an operation failed.
 #[derive(Debug)]
@@ -78,6 +80,16 @@ pub enum Cause {
     /// The file system lists names otherwise than they were given: in another case, or normal form. What is extra can't be
     /// told from what was just written.
     OtherNames,
+    /// The destination takes this name of the source, and that of the entry, for one: two cases, two forms of Unicode, or dots
+    /// or blanks at the end. Which of the two is there stays.
+    NamesMeet(PathBuf),
+    /// The destination's file system does not take the entry's name.
+    NameRefused {
+        /// What the kernel said.
+        error: io::Error,
+        /// What is wrong with the name, if that is known.
+        why: Option<String>,
+    },
     /// Nothing was deleted, since it would have been this many entries.
     TooManyDeletions(u64),
     /// A run that was killed has left it under a temporary name, and this one does not delete.
@@ -97,7 +109,7 @@ impl std::error::Error for Cause {
             Cause::Io(error) => error.source(),
             Cause::NotKept(lack) => lack.io_error().map(|error| error as _),
             Cause::KeepsFailing { why, .. } | Cause::NoRoom { why, .. } => Some(why),
-            Cause::NoRing(error) => Some(error),
+            Cause::NoRing(error) | Cause::NameRefused { error, .. } => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
             _ => None,
         }
@@ -152,6 +164,13 @@ impl Cause {
                 nothing_shared(*count, shown),
                 names(Setting::NoDeleteLimit)
             ),
+            Cause::NameRefused { error, why } => {
+                let why = why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+                format!("the destination's file system does not take this name{why} ({error})")
+            }
+            Cause::NamesMeet(other) => {
+                format!("another name in SRC is the same name in DST: {}", Escaped::path(other))
+            }
             Cause::Uncounted(error) => {
                 let error = error.told(names);
                 format!("nothing is deleted, since it can't be told how much it would be: {error}")

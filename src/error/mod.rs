@@ -45,6 +45,7 @@ impl std::error::Error for Error {
         match &self.cause {
             Cause::Io(error)
             | Cause::NoRing(error)
+            | Cause::NameRefused { error, .. }
             | Cause::KeepsFailing { why: error, .. }
             | Cause::NoRoom { why: error, .. } => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
@@ -81,6 +82,7 @@ impl Error {
         match &self.cause {
             Cause::Io(error)
             | Cause::NoRing(error)
+            | Cause::NameRefused { error, .. }
             | Cause::KeepsFailing { why: error, .. }
             | Cause::NoRoom { why: error, .. } => Some(error),
             Cause::NotKept(lack) => lack.io_error(),
@@ -92,9 +94,10 @@ impl Error {
     pub(crate) fn errno(&self) -> Option<Errno> {
         match &self.cause {
             Cause::NotKept(lack) => Errno::from_io_error(lack.io_error()?),
-            Cause::Io(error) | Cause::KeepsFailing { why: error, .. } | Cause::NoRoom { why: error, .. } => {
-                Errno::from_io_error(error)
-            }
+            Cause::Io(error)
+            | Cause::NameRefused { error, .. }
+            | Cause::KeepsFailing { why: error, .. }
+            | Cause::NoRoom { why: error, .. } => Errno::from_io_error(error),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use crate::stat::{Inode, Stat};
@@ -74,6 +75,11 @@ impl Family {
     }
 }
 
+/// Whether an open file lies on what may be a union of others, which makes up the numbers of its inodes.
+pub(crate) fn is_union(fd: &OwnedFd) -> bool {
+    matches!(Family::of(fd), Family::Fuse | Family::Overlay)
+}
+
 /// Whether the file system of an open file is known to keep owners, modes and ordinary times, or to say that it does not.
 pub(crate) fn is_faithful(fd: &OwnedFd) -> bool {
     let faithful = |kind| FINE.contains(&kind) || kind == EXT_MAGIC || kind == RAMFS_MAGIC;
@@ -92,6 +98,18 @@ pub(crate) fn free_bytes(file: &OwnedFd, root: bool) -> Option<u64> {
     let blocks = if root { answer.f_bfree } else { answer.f_bavail };
     is_certain.then(|| blocks.saturating_mul(answer.f_bsize as u64))
 }
+
+/// Whether names in a directory are looked up without regard to their case. Each directory of ext4 and tmpfs may be such a
+/// one (chattr(1), `+F`); a kernel that can't do that is not asked.
+pub(crate) fn folds_case(directory: &OwnedFd) -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    let is_feature = |kind| Path::new("/sys/fs").join(kind).join("features/casefold").exists();
+    *KNOWN.get_or_init(|| ["ext4", "tmpfs"].into_iter().any(is_feature))
+        && rustix::fs::ioctl_getflags(directory).is_ok_and(|flags| flags.bits() & FS_CASEFOLD_FL != 0)
+}
+
+/// The flag of FS_IOC_GETFLAGS (linux/fs.h).
+const FS_CASEFOLD_FL: u32 = 0x4000_0000;
 
 /// Whether this kernel has multigrain timestamps at all.
 fn kernel_is_fine() -> bool {

@@ -220,7 +220,10 @@ struct Job<'a, F> {
 impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     /// Takes note of a refusal; any other error is returned.
     fn lack(&mut self, operation: Operation, refused: (Property, String), errno: Errno) -> Result<()> {
-        if !is_refusal(errno) {
+        // A mode or a time takes room on no file system but one that is full (btrfs).
+        let lacks_room = matches!(errno, Errno::NOSPC | Errno::DQUOT);
+        let takes_none = !matches!(refused.0, Property::Owner | Property::Xattr | Property::Acl);
+        if !is_refusal(errno) || lacks_room && takes_none {
             return Err(errno).at(operation, self.path);
         }
         self.refused(operation, refused, errno);

@@ -71,6 +71,11 @@ impl Several {
         self.named.contains_key(OsStr::from_bytes(name.to_bytes()))
     }
 
+    /// The names in DIR.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &CStr> + Clone {
+        self.parents.iter().flat_map(|parent| parent.names.children.iter()).map(|(name, _)| name.as_c_str())
+    }
+
     /// Where what lies at `below` in DIR comes from, as the user would name it.
     pub(crate) fn source_path(&self, below: &Path) -> Option<PathBuf> {
         let mut names = below.components();

@@ -40,10 +40,12 @@ mod manifest;
 mod mistakes;
 mod modes;
 mod named;
+mod names;
 mod nested;
 mod old;
 mod planted;
 mod property;
+mod real;
 mod reality;
 mod report;
 mod rings;
@@ -112,10 +114,12 @@ fn main() {
         mistakes::TESTS,
         modes::TESTS,
         named::TESTS,
+        names::TESTS,
         nested::TESTS,
         old::TESTS,
         planted::TESTS,
         property::TESTS,
+        real::TESTS,
         reality::TESTS,
         secret::TESTS,
         select::TESTS,

@@ -168,7 +168,8 @@ impl<'a> Replacement<'a> {
         let aside = Aside::make(&within, run).at(Operation::Create, || {
             run.destination_path(&directory.path_of(ready.waiting.entry.target()))
         })?;
-        let pair = Arc::new(Pair::new(source, Some(aside.fd.clone()), Origin::default()));
+        let origin = Origin { file_system: run.file_systems.of(&within, &stat), ..Origin::default() };
+        let pair = Arc::new(Pair::new(source, Some(aside.fd.clone()), origin));
         Ok(Replacement { ready, within, stat, aside, pair })
     }
 

@@ -16,7 +16,7 @@ use crate::engine::backup::Old;
 use crate::engine::directory::merge;
 use crate::engine::directory::open::open_destination;
 use crate::engine::own::writable::writable;
-use crate::engine::own::{directory, litter};
+use crate::engine::own::{directory, litter, refused};
 use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
@@ -62,8 +62,33 @@ enum Made {
 }
 
 impl Directory {
-    /// Opens both, and makes the one in the destination. `None`: it is to be left as it is there.
+    /// Opens both, and makes the one in the destination, when no other name that may be the same one there is at work.
+    /// `None`: it is to be left as it is there.
     pub(crate) async fn make_pair(&self, parent: &Pair, lane: &Lane) -> Result<Option<Pair>> {
+        let turn = match &self.parent {
+            Some(above) => above.take_turn(parent, &self.name, lane).await?,
+            None => None,
+        };
+        if refused::is_doubtful(parent, &self.name) {
+            self.leaf.store(false, Ordering::Relaxed); // under its own name it fails before anything is in it
+        }
+        if turn.is_none() {
+            return self.make_pair_or_explain(parent, lane).await;
+        }
+        self.leaf.store(false, Ordering::Relaxed); // the others are to see it under its own name
+        let made = self.make_pair_or_explain(parent, lane).await;
+        if let Some(watched) = lane.watched() {
+            watched.unmark_awaited();
+        }
+        made
+    }
+
+    async fn make_pair_or_explain(&self, parent: &Pair, lane: &Lane) -> Result<Option<Pair>> {
+        let made = self.make_pair_now(parent, lane).await;
+        made.map_err(|error| refused::explain(error, Kind::Directory, (parent, &self.name)))
+    }
+
+    async fn make_pair_now(&self, parent: &Pair, lane: &Lane) -> Result<Option<Pair>> {
         let run = &lane.run;
         let path = || run.destination_path(&self.path());
         lane.doing(Operation::StatDestination);
@@ -101,7 +126,7 @@ impl Directory {
             // Another run has taken it for litter before it was locked: this time it is made under its own name.
             self.leaf.store(false, Ordering::Relaxed);
             parent.uncount_compared();
-            return Box::pin(self.make_pair(parent, lane)).await;
+            return Box::pin(self.make_pair_now(parent, lane)).await;
         }
         let (mirror, changed) = opened.at(Operation::OpenDestination, path)?;
         self.close_mirror(parent, source, (Arc::new(mirror), changed), origin, lane).await.map(Some)

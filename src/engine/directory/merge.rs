@@ -45,6 +45,7 @@ pub(crate) async fn merge(
     let source = SourceDirectory { fd, stat: pair.source_stat, writers: Writers::Many, xattrs };
     let mut origin = Origin { existing: Some(stat), ..Origin::default() };
     origin.file_system = run.file_systems.of(&to, &stat);
+    origin.names = pair.names.clone();
     origin.judge(parent, (&source, &to), &stat, run);
     origin.taken |= source.narrow(&to, &stat, run, path)?.owner.is_some();
     let mut moved = 0;

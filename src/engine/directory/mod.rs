@@ -3,6 +3,7 @@
 pub(crate) mod creation_defaults;
 pub(crate) mod evict;
 pub(crate) mod make;
+pub(crate) mod meet;
 pub(crate) mod merge;
 pub(crate) mod open;
 pub(crate) mod tidy;

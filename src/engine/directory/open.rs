@@ -58,7 +58,7 @@ impl Directory {
         let made = match (&*state, &self.around) {
             (State::Evicted(evicted), _) => self.open_again(evicted, parent, lane).await.map(Some),
             (_, Some(around)) => self.look_from(around, parent, lane).map(Some),
-            _ => self.make_pair(parent, lane).await,
+            _ => lane.with_room(async || self.make_pair(parent, lane).await).await,
         };
         if let Some(watched) = lane.watched() {
             watched.unmark_awaited();

@@ -2,25 +2,31 @@
 //! takes less than hashing both, and tells as much.
 
 use std::ffi::CStr;
+use std::io::Read;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::content::hash::SEGMENT;
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::large_file::LARGE_FILE;
 use crate::engine::entry::steady::settle;
+use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
 use crate::engine::run::regular;
 use crate::engine::run::streamed::Streamed;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::event::Event;
+use crate::event::{Event, Kind};
 use crate::io::file::{Family, File};
+use crate::io::path::open_entry;
 use crate::plan::writers::Writers;
-use crate::stat::{Stat, stat_open};
+use crate::stat::{Stat, proc_path, stat_open};
 
 /// What a comparison came to.
 #[derive(Debug)]
@@ -77,6 +83,41 @@ pub(crate) async fn equals(item: &Item<'_>, source: &SourceEntry, other: OwnedFd
     }
     let theirs = item.lane.io.file(Arc::new(other), &stat);
     Ok(compare_open(item, &ours, &theirs, source.size, &Streamed::default()).await?.0)
+}
+
+/// Whether two entries of the source, at these paths below its root, hold the same. What can't be read does not.
+pub(crate) async fn are_equal(lane: &Lane, kind: Kind, one: PathBuf, other: PathBuf) -> bool {
+    let compared = in_thread(lane, move |run| {
+        let root = run.roots.source.fd.as_ref().filter(|_| run.roots.several.is_none());
+        let hold = |path: &Path| open_entry(root.ok_or(Errno::NOENT)?, path.as_os_str().as_bytes());
+        let target = |path| rustix::fs::readlinkat(hold(path)?, c"", Vec::new());
+        // A FIFO may have taken its place, which nobody is to wait for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = |path| -> io::Result<_> {
+            Ok(fs::File::from(rustix::fs::open(proc_path(&hold(path)?), flags, Mode::empty())?))
+        };
+        let are_equal = || match kind {
+            Kind::Symlink => Ok(target(&one)? == target(&other)?),
+            Kind::File => read_both(open(&one)?, open(&other)?),
+            _ => Ok(true),
+        };
+        Ok(are_equal().unwrap_or(false))
+    });
+    compared.await.unwrap_or(false)
+}
+
+fn read_both(one: fs::File, other: fs::File) -> io::Result<bool> {
+    const PIECE: u64 = 1 << 17;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    loop {
+        for (file, buffer) in [(&one, &mut ours), (&other, &mut theirs)] {
+            buffer.clear();
+            file.take(PIECE).read_to_end(buffer)?;
+        }
+        if ours != theirs || ours.is_empty() {
+            return Ok(ours == theirs);
+        }
+    }
 }
 
 /// Whether the item's file is in the state that it was found in, and every change from now on can be told: the time that

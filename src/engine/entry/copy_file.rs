@@ -16,6 +16,7 @@ use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::steady::{ATTEMPTS, settle};
 use crate::engine::entry::{flags, in_place, keep_old, read_back};
 use crate::engine::own::new_file::{NewFile, WriteMethod};
+use crate::engine::own::refused;
 use crate::engine::run::flushed::flush_file;
 use crate::engine::run::streamed::Streamed;
 use crate::engine::state::copied::Copied;
@@ -60,6 +61,10 @@ async fn copy_streamed(
     streamed: &Streamed,
 ) -> Result<Copied> {
     let within = item.changing()?;
+    if taken == Taken::Nothing {
+        let tried = || refused::try_name(item.pair, item.target(), before.size, item.run());
+        item.lane.io.in_place(Call::Create, tried).at(Operation::Create, || item.path())?;
+    }
     let (mut holes, mut again, mut attempts) = (true, true, 1);
     let mut old = true; // what is there has not been written over yet, and has no backup yet
     let mut shortage = Shortage::default();
@@ -83,14 +88,18 @@ async fn copy_streamed(
                     keep_old::keep(item).await?;
                 }
                 applied.lacks.extend(flags);
-                if let Some(applied) = give_name(item, new, &before, taken, applied)? {
+                let named = match give_name(item, new, &before, taken, applied) {
+                    Err(error) => shortage.wait(item, None, error).await.map(|()| None),
+                    named => named,
+                };
+                if let Some(applied) = named? {
                     let copied =
                         Copied { action: Action::Created, bytes, expected, hash, ..Copied::skipped() };
                     return Ok(copied.with(applied));
                 }
                 streamed.end(item.run()).await;
                 before = stat_again(item, source)?;
-                continue; // under a temporary name
+                continue; // under a temporary name, or once there is room for a name
             }
             Err(error) => error,
         };

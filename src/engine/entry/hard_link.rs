@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, OFlags, StatxAttributes};
 use rustix::io::Errno;
 
 use crate::engine::entry::item::{Item, SourceEntry};
-use crate::engine::entry::keep_old;
+use crate::engine::entry::{contents, keep_old, special};
 use crate::engine::own::writable::writable;
 use crate::engine::run::flushed::flush_file;
 use crate::engine::state::copied::Copied;
@@ -17,6 +17,7 @@ use crate::engine::state::links::{Claim, Leader};
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::metrics::Call;
 use crate::event::{Action, Changes, Kind, PointsTo};
+use crate::io::file::is_union;
 use crate::io::rename::{Taken, take_place};
 use crate::plan::compare::changes;
 use crate::stat::{Inode, Stat, stat_open};
@@ -24,13 +25,13 @@ use crate::text::Escaped;
 
 /// Mirrors one of several names of an inode.
 pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Option<Stat>) -> Result<Copied> {
-    let Some(claim) = item.run().links.claim(&source.stat, item.lane.watched()).await else {
+    let (identity, links) = (item.identity(&source.stat), source.stat.links);
+    let Some(claim) = item.run().links.claim(identity, links, item.lane.watched()).await else {
         let limit = item.run().config.timeout.unwrap_or_default();
         return Err(Error::new(Operation::Link, item.path(), Cause::TimedOut(limit)));
     };
     match claim {
         Claim::Follow(leader) => {
-            let stat = source.stat;
             let (copied, refusal) = follow(item, &leader, source, destination.as_ref()).await?;
             if refusal == Some(Errno::MLINK) {
                 // The names to come are linked to this one. Not so with EXDEV: most of them are where the leader is.
@@ -40,7 +41,7 @@ pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Opt
                     inode: inode_of(&item, copied.action, destination.as_ref()).await?,
                     hash: copied.hash,
                 };
-                item.run().links.replace_leader(&stat, leader).await;
+                item.run().links.replace_leader(identity, leader).await;
             }
             Ok(copied)
         }
@@ -77,7 +78,17 @@ async fn follow(
     source: SourceEntry,
     destination: Option<&Stat>,
 ) -> Result<(Copied, Option<Errno>)> {
-    if destination.is_some_and(|have| have.inode == leader.inode) {
+    let is_linked = destination.is_some_and(|have| have.inode == leader.inode);
+    // What an earlier run has linked is believed as any file is that has its size and time.
+    let is_believed = is_linked && !item.run().rules.compares_contents();
+    if !is_believed && !is_one_file(&item, leader, &source).await? {
+        let copied = match is_linked {
+            true => item.make(source, Taken::Entry, Action::Updated).await?,
+            false => item.mirror_one(source, destination).await?,
+        };
+        return Ok((copied, None));
+    }
+    if is_linked {
         return Ok((Copied { hash: leader.hash, follows: true, ..Copied::unchanged() }, None));
     }
     let linked = linked(&item, leader, &source.stat, destination);
@@ -139,6 +150,43 @@ async fn is_frozen(item: &Item<'_>, leader: &Leader) -> bool {
     let stat = rustix::fs::statx(&within, &leader.name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
     let frozen = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
     stat.is_ok_and(|stat| stat.stx_attributes.intersects(frozen))
+}
+
+/// Whether the name is one more of the file that the leader is a copy of. The kernel's own file systems are believed.
+/// Union file systems make up the numbers of inodes, and may give one to two files of one size, time, mode and owner.
+async fn is_one_file(item: &Item<'_>, leader: &Leader, source: &SourceEntry) -> Result<bool> {
+    if !is_union(&item.pair.source) {
+        return Ok(true);
+    }
+    if !item.run().config.writes() {
+        if item.run().roots.several.is_some() {
+            return Ok(true); // a dry run, which may be wrong
+        }
+        let [first, this] = [(&leader.directory, &*leader.name), (item.directory, item.target())]
+            .map(|(directory, name)| directory.path_of(name));
+        return Ok(contents::are_equal(item.lane, source.stat.kind, first, this).await);
+    }
+    let from = leader.directory.reopen(item.lane).await.at(Operation::Link, || item.path())?;
+    match source.stat.kind {
+        Kind::Symlink => {
+            let target = rustix::fs::readlinkat(&from, &leader.name, Vec::new());
+            Ok(target.is_ok_and(|target| special::source_target(item).is_ok_and(|wanted| wanted == target)))
+        }
+        Kind::File if source.stat.size > 0 => {
+            item.lane.doing(Operation::OpenDestination);
+            let Ok(file) = item.lane.io.open(&from, &leader.name, OFlags::RDONLY).await else {
+                return Ok(false);
+            };
+            if stat_open(&file).map(|stat| stat.inode) != Ok(leader.inode) {
+                return Err(replaced(item));
+            }
+            match contents::equals(item, source, file).await {
+                Err(Error { operation: Operation::ReadDestination, .. }) => Ok(false),
+                compared => compared,
+            }
+        }
+        _ => Ok(true),
+    }
 }
 
 /// What is reported of a link. What it holds comes with the leader's inode; metadata that differ are named with each.

@@ -15,12 +15,12 @@ use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::Pair;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
-use crate::io::file::File;
+use crate::io::file::{File, is_union};
 use crate::metadata;
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::compare::{Decision, Difference, differs_in_time_alone, keep};
 use crate::plan::writers::Writers;
-use crate::stat::{Inode, Stat};
+use crate::stat::{Identity, Inode, Stat};
 use crate::walk::Entry;
 
 /// One entry at work, with all that belongs to it.
@@ -91,6 +91,11 @@ impl Item<'_> {
             stat.mode = mode; // as in Rules::keep_mode_of
         }
         Ok(stat)
+    }
+
+    /// Which file a source is that has several names.
+    pub(crate) fn identity(&self, source: &Stat) -> Identity {
+        source.identity(self.run().rules.keep.permissions, is_union(&self.pair.source))
     }
 
     /// The error of an operation that is broken off since the run was stopped.

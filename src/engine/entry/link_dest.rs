@@ -52,8 +52,8 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
             continue;
         }
         // Names that are apart in the source must not become one file.
-        if have.links > 1 && run.rules.keep.hard_links && !run.links.may_share(have.inode, source.stat.inode)
-        {
+        let may_share = || run.links.may_share(have.inode, item.identity(&source.stat));
+        if have.links > 1 && run.rules.keep.hard_links && !may_share() {
             continue;
         }
         let linked = Copied { action: Action::Linked, ..Copied::skipped() }.lacking(lacks);

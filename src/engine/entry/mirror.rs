@@ -4,9 +4,9 @@ use std::os::fd::AsFd;
 
 use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Item, SourceEntry};
+use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::{contents, copy_file, hard_link, keep_old, link_dest, read_back, special};
-use crate::engine::own::litter;
-use crate::engine::own::trial;
+use crate::engine::own::{litter, refused, trial};
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::metrics::Call;
@@ -35,6 +35,7 @@ impl Item<'_> {
                 return Ok(Copied::skipped());
             }
             self.run().deletions.mark_source_has_entries();
+            let _turn = self.directory.take_turn(self.pair, self.target(), self.lane).await?;
             self.claim_name()?;
             let destination = self.stat_destination().await?;
             (is_absent, is_found) = (destination.is_none(), destination.is_some());
@@ -63,7 +64,7 @@ impl Item<'_> {
                 }
                 copied.event(kind)
             }
-            Err(error) => EntryEvent::failed(kind, error),
+            Err(error) => EntryEvent::failed(kind, refused::explain(error, kind, (self.pair, self.target()))),
         };
         if is_absent && matches!(event.action, Action::Created | Action::Linked) && self.run().config.writes()
         {
@@ -237,7 +238,7 @@ impl Item<'_> {
     }
 
     /// Makes the entry anew.
-    async fn make(self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
+    pub(crate) async fn make(self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
         if !self.run().config.writes() {
             let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });
@@ -253,16 +254,26 @@ impl Item<'_> {
                 };
                 copy_file::copy(self, &file, stat, taken).await?
             }
-            Kind::Symlink => {
-                self.lane.doing(Operation::Create);
-                self.lane.io.in_place(Call::Create, || special::make_symlink(&self, &source.stat, taken))?
-            }
-            _ => {
-                self.lane.doing(Operation::Create);
-                self.lane.io.in_place(Call::Create, || special::make_node(&self, &source.stat, taken))?
-            }
+            _ => self.make_special(&source.stat, taken).await?,
         };
         Ok(Copied { action, ..copied })
+    }
+
+    /// Makes what is no file. It takes little room: where there is none, a large file may have it for a while.
+    async fn make_special(&self, source: &Stat, taken: Taken) -> Result<Copied> {
+        let mut shortage = Shortage::default();
+        loop {
+            shortage.begin(self);
+            self.lane.doing(Operation::Create);
+            let made = self.lane.io.in_place(Call::Create, || match source.kind {
+                Kind::Symlink => special::make_symlink(self, source, taken),
+                _ => special::make_node(self, source, taken),
+            });
+            match made {
+                Err(error) => Box::pin(shortage.wait(self, None, error)).await?,
+                made => return made,
+            }
+        }
     }
 
     /// Requires that the directory in the way is empty, before anything is made to take its place.
@@ -295,7 +306,7 @@ impl Item<'_> {
         let changes = Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..difference.changes(have) };
         let mended = Copied { action: Action::Metadata, changes, ..Copied::skipped() };
         if difference.is_empty() && of_xattrs.is_empty() {
-            if have.links > 1 && !run.links.may_share(have.inode, source.stat.inode) {
+            if have.links > 1 && !run.links.may_share(have.inode, self.identity(&source.stat)) {
                 return self.make(source, Taken::Entry, Action::Updated).await;
             }
             return Ok(Copied::unchanged());

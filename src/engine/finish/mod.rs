@@ -79,7 +79,11 @@ impl Directory {
                 let placed = self.give_name_to_directory(&pair, lane).await;
                 let set =
                     |pair: &Pair| lane.io.in_place(Call::Metadata, || self.set_metadata(pair, &lane.run));
-                let event = match placed.and_then(|pair| set(&pair)) {
+                let set = match placed {
+                    Ok(pair) => lane.with_room(async || set(&pair)).await,
+                    Err(error) => Err(error),
+                };
+                let event = match set {
                     Ok((action, changes, applied)) => {
                         let path = || lane.run.destination_path(&self.path());
                         lane.run.tell_once(&pair.file_system, &applied, path).await;
@@ -136,12 +140,13 @@ impl Directory {
         let parent = parent.open(lane).await.ok_or(Errno::NOENT).at(Operation::Rename, path)?;
         let within = parent.changing().at(Operation::Rename, path)?;
         // Not even an empty one is replaced: its run has it open, to make files in it.
-        let merged = match rename_free(within, provisional, within, &self.name) {
+        let rename = || rename_free(within, provisional, within, &self.name).at(Operation::Rename, path);
+        let merged = match lane.with_room(async || rename()).await {
             Ok(()) => return Ok(pair.clone()),
-            Err(Errno::EXIST | Errno::NOTEMPTY) => {
+            Err(error) if matches!(error.errno(), Some(Errno::EXIST | Errno::NOTEMPTY)) => {
                 merge(self, (pair, &parent), (within, provisional), lane).await
             }
-            Err(errno) => Err(errno).at(Operation::Rename, path),
+            Err(error) => Err(error),
         };
         let merged = merged.inspect_err(|_| litter::remove_directory(within, provisional, &lane.run))?;
         if let Some(mut state) = self.lock(lane).await

@@ -4,6 +4,7 @@
 pub(crate) mod directory;
 pub(crate) mod litter;
 pub(crate) mod new_file;
+pub(crate) mod refused;
 pub(crate) mod set_aside;
 pub(crate) mod trial;
 pub(crate) mod writable;

@@ -16,7 +16,7 @@ use crate::engine::run::offer::{Offer, TeamWork};
 use crate::engine::run::outbox::Outbox;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::watched::{Remains, Step, Watched};
-use crate::error::Operation;
+use crate::error::{Operation, Result};
 use crate::event::Event;
 use crate::event::metrics::Stage;
 use crate::io::Io;
@@ -116,6 +116,35 @@ impl Lane {
             self.send_trace(false).await;
         }
         done
+    }
+
+    /// Does what takes little room. Where there is none, a large file may have it for a while: then it is tried again once
+    /// that has ended.
+    pub(crate) async fn with_room<T>(&self, work: impl AsyncFn() -> Result<T>) -> Result<T> {
+        let room = &self.run.room;
+        let mut before = room.takers().1;
+        for _ in 0..3 {
+            let error = match work().await {
+                Err(error) if error.lacks_room() => error,
+                done => return done,
+            };
+            let (at_work, ended) = room.takers();
+            match (at_work, ended) {
+                (0, 0) => return Err(error), // the disk is full
+                (0, _) => self.settle_room().await,
+                _ if ended == before => drop(self.patiently(room.wait(ended)).await),
+                _ => {}
+            }
+            before = room.takers().1;
+        }
+        work().await
+    }
+
+    /// Waits until room that was given back can be had: some file systems count it until it is on the disk.
+    pub(crate) async fn settle_room(&self) {
+        let Some(destination) = self.run.roots.destination.fd.clone() else { return };
+        let settled = tokio::task::spawn_blocking(move || rustix::fs::syncfs(&destination));
+        self.patiently(settled).await; // where it can't be flushed, the next try tells
     }
 
     /// Leaves word that the next system call is part of this operation.

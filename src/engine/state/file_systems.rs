@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::io::Errno;
 
 use crate::error::Result;
-use crate::io::file::is_faithful;
+use crate::io::file::{folds_case, is_faithful};
 use crate::metadata::is_refusal;
 use crate::metadata::xattr::Xattrs;
 use crate::plan::times::TRIED;
@@ -93,6 +93,11 @@ impl FileSystem {
         if ORDINARY.contains(&time.seconds) {
             self.keeps_times.get_or_init(|| keeps);
         }
+    }
+
+    /// Whether a directory of it may take two names for one.
+    pub(crate) fn may_fold(&self, directory: &OwnedFd) -> bool {
+        !self.is_faithful || folds_case(directory)
     }
 
     /// Whether it is now to be told that it rounds times: once.

@@ -1,4 +1,4 @@
-//! Hard links: the first name of an inode to arrive leads and is copied; the others wait for it and are linked.
+//! Hard links: the first name of a file to arrive leads and is copied; the others wait for it and are linked.
 //!
 //! The table of sources holds an inode from its first name to its last: its size is that of the links still open, not of
 //! the tree. Names outside the tree, and names that are left alone, never arrive, so that their inode stays until the run
@@ -14,7 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::engine::state::directory::Directory;
 use crate::engine::state::watched::{Watched, patiently};
-use crate::stat::{Inode, Stat};
+use crate::stat::{Identity, Inode};
 
 /// The name that the others are linked to.
 #[derive(Debug, Clone)]
@@ -51,16 +51,21 @@ struct Group {
 /// All inodes with several names that the run has met.
 #[derive(Default)]
 pub(crate) struct Links {
-    sources: Mutex<HashMap<Inode, Group>>,
-    /// For destination inodes with several names: the source inode whose contents they hold.
-    destinations: Mutex<HashMap<Inode, Inode>>,
+    sources: Mutex<HashMap<Identity, Group>>,
+    /// For destination inodes with several names: the source file whose contents they hold.
+    destinations: Mutex<HashMap<Inode, Identity>>,
 }
 
 impl Links {
     /// Registers one more name of a source inode and waits until it is known who leads. `None`: the task that had the
     /// first name does not come back.
-    pub(crate) async fn claim(&self, source: &Stat, watched: Option<&Watched>) -> Option<Claim> {
-        let (leader, given_up) = self.arrive(source.inode, source.links);
+    pub(crate) async fn claim(
+        &self,
+        source: Identity,
+        links: u32,
+        watched: Option<&Watched>,
+    ) -> Option<Claim> {
+        let (leader, given_up) = self.arrive(source, links);
         let lead = patiently(|| leader.clone().lock_owned(), &given_up, watched).await?;
         Some(match lead.as_ref() {
             Some(leader) => Claim::Follow(leader.clone()),
@@ -74,10 +79,10 @@ impl Links {
     }
 
     /// Makes another name the one that those to come are linked to: the old one's inode has as many as it can.
-    pub(crate) async fn replace_leader(&self, source: &Stat, leader: Leader) {
+    pub(crate) async fn replace_leader(&self, source: Identity, leader: Leader) {
         let group = {
             let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-            sources.get(&source.inode).map(|group| group.leader.clone())
+            sources.get(&source).map(|group| group.leader.clone())
         };
         if let Some(group) = group {
             *group.lock().await = Some(leader);
@@ -85,9 +90,13 @@ impl Links {
     }
 
     #[allow(clippy::type_complexity)]
-    fn arrive(&self, inode: Inode, links: u32) -> (Arc<tokio::sync::Mutex<Option<Leader>>>, Arc<AtomicBool>) {
+    fn arrive(
+        &self,
+        source: Identity,
+        links: u32,
+    ) -> (Arc<tokio::sync::Mutex<Option<Leader>>>, Arc<AtomicBool>) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut group = match sources.entry(inode) {
+        let mut group = match sources.entry(source) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(entry) => entry.insert_entry(Group { missing: links, ..Group::default() }),
         };
@@ -100,8 +109,8 @@ impl Links {
     }
 
     /// Whether a destination inode with several names may stay what `source` has. It may not when it already stands
-    /// for another source inode: names that are apart in the source would then be one file.
-    pub(crate) fn may_share(&self, destination: Inode, source: Inode) -> bool {
+    /// for another source file: names that are apart in the source would then be one file.
+    pub(crate) fn may_share(&self, destination: Inode, source: Identity) -> bool {
         let mut destinations = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
         *destinations.entry(destination).or_insert(source) == source
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::io::Errno;
 
 use crate::engine::state::file_systems::FileSystem;
+use crate::engine::state::names::Names;
 use crate::metadata::HeldInode;
 use crate::metadata::xattr::{self, Xattrs, has_default_acl};
 use crate::plan::compare::{differences, gives_more};
@@ -53,6 +54,8 @@ pub(crate) struct PairState {
     pub(crate) existing: Option<Stat>,
     /// What the destination lies on.
     pub(crate) file_system: Arc<FileSystem>,
+    /// Names of the source that may be one in the destination, if it is not known to tell all names apart.
+    pub(crate) names: Option<Arc<Names>>,
     /// An entry of the destination was made or replaced.
     pub(crate) touched: AtomicBool,
     /// An earlier run, or this one, left a copy in it that broke off: `--partial`.
@@ -108,6 +111,8 @@ pub(crate) struct Origin {
     pub(crate) taken: bool,
     /// What it lies on.
     pub(crate) file_system: Arc<FileSystem>,
+    /// Names that may be one in it, where they are known.
+    pub(crate) names: Option<Arc<Names>>,
     /// It is to lose its ACL at once: without attributes it is to have none, which others chose.
     pub(crate) sheds_acl: bool,
 }
@@ -132,8 +137,20 @@ pub(crate) struct Evicted {
 impl Pair {
     /// Two open directories; without a destination a dry run, which would have made it.
     pub(crate) fn new(source: SourceDirectory, destination: Option<Arc<OwnedFd>>, origin: Origin) -> Self {
-        let Origin { existing, replaced, provisional, private, writers, planted, taken, file_system, .. } =
-            origin;
+        let Origin {
+            existing,
+            replaced,
+            provisional,
+            private,
+            writers,
+            planted,
+            taken,
+            file_system,
+            names,
+            ..
+        } = origin;
+        let folds = destination.as_ref().is_some_and(|fd| file_system.may_fold(fd));
+        let names = names.or_else(|| folds.then(Arc::default));
         let state = PairState {
             source_stat: source.stat,
             source_xattrs: source.xattrs,
@@ -147,6 +164,7 @@ impl Pair {
             placed: AtomicBool::new(false),
             existing,
             file_system,
+            names,
             touched: AtomicBool::new(false),
             partial: AtomicBool::new(false),
             set_aside: Mutex::default(),
@@ -163,19 +181,16 @@ impl Pair {
     pub(crate) fn of_roots(
         source: SourceDirectory,
         destination: Option<Arc<OwnedFd>>,
-        (existing, file_system): (Option<Stat>, Arc<FileSystem>),
+        origin: Origin,
         taken: bool,
     ) -> Self {
         let user = rustix::process::geteuid().as_raw();
         let of_mirror = |stat: &Stat| Writers::of(stat, user).below(source.writers);
+        let existing = origin.existing;
         let writers = existing.as_ref().map_or(Writers::Nobody, of_mirror);
         let planted = existing.as_ref().is_some_and(|stat| was_taken(stat, &source.stat));
         let taken = taken || planted;
-        Pair::new(
-            source,
-            destination,
-            Origin { existing, writers, planted, taken, file_system, ..Origin::default() },
-        )
+        Pair::new(source, destination, Origin { writers, planted, taken, ..origin })
     }
 
     /// The same destination, for what lies in another directory of the source.

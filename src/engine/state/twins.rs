@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::state::directory::Directory;
 use crate::event::{Action, Attributes, Changes, Kind};
-use crate::stat::{Inode, Stat};
+use crate::stat::{Identity, Inode};
 
 /// One of several names of a source inode, compared with what the destination has under it.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Twin {
     pub(crate) target: Option<PathBuf>,
     /// What the destination has under this name, if it can become the file.
     pub(crate) inode: Option<Inode>,
+    /// Its source lies where two files may have one inode number.
+    pub(crate) doubtful: bool,
 }
 
 /// For destination inodes that were read: whether they hold what the source's inode holds.
@@ -42,24 +44,24 @@ struct TwinGroup {
 /// All names that are held back.
 #[derive(Default)]
 pub(crate) struct Twins {
-    held: Mutex<HashMap<Inode, TwinGroup>>,
+    held: Mutex<HashMap<Identity, TwinGroup>>,
 }
 
 impl Twins {
     /// What is known of the contents of an inode. While one name's contents are read the others wait.
-    pub(crate) fn verdicts(&self, source: &Stat) -> SameContents {
+    pub(crate) fn verdicts(&self, source: Identity, links: u32) -> SameContents {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.entry(source.inode).or_insert_with(|| TwinGroup::new(source)).verdicts.clone()
+        held.entry(source).or_insert_with(|| TwinGroup::new(links)).verdicts.clone()
     }
 
     /// Holds a name back. The last name of an inode gets all of them.
-    pub(crate) fn arrive(&self, source: &Stat, name: Twin) -> Option<Vec<Twin>> {
+    pub(crate) fn arrive(&self, source: Identity, links: u32, name: Twin) -> Option<Vec<Twin>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = held.entry(source.inode).or_insert_with(|| TwinGroup::new(source));
+        let group = held.entry(source).or_insert_with(|| TwinGroup::new(links));
         group.names.push(name);
         group.missing = group.missing.saturating_sub(1);
         match group.missing {
-            0 => held.remove(&source.inode).map(|group| group.names),
+            0 => held.remove(&source).map(|group| group.names),
             _ => None,
         }
     }
@@ -72,8 +74,8 @@ impl Twins {
 }
 
 impl TwinGroup {
-    fn new(source: &Stat) -> Self {
-        TwinGroup { names: Vec::new(), verdicts: SameContents::default(), missing: source.links }
+    fn new(links: u32) -> Self {
+        TwinGroup { names: Vec::new(), verdicts: SameContents::default(), missing: links }
     }
 }
 

@@ -71,6 +71,8 @@ pub enum Habit {
     Owner(u32),
     /// Times are whole seconds, those of changes as well.
     Seconds,
+    /// Times of modifications are whole microseconds, those of changes are finer.
+    Microseconds,
     /// Times are whole numbers of two seconds, as on FAT.
     TwoSeconds,
     /// Times are cut to this second.
@@ -93,6 +95,38 @@ struct Rule {
     skip: usize,
     left: usize,
     fired: usize,
+}
+
+/// Which names are one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Folding {
+    Nothing,
+    /// Those that differ in case, and all are listed in lower case.
+    Lower,
+    /// Those that differ in case, form or what they end in.
+    Kept,
+}
+
+impl Folding {
+    fn are_one(self, one: &OsStr, other: &OsStr) -> bool {
+        let folded = |name: &OsStr| {
+            let name = name.to_string_lossy().to_lowercase();
+            name.trim_end_matches(['.', ' ']).replace("e\u{301}", "\u{e9}").replace("u\u{308}", "\u{fc}")
+        };
+        match self {
+            Folding::Nothing => one == other,
+            Folding::Lower => one.eq_ignore_ascii_case(other),
+            Folding::Kept => folded(one) == folded(other),
+        }
+    }
+}
+
+/// Two files that are shown with one inode number.
+#[derive(Clone, Copy)]
+struct OneNumber {
+    first: &'static str,
+    second: &'static str,
+    alike: bool,
 }
 
 /// The mounted file system.
@@ -143,7 +177,29 @@ impl Fuse {
 
     /// From now on names are found in either case, and listed in lower case, as on a disk from elsewhere.
     pub fn fold_names(&self) {
-        self.memory.state().folds = true;
+        self.memory.state().folding = Folding::Lower;
+    }
+
+    /// From now on names are found in either case, in either form of some letters, and with dots and blanks at their end, and
+    /// listed as they were made.
+    pub fn take_names_for_one(&self) {
+        self.memory.state().folding = Folding::Kept;
+    }
+
+    /// From now on no name can be made that Windows does not take.
+    pub fn refuse_names(&self) {
+        self.memory.state().picky = true;
+    }
+
+    /// How many bytes were written so far.
+    pub fn written(&self) -> usize {
+        self.memory.state().written
+    }
+
+    /// From now on a look at the file `second` shows the inode number of `first`, and two links for both; if they are `alike`,
+    /// all else that `first` has as well.
+    pub fn give_one_number(&self, first: &'static str, second: &'static str, alike: bool) {
+        self.memory.state().one_number = Some(OneNumber { first, second, alike });
     }
 
     /// From now on metadata becomes something else.
@@ -207,10 +263,13 @@ struct State {
     nodes: HashMap<INodeNo, Node>,
     rules: Vec<Rule>,
     holes: HashMap<OsString, Range<u64>>,
-    folds: bool,
     habits: Vec<Habit>,
     /// Files that were written since they were opened.
-    written: HashSet<INodeNo>,
+    dirty: HashSet<INodeNo>,
+    folding: Folding,
+    picky: bool,
+    written: usize,
+    one_number: Option<OneNumber>,
     /// Answers that are held back.
     stalled: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -236,9 +295,12 @@ impl State {
         State {
             nodes: HashMap::from([(INodeNo::ROOT, root)]),
             rules: Vec::new(),
-            folds: false,
             habits: Vec::new(),
-            written: HashSet::new(),
+            dirty: HashSet::new(),
+            folding: Folding::Nothing,
+            picky: false,
+            written: 0,
+            one_number: None,
             holes: HashMap::new(),
             stalled: Vec::new(),
         }
@@ -263,13 +325,27 @@ impl State {
     }
 
     fn child(&mut self, parent: INodeNo, name: &OsStr) -> Answer<INodeNo> {
-        let folds = self.folds;
+        let kept = self.kept_name(parent, name)?;
+        self.entries(parent)?.get(&kept).copied().ok_or(Errno::ENOENT)
+    }
+
+    /// What the entry that is found under a name is called.
+    fn kept_name(&mut self, parent: INodeNo, name: &OsStr) -> Answer<OsString> {
+        let folding = self.folding;
         let entries = self.entries(parent)?;
-        let is_same = |other: &OsStr| folds && other.eq_ignore_ascii_case(name);
-        let found = entries
-            .get(name)
-            .or_else(|| entries.iter().find(|(other, _)| is_same(other)).map(|(_, ino)| ino));
-        found.copied().ok_or(Errno::ENOENT)
+        if entries.contains_key(name) {
+            return Ok(name.into());
+        }
+        let found = entries.keys().find(|other| folding.are_one(other, name));
+        found.cloned().ok_or(Errno::ENOENT)
+    }
+
+    /// Whether a name may be made.
+    fn admit(&self, name: &OsStr) -> Answer<()> {
+        let name = name.as_bytes();
+        let is_strange = |byte: &u8| *byte < 32 || b":*?\"<>|\\".contains(byte);
+        let is_refused = name.iter().any(is_strange) || name.ends_with(b".") || name.ends_with(b" ");
+        if self.picky && is_refused { Err(Errno::EINVAL) } else { Ok(()) }
     }
 
     /// What stat(2) shows.
@@ -284,6 +360,20 @@ impl State {
         Ok(attr)
     }
 
+    /// What a look at a file shows, whose number may be made up.
+    fn shown(&mut self, ino: INodeNo) -> Answer<FileAttr> {
+        let own = self.attr(ino)?;
+        let Some(OneNumber { first, second, alike }) = self.one_number else { return Ok(own) };
+        let name = self.node(ino)?.name.clone();
+        if name != first && name != second {
+            return Ok(own);
+        }
+        let numbers = self.nodes.iter().filter(|(_, node)| node.name == first).map(|(number, _)| *number);
+        let Some(number) = numbers.min() else { return Ok(own) };
+        let shown = if alike { self.attr(number)? } else { own };
+        Ok(FileAttr { ino: number, nlink: 2, ..shown })
+    }
+
     fn make(
         &mut self,
         request: &Request,
@@ -291,6 +381,7 @@ impl State {
         mode: u32,
         body: Body,
     ) -> Answer<FileAttr> {
+        self.admit(name)?;
         if self.child(parent, name).is_ok() {
             return Err(Errno::EEXIST);
         }
@@ -312,7 +403,8 @@ impl State {
         if self.entries(ino).is_ok_and(|entries| !entries.is_empty()) {
             return Err(Errno::ENOTEMPTY);
         }
-        self.entries(parent)?.remove(name);
+        let kept = self.kept_name(parent, name)?;
+        self.entries(parent)?.remove(&kept);
         let node = self.node(ino)?;
         node.attr.nlink = node.attr.nlink.saturating_sub(1);
         self.touch(parent);
@@ -320,12 +412,15 @@ impl State {
     }
 
     fn rename(&mut self, from: (INodeNo, &OsStr), to: (INodeNo, &OsStr)) -> Answer<()> {
-        let ino = self.child(from.0, from.1)?;
-        match self.remove(to.0, to.1) {
-            Err(errno) if errno.code() != libc::ENOENT => return Err(errno),
-            _ => {}
+        self.admit(to.1)?;
+        let (ino, kept) = (self.child(from.0, from.1)?, self.kept_name(from.0, from.1)?);
+        if self.child(to.0, to.1) != Ok(ino) {
+            match self.remove(to.0, to.1) {
+                Err(errno) if errno.code() != libc::ENOENT => return Err(errno),
+                _ => {}
+            }
         }
-        self.entries(from.0)?.remove(from.1);
+        self.entries(from.0)?.remove(&kept);
         self.entries(to.0)?.insert(to.1.into(), ino);
         self.node(ino)?.name = to.1.into();
         self.touch(from.0);
@@ -334,6 +429,7 @@ impl State {
     }
 
     fn link(&mut self, ino: INodeNo, to: (INodeNo, &OsStr)) -> Answer<FileAttr> {
+        self.admit(to.1)?;
         if self.child(to.0, to.1).is_ok() {
             return Err(Errno::EEXIST);
         }
@@ -367,6 +463,10 @@ impl State {
                 Habit::Owner(id) => (attr.uid, attr.gid) = (id, id),
                 Habit::Seconds => {
                     (attr.mtime, attr.ctime) = (cut(attr.mtime, u64::MAX), cut(attr.ctime, u64::MAX));
+                }
+                Habit::Microseconds => {
+                    let (seconds, micros) = (since(attr.mtime).as_secs(), since(attr.mtime).subsec_micros());
+                    attr.mtime = UNIX_EPOCH + Duration::new(seconds, micros * 1000);
                 }
                 Habit::TwoSeconds => {
                     (attr.mtime, attr.ctime) =
@@ -499,7 +599,7 @@ impl Filesystem for Memory {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         spoil!(self, Getattr, ino, b"", reply);
-        answer!(reply, self.state().attr(ino), attr => reply.attr(&ANSWERS_LAST, &attr))
+        answer!(reply, self.state().shown(ino), attr => reply.attr(&ANSWERS_LAST, &attr))
     }
 
     fn setattr(
@@ -656,9 +756,10 @@ impl Filesystem for Memory {
             let (start, end) = (offset as usize, offset as usize + data.len());
             bytes.resize(bytes.len().max(end), 0);
             bytes[start..end].copy_from_slice(data);
+            state.written += data.len();
             state.touch(ino);
             state.get_used(ino, SystemTime::now(), false);
-            state.written.insert(ino);
+            state.dirty.insert(ino);
             reply.written(data.len() as u32);
         })
     }
@@ -679,7 +780,7 @@ impl Filesystem for Memory {
         reply: ReplyEmpty,
     ) {
         let mut state = self.state();
-        if state.written.remove(&ino) && state.habits.contains(&Habit::TimesAtClose) {
+        if state.dirty.remove(&ino) && state.habits.contains(&Habit::TimesAtClose) {
             state.touch(ino);
         }
         reply.ok();
@@ -698,8 +799,8 @@ impl Filesystem for Memory {
     fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         spoil!(self, Readdir, ino, b"", reply);
         let mut state = self.state();
-        let folds = state.folds;
-        let shown = |name: &OsString| if folds { name.to_ascii_lowercase() } else { name.clone() };
+        let lower = state.folding == Folding::Lower;
+        let shown = |name: &OsString| if lower { name.to_ascii_lowercase() } else { name.clone() };
         let names: Vec<(OsString, INodeNo)> = match state.entries(ino) {
             Ok(entries) => entries.iter().map(|(name, ino)| (shown(name), *ino)).collect(),
             Err(errno) => return reply.error(errno),

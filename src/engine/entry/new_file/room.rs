@@ -55,12 +55,17 @@ async fn give_back(item: &Item<'_>, new: &NewFile) {
     item.lane.patiently(freed).await;
 }
 
+/// How often a small file is tried again whose room a large one had just given back: a quota may count it a while longer.
+const MOST_SETTLINGS: u32 = 3;
+
 /// How a copy gets on that finds no room.
 #[derive(Default)]
 pub(crate) struct Shortage<'a> {
     /// How many files that took much had ended when this one was begun.
     before: u64,
     tries: u32,
+    /// How often it was tried again once what others gave back was on the disk.
+    settled: u32,
     /// Held from the second try on: two large files would take each other's room again.
     turn: Option<MutexGuard<'a, ()>>,
 }
@@ -92,6 +97,11 @@ impl<'a> Shortage<'a> {
         let is_shared = others > 0 || ended > self.before;
         // Small files need no more than their turn, as long as there are others that may end; a large one gets one.
         let again = is_shared && (self.tries == 0 || promise.is_none());
+        if !is_shared && promise.is_none() && ended > 0 && self.settled < MOST_SETTLINGS {
+            self.settled += 1;
+            item.lane.settle_room().await;
+            return item.fail_if_stopped();
+        }
         let own = new.filter(|new| !new.is_in_place());
         let took = own.map_or(0, allocated);
         if let Some(new) = own.filter(|_| took >= FILLER) {
