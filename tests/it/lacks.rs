@@ -227,7 +227,8 @@ fn an_attribute_that_is_refused_costs_the_attribute() {
 }
 
 fn attributes_refused_for_any_reason_cost_themselves() {
-    let errors = ["EPERM", "EACCES", "EINVAL", "EOPNOTSUPP", "ENOSYS", "ERANGE", "ENOSPC", "E2BIG", "EDQUOT"];
+    let errors =
+        ["EPERM", "EACCES", "EINVAL", "EOPNOTSUPP", "ENOSYS", "ERANGE", "ENOSPC", "E2BIG", "EDQUOT", "EIO"];
     for (&engine, errno) in ENGINES.iter().flat_map(|engine| errors.map(|errno| (engine, errno))) {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));

@@ -45,6 +45,7 @@ mod nested;
 mod old;
 mod planted;
 mod property;
+mod real;
 mod reality;
 mod report;
 mod rings;
@@ -118,6 +119,7 @@ fn main() {
         old::TESTS,
         planted::TESTS,
         property::TESTS,
+        real::TESTS,
         reality::TESTS,
         secret::TESTS,
         select::TESTS,

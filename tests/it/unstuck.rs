@@ -16,6 +16,7 @@ tests![
     modes_that_a_file_system_pretends_to_set_are_told: [Need::Fuse],
     owners_that_a_file_system_pretends_to_set_are_told: [Need::Fuse, Need::Root],
     whole_seconds_are_a_notice_and_no_difference: [Need::Fuse],
+    microseconds_beside_finer_times_are_no_difference: [Need::Fuse],
     two_seconds_are_no_difference_either: [Need::Fuse],
     times_past_the_last_one_are_told: [Need::Fuse],
     a_time_that_is_set_with_another_one_alone_is_set_with_it: [Need::Fuse],
@@ -106,6 +107,25 @@ fn whole_seconds_are_a_notice_and_no_difference() {
         file(source.join("d/late"), "Contents");
         modified(source.join("d/late"), 5_000_000_001, 0);
         assert_eq!(done(&sync(engine, &[], &source, &destination, 0)).0, 1, "a second later");
+    }
+}
+
+/// As a program has it that cuts times, and passes on the change times of what lies below.
+fn microseconds_beside_finer_times_are_no_difference() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::Microseconds);
+        let (source, destination) = (source(home.path()), fuse.path().join("dst"));
+        let ran = sync(engine, &[], &source, &destination, 0);
+        assert_eq!(notices(&ran), 1, "{}", ran.out);
+        let again = sync(engine, &[], &source, &destination, 0);
+        assert_eq!(done(&again), (0, 0), "{}", again.out);
+        file(source.join("d/f"), "CONTENTS");
+        modified(source.join("d/f"), 1_000_000_000, 123_457_000);
+        assert_eq!(done(&sync(engine, &[], &source, &destination, 0)).0, 1, "a microsecond later");
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "CONTENTS");
+        let linked = sync(engine, &["--link-dest=../dst"], &source, &fuse.path().join("next"), 0);
+        assert_eq!(linked.summary()["linked"].as_u64(), Some(2), "{}", linked.out);
     }
 }
 

@@ -343,10 +343,12 @@ impl Item<'_> {
             return Err(Error::new(Operation::OpenDestination, self.path(), Cause::TypeChanged));
         }
         let (inode, sure) = (HeldInode::Handle(handle.as_fd()), self.pair.file_system.is_sure(&source.stat));
-        let wanted = Wanted { stat: &source.stat, xattrs: xattrs.as_ref() };
+        let (want, lack) = trial::spare_target(self.place(), &source.stat, now.modified)?;
+        let wanted = Wanted { stat: &want, xattrs: xattrs.as_ref() };
         let target = Target { inode, have: &now, bare: false, sure };
         let apply = || metadata::apply(wanted, target, &run.rules, || self.path());
-        let applied = self.lane.io.in_place(Call::Metadata, apply)?;
+        let mut applied = self.lane.io.in_place(Call::Metadata, apply)?;
+        applied.lacks.extend(lack);
         // What was refused, or has no effect, is no change.
         let changes = applied.changes;
         let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };

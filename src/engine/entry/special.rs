@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::engine::entry::item::Item;
 use crate::engine::own::writable::writable;
-use crate::engine::own::{directory, litter};
+use crate::engine::own::{directory, litter, trial};
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::{Kind, PointsTo};
@@ -146,6 +146,10 @@ fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Re
         xattr::remove_acls(inode).at(Operation::SetXattr, || item.path())?;
     }
     let sure = item.pair.file_system.is_sure(want);
-    let wanted = Wanted { stat: want, xattrs: xattrs.as_ref() };
-    metadata::apply(wanted, Target { inode, have: &have, bare, sure }, &item.run().rules, || item.path())
+    let (want, lack) = trial::spare_target(item.place(), want, have.modified)?;
+    let (wanted, target) =
+        (Wanted { stat: &want, xattrs: xattrs.as_ref() }, Target { inode, have: &have, bare, sure });
+    let mut applied = metadata::apply(wanted, target, &item.run().rules, || item.path())?;
+    applied.lacks.extend(lack);
+    Ok(applied)
 }

@@ -5,10 +5,15 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
 use crate::engine::Run;
 use crate::engine::own::new_file::NewFile;
+use crate::engine::own::writable::writable;
 use crate::engine::state::pair::Pair;
-use crate::error::{Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
+use crate::event::Kind;
 use crate::metadata::flags::set_nocow;
 use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
@@ -111,6 +116,42 @@ pub(crate) fn time_tells(
         }
     };
     Ok(if keeps { TimeTells::Older } else { TimeTells::Nothing })
+}
+
+/// What a symlink is to have, `now` being its time, and what it lacks then: where the time of a symlink can't be set without
+/// setting that of what it points to, as on sshfs, it stays as it is.
+pub(crate) fn spare_target(
+    place: Place<'_, impl Fn() -> PathBuf + Copy>,
+    want: &Stat,
+    now: Time,
+) -> Result<(Stat, Option<Error>)> {
+    let (run, file_system) = (place.run, &place.pair.file_system);
+    let is_set = run.rules.keep.times_of(want.kind) && want.modified != now;
+    if want.kind != Kind::Symlink || file_system.is_faithful || !is_set || !follows_symlinks(place)? {
+        return Ok((*want, None));
+    }
+    let lack = NotKept::refused(Property::Times, want.modified.to_string(), Errno::OPNOTSUPP);
+    let lack = Error::new(Operation::SetTimes, (place.path)(), Cause::from(lack));
+    Ok((Stat { modified: now, ..*want }, Some(lack)))
+}
+
+/// Whether the time of a symlink that points nowhere can't be set, since what it points to is missing.
+fn follows_symlinks(place: Place<'_, impl Fn() -> PathBuf + Copy>) -> Result<bool> {
+    let known = &place.pair.file_system.follows_symlinks;
+    if let Some(known) = known.get() {
+        return Ok(*known);
+    }
+    let within = place.pair.changing().at(Operation::Create, place.path)?;
+    let name = || place.run.temporary.new_name(within).at(Operation::Create, place.path);
+    let (symlink, nowhere) = (name()?, name()?);
+    let make = || rustix::fs::symlinkat(&nowhere, within, &symlink);
+    writable(within, place.run, make).at(Operation::Create, place.path)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = rustix::fs::openat(within, &symlink, flags, Mode::empty());
+    let now = Time { seconds: 1_000_000_000, nanoseconds: 0 };
+    let set = handle.and_then(|handle| metadata::set_mtime(HeldInode::Handle(handle.as_fd()), now));
+    rustix::fs::unlinkat(within, &symlink, AtFlags::empty()).ok();
+    Ok(*known.get_or_init(|| set == Err(Errno::NOENT)))
 }
 
 /// What becomes of a time, if anything does that has to do with it.

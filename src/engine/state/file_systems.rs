@@ -44,6 +44,8 @@ pub(crate) struct FileSystem {
     pub(crate) rounds_to: [OnceLock<bool>; TRIED],
     /// Bytes go to a file in order only: it took none beyond the end.
     in_order: AtomicBool,
+    /// Whether setting the time of a symlink sets that of what it points to, once that was tried.
+    pub(crate) follows_symlinks: OnceLock<bool>,
     /// link(2) is refused on it, as far as is known.
     refuses_links: AtomicBool,
     /// Copies in place of hard links have been told.

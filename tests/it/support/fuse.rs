@@ -71,6 +71,8 @@ pub enum Habit {
     Owner(u32),
     /// Times are whole seconds, those of changes as well.
     Seconds,
+    /// Times of modifications are whole microseconds, those of changes are finer.
+    Microseconds,
     /// Times are whole numbers of two seconds, as on FAT.
     TwoSeconds,
     /// Bytes are taken only up to the end of a file, and no file is made longer without them.
@@ -463,6 +465,10 @@ impl State {
                 Habit::Owner(id) => (attr.uid, attr.gid) = (id, id),
                 Habit::Seconds => {
                     (attr.mtime, attr.ctime) = (cut(attr.mtime, u64::MAX), cut(attr.ctime, u64::MAX));
+                }
+                Habit::Microseconds => {
+                    let (seconds, micros) = (since(attr.mtime).as_secs(), since(attr.mtime).subsec_micros());
+                    attr.mtime = UNIX_EPOCH + Duration::new(seconds, micros * 1000);
                 }
                 Habit::TwoSeconds => {
                     (attr.mtime, attr.ctime) =

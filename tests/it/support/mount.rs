@@ -87,6 +87,30 @@ impl Mount {
         Mount { point: merged, _home: scratch() }
     }
 
+    /// What a program makes a file system of, through FUSE; the mount point is its last argument.
+    pub fn of_program(program: &str, arguments: &[&str]) -> Mount {
+        let home = scratch();
+        let point = home.path().join("mnt");
+        std::fs::create_dir(&point).expect("a mount point");
+        tool(program, &[arguments, &[text(&point)]].concat());
+        Mount { point, _home: home }
+    }
+
+    /// An exFAT file system by its program, which takes block devices alone.
+    pub fn exfat() -> Mount {
+        let home = scratch();
+        let (point, image) = (home.path().join("mnt"), home.path().join("image"));
+        std::fs::create_dir(&point).expect("a mount point");
+        tool("truncate", &["-s", "16M", text(&image)]);
+        tool("mkfs.exfat", &[text(&image)]);
+        let device = tool("losetup", &["--find", "--show", text(&image)]);
+        let mounted = std::panic::catch_unwind(|| tool("mount.exfat-fuse", &[device.trim(), text(&point)]));
+        // It goes with the mount, or at once where there is none.
+        tool("losetup", &["--detach", device.trim()]);
+        mounted.expect("a mount");
+        Mount { point, _home: home }
+    }
+
     pub fn path(&self) -> &Path {
         &self.point
     }
