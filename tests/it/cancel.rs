@@ -20,7 +20,9 @@ tests![
 ];
 
 fn start(engine: &str, options: &[&str], source: &Path, destination: &Path) -> Child {
-    let mut command = Command::new(program());
+    // The tests themselves may run under nohup(1), which the program would obey.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(program());
     command.args(["sync", "--json", "--engine", engine]).args(options).arg(source).arg(destination);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
