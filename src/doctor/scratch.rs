@@ -78,6 +78,14 @@ impl Scratch {
         self.made.borrow_mut().push((name.as_ref().to_vec(), false));
     }
 
+    /// The same, after a call that was to make it. With EIO a program behind FUSE may have made something else.
+    pub(crate) fn making(&self, name: &str, made: Result<()>) -> Result<()> {
+        if matches!(made, Ok(()) | Err(Errno::IO)) {
+            self.mark_made(name);
+        }
+        made
+    }
+
     /// What a name is now. Never what a symlink leads to.
     pub(crate) fn stat(&self, name: impl AsRef<[u8]>) -> Result<Stat> {
         rustix::fs::statat(self, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW)

@@ -32,7 +32,7 @@ pub(crate) async fn check(item: Item<'_>) -> Option<EntryEvent> {
 
 async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEvent>> {
     let run = item.run();
-    let opened = item.open_source().await?;
+    let mut opened = item.open_source().await?;
     let mut source = opened.stat;
     *kind = source.kind;
     if !run.rules.keep.takes(source.kind) {
@@ -41,6 +41,7 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     let _turn = item.directory.take_turn(item.pair, item.target(), item.lane).await?;
     let have = item.stat_destination().await?;
     run.rules.keep_mode_of(have.as_ref(), &mut source);
+    opened.stat = source;
     if source.kind == Kind::File && !run.config.select.takes_size(source.size) {
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
     }

@@ -306,9 +306,13 @@ pub(super) fn make_equal(
         }
     };
     let beyond = have.iter().filter(|(name, _)| is_beyond(name, want)).map(|(name, _)| (name, None));
+    // NTFS's program has ACLs and `trusted.*`, and does not list them.
+    let is_unlisted = |(name, value): &(CString, Vec<u8>)| {
+        !sure && !bare && get(&target.into(), name).is_ok_and(|found| found == *value)
+    };
+    let is_missing = |entry: &&(CString, Vec<u8>)| !have.contains(entry) && !is_unlisted(entry);
     // ACLs last: one may take the right to set the others.
-    let (acls, others): (Vec<_>, Vec<_>) =
-        want.iter().filter(|entry| !have.contains(entry)).partition(|(name, _)| is_acl(name));
+    let (acls, others): (Vec<_>, Vec<_>) = want.iter().filter(is_missing).partition(|(name, _)| is_acl(name));
     let missing = others.into_iter().chain(acls).map(|(name, value)| (name, Some(value)));
     for (name, value) in beyond.chain(missing) {
         let done = match value {
@@ -333,14 +337,15 @@ pub(super) fn make_equal(
 }
 
 impl Set {
-    /// Looks at what came of it: some file systems say yes, and keep nothing, as NTFS without the option for ACLs.
+    /// Looks at what came of it: some file systems say yes, and keep nothing.
     fn look(&mut self, target: HeldInode<'_>, want: &Xattrs, had: &Xattrs) {
         let holder = target.into();
         let Ok(listed) = names(&holder, Namespaces::All) else { return };
         let is_missing = |(name, value): &&(CString, Vec<u8>)| {
-            // One that is listed and can't be read is there.
-            let is_there =
-                listed.contains(name) && get(&holder, name).ok().is_none_or(|found| found == *value);
+            let is_there = match get(&holder, name) {
+                Ok(found) => found == *value,
+                Err(_) => listed.contains(name), // it can't be read
+            };
             !is_there && !is_label(name.to_bytes())
         };
         let is_told = |name: &CString, refused: &[Refused]| refused.iter().any(|one| one.name == *name);

@@ -10,14 +10,14 @@ use rustix::fs::FileType;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, xattr};
-use crate::support::{ENGINES, Ran, scratch, sync_with, tool};
+use crate::support::{ENGINES, Ran, program, run, scratch, sync_with, tool};
 
 /// Where OpenSSH's server of files is on Debian and its relatives.
 const SFTP_SERVER: &str = "/usr/lib/openssh/sftp-server";
 
 tests![
     names_with_numbers_of_their_own_are_links_all_the_same: [Need::Fuse, Need::Tool("mergerfs")],
-    what_ntfs_drops_is_told_and_opens_nothing:
+    what_ntfs_does_not_list_is_there:
         [Need::Fuse, Need::Tool("ntfs-3g"), Need::Tool("mkntfs"), Need::Tool("setfacl")],
     a_symlink_on_sshfs_leaves_the_time_of_its_target:
         [Need::Fuse, Need::Tool("sshfs"), Need::Tool(SFTP_SERVER)],
@@ -40,6 +40,12 @@ fn done(ran: &Ran) -> (u64, u64) {
 
 fn bits(path: impl AsRef<Path>) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+fn run_doctor(source: &Path, destination: &Path) -> Ran {
+    let mut command = std::process::Command::new(program());
+    command.arg("doctor").arg(source).arg(destination);
+    run(command)
 }
 
 /// Names below a directory that a run has left behind.
@@ -69,29 +75,32 @@ fn names_with_numbers_of_their_own_are_links_all_the_same() {
         for name in ["b", "c"] {
             fs::hard_link(source.join("d/a"), source.join("d").join(name)).unwrap();
         }
+        assert!(!run_doctor(&source, &destination).out.contains("--no-hard-links"));
         sync(engine, &[], &source, &destination, 0);
         let links = || fs::metadata(branch.join("dst/d/a")).unwrap().nlink();
         assert_eq!(links(), 3);
         assert_eq!(done(&sync(engine, &[], &source, &destination, 0)), (0, 0));
         fs::write(source.join("d/a"), contents.to_uppercase()).unwrap();
-        sync(engine, &[], &source, &destination, 0);
+        sync(engine, &["--backup-dir=../old"], &source, &destination, 0);
         for name in ["a", "b", "c"] {
             let found = fs::read_to_string(branch.join("dst/d").join(name)).unwrap();
             assert_eq!(found, contents.to_uppercase(), "{name}");
+            let old = fs::read_to_string(branch.join("old/d").join(name)).unwrap();
+            assert_eq!(old, contents, "{name}");
         }
         assert_eq!(links(), 3);
         assert_eq!(litter(&destination), Vec::<PathBuf>::new());
     }
 }
 
-/// Without the option for ACLs NTFS takes them, and attributes of namespaces that it does not know, and keeps nothing.
-fn what_ntfs_drops_is_told_and_opens_nothing() {
+/// Its program keeps ACLs and `trusted.*`, and does not list them.
+fn what_ntfs_does_not_list_is_there() {
     for &engine in ENGINES.iter() {
         let home = scratch();
         let (source, image) = (home.path().join("src"), home.path().join("image"));
         tool("truncate", &["-s", "16M", image.to_str().unwrap()]);
         tool("mkntfs", &["-F", "-q", "-f", image.to_str().unwrap()]);
-        let mount = Mount::of_program("ntfs-3g", &["-o", "permissions", image.to_str().unwrap()]);
+        let mount = Mount::of_program("ntfs-3g", &["-o", "permissions,acl", image.to_str().unwrap()]);
         let destination = mount.path().join("dst");
         file(source.join("f"), "contents");
         modified(source.join("f"), 1_000_000_000, 0);
@@ -101,16 +110,14 @@ fn what_ntfs_drops_is_told_and_opens_nothing() {
         tool("setfacl", &["-m", "u:7:rw,g::---", source.join("f").to_str().unwrap()]);
         xattr(source.join("f"), "user.a", b"1");
         xattr(source.join("f"), "trusted.a", b"1");
-        let ran = sync(engine, &[], &source, &destination, 23);
-        for text in ["system.posix_acl_access of 44 bytes", "trusted.a of 1 byte became nothing"] {
-            assert!(ran.err.contains(text), "{text}: {}", ran.err);
-        }
-        assert!(!ran.err.contains("user.a"), "{}", ran.err);
-        assert_eq!(bits(destination.join("f")), 0o600);
-        let again = sync(engine, &[], &source, &destination, 23);
-        assert_eq!(done(&again), (0, 0), "{}", again.out);
-        assert!(again.err.contains("became nothing"), "{}", again.err);
-        assert_eq!(done(&sync(engine, &["--no-xattrs"], &source, &destination, 0)), (0, 0));
+        sync(engine, &[], &source, &destination, 0);
+        let acl = tool("getfacl", &["-n", "-c", "-p", destination.join("f").to_str().unwrap()]);
+        assert!(acl.contains("user:7:rw-") && acl.contains("group::---"), "{acl}");
+        let value = |name: &str| rustix::fs::getxattr(destination.join("f"), name, &mut [0_u8; 8]);
+        assert_eq!((value("user.a"), value("trusted.a")), (Ok(1), Ok(1)));
+        assert_eq!(done(&sync(engine, &[], &source, &destination, 0)), (0, 0));
+        assert_eq!(done(&sync(engine, &["--no-xattrs"], &source, &destination, 0)).0, 0);
+        assert_eq!(bits(destination.join("f")), 0o600, "what the ACL gives its group");
     }
 }
 
@@ -139,6 +146,14 @@ fn a_symlink_on_sshfs_leaves_the_time_of_its_target() {
             assert_eq!(fs::metadata(far.join("dst/a")).unwrap().mtime(), 1_000_000_000, "{engine}");
             assert_eq!(fs::read_link(far.join("dst/dangling")).unwrap(), Path::new("nowhere"));
             assert_eq!(fs::metadata(far.join("dst/a")).unwrap().nlink(), 2);
+        }
+        // Its times are whole seconds, and nothing tells the names of a hard link.
+        for contents in ["Contents", "CONTENTS", "cONTENTS"] {
+            fs::write(source.join("a"), contents).unwrap();
+            modified(source.join("a"), 1_200_000_000, 0);
+            sync(engine, &["--no-xattrs", "--no-times"], &source, &destination, 0);
+            let found = ["a", "b"].map(|name| fs::read_to_string(far.join("dst").join(name)).unwrap());
+            assert_eq!(found, [contents; 2], "{engine}");
         }
         assert_eq!(litter(&far), Vec::<PathBuf>::new());
     }
@@ -172,6 +187,13 @@ fn what_exfat_has_not_is_named_with_its_option() {
             assert_eq!(fs::read_to_string(destination.join("d").join(name)).unwrap(), "contents");
         }
         assert_eq!(done(&sync(engine, &[], &source, &destination, 23)), (0, 0));
+        let doctor = run_doctor(&source, &mount.path().join("dst"));
+        for option in
+            ["--no-xattrs", "--no-owner", "--no-perms", "--no-links", "--no-hard-links", "--no-specials"]
+        {
+            assert!(doctor.out.contains(&format!("\n  {option} ")), "{option}: {}", doctor.out);
+        }
+        assert!(!doctor.out.contains("--no-times"), "{}", doctor.out);
         let all =
             ["--no-owner", "--no-perms", "--no-xattrs", "--no-links", "--no-hard-links", "--no-specials"];
         assert_eq!(done(&sync(engine, &all, &source, &destination, 0)), (0, 0));
@@ -179,6 +201,9 @@ fn what_exfat_has_not_is_named_with_its_option() {
         modified(source.join("d/f"), 1_000_000_000, 0);
         sync(engine, &[&all[..], &["--delete"]].concat(), &source, &destination, 0);
         assert_eq!(fs::read_to_string(destination.join("d/g")).unwrap(), "CONTENTS");
+        let mut check = std::process::Command::new(program());
+        check.arg("check").args(all).arg(&source).arg(&destination);
+        run(check).exits(0);
         assert_eq!(litter(mount.path()), Vec::<PathBuf>::new());
     }
 }

@@ -32,9 +32,15 @@ const YEARS: [(u32, i64); 11] = [
 /// Years that files really have: archives and package stores set 1970, and in 2038 seconds leave 32 bits.
 const WANTED: std::ops::RangeInclusive<u32> = 1970..=2039;
 
-/// Sets the modification time alone, as sync does.
-fn set(file: impl AsFd, (seconds, nanoseconds): (i64, u32)) -> Result<()> {
-    rustix::fs::futimens(file, &modified((seconds, nanoseconds)))
+/// Sets the modification time alone, and where that does nothing the one of the last access with it, as sync does.
+fn set(file: impl AsFd, wanted: (i64, u32)) -> Result<()> {
+    let times = modified(wanted);
+    rustix::fs::futimens(&file, &times)?;
+    let now = rustix::fs::fstat(&file)?;
+    if is_near((now.st_mtime, now.st_mtime_nsec as u32), wanted) {
+        return Ok(());
+    }
+    rustix::fs::futimens(&file, &Timestamps { last_access: times.last_modification, ..times })
 }
 
 fn modified((seconds, nanoseconds): (i64, u32)) -> Timestamps {

@@ -81,8 +81,10 @@ impl Old<'_> {
         };
         match place.give_name(self, true, link_to, replace) {
             Ok(()) => self.flush(&place.within).map(|()| true),
-            // Another run has backed it up.
-            Err(Errno::STALE) if self.expected.is_some() => Ok(true),
+            // Another run has backed it up; or programs behind FUSE give each name a number of its own.
+            Err(Errno::STALE) if self.expected.is_some() => {
+                Ok(!self.is_expected(stat_name(self.within, self.name)))
+            }
             // Another file system, one without hard links, or somebody else's file (proc_sys_fs(5), protected_hardlinks).
             Err(errno) if is_link_refusal(errno) => Ok(false),
             Err(errno) => Err(self.no_name(errno, place.backups)),

@@ -35,33 +35,38 @@ pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Opt
             let (copied, refusal) = follow(item, &leader, source, destination.as_ref()).await?;
             if refusal == Some(Errno::MLINK) {
                 // The names to come are linked to this one. Not so with EXDEV: most of them are where the leader is.
-                let leader = Leader {
-                    directory: item.directory.clone(),
-                    name: item.target().to_owned(),
-                    inode: inode_of(&item, copied.action, destination.as_ref()).await?,
-                    hash: copied.hash,
-                };
+                let leader = named_first(&item, &copied, destination.as_ref()).await?;
                 item.run().links.replace_leader(identity, leader).await;
             }
             Ok(copied)
         }
         Claim::Lead(mut lead) => {
             let copied = item.mirror_one(source, destination.as_ref()).await?;
-            *lead = Some(Leader {
-                directory: item.directory.clone(),
-                name: item.target().to_owned(),
-                inode: inode_of(&item, copied.action, destination.as_ref()).await?,
-                hash: copied.hash,
-            });
+            *lead = Some(named_first(&item, &copied, destination.as_ref()).await?);
             Ok(copied)
         }
     }
 }
 
+/// The item as the name that others are linked to.
+async fn named_first(item: &Item<'_>, copied: &Copied, before: Option<&Stat>) -> Result<Leader> {
+    Ok(Leader {
+        directory: item.directory.clone(),
+        name: item.target().to_owned(),
+        inode: inode_of(item, copied.action, before).await?,
+        hash: copied.hash,
+        is_new: !keeps_inode(copied.action),
+    })
+}
+
+fn keeps_inode(action: Action) -> bool {
+    matches!(action, Action::Unchanged | Action::Metadata)
+}
+
 /// The inode that the first name has now. A dry run, which makes none, gets one that no file has.
 async fn inode_of(item: &Item<'_>, action: Action, before: Option<&Stat>) -> Result<Inode> {
     match before {
-        Some(stat) if matches!(action, Action::Unchanged | Action::Metadata) => Ok(stat.inode),
+        Some(stat) if keeps_inode(action) => Ok(stat.inode),
         _ if !item.run().config.writes() => Ok(Inode { device: u64::MAX, number: 0 }),
         _ => {
             let stat = item.lane.io.stat(item.within()?, item.target()).await;
@@ -242,7 +247,9 @@ async fn link(
     }
     let temporary = item.run().temporary.new_name(within).at(Operation::Link, || item.path())?;
     let one_more = link_to(&temporary)?;
-    if let (Some(one_more), Some(have)) = (one_more, destination)
+    // Where the first name was made in this run, an old file of one size and, within one second, one time may be there.
+    let is_believed = !leader.is_new && !item.run().rules.compares_contents();
+    if let (Some(one_more), Some(have), true) = (one_more, destination, is_believed)
         && looks_like(have, &one_more)
     {
         let removed = rustix::fs::unlinkat(within, &temporary, AtFlags::empty());

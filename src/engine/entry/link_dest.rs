@@ -17,7 +17,6 @@ use crate::engine::own::trial;
 use crate::engine::own::writable::writable;
 use crate::engine::run::flushed::flush_file;
 use crate::engine::state::copied::Copied;
-use crate::engine::state::file_systems::is_link_refusal;
 use crate::error::{Context, Error, Operation, Result};
 use crate::event::{Action, Event, Kind, Notice};
 use crate::io::path::{open_directory, open_entry};
@@ -200,7 +199,7 @@ async fn give_name(item: &Item<'_>, handle: &OwnedFd, have: &Stat, taken: Taken)
         Ok(()) => Ok(true),
         // Another file system, all the names an inode can have, or one that was removed meanwhile: a copy has to do.
         Err(Errno::XDEV | Errno::MLINK | Errno::NOENT | Errno::STALE) => Ok(false),
-        Err(errno) if is_link_refusal(errno) => {
+        Err(errno) if item.pair.file_system.is_link_refusal(errno) => {
             refused(item, errno, have).await;
             Ok(false)
         }

@@ -25,6 +25,8 @@ pub(crate) struct Leader {
     pub(crate) inode: Inode,
     /// Contents' hash, if it was made.
     pub(crate) hash: Option<blake3::Hash>,
+    /// This run has made or replaced it.
+    pub(crate) is_new: bool,
 }
 
 /// The right to say where an inode's first name is. While it is held, the inode's other names wait. Dropped without
