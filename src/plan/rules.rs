@@ -70,12 +70,10 @@ impl Rules {
     }
 
     /// Whether a file that the destination has, of the source's size, is copied for its time; or for nothing that a stat
-    /// tells. A time that the file system can't have does not tell either.
+    /// tells. Whether the file system can have that time only a trial tells.
     pub(crate) fn copies_for_time(&self, source: Time, destination: &Stat) -> bool {
         match self.compare.by {
-            CompareBy::SizeAndTime => {
-                !self.same_time(source, destination) && match_times(source, destination) != Match::Clamped
-            }
+            CompareBy::SizeAndTime => !self.same_time(source, destination),
             CompareBy::Nothing => true,
             CompareBy::Size | CompareBy::Contents => false,
         }

@@ -10,7 +10,8 @@ pub(crate) enum Match {
     Same,
     /// It is the source's as the file system rounds it.
     Rounded,
-    /// It is the first, or the last, time that the file system has, and the source's lies beyond.
+    /// It is the first, or the last, time that some file systems have, and the source's lies beyond. A file of any other may
+    /// have such a time as well: whether it was clamped only a trial tells.
     Clamped,
     Other,
 }

@@ -19,6 +19,7 @@ tests![
     microseconds_beside_finer_times_are_no_difference: [Need::Fuse],
     two_seconds_are_no_difference_either: [Need::Fuse],
     times_past_the_last_one_are_told: [Need::Fuse],
+    a_time_that_looks_like_a_limit_is_a_time: [],
     a_time_that_is_set_with_another_one_alone_is_set_with_it: [Need::Fuse],
     a_time_that_moves_at_close_is_set_again: [Need::Fuse],
     where_no_time_stays_contents_decide: [Need::Fuse],
@@ -159,7 +160,43 @@ fn times_past_the_last_one_are_told() {
         assert!(!ran.err.contains("d/f"), "{}", ran.err);
         let again = sync(engine, &[], &source, &destination, 23);
         assert_eq!(done(&again), (0, 0), "{}", again.out);
+        assert_new_contents_come(engine, &source, &destination);
         sync(engine, &["--no-times"], &source, &destination, 0);
+    }
+}
+
+/// Of the file whose time can't be held: it is the same before and after.
+fn assert_new_contents_come(engine: &str, source: &Path, destination: &Path) {
+    file(source.join("d/late"), "CONTENTS");
+    modified(source.join("d/late"), 5_000_000_777, 1);
+    let brought = sync(engine, &[], source, destination, 23);
+    assert_eq!(done(&brought).0, 1, "{}", brought.out);
+    assert_eq!(fs::read_to_string(destination.join("d/late")).unwrap(), "CONTENTS");
+    let again = sync(engine, &[], source, destination, 23);
+    assert_eq!(done(&again), (0, 0), "{}", again.out);
+}
+
+/// Where the file system has all these times.
+fn a_time_that_looks_like_a_limit_is_a_time() {
+    let limits =
+        [(315_532_800, 10), (i64::from(i32::MAX), 2_200_000_000), (i64::from(u32::MAX), 5_000_000_000)];
+    for &engine in ENGINES.iter() {
+        for (have, want) in limits {
+            let home = scratch();
+            let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+            for (tree, contents, seconds) in [(&source, "new", want), (&destination, "old", have)] {
+                file(tree.join("f"), contents);
+                modified(tree.join("f"), seconds, 0);
+                modified(tree, 1_000_000_000, 0);
+            }
+            let linked = home.path().join("linked");
+            sync(engine, &["--link-dest=../dst"], &source, &linked, 0);
+            assert_eq!(fs::read_to_string(linked.join("f")).unwrap(), "new", "{have}");
+            let told = sync(engine, &["-n"], &source, &destination, 0);
+            assert_eq!(done(&told).0, 1, "{}", told.out);
+            sync(engine, &[], &source, &destination, 0);
+            assert_eq!(fs::read_to_string(destination.join("f")).unwrap(), "new", "{have}");
+        }
     }
 }
 
@@ -240,6 +277,12 @@ fn small_inodes_of_ext4_round_and_clamp() {
         assert_eq!(done(&again), (0, 0), "{}", again.out);
         let linked = sync(engine, &["--link-dest=../dst"], &source, &mount.path().join("next"), 23);
         assert_eq!(linked.summary()["linked"].as_u64(), Some(2), "{}", linked.out);
+        assert_new_contents_come(engine, &source, &destination);
+        file(source.join("d/late"), "CoNtEnTs");
+        modified(source.join("d/late"), 5_000_000_999, 1);
+        let made = sync(engine, &["--link-dest=../dst"], &source, &mount.path().join("last"), 23);
+        assert_eq!(made.summary()["created"].as_u64(), Some(3), "with d/late: {}", made.out);
+        assert_eq!(fs::read_to_string(mount.path().join("last/d/late")).unwrap(), "CoNtEnTs");
         fs::remove_file(source.join("d/late")).unwrap();
         sync(engine, &["--delete"], &source, &destination, 0);
     }

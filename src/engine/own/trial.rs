@@ -63,11 +63,11 @@ fn is_alike(outcome: &Outcome, want: &Stat, (have, xattrs): (&Stat, &Xattrs), ru
     // A time that a copy would not have says nothing of this one.
     let becomes = &outcome.stat;
     let is_rounded = may_be_rounded(want.modified, becomes).is_some();
+    let matched = match_times(want.modified, becomes);
     let same_time = !keep.times_of(want.kind)
-        || match_times(want.modified, becomes) == Match::Other && !is_rounded
-        || is_rounded && becomes.modified == have.modified
-        || run.rules.same_time(want.modified, have)
-        || match_times(want.modified, have) == Match::Clamped;
+        || matched == Match::Other && !is_rounded
+        || (is_rounded || matched == Match::Clamped) && becomes.modified == have.modified
+        || run.rules.same_time(want.modified, have);
     let same_xattrs = !keep.xattrs || xattr::changes(&outcome.xattrs, xattrs).is_empty();
     let same_owner = !keep.owner || owner(&outcome.stat) == owner(have);
     same_time && same_xattrs && same_owner && outcome.stat.mode == have.mode
@@ -92,6 +92,12 @@ pub(crate) fn time_tells(
     have: &Stat,
 ) -> Result<TimeTells> {
     let file_system = &place.pair.file_system;
+    if match_times(want, have) == Match::Clamped && !file_system.keeps_ordinary(want) {
+        // All times beyond the limit become this one. A dry run tries nothing, and reads.
+        let is_tried = place.run.config.writes();
+        let is_clamped = !is_tried || time_of_copy(place, want)? == Some(have.modified);
+        return Ok(if is_clamped { TimeTells::Nothing } else { TimeTells::Older });
+    }
     if !place.run.config.writes() {
         return Ok(TimeTells::Older);
     }

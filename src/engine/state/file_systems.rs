@@ -85,6 +85,11 @@ impl FileSystem {
         self.keeps_all.store(true, Ordering::Relaxed);
     }
 
+    /// Whether this is a time that it keeps without a trial.
+    pub(crate) fn keeps_ordinary(&self, time: Time) -> bool {
+        self.is_faithful && ORDINARY.contains(&time.seconds)
+    }
+
     /// Whether it keeps this time, as far as is known.
     pub(crate) fn keeps_time(&self, time: Time) -> Option<bool> {
         ORDINARY.contains(&time.seconds).then(|| self.keeps_times.get().copied()).flatten()
