@@ -40,7 +40,9 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     }
     let _turn = item.directory.take_turn(item.pair, item.target(), item.lane).await?;
     let have = item.stat_destination().await?;
-    run.rules.keep_mode_of(have.as_ref(), &mut source);
+    if let Some(mode) = item.kept_mode(&source, have.as_ref()) {
+        source.mode = mode.as_it_is;
+    }
     opened.stat = source;
     if source.kind == Kind::File && !run.config.select.takes_size(source.size) {
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));

@@ -114,8 +114,10 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     } else {
         None
     };
-    run.rules.keep_mode_of(existing.as_ref(), &mut stat);
-    let source = SourceDirectory { fd: source, stat, writers, xattrs };
+    let mut source = SourceDirectory { fd: source, stat, writers, xattrs };
+    if let (Some(fd), Some(have), false) = (&destination, &existing, implied) {
+        source.keep_mode((fd, have), false, run); // it was named, and is trusted
+    }
     let narrowed = match (&destination, &existing) {
         (Some(fd), Some(have)) if !implied => {
             source.narrow(fd, have, run, || run.roots.destination.path.clone())?

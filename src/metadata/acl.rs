@@ -50,10 +50,10 @@ pub(super) fn mode_without(acl: &[u8], mode: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn acl(entries: &[(u8, u8)]) -> Vec<u8> {
+    pub(in crate::metadata) fn acl(entries: &[(u8, u8)]) -> Vec<u8> {
         let entries = entries.iter().flat_map(|&(tag, bits)| [tag, 0, bits, 0, 7, 0, 0, 0]);
         [2, 0, 0, 0].into_iter().chain(entries).collect()
     }

@@ -16,6 +16,7 @@ use crate::plan::compare::{Difference, differences, mode_to_give};
 use crate::plan::rules::Rules;
 use crate::plan::tighten::without_group;
 use crate::plan::times::{Match, match_times, may_be_rounded};
+use crate::plan::writers::looks_unfinished;
 use crate::stat::{Stat, Time, proc_path, stat_open};
 
 /// What an entry is to have: its source's stat and attributes (`None`: leave attributes alone).
@@ -338,13 +339,18 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         let Some(mode) = difference.mode else { return Ok(None) };
         if let Err(errno) = set_mode(self.inode, mode) {
             changes.mode = false;
-            // Left alone, nobody misses it.
-            if self.rules.keep.permissions || !is_refusal(errno) {
+            // Left alone, nobody misses it, but where a directory has the mode that no user chose.
+            if self.rules.keep.permissions || !is_refusal(errno) || self.is_left_unfinished() {
                 self.lack(Operation::SetMode, (Property::Mode, octal(mode)), errno)?;
             }
             return Ok(None);
         }
         Ok(Some(mode))
+    }
+
+    /// Whether it is a directory with the mark of one that is not done.
+    fn is_left_unfinished(&self) -> bool {
+        self.wanted.kind == Kind::Directory && self.stat().is_ok_and(|now| looks_unfinished(&now))
     }
 
     fn give_time(&mut self, changes: &mut Changes) -> Result<()> {

@@ -5,6 +5,7 @@
 mod acl;
 pub(crate) mod apply;
 pub(crate) mod flags;
+pub(crate) mod kept;
 pub(crate) mod xattr;
 
 use std::os::fd::BorrowedFd;

@@ -102,8 +102,8 @@ fn try_read(holder: &Holder<'_>, reach: Namespaces) -> rustix::io::Result<Xattrs
 /// (engine/entry/in_place.rs). It is not copied: it tells something of that very file.
 pub(crate) const UNFINISHED: &CStr = c"user.ringsync.unfinished";
 
-/// The attributes of `holder`, an entry of the source, as the destination is to have them: where modes are changed, its
-/// ACL changes with its mode.
+/// The attributes of `holder`, an entry of the source, as the destination is to have them: where modes are changed, or left
+/// alone, its ACL changes with its mode.
 pub(crate) fn read_source<P: AsRef<Path>>(
     holder: &Holder<'_>,
     source: &Stat,
@@ -112,12 +112,28 @@ pub(crate) fn read_source<P: AsRef<Path>>(
 ) -> Result<Xattrs> {
     let mut found = read(holder, rules.privileges.namespaces, path)?;
     found.retain(|(name, _)| name.as_c_str() != UNFINISHED);
-    if !rules.chmod.is_empty()
-        && let Some((_, acl)) = found.iter_mut().find(|(name, _)| name.as_c_str() == ACCESS_ACL)
-    {
-        acl::follow_mode(acl, source.mode);
+    if !rules.chmod.is_empty() || !rules.keep.permissions {
+        follow_mode(&mut found, source.mode);
     }
     Ok(found)
+}
+
+/// Makes the access ACL among some attributes that of an entry with this mode.
+pub(crate) fn follow_mode(xattrs: &mut Xattrs, mode: u32) {
+    if let Some((_, acl)) = xattrs.iter_mut().find(|(name, _)| name.as_c_str() == ACCESS_ACL) {
+        acl::follow_mode(acl, mode);
+    }
+}
+
+/// The access ACL of `holder`. One that can't be read is an empty one, which grants nothing; a file system that is not
+/// `faithful` answers with EIO where it has none.
+pub(crate) fn access_acl_of(holder: &Holder<'_>, faithful: bool) -> Option<Vec<u8>> {
+    match get(holder, ACCESS_ACL) {
+        Ok(acl) => Some(acl),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOENT) => None,
+        Err(Errno::IO) if !faithful => None,
+        Err(_) => Some(Vec::new()),
+    }
 }
 
 /// The mode of a file that is to lose its ACL, if `holder` has one.
@@ -368,7 +384,7 @@ impl Set {
 }
 
 /// The access ACL among some attributes.
-pub(super) fn access_acl(xattrs: &Xattrs) -> Option<&[u8]> {
+pub(crate) fn access_acl(xattrs: &Xattrs) -> Option<&[u8]> {
     xattrs.iter().find(|(name, _)| name.as_c_str() == ACCESS_ACL).map(|(_, acl)| acl.as_slice())
 }
 

@@ -141,8 +141,9 @@ pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference
     let owner = if rules.keep.owner { owner_to_set(want, have, rules) } else { None };
     let (uid, gid) = owner.unwrap_or_default();
     let mode = mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid), rules);
+    let is_left = !rules.keep.permissions && owner.is_none() && want.mode == have.mode;
     // chown(2) clears setuid and setgid, so that these have to be set again after it.
-    let mode_differs = mode != have.mode || (owner.is_some() && mode & 0o6000 != 0);
+    let mode_differs = !is_left && mode != have.mode || owner.is_some() && mode & 0o6000 != 0;
     Difference {
         owner,
         mode: (want.kind != Kind::Symlink && mode_differs).then_some(mode),

@@ -15,7 +15,7 @@ pub(crate) struct Privileges {
     pub(crate) chown: bool,
     /// The effective user.
     pub(crate) user: u32,
-    /// Groups an unprivileged owner may give its files to.
+    /// Groups an unprivileged owner may give its files to, the effective one last.
     pub(crate) groups: Vec<u32>,
     /// Attributes that it sees and may set.
     pub(crate) namespaces: Namespaces,

@@ -52,13 +52,6 @@ impl Rules {
         Stat { mode: mode_to_give(&wanted, uid, gid, self), uid, gid, ..source }
     }
 
-    /// Where modes are not kept an entry of the source's type keeps the one that it has in the destination.
-    pub(crate) fn keep_mode_of(&self, destination: Option<&Stat>, source: &mut Stat) {
-        if let Some(have) = destination.filter(|have| !self.keep.permissions && have.kind == source.kind) {
-            source.mode = have.mode;
-        }
-    }
-
     /// Whether the user who runs this is in a group.
     pub(crate) fn is_own_group(&self, group: u32) -> bool {
         self.privileges.groups.contains(&group)

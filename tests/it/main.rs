@@ -33,6 +33,7 @@ mod guide;
 mod hostile;
 mod inplace;
 mod lacks;
+mod left_modes;
 mod levels;
 mod library;
 mod links;
@@ -107,6 +108,7 @@ fn main() {
         hostile::TESTS,
         inplace::TESTS,
         lacks::TESTS,
+        left_modes::TESTS,
         levels::TESTS,
         links::TESTS,
         library::TESTS,

@@ -21,7 +21,7 @@ use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::{Origin, Pair, SourceDirectory, opens_up};
-use crate::error::{Cause, Context, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::metrics::Call;
 use crate::event::{Event, Kind};
 use crate::io::rename::replace;
@@ -190,7 +190,9 @@ impl Directory {
             if existing.inode != stat.inode {
                 *existing = stat;
             }
-            run.rules.keep_mode_of(Some(&stat), &mut source.stat);
+            source.require_owner((&mirror, &stat), run, path)?;
+            let planted = parent.planted || parent.writers.could_plant(&stat);
+            source.keep_mode((&mirror, &stat), planted, run);
             origin.judge(parent, (&source, &mirror), &stat, run);
         } else {
             origin.sheds_acl = parent.sheds_inherited_acl(run);
@@ -316,6 +318,29 @@ impl Directory {
 }
 
 impl SourceDirectory {
+    /// Requires, where owners are left alone, that its mirror, which has `have`, belongs to nobody who may not read what the
+    /// source closes to others. DST's own owner is trusted; and where all that we make belongs to this owner as well, nothing
+    /// can be done about it.
+    pub(crate) fn require_owner(
+        &self,
+        (mirror, have): (&OwnedFd, &Stat),
+        run: &Run,
+        path: impl FnOnce() -> PathBuf,
+    ) -> Result<()> {
+        let is_open = self.stat.mode & 0o007 != 0;
+        let is_known = [0, run.rules.privileges.user, self.stat.uid].contains(&have.uid);
+        if run.rules.keep.owner || !run.config.writes() || is_open || is_known {
+            return Ok(());
+        }
+        let named = run.roots.destination.fd.as_ref().and_then(|root| stat_open(root).ok());
+        let is_named = named.is_some_and(|root| root.uid == have.uid);
+        if is_named || directory::owner_of_new(mirror, run) == Ok(have.uid) {
+            return Ok(());
+        }
+        let why = "it is another user's, who could read what SRC closes to others: give it to SRC's owner, or to yourself";
+        Err(Error::new(Operation::OpenDestination, path(), Cause::Refused(why.into())))
+    }
+
     /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set. Where that is
     /// refused the error comes when it is done; but nothing that the source closes to others is put into another user's
     /// directory. Where owners and modes are not kept at all, a directory belongs to whom our new files belong to.

@@ -46,6 +46,7 @@ pub(crate) async fn merge(
     let mut origin = Origin { existing: Some(stat), ..Origin::default() };
     origin.file_system = run.file_systems.of(&to, &stat);
     origin.names = pair.names.clone();
+    source.require_owner((&to, &stat), run, path)?;
     origin.judge(parent, (&source, &to), &stat, run);
     origin.taken |= source.narrow(&to, &stat, run, path)?.owner.is_some();
     let mut moved = 0;

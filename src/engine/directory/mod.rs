@@ -2,6 +2,7 @@
 
 pub(crate) mod creation_defaults;
 pub(crate) mod evict;
+pub(crate) mod kept_mode;
 pub(crate) mod make;
 pub(crate) mod meet;
 pub(crate) mod merge;

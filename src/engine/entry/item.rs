@@ -17,8 +17,10 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
 use crate::io::file::{File, is_union};
 use crate::metadata;
+use crate::metadata::kept::Acls;
 use crate::metadata::xattr::{self, Holder};
 use crate::plan::compare::{Decision, Difference, differs_in_time_alone, keep};
+use crate::plan::kept::KeptMode;
 use crate::plan::writers::Writers;
 use crate::stat::{Identity, Inode, Stat};
 use crate::walk::Entry;
@@ -32,8 +34,17 @@ pub(crate) struct Item<'a> {
     pub(crate) entry: &'a Entry,
     /// It takes the place of a directory that was set aside for it: there was something, whatever is there now.
     pub(crate) replaces: bool,
-    /// What the destination had under its name when that was looked at: which inode, of what type and mode.
-    pub(crate) old: Option<(Inode, Kind, u32)>,
+    /// What the destination had under its name when that was looked at.
+    pub(crate) old: Option<Former>,
+}
+
+/// What the destination has under an entry's name.
+#[derive(Clone, Copy)]
+pub(crate) struct Former {
+    pub(crate) inode: Inode,
+    pub(crate) kind: Kind,
+    /// What is kept of its mode, if that is left alone.
+    pub(crate) mode: Option<KeptMode>,
 }
 
 /// An entry's source, as far as it is known.
@@ -87,10 +98,31 @@ impl Item<'_> {
     pub(crate) fn adopt_open(&self, stat: Stat, file: &File) -> Result<Stat> {
         let rules = &self.run().rules;
         let mut stat = metadata::adopt(stat, &Holder::Open(file.as_fd()), rules, || self.source_path())?;
-        if let Some((_, Kind::File, mode)) = self.old.filter(|_| !rules.keep.permissions) {
-            stat.mode = mode; // as in Rules::keep_mode_of
-        }
+        self.keep_mode_anew(&mut stat);
         Ok(stat)
+    }
+
+    /// What is kept of the mode of what the destination has, where modes are left alone.
+    pub(crate) fn kept_mode(&self, source: &Stat, have: Option<&Stat>) -> Option<KeptMode> {
+        let rules = &self.run().rules;
+        let have = have.filter(|have| rules.leaves_mode(source, have))?;
+        let within = self.pair.destination.as_ref()?;
+        let destination = Holder::Name(within.as_fd(), self.target());
+        let destination = xattr::access_acl_of(&destination, self.pair.file_system.is_faithful);
+        let kept = rules.keep.xattrs;
+        let source_acl = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
+        let source_acl = if kept { xattr::access_acl_of(&source_acl, true) } else { None };
+        let shown = Acls { kept, source: source_acl, destination }.mode_to_keep(source, have);
+        let planted = self.pair.planted || self.pair.writers.could_plant(have);
+        Some(rules.kept_mode(source, have, shown, (planted, self.pair.before())))
+    }
+
+    /// Gives a source the mode that a new copy gets in the place of what was there, where modes are left alone.
+    pub(crate) fn keep_mode_anew(&self, source: &mut Stat) {
+        let old = self.old.filter(|old| old.kind == source.kind);
+        if let Some(mode) = old.and_then(|old| old.mode) {
+            source.mode = mode.anew;
+        }
     }
 
     /// Which file a source is that has several names.

@@ -14,7 +14,7 @@ pub(crate) async fn keep(item: &Item<'_>) -> Result<()> {
     let directory = item.directory.path();
     let (run, within, watched) = (item.run(), item.changing()?, item.lane.watched());
     let (lies_at, source, name) = (directory.as_path(), Some(&*item.pair.source), item.target());
-    let expected = item.old.map(|(inode, ..)| inode);
+    let expected = item.old.map(|old| old.inode);
     let old = Old { run, within, directory: &directory, lies_at, source, name, expected, watched };
     // Some system calls that change directories, as giving a file its name does.
     if old.link()? {
@@ -31,7 +31,7 @@ pub(crate) async fn copy(item: &Item<'_>) -> Result<()> {
     item.lane.doing(Operation::Backup);
     let (within, source) = (item.changing()?.clone(), item.pair.source.clone());
     let (directory, name) = (item.directory.path(), item.target().to_owned());
-    let (watched, expected) = (item.lane.watched.clone(), item.old.map(|(inode, ..)| inode));
+    let (watched, expected) = (item.lane.watched.clone(), item.old.map(|old| old.inode));
     in_thread(item.lane, move |run| {
         let (watched, source, lies_at) = (watched.as_deref(), Some(&*source), directory.as_path());
         let (within, directory, name) = (&within, directory.as_path(), &*name);

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::engine::entry::flags::{self, Found};
-use crate::engine::entry::item::{Item, SourceEntry};
+use crate::engine::entry::item::{Former, Item, SourceEntry};
 use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::{contents, copy_file, hard_link, keep_old, link_dest, read_back, special};
 use crate::engine::own::{litter, refused, trial};
@@ -43,8 +43,12 @@ impl Item<'_> {
             self.claim_name()?;
             let destination = self.stat_destination().await?;
             (is_absent, is_found) = (destination.is_none(), destination.is_some());
-            self.run().rules.keep_mode_of(destination.as_ref(), &mut source.stat);
-            let item = Item { old: destination.map(|have| (have.inode, have.kind, have.mode)), ..self };
+            let mode = self.kept_mode(&source.stat, destination.as_ref());
+            if let Some(mode) = mode {
+                source.stat.mode = mode.as_it_is;
+            }
+            let former = |have: Stat| Former { inode: have.inode, kind: have.kind, mode };
+            let item = Item { old: destination.map(former), ..self };
             let is_left = is_left_alone(&source.stat, destination.as_ref(), &self.run().rules);
             if is_left && !self.replaces {
                 if destination.is_some() && self.pair.planted {
@@ -157,6 +161,11 @@ impl Item<'_> {
             changes.flags = true;
             decision = Decision::Replace;
         }
+        if matches!(decision, Decision::Replace | Decision::Renew) {
+            self.keep_mode_anew(&mut source.stat);
+            let of_stat = self::changes(&source.stat, destination, &self.run().rules);
+            changes.mode = of_stat.mode;
+        }
         let taken = match decision {
             Decision::Create => Some(Taken::Nothing),
             Decision::Replace | Decision::Renew => Some(Taken::Entry),
@@ -242,7 +251,8 @@ impl Item<'_> {
     }
 
     /// Makes the entry anew.
-    pub(crate) async fn make(&self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
+    pub(crate) async fn make(&self, mut source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
+        self.keep_mode_anew(&mut source.stat);
         if !self.run().config.writes() {
             let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });

@@ -76,7 +76,7 @@ pub(crate) async fn settle(
         }
         wait(item, &stat, source.fine_times, limit).await?;
         let found = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-        let found = item.run().rules.adopt(found);
+        let found = item.adopt_open(found, source)?;
         let is_apart = !matches!(age(found.changed, now(), source.fine_times), Age::Now(_));
         if is_apart || found.changed == stat.changed {
             return Ok(found); // or its clock is a little ahead of ours
