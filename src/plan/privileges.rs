@@ -99,7 +99,16 @@ impl Privileges {
     pub(crate) fn of(root: bool, user: u32, groups: Vec<u32>) -> Self {
         let namespaces = if root { Namespaces::All } else { Namespaces::User };
         let group = groups.first().copied().unwrap_or(user);
-        Privileges { root, chown: root, user, group, groups, namespaces, users: Ids::All, all_groups: Ids::All }
+        Privileges {
+            root,
+            chown: root,
+            user,
+            group,
+            groups,
+            namespaces,
+            users: Ids::All,
+            all_groups: Ids::All,
+        }
     }
 
     /// Whether it may give any file to a user.

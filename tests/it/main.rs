@@ -56,6 +56,7 @@ mod show;
 mod spared;
 mod support;
 mod swapped;
+mod tight;
 mod timeout;
 mod torn;
 mod unstuck;
@@ -129,6 +130,7 @@ fn main() {
         show::TESTS,
         spared::TESTS,
         swapped::TESTS,
+        tight::TESTS,
         timeout::TESTS,
         torn::TESTS,
         unstuck::TESTS,

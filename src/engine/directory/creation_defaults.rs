@@ -34,8 +34,9 @@ impl Pair {
         found.unwrap_or(run.rules.privileges.group)
     }
 
-    /// Whether new entries are to lose the ACL that they inherit: where none are kept, and others chose it.
+    /// Whether new entries are to lose the ACL that they inherit: where none are kept, and others chose it, or could not be
+    /// kept from it.
     pub(crate) fn sheds_inherited_acl(&self, run: &Run) -> bool {
-        !run.rules.keep.xattrs && self.writers != Writers::Nobody
+        !run.rules.keep.xattrs && (self.writers != Writers::Nobody || self.acl_stays)
     }
 }

@@ -207,6 +207,7 @@ impl Directory {
         if origin.sheds_acl && run.config.writes() {
             let acl = shed::acls(HeldInode::Open(mirror.as_fd()), &origin.file_system, path)?;
             source.stat = shed::tight(source.stat, acl.as_ref());
+            origin.acl_stays = acl.is_some();
             if let Some(lack) = acl {
                 run.report(Event::Failed(lack)).await;
             }

@@ -113,7 +113,7 @@ fn make(
 /// Why an entry can't be made: where its file system has none of its kind, with the option that leaves them out.
 fn refusal(item: &Item<'_>, stat: &Stat, errno: Errno) -> Cause {
     match errno {
-        Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS => {}
+        Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL => {}
         // A program behind FUSE made something else.
         Errno::IO if !item.pair.file_system.is_faithful => {}
         _ => return Cause::from(errno),
