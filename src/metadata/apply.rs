@@ -12,7 +12,7 @@ use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::{Changes, Kind};
 use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{HeldInode, acl};
-use crate::plan::compare::{Difference, differences, mode_to_give};
+use crate::plan::compare::{Difference, differences, mode_to_give, tries_group};
 use crate::plan::rules::Rules;
 use crate::plan::tighten::without_group;
 use crate::plan::times::{Match, match_times, may_be_rounded};
@@ -84,9 +84,9 @@ pub(crate) fn apply<P: AsRef<Path>>(
     let mut applied = Applied { changes: difference.changes(have), ..Applied::default() };
     let mut job = Job { wanted: want, inode, rules, path, before: have.modified, lacks: Vec::new() };
     let mut given = job.give_owner(have, &mut difference, &mut applied.changes)?;
-    if !sure && given == OwnerGiven::Yes {
+    if !sure {
         // Before the mode, which is another one where the owner is.
-        given = job.look_at_owner(&mut difference, &mut applied.changes)?;
+        given = job.look_at_owner(given, &mut difference, &mut applied.changes)?;
     }
     let mut acl = AclGiven::Kept;
     if let Some(xattrs) = xattrs.filter(|xattrs| !(bare && xattrs.is_empty())) {
@@ -196,7 +196,7 @@ fn tight(
         AclGiven::Another => mode & !0o070, // which is its mask
     };
     let (_, gid) = difference.owner.unwrap_or_default();
-    let is_tried = given == OwnerGiven::No && rules.keep.owner && rules.privileges.gives_to_group(want.gid);
+    let is_tried = given == OwnerGiven::No && rules.keep.owner && tries_group(want.gid, rules);
     let lacks_group = is_tried && gid.unwrap_or(have.gid) != want.gid;
     if lacks_group { without_group(mode) } else { mode }
 }
@@ -274,16 +274,23 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         may.chown && may.user != NOBODY && have.uid == NOBODY
     }
 
-    /// Looks at whose it is now, which `difference` has afterwards.
-    fn look_at_owner(&mut self, difference: &mut Difference, changes: &mut Changes) -> Result<OwnerGiven> {
-        let Some((uid, gid)) = difference.owner else { return Ok(OwnerGiven::Yes) };
+    /// Looks at whose it is now, which `difference` has afterwards. What was refused has been told.
+    fn look_at_owner(
+        &mut self,
+        given: OwnerGiven,
+        difference: &mut Difference,
+        changes: &mut Changes,
+    ) -> Result<OwnerGiven> {
+        let Some((uid, gid)) = difference.owner else { return Ok(given) };
         let now = self.stat()?;
         let wanted = (uid.unwrap_or(now.uid), gid.unwrap_or(now.gid));
         if wanted == (now.uid, now.gid) {
-            return Ok(OwnerGiven::Yes);
+            return Ok(given);
         }
-        let text = |(uid, gid)| format!("{uid}:{gid}");
-        self.became(Operation::SetOwner, Property::Owner, (text(wanted), text((now.uid, now.gid))));
+        if given == OwnerGiven::Yes {
+            let text = |(uid, gid)| format!("{uid}:{gid}");
+            self.became(Operation::SetOwner, Property::Owner, (text(wanted), text((now.uid, now.gid))));
+        }
         difference.owner = Some((Some(now.uid), Some(now.gid)));
         (changes.owner, changes.group) = (uid == Some(now.uid), gid == Some(now.gid));
         Ok(OwnerGiven::No)
@@ -301,8 +308,9 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         let mut set = xattr::make_equal(self.inode, want, bare_and_sure, reach);
         let is_closed =
             |set: &xattr::Set| set.refused.iter().any(|refused| refused.errno == Some(Errno::ACCESS));
-        if is_closed(&set) && !root && have.kind != Kind::Symlink {
-            set_mode(self.inode, have.mode | 0o600).at(Operation::SetMode, self.path)?;
+        // Where it may not, what was refused first is told.
+        let may_open = is_closed(&set) && !root && have.kind != Kind::Symlink;
+        if may_open && set_mode(self.inode, have.mode | 0o600).is_ok() {
             let again = xattr::make_equal(self.inode, want, bare_and_sure, reach);
             let changes = Changes {
                 acl: set.changes.acl | again.changes.acl,

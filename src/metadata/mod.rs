@@ -18,6 +18,7 @@ use crate::metadata::xattr::{Holder, Xattrs};
 use crate::plan::compare::Difference;
 use crate::plan::narrow::narrowed;
 use crate::plan::rules::Rules;
+use crate::plan::tighten;
 use crate::stat::{Stat, Time};
 
 pub(crate) use crate::metadata::apply::{Applied, Target, Wanted, apply, apply_time, is_refusal, set_mtime};
@@ -63,6 +64,16 @@ pub(crate) fn adopt<P: AsRef<Path>>(
         false => source.mode,
     };
     Ok(rules.adopt(Stat { mode, ..source }))
+}
+
+/// The mode to make a regular file with that belongs to `group` then: no more than what it may have if nothing that has to
+/// be set is set, since the mode itself may be refused.
+pub(crate) fn mode_at_first(wanted: Wanted<'_>, group: u32, rules: &Rules) -> u32 {
+    let mode = tighten::mode_at_first(wanted.stat, group, rules);
+    match wanted.xattrs.and_then(xattr::access_acl) {
+        Some(acl) => acl::mode_without(acl, mode),
+        None => mode,
+    }
 }
 
 /// Takes from a directory, which has `have`, what its source does not grant, before anything is written in it:

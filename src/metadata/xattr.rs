@@ -235,12 +235,16 @@ pub(crate) fn has_access_acl_of(target: HeldInode<'_>, want: &Xattrs) -> rustix:
     }
 }
 
-/// Removes the ACLs of a file or directory.
+/// Removes the ACLs of a file or directory. Where that is refused and there is none, as behind some programs for FUSE, there
+/// is nothing to remove.
 pub(crate) fn remove_acls(target: HeldInode<'_>) -> rustix::io::Result<()> {
+    let is_none = |errno| matches!(errno, Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS);
     for name in [ACCESS_ACL, DEFAULT_ACL] {
         match remove(target, name) {
-            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::ACCESS) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) if !is_none(errno) && !get(&target.into(), name).is_err_and(is_none) => {
+                return Err(errno);
+            }
+            _ => {}
         }
     }
     Ok(())

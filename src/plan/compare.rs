@@ -177,11 +177,15 @@ pub(crate) fn gives_more(difference: &Difference, have: &Stat) -> bool {
 pub(super) fn owner_to_set(want: &Stat, have: &Stat, rules: &Rules) -> Option<(Option<u32>, Option<u32>)> {
     let may = &rules.privileges;
     let may_user = may.gives_to_user(want.uid) || rules.owner.user.is_some();
-    let may_group =
-        may.gives_to_group(want.gid) || rules.owner.group.is_some() || may.groups.contains(&want.gid);
     let uid = (want.uid != have.uid && may_user).then_some(want.uid);
-    let gid = (want.gid != have.gid && may_group).then_some(want.gid);
+    let gid = (want.gid != have.gid && tries_group(want.gid, rules)).then_some(want.gid);
     (uid.is_some() || gid.is_some()).then_some((uid, gid))
+}
+
+/// Whether a file of another group is given to this one.
+pub(crate) fn tries_group(group: u32, rules: &Rules) -> bool {
+    let may = &rules.privileges;
+    may.gives_to_group(group) || rules.owner.group.is_some() || may.groups.contains(&group)
 }
 
 /// The mode, less setuid or setgid where the file will not belong to whom these bits were meant for. What the user asked

@@ -15,6 +15,8 @@ pub(crate) struct Privileges {
     pub(crate) chown: bool,
     /// The effective user.
     pub(crate) user: u32,
+    /// The effective group.
+    pub(crate) group: u32,
     /// Groups an unprivileged owner may give its files to, the effective one last.
     pub(crate) groups: Vec<u32>,
     /// Attributes that it sees and may set.
@@ -75,6 +77,7 @@ impl Privileges {
         groups.push(rustix::process::getegid().as_raw());
         let user = rustix::process::geteuid();
         let mut may = Privileges::of(user.is_root(), user.as_raw(), groups);
+        may.group = rustix::process::getegid().as_raw();
         if !may.root {
             return may;
         }
@@ -95,7 +98,17 @@ impl Privileges {
     /// Those of root with all its power, or of a user without any.
     pub(crate) fn of(root: bool, user: u32, groups: Vec<u32>) -> Self {
         let namespaces = if root { Namespaces::All } else { Namespaces::User };
-        Privileges { root, chown: root, user, groups, namespaces, users: Ids::All, all_groups: Ids::All }
+        let group = groups.first().copied().unwrap_or(user);
+        Privileges {
+            root,
+            chown: root,
+            user,
+            group,
+            groups,
+            namespaces,
+            users: Ids::All,
+            all_groups: Ids::All,
+        }
     }
 
     /// Whether it may give any file to a user.

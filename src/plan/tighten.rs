@@ -1,5 +1,16 @@
 //! Modes for what the destination does not keep: what kept others out is missing, so that the permission bits alone have to.
 
+use crate::plan::compare::tries_group;
+use crate::plan::rules::Rules;
+use crate::stat::Stat;
+
+/// The mode to make a file with that belongs to `group` then: where it is to be given to another one, that may be refused,
+/// and so may a tighter mode.
+pub(crate) fn mode_at_first(want: &Stat, group: u32, rules: &Rules) -> u32 {
+    let changes_hands = rules.keep.owner && group != want.gid && tries_group(want.gid, rules);
+    if changes_hands { without_group(want.mode) } else { want.mode }
+}
+
 /// The mode of an entry whose group the destination does not keep: the group that it has instead gets no more than everybody.
 pub(crate) fn without_group(mode: u32) -> u32 {
     mode & !0o070 | mode & (mode & 0o007) << 3

@@ -34,7 +34,7 @@ tests![
 ];
 
 /// Mirrors with some calls refused: expressions of strace(1).
-fn refused(injected: &[&str], engine: &str, options: &[&str], source: &Path, destination: &Path) -> Ran {
+pub fn refused(injected: &[&str], engine: &str, options: &[&str], source: &Path, destination: &Path) -> Ran {
     let mut command = program_with(injected);
     command.args(["sync", "--json", "--engine", engine]).args(options).arg(source).arg(destination);
     let ran = run(command);
@@ -43,12 +43,12 @@ fn refused(injected: &[&str], engine: &str, options: &[&str], source: &Path, des
 }
 
 /// How many entries a run has made, replaced and linked.
-fn made(ran: &Ran) -> u64 {
+pub fn made(ran: &Ran) -> u64 {
     let summary = ran.summary();
     ["created", "updated", "linked"].iter().map(|name| summary[name].as_u64().unwrap()).sum()
 }
 
-fn bits(path: impl AsRef<Path>) -> u32 {
+pub fn bits(path: impl AsRef<Path>) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
 }
 

@@ -57,6 +57,7 @@ mod show;
 mod spared;
 mod support;
 mod swapped;
+mod tight;
 mod timeout;
 mod torn;
 mod unstuck;
@@ -131,6 +132,7 @@ fn main() {
         show::TESTS,
         spared::TESTS,
         swapped::TESTS,
+        tight::TESTS,
         timeout::TESTS,
         torn::TESTS,
         unstuck::TESTS,

@@ -28,8 +28,15 @@ impl Pair {
         Ok(stat)
     }
 
-    /// Whether new entries are to lose the ACL that they inherit: where none are kept, and others chose it.
+    /// The group that a new file belongs to, as far as is known.
+    pub(crate) fn group_of_new(&self, run: &Run) -> u32 {
+        let found = self.creation_defaults.get().map(|creation_defaults| creation_defaults.stat.gid);
+        found.unwrap_or(run.rules.privileges.group)
+    }
+
+    /// Whether new entries are to lose the ACL that they inherit: where none are kept, and others chose it, or could not be
+    /// kept from it.
     pub(crate) fn sheds_inherited_acl(&self, run: &Run) -> bool {
-        !run.rules.keep.xattrs && self.writers != Writers::Nobody
+        !run.rules.keep.xattrs && (self.writers != Writers::Nobody || self.acl_stays)
     }
 }

@@ -16,7 +16,7 @@ use crate::engine::backup::Old;
 use crate::engine::directory::merge;
 use crate::engine::directory::open::open_destination;
 use crate::engine::own::writable::writable;
-use crate::engine::own::{directory, litter, refused};
+use crate::engine::own::{directory, litter, refused, shed};
 use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
@@ -205,9 +205,14 @@ impl Directory {
             origin.taken |= narrowed.owner.is_some();
             origin.sheds_acl = origin.taken && !run.rules.keep.xattrs;
         }
+        origin.file_system = run.file_systems.of(&mirror, &stat);
         if origin.sheds_acl && run.config.writes() {
-            let removed = xattr::remove_acls(HeldInode::Open(mirror.as_fd()));
-            removed.at(Operation::SetXattr, path)?;
+            let acl = shed::acls(HeldInode::Open(mirror.as_fd()), &origin.file_system, path)?;
+            source.stat = shed::tight(source.stat, acl.as_ref());
+            origin.acl_stays = acl.is_some();
+            if let Some(lack) = acl {
+                run.report(Event::Failed(lack)).await;
+            }
         }
         if origin.existing.is_some() && run.config.fsync {
             run.file_systems.add(&mirror, &stat);
@@ -215,7 +220,6 @@ impl Directory {
         if origin.existing.is_some() && run.judges_extras() && run.config.select.has_files() {
             self.read_kept(&mirror, lane).await;
         }
-        origin.file_system = run.file_systems.of(&mirror, &stat);
         let pair = Pair::new(source, Some(mirror), origin);
         pair.touched.store(changed || !narrowed.is_empty(), Ordering::Relaxed);
         pair.remove_litter(run);

@@ -16,7 +16,7 @@ use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::steady::{ATTEMPTS, settle};
 use crate::engine::entry::{flags, in_place, keep_old, read_back};
 use crate::engine::own::new_file::{NewFile, WriteMethod};
-use crate::engine::own::refused;
+use crate::engine::own::{refused, shed};
 use crate::engine::run::flushed::flush_file;
 use crate::engine::run::streamed::Streamed;
 use crate::engine::state::copied::Copied;
@@ -26,7 +26,8 @@ use crate::event::Action;
 use crate::event::metrics::{Call, Stage};
 use crate::io::file::File;
 use crate::io::rename::Taken;
-use crate::metadata::{self, Applied, HeldInode, Target, Wanted, xattr};
+use crate::metadata::xattr::{self, Xattrs};
+use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
 use crate::options::Reflink;
 use crate::plan::times::{Match, match_times, may_be_rounded};
 use crate::stat::{Inode, Stat, stat_open};
@@ -72,7 +73,9 @@ async fn copy_streamed(
         before = settle(item, source, before, &mut attempts).await?;
         shortage.begin(item);
         item.lane.doing(Operation::Create);
-        let (new, flags) = match new_file_with_flags(item, source, &before, taken) {
+        let xattrs = source_xattrs(item, source, &before)?;
+        let wanted = Wanted { stat: &before, xattrs: xattrs.as_ref() };
+        let (new, flags) = match new_file_with_flags(item, source, wanted, taken) {
             Ok(made) => made,
             Err(error) => {
                 shortage.wait(item, None, error).await?;
@@ -82,7 +85,7 @@ async fn copy_streamed(
         if new.is_in_place() && std::mem::take(&mut old) {
             Box::pin(in_place::keep_old(item, &new)).await?; // what is written over is not there any more
         }
-        let error = match fill(item, source, &before, holes, &new, streamed).await {
+        let error = match fill(item, source, wanted, holes, &new, streamed).await {
             Ok((Contents { hash, bytes, expected }, mut applied)) => {
                 if taken == Taken::Entry && !new.is_in_place() && std::mem::take(&mut old) {
                     keep_old::keep(item).await?;
@@ -178,10 +181,10 @@ fn stat_again(item: &Item<'_>, source: &File) -> Result<Stat> {
 fn new_file_with_flags(
     item: &Item<'_>,
     file: &File,
-    source: &Stat,
+    wanted: Wanted<'_>,
     taken: Taken,
 ) -> Result<(NewFile, Option<Error>)> {
-    let new = new_file(item, file, source, taken)?;
+    let new = new_file(item, file, wanted, taken)?;
     match flags::give(item, file, &new) {
         Ok(lack) => Ok((new, lack)),
         Err(error) => {
@@ -191,9 +194,20 @@ fn new_file_with_flags(
     }
 }
 
+/// The attributes that the file is to have, if any are kept.
+fn source_xattrs(item: &Item<'_>, source: &File, stat: &Stat) -> Result<Option<Xattrs>> {
+    let rules = &item.run().rules;
+    if !rules.keep.xattrs {
+        return Ok(None);
+    }
+    let holder = HeldInode::Open(source.as_fd()).into();
+    xattr::read_source(&holder, stat, rules, || item.source_path()).map(Some)
+}
+
 /// Makes, or opens, the file to write to.
-fn new_file(item: &Item<'_>, file: &File, source: &Stat, taken: Taken) -> Result<NewFile> {
-    let config = &item.run().config;
+fn new_file(item: &Item<'_>, file: &File, wanted: Wanted<'_>, taken: Taken) -> Result<NewFile> {
+    let (run, source) = (item.run(), wanted.stat);
+    let config = &run.config;
     // A file without a size may have contents all the same, whose length is not known: it is made anew.
     if config.in_place
         && taken == Taken::Entry
@@ -207,7 +221,8 @@ fn new_file(item: &Item<'_>, file: &File, source: &Stat, taken: Taken) -> Result
         Taken::Nothing if !config.atomic => WriteMethod::Named,
         _ => WriteMethod::Atomic,
     };
-    let create = || NewFile::create(item.pair, item.target(), method, source.mode, item.run());
+    let mode = metadata::mode_at_first(wanted, item.pair.group_of_new(run), &run.rules);
+    let create = || NewFile::create(item.pair, item.target(), method, mode, run);
     item.lane.io.in_place(Call::Create, create).at(Operation::Create, || item.path())
 }
 
@@ -216,11 +231,12 @@ fn new_file(item: &Item<'_>, file: &File, source: &Stat, taken: Taken) -> Result
 async fn fill(
     item: &Item<'_>,
     source: &File,
-    before: &Stat,
+    wanted: Wanted<'_>,
     holes: bool,
     new: &NewFile,
     streamed: &Streamed,
 ) -> Result<Filled> {
+    let Wanted { stat: before, xattrs } = wanted;
     let contents = copy_contents(item, source, before, holes, new, streamed).await?;
     item.lane.doing_as(Operation::StatSource, Stage::Finish);
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
@@ -234,39 +250,36 @@ async fn fill(
         false => item.pair.stat_of_new(&new.fd, new.mode, run),
     };
     let have = have.at(Operation::StatDestination, || item.path())?;
-    let xattrs = if run.rules.keep.xattrs {
-        let holder = HeldInode::Open(source.as_fd()).into();
-        Some(xattr::read_source(&holder, before, &run.rules, || item.source_path())?)
-    } else {
-        None
-    };
     if new.is_kept() {
         // With its metadata the next run may not know it for its own: what can take long comes first.
         flush(item, new).await?;
     }
-    let has_capability = xattrs.as_ref().is_some_and(|want| xattr::grants(want, &xattr::Xattrs::new()));
+    let has_capability = xattrs.is_some_and(|want| xattr::grants(want, &Xattrs::new()));
     if has_capability && !item.pair.file_system.is_faithful {
         // What is written takes a capability away, and may be written to what lies below only when it is flushed. What
         // fails now fails again when it is closed.
         item.lane.io.flush(&new.fd).await.ok();
     }
     item.lane.doing(Operation::SetTimes);
-    if item.pair.sheds_inherited_acl(run) && !new.is_in_place() {
-        let removed = xattr::remove_acls(HeldInode::Open(new.fd.as_fd()));
-        removed.at(Operation::SetXattr, || item.path())?;
-    }
+    let inode = HeldInode::Open(new.fd.as_fd());
+    let sheds_acl = item.pair.sheds_inherited_acl(run) && !new.is_in_place();
+    let acl = match sheds_acl {
+        true => shed::acls(inode, &item.pair.file_system, || item.path())?,
+        false => None,
+    };
     if new.is_in_place() {
         in_place::mark_done(new).at(Operation::SetXattr, || item.path())?;
     }
     let bare = !new.has_contents() && !item.pair.inherits_acl();
-    let (inode, sure) = (HeldInode::Open(new.fd.as_fd()), item.pair.file_system.is_sure(before));
+    let sure = item.pair.file_system.is_sure(before);
     // What has its name already must not look right before it is.
     let modified = if new.is_in_place() { have.modified } else { before.modified };
-    let want = Stat { modified, ..*before };
-    let wanted = Wanted { stat: &want, xattrs: xattrs.as_ref() };
+    let want = Stat { modified, ..shed::tight(*before, acl.as_ref()) };
+    let wanted = Wanted { stat: &want, xattrs };
     let target = Target { inode, have: &have, bare, sure };
     let apply = || metadata::apply(wanted, target, &run.rules, || item.path());
     let mut applied = item.lane.io.in_place(Call::Metadata, apply)?;
+    applied.lacks.extend(acl);
     make_safe(item, new, &contents).await?;
     if new.is_in_place() && run.rules.keep.times {
         applied.add(metadata::apply_time(before, (inode, sure), &run.rules, || item.path())?);

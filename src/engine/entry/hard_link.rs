@@ -108,9 +108,9 @@ async fn follow(
     if !item.run().config.writes() {
         return Ok((linked, None));
     }
-    if item.pair.file_system.refuses_links() {
+    if let Some(errno) = item.pair.file_system.refuses_links() {
         let copied = item.mirror_one(source, destination).await?;
-        return Ok((Copied { link_refused: true, ..copied }, None));
+        return Ok((refused(&item, leader, errno, copied), None));
     }
     if item.run().config.fsync && source.stat.kind == Kind::File {
         flush(&item, leader).await?;
@@ -127,19 +127,18 @@ async fn follow(
         }
         Err(LinkFailure::Os(errno)) if item.pair.file_system.is_link_refusal(errno) => {
             let copied = item.mirror_one(source, destination).await?; // where that fails it was not the link
-            Ok((refused(&item, leader, errno, copied).await, None))
+            if errno != Errno::PERM || !is_frozen(&item, leader).await {
+                item.pair.file_system.mark_refuses_links(errno);
+            }
+            Ok((refused(&item, leader, errno, copied), None))
         }
         Err(failed) => Err(failed.error(&item)),
     }
 }
 
 /// What is reported of a copy in place of a link. The first one on its file system tells that there are none.
-async fn refused(item: &Item<'_>, leader: &Leader, errno: Errno, copied: Copied) -> Copied {
-    let file_system = &item.pair.file_system;
-    if errno != Errno::PERM || !is_frozen(item, leader).await {
-        file_system.mark_refuses_links();
-    }
-    if file_system.tells_copies() {
+fn refused(item: &Item<'_>, leader: &Leader, errno: Errno, copied: Copied) -> Copied {
+    if item.pair.file_system.tells_copies() {
         let first = leader.directory.path_of(&leader.name);
         let wanted = format!("one more name of {}", Escaped::path(&first));
         let lack = NotKept::refused(Property::HardLink, wanted, errno);

@@ -30,7 +30,7 @@ use crate::stat::{Stat, proc_path, stat_open};
 /// Makes the item's name one more name of what an earlier tree has. `None`: none has the same, or it can't be linked to.
 pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) -> Result<Option<Copied>> {
     let run = item.run();
-    if item.pair.file_system.refuses_links() {
+    if item.pair.file_system.refuses_links().is_some() {
         return Ok(None);
     }
     for (number, tree) in run.references.trees.iter().enumerate() {
@@ -215,8 +215,8 @@ async fn refused(item: &Item<'_>, errno: Errno, have: &Stat) {
     if errno == Errno::ACCESS || errno == Errno::PERM && have.uid != user {
         return;
     }
-    file_system.mark_refuses_links();
-    if file_system.tells_copies() {
+    file_system.mark_refuses_links(errno);
+    if file_system.tells_unlinked() {
         let notice = Notice::NoLinks { path: item.path(), why: errno.into() };
         item.run().report(Event::Notice(notice)).await;
     }

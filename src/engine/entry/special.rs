@@ -12,12 +12,12 @@ use rustix::io::Errno;
 
 use crate::engine::entry::item::Item;
 use crate::engine::own::writable::writable;
-use crate::engine::own::{directory, litter, trial};
+use crate::engine::own::{directory, litter, shed, trial};
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::{Kind, PointsTo};
 use crate::io::rename::{Taken, take_place};
-use crate::metadata::{self, Applied, HeldInode, Target, Wanted, xattr};
+use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
 use crate::stat::{Stat, Time, stat_open};
 
 fn read_target(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<CString> {
@@ -113,7 +113,7 @@ fn make(
 /// Why an entry can't be made: where its file system has none of its kind, with the option that leaves them out.
 fn refusal(item: &Item<'_>, stat: &Stat, errno: Errno) -> Cause {
     match errno {
-        Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS => {}
+        Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL => {}
         // A program behind FUSE made something else.
         Errno::IO if !item.pair.file_system.is_faithful => {}
         _ => return Cause::from(errno),
@@ -142,14 +142,17 @@ fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Re
     let xattrs = if keep { Some(item.source_xattrs(want, None)?) } else { None };
     let bare = !item.pair.inherits_acl();
     let inode = HeldInode::Handle(handle.as_fd());
-    if want.kind != Kind::Symlink && item.pair.sheds_inherited_acl(item.run()) {
-        xattr::remove_acls(inode).at(Operation::SetXattr, || item.path())?;
-    }
+    let sheds_acl = want.kind != Kind::Symlink && item.pair.sheds_inherited_acl(item.run());
+    let acl = match sheds_acl {
+        true => shed::acls(inode, &item.pair.file_system, || item.path())?,
+        false => None,
+    };
     let sure = item.pair.file_system.is_sure(want);
     let (want, lack) = trial::spare_target(item.place(), want, have.modified)?;
+    let want = shed::tight(want, acl.as_ref());
     let (wanted, target) =
         (Wanted { stat: &want, xattrs: xattrs.as_ref() }, Target { inode, have: &have, bare, sure });
     let mut applied = metadata::apply(wanted, target, &item.run().rules, || item.path())?;
-    applied.lacks.extend(lack);
+    applied.lacks.extend(lack.into_iter().chain(acl));
     Ok(applied)
 }

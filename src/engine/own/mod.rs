@@ -6,5 +6,6 @@ pub(crate) mod litter;
 pub(crate) mod new_file;
 pub(crate) mod refused;
 pub(crate) mod set_aside;
+pub(crate) mod shed;
 pub(crate) mod trial;
 pub(crate) mod writable;

@@ -58,7 +58,7 @@ enum Form {
 }
 
 impl NewFile {
-    /// Makes an empty file in `pair`'s destination, for a source with `mode`.
+    /// Makes an empty file in `pair`'s destination, with `mode` where nobody else can reach it.
     pub(crate) fn create(
         pair: &Pair,
         name: &CStr,
@@ -67,11 +67,9 @@ impl NewFile {
         run: &Run,
     ) -> rustix::io::Result<Self> {
         let within = pair.changing()?;
-        // Nobody can open a nameless file: it may have its final permissions at once, and writing it needs none.
-        // One that has a name others can reach is nobody else's until it has its owner. Without privilege, setting
-        // attributes takes the right to write.
-        let own = if run.rules.privileges.root { 0 } else { 0o600 };
-        let open_mode = mode & 0o777 | own;
+        // Nobody can open a nameless file: it may have its permissions at once. One that has a name others can reach is
+        // nobody else's until it has its owner.
+        let open_mode = open_mode(mode, run);
         let make = |name: &CStr, mode, form| NewFile::make(within, name, NEW_NAME, mode, form, run);
         if method == WriteMethod::Partial
             && let Some(new) = NewFile::partial(within, name, CLOSED, run)?
@@ -89,7 +87,7 @@ impl NewFile {
 
     /// Makes an empty file that is never to have a name of its own.
     pub(crate) fn scratch(pair: &Pair, mode: u32, run: &Run) -> rustix::io::Result<Self> {
-        NewFile::unnamed(pair, mode & 0o777 | 0o600, run)
+        NewFile::unnamed(pair, open_mode(mode, run), run)
     }
 
     /// Makes a file without a name, or with a temporary one.
@@ -215,6 +213,11 @@ impl NewFile {
         // What can't be removed now is litter for the next run; the error that led here is the one to report.
         rustix::fs::unlinkat(within, name, AtFlags::empty()).ok();
     }
+}
+
+/// The mode to make a file with: writing to it needs no permission, but without privilege, setting attributes does.
+fn open_mode(mode: u32, run: &Run) -> u32 {
+    mode & 0o777 | if run.rules.privileges.root { 0 } else { 0o600 }
 }
 
 /// The mode of what nobody else may open.

@@ -70,7 +70,9 @@ fn is_alike(outcome: &Outcome, want: &Stat, (have, xattrs): (&Stat, &Xattrs), ru
         || run.rules.same_time(want.modified, have);
     let same_xattrs = !keep.xattrs || xattr::changes(&outcome.xattrs, xattrs).is_empty();
     let same_owner = !keep.owner || owner(&outcome.stat) == owner(have);
-    same_time && same_xattrs && same_owner && outcome.stat.mode == have.mode
+    // No mode of a symlink can be set, and what is tried is a file.
+    let same_mode = want.kind == Kind::Symlink || outcome.stat.mode == have.mode;
+    same_time && same_xattrs && same_owner && same_mode
 }
 
 /// What another time than the source's says of a file.
@@ -189,7 +191,11 @@ pub(crate) fn keeps_nocow(place: Place<'_, impl Fn() -> PathBuf + Copy>) -> Resu
 
 fn try_out(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Wanted<'_>) -> Result<Outcome> {
     let rules = &place.run.rules;
-    with_scratch(place, want.stat.mode, |new| {
+    let mode = match want.stat.kind {
+        Kind::File => metadata::mode_at_first(want, place.pair.group_of_new(place.run), rules),
+        _ => 0o600,
+    };
+    with_scratch(place, mode, |new| {
         let inode = HeldInode::Open(new.fd.as_fd());
         let have = stat_open(&new.fd).at(Operation::StatDestination, place.path)?;
         let have = Stat { modified: Time::NEVER, ..have };

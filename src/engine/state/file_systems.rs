@@ -46,10 +46,12 @@ pub(crate) struct FileSystem {
     in_order: AtomicBool,
     /// Whether setting the time of a symlink sets that of what it points to, once that was tried.
     pub(crate) follows_symlinks: OnceLock<bool>,
-    /// link(2) is refused on it, as far as is known.
-    refuses_links: AtomicBool,
+    /// How link(2) is refused on it, as far as is known.
+    refuses_links: OnceLock<Errno>,
     /// Copies in place of hard links have been told.
     copies_told: AtomicBool,
+    /// That nothing is linked to earlier trees has been told.
+    unlinked_told: AtomicBool,
     /// Whether its files can do without copy on write, once that was tried.
     pub(crate) keeps_nocow: OnceLock<rustix::io::Result<()>>,
     /// A nameless file (`O_TMPFILE`) can't be made on it, or gets no name.
@@ -112,19 +114,24 @@ impl FileSystem {
         !self.rounding_told.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether no link is to be tried on it any more.
-    pub(crate) fn refuses_links(&self) -> bool {
-        self.refuses_links.load(Ordering::Relaxed)
+    /// Why no link is to be tried on it any more, if so.
+    pub(crate) fn refuses_links(&self) -> Option<Errno> {
+        self.refuses_links.get().copied()
     }
 
     /// Takes note that links are refused on it.
-    pub(crate) fn mark_refuses_links(&self) {
-        self.refuses_links.store(true, Ordering::Relaxed);
+    pub(crate) fn mark_refuses_links(&self, errno: Errno) {
+        self.refuses_links.get_or_init(|| errno);
     }
 
     /// Whether it is now to be told that its hard links became copies: once.
     pub(crate) fn tells_copies(&self) -> bool {
         !self.copies_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it is now to be told that nothing is linked to earlier trees: once.
+    pub(crate) fn tells_unlinked(&self) -> bool {
+        !self.unlinked_told.swap(true, Ordering::Relaxed)
     }
 
     /// Whether files are to be written from their beginning to their end.

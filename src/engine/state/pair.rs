@@ -46,6 +46,8 @@ pub(crate) struct PairState {
     pub(crate) planted: bool,
     /// This run, or one that was interrupted, has taken it from its owner.
     pub(crate) taken: bool,
+    /// It has an ACL that could not be removed, and that what is made in it inherits.
+    pub(crate) acl_stays: bool,
     /// Its name until it is done, or turns out to take long: nobody sees what is in it before.
     pub(crate) provisional: Option<CString>,
     /// It has its own name.
@@ -115,6 +117,8 @@ pub(crate) struct Origin {
     pub(crate) names: Option<Arc<Names>>,
     /// It is to lose its ACL at once: without attributes it is to have none, which others chose.
     pub(crate) sheds_acl: bool,
+    /// That was refused: what is made in it inherits it.
+    pub(crate) acl_stays: bool,
 }
 
 /// Whether somebody gets more of a directory, which has `have`, once it has the owner, mode and ACL of its source.
@@ -145,6 +149,7 @@ impl Pair {
             writers,
             planted,
             taken,
+            acl_stays,
             file_system,
             names,
             ..
@@ -161,6 +166,7 @@ impl Pair {
             writers,
             planted,
             taken,
+            acl_stays,
             placed: AtomicBool::new(false),
             existing,
             file_system,

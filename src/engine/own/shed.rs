@@ -1,0 +1,37 @@
+//! ACLs that a new entry has from the directory it is in, where none are kept: they go. One that stays would let those in whom
+//! it names, so that the mode, which is its mask, keeps them out.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use crate::engine::state::file_systems::FileSystem;
+use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
+use crate::metadata::{HeldInode, is_refusal, xattr};
+use crate::stat::Stat;
+
+/// Removes the ACLs of an entry. What is returned is that of one which is refused.
+pub(crate) fn acls(
+    inode: HeldInode<'_>,
+    file_system: &FileSystem,
+    path: impl Fn() -> PathBuf + Copy,
+) -> Result<Option<Error>> {
+    match xattr::remove_acls(inode) {
+        Ok(()) => Ok(None),
+        // Programs behind FUSE answer so where they have no attributes.
+        Err(Errno::IO) if !file_system.is_faithful => Ok(None),
+        Err(errno) if is_refusal(errno) => {
+            let lack = NotKept::refused(Property::Acl, "an inherited ACL, to be removed", errno);
+            Ok(Some(Error::new(Operation::SetXattr, path(), Cause::from(lack))))
+        }
+        Err(errno) => Err(errno).at(Operation::SetXattr, path),
+    }
+}
+
+/// What an entry is to have whose ACL stays, if one does: nothing for anybody but its owner.
+pub(crate) fn tight(want: Stat, acl: Option<&Error>) -> Stat {
+    match acl {
+        Some(_) => Stat { mode: want.mode & !0o077, ..want },
+        None => want,
+    }
+}

@@ -1,0 +1,189 @@
+//! Where two things are refused at once, or what is refused is a link or an ACL: nothing is more open than its source, the
+//! contents are there, and each lack is told.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, lchown, symlink};
+use std::process::Command;
+
+use rustix::fs::FileType;
+
+use crate::lacks::{bits, made, refused};
+use crate::support::fuse::{Fuse, Habit};
+use crate::support::needs::{Need, tests};
+use crate::support::tree::{file, mode, node, xattr};
+use crate::support::user::{ALICE, give_tree, user};
+use crate::support::{ENGINES, program_with, run, scratch, tool};
+
+tests![
+    a_file_is_no_wider_than_its_source_where_its_mode_is_refused_too: [
+        Need::Root, Need::Tool("strace"), Need::Tool("setfacl")
+    ],
+    a_file_that_can_not_be_opened_to_its_owner_loses_its_attributes_alone: [
+        Need::Root, Need::Tool("strace"), Need::Tool("setpriv")
+    ],
+    a_user_whose_group_is_refused_has_a_tighter_file: [
+        Need::Root, Need::Tool("strace"), Need::Tool("setpriv")
+    ],
+    a_group_that_is_taken_and_not_kept_is_not_believed: [Need::Root, Need::Fuse, Need::Tool("strace")],
+    an_acl_that_is_not_there_can_stay: [Need::Root, Need::Tool("strace")],
+    an_inherited_acl_that_stays_grants_nothing: [Need::Root, Need::Tool("strace"), Need::Tool("setfacl")],
+    hard_links_lost_beside_earlier_trees_are_an_error: [Need::Tool("strace")],
+    symlinks_that_lack_something_are_made_once: [Need::Root, Need::Tool("strace")],
+    kinds_that_are_refused_as_invalid_name_their_option: [Need::Tool("strace")],
+];
+
+fn a_file_is_no_wider_than_its_source_where_its_mode_is_refused_too() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for name in ["acl", "group", "plain"] {
+            file(source.join(name), "contents");
+        }
+        mode(source.join("acl"), 0o600);
+        tool("setfacl", &["-m", "u:7:rwx,g::---,m::rwx", source.join("acl").to_str().unwrap()]);
+        lchown(source.join("group"), None, Some(8)).unwrap();
+        mode(source.join("group"), 0o640);
+        mode(source.join("plain"), 0o640);
+        let injected = [
+            "inject=fchmod,fchmodat:error=EPERM",
+            "inject=fsetxattr,setxattr:error=EOPNOTSUPP",
+            "inject=fchown,fchownat:error=EPERM",
+        ];
+        refused(&injected, engine, &[], &source, &destination).exits(23);
+        let found = ["acl", "group", "plain"].map(|name| bits(destination.join(name)));
+        assert_eq!(found, [0o600, 0o600, 0o640], "{engine}");
+        let again = refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!(made(&again), 0, "{}", again.out);
+    }
+}
+
+/// Runs a mirror as alice, who is in the groups as well that `groups` says, with some calls refused.
+fn as_alice_in(home: &std::path::Path, groups: &str, injected: &[&str], engine: &str) {
+    give_tree(home, ALICE);
+    lchown(home.join("src/f"), None, groups.strip_prefix("--groups=").map(|id| id.parse().unwrap())).unwrap();
+    let mut command = user(ALICE);
+    if groups != "--clear-groups" {
+        command = Command::new("setpriv");
+        command.args([format!("--reuid={ALICE}"), format!("--regid={ALICE}")]).args([groups, "--"]);
+    }
+    let refusing = program_with(injected);
+    command.arg(refusing.get_program()).args(refusing.get_args());
+    command.args(["sync", "--engine", engine]).args([home.join("src"), home.join("dst")]);
+    let ran = run(command).exits(23);
+    assert_eq!(fs::read_to_string(home.join("dst/f")).unwrap(), "contents", "{}", ran.err);
+}
+
+fn a_file_that_can_not_be_opened_to_its_owner_loses_its_attributes_alone() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        file(home.path().join("src/f"), "contents");
+        xattr(home.path().join("src/f"), "user.a", b"1");
+        let injected =
+            ["inject=fchmod,fchmodat:error=EPERM", "inject=fsetxattr,setxattr,lsetxattr:error=EACCES"];
+        as_alice_in(home.path(), "--clear-groups", &injected, engine);
+    }
+}
+
+fn a_user_whose_group_is_refused_has_a_tighter_file() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        file(home.path().join("src/f"), "contents");
+        mode(home.path().join("src/f"), 0o640);
+        as_alice_in(home.path(), "--groups=8", &["inject=fchown,fchownat:error=EPERM"], engine);
+        assert_eq!(bits(home.path().join("dst/f")), 0o600);
+    }
+}
+
+/// The user is refused, and the group then set without an error.
+fn a_group_that_is_taken_and_not_kept_is_not_believed() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::Owner(9));
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        file(source.join("f"), "contents");
+        lchown(source.join("f"), Some(7), Some(8)).unwrap();
+        mode(source.join("f"), 0o640);
+        let injected = ["inject=fchown,fchownat:error=EPERM:when=1+2"];
+        refused(&injected, engine, &["--no-xattrs"], &source, &destination).exits(23);
+        assert_eq!(bits(destination.join("f")), 0o600, "{engine}");
+    }
+}
+
+/// Some programs behind FUSE refuse to remove what they do not have.
+fn an_acl_that_is_not_there_can_stay() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("d/f"), "contents");
+        node(source.join("d/fifo"), FileType::Fifo, (0, 0));
+        fs::create_dir(&destination).unwrap();
+        for name in [&source, &destination] {
+            mode(name, 0o777);
+        }
+        let injected = ["inject=fremovexattr,removexattr:error=EPERM"];
+        refused(&injected, engine, &["--no-xattrs"], &source, &destination).exits(0);
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "contents");
+    }
+}
+
+fn an_inherited_acl_that_stays_grants_nothing() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("f"), "contents");
+        file(source.join("d/f"), "contents");
+        fs::create_dir(&destination).unwrap();
+        for name in [&source, &destination] {
+            mode(name, 0o777);
+        }
+        tool("setfacl", &["-d", "-m", "u:7:rwx", destination.to_str().unwrap()]);
+        let injected = ["inject=fremovexattr,removexattr:error=EPERM"];
+        let ran = refused(&injected, engine, &["--no-xattrs"], &source, &destination).exits(23);
+        for name in ["f", "d/f"] {
+            assert_eq!(fs::read_to_string(destination.join(name)).unwrap(), "contents", "{}", ran.err);
+        }
+        let found = ["f", "d", "d/f"].map(|name| bits(destination.join(name)) & 0o077);
+        assert_eq!(found, [0, 0, 0], "{engine}");
+    }
+}
+
+fn hard_links_lost_beside_earlier_trees_are_an_error() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, older, newer) = (home.path().join("src"), home.path().join("1"), home.path().join("2"));
+        file(source.join("f"), "contents");
+        fs::hard_link(source.join("f"), source.join("g")).unwrap();
+        refused(&[], engine, &[], &source, &older).exits(0);
+        let injected = ["inject=linkat:error=EOPNOTSUPP"];
+        let ran = refused(&injected, engine, &["--link-dest=../1"], &source, &newer).exits(23);
+        assert!(ran.err.contains("one more name of") && ran.err.contains("--no-hard-links"), "{}", ran.err);
+    }
+}
+
+fn symlinks_that_lack_something_are_made_once() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, older, newer) = (home.path().join("src"), home.path().join("1"), home.path().join("2"));
+        fs::create_dir(&source).unwrap();
+        symlink("nowhere", source.join("link")).unwrap();
+        lchown(source.join("link"), Some(7), Some(8)).unwrap();
+        let injected = ["inject=fchown,fchownat:error=EPERM"];
+        refused(&injected, engine, &[], &source, &older).exits(23);
+        let again = refused(&injected, engine, &[], &source, &older).exits(23);
+        assert_eq!(made(&again), 0, "{}", again.out);
+        refused(&injected, engine, &["--link-dest=../1"], &source, &newer).exits(23);
+        let inode = |tree: &std::path::Path| fs::symlink_metadata(tree.join("link")).unwrap().ino();
+        assert_eq!(inode(&older), inode(&newer), "{engine}");
+    }
+}
+
+fn kinds_that_are_refused_as_invalid_name_their_option() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        fs::create_dir(&source).unwrap();
+        symlink("nowhere", source.join("link")).unwrap();
+        let ran = refused(&["inject=symlinkat:error=EINVAL"], engine, &[], &source, &destination).exits(23);
+        assert!(ran.err.contains("--no-links"), "{}", ran.err);
+    }
+}
