@@ -47,6 +47,7 @@ mod planted;
 mod property;
 mod real;
 mod reality;
+mod recased;
 mod report;
 mod rings;
 mod schema;
@@ -121,6 +122,7 @@ fn main() {
         property::TESTS,
         real::TESTS,
         reality::TESTS,
+        recased::TESTS,
         secret::TESTS,
         select::TESTS,
         report::TESTS,
