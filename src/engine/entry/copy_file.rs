@@ -109,7 +109,7 @@ async fn copy_streamed(
                 true
             }
             Cause::FalseHole => std::mem::take(&mut holes),
-            Cause::Mismatch => std::mem::take(&mut again),
+            Cause::Mismatch | Cause::MismatchInPlace => std::mem::take(&mut again),
             // Some programs behind FUSE take no bytes beyond a file's end, as a part of a large file is: FAT's.
             Cause::Io(_)
                 if error.operation == Operation::Write && error.errno().is_some_and(refuses_place) =>
@@ -302,6 +302,7 @@ async fn make_safe(item: &Item<'_>, new: &NewFile, contents: &Contents) -> Resul
     closing::ask(item, new).await?;
     match Box::pin(read_back::is_intact(item, new, hash)).await? {
         true => Ok(()),
+        false if new.is_in_place() => Err(Error::new(Operation::Verify, item.path(), Cause::MismatchInPlace)),
         false => Err(Error::new(Operation::Verify, item.path(), Cause::Mismatch)),
     }
 }
