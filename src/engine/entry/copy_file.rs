@@ -65,6 +65,7 @@ async fn copy_streamed(
         let tried = || refused::try_name(item.pair, item.target(), before.size, item.run());
         item.lane.io.in_place(Call::Create, tried).at(Operation::Create, || item.path())?;
     }
+    item.lane.io.in_place(Call::Create, || refused::try_nameless(item.pair, before.size, item.run()));
     let (mut holes, mut again, mut attempts) = (true, true, 1);
     let mut old = true; // what is there has not been written over yet, and has no backup yet
     let mut shortage = Shortage::default();
@@ -423,8 +424,7 @@ async fn copy_small(
         if size == 0 {
             item.lane.pace(read).await;
         }
-        item.lane.count(read).await;
-        streamed.add(read as u64);
+        item.lane.count_in_order(read, streamed).await;
     }
     // Fewer bytes than its size: it shrank, which the caller's second stat tells, or its size is made up (in /sys).
     Ok((whole.or_else(|| hasher.map(|hasher| hasher.finalize())), offset))
