@@ -198,7 +198,7 @@ fn about_destination(lost: &[Subject], found: &Findings) -> Vec<String> {
         ));
     }
     if found.refusal(Subject::NamesListed).is_some() {
-        notes.push("DST lists names otherwise than they were written: --delete deletes nothing there".into());
+        notes.push("DST lists names otherwise than they were written: --delete keeps them".into());
     }
     if found.refusal(Subject::Holes).is_some() {
         notes.push("DST has no holes: sparse files take all of their size".into());

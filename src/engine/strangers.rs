@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::engine::Run;
 use crate::engine::setup::root_scope;
+use crate::engine::state::names::inode;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
 use crate::io::list::{kind_of, names};
@@ -37,7 +38,10 @@ pub(super) fn refuse(run: &Run) -> Result<()> {
     let strangers = Strangers::new(run, destination)?;
     let Some((count, shown)) = strangers.count(source, destination)? else { return Ok(()) };
     // A source of which nothing is mirrored has a guard of its own.
-    if count == 0 || !has_entries(run, source, strangers.scopes.first())? {
+    if count == 0
+        || !has_entries(run, source, strangers.scopes.first())?
+        || strangers.have_namesakes(source, destination)?
+    {
         return Ok(());
     }
     Err(Error::new(Operation::Delete, &run.config.destination, Cause::NothingShared { count, shown }))
@@ -84,6 +88,24 @@ impl<'a> Strangers<'a> {
             shown.push("...".into());
         }
         Ok(Some((count, shown.join(", "))))
+    }
+
+    /// Whether the destination has one of the source's names, which it lists otherwise: in another case, for example.
+    fn have_namesakes(&self, source: &OwnedFd, destination: &OwnedFd) -> Result<bool> {
+        if !self.run.file_systems.of(destination, &self.stat).may_fold(destination) {
+            return Ok(false);
+        }
+        let at = || &self.run.config.source;
+        for entry in names(source).at(Operation::ListSource, at)? {
+            let entry = entry.at(Operation::ListSource, at)?;
+            let (name, kind) = (entry.file_name(), kind_of(source.as_fd(), &entry));
+            let found =
+                || inode(destination, name).at(Operation::StatDestination, || &self.run.config.destination);
+            if !self.stays(destination, name, kind) && found()?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether an entry is not the user's, or is not deleted in any case.

@@ -50,8 +50,10 @@ pub enum Cause {
     FalseHole,
     /// There was no answer, or no progress, for this long.
     TimedOut(Duration),
-    /// What was read back is not what was written, twice over.
+    /// What was read back is not what was written, twice over. The new file did not get its name.
     Mismatch,
+    /// The same of a file that was rewritten where it is.
+    MismatchInPlace,
     /// The run was told to stop.
     Interrupted,
     /// A task of the pipeline panicked.
@@ -77,8 +79,8 @@ pub enum Cause {
     },
     /// Nothing was deleted, since there is a limit and it can't be told how much it would be.
     Uncounted(Box<Error>),
-    /// The file system lists names otherwise than they were given: in another case, or normal form. What is extra can't be
-    /// told from what was just written.
+    /// The file system lists names otherwise than they were given, by a rule that is not known. What is extra can't be told
+    /// from what was just written.
     OtherNames,
     /// The destination takes this name of the source, and that of the entry, for one: two cases, two forms of Unicode, or dots
     /// or blanks at the end. Which of the two is there stays.
@@ -133,6 +135,7 @@ impl Cause {
             Cause::LinkReplaced => return "the hard link's first name was replaced during the run".into(),
             Cause::FalseHole => return "it has data where its file system shows a hole".into(),
             Cause::Mismatch => return MISMATCH.into(),
+            Cause::MismatchInPlace => return MISMATCH_IN_PLACE.into(),
             Cause::Interrupted => return "interrupted".into(),
             Cause::OtherNames => return OTHER_NAMES.into(),
             Cause::Withheld(why) => return (*why).into(),
@@ -195,7 +198,10 @@ impl Cause {
 
 pub(crate) const IN_THE_WAY: &str = "a directory that is not empty is in the way";
 
-pub(crate) const MISMATCH: &str = "what was read back from the destination differs from what was written";
+pub(crate) const MISMATCH: &str = "what was read back from the destination differs from what was written: the new file is \
+    not in DST, which keeps the one that it had, if any";
+
+pub(crate) const MISMATCH_IN_PLACE: &str = "what was read back from the destination differs from what was written: the file in DST is not what SRC has";
 
 pub(crate) const OTHER_NAMES: &str =
     "nothing is deleted: it lists names otherwise than they were written, or loses some meanwhile";

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use crate::stat::{Inode, Stat};
+use crate::stat::{Inode, Stat, stat_open};
 
 /// Who answers for a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +95,25 @@ pub(crate) fn free_bytes(file: &OwnedFd, root: bool) -> Option<u64> {
     let answer = rustix::fs::fstatfs(file).ok()?;
     // A tmpfs without a limit has no blocks at all.
     let is_certain = CERTAIN.contains(&(answer.f_type as u32)) && answer.f_blocks > 0;
+    is_certain.then(|| free(&answer, root))
+}
+
+/// Bytes that its file system calls free, whatever that says.
+pub(crate) fn told_free_bytes(file: &OwnedFd, root: bool) -> u64 {
+    rustix::fs::fstatfs(file).map_or(0, |answer| free(&answer, root))
+}
+
+fn free(answer: &rustix::fs::StatFs, root: bool) -> u64 {
     let blocks = if root { answer.f_bfree } else { answer.f_bavail };
-    is_certain.then(|| blocks.saturating_mul(answer.f_bsize as u64))
+    blocks.saturating_mul(answer.f_bsize as u64)
+}
+
+/// Gives an open file this size. Some programs behind FUSE refuse that even where the file has it: that of FAT.
+pub(crate) fn set_size(file: &OwnedFd, size: u64) -> rustix::io::Result<()> {
+    rustix::fs::ftruncate(file, size).or_else(|errno| match stat_open(file) {
+        Ok(stat) if stat.size == size => Ok(()),
+        _ => Err(errno),
+    })
 }
 
 /// Whether names in a directory are looked up without regard to their case. Each directory of ext4 and tmpfs may be such a

@@ -5,15 +5,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::support::fuse::{Call, Effect, Fuse};
+use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, modified, noise};
-use crate::support::{ENGINES, Ran, assert_no_litter, assert_whole, program_with, run, scratch, sync_with};
+use crate::support::{
+    ENGINES, Ran, assert_equal, assert_no_litter, assert_whole, program_with, run, scratch, sync_with,
+};
 
 tests![
     links_that_are_refused_become_copies: [Need::Tool("strace")],
     a_file_system_without_links_gets_copies: [Need::Fuse],
     one_file_that_may_have_no_further_names_costs_its_own_links: [Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")],
     files_that_get_no_name_are_written_under_another: [Need::Tool("strace")],
+    a_large_file_without_a_name_is_copied_once: [Need::Root, Need::Tool("strace")],
     files_get_their_names_without_proc: [Need::Root, Need::Tool("unshare"), Need::Tool("setpriv")],
     a_disk_that_fails_is_not_written_to_again: [Need::Tool("strace")],
     a_kill_on_the_other_way_leaves_whole_files: [Need::Tool("strace")],
@@ -206,6 +210,23 @@ fn a_disk_that_fails_is_not_written_to_again() {
         let ran = ran.exits(23);
         assert!(ran.err.contains("dst/a: Input/output error"), "{}", ran.err);
         assert!(!destination.join("a").exists());
+    }
+}
+
+/// An overlay has nameless files, and does not say what lies below it.
+fn a_large_file_without_a_name_is_copied_once() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, lower) = (home.path().join("src"), home.path().join("lower"));
+        fs::create_dir(&lower).unwrap();
+        let overlay = Mount::overlay(&lower, home.path());
+        let destination = overlay.path().join("dst");
+        file(source.join("large"), noise(1, 9 << 20));
+        let refusal = "inject=linkat:error=EOPNOTSUPP";
+        let ran = refused(&[refusal], engine, &["--json", "-j1"], &source, &destination).exits(0);
+        assert_eq!(ran.summary()["bytes"], 9 << 20, "{}", ran.out);
+        assert_equal(&source, &destination);
+        assert_no_litter(&destination);
     }
 }
 

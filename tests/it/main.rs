@@ -48,6 +48,7 @@ mod planted;
 mod property;
 mod real;
 mod reality;
+mod recased;
 mod report;
 mod rings;
 mod schema;
@@ -124,6 +125,7 @@ fn main() {
         property::TESTS,
         real::TESTS,
         reality::TESTS,
+        recased::TESTS,
         secret::TESTS,
         select::TESTS,
         report::TESTS,

@@ -200,6 +200,11 @@ fn what_is_read_back_wrong_twice_is_an_error() {
         fuse.spoil(Call::Read, "", Effect::Rot(|bytes| rot(bytes)), usize::MAX);
         let ran = sync_with(engine, &["--verify"], &source, &destination).exits(23);
         assert!(ran.err.contains("verify") && ran.err.contains("read back"), "{}", ran.err);
+        assert!(
+            ran.err.contains("the new file is not in DST, which keeps the one that it had"),
+            "{}",
+            ran.err
+        );
         fuse.release();
         assert_eq!(fs::read(destination.join("file")).unwrap(), b"old", "what was there stays");
         assert_no_litter(&destination);
@@ -214,7 +219,8 @@ fn what_is_read_back_wrong_in_place_is_not_taken_for_right() {
         file(source.join("file"), noise(1, 50_000));
         file(destination.join("file"), "old");
         fuse.spoil(Call::Read, "file", Effect::Rot(|bytes| rot(bytes)), usize::MAX);
-        sync_with(engine, &["--verify", "--inplace"], &source, &destination).exits(23);
+        let ran = sync_with(engine, &["--verify", "--inplace"], &source, &destination).exits(23);
+        assert!(ran.err.contains("the file in DST is not what SRC has"), "{}", ran.err);
         fuse.release();
         let ran = sync_with(engine, &["-v"], &source, &destination).exits(0);
         assert!(ran.out.contains("updated"), "{}", ran.out);

@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, modified, node, xattr};
+use crate::support::tree::{file, mode, modified, node, noise, xattr};
 use crate::support::{ENGINES, Ran, program, run, scratch, sync_with, tool};
 
 /// Where OpenSSH's server of files is on Debian and its relatives.
@@ -22,6 +22,8 @@ tests![
     a_symlink_on_sshfs_leaves_the_time_of_its_target:
         [Need::Fuse, Need::Tool("sshfs"), Need::Tool(SFTP_SERVER)],
     what_exfat_has_not_is_named_with_its_option:
+        [Need::Fuse, Need::Tool("mount.exfat-fuse"), Need::Tool("mkfs.exfat"), Need::Tool("losetup")],
+    a_full_exfat_costs_what_does_not_fit:
         [Need::Fuse, Need::Tool("mount.exfat-fuse"), Need::Tool("mkfs.exfat"), Need::Tool("losetup")],
     a_capability_outlives_what_is_written_late:
         [Need::Fuse, Need::Tool("fuse-overlayfs"), Need::Tool("setcap")],
@@ -205,6 +207,38 @@ fn what_exfat_has_not_is_named_with_its_option() {
         check.arg("check").args(all).arg(&source).arg(&destination);
         run(check).exits(0);
         assert_eq!(litter(mount.path()), Vec::<PathBuf>::new());
+    }
+}
+
+/// A file that is given its size has all of its room at once there, or none, whatever others hold.
+fn a_full_exfat_costs_what_does_not_fit() {
+    let home = scratch();
+    let source = home.path().join("src");
+    for index in 0..5 {
+        file(source.join(format!("m{index}/middle")), noise(index, 3_700_000));
+    }
+    file(source.join("l/large"), noise(9, 16_000_000));
+    for index in 0..220 {
+        file(source.join(format!("d{}/tiny{index}", index % 20)), noise(index, 5000));
+    }
+    let some = ["--no-owner", "--no-perms", "--no-xattrs"];
+    for &engine in ENGINES.iter() {
+        for more in [&[][..], &["--jobs=1", "--depth=1"]] {
+            let mount = Mount::exfat();
+            let destination = mount.path().join("dst");
+            for _ in 0..2 {
+                let ran = sync(engine, &[&some[..], more].concat(), &source, &destination, 11);
+                assert!(ran.err.contains("/l/large: ") || ran.err.contains("/middle: "), "{}", ran.err);
+                let full = ran.err.lines().filter(|line| line.contains("No space left on device"));
+                assert!(full.clone().all(|line| line.contains(" bytes are missing for it")), "{}", ran.err);
+                let has = |place: String| destination.join(place).exists();
+                for index in 0..220 {
+                    let place = format!("d{}/tiny{index}", index % 20);
+                    assert!(has(place), "{engine} {more:?}: tiny{index}: {}", ran.err);
+                }
+            }
+            assert_eq!(litter(mount.path()), Vec::<PathBuf>::new());
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 
 use crate::schema::assert_described;
-use crate::support::fuse::{Fuse, Habit};
+use crate::support::fuse::{Call, Effect, Fuse, Habit};
 use crate::support::mount::Image;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, noise, sparse};
@@ -24,6 +24,7 @@ tests![
     a_time_that_moves_at_close_is_set_again: [Need::Fuse],
     where_no_time_stays_contents_decide: [Need::Fuse],
     large_files_come_in_order_where_nothing_else_is_taken: [Need::Fuse],
+    backups_come_in_order_where_nothing_else_is_taken: [Need::Fuse],
     small_inodes_of_ext4_round_and_clamp: [Need::FileSystem("ext4")],
 ];
 
@@ -255,11 +256,35 @@ fn large_files_come_in_order_where_nothing_else_is_taken() {
         }
         sparse(source.join("d/holes"), 5 << 20, &[(1 << 20, b"data")]);
         let ran = sync(engine, &[], &source, &destination, 0);
+        assert_eq!(ran.summary()["bytes"], 23 << 20, "each byte counts once: {}", ran.out);
         for name in ["d/one", "d/two", "d/holes"] {
             let same = fs::read(source.join(name)).unwrap() == fs::read(destination.join(name)).unwrap();
             assert!(same, "{name}: {}", ran.out);
         }
         assert_eq!(done(&sync(engine, &[], &source, &destination, 0)), (0, 0));
+    }
+}
+
+/// A copy stands in for a link there, and gets the size that it has by then.
+fn backups_come_in_order_where_nothing_else_is_taken() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        fuse.get_into(Habit::InOrder);
+        fuse.spoil(Call::Link, "", Effect::Fail(libc::EPERM), usize::MAX);
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        for (name, size) in [("small", 3000), ("large", 9 << 20)] {
+            file(source.join(name), noise(1, size));
+        }
+        sync(engine, &[], &source, &destination, 0);
+        for (name, size) in [("small", 3000), ("large", 9 << 20)] {
+            file(source.join(name), noise(2, size));
+        }
+        sync(engine, &["--backup"], &source, &destination, 0);
+        for (name, size) in [("small", 3000), ("large", 9 << 20)] {
+            assert!(fs::read(destination.join(name)).unwrap() == noise(2, size), "{engine}: {name}");
+            let old = fs::read(destination.join(format!("{name}~"))).unwrap();
+            assert!(old == noise(1, size), "{engine}: {name}");
+        }
     }
 }
 

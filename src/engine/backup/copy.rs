@@ -16,7 +16,7 @@ use crate::engine::state::file_systems::{keeps_nameless, lacks_nameless};
 use crate::error::{Context, Operation, Result};
 use crate::event::Kind;
 use crate::io::close;
-use crate::io::file::Family;
+use crate::io::file::{Family, set_size};
 use crate::io::rename::link_nameless;
 use crate::io::temporary::lock;
 use crate::metadata::xattr::{self, Holder, Xattrs};
@@ -129,7 +129,7 @@ impl Old<'_> {
             std::io::copy(&mut from.by_ref().take(end - data.start), &mut to)?;
             at = end;
         }
-        to.set_len(stat.size)
+        Ok(set_size(new, stat.size)?)
     }
 }
 

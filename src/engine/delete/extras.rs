@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, StatxFlags};
 use rustix::io::Errno;
 
 use crate::engine::Run;
+use crate::engine::delete::namesakes::Namesakes;
 use crate::engine::delete::removal::{Doing, Removal};
 use crate::engine::entry::item::Item;
 use crate::engine::own::{litter, set_aside};
@@ -54,21 +55,24 @@ impl Done {
             return Ok(None);
         }
         let mut doomed = Doomed::new(self.path.clone(), stat, self.scopes.clone());
-        let mut extra = 0;
+        let (mut extra, mut namesakes) = (0, None);
         for entry in names(destination).at(Operation::ListDestination, at)? {
             let entry = entry.at(Operation::ListDestination, at)?;
             if let Some(watched) = &self.watched {
                 watched.doing(Operation::ListDestination);
             }
             let (name, kind) = (entry.file_name(), kind_of(destination.as_fd(), &entry));
-            if self.is_extra(run, name, kind, destination, &stat) {
+            if self.is_extra(run, name, kind, destination, &stat)
+                && !self.is_namesake(run, name, destination, &mut namesakes)?
+            {
                 extra += 1;
                 if !run.is_own_path(&self.path.join(OsStr::from_bytes(name.to_bytes()))) {
                     doomed.add(name);
                 }
             }
         }
-        if listed.saturating_sub(extra) < self.pair.compared() {
+        let are_known = namesakes.is_none_or(|namesakes| namesakes.are_known());
+        if !are_known || listed.saturating_sub(extra) < self.pair.compared() {
             return Err(Cause::OtherNames).at(Operation::Delete, at);
         }
         Ok((!doomed.is_empty()).then_some(doomed))
@@ -98,6 +102,36 @@ impl Done {
                 self.scopes.first().is_some_and(|scope| scope.hides(name, kind == Kind::Directory))
             }
         }
+    }
+
+    /// Whether a name that the source lacks may be one of the source's to the destination, which takes names for one. Other
+    /// names than those that were found extra are not asked about: nothing is listed again where none is.
+    fn is_namesake(
+        &self,
+        run: &Run,
+        name: &CStr,
+        within: &OwnedFd,
+        known: &mut Option<Namesakes>,
+    ) -> Result<bool> {
+        if self.pair.names.is_none() {
+            return Ok(false);
+        }
+        let namesakes = match known {
+            Some(namesakes) => namesakes,
+            None => {
+                let source = (&*self.pair.source, || run.source_path(&self.path));
+                let mirror = (within, || run.destination_path(&self.path));
+                known.insert(Namesakes::find(source, mirror, |name, kind| self.is_kept(name, kind))?)
+            }
+        };
+        namesakes.has(name, within).at(Operation::StatDestination, || run.destination_path(&self.path))
+    }
+
+    /// Whether what the mirror has of a name of the source stays: no rule hides it, or one protects it.
+    fn is_kept(&self, name: &CStr, kind: Kind) -> bool {
+        let is_directory = kind == Kind::Directory;
+        !self.scopes.first().is_some_and(|scope| scope.hides(name, is_directory))
+            || self.scopes.iter().any(|scope| scope.protects(name, is_directory, false))
     }
 }
 

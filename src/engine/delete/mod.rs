@@ -3,6 +3,7 @@
 pub(crate) mod aside;
 pub(crate) mod collect;
 pub(crate) mod extras;
+pub(crate) mod namesakes;
 pub(crate) mod removal;
 pub(crate) mod replace;
 pub(crate) mod subtree;

@@ -66,6 +66,7 @@ async fn copy_streamed(
         let tried = || refused::try_name(item.pair, item.target(), before.size, item.run());
         item.lane.io.in_place(Call::Create, tried).at(Operation::Create, || item.path())?;
     }
+    item.lane.io.in_place(Call::Create, || refused::try_nameless(item.pair, before.size, item.run()));
     let (mut holes, mut again, mut attempts) = (true, true, 1);
     let mut old = true; // what is there has not been written over yet, and has no backup yet
     let mut shortage = Shortage::default();
@@ -112,7 +113,7 @@ async fn copy_streamed(
                 true
             }
             Cause::FalseHole => std::mem::take(&mut holes),
-            Cause::Mismatch => std::mem::take(&mut again),
+            Cause::Mismatch | Cause::MismatchInPlace => std::mem::take(&mut again),
             // Some programs behind FUSE take no bytes beyond a file's end, as a part of a large file is: FAT's.
             Cause::Io(_)
                 if error.operation == Operation::Write && error.errno().is_some_and(refuses_place) =>
@@ -315,6 +316,7 @@ async fn make_safe(item: &Item<'_>, new: &NewFile, contents: &Contents) -> Resul
     closing::ask(item, new).await?;
     match Box::pin(read_back::is_intact(item, new, hash)).await? {
         true => Ok(()),
+        false if new.is_in_place() => Err(Error::new(Operation::Verify, item.path(), Cause::MismatchInPlace)),
         false => Err(Error::new(Operation::Verify, item.path(), Cause::Mismatch)),
     }
 }
@@ -435,8 +437,7 @@ async fn copy_small(
         if size == 0 {
             item.lane.pace(read).await;
         }
-        item.lane.count(read).await;
-        streamed.add(read as u64);
+        item.lane.count_in_order(read, streamed).await;
     }
     // Fewer bytes than its size: it shrank, which the caller's second stat tells, or its size is made up (in /sys).
     Ok((whole.or_else(|| hasher.map(|hasher| hasher.finalize())), offset))

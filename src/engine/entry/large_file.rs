@@ -23,7 +23,7 @@ use crate::engine::run::offer::{Offer, TeamWork};
 use crate::engine::run::streamed::Streamed;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Event;
-use crate::io::file::{Family, File};
+use crate::io::file::{Family, File, set_size};
 use crate::stat::{Stat, stat_open};
 
 /// Holes of more bytes in all are not hashed: hashing zeroes would take longer than copying the file.
@@ -109,7 +109,7 @@ impl LargeFile {
             _ => layout,
         };
         // The size comes first: segments are written in any order, and a hole at the end is never written.
-        rustix::fs::ftruncate(&new.fd, stat.size).at(Operation::Write, || item.path())?;
+        set_size(&new.fd, stat.size).at(Operation::Write, || item.path())?;
         let hashed = run.config.hashing.is_some()
             && (holes(stat, layout) <= HASHED_HOLES || run.config.needs_hashes());
         let file = LargeFile::new(item, source, work, Operation::ReadSource, (stat.size, layout), hashed);

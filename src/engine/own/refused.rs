@@ -1,4 +1,5 @@
-//! Names that the destination's file system does not take: tried before anything large is written, and told in words.
+//! What the destination's file system does not take, tried before anything large is written: names, which are told in words,
+//! and files without one.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -7,10 +8,14 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::engine::Run;
+use crate::engine::own::new_file::NewFile;
 use crate::engine::own::{directory, litter};
+use crate::engine::state::file_systems::keeps_nameless;
 use crate::engine::state::pair::Pair;
 use crate::error::{Cause, Error, Operation};
 use crate::event::Kind;
+use crate::io::rename::link_nameless;
+use crate::io::temporary::lock;
 use crate::plan::names::fault;
 
 /// Bytes of a new file from which on its name is tried before it is written: less is soon written.
@@ -43,6 +48,29 @@ pub(crate) fn try_name(pair: &Pair, name: &CStr, size: u64, run: &Run) -> Result
     match tried {
         Err(errno) if is_of_name(errno) || is_also_of_name(errno) => Err(refusal(errno, within, name)),
         _ => Ok(()),
+    }
+}
+
+/// Tries, once for each file system, whether a nameless file can get a name, before a file of this size is copied without
+/// one. What hinders the trial itself says nothing of that.
+pub(crate) fn try_nameless(pair: &Pair, size: u64, run: &Run) {
+    if size < WORTH_A_TRIAL || pair.is_provisional() || !pair.file_system.begin_trying_nameless() {
+        return;
+    }
+    let Ok(new) = NewFile::scratch(pair, 0, run) else { return };
+    if new.is_nameless()
+        && let Ok(within) = pair.changing()
+        && let Ok(temporary) = run.temporary.new_name(within)
+    {
+        lock(&new.fd);
+        match link_nameless(&new.fd, within, &temporary) {
+            Ok(()) => drop(rustix::fs::unlinkat(within, &temporary, AtFlags::empty())),
+            Err(errno) if keeps_nameless(errno) => pair.file_system.mark_refuses_nameless(),
+            Err(_) => {}
+        }
+    }
+    if let Ok(within) = pair.changing() {
+        new.remove(within, c""); // it has no name of its own
     }
 }
 

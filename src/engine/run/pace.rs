@@ -6,6 +6,7 @@ use tokio::sync::SemaphorePermit;
 
 use crate::engine::Run;
 use crate::engine::run::lane::Lane;
+use crate::engine::run::streamed::Streamed;
 use crate::error::Operation;
 use crate::event::Event;
 
@@ -33,6 +34,14 @@ impl Lane {
     /// Tells how many bytes were copied. Where nothing limits the rate that is told a file, or a segment of one, at a time.
     pub(crate) async fn count(&self, bytes: usize) {
         if self.run.rate.is_some() {
+            self.run.report(Event::Bytes(bytes as u64)).await;
+        }
+    }
+
+    /// The same of a file that is copied in order, which is told a piece at a time if it is told as it goes on.
+    pub(crate) async fn count_in_order(&self, bytes: usize, streamed: &Streamed) {
+        streamed.add(bytes as u64);
+        if self.run.rate.is_some() || streamed.expected().is_some() {
             self.run.report(Event::Bytes(bytes as u64)).await;
         }
     }

@@ -56,6 +56,8 @@ pub(crate) struct FileSystem {
     pub(crate) keeps_nocow: OnceLock<rustix::io::Result<()>>,
     /// A nameless file (`O_TMPFILE`) can't be made on it, or gets no name.
     refuses_nameless: AtomicBool,
+    /// Whether one gets a name has been tried.
+    nameless_tried: AtomicBool,
 }
 
 /// The times, in seconds since 1970, that every file system has which is faithful otherwise.
@@ -161,6 +163,12 @@ impl FileSystem {
     /// Whether new files need a temporary name on it.
     pub(crate) fn refuses_nameless(&self) -> bool {
         self.refuses_nameless.load(Ordering::Relaxed)
+    }
+
+    /// Begins to try whether a nameless file gets a name, where that is not known: once. The kernel's own file systems that are known give
+    /// it one.
+    pub(crate) fn begin_trying_nameless(&self) -> bool {
+        !self.is_faithful && !self.refuses_nameless() && !self.nameless_tried.swap(true, Ordering::Relaxed)
     }
 
     /// Takes note that they do.

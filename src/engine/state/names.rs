@@ -139,7 +139,7 @@ impl Group {
 }
 
 /// What a name leads to. One that can't be looked up is none that something has.
-fn inode(within: &OwnedFd, name: &CStr) -> rustix::io::Result<Option<Inode>> {
+pub(crate) fn inode(within: &OwnedFd, name: &CStr) -> rustix::io::Result<Option<Inode>> {
     match rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS) {
         Ok(stat) => Ok(Some(Stat::from(&stat).inode)),
         Err(Errno::NOENT | Errno::INVAL | Errno::ILSEQ | Errno::NAMETOOLONG) => Ok(None),

@@ -75,7 +75,7 @@ pub enum Habit {
     Microseconds,
     /// Times are whole numbers of two seconds, as on FAT.
     TwoSeconds,
-    /// Bytes are taken only up to the end of a file, and no file is made longer without them.
+    /// Bytes are taken only up to the end of a file, and no file is given the size it has, or a larger one, without them.
     InOrder,
     /// Times are cut to this second.
     Until(u64),
@@ -107,6 +107,8 @@ enum Folding {
     Lower,
     /// Those that differ in case, form or what they end in.
     Kept,
+    /// Those that differ in underscores, as nobody expects.
+    Underscores,
 }
 
 impl Folding {
@@ -119,6 +121,9 @@ impl Folding {
             Folding::Nothing => one == other,
             Folding::Lower => one.eq_ignore_ascii_case(other),
             Folding::Kept => folded(one) == folded(other),
+            Folding::Underscores => {
+                one.to_string_lossy().replace('_', "") == other.to_string_lossy().replace('_', "")
+            }
         }
     }
 }
@@ -186,6 +191,11 @@ impl Fuse {
     /// listed as they were made.
     pub fn take_names_for_one(&self) {
         self.memory.state().folding = Folding::Kept;
+    }
+
+    /// From now on names are found with and without their underscores, and listed as they were made.
+    pub fn take_names_without_underscores_for_one(&self) {
+        self.memory.state().folding = Folding::Underscores;
     }
 
     /// From now on no name can be made that Windows does not take.
@@ -625,7 +635,8 @@ impl Filesystem for Memory {
         spoil!(self, Setattr, ino, b"", reply);
         let mut state = self.state();
         let end = state.contents(ino).map_or(0, |bytes| bytes.len());
-        if state.habits.contains(&Habit::InOrder) && size.is_some_and(|size| size as usize > end) {
+        let is_refused = |size: u64| size > 0 && size as usize >= end;
+        if state.habits.contains(&Habit::InOrder) && size.is_some_and(is_refused) {
             reply.error(Errno::EPERM);
             return;
         }

@@ -9,7 +9,7 @@ use crate::engine::entry::large_file::LARGE_FILE;
 use crate::engine::own::new_file::NewFile;
 use crate::engine::state::room::{FILLER, Promise};
 use crate::error::{Cause, Error, Operation, Result};
-use crate::io::file::free_bytes;
+use crate::io::file::{free_bytes, told_free_bytes};
 use crate::stat::stat_open;
 
 impl Item<'_> {
@@ -32,6 +32,27 @@ impl Item<'_> {
             Some(Err(free)) if free < FILLER => Err(Error::new(Operation::Write, self.path(), Errno::NOSPC)),
             Some(Err(free)) => Err(self.without_room(Errno::NOSPC.into(), bytes - free)),
         }
+    }
+
+    /// What the shortage of a file says that took some of the room it was `promised`: that there is no room for it alone, or,
+    /// where it found next to none and no others have much of it, that the disk is full.
+    fn judge_shortage(&self, error: Error, took: u64, promised: u64, (others, free): (usize, u64)) -> Error {
+        let is_large = promised >= FILLER;
+        // Some programs behind FUSE give a file all of its room at once, or none: that of exFAT.
+        let has_enough = took >= FILLER;
+        let had = if has_enough { took } else { free };
+        let is_alone = has_enough || is_large && (others > 0 || had >= FILLER);
+        match error.cause {
+            // On FUSE all of its size may seem to be there from the beginning.
+            Cause::Io(why) if is_alone && had >= promised => self.without_room(why, promised),
+            Cause::Io(why) if is_alone => self.without_room(why, promised - had),
+            cause => Error { cause, ..error },
+        }
+    }
+
+    /// Bytes that the file system of a new file calls free.
+    fn told_free(&self, new: &NewFile) -> u64 {
+        told_free_bytes(&new.fd, self.run().rules.privileges.root)
     }
 
     fn without_room(&self, why: std::io::Error, missing: u64) -> Error {
@@ -80,7 +101,7 @@ impl<'a> Shortage<'a> {
     ///
     /// # Errors
     /// Any other error. That the disk is full: nobody else had much of it, and there was no room for a small file. That there
-    /// is no room for this file alone: it had more than a small file takes, which is free again.
+    /// is no room for this file alone: what it had, which is free again, or what is free now is more than a small file takes.
     pub(crate) async fn wait(
         &mut self,
         item: &'a Item<'_>,
@@ -104,18 +125,16 @@ impl<'a> Shortage<'a> {
         }
         let own = new.filter(|new| !new.is_in_place());
         let took = own.map_or(0, allocated);
-        if let Some(new) = own.filter(|_| took >= FILLER) {
+        // Others judge by what is left: a large file keeps nothing while it waits.
+        if let Some(new) = own.filter(|_| took >= FILLER || promise.is_some() && took > 0) {
             give_back(item, new).await;
         }
         let expected = promise.as_ref().map_or(0, Promise::bytes);
         drop(promise); // now that its room is free again
         if !again {
-            return Err(match (took >= FILLER, error.cause) {
-                // On FUSE all of its size may seem to be there from the beginning.
-                (true, Cause::Io(why)) if took >= expected => item.without_room(why, expected),
-                (true, Cause::Io(why)) => item.without_room(why, expected - took),
-                (_, cause) => Error { cause, ..error },
-            });
+            let free = new.map_or(0, |new| item.told_free(new));
+            let others = others.max(room.takers().0);
+            return Err(item.judge_shortage(error, took, expected, (others, free)));
         }
         self.tries += 1;
         if self.turn.is_none() {
