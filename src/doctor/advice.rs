@@ -3,7 +3,7 @@
 
 use crate::doctor::finding::{Findings, Found, Subject, length};
 use crate::doctor::machine::Machine;
-use crate::doctor::place::Place;
+use crate::doctor::place::{Place, largest_attribute};
 
 /// What is lost if DST can't hold it. The rest costs time or room.
 const KEPT: [Subject; 23] = [
@@ -71,8 +71,13 @@ impl Advice {
             if destination.missing > 1 {
                 advice.suggest("--mkpath", "DST's parent directories are missing");
             }
-            advice.add_options(&destination.findings);
+            if destination.is_mounted_in_source {
+                advice.suggest("--one-file-system", "DST lies inside SRC, on another file system");
+            }
+            advice.lost.extend(source.and_then(|source| shorter_attributes(source, destination)));
+            advice.add_options(machine, destination);
             advice.notes.extend(about_destination(&advice.lost, &destination.findings));
+            advice.notes.extend(about_attributes(source, destination));
             advice.notes.extend(about_places(source, destination));
         }
         advice
@@ -87,16 +92,10 @@ impl Advice {
     }
 
     /// The options that have a run without errors, where something is lost.
-    fn add_options(&mut self, found: &Findings) {
-        let attributes =
-            [Subject::UserAttributes, Subject::TrustedAttributes, Subject::Capabilities, Subject::Acls];
-        let attributes: Vec<_> = attributes.into_iter().filter(|subject| self.is_lost(*subject)).collect();
-        if !attributes.is_empty() {
-            let labels = labels(&attributes);
-            let why = format!("files with {labels} would be errors; it leaves out all attributes and ACLs");
-            self.suggest("--no-xattrs", why);
-        }
-        if self.is_lost(Subject::Owners) {
+    fn add_options(&mut self, machine: &Machine, destination: &Place) {
+        let found = &destination.findings;
+        self.add_option_for_attributes(destination);
+        if self.is_lost(Subject::Owners) && !machine.leaves_owners() {
             self.suggest("--no-owner", "owners can't be set in DST");
         }
         if self.is_lost(Subject::Modes) {
@@ -114,14 +113,40 @@ impl Advice {
         let special: Vec<_> =
             [Subject::Fifos, Subject::Devices].into_iter().filter(|subject| self.is_lost(*subject)).collect();
         if !special.is_empty() {
-            let why = format!("DST has no {}: FIFOs, sockets and devices are left out", labels(&special));
-            self.suggest("--no-specials", why);
+            let labels = labels(&special);
+            self.suggest(
+                "--no-specials",
+                match found.get(Subject::Fifos) {
+                    Some(Found::Yes) => {
+                        format!("DST has no {labels}; this also leaves out FIFOs and sockets, which it has")
+                    }
+                    _ => format!("DST has no {labels}: FIFOs, sockets and devices are left out"),
+                },
+            );
         }
         if found.refusal(Subject::Replace).is_some() {
             let why = "a finished file can't take the place of an old one: a kill leaves half a file";
             self.suggest("--no-atomic", why);
             self.suggest("--inplace", why);
         }
+    }
+
+    fn add_option_for_attributes(&mut self, destination: &Place) {
+        let attributes =
+            [Subject::UserAttributes, Subject::TrustedAttributes, Subject::Capabilities, Subject::Acls];
+        let attributes: Vec<_> = attributes.into_iter().filter(|subject| self.is_lost(*subject)).collect();
+        if attributes.is_empty() {
+            return;
+        }
+        let mut why = format!("files with {} would be errors; ", labels(&attributes));
+        why += match destination.findings.get(Subject::UserAttributes) {
+            Some(Found::Yes) => "this also leaves out attributes that DST could hold",
+            _ => "it leaves out all attributes and ACLs",
+        };
+        if attributes.contains(&Subject::Acls) && destination.may_be_ntfs() {
+            why += "; mount NTFS with permissions,acl to keep ACLs";
+        }
+        self.suggest("--no-xattrs", why);
     }
 
     fn add_options_for_times(&mut self, found: &Findings) {
@@ -147,6 +172,27 @@ fn lost(source: &Findings, destination: &Findings) -> Vec<Subject> {
     KEPT.into_iter().filter(is_lost).collect()
 }
 
+/// Attributes that SRC's kind of file system can have, and that are larger than all that DST takes.
+fn shorter_attributes(source: &Place, destination: &Place) -> Option<Subject> {
+    let had =
+        source.findings.refusal(Subject::UserAttributes).is_none() && source.number != destination.number;
+    let largest = largest_attribute(&source.kind).filter(|_| had)?;
+    let Some(Found::Bytes(held)) = destination.findings.get(Subject::AttributeSize) else { return None };
+    (*held < largest).then_some(Subject::AttributeSize)
+}
+
+/// What is to be known of large attributes.
+fn about_attributes(source: Option<&Place>, destination: &Place) -> Option<String> {
+    let is_lost = source.is_none_or(|source| shorter_attributes(source, destination).is_some());
+    match destination.findings.get(Subject::AttributeSize) {
+        Some(Found::Bytes(held)) if is_lost && *held < 64 << 10 => Some(format!(
+            "DST holds attributes of {held} bytes at most: a larger one is an error that says \"No space left on device\", \
+             and its file is copied without it"
+        )),
+        _ => None,
+    }
+}
+
 fn about_machine(machine: &Machine) -> Vec<String> {
     let mut notes = Vec::new();
     if machine.is_old() {
@@ -161,7 +207,7 @@ fn about_machine(machine: &Machine) -> Vec<String> {
     if machine.users.is_some() && machine.user == 0 {
         notes.push(
             "root of a user namespace gives files only to users and groups that are mapped into it (owners of others \
-             show as 65534): --no-owner or --chown where SRC has such files"
+             show as 65534): other owners are left, without an error; --chown gives one that is mapped"
                 .into(),
         );
     }
@@ -185,10 +231,13 @@ fn about_destination(lost: &[Subject], found: &Findings) -> Vec<String> {
         ));
     }
     if is_lost(Subject::TimesKept) {
-        notes.push("times in DST change by themselves: a next run copies such files again".into());
+        notes.push("times in DST change by themselves: a next run mends such times".into());
     }
     if is_lost(Subject::Case) || is_lost(Subject::UnicodeForms) {
-        notes.push("names of SRC that are one name in DST take each other's place: rename them".into());
+        notes.push(
+            "names of SRC that are one name in DST: the first is copied, the others are errors; rename them"
+                .into(),
+        );
     }
     let names: Vec<_> = NAMES.into_iter().filter(|subject| is_lost(*subject)).collect();
     if !names.is_empty() {
@@ -231,10 +280,7 @@ fn about_places(source: Option<&Place>, destination: &Place) -> Vec<String> {
     for (name, place) in source.map(|source| ("SRC", source)).into_iter().chain([("DST", destination)]) {
         if place.is_remote() {
             let kind = &place.kind;
-            notes.push(format!(
-                "{name} is on {kind}: its server or program may round times; if a second run copies again, give \
-                 --modify-window 1. If it may hang, give --timeout 5m"
-            ));
+            notes.push(format!("{name} is on {kind}: if its server or program may hang, give --timeout 5m"));
         }
     }
     notes
@@ -330,6 +376,33 @@ mod tests {
         );
         let near = advice(&place(0, 1, "ext4"), &place(1, 1, "ext4"));
         assert!(near.options.is_empty() && near.notes[0].contains("no clones"), "{near:?}");
+    }
+
+    #[test]
+    fn large_attributes_are_lost_where_others_have_larger_ones() {
+        let place = |kind: &str, number, held| {
+            let findings = findings(&[(Subject::AttributeSize, Found::Bytes(held))]);
+            Place { kind: kind.into(), number, findings, ..Place::default() }
+        };
+        for (kind, number, held, is_lost) in [
+            ("xfs", 1, 4036, true),
+            ("xfs", 1, 64 << 10, false),
+            ("ext4", 1, 4036, false),
+            ("ext4", 1, 964, true),
+            ("ext4", 2, 964, false),
+            ("fuse", 1, 964, false),
+        ] {
+            let source = Place { kind: kind.into(), number, ..Place::default() };
+            let advice = Advice::of(&Machine::default(), Some(&source), Some(&place("ext4", 2, held)));
+            assert_eq!(advice.lost.contains(&Subject::AttributeSize), is_lost, "{kind} {held}");
+            assert_eq!(
+                advice.notes.iter().any(|note| note.contains("No space left")),
+                is_lost,
+                "{kind} {held}"
+            );
+        }
+        let advice = Advice::of(&Machine::default(), None, Some(&place("ext4", 2, 964)));
+        assert!(advice.lost.is_empty() && advice.notes[0].contains("964 bytes"), "{advice:?}");
     }
 
     #[test]

@@ -129,6 +129,14 @@ impl Findings {
         self.0.iter().find(|finding| finding.subject == subject).map(|finding| &finding.found)
     }
 
+    /// Replaces an answer.
+    pub(crate) fn change(&mut self, subject: Subject, found: Found) {
+        self.0
+            .iter_mut()
+            .filter(|finding| finding.subject == subject)
+            .for_each(|finding| finding.found = found.clone());
+    }
+
     /// Why not, if the answer is no.
     pub(crate) fn refusal(&self, subject: Subject) -> Option<&str> {
         match self.get(subject) {

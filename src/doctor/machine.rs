@@ -10,13 +10,14 @@ use crate::report::words;
 const OLDEST: (u32, u32) = (5, 15);
 /// What root needs to keep everything, and for what.
 const NEEDED: [(CapabilitySet, &str); 6] = [
-    (CapabilitySet::CHOWN, "CAP_CHOWN (owners)"),
+    (CapabilitySet::CHOWN, OWNERS),
     (CapabilitySet::DAC_OVERRIDE, "CAP_DAC_OVERRIDE (files of others)"),
     (CapabilitySet::FOWNER, "CAP_FOWNER (modes and times of others' files)"),
     (CapabilitySet::SETFCAP, "CAP_SETFCAP (file capabilities)"),
     (CapabilitySet::MKNOD, "CAP_MKNOD (devices)"),
     (CapabilitySet::SYS_ADMIN, TRUSTED),
 ];
+const OWNERS: &str = "CAP_CHOWN (owners)";
 const TRUSTED: &str = "CAP_SYS_ADMIN (trusted.* attributes)";
 
 /// What is known of the machine.
@@ -89,7 +90,14 @@ impl Machine {
     /// Who tries what a place can hold.
     pub(crate) fn user(&self) -> User {
         let others = (another(self.users.as_deref(), self.user), another(self.groups.as_deref(), self.group));
-        User { is_root: self.user == 0, has_trusted: self.has_trusted(), others }
+        let unmapped = self.users.as_deref().and_then(outside);
+        User { is_root: self.user == 0, has_trusted: self.has_trusted(), others, unmapped }
+    }
+
+    /// Whether owners that can't be given are left as they are, without an error: as `sync` does for root of a user
+    /// namespace and for root without the capability.
+    pub(crate) fn leaves_owners(&self) -> bool {
+        self.users.is_some() || self.lacks.contains(&OWNERS)
     }
 }
 
@@ -121,6 +129,14 @@ fn another(ids: Option<&[Ids]>, own: u32) -> Option<u32> {
     ends.into_iter().find(|id| *id != own)
 }
 
+/// An id that is not known here.
+fn outside(ids: &[Ids]) -> Option<u32> {
+    let is_known = |id: u32| ids.iter().any(|ids| id >= ids.first && id - ids.first < ids.count);
+    let after = ids.iter().filter_map(|ids| ids.first.checked_add(ids.count));
+    // The largest number means nobody.
+    after.chain([0]).find(|id| *id != u32::MAX && !is_known(*id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +159,15 @@ mod tests {
         assert_eq!(another(Some(&[]), 0), None);
         assert_eq!(another(Some(&[ids(0, 1), ids(1, 10)]), 0), Some(10));
         assert_eq!(another(Some(&[ids(0, 2)]), 1), Some(0));
+    }
+
+    #[test]
+    fn an_id_from_outside_is_not_mapped() {
+        let ids = |first, count| Ids { first, count };
+        assert_eq!(outside(&[]), Some(0));
+        assert_eq!(outside(&[ids(0, 1)]), Some(1));
+        assert_eq!(outside(&[ids(0, 1), ids(1, 65536)]), Some(65537));
+        assert_eq!(outside(&[ids(0, u32::MAX)]), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! 6. Whatever happens, the directory is removed, also after a signal.
 
 mod advice;
+mod apart;
 mod finding;
 mod json;
 mod machine;
@@ -15,6 +16,7 @@ mod place;
 mod report;
 mod scratch;
 mod trial;
+mod whose;
 
 use std::path::PathBuf;
 
@@ -54,6 +56,7 @@ pub(crate) fn doctor(plan: &Plan, stop: &Stop) -> anyhow::Result<(String, Outcom
     let is_file = source.as_ref().is_some_and(|source| !source.is_directory);
     let destination =
         plan.destination.as_deref().map(|path| Place::destination(path, is_file)).transpose()?;
+    let destination = destination.map(|place| apart(source.as_ref(), place)).transpose()?;
     let destination = destination.map(|place| tried(place, &machine, stop)).transpose()?;
     let advice = Advice::of(&machine, source.as_ref(), destination.as_ref());
     let outcome = match () {
@@ -70,6 +73,13 @@ pub(crate) fn doctor(plan: &Plan, stop: &Stop) -> anyhow::Result<(String, Outcom
     Ok((text, outcome))
 }
 
+/// DST, if it lies where `sync` takes it.
+fn apart(source: Option<&Place>, destination: Place) -> anyhow::Result<Place> {
+    let is_mounted_in_source =
+        source.map_or(Ok(false), |source| apart::require_apart(source, &destination))?;
+    Ok(Place { is_mounted_in_source, ..destination })
+}
+
 /// Tries what a place can hold.
 fn tried(mut place: Place, machine: &Machine, stop: &Stop) -> anyhow::Result<Place> {
     let shown = || format!("use destination {}", Escaped::path(&place.used));
@@ -81,5 +91,6 @@ fn tried(mut place: Place, machine: &Machine, stop: &Stop) -> anyhow::Result<Pla
     let remove = || format!("remove {} (remove it by hand)", Escaped::path(&named));
     removed.map_err(std::io::Error::from).with_context(remove)?;
     place.findings = findings.map_err(std::io::Error::from).with_context(remove)?;
+    place.doubt_years();
     Ok(place)
 }

@@ -30,6 +30,8 @@ pub(crate) struct Place {
     pub(crate) options: String,
     /// `st_dev`.
     pub(crate) number: u64,
+    /// It lies inside SRC, on another file system.
+    pub(crate) is_mounted_in_source: bool,
     /// Bytes that may still be written. `None`: no limit of its own.
     pub(crate) free: Option<u64>,
     /// Files that may still be made. `None`: no limit of its own.
@@ -63,6 +65,10 @@ impl Place {
         let mut missing = 0;
         loop {
             let held = match open(&used) {
+                // Of a file the symlink itself is replaced.
+                Err(Errno::NOENT) if used.is_symlink() && !(source_is_file && missing == 0) => {
+                    anyhow::bail!("{}: {} is a symlink to what does not exist", what(), Escaped::path(&used))
+                }
                 Err(Errno::NOENT) if above(&used).is_some() => {
                     used = above(&used).unwrap_or_default();
                     missing += 1;
@@ -95,6 +101,7 @@ impl Place {
             device: mounted.device,
             options: mounted.options,
             number: stat.st_dev,
+            is_mounted_in_source: false,
             free: (room.f_blocks > 0).then_some(room.f_bavail.saturating_mul(room.f_frsize)),
             inodes: (room.f_files > 0).then_some(room.f_favail),
             findings: Findings::default(),
@@ -108,7 +115,34 @@ impl Place {
         opened.with_context(|| format!("use destination {}", Escaped::path(&self.used)))
     }
 
-    /// Whether a server, or a program, answers for it: its times and its modes are not the kernel's alone.
+    /// A program behind FUSE shows times from the kernel's memory, which its disk may not hold. exFAT's, which has no
+    /// symlinks and whole seconds, holds the years of FAT.
+    pub(crate) fn doubt_years(&mut self) {
+        let Some(Found::Text(years)) = self.findings.get(Subject::TimeRange) else { return };
+        let is_exfat = self.kind == "fuseblk"
+            && self.findings.refusal(Subject::Symlinks).is_some()
+            && self.findings.get(Subject::TimeStep) == Some(&Found::Nanoseconds(1_000_000_000));
+        let years = match is_exfat {
+            true => Found::No("only 1980 to 2107, as exFAT has (others last until it is unmounted)".into()),
+            false if self.is_fuse() => {
+                Found::Text(format!("{years}, as far as memory tells: a remount may show less"))
+            }
+            false => return,
+        };
+        self.findings.change(Subject::TimeRange, years);
+    }
+
+    /// Whether a program behind FUSE answers for it.
+    pub(crate) fn is_fuse(&self) -> bool {
+        self.kind.starts_with("fuse")
+    }
+
+    /// Whether it may be an NTFS, as far as its kind tells.
+    pub(crate) fn may_be_ntfs(&self) -> bool {
+        matches!(self.kind.as_str(), "fuse" | "fuseblk" | "ntfs" | "ntfs3")
+    }
+
+    /// Whether a server, or a program, answers for it: it may hang.
     pub(crate) fn is_remote(&self) -> bool {
         self.kind.starts_with("fuse.") || self.kind == "fuse" || NETWORK.contains(&self.kind.as_str())
     }
@@ -124,7 +158,7 @@ fn above(path: &Path) -> Option<PathBuf> {
     Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() })
 }
 
-fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
@@ -194,6 +228,16 @@ fn lacking(kind: &str) -> &'static [Subject] {
         "vfat" | "msdos" | "exfat" => &NOT_IN_FAT,
         "cifs" | "smb3" => &NOT_ON_SERVERS_OF_WINDOWS,
         _ => &[],
+    }
+}
+
+/// The largest attributes that files can have on some kinds of file systems, in bytes.
+pub(super) fn largest_attribute(kind: &str) -> Option<u64> {
+    match kind {
+        "xfs" | "tmpfs" | "zfs" => Some(64 << 10),
+        "btrfs" => Some(12_000),
+        "ext2" | "ext3" | "ext4" => Some(4_000),
+        _ => None,
     }
 }
 

@@ -1,14 +1,18 @@
 //! The directory in which things are tried. It is made with an unpredictable name, and used by its descriptor alone.
 //!
-//! Somebody else who may write to DST can put another directory in its place before it is opened, or add to it. For this reason
-//! each name is made with `O_EXCL` or its like, and only names that were made here are removed: never all that is found.
+//! Somebody else who may write to DST can put another directory in its place before it is opened. So it is looked at before
+//! anything is made in it (`whose.rs`). Where a file system pretends owners and modes, others may add to it all the same. For
+//! this reason each name is made with `O_EXCL` or its like, only names that were made here are removed, never all that is
+//! found, and what is opened by its name is never waited for.
 
 use std::cell::RefCell;
 use std::io;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::{Errno, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::doctor::whose::{Refused, require_ours};
 
 /// What the name starts with.
 pub(crate) const PREFIX: &str = ".ringsync-doctor-";
@@ -21,12 +25,16 @@ pub(crate) struct User {
     pub(crate) has_trusted: bool,
     /// Another user, and another group, to give a file to.
     pub(crate) others: (Option<u32>, Option<u32>),
+    /// A user who has no number in this user namespace.
+    pub(crate) unmapped: Option<u32>,
 }
 
 pub(crate) struct Scratch {
     parent: OwnedFd,
     name: String,
     directory: OwnedFd,
+    /// Nobody else can enter it: it is this user's, and shows a mode that says so.
+    pub(crate) is_private: bool,
     /// Names made in it, and whether they are directories.
     made: RefCell<Vec<(Vec<u8>, bool)>>,
     pub(crate) user: User,
@@ -40,9 +48,16 @@ impl Scratch {
         let name = format!("{PREFIX}{:032x}", u128::from_ne_bytes(random));
         rustix::fs::mkdirat(&parent, &name, Mode::RWXU)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&parent, &name, flags, Mode::empty()) {
-            Ok(directory) => Ok(Scratch { parent, name, directory, made: RefCell::default(), user }),
-            Err(errno) => {
+        let opened = rustix::fs::openat(&parent, &name, flags, Mode::empty());
+        let judged = opened.map_err(Refused::from).and_then(|held| Ok((require_ours(&parent, &held)?, held)));
+        match judged {
+            Ok((is_private, directory)) => {
+                Ok(Scratch { parent, name, directory, is_private, made: RefCell::default(), user })
+            }
+            Err(Refused::Exchanged) => Err(io::Error::other(format!(
+                "somebody else has put a directory of theirs in the place of {name}, which was just made: nothing was tried"
+            ))),
+            Err(Refused::Error(errno)) => {
                 rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR)?;
                 Err(errno.into())
             }
@@ -86,18 +101,27 @@ impl Scratch {
         made
     }
 
-    /// What a name is now. Never what a symlink leads to.
-    pub(crate) fn stat(&self, name: impl AsRef<[u8]>) -> Result<Stat> {
-        rustix::fs::statat(self, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW)
+    /// What a name is now, whatever the kernel remembers of it. Never what a symlink leads to.
+    pub(crate) fn stat(&self, name: impl AsRef<[u8]>) -> Result<Statx> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+        rustix::fs::statx(self, name.as_ref(), flags, StatxFlags::BASIC_STATS)
     }
 
     /// The permission bits that a name has now.
     pub(crate) fn mode(&self, name: &str) -> Result<u32> {
-        Ok(self.stat(name)?.st_mode & 0o7777)
+        Ok(u32::from(self.stat(name)?.stx_mode) & 0o7777)
     }
 
     pub(crate) fn kind(&self, name: &str) -> Result<FileType> {
-        Ok(FileType::from_raw_mode(self.stat(name)?.st_mode))
+        Ok(FileType::from_raw_mode(self.stat(name)?.stx_mode.into()))
+    }
+
+    /// Opens a file that was made here, to read it. `None`: it is no file any more.
+    pub(crate) fn reopen(&self, name: &str) -> Result<Option<OwnedFd>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(self, name, flags, Mode::empty())?;
+        let is_file = FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode).is_file();
+        Ok(is_file.then_some(opened))
     }
 
     /// Whether this name leads to something.

@@ -7,9 +7,11 @@ use rustix::io::{Errno, Result};
 
 use crate::doctor::finding::Found;
 use crate::doctor::scratch::Scratch;
+use crate::doctor::whose::is_own;
 
 const FILE: &str = "file";
 const NEEDS_ROOT: &str = "only root keeps them";
+const ACL: &str = "system.posix_acl_access";
 const VANISHED: &str = "it is accepted, but not there afterwards";
 
 pub(super) fn user_attributes(scratch: &Scratch) -> Result<Found> {
@@ -55,10 +57,19 @@ pub(super) fn capabilities(scratch: &Scratch) -> Result<Found> {
     Ok(Found::yes_if(found.is_ok(), VANISHED))
 }
 
-/// An access ACL that lets one more user read.
+/// An access ACL that lets one more user read. In a user namespace also one that names a user without a number there.
 pub(super) fn acls(scratch: &Scratch) -> Result<Found> {
     let user = scratch.user.others.0.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-    keeps_attribute(&scratch.file(FILE)?, "system.posix_acl_access", &acl(user))
+    let file = scratch.file(FILE)?;
+    let found = keeps_attribute(&file, ACL, &acl(user))?;
+    let Some(unmapped) = scratch.user.unmapped.filter(|_| found == Found::Yes) else { return Ok(found) };
+    Ok(match keeps_attribute(&file, ACL, &acl(unmapped)) {
+        Err(errno) => Found::No(format!(
+            "those that name users who are not mapped in this user namespace: {}",
+            std::io::Error::from(errno)
+        )),
+        _ => found,
+    })
 }
 
 /// linux/posix_acl_xattr.h: a version, then a tag, permissions and an id of each entry, little endian.
@@ -103,20 +114,27 @@ pub(super) fn owners(scratch: &Scratch) -> Result<Found> {
     rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     drop(file);
     let stat = scratch.stat(FILE)?;
-    let text = format!("{uid}:{gid} becomes {}:{}", stat.st_uid, stat.st_gid);
-    Ok(Found::yes_if((stat.st_uid, stat.st_gid) == (uid, gid), text))
+    let text = format!("{uid}:{gid} becomes {}:{}", stat.stx_uid, stat.stx_gid);
+    Ok(Found::yes_if((stat.stx_uid, stat.stx_gid) == (uid, gid), text))
 }
 
 pub(super) fn modes(scratch: &Scratch) -> Result<Found> {
     keeps_modes(scratch, &[0o640, 0o600, 0o755, 0o444])
 }
 
+/// Only where nobody else could get hold of the file, or is its owner.
 pub(super) fn set_id(scratch: &Scratch) -> Result<Found> {
+    if !scratch.is_private {
+        return Ok(Found::Untried("others can enter the directory in which it would be tried".into()));
+    }
     keeps_modes(scratch, &[0o4755, 0o2755, 0o1755])
 }
 
 fn keeps_modes(scratch: &Scratch, modes: &[u32]) -> Result<Found> {
     let file = scratch.file(FILE)?;
+    if modes.iter().any(|mode| mode & 0o7000 != 0) && !is_own(&file)? {
+        return Ok(Found::Untried("a new file belongs to another user".into()));
+    }
     for &mode in modes {
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         let found = scratch.mode(FILE)?;

@@ -11,9 +11,10 @@ use crate::doctor::scratch::Scratch;
 const FILE: &str = "file";
 /// In 2020, in an odd second, with all digits.
 const ODD: (i64, u32) = (1_600_000_001, 123_456_789);
-const SECOND: u64 = 1_000_000_000;
 /// Steps that file systems have, in nanoseconds: exact, ntfs, some servers, exfat, ext3, FAT.
 const STEPS: [u64; 7] = [1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000];
+/// The one of these that `sync` does not take for rounding.
+const UNKNOWN_STEP: u64 = 1_000_000;
 /// Moments to try, in seconds since 1970, each in the year's first days, but for 1901, whose last days are the first that 32
 /// bits hold.
 const YEARS: [(u32, i64); 11] = [
@@ -53,7 +54,7 @@ fn modified((seconds, nanoseconds): (i64, u32)) -> Timestamps {
 /// The modification time that a name has.
 fn time(scratch: &Scratch, name: &str) -> Result<(i64, u32)> {
     let stat = scratch.stat(name)?;
-    Ok((stat.st_mtime, stat.st_mtime_nsec as u32))
+    Ok((stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec))
 }
 
 /// A file with this time, closed. What it has afterwards.
@@ -79,18 +80,10 @@ const OTHER: &str = "it is accepted, but the time is another one afterwards";
 pub(super) fn step(scratch: &Scratch) -> Result<Found> {
     let found = file_of(scratch, ODD)?;
     let Some(step) = step_of(ODD, found) else { return Ok(Found::Untried("times can't be set".into())) };
-    let changed = scratch.stat(FILE)?.st_ctime_nsec;
-    Ok(if step == 1 || shows(step, changed) {
-        Found::Nanoseconds(step)
-    } else {
-        Found::No(format!("{}, which changes do not show", length(step)))
+    Ok(match step {
+        UNKNOWN_STEP => Found::No(format!("{}, to which sync knows no file system to round", length(step))),
+        step => Found::Nanoseconds(step),
     })
-}
-
-/// Whether `sync` takes times that were rounded to this step for the same: it does where times of changes, which nobody sets,
-/// are rounded too.
-fn shows(step: u64, nanoseconds_of_change: u64) -> bool {
-    nanoseconds_of_change.is_multiple_of(step.min(SECOND))
 }
 
 /// The finest step in which a time that was set as one and came back as another is the same.
@@ -178,19 +171,6 @@ mod tests {
             ((second + 100, 0), None),
         ] {
             assert_eq!(step_of(ODD, found), step, "{found:?}");
-        }
-    }
-
-    #[test]
-    fn a_step_shows_in_changes() {
-        for (step, change, is_shown) in [
-            (SECOND, 0, true),
-            (SECOND, 5, false),
-            (2 * SECOND, 0, true),
-            (100, 123_456_700, true),
-            (100, 123_456_789, false),
-        ] {
-            assert_eq!(shows(step, change), is_shown, "{step}, {change}");
         }
     }
 
