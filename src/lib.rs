@@ -100,6 +100,7 @@ mod roots;
 mod select;
 mod stat;
 mod stop;
+pub mod store;
 mod text;
 pub mod verify;
 mod walk;

@@ -3,15 +3,17 @@
 mod bench;
 mod cli;
 mod doctor;
+mod exit;
 mod report;
 mod signals;
+mod snapshot;
 mod supervisor;
 
-use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use cli::{BenchArgs, CheckArgs, Cli, Command, DoctorArgs, VerifyArgs};
 
+use crate::exit::{exit_code, print};
 use crate::report::lines::message;
 use crate::report::words;
 use ringsync::event::{Reporter, Summary};
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Ok(Command::Copy(arguments)) => sync(arguments.config(), |config| arguments.reporter(config)),
         Ok(Command::Check(arguments)) => check(&arguments),
         Ok(Command::Verify(arguments)) => verify(&arguments),
+        Ok(Command::Snapshot(arguments)) => snapshot::snapshot(arguments),
         Ok(Command::Doctor(arguments)) => doctor(arguments),
         Ok(Command::Completions(arguments)) => Ok(print(&arguments.script())),
         Ok(Command::Man(arguments)) => arguments.pages().map(|pages| print(&pages)),
@@ -98,16 +101,6 @@ fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))
 }
 
-/// Writes to standard output. A reader that goes away has seen enough.
-fn print(text: &[u8]) -> ExitCode {
-    let mut out = std::io::stdout().lock();
-    let trouble = out.write_all(text).and_then(|()| out.flush()).err();
-    let mut trouble = trouble.filter(|trouble| trouble.kind() != ErrorKind::BrokenPipe);
-    exit_code(Outcome::Done, false, || {
-        trouble.take().map(|trouble| Error::new(Operation::Write, "standard output", trouble))
-    })
-}
-
 fn bench(arguments: BenchArgs) -> anyhow::Result<ExitCode> {
     let stop = Stop::default();
     // To remove what it has written takes as long as it takes.
@@ -122,24 +115,4 @@ fn doctor(arguments: DoctorArgs) -> anyhow::Result<ExitCode> {
     let (text, outcome) = doctor::doctor(&arguments.plan(), &stop)?;
     let printed = print(text.as_bytes());
     Ok(if outcome == Outcome::Done { printed } else { outcome.exit_code().into() })
-}
-
-/// The exit code of a run, whose reports may have met `trouble`.
-fn exit_code(
-    mut outcome: Outcome,
-    stuck: bool,
-    mut trouble: impl FnMut() -> Option<ringsync::Error>,
-) -> ExitCode {
-    while let Some(trouble) = trouble() {
-        message(words::told(&trouble));
-        outcome = outcome.max(Outcome::Failed);
-    }
-    let code = outcome.exit_code();
-    if stuck {
-        // Threads that hang in the kernel would keep the process. What they hold is nameless and goes with them, or
-        // under a temporary name and goes with the next run.
-        supervisor::leave_word(code);
-        std::process::exit(code.into());
-    }
-    code.into()
 }

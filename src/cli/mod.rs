@@ -9,6 +9,7 @@ mod doctor;
 mod generate;
 mod mistakes;
 mod rsync;
+mod snapshot;
 mod sync;
 pub(crate) mod values;
 mod verify;
@@ -17,11 +18,15 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use crate::cli::args::show::Closing;
 pub(crate) use crate::cli::bench::BenchArgs;
 pub(crate) use crate::cli::check::CheckArgs;
 pub(crate) use crate::cli::copy::CopyArgs;
 pub(crate) use crate::cli::doctor::DoctorArgs;
 pub(crate) use crate::cli::generate::{CompletionsArgs, ManArgs};
+pub(crate) use crate::cli::snapshot::{
+    ListArgs as SnapshotListArgs, PruneArgs, SnapshotArgs, SnapshotCommand, TakeArgs,
+};
 pub(crate) use crate::cli::sync::SyncArgs;
 pub(crate) use crate::cli::verify::VerifyArgs;
 
@@ -70,6 +75,7 @@ pub(crate) enum Command {
     Copy(Box<CopyArgs>),
     Check(Box<CheckArgs>),
     Verify(VerifyArgs),
+    Snapshot(SnapshotArgs),
     Doctor(DoctorArgs),
     Bench(Box<BenchArgs>),
     Completions(CompletionsArgs),

@@ -41,6 +41,7 @@ use crate::stop::Stop;
 
 pub(crate) use crate::engine::run::Run;
 pub(crate) use crate::engine::setup::{Chosen, choose_engine};
+pub(crate) use crate::engine::state::file_systems::is_flush_refusal;
 
 /// Runs `config` to its end and tells `reporter` what happens. The calling thread is blocked until then: a task of tokio's
 /// calls this in `tokio::task::spawn_blocking`.

@@ -18,7 +18,7 @@ use crate::support::source_root;
 tests![imports_run_one_way, circles_are_small, folders_are_small, the_library_stands_without_the_program];
 
 /// From the bottom up: a file imports only from its own level and those before it.
-const LEVELS: [&str; 43] = [
+const LEVELS: [&str; 46] = [
     "text",
     "error",
     "stop",
@@ -52,19 +52,23 @@ const LEVELS: [&str; 43] = [
     "engine/mod",
     "engine/stages",
     "verify",
+    "store",
     "lib",
     "report",
     "signals",
     "supervisor",
+    "exit",
     "bench",
     "doctor",
     "cli/values",
     "cli/args",
     "cli",
+    "snapshot",
     "main",
 ];
 /// What belongs to the program alone.
-const PROGRAM: [&str; 7] = ["report", "signals", "supervisor", "bench", "doctor", "cli", "main"];
+const PROGRAM: [&str; 9] =
+    ["report", "signals", "supervisor", "exit", "bench", "doctor", "cli", "snapshot", "main"];
 /// Files of one circle, at most.
 const CIRCLE: usize = 8;
 /// Files of a folder, at most.

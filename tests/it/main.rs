@@ -55,6 +55,7 @@ mod schema;
 mod secret;
 mod select;
 mod show;
+mod snapshots;
 mod spared;
 mod support;
 mod swapped;
@@ -132,6 +133,7 @@ fn main() {
         rings::TESTS,
         schema::TESTS,
         show::TESTS,
+        snapshots::TESTS,
         spared::TESTS,
         swapped::TESTS,
         tight::TESTS,

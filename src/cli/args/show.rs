@@ -89,6 +89,15 @@ impl ShowArgs {
         Ok(Box::new(Both(shown, Box::new(log))))
     }
 
+    /// In what form something more is said at the end.
+    pub(crate) fn closing(&self) -> Closing {
+        match (self.json, self.quiet) {
+            (true, _) => Closing::Json,
+            (false, true) => Closing::Nothing,
+            (false, false) => Closing::Text,
+        }
+    }
+
     fn display(&self, source: &Path) -> Box<dyn Reporter> {
         let verbosity = self.verbosity(source);
         let progress = (self.progress || self.partial_progress) && !self.no_progress;
@@ -118,6 +127,14 @@ impl ShowArgs {
             closing: if self.no_human_readable { NumberFormat::Plain } else { NumberFormat::Human },
         }
     }
+}
+
+/// In what form a command says what came of it, beyond the closing line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    Text,
+    Json,
+    Nothing,
 }
 
 pub(crate) const SHOW: &str = "What is shown";

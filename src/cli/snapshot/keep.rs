@@ -1,0 +1,82 @@
+//! The rules by which snapshots stay.
+
+use clap::{ArgGroup, Args};
+use jiff::Span;
+
+use ringsync::store::retention::Rules;
+
+/// What stays.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What stays", group = ArgGroup::new("rules").multiple(true))]
+pub(crate) struct KeepRuleArgs {
+    /// The newest N
+    #[arg(long, value_name = "N", default_value_t, group = "rules", hide_default_value = true)]
+    keep_last: u32,
+    /// The newest of each of the last N hours that have one
+    #[arg(long, value_name = "N", default_value_t, group = "rules", hide_default_value = true)]
+    keep_hourly: u32,
+    /// The same of days
+    #[arg(long, value_name = "N", default_value_t, group = "rules", hide_default_value = true)]
+    keep_daily: u32,
+    /// Of weeks, which begin on Monday
+    #[arg(long, value_name = "N", default_value_t, group = "rules", hide_default_value = true)]
+    keep_weekly: u32,
+    /// Of months
+    #[arg(long, value_name = "N", default_value_t, group = "rules", hide_default_value = true)]
+    keep_monthly: u32,
+    /// Of years
+    #[arg(long, value_name = "N", default_value_t, group = "rules", hide_default_value = true)]
+    keep_yearly: u32,
+    /// All that are not older than TIME before the newest one: 30d, 1y5m7d2h
+    #[arg(long, value_name = "TIME", value_parser = parse_within, group = "rules")]
+    keep_within: Option<Span>,
+}
+
+impl KeepRuleArgs {
+    pub(crate) fn rules(&self) -> Rules {
+        Rules::default().with(|rules| {
+            rules.last = self.keep_last;
+            rules.hourly = self.keep_hourly;
+            rules.daily = self.keep_daily;
+            rules.weekly = self.keep_weekly;
+            rules.monthly = self.keep_monthly;
+            rules.yearly = self.keep_yearly;
+            rules.within = self.keep_within;
+        })
+    }
+}
+
+/// Reads years, months, days and hours as restic(1) writes them: `m` are months.
+fn parse_within(text: &str) -> Result<Span, String> {
+    let wrong = || "not a time: years, months, days and hours, as 30d or 1y5m7d2h".to_owned();
+    let (mut span, mut rest) = (Span::new(), text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: i64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let with = match rest.as_bytes()[digits] {
+            b'y' => span.try_years(number),
+            b'm' => span.try_months(number),
+            b'd' => span.try_days(number),
+            b'h' => span.try_hours(number),
+            _ => return Err(wrong()),
+        };
+        span = with.map_err(|_| "it is longer than all time".to_owned())?;
+        rest = &rest[digits + 1..];
+    }
+    if span.is_zero() { Err(wrong()) } else { Ok(span) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_restic_has_them() {
+        let of = |text| parse_within(text).map(|span| span.to_string());
+        assert_eq!(of("30d").as_deref(), Ok("P30D"));
+        assert_eq!(of("1y5m7d2h").as_deref(), Ok("P1Y5M7DT2H"));
+        for text in ["", "d", "30", "0d", "5w", "-1d", "1.5d", "99999999999999999999d", "99999999y", "3dä"] {
+            assert!(of(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! `ringsync snapshot`: its commands.
+
+mod keep;
+mod list;
+mod prune;
+mod take;
+
+use clap::{Args, Subcommand};
+
+pub(crate) use crate::cli::snapshot::list::ListArgs;
+pub(crate) use crate::cli::snapshot::prune::PruneArgs;
+pub(crate) use crate::cli::snapshot::take::TakeArgs;
+
+/// Keep what a directory held, night by night, and share what did not change
+#[derive(Debug, Args)]
+#[command(after_help = "\
+STORE is a directory. Each snapshot in it is a complete tree of its own, called by the time it was taken at (UTC), and \
+`latest` leads to the newest. What did not change since the one before is one more hard link, and takes no room: to write \
+to a file in a snapshot changes it in all that share it. rm -r of one hurts no other; `prune` does it by rules, and faster.")]
+pub(crate) struct SnapshotArgs {
+    #[command(subcommand)]
+    pub(crate) command: SnapshotCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    Take(Box<TakeArgs>),
+    List(ListArgs),
+    Prune(PruneArgs),
+}

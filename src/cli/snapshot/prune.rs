@@ -1,0 +1,73 @@
+//! `ringsync snapshot prune`: its options.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use crate::cli::snapshot::keep::KeepRuleArgs;
+use crate::cli::values::local::local;
+use ringsync::store::Prune;
+
+/// Remove the snapshots of a store that no rule names
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Rules have the meaning that restic gives them, by the local calendar. Of each period the newest complete snapshot stays, or \
+the newest partial one where there is none; a rule that has fewer periods than it counts keeps the oldest snapshot as well. \
+The newest complete one always stays, as do named ones, and those dated more than an hour ahead of the clock.\n\n\
+Exit codes: 0, 1 usage, 3 STORE can't be used, or more than half of its snapshots would go, 20 interrupted, 23 something could \
+not be removed: the next run goes on.")]
+pub(crate) struct PruneArgs {
+    /// The directory that holds the snapshots
+    #[arg(value_name = "STORE", value_parser = local())]
+    store: PathBuf,
+    /// Remove this named snapshot, and no other that is not named so
+    #[arg(long, value_name = "NAME", conflicts_with = "rules")]
+    name: Vec<String>,
+    /// Remove nothing, tell what would go
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Also where more than half of all snapshots would go
+    #[arg(long)]
+    yes: bool,
+    /// Wait while another run is at work in STORE
+    #[arg(long)]
+    wait: bool,
+    /// The calendar of a place, as Europe/Berlin [default: the machine's]
+    #[arg(long, value_name = "ZONE", value_parser = parse_zone)]
+    timezone: Option<TimeZone>,
+    #[command(flatten)]
+    keep: KeepRuleArgs,
+}
+
+impl PruneArgs {
+    /// The options, resolved.
+    ///
+    /// # Errors
+    /// When there is no rule: a text for people.
+    pub(crate) fn prune(&self) -> Result<Prune, &'static str> {
+        let rules = self.keep.rules();
+        if rules.is_empty() && self.name.is_empty() {
+            return Err(
+                "what is to stay? Give at least one rule, as --keep-daily 30, or name what is to go with --name",
+            );
+        }
+        Ok(Prune::new(&self.store, rules).with(|prune| {
+            prune.names.clone_from(&self.name);
+            prune.dry_run = self.dry_run;
+            prune.force = self.yes;
+            prune.wait = self.wait;
+            if let Some(zone) = &self.timezone {
+                prune.zone = zone.clone();
+            }
+        }))
+    }
+
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+}
+
+fn parse_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| "no such time zone is known here: one as Europe/Berlin, or UTC".into())
+}

@@ -1,0 +1,127 @@
+//! `ringsync snapshot take`: its options.
+
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::args::engine::EngineArgs;
+use crate::cli::args::keep::KeepArgs;
+use crate::cli::args::select::SelectArgs;
+use crate::cli::args::show::{Closing, ShowArgs};
+use crate::cli::values::local::local;
+use crate::cli::values::rate::bytes_a_second;
+use ringsync::event::Reporter;
+use ringsync::store::{MinEntries, Take};
+use ringsync::{Config, Escaped, Hashing};
+
+/// Take a snapshot of SRC
+#[derive(Debug, Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "Of one directory the contents are at the top of the snapshot; a file, or several SRCs, are in it each \
+under its own name, and STORE is for one or the other. All that a file has is kept, as with sync.\n\n\
+A snapshot in which something is missing that could not be read is marked as partial (23). What vanished while it was read, \
+or metadata that STORE's file system can't hold, leave it complete. With 11, 20 or 30 there is none: the next run goes on \
+with what was written.\n\n\
+Exit codes: those of sync; 3 also where another run is at work in STORE, and 25 where SRC is empty, or has fewer entries than \
+--min-entries: no snapshot is made then."
+)]
+pub(crate) struct TakeArgs {
+    /// What to take: a directory, or several directories and files, and last the store
+    #[arg(value_name = "SRC... STORE", required = true, num_args = 2.., value_parser = local())]
+    paths: Vec<PathBuf>,
+    /// Call the snapshot NAME: prune removes it by that alone
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Make none of fewer than N entries, or N% of the newest complete one's
+    #[arg(long, value_name = "N[%]", default_value = "10%", value_parser = parse_entries)]
+    min_entries: MinEntries,
+    /// Don't wait for stable storage: after a power cut the snapshot may be damaged
+    #[arg(long)]
+    no_fsync: bool,
+    /// Wait while another run is at work in STORE
+    #[arg(long)]
+    wait: bool,
+    /// Read each copied file back from STORE and compare
+    #[arg(long)]
+    verify: bool,
+    /// Read no more than RATE a second: KiB, or 500K, 1.5M, 2GB
+    #[arg(long, value_name = "RATE", value_parser = bytes_a_second)]
+    bwlimit: Option<u64>,
+
+    /// Print help (as -h alone does)
+    #[arg(long, action = clap::ArgAction::HelpLong)]
+    help: Option<bool>,
+
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
+    #[command(flatten)]
+    show: ShowArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+impl TakeArgs {
+    /// The sources, and the store after them.
+    fn places(&self) -> (&[PathBuf], &Path) {
+        match self.paths.split_last() {
+            Some((store, sources)) => (sources, store),
+            None => (&[], Path::new("")),
+        }
+    }
+
+    /// The options, resolved.
+    ///
+    /// # Errors
+    /// When a rule is none, or a file of rules can't be read.
+    pub(crate) fn take(&self) -> ringsync::Result<Take> {
+        let (sources, store) = self.places();
+        let mut config = match sources {
+            [source] if source.is_dir() || !source.exists() => Config::new(source, store),
+            sources => Config::copy(sources, store),
+        };
+        self.select.apply(&mut config)?;
+        self.keep.apply(&mut config);
+        self.show.apply(&mut config);
+        self.engine.apply(&mut config);
+        config.bandwidth = self.bwlimit.and_then(NonZeroU64::new);
+        config.hashing = Some(Hashing::default().with(|hashing| hashing.verify = self.verify));
+        Ok(Take::new(config, store).with(|take| {
+            take.name.clone_from(&self.name);
+            take.min_entries = self.min_entries;
+            take.durable = !self.no_fsync;
+            take.wait = self.wait;
+        }))
+    }
+
+    /// The reporter that fits the options and where the output goes.
+    ///
+    /// # Errors
+    /// When the log can't be opened.
+    pub(crate) fn reporter(&self, config: &Config) -> ringsync::Result<Box<dyn Reporter>> {
+        let (sources, store) = self.places();
+        let named: Vec<String> = sources.iter().map(|path| Escaped::path(path).to_string()).collect();
+        let opening = format!("snapshot of {} into {}", named.join(" "), Escaped::path(store));
+        let source = if sources.len() == 1 { &*config.source } else { Path::new("") };
+        self.show.reporter(source, config, opening)
+    }
+
+    /// Whether the closing line is for people, for a program, or is not wanted.
+    pub(crate) fn closing(&self) -> Closing {
+        self.show.closing()
+    }
+}
+
+fn parse_entries(text: &str) -> Result<MinEntries, String> {
+    let wrong = || "not a number of entries, nor a percentage from 0% to 100%".to_owned();
+    match text.strip_suffix('%') {
+        Some(number) => match number.parse() {
+            Ok(percent) if percent <= 100 => Ok(MinEntries::Percent(percent)),
+            _ => Err(wrong()),
+        },
+        None => text.parse().map(MinEntries::Entries).map_err(|_| wrong()),
+    }
+}

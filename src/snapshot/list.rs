@@ -1,0 +1,66 @@
+//! `ringsync snapshot list`: a line a snapshot, the oldest first.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::cli::SnapshotListArgs;
+use crate::exit::print;
+use crate::report::number_format::NumberFormat;
+use ringsync::store::{Record, Store};
+
+pub(super) fn list(arguments: &SnapshotListArgs) -> anyhow::Result<ExitCode> {
+    let store = Store::open(&arguments.store)?;
+    if arguments.json {
+        let mut text = Vec::new();
+        for record in &store.snapshots {
+            text.extend(json(record)?);
+        }
+        return Ok(print(&text));
+    }
+    Ok(print(table(&store.snapshots).as_bytes()))
+}
+
+/// An object with the event's name before what the record has.
+#[derive(Serialize)]
+struct Line<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+pub(super) fn json(record: &Record) -> anyhow::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&Line { event: "snapshot", record })?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn table(records: &[Record]) -> String {
+    let figures = NumberFormat::Human;
+    let widest = records.iter().map(|record| record.name.chars().count()).max().unwrap_or(0).max(8);
+    let mut text = String::new();
+    if records.is_empty() {
+        return "no snapshots\n".into();
+    }
+    // Writing to a string can't fail.
+    writeln!(text, "{:widest$}  {:>12} {:>12} {:>12}", "SNAPSHOT", "ENTRIES", "NEW", "ALL").ok();
+    for record in records {
+        let marks = match (record.complete, record.named) {
+            (false, true) => "  partial, named",
+            (false, false) => "  partial",
+            (true, true) => "  named",
+            (true, false) => "",
+        };
+        writeln!(
+            text,
+            "{:widest$}  {:>12} {:>12} {:>12}{marks}",
+            record.name,
+            figures.count(record.entries),
+            figures.bytes(record.bytes_copied),
+            figures.bytes(record.bytes),
+        )
+        .ok();
+    }
+    text
+}

@@ -1,0 +1,48 @@
+//! `ringsync snapshot prune`: a line for each that goes; in a dry run for each, with why.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use crate::cli::PruneArgs;
+use crate::exit::{exit_code, print};
+use crate::report::lines::message;
+use crate::report::words;
+use crate::signals::{LIMIT, stop_on_signal};
+use ringsync::store::retention::Verdict;
+use ringsync::{EXIT_USAGE, Outcome, Stop};
+
+pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
+    let prune = match arguments.prune() {
+        Ok(prune) => prune,
+        Err(why) => {
+            message(why);
+            return Ok(EXIT_USAGE.into());
+        }
+    };
+    let stop = Stop::default();
+    stop_on_signal(&stop, Some(LIMIT))?;
+    let (decisions, errors) = ringsync::store::prune(&prune, &stop)?;
+    let mut text = String::new();
+    for decision in &decisions {
+        let name = &decision.snapshot.name;
+        // Writing to a string can't fail.
+        match &decision.verdict {
+            Verdict::Remove if arguments.is_dry_run() => writeln!(text, "would remove {name}").ok(),
+            Verdict::Remove => writeln!(text, "removed {name}").ok(),
+            Verdict::Keep(reasons) if arguments.is_dry_run() => {
+                writeln!(text, "keep {name}: {}", reasons.join(", ")).ok()
+            }
+            _ => None,
+        };
+    }
+    let printed = print(text.as_bytes());
+    for error in &errors {
+        message(words::told(error));
+    }
+    let outcome = match (stop.is_stopped(), errors.is_empty()) {
+        (true, _) => Outcome::Interrupted,
+        (false, false) => Outcome::Failed,
+        (false, true) => return Ok(printed),
+    };
+    Ok(exit_code(outcome, false, || None))
+}

@@ -1,0 +1,55 @@
+//! `ringsync snapshot take`.
+
+use std::process::ExitCode;
+
+use crate::cli::{Closing, TakeArgs};
+use crate::exit::{exit_code, print};
+use crate::report::lines::message;
+use crate::report::number_format::NumberFormat;
+use crate::report::words;
+use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
+use ringsync::store::{Record, Taken};
+use ringsync::{Operation, Outcome, Stop};
+
+pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
+    let take = arguments.take()?;
+    let mut reporter = arguments.reporter(&take.run)?;
+    let stop = Stop::default();
+    stop_on_signal(&stop, Some(LIMIT))?;
+    clear_before_stop()?;
+    let taken = match ringsync::store::take(&take, reporter.as_mut(), &stop) {
+        // No room for the record, or what was written is not on the disk: the next run goes on.
+        Err(error) if error.outcome() == Outcome::BrokenOff && error.operation != Operation::StartEngine => {
+            message(words::told(&error));
+            return Ok(exit_code(Outcome::BrokenOff, false, || reporter.trouble()));
+        }
+        taken => taken?,
+    };
+    let Taken { summary, snapshot, unfit, open_to_others, .. } = taken;
+    if open_to_others {
+        message("others can write to the store, and may change what is kept in it: chmod go-w");
+    }
+    if let Some(unfit) = unfit {
+        message(format!("no snapshot: {unfit}"));
+    }
+    if let Some(record) = snapshot {
+        match arguments.closing() {
+            Closing::Text => drop(print(closing(&record).as_bytes())),
+            Closing::Json => drop(print(&super::list::json(&record)?)),
+            Closing::Nothing => {}
+        }
+    }
+    Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))
+}
+
+fn closing(record: &Record) -> String {
+    let partial = if record.complete { "" } else { ", partial: what the errors name is missing" };
+    let figures = NumberFormat::Human;
+    format!(
+        "snapshot {}: {} entries, {} of {} new{partial}\n",
+        record.name,
+        figures.count(record.entries),
+        figures.bytes(record.bytes_copied),
+        figures.bytes(record.bytes),
+    )
+}

@@ -1,0 +1,178 @@
+//! Where things lie in a store, and the lock that one run at a time has on it.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::stop::Stop;
+
+/// The link to the newest complete snapshot.
+pub(super) const LATEST: &str = "latest";
+/// What is not a snapshot lies in here.
+const OWN: &str = ".ringsync";
+/// How often a lock that is taken is tried again.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The paths of a store.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    store: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn new(store: &Path) -> Self {
+        Layout { store: store.to_path_buf() }
+    }
+
+    /// Makes the store, if there is none, and the directory for what is ours in it. Returns those that were made.
+    pub(super) fn make(&self) -> Result<Vec<PathBuf>> {
+        let mut new = Vec::new();
+        for (path, mode) in [(&self.store, 0o755), (&self.own_directory(), 0o700)] {
+            match DirBuilder::new().mode(mode).create(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made.at(Operation::Create, || path)?;
+                    new.push(path.clone());
+                }
+            }
+            self.require_own(path)?;
+        }
+        Ok(new)
+    }
+
+    /// Removes what was made for a store in which nothing could be begun.
+    pub(super) fn unmake(&self, new: &[PathBuf]) {
+        if new.contains(&self.own_directory()) {
+            for file in [self.own("lock"), self.record()] {
+                std::fs::remove_file(file).ok();
+            }
+        }
+        for path in new.iter().rev() {
+            std::fs::remove_dir(path).ok();
+        }
+    }
+
+    /// Refuses what is no store.
+    pub(super) fn require(&self) -> Result<()> {
+        std::fs::metadata(&self.store).at(Operation::UseStore, || &self.store)?;
+        if self.own_directory().symlink_metadata().is_err() {
+            let why = format!("it is no store: it has no {OWN}, which `take` makes");
+            return Err(Error::new(Operation::UseStore, &self.store, Cause::Refused(why)));
+        }
+        Ok(())
+    }
+
+    /// The same where it is to be changed, and another user may change it as well.
+    pub(super) fn require_ours(&self) -> Result<()> {
+        self.require()?;
+        self.require_own(&self.store)?;
+        self.require_own(&self.own_directory())
+    }
+
+    /// Refuses a directory of a store in which another user may exchange what is ours. The store may be a symlink.
+    fn require_own(&self, path: &Path) -> Result<()> {
+        let user = rustix::process::geteuid().as_raw();
+        let refuse = |why: String| Err(Error::new(Operation::UseStore, path, Cause::Refused(why)));
+        let stat = match path == self.store {
+            true => std::fs::metadata(path),
+            false => std::fs::symlink_metadata(path),
+        };
+        let stat = stat.at(Operation::UseStore, || path)?;
+        if !stat.is_dir() {
+            return refuse("it is no directory".into());
+        }
+        if stat.uid() != 0 && stat.uid() != user {
+            return refuse(format!(
+                "it belongs to another user (uid {}), who could change what is kept: make a store of your own",
+                stat.uid()
+            ));
+        }
+        if stat.mode() & 0o002 != 0 && stat.mode() & 0o1000 == 0 {
+            return refuse("everybody may write to it, and could change what is kept: chmod o-w".into());
+        }
+        Ok(())
+    }
+
+    /// Whether others than its owner may write to the store.
+    pub(super) fn is_open_to_others(&self) -> bool {
+        std::fs::metadata(&self.store).is_ok_and(|stat| stat.mode() & 0o022 != 0)
+    }
+
+    pub(super) fn store(&self) -> &Path {
+        &self.store
+    }
+
+    fn own_directory(&self) -> PathBuf {
+        self.store.join(OWN)
+    }
+
+    /// Something of ours.
+    pub(super) fn own(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.own_directory().join(name.as_ref())
+    }
+
+    pub(super) fn snapshot(&self, name: &str) -> PathBuf {
+        self.store.join(name)
+    }
+
+    pub(super) fn latest(&self) -> PathBuf {
+        self.store.join(LATEST)
+    }
+
+    pub(super) fn record(&self) -> PathBuf {
+        self.own("snapshots.jsonl")
+    }
+
+    /// The record of the snapshot that is about to get its name.
+    pub(super) fn pending(&self) -> PathBuf {
+        self.own("pending.json")
+    }
+
+    /// Where the next snapshot is written.
+    pub(super) fn incomplete(&self) -> PathBuf {
+        self.own("incomplete")
+    }
+
+    /// What runs that were broken off have written: the next one links to it.
+    pub(super) fn broken_off(&self) -> PathBuf {
+        self.own("broken-off")
+    }
+
+    /// What is to be removed.
+    pub(super) fn doomed(&self) -> PathBuf {
+        self.own("doomed")
+    }
+
+    /// Has `latest` lead to a snapshot. There is no moment in which it leads nowhere.
+    pub(super) fn point_latest_at(&self, name: &str) -> Result<()> {
+        let (new, latest) = (self.own("latest"), self.latest());
+        super::record::remove(&new)?;
+        std::os::unix::fs::symlink(name, &new).at(Operation::Link, || &latest)?;
+        std::fs::rename(&new, &latest).at(Operation::Rename, || &latest)?;
+        super::record::flush_around(&latest)
+    }
+
+    /// Has the store for this process alone, until what is returned is dropped. With `wait` until another one is done with it.
+    pub(super) fn lock(&self, wait: bool, stop: &Stop) -> Result<File> {
+        let path = self.own("lock");
+        let file = File::options().create(true).append(true).open(&path);
+        let file = file.at(Operation::UseStore, || &path)?;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(Errno::WOULDBLOCK) if wait && !stop.is_stopped() => std::thread::sleep(PATIENCE),
+                Err(Errno::WOULDBLOCK) => {
+                    let why = "another run is at work in this store";
+                    return Err(Error::new(Operation::UseStore, &self.store, Cause::Refused(why.into())));
+                }
+                Err(errno) => return Err(errno).at(Operation::UseStore, || &path),
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Snapshots: complete trees of a source, one beside the other in a store, in which what did not change is one more hard
+//! link to what the snapshot before has. Each is an ordinary directory, of use without this program.
+//!
+//! A store is a directory:
+//!
+//! - `2026-11-27_023000Z/`, and so on: the snapshots, by the time they were begun, or by a name that the user gave;
+//! - `latest`: a symlink to the newest one;
+//! - `.ringsync/`: the record of the snapshots (`snapshots.jsonl`), the lock, and what is not done.
+//!
+//! [`take`] has the engine write to `.ringsync/incomplete`, has all of it on stable storage, writes down what it will be, and
+//! gives it its name. Whatever is killed at any moment, a snapshot with a name is whole: the next run finds what was written
+//! down, and what was broken off, and goes on from there.
+
+mod layout;
+pub mod name;
+mod prune;
+mod record;
+mod removal;
+pub mod retention;
+mod take;
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Operation, Result};
+use crate::event::Summary;
+use crate::stop::Stop;
+use crate::store::layout::{LATEST, Layout};
+
+pub use crate::store::prune::{Decision, Prune, prune};
+pub use crate::store::record::Record;
+pub use crate::store::take::{MinEntries, Take, Taken, Unfit, take};
+
+/// A store, as it is now.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Store {
+    /// Its snapshots, the oldest first.
+    pub snapshots: Vec<Record>,
+    layout: Layout,
+}
+
+impl Store {
+    /// Reads the record of a store.
+    ///
+    /// # Errors
+    /// When the directory is none, has no record, or one that can't be read, or that a newer program wrote.
+    pub fn open(path: &Path) -> Result<Self> {
+        let layout = Layout::new(path);
+        layout.require()?;
+        let mut snapshots = record::read(&layout.record())?;
+        snapshots.retain(|record| layout.snapshot(&record.name).is_dir());
+        Ok(Store { snapshots, layout })
+    }
+
+    /// Where a snapshot lies.
+    pub fn path_of(&self, record: &Record) -> PathBuf {
+        self.layout.snapshot(&record.name)
+    }
+}
+
+/// A store that this process alone changes.
+struct Held {
+    layout: Layout,
+    /// Those that are there.
+    snapshots: Vec<Record>,
+    /// The sequence number of the next one.
+    next: u64,
+    _lock: File,
+}
+
+impl Held {
+    /// Takes the store's lock, and finishes what a run that was killed had begun to finish.
+    fn take(layout: Layout, wait: bool, stop: &Stop) -> Result<Self> {
+        let lock = layout.lock(wait, stop)?;
+        let mut snapshots = record::read(&layout.record())?;
+        let next = snapshots.last().map_or(1, |record| record.sequence + 1);
+        let mut held = Held { layout, snapshots: Vec::new(), next, _lock: lock };
+        if let Some(pending) = record::read(&held.layout.pending())?.pop()
+            && !snapshots.iter().any(|record| record.sequence == pending.sequence)
+        {
+            held.next = held.next.max(pending.sequence + 1);
+            snapshots.push(pending);
+        }
+        snapshots.retain(|record| held.layout.snapshot(&record.name).is_dir());
+        held.snapshots = snapshots;
+        held.write_down()?;
+        Ok(held)
+    }
+
+    /// Writes the record, and has `latest` lead to the newest snapshot.
+    fn write_down(&self) -> Result<()> {
+        record::write(&self.layout.record(), &self.snapshots)?;
+        record::remove(&self.layout.pending())?;
+        match self.snapshots.last() {
+            Some(newest) => self.layout.point_latest_at(&newest.name),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Renames a directory that may be read-only: to move it to another directory a user who is not root must be able to write
+/// to it (rename(2)).
+fn rename_private(from: &Path, to: &Path) -> Result<()> {
+    let is_refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    match std::fs::rename(from, to) {
+        Err(error) if is_refused(&error) => {
+            let permissions = std::fs::metadata(from).at(Operation::Rename, || from)?.permissions();
+            let writable = Permissions::from_mode(permissions.mode() | 0o200);
+            std::fs::set_permissions(from, writable).at(Operation::SetMode, || from)?;
+            let renamed = std::fs::rename(from, to);
+            let now = if renamed.is_ok() { to } else { from };
+            std::fs::set_permissions(now, permissions).at(Operation::SetMode, || now)?;
+            renamed.at(Operation::Rename, || from)
+        }
+        renamed => renamed.at(Operation::Rename, || from),
+    }
+}
+
+/// What a run of the engine came to.
+fn is_broken_off(summary: &Summary) -> bool {
+    use crate::error::Outcome::{BrokenOff, DeletionRefused, Interrupted, TimedOut};
+    summary.stuck || matches!(summary.outcome, BrokenOff | DeletionRefused | Interrupted | TimedOut)
+}

@@ -1,0 +1,51 @@
+//! How a tree of a store is removed: it is renamed away first, so that no snapshot is there in part, and then the engine
+//! empties what was put there, on all its threads. What a killed run has left of it goes with the next one.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use crate::config::Config;
+use crate::error::{Context, Operation, Result};
+use crate::event::Silent;
+use crate::options::{Delete, DeleteLimit};
+use crate::stop::Stop;
+use crate::store::layout::Layout;
+use crate::store::record::flush_around;
+use crate::store::rename_private;
+
+/// Takes a tree out of sight. It is not there any more for anybody, and its names are gone with the next [`empty`].
+pub(super) fn doom(layout: &Layout, path: &Path) -> Result<()> {
+    let doomed = layout.doomed();
+    make_private(&doomed)?;
+    let free = (0_u32..).map(|number| doomed.join(number.to_string())).find(|path| !path.exists());
+    let Some(free) = free else { return Ok(()) };
+    rename_private(path, &free)?;
+    flush_around(path)
+}
+
+/// Removes all that is out of sight. Returns the first errors of what could not be removed.
+pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<crate::error::Error>> {
+    let doomed = layout.doomed();
+    if !doomed.exists() {
+        return Ok(Vec::new());
+    }
+    let nothing = layout.own("nothing");
+    make_private(&nothing)?;
+    let config = Config::new(&nothing, &doomed).with(|config| {
+        config.delete = Some(Delete::default().with(|delete| {
+            delete.allow_empty_source = true;
+            delete.limit = Some(DeleteLimit::Percent(100));
+        }));
+        config.select.one_file_system = true;
+        config.state = None;
+    });
+    let summary = crate::engine::sync(&config, &mut Silent, stop)?;
+    std::fs::remove_dir(&nothing).ok();
+    std::fs::remove_dir(&doomed).ok();
+    Ok(summary.errors)
+}
+
+fn make_private(path: &Path) -> Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path).at(Operation::Create, || path)
+}

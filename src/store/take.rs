@@ -1,0 +1,328 @@
+//! Taking a snapshot.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
+use crate::event::{Action, EntryEvent, Notice, Reporter, Stall, Start, Summary, Totals};
+use crate::stop::Stop;
+use crate::store::layout::Layout;
+use crate::store::record::{FORMAT, Record};
+use crate::store::{Held, is_broken_off, name, record, removal, rename_private};
+use crate::text::Escaped;
+
+/// What to take, and where to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Take {
+    /// Sources and options, as [`Config::new`] or [`Config::copy`] has them for several sources. Its destination, and what
+    /// it says of deletion, backups and earlier trees, are the store's.
+    pub run: Config,
+    /// The directory that holds the snapshots. It is made if it is missing.
+    pub store: PathBuf,
+    /// Instead of the time: only by this name it will go.
+    pub name: Option<String>,
+    /// With less than this it is no snapshot.
+    pub min_entries: MinEntries,
+    /// Have all on stable storage before it gets its name.
+    pub durable: bool,
+    /// Wait while another run is at work in the store.
+    pub wait: bool,
+}
+
+crate::options::with!(Take);
+
+impl Take {
+    /// The defaults for a snapshot of what `run` names.
+    pub fn new(run: Config, store: impl Into<PathBuf>) -> Self {
+        let min_entries = MinEntries::default();
+        Take { run, store: store.into(), name: None, min_entries, durable: true, wait: false }
+    }
+}
+
+/// How much a source must have to be taken for what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MinEntries {
+    /// This number of entries.
+    Entries(u64),
+    /// This percentage of what the newest complete snapshot has.
+    Percent(u8),
+}
+
+impl Default for MinEntries {
+    fn default() -> Self {
+        MinEntries::Percent(10)
+    }
+}
+
+/// Why what was written is no snapshot: its source is not what it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unfit {
+    /// Entries that the source has.
+    pub entries: u64,
+    /// The least that it was to have.
+    pub least: u64,
+    /// The newest complete snapshot, and how many it has.
+    pub newest: Option<(String, u64)>,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.entries {
+            0 => f.write_str("the source is empty")?,
+            entries => write!(f, "the source has {entries} of the {} entries that it must have", self.least)?,
+        }
+        if let Some((name, entries)) = &self.newest {
+            write!(f, ", and snapshot {name} has {entries}")?;
+        }
+        f.write_str(": is it mounted?")
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Taken {
+    /// Of the run.
+    pub summary: Summary,
+    /// The snapshot, if there is one: none of a run that was broken off, which the next one goes on with.
+    pub snapshot: Option<Record>,
+    /// Why there is none, though the run came to its end.
+    pub unfit: Option<Unfit>,
+    /// Others can write to the store, and may change what is kept in it.
+    pub open_to_others: bool,
+}
+
+/// Takes a snapshot.
+///
+/// # Errors
+/// When nothing could be begun, as for [`sync`](crate::sync()); when the store is in use; when a name is taken, or the
+/// sources are several where they were one; when what was written could not be flushed or get its name.
+pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Taken> {
+    let layout = Layout::new(&take.store);
+    let new = layout.make()?;
+    let open_to_others = layout.is_open_to_others();
+    let held = Held::take(layout, take.wait, stop)?;
+    let several = take.run.sources.is_some();
+    refuse(take, several, &held)?;
+    let earlier = earlier_trees(&held)?;
+    let incomplete = held.layout.incomplete();
+    let mut config = take.run.clone();
+    config.destination.clone_from(&incomplete);
+    (config.delete, config.backup, config.fsync, config.link_dest) = (None, None, false, earlier);
+    if several {
+        std::fs::create_dir(&incomplete).at(Operation::Create, || &incomplete)?;
+    }
+    let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
+    let started = Timestamp::now();
+    let mut watched = Watched { reporter, is_partial: false };
+    let summary = crate::engine::sync(&config, &mut watched, stop);
+    let summary = summary.inspect_err(|_| {
+        std::fs::remove_dir(&incomplete).ok();
+        held.layout.unmake(&new);
+    })?;
+    let is_partial = watched.is_partial;
+    let mut taken = Taken { summary, snapshot: None, unfit: None, open_to_others };
+    if is_broken_off(&taken.summary) {
+        return Ok(taken);
+    }
+    taken.unfit = unfit(&taken.summary.totals, take.min_entries, &held);
+    if taken.unfit.is_some() {
+        taken.summary.outcome = taken.summary.outcome.max(Outcome::DeletionRefused);
+        removal::doom(&held.layout, &incomplete)?;
+        removal::empty(&held.layout, stop)?;
+        return Ok(taken);
+    }
+    if take.durable {
+        flush(&store, &take.store)?;
+    }
+    let record = describe(take, &held, (started, several, !is_partial), &taken.summary)?;
+    taken.snapshot = Some(give_name(held, record, stop)?);
+    Ok(taken)
+}
+
+fn refuse(take: &Take, several: bool, held: &Held) -> Result<()> {
+    let refuse = |why: String| Err(Error::new(Operation::UseStore, &take.store, Cause::Refused(why)));
+    if let Some(name) = &take.name {
+        if let Some(why) = name::refusal(name.as_ref()) {
+            return refuse(format!("{}: {why}", Escaped::name(name.as_ref())));
+        }
+        if held.layout.snapshot(name).symlink_metadata().is_ok() {
+            return refuse(format!("{} is there already", Escaped::name(name.as_ref())));
+        }
+    }
+    match held.snapshots.last() {
+        Some(newest) if newest.several != several => refuse(match several {
+            true => "its snapshots are of one source, and have its contents at their top: take several into another store".into(),
+            false => "its snapshots are of several sources, each under its own name: take one into another store".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The trees to link to: the newest snapshot, the newest complete one, and what was written by runs that were broken off.
+/// The last of these is put to those before it first.
+fn earlier_trees(held: &Held) -> Result<Vec<PathBuf>> {
+    let layout = &held.layout;
+    let newest = held.snapshots.last();
+    let complete = held.snapshots.iter().rev().find(|record| record.complete);
+    let mut trees: Vec<PathBuf> = newest.into_iter().map(|record| layout.snapshot(&record.name)).collect();
+    trees.extend(
+        complete.filter(|complete| Some(*complete) != newest).map(|record| layout.snapshot(&record.name)),
+    );
+    let (incomplete, broken_off) = (layout.incomplete(), layout.broken_off());
+    let left = (0_u32..).map(|number| broken_off.join(number.to_string()));
+    let (mut taken, mut free) = (Vec::new(), None);
+    for path in left {
+        if !path.exists() {
+            free = Some(path);
+            break;
+        }
+        taken.push(path);
+    }
+    if let Some(free) = free.filter(|_| incomplete.symlink_metadata().is_ok()) {
+        std::fs::create_dir_all(&broken_off).at(Operation::Create, || &broken_off)?;
+        rename_private(&incomplete, &free)?;
+        taken.push(free);
+    }
+    trees.extend(taken.into_iter().rev());
+    trees.iter().map(|tree| std::path::absolute(tree).at(Operation::UseStore, || tree)).collect()
+}
+
+/// Whether the source has too little to be what it was.
+fn unfit(totals: &Totals, least: MinEntries, held: &Held) -> Option<Unfit> {
+    let newest = held.snapshots.iter().rev().find(|record| record.complete);
+    let entries = entries(totals);
+    let least = match least {
+        MinEntries::Entries(least) => least,
+        MinEntries::Percent(percent) => {
+            let had = newest.map_or(0, |record| record.entries);
+            (u128::from(had) * u128::from(percent)).div_ceil(100) as u64
+        }
+    };
+    let least = least.max(1);
+    let newest = newest.map(|record| (record.name.clone(), record.entries));
+    (entries < least).then_some(Unfit { entries, least, newest })
+}
+
+/// Those below the root, which the walk counts as well.
+fn entries(totals: &Totals) -> u64 {
+    totals.found.saturating_sub(1)
+}
+
+/// Has all that was written on stable storage. Where that is refused for one file system (by a container, or a FUSE), it is
+/// done for all.
+fn flush(store: &std::fs::File, path: &Path) -> Result<()> {
+    match rustix::fs::syncfs(store) {
+        Err(errno) if crate::engine::is_flush_refusal(errno) => {
+            rustix::fs::sync();
+            Ok(())
+        }
+        flushed => flushed.at(Operation::Flush, || path),
+    }
+}
+
+fn describe(
+    take: &Take,
+    held: &Held,
+    (started, several, complete): (Timestamp, bool, bool),
+    summary: &Summary,
+) -> Result<Record> {
+    let free =
+        |earlier: &u32| held.layout.snapshot(&name::of_time(started, *earlier)).symlink_metadata().is_err();
+    let by_time = || (0..).find(free).map(|earlier| name::of_time(started, earlier)).unwrap_or_default();
+    let totals = &summary.totals;
+    let sources = match &take.run.sources {
+        Some(sources) => sources.clone(),
+        None => vec![take.run.source.clone()],
+    };
+    Ok(Record {
+        format: FORMAT,
+        sequence: held.next,
+        name: take.name.clone().unwrap_or_else(by_time),
+        named: take.name.is_some(),
+        started,
+        finished: Timestamp::now(),
+        complete,
+        several,
+        sources: sources.iter().map(|source| source.to_string_lossy().into_owned()).collect(),
+        entries: entries(totals),
+        copied: totals.count(Action::Created),
+        linked: totals.count(Action::Linked),
+        bytes_copied: totals.bytes,
+        bytes: totals.source_bytes,
+        errors: totals.errors,
+        first_errors: summary.errors.iter().map(ToString::to_string).collect(),
+        exit_code: summary.outcome.exit_code(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    })
+}
+
+/// Gives a snapshot its name: what it is is written down before, so that it is known whatever is killed.
+fn give_name(mut held: Held, record: Record, stop: &Stop) -> Result<Record> {
+    let layout = held.layout.clone();
+    record::write(&layout.pending(), std::slice::from_ref(&record))?;
+    rename_private(&layout.incomplete(), &layout.snapshot(&record.name))?;
+    record::flush_around(&layout.incomplete())?;
+    held.snapshots.push(record.clone());
+    held.write_down()?;
+    let broken_off = layout.broken_off();
+    if broken_off.exists() {
+        removal::doom(&layout, &broken_off)?;
+    }
+    removal::empty(&layout, stop)?;
+    Ok(record)
+}
+
+/// Passes everything on, and takes note of what is missing in the end. What vanished is not: it is not in the source.
+struct Watched<'a> {
+    reporter: &'a mut dyn Reporter,
+    is_partial: bool,
+}
+
+impl Watched<'_> {
+    fn misses(error: &Error) -> bool {
+        !matches!(error.cause, Cause::NotKept(_)) && error.outcome() != Outcome::Vanished
+    }
+}
+
+impl Reporter for Watched<'_> {
+    fn start(&mut self, start: &Start) {
+        self.reporter.start(start);
+    }
+
+    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+        self.is_partial |= event.error.as_deref().is_some_and(Self::misses);
+        self.reporter.entry(directory, event);
+    }
+
+    fn error(&mut self, error: &Error) {
+        self.is_partial |= Self::misses(error);
+        self.reporter.error(error);
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.reporter.notice(notice);
+    }
+
+    fn stall(&mut self, stall: &Stall) {
+        self.reporter.stall(stall);
+    }
+
+    fn progress(&mut self, totals: &Totals) {
+        self.reporter.progress(totals);
+    }
+
+    fn finish(&mut self, summary: &Summary) {
+        self.reporter.finish(summary);
+    }
+
+    fn trouble(&mut self) -> Option<Error> {
+        self.reporter.trouble()
+    }
+}
