@@ -83,7 +83,7 @@ pub(crate) fn apply<P: AsRef<Path>>(
     let mut difference = differences(want, have, rules);
     let mut applied = Applied { changes: difference.changes(have), ..Applied::default() };
     let mut job = Job { wanted: want, inode, rules, path, before: have.modified, lacks: Vec::new() };
-    let mut given = job.give_owner(have, &mut difference, &mut applied.changes)?;
+    let mut given = job.give_owner((have, sure), &mut difference, &mut applied.changes)?;
     if !sure {
         // Before the mode, which is another one where the owner is.
         given = job.look_at_owner(given, &mut difference, &mut applied.changes)?;
@@ -91,7 +91,8 @@ pub(crate) fn apply<P: AsRef<Path>>(
     let mut acl = AclGiven::Kept;
     if let Some(xattrs) = xattrs.filter(|xattrs| !(bare && xattrs.is_empty())) {
         let set;
-        (set, acl) = job.give_xattrs(xattrs, have, (bare, sure))?;
+        let squashed = given == OwnerGiven::Squashed;
+        (set, acl) = job.give_xattrs(xattrs, have, (bare, sure), squashed)?;
         (applied.changes.acl, applied.changes.xattrs) = (set.acl, set.xattrs);
         // An ACL may have changed the mode behind our back.
         if !set.is_empty() && difference.mode.is_none() {
@@ -196,7 +197,7 @@ fn tight(
         AclGiven::Another => mode & !0o070, // which is its mask
     };
     let (_, gid) = difference.owner.unwrap_or_default();
-    let is_tried = given == OwnerGiven::No && rules.keep.owner && tries_group(want.gid, rules);
+    let is_tried = given != OwnerGiven::Yes && rules.keep.owner && tries_group(want.gid, rules);
     let lacks_group = is_tried && gid.unwrap_or(have.gid) != want.gid;
     if lacks_group { without_group(mode) } else { mode }
 }
@@ -246,13 +247,13 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     /// Sets user and group, or what of the two is not refused, which `difference` has afterwards.
     fn give_owner(
         &mut self,
-        have: &Stat,
+        (have, sure): (&Stat, bool),
         difference: &mut Difference,
         changes: &mut Changes,
     ) -> Result<OwnerGiven> {
         let Some((uid, gid)) = difference.owner else { return Ok(OwnerGiven::Yes) };
         let Err(errno) = set_owner(self.inode, uid, gid) else { return Ok(OwnerGiven::Yes) };
-        if errno == Errno::PERM && self.is_squashed(have) {
+        if errno == Errno::PERM && self.is_squashed(have, sure) {
             difference.owner = None;
             (changes.owner, changes.group) = (false, false);
             return Ok(OwnerGiven::Squashed);
@@ -268,10 +269,13 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         Ok(OwnerGiven::No)
     }
 
-    /// Whether a server takes root for nobody (exports(5), `root_squash`): what root makes there is nobody's.
-    fn is_squashed(&self, have: &Stat) -> bool {
+    /// Whether a server takes root for nobody, or for another user (exports(5), `root_squash`, `anonuid`): what root makes
+    /// there is theirs, and root may do with it what they may.
+    fn is_squashed(&self, have: &Stat, sure: bool) -> bool {
         let may = &self.rules.privileges;
-        may.chown && may.user != NOBODY && have.uid == NOBODY
+        let acts_as_owner = || set_mode(self.inode, have.mode).is_ok();
+        let is_another = !sure && have.uid != may.user && have.kind != Kind::Symlink;
+        may.chown && may.user != NOBODY && (have.uid == NOBODY || is_another && acts_as_owner())
     }
 
     /// Looks at whose it is now, which `difference` has afterwards. What was refused has been told.
@@ -303,6 +307,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         want: &'x Xattrs,
         have: &Stat,
         bare_and_sure: (bool, bool),
+        squashed: bool,
     ) -> Result<(Changes, AclGiven<'x>)> {
         let (root, reach) = (self.rules.privileges.root, self.rules.privileges.namespaces);
         let mut set = xattr::make_equal(self.inode, want, bare_and_sure, reach);
@@ -320,7 +325,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
             set = xattr::Set { changes, ..again };
         }
         let mut acl = AclGiven::Kept;
-        for refused in set.refused {
+        for refused in set.refused.into_iter().filter(|refused| !(squashed && refused.takes_privilege())) {
             if refused.is_access_acl() {
                 let found = xattr::has_access_acl_of(self.inode, &Xattrs::new());
                 acl = match xattr::access_acl(want) {

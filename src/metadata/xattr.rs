@@ -284,6 +284,12 @@ impl Refused {
         self.name.as_c_str() == ACCESS_ACL
     }
 
+    /// Whether only root may have it (xattr(7)).
+    pub(super) fn takes_privilege(&self) -> bool {
+        let name = self.name.as_bytes();
+        name.starts_with(b"trusted.") || name.starts_with(b"security.")
+    }
+
     /// What it is, and in words what it was to be.
     pub(super) fn told(&self) -> (Property, String) {
         let property = if is_acl(&self.name) { Property::Acl } else { Property::Xattr };

@@ -7,7 +7,7 @@
 //! - `latest`: a symlink to the newest one;
 //! - `.ringsync/`: the record of the snapshots (`snapshots.jsonl`), the lock, and what is not done.
 //!
-//! [`take`] has the engine write to `.ringsync/incomplete`, has all of it on stable storage, writes down what it will be, and
+//! [`take()`] has the engine write to `.ringsync/incomplete`, has all of it on stable storage, writes down what it will be, and
 //! gives it its name. Whatever is killed at any moment, a snapshot with a name is whole: the next run finds what was written
 //! down, and what was broken off, and goes on from there.
 

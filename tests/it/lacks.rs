@@ -327,19 +327,29 @@ fn root_without_the_capability_is_as_a_user_without_privilege() {
     }
 }
 
-/// As a server with `root_squash` has it.
+/// As a server with `root_squash` has it, which takes root for nobody or, with `anonuid`, for somebody.
 fn root_that_is_nobody_there_is_as_a_user_without_privilege() {
-    for &engine in ENGINES.iter() {
+    for (&engine, user) in ENGINES.iter().flat_map(|engine| [65534, 1026].map(|user| (engine, user))) {
         let (home, fuse) = (scratch(), Fuse::new());
-        fuse.get_into(Habit::Owner(65534));
+        fuse.get_into(Habit::Owner(user));
         let source = owned(home.path());
-        let words = ["--no-xattrs"];
-        let injected = ["inject=fchown,fchownat:error=EPERM"];
+        for name in ["d/setuid", "d/theirs"] {
+            rustix::fs::removexattr(source.join(name), "user.a").unwrap();
+            xattr(source.join(name), "trusted.a", b"1");
+        }
+        file(source.join("d/private"), "contents");
+        lchown(source.join("d/private"), Some(7), Some(8)).unwrap();
+        mode(source.join("d/private"), 0o640);
+        let injected = [
+            "inject=fchown,fchownat:error=EPERM",
+            "inject=setxattr,fsetxattr,lsetxattr,removexattr,fremovexattr:error=EPERM",
+        ];
         let destination = fuse.path().join("dst");
-        let ran = refused(&injected, engine, &words, &source, &destination).exits(0);
+        let ran = refused(&injected, engine, &[], &source, &destination).exits(0);
         assert_eq!(ran.err.lines().filter(|line| line.contains("root_squash")).count(), 1, "{}", ran.err);
         assert_eq!(bits(destination.join("d/setuid")), 0o755);
-        let again = refused(&injected, engine, &words, &source, &destination).exits(0);
+        assert_eq!(bits(destination.join("d/private")), 0o600, "its group is another one");
+        let again = refused(&injected, engine, &[], &source, &destination).exits(0);
         assert_eq!((made(&again), again.summary()["metadata"].as_u64()), (0, Some(0)), "{}", again.out);
     }
 }

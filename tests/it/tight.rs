@@ -98,7 +98,7 @@ fn a_user_whose_group_is_refused_has_a_tighter_file() {
 fn a_group_that_is_taken_and_not_kept_is_not_believed() {
     for &engine in ENGINES.iter() {
         let (home, fuse) = (scratch(), Fuse::new());
-        fuse.get_into(Habit::Owner(9));
+        fuse.get_into(Habit::Owner(0));
         let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
         file(source.join("f"), "contents");
         lchown(source.join("f"), Some(7), Some(8)).unwrap();
