@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cli::SnapshotListArgs;
 use crate::exit::print;
 use crate::report::number_format::NumberFormat;
+use ringsync::Escaped;
 use ringsync::store::{Record, Store};
 
 pub(super) fn list(arguments: &SnapshotListArgs) -> anyhow::Result<ExitCode> {
@@ -55,7 +56,7 @@ fn table(records: &[Record]) -> String {
         writeln!(
             text,
             "{:widest$}  {:>12} {:>12} {:>12}{marks}",
-            record.name,
+            Escaped::name(record.name.as_ref()).to_string(),
             figures.count(record.entries),
             figures.bytes(record.bytes_copied),
             figures.bytes(record.bytes),

@@ -9,7 +9,7 @@ use crate::report::lines::message;
 use crate::report::words;
 use crate::signals::{LIMIT, stop_on_signal};
 use ringsync::store::retention::Verdict;
-use ringsync::{EXIT_USAGE, Outcome, Stop};
+use ringsync::{EXIT_USAGE, Escaped, Outcome, Stop};
 
 pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
     let prune = match arguments.prune() {
@@ -24,7 +24,7 @@ pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
     let (decisions, errors) = ringsync::store::prune(&prune, &stop)?;
     let mut text = String::new();
     for decision in &decisions {
-        let name = &decision.snapshot.name;
+        let name = Escaped::name(decision.snapshot.name.as_ref());
         // Writing to a string can't fail.
         match &decision.verdict {
             Verdict::Remove if arguments.is_dry_run() => writeln!(text, "would remove {name}").ok(),

@@ -9,7 +9,7 @@ use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
 use ringsync::store::{Record, Taken};
-use ringsync::{Operation, Outcome, Stop};
+use ringsync::{Escaped, Operation, Outcome, Stop};
 
 pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
     let take = arguments.take()?;
@@ -25,9 +25,12 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
         }
         taken => taken?,
     };
-    let Taken { summary, snapshot, unfit, open_to_others, .. } = taken;
+    let Taken { summary, snapshot, unfit, open_to_others, left, .. } = taken;
     if open_to_others {
         message("others can write to the store, and may change what is kept in it: chmod go-w");
+    }
+    for error in &left {
+        message(words::told(error));
     }
     if let Some(unfit) = unfit {
         message(format!("no snapshot: {unfit}"));
@@ -47,7 +50,7 @@ fn closing(record: &Record) -> String {
     let figures = NumberFormat::Human;
     format!(
         "snapshot {}: {} entries, {} of {} new{partial}\n",
-        record.name,
+        Escaped::name(record.name.as_ref()),
         figures.count(record.entries),
         figures.bytes(record.bytes_copied),
         figures.bytes(record.bytes),

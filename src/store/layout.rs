@@ -33,8 +33,8 @@ impl Layout {
     /// Makes the store, if there is none, and the directory for what is ours in it. Returns those that were made.
     pub(super) fn make(&self) -> Result<Vec<PathBuf>> {
         let mut new = Vec::new();
-        for (path, mode) in [(&self.store, 0o755), (&self.own_directory(), 0o700)] {
-            match DirBuilder::new().mode(mode).create(path) {
+        for path in [&self.store, &self.own_directory()] {
+            match DirBuilder::new().mode(0o700).create(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 made => {
                     made.at(Operation::Create, || path)?;
@@ -49,7 +49,11 @@ impl Layout {
     /// Removes what was made for a store in which nothing could be begun.
     pub(super) fn unmake(&self, new: &[PathBuf]) {
         if new.contains(&self.own_directory()) {
-            for file in [self.own("lock"), self.record()] {
+            for directory in [self.doomed(), self.own("nothing")] {
+                std::fs::remove_dir(directory).ok();
+            }
+            // The lock last: what another run makes from then on is its own.
+            for file in [self.record(), self.own("lock")] {
                 std::fs::remove_file(file).ok();
             }
         }
@@ -158,13 +162,32 @@ impl Layout {
         super::record::flush_around(&latest)
     }
 
+    /// Refuses a store in which `latest` can't be made.
+    pub(super) fn require_latest(&self) -> Result<()> {
+        let latest = self.latest();
+        match latest.symlink_metadata() {
+            Ok(stat) if !stat.is_symlink() => {
+                let why = "it is no symlink: what is called so leads to the newest snapshot";
+                Err(Error::new(Operation::UseStore, latest, Cause::Refused(why.into())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a snapshot may still be there: what can't be looked at is not gone.
+    pub(super) fn may_have(&self, name: &str) -> bool {
+        !matches!(self.snapshot(name).symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// Has the store for this process alone, until what is returned is dropped. With `wait` until another one is done with it.
     pub(super) fn lock(&self, wait: bool, stop: &Stop) -> Result<File> {
         let path = self.own("lock");
-        let file = File::options().create(true).append(true).open(&path);
-        let file = file.at(Operation::UseStore, || &path)?;
         loop {
+            let file = File::options().create(true).append(true).open(&path);
+            let file = file.at(Operation::UseStore, || &path)?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // A run that could not begin has removed it meanwhile.
+                Ok(()) if !is_at(&file, &path) => {}
                 Ok(()) => return Ok(file),
                 Err(Errno::WOULDBLOCK) if wait && !stop.is_stopped() => std::thread::sleep(PATIENCE),
                 Err(Errno::WOULDBLOCK) => {
@@ -174,5 +197,14 @@ impl Layout {
                 Err(errno) => return Err(errno).at(Operation::UseStore, || &path),
             }
         }
+    }
+}
+
+/// Whether a file is the one of this path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |stat: std::fs::Metadata| (stat.dev(), stat.ino());
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(there)) => identity(ours) == identity(there),
+        _ => false,
     }
 }

@@ -50,7 +50,7 @@ impl Store {
         let layout = Layout::new(path);
         layout.require()?;
         let mut snapshots = record::read(&layout.record())?;
-        snapshots.retain(|record| layout.snapshot(&record.name).is_dir());
+        snapshots.retain(|record| layout.may_have(&record.name));
         Ok(Store { snapshots, layout })
     }
 
@@ -71,22 +71,20 @@ struct Held {
 }
 
 impl Held {
-    /// Takes the store's lock, and finishes what a run that was killed had begun to finish.
+    /// Takes the store's lock, and learns what a run that was killed had begun to finish.
     fn take(layout: Layout, wait: bool, stop: &Stop) -> Result<Self> {
         let lock = layout.lock(wait, stop)?;
+        layout.require_latest()?;
         let mut snapshots = record::read(&layout.record())?;
-        let next = snapshots.last().map_or(1, |record| record.sequence + 1);
-        let mut held = Held { layout, snapshots: Vec::new(), next, _lock: lock };
-        if let Some(pending) = record::read(&held.layout.pending())?.pop()
-            && !snapshots.iter().any(|record| record.sequence == pending.sequence)
-        {
-            held.next = held.next.max(pending.sequence + 1);
+        let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
+        let mut next = after(snapshots.last());
+        let pending = record::read(&layout.pending())?.pop();
+        if let Some(pending) = pending.filter(|pending| pending.sequence >= next) {
+            next = after(Some(&pending));
             snapshots.push(pending);
         }
-        snapshots.retain(|record| held.layout.snapshot(&record.name).is_dir());
-        held.snapshots = snapshots;
-        held.write_down()?;
-        Ok(held)
+        snapshots.retain(|record| layout.may_have(&record.name));
+        Ok(Held { layout, snapshots, next, _lock: lock })
     }
 
     /// Writes the record, and has `latest` lead to the newest snapshot.

@@ -80,16 +80,21 @@ pub fn prune(prune: &Prune, stop: &Stop) -> Result<(Vec<Decision>, Vec<Error>)> 
         let why = format!("{gone} of {all} snapshots would go: nothing is removed");
         return Err(Error::new(Operation::UseStore, &prune.store, Cause::Refused(why)));
     }
+    if doomed.is_empty() {
+        return Ok((decisions, removal::empty(&held.layout, stop)?));
+    }
+    let gone: Vec<u64> = doomed.iter().map(|record| record.sequence).collect();
+    held.snapshots.retain(|kept| !gone.contains(&kept.sequence));
+    // The link never leads to what is gone.
+    if let Some(newest) = held.snapshots.last() {
+        held.layout.point_latest_at(&newest.name)?;
+    }
     for record in doomed {
-        // The link never leads to what is gone.
-        held.snapshots.retain(|kept| kept.sequence != record.sequence);
-        if let Some(newest) = held.snapshots.last() {
-            held.layout.point_latest_at(&newest.name)?;
-        }
         removal::doom(&held.layout, &held.layout.snapshot(&record.name))?;
     }
-    held.write_down()?;
+    // There may be no room for the record before.
     let errors = removal::empty(&held.layout, stop)?;
+    held.write_down()?;
     Ok((decisions, errors))
 }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::store::layout::LATEST;
 use crate::store::retention::Candidate;
 
 /// The version of the lines that this program writes, and the newest one that it reads.
@@ -104,7 +105,7 @@ fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
 }
 
 fn is_part_of_path(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0'])
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']) && name != LATEST
 }
 
 /// Writes all records anew, in place of those there are.

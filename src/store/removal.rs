@@ -6,9 +6,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use crate::config::Config;
-use crate::error::{Context, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Silent;
-use crate::options::{Delete, DeleteLimit};
+use crate::options::Delete;
 use crate::stop::Stop;
 use crate::store::layout::Layout;
 use crate::store::record::flush_around;
@@ -24,8 +24,14 @@ pub(super) fn doom(layout: &Layout, path: &Path) -> Result<()> {
     flush_around(path)
 }
 
+/// Makes the directories that a removal takes, while there is room for them.
+pub(super) fn prepare(layout: &Layout) -> Result<()> {
+    make_private(&layout.doomed())?;
+    make_private(&layout.own("nothing"))
+}
+
 /// Removes all that is out of sight. Returns the first errors of what could not be removed.
-pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<crate::error::Error>> {
+pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
     let doomed = layout.doomed();
     if !doomed.exists() {
         return Ok(Vec::new());
@@ -35,15 +41,19 @@ pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<crate::error::Er
     let config = Config::new(&nothing, &doomed).with(|config| {
         config.delete = Some(Delete::default().with(|delete| {
             delete.allow_empty_source = true;
-            delete.limit = Some(DeleteLimit::Percent(100));
         }));
+        // What is mounted in it stays.
         config.select.one_file_system = true;
         config.state = None;
     });
     let summary = crate::engine::sync(&config, &mut Silent, stop)?;
-    std::fs::remove_dir(&nothing).ok();
-    std::fs::remove_dir(&doomed).ok();
-    Ok(summary.errors)
+    let mut errors = summary.errors;
+    let is_left = std::fs::read_dir(&doomed).at(Operation::ListDirectory, || &doomed)?.next().is_some();
+    if is_left && errors.is_empty() && !stop.is_stopped() {
+        let why = "something in it stays, more likely since a file system is mounted there: unmount it";
+        errors.push(Error::new(Operation::Remove, doomed, Cause::Refused(why.into())));
+    }
+    Ok(errors)
 }
 
 fn make_private(path: &Path) -> Result<()> {

@@ -96,6 +96,8 @@ pub struct Taken {
     pub unfit: Option<Unfit>,
     /// Others can write to the store, and may change what is kept in it.
     pub open_to_others: bool,
+    /// The first errors of what runs that were broken off had left, and could not be removed.
+    pub left: Vec<Error>,
 }
 
 /// Takes a snapshot.
@@ -110,6 +112,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let held = Held::take(layout, take.wait, stop)?;
     let several = take.run.sources.is_some();
     refuse(take, several, &held)?;
+    removal::prepare(&held.layout)?;
     let earlier = earlier_trees(&held)?;
     let incomplete = held.layout.incomplete();
     let mut config = take.run.clone();
@@ -127,7 +130,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         held.layout.unmake(&new);
     })?;
     let is_partial = watched.is_partial;
-    let mut taken = Taken { summary, snapshot: None, unfit: None, open_to_others };
+    let mut taken = Taken { summary, snapshot: None, unfit: None, open_to_others, left: Vec::new() };
     if is_broken_off(&taken.summary) {
         return Ok(taken);
     }
@@ -135,14 +138,15 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     if taken.unfit.is_some() {
         taken.summary.outcome = taken.summary.outcome.max(Outcome::DeletionRefused);
         removal::doom(&held.layout, &incomplete)?;
-        removal::empty(&held.layout, stop)?;
+        taken.left = removal::empty(&held.layout, stop)?;
         return Ok(taken);
     }
     if take.durable {
         flush(&store, &take.store)?;
     }
     let record = describe(take, &held, (started, several, !is_partial), &taken.summary)?;
-    taken.snapshot = Some(give_name(held, record, stop)?);
+    let (record, left) = give_name(held, record, stop)?;
+    (taken.snapshot, taken.left) = (Some(record), left);
     Ok(taken)
 }
 
@@ -264,7 +268,7 @@ fn describe(
 }
 
 /// Gives a snapshot its name: what it is is written down before, so that it is known whatever is killed.
-fn give_name(mut held: Held, record: Record, stop: &Stop) -> Result<Record> {
+fn give_name(mut held: Held, record: Record, stop: &Stop) -> Result<(Record, Vec<Error>)> {
     let layout = held.layout.clone();
     record::write(&layout.pending(), std::slice::from_ref(&record))?;
     rename_private(&layout.incomplete(), &layout.snapshot(&record.name))?;
@@ -275,8 +279,8 @@ fn give_name(mut held: Held, record: Record, stop: &Stop) -> Result<Record> {
     if broken_off.exists() {
         removal::doom(&layout, &broken_off)?;
     }
-    removal::empty(&layout, stop)?;
-    Ok(record)
+    let left = removal::empty(&layout, stop)?;
+    Ok((record, left))
 }
 
 /// Passes everything on, and takes note of what is missing in the end. What vanished is not: it is not in the source.

@@ -38,6 +38,7 @@ tests![
     what_gives_way_goes_to_the_backups_on_ext4: [Need::FileSystem("ext4")],
     what_gives_way_goes_to_the_backups_on_xfs: [Need::FileSystem("xfs")],
     backups_beside_their_originals_keep_a_directory_in_the_way,
+    with_one_file_system_no_mounted_directory_is_emptied: [Need::Root],
     what_is_mounted_in_a_directory_in_the_way_keeps_it: [Need::Root],
     a_directory_in_the_way_of_which_something_stays_is_put_back: [Need::Root, Need::Tool("chattr"), Need::FileSystem("ext4")],
     a_directory_in_the_way_that_can_not_be_backed_up_is_put_back: [Need::Root],
@@ -711,5 +712,27 @@ fn directories_in_the_way_that_forbid_it_are_opened() {
         assert_equal(&source, &destination);
         assert_eq!(fs::metadata(destination.join("dir")).unwrap().mode() & 0o7777, 0o555);
         assert_eq!(fs::read(home.path().join("kept/dir/name/sub/file")).unwrap(), b"old");
+    }
+}
+
+/// A directory of the same file system may be mounted as well.
+fn with_one_file_system_no_mounted_directory_is_emptied() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for tree in [&source, &destination] {
+            file(tree.join("f"), "contents");
+        }
+        file(destination.join("extra/own"), "goes");
+        let precious = home.path().join("precious");
+        file(precious.join("d/f"), "stays");
+        let point = destination.join("extra/point");
+        fs::create_dir(&point).unwrap();
+        tool("mount", &["--bind".as_ref(), precious.as_os_str(), point.as_os_str()]);
+        let command = sync_with(engine, &["--delete", "-x"], &source, &destination);
+        tool("umount", &[&point]);
+        command.exits(0);
+        assert_eq!(fs::read_to_string(precious.join("d/f")).unwrap(), "stays");
+        assert!(!destination.join("extra/own").exists() && point.exists());
     }
 }

@@ -28,6 +28,11 @@ tests![
     a_newer_record_is_refused_and_nothing_is_changed,
     what_nobody_can_use_leaves_nothing_behind,
     a_store_of_somebody_else_is_refused: [Need::Root],
+    what_is_mounted_in_a_snapshot_stays: [Need::Root],
+    a_full_disk_can_be_pruned: [Need::FileSystem("ext4")],
+    what_can_not_be_listed_keeps_no_other: [Need::Root, Need::Tool("setpriv")],
+    a_snapshot_out_of_reach_is_not_forgotten,
+    two_runs_never_share_a_lock,
     whole_and_durable_on_ext4: [Need::FileSystem("ext4")],
 ];
 
@@ -71,7 +76,8 @@ fn assert_tidy(store: &Path) {
     let mut own: Vec<_> =
         fs::read_dir(store.join(".ringsync")).unwrap().map(|own| own.unwrap().file_name()).collect();
     own.sort();
-    assert_eq!(own, ["lock", "snapshots.jsonl"]);
+    assert_eq!(own, ["doomed", "lock", "nothing", "snapshots.jsonl"]);
+    assert_eq!(fs::read_dir(store.join(".ringsync/doomed")).unwrap().count(), 0);
 }
 
 fn inode(path: impl AsRef<Path>) -> u64 {
@@ -447,4 +453,105 @@ fn whole_and_durable_on_ext4() {
     run(snapshot(&[&"prune", &"--keep-last=1", &store])).exits(0);
     assert_eq!(directories(&store).len(), 1);
     assert_equal(&source, &directories(&store)[0]);
+}
+
+fn what_is_mounted_in_a_snapshot_stays() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let first = name_of(&take(&source, &store, &[], 0));
+    take(&source, &store, &[], 0);
+    let precious = home.path().join("precious");
+    file(precious.join("d/f"), "contents");
+    let point = store.join(&first).join("d0");
+    tool("mount", &["--bind".as_ref(), precious.as_os_str(), point.as_os_str()]);
+    let pruned = run(snapshot(&[&"prune", &"--keep-last=1", &store]));
+    let mounted = store.join(".ringsync/doomed/0/d0");
+    tool("umount", &[&mounted]);
+    assert!(pruned.err.contains("mounted"), "{}", pruned.err);
+    let pruned = pruned.exits(23);
+    assert_eq!(fs::read_to_string(precious.join("d/f")).unwrap(), "contents", "{}", pruned.out);
+    run(snapshot(&[&"prune", &"--keep-last=1", &store])).exits(0);
+    assert_tidy(&store);
+}
+
+fn a_full_disk_can_be_pruned() {
+    let home = scratch();
+    let source = home.path().join("src");
+    let image = Image::new("ext4", "16M", &["-m", "0"]);
+    let mount = image.mount();
+    let store = mount.path().join("store");
+    for number in 0..3 {
+        file(source.join("f"), noise(number, 1 << 20));
+        take(&source, &store, &[], 0);
+    }
+    let full = mount.path().join("full");
+    let mut filler = fs::File::create(&full).unwrap();
+    for size in [1 << 20, 4096, 1024] {
+        while std::io::Write::write_all(&mut filler, &noise(9, size)).is_ok() {}
+    }
+    filler.sync_all().ok();
+    run(snapshot(&[&"prune", &"-n", &"--keep-last=2", &store])).exits(0);
+    run(snapshot(&[&"prune", &"--keep-last=2", &store])).exits(0);
+    assert_eq!(directories(&store).len(), 2);
+    assert_tidy(&store);
+}
+
+fn what_can_not_be_listed_keeps_no_other() {
+    let home = scratch();
+    mode(home.path(), 0o755);
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    fs::create_dir(&store).unwrap();
+    let alice = |arguments: &[&std::ffi::OsStr]| {
+        let mut command = program_of_alice();
+        command.arg("snapshot").args(arguments);
+        run(command)
+    };
+    for path in [&source, &store] {
+        give_tree(path, ALICE);
+    }
+    for closed in [false, true, false] {
+        mode(source.join("d0"), if closed { 0o333 } else { 0o755 });
+        alice(&["take".as_ref(), source.as_ref(), store.as_ref()]).exits(if closed { 23 } else { 0 });
+    }
+    let yes = ["prune", "--yes", "--keep-last=1"].map(std::ffi::OsStr::new);
+    alice(&[&yes[..], &[store.as_os_str()]].concat()).exits(0);
+    assert_eq!(directories(&store).len(), 1);
+    assert_tidy(&store);
+}
+
+fn a_snapshot_out_of_reach_is_not_forgotten() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let first = name_of(&take(&source, &store, &[], 0));
+    take(&source, &store, &[], 0);
+    let (path, aside) = (store.join(&first), home.path().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    run(snapshot(&[&"prune", &"-n", &"--keep-last=1", &store])).exits(0);
+    fs::rename(&aside, &path).unwrap();
+    assert!(names(&store).contains(&first));
+}
+
+/// A run that can't begin removes what it has made, also the lock that another one waits for.
+fn two_runs_never_share_a_lock() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    for _ in 0..10 {
+        fs::create_dir(&store).unwrap();
+        let own = store.join(".ringsync");
+        fs::create_dir(&own).unwrap();
+        mode(&own, 0o700);
+        let lock = fs::File::create(own.join("lock")).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let waits = snapshot(&[&"take", &"--wait", &source, &store]).spawn().unwrap();
+        fs::remove_file(own.join("lock")).unwrap();
+        let new = fs::File::create(own.join("lock")).unwrap();
+        rustix::fs::flock(&new, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        drop(lock);
+        // Who had the old one would be done by then.
+        take(&source, &store, &[], 3);
+        assert!(directories(&store).is_empty());
+        drop(new);
+        finish(waits, Duration::from_secs(60)).exits(0);
+        fs::remove_dir_all(&store).unwrap();
+    }
 }

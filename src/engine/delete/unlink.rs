@@ -42,7 +42,9 @@ impl Removal<'_> {
         if subtree.depth == 1 && self.expected.is_some_and(|expected| expected != inode) {
             return Err(Errno::STALE);
         }
-        let elsewhere = || stat_open(&above).is_ok_and(|above| above.inode.device != inode.device);
+        // A directory of the same file system may be mounted as well.
+        let is_other = || stat_open(&above).is_ok_and(|above| above.inode.device != inode.device);
+        let elsewhere = || is_other() || !self.keeps_mounts(subtree) && is_mount_point(&fd, c"");
         if self.run.config.select.one_file_system && elsewhere() {
             return Err(Errno::XDEV);
         }
