@@ -44,7 +44,7 @@ tests![
     a_disk_inside_the_source_is_left_out: [Need::Root],
     large_attributes_that_do_not_fit_are_told: [Need::FileSystem("ext4")],
     rounded_times_need_no_option: [Need::Fuse],
-    acls_alone_do_not_cost_other_attributes_unsaid: [Need::Tool("lowntfs-3g")],
+    acls_alone_do_not_cost_other_attributes_unsaid: [Need::Root, Need::Tool("lowntfs-3g"), Need::Tool("mkntfs")],
     years_behind_fuse_are_doubted: [Need::Root, Need::Tool("mount.exfat-fuse")],
     hard_links_behind_a_cache_are_found: [Need::Root, Need::Tool("mergerfs")],
     every_option_is_one_of_sync,
