@@ -8,14 +8,18 @@ use crate::report::words;
 use crate::supervisor::leave_word;
 use ringsync::{Error, Operation, Outcome};
 
-/// Writes to standard output. A reader that goes away has seen enough.
+/// Writes to standard output, and returns the exit code.
 pub(crate) fn print(text: &[u8]) -> ExitCode {
+    let mut trouble = say(text);
+    exit_code(Outcome::Done, false, || trouble.take())
+}
+
+/// Writes to standard output, and returns what went wrong. A reader that goes away has seen enough.
+pub(crate) fn say(text: &[u8]) -> Option<Error> {
     let mut out = std::io::stdout().lock();
     let trouble = out.write_all(text).and_then(|()| out.flush()).err();
-    let mut trouble = trouble.filter(|trouble| trouble.kind() != ErrorKind::BrokenPipe);
-    exit_code(Outcome::Done, false, || {
-        trouble.take().map(|trouble| Error::new(Operation::Write, "standard output", trouble))
-    })
+    let trouble = trouble.filter(|trouble| trouble.kind() != ErrorKind::BrokenPipe);
+    trouble.map(|trouble| Error::new(Operation::Write, "standard output", trouble))
 }
 
 /// The exit code of a run, whose reports may have met `trouble`.

@@ -201,7 +201,8 @@ pub(crate) const IN_THE_WAY: &str = "a directory that is not empty is in the way
 pub(crate) const MISMATCH: &str = "what was read back from the destination differs from what was written: the new file is \
     not in DST, which keeps the one that it had, if any";
 
-pub(crate) const MISMATCH_IN_PLACE: &str = "what was read back from the destination differs from what was written: the file in DST is not what SRC has";
+pub(crate) const MISMATCH_IN_PLACE: &str = "what was read back from the destination differs from what was written: \
+    the file in DST is not what SRC has";
 
 pub(crate) const OTHER_NAMES: &str =
     "nothing is deleted: it lists names otherwise than they were written, or loses some meanwhile";

@@ -6,9 +6,9 @@ use crate::error::Error;
 use crate::event::{EntryEvent, Notice, Reporter, Stall, Start, Summary, Totals};
 
 /// Passes everything on to both, to the first one first.
-pub struct Both(pub Box<dyn Reporter>, pub Box<dyn Reporter>);
+pub struct Both<A, B>(pub A, pub B);
 
-impl Reporter for Both {
+impl<A: Reporter, B: Reporter> Reporter for Both<A, B> {
     fn start(&mut self, start: &Start) {
         self.0.start(start);
         self.1.start(start);

@@ -3,7 +3,7 @@
 //! nothing of that.
 //!
 //! A nameless file has to stay open until it is linked. To close a duplicate of its descriptor asks the file system all the
-//! same: it is told of each descriptor that is closed (fuse(4) calls it flush).
+//! same: it hears of each descriptor that is closed (fuse(4) calls it flush).
 
 use std::os::fd::{AsFd, IntoRawFd};
 

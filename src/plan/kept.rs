@@ -55,8 +55,8 @@ impl Rules {
 
     /// Whom a new entry in a directory belongs to in the end, as far as that is known before it is made (inode(7)).
     fn owner_of_new(&self, want: &Stat, within: Option<&Stat>) -> (u32, u32) {
-        let own = self.privileges.groups.last().copied().unwrap_or(want.gid);
-        let gid = within.filter(|within| within.mode & 0o2000 != 0).map_or(own, |within| within.gid);
+        let shared = within.filter(|within| within.mode & 0o2000 != 0);
+        let gid = shared.map_or(self.privileges.group, |within| within.gid);
         let new = Stat { uid: self.privileges.user, gid, ..*want };
         let owner = if self.keep.owner { owner_to_set(want, &new, self) } else { None };
         let (uid, gid) = owner.unwrap_or_default();

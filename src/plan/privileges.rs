@@ -17,7 +17,7 @@ pub(crate) struct Privileges {
     pub(crate) user: u32,
     /// The effective group.
     pub(crate) group: u32,
-    /// Groups an unprivileged owner may give its files to, the effective one last.
+    /// Groups an unprivileged owner may give its files to.
     pub(crate) groups: Vec<u32>,
     /// Attributes that it sees and may set.
     pub(crate) namespaces: Namespaces,
@@ -77,7 +77,6 @@ impl Privileges {
         groups.push(rustix::process::getegid().as_raw());
         let user = rustix::process::geteuid();
         let mut may = Privileges::of(user.is_root(), user.as_raw(), groups);
-        may.group = rustix::process::getegid().as_raw();
         if !may.root {
             return may;
         }
@@ -95,10 +94,10 @@ impl Privileges {
         may
     }
 
-    /// Those of root with all its power, or of a user without any.
+    /// Those of root with all its power, or of a user without any. The last group is the effective one.
     pub(crate) fn of(root: bool, user: u32, groups: Vec<u32>) -> Self {
         let namespaces = if root { Namespaces::All } else { Namespaces::User };
-        let group = groups.first().copied().unwrap_or(user);
+        let group = groups.last().copied().unwrap_or(user);
         Privileges {
             root,
             chown: root,

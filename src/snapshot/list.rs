@@ -32,7 +32,11 @@ struct Line<'a> {
 }
 
 pub(super) fn json(record: &Record) -> anyhow::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(&Line { event: "snapshot", record })?;
+    line(&Line { event: "snapshot", record })
+}
+
+pub(super) fn line(object: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(object)?;
     line.push(b'\n');
     Ok(line)
 }

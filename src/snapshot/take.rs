@@ -2,12 +2,15 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use crate::cli::{Closing, TakeArgs};
-use crate::exit::{exit_code, print};
+use crate::exit::{exit_code, say};
 use crate::report::lines::message;
 use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
+use crate::snapshot::list::{json, line};
 use ringsync::store::{Record, Taken};
 use ringsync::{Escaped, Operation, Outcome, Stop};
 
@@ -32,17 +35,29 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
     for error in &left {
         message(words::told(error));
     }
-    if let Some(unfit) = unfit {
-        message(format!("no snapshot: {unfit}"));
-    }
-    if let Some(record) = snapshot {
-        match arguments.closing() {
-            Closing::Text => drop(print(closing(&record).as_bytes())),
-            Closing::Json => drop(print(&super::list::json(&record)?)),
-            Closing::Nothing => {}
+    let said = match (snapshot, unfit, arguments.closing()) {
+        (Some(record), _, Closing::Text) => closing(&record).into_bytes(),
+        (Some(record), _, Closing::Json) => json(&record)?,
+        (None, Some(unfit), Closing::Json) => {
+            let (message, exit_code) = (unfit.to_string(), summary.outcome.exit_code());
+            line(&NoSnapshot { event: "no_snapshot", message, exit_code })?
         }
-    }
-    Ok(exit_code(summary.outcome, summary.stuck, || reporter.trouble()))
+        (_, Some(unfit), _) => {
+            message(format!("no snapshot: {unfit}"));
+            Vec::new()
+        }
+        _ => Vec::new(),
+    };
+    let mut trouble = say(&said);
+    Ok(exit_code(summary.outcome, summary.stuck, || trouble.take().or_else(|| reporter.trouble())))
+}
+
+/// Where the run itself came to its end.
+#[derive(Serialize)]
+struct NoSnapshot {
+    event: &'static str,
+    message: String,
+    exit_code: u8,
 }
 
 fn closing(record: &Record) -> String {

@@ -12,11 +12,11 @@ use rustix::io::Errno;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::stop::Stop;
 
-/// The link to the newest complete snapshot.
+/// The link to the newest snapshot.
 pub(super) const LATEST: &str = "latest";
 /// What is not a snapshot lies in here.
 const OWN: &str = ".ringsync";
-/// How often a lock that is taken is tried again.
+/// How long to wait before a lock that is taken is tried again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The paths of a store.
@@ -179,7 +179,8 @@ impl Layout {
         !matches!(self.snapshot(name).symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
     }
 
-    /// Has the store for this process alone, until what is returned is dropped. With `wait` until another one is done with it.
+    /// Has the store for this process alone, until what is returned is dropped. With `wait` that may take until another one
+    /// is done.
     pub(super) fn lock(&self, wait: bool, stop: &Stop) -> Result<File> {
         let path = self.own("lock");
         loop {

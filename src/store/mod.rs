@@ -7,8 +7,8 @@
 //! - `latest`: a symlink to the newest one;
 //! - `.ringsync/`: the record of the snapshots (`snapshots.jsonl`), the lock, and what is not done.
 //!
-//! [`take()`] has the engine write to `.ringsync/incomplete`, has all of it on stable storage, writes down what it will be, and
-//! gives it its name. Whatever is killed at any moment, a snapshot with a name is whole: the next run finds what was written
+//! [`take()`] has the engine write to `.ringsync/incomplete`, has all of it on stable storage, writes down what it will be,
+//! and gives it its name. Whatever is killed at any moment, a snapshot with a name is whole: the next run finds what was written
 //! down, and what was broken off, and goes on from there.
 
 mod layout;
@@ -49,9 +49,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self> {
         let layout = Layout::new(path);
         layout.require()?;
-        let mut snapshots = record::read(&layout.record())?;
-        snapshots.retain(|record| layout.may_have(&record.name));
-        Ok(Store { snapshots, layout })
+        Ok(Store { snapshots: known(&layout)?.0, layout })
     }
 
     /// Where a snapshot lies.
@@ -75,15 +73,7 @@ impl Held {
     fn take(layout: Layout, wait: bool, stop: &Stop) -> Result<Self> {
         let lock = layout.lock(wait, stop)?;
         layout.require_latest()?;
-        let mut snapshots = record::read(&layout.record())?;
-        let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
-        let mut next = after(snapshots.last());
-        let pending = record::read(&layout.pending())?.pop();
-        if let Some(pending) = pending.filter(|pending| pending.sequence >= next) {
-            next = after(Some(&pending));
-            snapshots.push(pending);
-        }
-        snapshots.retain(|record| layout.may_have(&record.name));
+        let (snapshots, next) = known(&layout)?;
         Ok(Held { layout, snapshots, next, _lock: lock })
     }
 
@@ -98,9 +88,22 @@ impl Held {
     }
 }
 
+/// The snapshots that are there, the oldest first, and the sequence number of the next one. A run that was killed may have given
+/// one its name, and not got to write the record: what it had written down before tells it.
+fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
+    let mut snapshots = record::read(&layout.record())?;
+    let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
+    let next = after(snapshots.last());
+    let pending = record::read(&layout.pending())?.pop();
+    snapshots.extend(pending.filter(|pending| pending.sequence >= next));
+    let next = after(snapshots.last());
+    snapshots.retain(|record| layout.may_have(&record.name));
+    Ok((snapshots, next))
+}
+
 /// Renames a directory that may be read-only: to move it to another directory a user who is not root must be able to write
 /// to it (rename(2)).
-fn rename_private(from: &Path, to: &Path) -> Result<()> {
+fn rename_tree(from: &Path, to: &Path) -> Result<()> {
     let is_refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
     match std::fs::rename(from, to) {
         Err(error) if is_refused(&error) => {

@@ -12,7 +12,7 @@ use crate::options::Delete;
 use crate::stop::Stop;
 use crate::store::layout::Layout;
 use crate::store::record::flush_around;
-use crate::store::rename_private;
+use crate::store::rename_tree;
 
 /// Takes a tree out of sight. It is not there any more for anybody, and its names are gone with the next [`empty`].
 pub(super) fn doom(layout: &Layout, path: &Path) -> Result<()> {
@@ -20,7 +20,7 @@ pub(super) fn doom(layout: &Layout, path: &Path) -> Result<()> {
     make_private(&doomed)?;
     let free = (0_u32..).map(|number| doomed.join(number.to_string())).find(|path| !path.exists());
     let Some(free) = free else { return Ok(()) };
-    rename_private(path, &free)?;
+    rename_tree(path, &free)?;
     flush_around(path)
 }
 
@@ -33,7 +33,7 @@ pub(super) fn prepare(layout: &Layout) -> Result<()> {
 /// Removes all that is out of sight. Returns the first errors of what could not be removed.
 pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
     let doomed = layout.doomed();
-    if !doomed.exists() {
+    if !has_entries(&doomed)? {
         return Ok(Vec::new());
     }
     let nothing = layout.own("nothing");
@@ -48,12 +48,19 @@ pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
     });
     let summary = crate::engine::sync(&config, &mut Silent, stop)?;
     let mut errors = summary.errors;
-    let is_left = std::fs::read_dir(&doomed).at(Operation::ListDirectory, || &doomed)?.next().is_some();
-    if is_left && errors.is_empty() && !stop.is_stopped() {
-        let why = "something in it stays, more likely since a file system is mounted there: unmount it";
+    if errors.is_empty() && !stop.is_stopped() && has_entries(&doomed)? {
+        let why = "something in it stays, probably since a file system is mounted there: unmount it";
         errors.push(Error::new(Operation::Remove, doomed, Cause::Refused(why.into())));
     }
     Ok(errors)
+}
+
+/// Whether there is anything in a directory, if it is there.
+fn has_entries(directory: &Path) -> Result<bool> {
+    match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        entries => Ok(entries.at(Operation::ListDirectory, || directory)?.next().is_some()),
+    }
 }
 
 fn make_private(path: &Path) -> Result<()> {

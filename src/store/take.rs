@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
-use crate::event::{Action, EntryEvent, Notice, Reporter, Stall, Start, Summary, Totals};
+use crate::event::{Action, Both, EntryEvent, Reporter, Summary, Totals};
 use crate::stop::Stop;
 use crate::store::layout::Layout;
 use crate::store::record::{FORMAT, Record};
-use crate::store::{Held, is_broken_off, name, record, removal, rename_private};
+use crate::store::{Held, is_broken_off, name, record, removal, rename_tree};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -107,6 +107,10 @@ pub struct Taken {
 /// sources are several where they were one; when what was written could not be flushed or get its name.
 pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Taken> {
     let layout = Layout::new(&take.store);
+    if let Some((name, why)) = take.name.as_ref().and_then(|name| Some((name, name::refusal(name.as_ref())?)))
+    {
+        return Err(refusal(take, format!("{}: {why}", Escaped::name(name.as_ref()))));
+    }
     let new = layout.make()?;
     let open_to_others = layout.is_open_to_others();
     let held = Held::take(layout, take.wait, stop)?;
@@ -123,13 +127,12 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let started = Timestamp::now();
-    let mut watched = Watched { reporter, is_partial: false };
-    let summary = crate::engine::sync(&config, &mut watched, stop);
+    let mut missing = Missing::default();
+    let summary = crate::engine::sync(&config, &mut Both(reporter, &mut missing), stop);
     let summary = summary.inspect_err(|_| {
         std::fs::remove_dir(&incomplete).ok();
         held.layout.unmake(&new);
     })?;
-    let is_partial = watched.is_partial;
     let mut taken = Taken { summary, snapshot: None, unfit: None, open_to_others, left: Vec::new() };
     if is_broken_off(&taken.summary) {
         return Ok(taken);
@@ -144,29 +147,34 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     if take.durable {
         flush(&store, &take.store)?;
     }
-    let record = describe(take, &held, (started, several, !is_partial), &taken.summary)?;
+    let record = describe(take, &held, (started, several, !missing.0), &taken.summary);
     let (record, left) = give_name(held, record, stop)?;
     (taken.snapshot, taken.left) = (Some(record), left);
     Ok(taken)
 }
 
+fn refusal(take: &Take, why: String) -> Error {
+    Error::new(Operation::UseStore, &take.store, Cause::Refused(why))
+}
+
+/// Refuses a name that is taken, and another shape than that of the snapshots there are.
 fn refuse(take: &Take, several: bool, held: &Held) -> Result<()> {
-    let refuse = |why: String| Err(Error::new(Operation::UseStore, &take.store, Cause::Refused(why)));
-    if let Some(name) = &take.name {
-        if let Some(why) = name::refusal(name.as_ref()) {
-            return refuse(format!("{}: {why}", Escaped::name(name.as_ref())));
-        }
-        if held.layout.snapshot(name).symlink_metadata().is_ok() {
-            return refuse(format!("{} is there already", Escaped::name(name.as_ref())));
-        }
+    if let Some(name) = &take.name
+        && held.layout.snapshot(name).symlink_metadata().is_ok()
+    {
+        return Err(refusal(take, format!("{} is there already", Escaped::name(name.as_ref()))));
     }
-    match held.snapshots.last() {
-        Some(newest) if newest.several != several => refuse(match several {
-            true => "its snapshots are of one source, and have its contents at their top: take several into another store".into(),
-            false => "its snapshots are of several sources, each under its own name: take one into another store".into(),
-        }),
-        _ => Ok(()),
-    }
+    let shape = match held.snapshots.last() {
+        Some(newest) if newest.several != several => newest.several,
+        _ => return Ok(()),
+    };
+    let why = match shape {
+        false => {
+            "its snapshots have the contents of one source at their top: take several into another store"
+        }
+        true => "its snapshots have several sources, each under its own name: take one into another store",
+    };
+    Err(refusal(take, why.into()))
 }
 
 /// The trees to link to: the newest snapshot, the newest complete one, and what was written by runs that were broken off.
@@ -191,7 +199,7 @@ fn earlier_trees(held: &Held) -> Result<Vec<PathBuf>> {
     }
     if let Some(free) = free.filter(|_| incomplete.symlink_metadata().is_ok()) {
         std::fs::create_dir_all(&broken_off).at(Operation::Create, || &broken_off)?;
-        rename_private(&incomplete, &free)?;
+        rename_tree(&incomplete, &free)?;
         taken.push(free);
     }
     trees.extend(taken.into_iter().rev());
@@ -236,7 +244,7 @@ fn describe(
     held: &Held,
     (started, several, complete): (Timestamp, bool, bool),
     summary: &Summary,
-) -> Result<Record> {
+) -> Record {
     let free =
         |earlier: &u32| held.layout.snapshot(&name::of_time(started, *earlier)).symlink_metadata().is_err();
     let by_time = || (0..).find(free).map(|earlier| name::of_time(started, earlier)).unwrap_or_default();
@@ -245,7 +253,7 @@ fn describe(
         Some(sources) => sources.clone(),
         None => vec![take.run.source.clone()],
     };
-    Ok(Record {
+    Record {
         format: FORMAT,
         sequence: held.next,
         name: take.name.clone().unwrap_or_else(by_time),
@@ -264,14 +272,14 @@ fn describe(
         first_errors: summary.errors.iter().map(ToString::to_string).collect(),
         exit_code: summary.outcome.exit_code(),
         version: env!("CARGO_PKG_VERSION").into(),
-    })
+    }
 }
 
 /// Gives a snapshot its name: what it is is written down before, so that it is known whatever is killed.
 fn give_name(mut held: Held, record: Record, stop: &Stop) -> Result<(Record, Vec<Error>)> {
     let layout = held.layout.clone();
     record::write(&layout.pending(), std::slice::from_ref(&record))?;
-    rename_private(&layout.incomplete(), &layout.snapshot(&record.name))?;
+    rename_tree(&layout.incomplete(), &layout.snapshot(&record.name))?;
     record::flush_around(&layout.incomplete())?;
     held.snapshots.push(record.clone());
     held.write_down()?;
@@ -283,50 +291,24 @@ fn give_name(mut held: Held, record: Record, stop: &Stop) -> Result<(Record, Vec
     Ok((record, left))
 }
 
-/// Passes everything on, and takes note of what is missing in the end. What vanished is not: it is not in the source.
-struct Watched<'a> {
-    reporter: &'a mut dyn Reporter,
-    is_partial: bool,
-}
+/// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.
+#[derive(Default)]
+struct Missing(bool);
 
-impl Watched<'_> {
-    fn misses(error: &Error) -> bool {
-        !matches!(error.cause, Cause::NotKept(_)) && error.outcome() != Outcome::Vanished
+impl Missing {
+    fn note(&mut self, error: &Error) {
+        self.0 |= !matches!(error.cause, Cause::NotKept(_)) && error.outcome() != Outcome::Vanished;
     }
 }
 
-impl Reporter for Watched<'_> {
-    fn start(&mut self, start: &Start) {
-        self.reporter.start(start);
-    }
-
-    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        self.is_partial |= event.error.as_deref().is_some_and(Self::misses);
-        self.reporter.entry(directory, event);
+impl Reporter for Missing {
+    fn entry(&mut self, _directory: &Path, event: &EntryEvent) {
+        if let Some(error) = &event.error {
+            self.note(error);
+        }
     }
 
     fn error(&mut self, error: &Error) {
-        self.is_partial |= Self::misses(error);
-        self.reporter.error(error);
-    }
-
-    fn notice(&mut self, notice: &Notice) {
-        self.reporter.notice(notice);
-    }
-
-    fn stall(&mut self, stall: &Stall) {
-        self.reporter.stall(stall);
-    }
-
-    fn progress(&mut self, totals: &Totals) {
-        self.reporter.progress(totals);
-    }
-
-    fn finish(&mut self, summary: &Summary) {
-        self.reporter.finish(summary);
-    }
-
-    fn trouble(&mut self) -> Option<Error> {
-        self.reporter.trouble()
+        self.note(error);
     }
 }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::schema::assert_lines_described;
 use crate::support::mount::{Image, Mount};
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, noise, xattr};
 use crate::support::user::{ALICE, give_tree, program_of_alice};
-use crate::support::{Ran, assert_equal, finish, program, run, scratch, tool};
+use crate::support::{Ran, assert_equal, await_of, finish, program, program_with, run, scratch, tool};
 
 tests![
     what_did_not_change_is_one_more_hard_link,
@@ -32,7 +33,9 @@ tests![
     a_full_disk_can_be_pruned: [Need::FileSystem("ext4")],
     what_can_not_be_listed_keeps_no_other: [Need::Root, Need::Tool("setpriv")],
     a_snapshot_out_of_reach_is_not_forgotten,
-    two_runs_never_share_a_lock,
+    what_a_killed_run_had_written_down_is_known,
+    two_runs_never_share_a_lock: [Need::Tool("strace")],
+    lines_of_json_are_as_described,
     whole_and_durable_on_ext4: [Need::FileSystem("ext4")],
 ];
 
@@ -141,7 +144,7 @@ fn a_change_of_shape_is_refused() {
     let other = home.path().join("other");
     fs::create_dir(&other).unwrap();
     let ran = run(snapshot(&[&"take", &source, &other, &store])).exits(3);
-    assert!(ran.err.contains("are of one source"), "{}", ran.err);
+    assert!(ran.err.contains("of one source"), "{}", ran.err);
     assert_eq!(directories(&store).len(), 1);
 }
 
@@ -531,27 +534,75 @@ fn a_snapshot_out_of_reach_is_not_forgotten() {
     assert!(names(&store).contains(&first));
 }
 
+/// Killed after a snapshot got its name, and before it was recorded.
+fn what_a_killed_run_had_written_down_is_known() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let both = [(); 2].map(|()| name_of(&take(&source, &store, &[], 0)));
+    let (record, pending) = (store.join(".ringsync/snapshots.jsonl"), store.join(".ringsync/pending.json"));
+    let text = fs::read_to_string(&record).unwrap();
+    let (first, last) = text.split_once('\n').unwrap();
+    fs::write(&pending, last).unwrap();
+    fs::write(&record, format!("{first}\n")).unwrap();
+    assert_eq!(names(&store), both);
+    let third = name_of(&take(&source, &store, &[], 0));
+    assert_eq!(names(&store), [&both[..], &[third]].concat());
+    assert_eq!(list(&store)[2]["sequence"], 3);
+    assert_tidy(&store);
+    // It was not killed so late: there is no such snapshot.
+    fs::write(&pending, last.replace(&both[1], "never-was").replace("\"sequence\":2", "\"sequence\":4"))
+        .unwrap();
+    assert_eq!(names(&store).len(), 3);
+}
+
 /// A run that can't begin removes what it has made, also the lock that another one waits for.
 fn two_runs_never_share_a_lock() {
     let home = scratch();
     let (source, store) = (source(home.path()), home.path().join("store"));
-    for _ in 0..10 {
-        fs::create_dir(&store).unwrap();
-        let own = store.join(".ringsync");
-        fs::create_dir(&own).unwrap();
-        mode(&own, 0o700);
+    let own = store.join(".ringsync");
+    fs::create_dir_all(&own).unwrap();
+    let locked = || {
         let lock = fs::File::create(own.join("lock")).unwrap();
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-        let waits = snapshot(&[&"take", &"--wait", &source, &store]).spawn().unwrap();
-        fs::remove_file(own.join("lock")).unwrap();
-        let new = fs::File::create(own.join("lock")).unwrap();
-        rustix::fs::flock(&new, rustix::fs::FlockOperation::LockExclusive).unwrap();
-        drop(lock);
-        // Who had the old one would be done by then.
-        take(&source, &store, &[], 3);
-        assert!(directories(&store).is_empty());
-        drop(new);
-        finish(waits, Duration::from_secs(60)).exits(0);
-        fs::remove_dir_all(&store).unwrap();
-    }
+        lock
+    };
+    let old = locked();
+    // It has opened the lock that is about to go, and asks for it a while later.
+    let mut waits = program_with(&["inject=flock:delay_enter=300000"]);
+    let mut waits = waits.args(["snapshot", "take", "--wait"]).args([&source, &store]).spawn().unwrap();
+    await_of(&mut waits, "open the lock", || openers(&own.join("lock")) > 1);
+    fs::remove_file(own.join("lock")).unwrap();
+    let new = locked();
+    drop(old);
+    await_of(&mut waits, "open the new lock", || openers(&own.join("lock")) > 1);
+    assert!(directories(&store).is_empty());
+    drop(new);
+    finish(waits, Duration::from_secs(60)).exits(0);
+    assert_eq!(directories(&store).len(), 1);
+}
+
+/// How many descriptors of all processes lead to a file.
+fn openers(path: &Path) -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let descriptors =
+        processes.flat_map(|process| fs::read_dir(process.path().join("fd")).into_iter().flatten());
+    descriptors.flatten().filter(|link| fs::read_link(link.path()).is_ok_and(|target| target == path)).count()
+}
+
+fn lines_of_json_are_as_described() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let lines = [
+        take(&source, &store, &["--json", "--name=first"], 0).json(),
+        run(snapshot(&[&"list", &"--json", &store])).exits(0).json(),
+        {
+            fs::remove_dir_all(&source).unwrap();
+            fs::create_dir(&source).unwrap();
+            take(&source, &store, &["--json"], 25).json()
+        },
+    ]
+    .concat();
+    assert_lines_described(&lines);
+    let of = |event: &str| lines.iter().filter(|line| line["event"] == event).count();
+    assert_eq!((of("snapshot"), of("no_snapshot"), of("summary")), (2, 1, 2));
 }

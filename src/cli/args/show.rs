@@ -86,7 +86,7 @@ impl ShowArgs {
         let shown = self.display(source);
         let Some(path) = &self.log_file else { return Ok(shown) };
         let log = Log::open(path, config, opening)?;
-        Ok(Box::new(Both(shown, Box::new(log))))
+        Ok(Box::new(Both(shown, log)))
     }
 
     /// In what form something more is said at the end.
@@ -110,8 +110,8 @@ impl ShowArgs {
             false => Box::new(Lines::new(verbosity)),
         };
         match (progress, displays) {
-            (true, _) => Box::new(Both(lines, Box::new(Ticker::new(figures)))),
-            (false, true) => Box::new(Both(lines, Box::new(Ticker::without_end(figures)))),
+            (true, _) => Box::new(Both(lines, Ticker::new(figures))),
+            (false, true) => Box::new(Both(lines, Ticker::without_end(figures))),
             (false, false) => lines,
         }
     }

@@ -165,8 +165,8 @@ impl FileSystem {
         self.refuses_nameless.load(Ordering::Relaxed)
     }
 
-    /// Begins to try whether a nameless file gets a name, where that is not known: once. The kernel's own file systems that are known give
-    /// it one.
+    /// Whether it is now to be tried whether a nameless file gets a name: once, where that is not known. The kernel's own file
+    /// systems give it one.
     pub(crate) fn begin_trying_nameless(&self) -> bool {
         !self.is_faithful && !self.refuses_nameless() && !self.nameless_tried.swap(true, Ordering::Relaxed)
     }

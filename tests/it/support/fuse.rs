@@ -50,7 +50,7 @@ pub enum Call {
 pub enum Effect {
     /// The answer is an error.
     Fail(i32),
-    /// At most so many bytes are given or taken.
+    /// At most this number of bytes is given or taken at once.
     Short(usize),
     /// Somebody else changes the file just before it is read.
     Change(fn(&mut Vec<u8>)),
@@ -168,7 +168,7 @@ impl Fuse {
         &self.point
     }
 
-    /// From now on `call` goes wrong for `subject`, so many `times`.
+    /// From now on `call` goes wrong for `subject`, this number of `times`.
     pub fn spoil(&self, call: Call, subject: &'static str, effect: Effect, times: usize) {
         if matches!(effect, Effect::Stall) {
             self.release_in_the_end();
