@@ -583,7 +583,9 @@ fn two_runs_never_share_a_lock() {
 
 /// How many descriptors of all processes lead to a file.
 fn openers(path: &Path) -> usize {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let is_process =
+        |name: &std::ffi::OsStr| name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit());
+    let processes = fs::read_dir("/proc").unwrap().flatten().filter(|entry| is_process(&entry.file_name()));
     let descriptors =
         processes.flat_map(|process| fs::read_dir(process.path().join("fd")).into_iter().flatten());
     descriptors.flatten().filter(|link| fs::read_link(link.path()).is_ok_and(|target| target == path)).count()
