@@ -66,15 +66,13 @@ pub fn prune(prune: &Prune, stop: &Stop) -> Result<(Vec<Decision>, Vec<Error>)> 
     let layout = Layout::new(&prune.store);
     layout.require_ours()?;
     let mut held = Held::take(layout, prune.wait, stop)?;
-    let decisions = decide(prune, &held)?;
+    let mut decisions = decide(prune, &held)?;
     if prune.dry_run {
         return Ok((decisions, Vec::new()));
     }
-    let doomed: Vec<&Record> = decisions
-        .iter()
-        .filter(|decision| !decision.verdict.keeps())
-        .map(|decision| &decision.snapshot)
-        .collect();
+    let goes = |decision: &&Decision| !decision.verdict.keeps();
+    let doomed: Vec<Record> =
+        decisions.iter().filter(goes).map(|decision| decision.snapshot.clone()).collect();
     if doomed.len() * 2 > held.snapshots.len() && !prune.force {
         let (gone, all) = (doomed.len(), held.snapshots.len());
         let why = format!("{gone} of {all} snapshots would go: nothing is removed");
@@ -83,18 +81,26 @@ pub fn prune(prune: &Prune, stop: &Stop) -> Result<(Vec<Decision>, Vec<Error>)> 
     if doomed.is_empty() {
         return Ok((decisions, removal::empty(&held.layout, stop)?));
     }
-    let gone: Vec<u64> = doomed.iter().map(|record| record.sequence).collect();
-    held.snapshots.retain(|kept| !gone.contains(&kept.sequence));
     // The link never leads to what is gone.
-    if let Some(newest) = held.snapshots.last() {
+    let is_doomed = |record: &Record| doomed.iter().any(|doomed| doomed.sequence == record.sequence);
+    if let Some(newest) = held.snapshots.iter().rev().find(|record| !is_doomed(record)) {
         held.layout.point_latest_at(&newest.name)?;
     }
-    for record in doomed {
-        removal::doom(&held.layout, &held.layout.snapshot(&record.name))?;
+    let mut errors = Vec::new();
+    for record in &doomed {
+        match removal::doom(&held.layout, &held.layout.snapshot(&record.name)) {
+            Ok(()) => held.snapshots.retain(|kept| kept.sequence != record.sequence),
+            Err(error) => errors.push(error),
+        }
     }
     // There may be no room for the record before.
-    let errors = removal::empty(&held.layout, stop)?;
+    errors.extend(removal::empty(&held.layout, stop)?);
     held.write_down()?;
+    for decision in &mut decisions {
+        if !decision.verdict.keeps() && held.snapshots.contains(&decision.snapshot) {
+            decision.verdict = Verdict::Keep(vec!["it could not be removed".into()]);
+        }
+    }
     Ok((decisions, errors))
 }
 

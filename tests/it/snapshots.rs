@@ -30,6 +30,7 @@ tests![
     what_nobody_can_use_leaves_nothing_behind,
     a_store_of_somebody_else_is_refused: [Need::Root],
     what_is_mounted_in_a_snapshot_stays: [Need::Root],
+    a_snapshot_that_can_not_be_renamed_keeps_no_other: [Need::Root],
     a_full_disk_can_be_pruned: [Need::FileSystem("ext4")],
     what_can_not_be_listed_keeps_no_other: [Need::Root, Need::Tool("setpriv")],
     a_snapshot_out_of_reach_is_not_forgotten,
@@ -474,6 +475,23 @@ fn what_is_mounted_in_a_snapshot_stays() {
     let pruned = pruned.exits(23);
     assert_eq!(fs::read_to_string(precious.join("d/f")).unwrap(), "contents", "{}", pruned.out);
     run(snapshot(&[&"prune", &"--keep-last=1", &store])).exits(0);
+    assert_tidy(&store);
+}
+
+/// Something may be mounted at the snapshot itself.
+fn a_snapshot_that_can_not_be_renamed_keeps_no_other() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let all = [(); 3].map(|()| name_of(&take(&source, &store, &[], 0)));
+    let point = store.join(&all[0]);
+    let mount = Mount::tmpfs_at(&point, "1M");
+    let pruned = run(snapshot(&[&"prune", &"--yes", &"--keep-last=1", &store])).exits(23);
+    assert_eq!(pruned.out, format!("removed {}\n", all[1]), "{}", pruned.err);
+    assert_eq!(names(&store), [&*all[0], &*all[2]]);
+    drop(mount);
+    assert!(point.join("d0/f0").exists());
+    run(snapshot(&[&"prune", &"--keep-last=1", &store])).exits(0);
+    assert_eq!(names(&store), [&*all[2]]);
     assert_tidy(&store);
 }
 
