@@ -102,8 +102,9 @@ fn memory_does_not_grow_with_the_files() {
     }
 }
 
-/// More than any run takes, whatever it mirrors, in KiB.
-const MOST_MEMORY: u64 = 40 << 10;
+/// More than any run takes, whatever it mirrors, in KiB. Without optimisation one takes from 33 to 45 MiB, as its threads
+/// happen to take turns.
+const MOST_MEMORY: u64 = 56 << 10;
 
 /// A run that may have so many descriptors.
 fn sync_bounded(descriptors: usize, engine: &str, source: &Path, destination: &Path) -> Ran {
