@@ -12,7 +12,7 @@ use crate::event::Mode;
 use crate::files::key::default_state_directory;
 use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
-use crate::options::{Backup, Compare, Delete, Engine, Hashing, Keep, Owner, Reflink, try_with, with};
+use crate::options::{Backup, Compare, Delete, Engine, Hashing, Keep, Owner, Reflink, Reuse, try_with, with};
 use crate::plan::chmod::Chmod;
 use crate::plan::privileges::Privileges;
 use crate::plan::rules::Rules;
@@ -75,6 +75,11 @@ pub struct Config {
     /// Trees of earlier runs, the first one first: what is the same there becomes a hard link to it. Relative paths begin at
     /// the destination.
     pub link_dest: Vec<PathBuf>,
+    /// How files of those trees are used again.
+    pub reuse: Reuse,
+    /// If this run is broken off, a later one takes what it has written for an earlier tree. Of those trees, by their numbers,
+    /// that are such themselves a crash may have taken contents.
+    pub(crate) salvage: Option<Vec<usize>>,
     /// What counts as changed, and what is left alone.
     pub compare: Compare,
     /// Changes to the modes of the source, made before anything is compared with them.
@@ -138,6 +143,8 @@ impl Config {
             own_files: Vec::new(),
             backup: None,
             link_dest: Vec::new(),
+            reuse: Reuse::default(),
+            salvage: None,
             compare: Compare::default(),
             chmod: Chmod::default(),
             owner: Owner::default(),
@@ -233,7 +240,7 @@ impl Config {
     /// Whether new directories may be filled under a temporary name: not where files must be on stable storage, or be
     /// found again by the next run, one by one.
     pub(crate) fn makes_provisional_directories(&self) -> bool {
-        self.atomic && !self.fsync && !self.partial && self.timeout.is_none()
+        self.atomic && !self.fsync && !self.partial && self.timeout.is_none() && self.salvage.is_none()
     }
 }
 

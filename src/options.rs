@@ -173,6 +173,17 @@ pub enum Reflink {
     Never,
 }
 
+/// How an earlier tree's file that has not changed comes into the new one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reuse {
+    /// As one more name of it, if all metadata are the same: a hard link.
+    #[default]
+    Link,
+    /// As a file of its own that shares its extents (`FICLONE`), whatever became of its metadata. Of a large file that has
+    /// changed the blocks that differ are written to such a clone. What can't be cloned is copied.
+    Clone,
+}
+
 /// How operations reach the kernel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Engine {

@@ -98,6 +98,17 @@ pub struct Attributes {
     pub gid: u32,
 }
 
+/// Contents that were not copied, since a tree of an earlier run has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reused {
+    /// Which one of [`Config::link_dest`](crate::Config::link_dest).
+    pub tree: usize,
+    /// Bytes that are shared with it: all of a file that was linked or cloned, and of one that has changed what its clone
+    /// could keep.
+    pub bytes: u64,
+}
+
 /// What became of one entry.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -120,6 +131,8 @@ pub struct EntryEvent {
     pub bytes: u64,
     /// BLAKE3 of the contents, where bytes were copied through and hashed, or all hashes were asked for.
     pub hash: Option<Hash>,
+    /// What of its contents an earlier tree had.
+    pub reused: Option<Reused>,
     /// Why it failed.
     pub error: Option<Box<Error>>,
     /// See [`EntryEvent::lacks`]; nearly always nothing, and no larger than that.
@@ -148,6 +161,7 @@ impl EntryEvent {
             source: None,
             bytes: 0,
             hash: None,
+            reused: None,
             error: None,
             lacks: None,
             link_limit: false,

@@ -49,11 +49,11 @@ impl Layout {
     /// Removes what was made for a store in which nothing could be begun.
     pub(super) fn unmake(&self, new: &[PathBuf]) {
         if new.contains(&self.own_directory()) {
-            for directory in [self.doomed(), self.own("nothing")] {
+            for directory in [self.doomed(), self.manifests(), self.own("nothing")] {
                 std::fs::remove_dir(directory).ok();
             }
             // The lock last: what another run makes from then on is its own.
-            for file in [self.record(), self.own("lock")] {
+            for file in [self.journal(), self.record(), self.own("lock")] {
                 std::fs::remove_file(file).ok();
             }
         }
@@ -148,6 +148,21 @@ impl Layout {
         self.own("broken-off")
     }
 
+    /// Where the manifests of the snapshots are.
+    pub(super) fn manifests(&self) -> PathBuf {
+        self.own("manifests")
+    }
+
+    /// The manifest of a snapshot.
+    pub(super) fn manifest(&self, name: &str) -> PathBuf {
+        self.own(manifest_name(name))
+    }
+
+    /// What the run that writes to `incomplete` knows of its files.
+    pub(super) fn journal(&self) -> PathBuf {
+        self.own("journal")
+    }
+
     /// What is to be removed.
     pub(super) fn doomed(&self) -> PathBuf {
         self.own("doomed")
@@ -199,6 +214,11 @@ impl Layout {
             }
         }
     }
+}
+
+/// The manifest of a snapshot, from the directory for what is ours.
+pub(super) fn manifest_name(snapshot: &str) -> String {
+    format!("manifests/{snapshot}.b3")
 }
 
 /// Whether a file is the one of this path.

@@ -11,12 +11,18 @@
 //! and gives it its name. Whatever is killed at any moment, a snapshot with a name is whole: the next run finds what was written
 //! down, and what was broken off, and goes on from there.
 
+mod clones;
+mod earlier;
+mod journal;
 mod layout;
+mod manifest;
+mod mounted;
 pub mod name;
 mod prune;
 mod record;
 mod removal;
 pub mod retention;
+mod sorted;
 mod take;
 
 use std::fs::{File, Permissions};

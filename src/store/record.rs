@@ -42,7 +42,10 @@ pub struct Record {
     pub copied: u64,
     #[allow(missing_docs)]
     pub linked: u64,
-    /// Bytes that were copied, and bytes of all files, each name of a file counted.
+    /// Files that are clones of an earlier snapshot's.
+    #[serde(default)]
+    pub cloned: u64,
+    /// Bytes that were written, and bytes of all files, each name of a file counted.
     pub bytes_copied: u64,
     #[allow(missing_docs)]
     pub bytes: u64,

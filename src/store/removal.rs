@@ -12,7 +12,7 @@ use crate::options::Delete;
 use crate::stop::Stop;
 use crate::store::layout::Layout;
 use crate::store::record::flush_around;
-use crate::store::rename_tree;
+use crate::store::{manifest, rename_tree};
 
 /// Takes a tree out of sight. It is not there any more for anybody, and its names are gone with the next [`empty`].
 pub(super) fn doom(layout: &Layout, path: &Path) -> Result<()> {
@@ -24,14 +24,16 @@ pub(super) fn doom(layout: &Layout, path: &Path) -> Result<()> {
     flush_around(path)
 }
 
-/// Makes the directories that a removal takes, while there is room for them.
+/// Makes the directories that a run takes, while there is room for them.
 pub(super) fn prepare(layout: &Layout) -> Result<()> {
     make_private(&layout.doomed())?;
+    make_private(&layout.manifests())?;
     make_private(&layout.own("nothing"))
 }
 
 /// Removes all that is out of sight. Returns the first errors of what could not be removed.
 pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
+    manifest::remove_orphans(layout)?;
     let doomed = layout.doomed();
     if !has_entries(&doomed)? {
         return Ok(Vec::new());

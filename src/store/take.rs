@@ -8,10 +8,14 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::{Action, Both, EntryEvent, Reporter, Summary, Totals};
+use crate::options::Reflink;
 use crate::stop::Stop;
+use crate::store::journal::{Head, Journal};
 use crate::store::layout::Layout;
 use crate::store::record::{FORMAT, Record};
-use crate::store::{Held, is_broken_off, name, record, removal, rename_tree};
+use crate::store::{
+    Held, clones, earlier, is_broken_off, manifest, mounted, name, record, removal, rename_tree,
+};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -25,6 +29,9 @@ pub struct Take {
     pub store: PathBuf,
     /// Instead of the time: only by this name it will go.
     pub name: Option<String>,
+    /// Whether files that have not changed become clones of earlier ones, and of large files that have changed only the blocks
+    /// that differ are written. `Auto`: where the file system can; elsewhere what has not changed becomes a hard link.
+    pub clone: Reflink,
     /// With less than this it is no snapshot.
     pub min_entries: MinEntries,
     /// Have all on stable storage before it gets its name.
@@ -39,7 +46,8 @@ impl Take {
     /// The defaults for a snapshot of what `run` names.
     pub fn new(run: Config, store: impl Into<PathBuf>) -> Self {
         let min_entries = MinEntries::default();
-        Take { run, store: store.into(), name: None, min_entries, durable: true, wait: false }
+        let clone = Reflink::Auto;
+        Take { run, store: store.into(), name: None, clone, min_entries, durable: true, wait: false }
     }
 }
 
@@ -117,37 +125,49 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let several = take.run.sources.is_some();
     refuse(take, several, &held)?;
     removal::prepare(&held.layout)?;
-    let earlier = earlier_trees(&held)?;
+    let earlier = earlier::trees(&held)?;
     let incomplete = held.layout.incomplete();
     let mut config = take.run.clone();
     config.destination.clone_from(&incomplete);
-    (config.delete, config.backup, config.fsync, config.link_dest) = (None, None, false, earlier);
+    config.reuse = clones::reuse(&held.layout, take.clone)?;
+    (config.delete, config.backup, config.fsync) = (None, None, false);
+    config.link_dest = earlier.iter().map(|tree| tree.path.clone()).collect();
+    let doubted = (0..).zip(&earlier).filter(|(_, tree)| tree.is_doubted);
+    config.salvage = Some(doubted.map(|(number, _)| number).collect());
+    let earlier = earlier.into_iter().map(|tree| tree.manifest).collect();
+    let head = Head { earlier, mounted: mounted::identity(held.layout.store()) };
+    let mut journal = Journal::create(&held.layout.journal(), &head)?;
     if several {
         std::fs::create_dir(&incomplete).at(Operation::Create, || &incomplete)?;
     }
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let started = Timestamp::now();
     let mut missing = Missing::default();
-    let summary = crate::engine::sync(&config, &mut Both(reporter, &mut missing), stop);
+    let summary = crate::engine::sync(&config, &mut Both(reporter, Both(&mut missing, &mut journal)), stop);
     let summary = summary.inspect_err(|_| {
         std::fs::remove_dir(&incomplete).ok();
         held.layout.unmake(&new);
     })?;
     let mut taken = Taken { summary, snapshot: None, unfit: None, open_to_others, left: Vec::new() };
     if is_broken_off(&taken.summary) {
+        journal.finish().ok(); // the next run does without what is lost of it
         return Ok(taken);
     }
     taken.unfit = unfit(&taken.summary.totals, take.min_entries, &held);
     if taken.unfit.is_some() {
         taken.summary.outcome = taken.summary.outcome.max(Outcome::DeletionRefused);
         removal::doom(&held.layout, &incomplete)?;
+        record::remove(&held.layout.journal())?;
         taken.left = removal::empty(&held.layout, stop)?;
         return Ok(taken);
     }
+    let counts = journal.finish()?;
+    let mut record = describe(take, &held, (started, several, !missing.0), &taken.summary);
+    (record.cloned, record.bytes_copied) = (counts.cloned, counts.bytes_copied);
+    manifest::write(&held.layout, &held.layout.journal(), &held.layout.manifest(&record.name))?;
     if take.durable {
         flush(&store, &take.store)?;
     }
-    let record = describe(take, &held, (started, several, !missing.0), &taken.summary);
     let (record, left) = give_name(held, record, stop)?;
     (taken.snapshot, taken.left) = (Some(record), left);
     Ok(taken)
@@ -175,35 +195,6 @@ fn refuse(take: &Take, several: bool, held: &Held) -> Result<()> {
         true => "its snapshots have several sources, each under its own name: take one into another store",
     };
     Err(refusal(take, why.into()))
-}
-
-/// The trees to link to: the newest snapshot, the newest complete one, and what was written by runs that were broken off.
-/// The last of these is put to those before it first.
-fn earlier_trees(held: &Held) -> Result<Vec<PathBuf>> {
-    let layout = &held.layout;
-    let newest = held.snapshots.last();
-    let complete = held.snapshots.iter().rev().find(|record| record.complete);
-    let mut trees: Vec<PathBuf> = newest.into_iter().map(|record| layout.snapshot(&record.name)).collect();
-    trees.extend(
-        complete.filter(|complete| Some(*complete) != newest).map(|record| layout.snapshot(&record.name)),
-    );
-    let (incomplete, broken_off) = (layout.incomplete(), layout.broken_off());
-    let left = (0_u32..).map(|number| broken_off.join(number.to_string()));
-    let (mut taken, mut free) = (Vec::new(), None);
-    for path in left {
-        if !path.exists() {
-            free = Some(path);
-            break;
-        }
-        taken.push(path);
-    }
-    if let Some(free) = free.filter(|_| incomplete.symlink_metadata().is_ok()) {
-        std::fs::create_dir_all(&broken_off).at(Operation::Create, || &broken_off)?;
-        rename_tree(&incomplete, &free)?;
-        taken.push(free);
-    }
-    trees.extend(taken.into_iter().rev());
-    trees.iter().map(|tree| std::path::absolute(tree).at(Operation::UseStore, || tree)).collect()
 }
 
 /// Whether the source has too little to be what it was.
@@ -266,6 +257,7 @@ fn describe(
         entries: entries(totals),
         copied: totals.count(Action::Created),
         linked: totals.count(Action::Linked),
+        cloned: 0,
         bytes_copied: totals.bytes,
         bytes: totals.source_bytes,
         errors: totals.errors,

@@ -11,6 +11,7 @@ mod bounded;
 mod bwlimit;
 mod cancel;
 mod check;
+mod cloned;
 mod closing;
 mod comfort;
 mod compare;
@@ -89,6 +90,7 @@ fn main() {
         bwlimit::TESTS,
         cancel::TESTS,
         check::TESTS,
+        cloned::TESTS,
         closing::TESTS,
         comfort::TESTS,
         delete::TESTS,

@@ -40,35 +40,35 @@ tests![
     whole_and_durable_on_ext4: [Need::FileSystem("ext4")],
 ];
 
-fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
+pub fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
     let mut command = Command::new(program());
     command.arg("snapshot").args(arguments.iter().map(|argument| argument.as_ref()));
     command
 }
 
-fn take(source: &Path, store: &Path, options: &[&str], code: i32) -> Ran {
+pub fn take(source: &Path, store: &Path, options: &[&str], code: i32) -> Ran {
     let mut command = snapshot(&[&"take", &source, &store]);
     command.args(options);
     run(command).exits(code)
 }
 
 /// The name of the snapshot that a run has taken.
-fn name_of(ran: &Ran) -> String {
+pub fn name_of(ran: &Ran) -> String {
     let line = ran.out.lines().find(|line| line.starts_with("snapshot ")).unwrap();
     line["snapshot ".len()..].split(':').next().unwrap().to_owned()
 }
 
 /// What `list` tells of each.
-fn list(store: &Path) -> Vec<serde_json::Value> {
+pub fn list(store: &Path) -> Vec<serde_json::Value> {
     run(snapshot(&[&"list", &"--json", &store])).exits(0).json()
 }
 
-fn names(store: &Path) -> Vec<String> {
+pub fn names(store: &Path) -> Vec<String> {
     list(store).iter().map(|record| record["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The directories of a store that are no files of its own.
-fn directories(store: &Path) -> Vec<PathBuf> {
+pub fn directories(store: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.retain(|path| !path.is_symlink() && !path.ends_with(".ringsync"));
     found.sort();
@@ -76,19 +76,19 @@ fn directories(store: &Path) -> Vec<PathBuf> {
 }
 
 /// What is ours in a store that nobody is at work in.
-fn assert_tidy(store: &Path) {
+pub fn assert_tidy(store: &Path) {
     let mut own: Vec<_> =
         fs::read_dir(store.join(".ringsync")).unwrap().map(|own| own.unwrap().file_name()).collect();
     own.sort();
-    assert_eq!(own, ["doomed", "lock", "nothing", "snapshots.jsonl"]);
+    assert_eq!(own, ["doomed", "lock", "manifests", "nothing", "snapshots.jsonl"]);
     assert_eq!(fs::read_dir(store.join(".ringsync/doomed")).unwrap().count(), 0);
 }
 
-fn inode(path: impl AsRef<Path>) -> u64 {
+pub fn inode(path: impl AsRef<Path>) -> u64 {
     fs::symlink_metadata(path).unwrap().ino()
 }
 
-fn source(home: &Path) -> PathBuf {
+pub fn source(home: &Path) -> PathBuf {
     let source = home.join("src");
     for number in 0..20 {
         file(source.join(format!("d{}/f{number}", number % 3)), noise(number, 1000));

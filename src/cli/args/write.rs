@@ -4,13 +4,14 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::cli::args::engine::SPEED;
 use crate::cli::values::duration::parse_limit;
 use crate::cli::values::local::local;
 use crate::cli::values::rate::bytes_a_second;
-use ringsync::{Config, Hashing, Reflink};
+use crate::cli::values::reflink::ReflinkArg;
+use ringsync::{Config, Hashing};
 
 const WRITE: &str = "How files are written";
 
@@ -50,15 +51,6 @@ pub(crate) struct WriteArgs {
     bwlimit: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum ReflinkArg {
-    // No help of their own, as with the engine's.
-    #[default]
-    Auto,
-    Always,
-    Never,
-}
-
 impl WriteArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
@@ -74,10 +66,6 @@ impl WriteArgs {
                 hashing.manifest.clone_from(&self.manifest);
             })
         });
-        config.reflink = match self.reflink {
-            ReflinkArg::Auto => Reflink::Auto,
-            ReflinkArg::Always => Reflink::Always,
-            ReflinkArg::Never => Reflink::Never,
-        };
+        config.reflink = self.reflink.into();
     }
 }

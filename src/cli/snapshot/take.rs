@@ -11,6 +11,7 @@ use crate::cli::args::select::SelectArgs;
 use crate::cli::args::show::{Closing, ShowArgs};
 use crate::cli::values::local::local;
 use crate::cli::values::rate::bytes_a_second;
+use crate::cli::values::reflink::ReflinkArg;
 use ringsync::event::Reporter;
 use ringsync::store::{MinEntries, Take};
 use ringsync::{Config, Escaped, Hashing};
@@ -37,6 +38,10 @@ pub(crate) struct TakeArgs {
     /// Make none of fewer than N entries, or N% of the newest complete one's
     #[arg(long, value_name = "N[%]", default_value = "10%", value_parser = parse_entries)]
     min_entries: MinEntries,
+    /// Clone what did not change, where STORE can, and of large files that did write only the blocks that differ; elsewhere, and
+    /// with never, what did not change is a hard link
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    clone: ReflinkArg,
     /// Don't wait for stable storage: after a power cut the snapshot may be damaged
     #[arg(long)]
     no_fsync: bool,
@@ -91,6 +96,7 @@ impl TakeArgs {
         config.hashing = Some(Hashing::default().with(|hashing| hashing.verify = self.verify));
         Ok(Take::new(config, store).with(|take| {
             take.name.clone_from(&self.name);
+            take.clone = self.clone.into();
             take.min_entries = self.min_entries;
             take.durable = !self.no_fsync;
             take.wait = self.wait;

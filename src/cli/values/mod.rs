@@ -5,4 +5,5 @@ pub(crate) mod duration;
 pub(crate) mod local;
 pub(crate) mod owner;
 pub(crate) mod rate;
+pub(crate) mod reflink;
 pub(crate) mod size;

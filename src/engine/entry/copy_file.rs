@@ -9,6 +9,7 @@ use blake3::{Hash, Hasher};
 use rustix::io::Errno;
 
 use crate::content::sparse::{self, Layout};
+use crate::engine::entry::earlier::clone::Base;
 use crate::engine::entry::item::Item;
 use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
 use crate::engine::entry::new_file::closing;
@@ -22,8 +23,8 @@ use crate::engine::run::streamed::Streamed;
 use crate::engine::state::copied::Copied;
 use crate::engine::state::file_systems::keeps_nameless;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::event::Action;
 use crate::event::metrics::{Call, Stage};
+use crate::event::{Action, Reused};
 use crate::io::file::File;
 use crate::io::rename::Taken;
 use crate::metadata::xattr::{self, Xattrs};
@@ -38,6 +39,7 @@ struct Contents {
     /// Bytes copied or cloned, holes not counted.
     bytes: u64,
     expected: Option<NonZeroU64>,
+    reused: Option<Reused>,
 }
 
 /// A new file that has everything but its name: its contents, and what came of its metadata.
@@ -45,9 +47,14 @@ type Filled = (Contents, Applied);
 
 /// Copies `source` to the item's name; `taken` says that something has it. A source that changes while it is read is
 /// read again, and in the end left as an error, with what the destination had before untouched.
-pub(crate) async fn copy(item: Item<'_>, source: &File, before: Stat, taken: Taken) -> Result<Copied> {
+pub(crate) async fn copy(
+    item: Item<'_>,
+    source: &File,
+    before: Stat,
+    (taken, base): (Taken, Option<Base>),
+) -> Result<Copied> {
     let streamed = Streamed::default();
-    let copied = copy_streamed(&item, source, before, taken, &streamed).await;
+    let copied = copy_streamed(&item, source, before, (taken, base.as_ref()), &streamed).await;
     if copied.is_err() {
         streamed.end(item.run()).await;
     }
@@ -58,7 +65,7 @@ async fn copy_streamed(
     item: &Item<'_>,
     source: &File,
     mut before: Stat,
-    taken: Taken,
+    (taken, base): (Taken, Option<&Base>),
     streamed: &Streamed,
 ) -> Result<Copied> {
     let within = item.changing()?;
@@ -86,8 +93,8 @@ async fn copy_streamed(
         if new.is_in_place() && std::mem::take(&mut old) {
             Box::pin(in_place::keep_old(item, &new)).await?; // what is written over is not there any more
         }
-        let error = match fill(item, source, wanted, holes, &new, streamed).await {
-            Ok((Contents { hash, bytes, expected }, mut applied)) => {
+        let error = match fill(item, source, wanted, (holes, base), &new, streamed).await {
+            Ok((Contents { hash, bytes, expected, reused }, mut applied)) => {
                 if taken == Taken::Entry && !new.is_in_place() && std::mem::take(&mut old) {
                     keep_old::keep(item).await?;
                 }
@@ -97,8 +104,14 @@ async fn copy_streamed(
                     named => named,
                 };
                 if let Some(applied) = named? {
-                    let copied =
-                        Copied { action: Action::Created, bytes, expected, hash, ..Copied::skipped() };
+                    let copied = Copied {
+                        action: Action::Created,
+                        bytes,
+                        expected,
+                        hash,
+                        reused,
+                        ..Copied::skipped()
+                    };
                     return Ok(copied.with(applied));
                 }
                 streamed.end(item.run()).await;
@@ -233,12 +246,12 @@ async fn fill(
     item: &Item<'_>,
     source: &File,
     wanted: Wanted<'_>,
-    holes: bool,
+    (holes, base): (bool, Option<&Base>),
     new: &NewFile,
     streamed: &Streamed,
 ) -> Result<Filled> {
     let Wanted { stat: before, xattrs } = wanted;
-    let contents = copy_contents(item, source, before, holes, new, streamed).await?;
+    let contents = copy_contents(item, source, before, (holes, base), new, streamed).await?;
     item.lane.doing_as(Operation::StatSource, Stage::Finish);
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
     // Files that never have a size (in /proc) have times that move with every look.
@@ -333,16 +346,28 @@ async fn copy_contents(
     item: &Item<'_>,
     source: &File,
     stat: &Stat,
-    holes: bool,
+    (holes, base): (bool, Option<&Base>),
     new: &NewFile,
     streamed: &Streamed,
 ) -> Result<Contents> {
+    if let Some(base) = base.filter(|base| base.has_all(stat))
+        && base.clone_to(new).await
+    {
+        let reused = Some(base.reused(stat.size));
+        return Ok(Contents { hash: None, bytes: 0, expected: None, reused });
+    }
     if stat.size > 0 && !new.has_contents() && clone(item, source, stat, new).await? {
         let hash = match item.run().config.needs_hashes() {
             true => Some(Box::pin(read_back::hash(item, source, stat, Operation::ReadSource)).await?),
             false => None,
         };
-        return Ok(Contents { hash, bytes: stat.data(), expected: None });
+        return Ok(Contents { hash, bytes: stat.data(), expected: None, reused: None });
+    }
+    if let Some(base) = base.filter(|_| stat.size > LARGE_FILE && !new.has_contents())
+        && base.clone_to(new).await
+    {
+        new.mark_cloned();
+        return mend_clone(item, source, stat, base, new, streamed).await;
     }
     let in_order = item.pair.file_system.is_written_in_order() && !new.has_contents();
     let layout =
@@ -354,14 +379,31 @@ async fn copy_contents(
     let _admission = item.lane.admission().await;
     let is_large = stat.size > LARGE_FILE;
     if is_large && !in_order || layout != Layout::Dense || new.has_contents() {
-        let (hash, bytes) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
-        return Ok(Contents { hash, bytes, expected: streamed.expected() });
+        let (hash, bytes, _) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
+        return Ok(Contents { hash, bytes, expected: streamed.expected(), reused: None });
     }
     if limited || is_large {
         streamed.begin(stat.size, item.run()).await;
     }
     let (hash, bytes) = copy_small(item, source, stat.size, new, streamed).await?;
-    Ok(Contents { hash, bytes, expected: streamed.expected() })
+    Ok(Contents { hash, bytes, expected: streamed.expected(), reused: None })
+}
+
+/// Has the clone of an older state hold what the source does: only blocks that differ are written.
+async fn mend_clone(
+    item: &Item<'_>,
+    source: &File,
+    stat: &Stat,
+    base: &Base,
+    new: &NewFile,
+    streamed: &Streamed,
+) -> Result<Contents> {
+    let layout = sparse::layout(&source.fd, stat, source.family);
+    let _admission = item.lane.admission().await;
+    let copied = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
+    let (hash, bytes, written) = copied;
+    let reused = Some(base.reused(bytes.saturating_sub(written)));
+    Ok(Contents { hash, bytes, expected: streamed.expected(), reused })
 }
 
 /// Shares the source's extents, where that is wanted and the file systems can (ioctl_ficlone(2)).

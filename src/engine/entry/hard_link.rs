@@ -16,7 +16,7 @@ use crate::engine::state::copied::Copied;
 use crate::engine::state::links::{Claim, Leader};
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::metrics::Call;
-use crate::event::{Action, Changes, Kind, PointsTo};
+use crate::event::{Action, Changes, Kind, PointsTo, Reused};
 use crate::io::file::is_union;
 use crate::io::rename::{Taken, take_place};
 use crate::plan::compare::changes;
@@ -55,8 +55,16 @@ async fn named_first(item: &Item<'_>, copied: &Copied, before: Option<&Stat>) ->
         name: item.target().to_owned(),
         inode: inode_of(item, copied.action, before).await?,
         hash: copied.hash,
+        reused: copied.reused.map(|reused| Reused { bytes: 0, ..reused }),
         is_new: !keeps_inode(copied.action),
     })
+}
+
+impl Leader {
+    /// What is reported of a name that was linked to it already.
+    fn unchanged(&self) -> Copied {
+        Copied { hash: self.hash, reused: self.reused, follows: true, ..Copied::unchanged() }
+    }
 }
 
 fn keeps_inode(action: Action) -> bool {
@@ -94,7 +102,7 @@ async fn follow(
         return Ok((copied, None));
     }
     if is_linked {
-        return Ok((Copied { hash: leader.hash, follows: true, ..Copied::unchanged() }, None));
+        return Ok((leader.unchanged(), None));
     }
     let linked = linked(&item, leader, &source.stat, destination);
     let taken = match destination {
@@ -118,7 +126,7 @@ async fn follow(
     item.lane.doing(Operation::Link);
     match link(&item, leader, taken, destination).await {
         Ok(Linked::Anew) => Ok((linked, None)),
-        Ok(Linked::Before) => Ok((Copied { hash: leader.hash, follows: true, ..Copied::unchanged() }, None)),
+        Ok(Linked::Before) => Ok((leader.unchanged(), None)),
         // As many names as the file system allows for one inode (btrfs, within one directory), or the inode is on another
         // one, since a mount point is in the destination: a copy has to do.
         Err(LinkFailure::Os(refusal @ (Errno::MLINK | Errno::XDEV))) => {
@@ -200,8 +208,8 @@ fn linked(item: &Item<'_>, leader: &Leader, source: &Stat, destination: Option<&
     let changes = Changes { contents: false, ..changes };
     let name = || PointsTo::Name(leader.directory.path_of(&leader.name));
     let points_to = run.config.details.then(name);
-    let (action, hash) = (Action::Linked, leader.hash);
-    Copied { action, hash, changes, points_to, follows: true, ..Copied::skipped() }
+    let (action, hash, reused) = (Action::Linked, leader.hash, leader.reused);
+    Copied { action, hash, reused, changes, points_to, follows: true, ..Copied::skipped() }
 }
 
 /// Puts the contents that get one more name on stable storage: where they were there before this run, nobody has yet.

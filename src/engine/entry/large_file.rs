@@ -62,6 +62,8 @@ pub(crate) struct LargeFile {
     team: Team<Failure>,
     /// Bytes, holes that were not read not counted.
     copied: AtomicU64,
+    /// Bytes of them that differed from what was there, and were written.
+    written: AtomicU64,
     /// Bytes that were reported.
     told: AtomicU64,
     /// Its path below the root, for a trace.
@@ -90,7 +92,7 @@ impl Failure {
 
 impl LargeFile {
     /// Copies the contents of `source` and returns their hash, if hashes are wanted and the holes allow it, and the bytes
-    /// copied. Where the new file has contents already, only what differs is written.
+    /// copied. Where the new file has contents already, only what differs is written; those bytes are returned as well.
     pub(crate) async fn copy(
         item: &Item<'_>,
         source: &File,
@@ -98,7 +100,7 @@ impl LargeFile {
         stat: &Stat,
         layout: Layout,
         streamed: &Streamed,
-    ) -> Result<(Option<Hash>, u64)> {
+    ) -> Result<(Option<Hash>, u64, u64)> {
         let run = item.run();
         let work = Purpose::on(new, item)?;
         let layout = match &work {
@@ -116,7 +118,8 @@ impl LargeFile {
         streamed.begin(stat.size - holes(stat, layout), run).await;
         let copied = file.clone().finish(item).await;
         streamed.add(file.told.load(Ordering::Relaxed));
-        copied
+        let (hash, bytes) = copied?;
+        Ok((hash, bytes, file.written.load(Ordering::Relaxed)))
     }
 
     /// Hashes a whole file. `reading` names it in errors: the source, or the destination.
@@ -150,6 +153,7 @@ impl LargeFile {
             segments: hashed.then(|| SegmentHashes::new(size)),
             team: Team::new(size),
             copied: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             told: AtomicU64::new(0),
             path: traced.then(|| item.directory.path_of(&item.entry.name)),
         })
@@ -182,6 +186,11 @@ impl LargeFile {
     /// Whether what is read of it is told, and limited by `--bwlimit`.
     pub(crate) fn is_counted(&self) -> bool {
         !matches!(self.purpose, Purpose::Hash)
+    }
+
+    /// Counts bytes that differed, and were written.
+    pub(crate) fn add_written(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts bytes that were reported.

@@ -2,10 +2,12 @@
 
 use std::os::fd::AsFd;
 
+use crate::engine::entry::earlier::clone::Base;
+use crate::engine::entry::earlier::{self, Earlier};
 use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Former, Item, SourceEntry};
 use crate::engine::entry::new_file::room::Shortage;
-use crate::engine::entry::{contents, copy_file, hard_link, keep_old, link_dest, read_back, special};
+use crate::engine::entry::{contents, copy_file, hard_link, keep_old, read_back, special};
 use crate::engine::own::{litter, refused, trial};
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
@@ -166,6 +168,7 @@ impl Item<'_> {
             let of_stat = self::changes(&source.stat, destination, &self.run().rules);
             changes.mode = of_stat.mode;
         }
+        let mut base = None;
         let taken = match decision {
             Decision::Create => Some(Taken::Nothing),
             Decision::Replace | Decision::Renew => Some(Taken::Entry),
@@ -177,17 +180,20 @@ impl Item<'_> {
             return Ok(Copied::unchanged().lacking(lacks));
         }
         if let Some(taken) = taken.filter(|_| !self.run().references.is_empty())
-            && let Some(linked) = Box::pin(link_dest::link(&self, &source, taken)).await?
+            && let Some(earlier) = Box::pin(earlier::reuse(&self, &source, taken)).await?
         {
-            return Ok(linked);
+            match earlier {
+                Earlier::Linked(linked) => return Ok(linked),
+                Earlier::Base(found) => base = Some(found),
+            }
         }
         if matches!(decision, Decision::Replace | Decision::Renew) {
             changes = self.with_xattrs(&source.stat, changes);
         }
         let copied = match decision {
-            Decision::Create => self.make(source, Taken::Nothing, Action::Created).await,
+            Decision::Create => self.make_from(base, source, Taken::Nothing, Action::Created).await,
             Decision::Replace | Decision::Renew | Decision::CompareContents => {
-                self.make(source, Taken::Entry, Action::Updated).await
+                self.make_from(base, source, Taken::Entry, Action::Updated).await
             }
             Decision::ReplaceDirectory => {
                 self.require_empty_directory()?;
@@ -251,10 +257,23 @@ impl Item<'_> {
     }
 
     /// Makes the entry anew.
-    pub(crate) async fn make(&self, mut source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
+    pub(crate) async fn make(&self, source: SourceEntry, taken: Taken, action: Action) -> Result<Copied> {
+        self.make_from(None, source, taken, action).await
+    }
+
+    /// The same; a file as a clone of `base`, as far as that has what the source does.
+    async fn make_from(
+        &self,
+        base: Option<Base>,
+        mut source: SourceEntry,
+        taken: Taken,
+        action: Action,
+    ) -> Result<Copied> {
+        let has_all = base.as_ref().is_some_and(|base| base.has_all(&source.stat));
         self.keep_mode_anew(&mut source.stat);
         if !self.run().config.writes() {
-            let bytes = if source.stat.kind == Kind::File { source.stat.data() } else { 0 };
+            let is_copied = source.stat.kind == Kind::File && !has_all;
+            let bytes = if is_copied { source.stat.data() } else { 0 };
             return Ok(Copied { action, bytes, ..Copied::skipped() });
         }
         if taken == Taken::Entry && source.stat.kind != Kind::File {
@@ -266,7 +285,7 @@ impl Item<'_> {
                     Some(file) => (file, source.stat),
                     None => self.open_file().await?,
                 };
-                copy_file::copy(*self, &file, stat, taken).await?
+                copy_file::copy(*self, &file, stat, (taken, base)).await?
             }
             _ => self.make_special(&source.stat, taken).await?,
         };

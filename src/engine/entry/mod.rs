@@ -2,13 +2,13 @@
 
 pub(crate) mod contents;
 pub(crate) mod copy_file;
+pub(crate) mod earlier;
 pub(crate) mod flags;
 pub(crate) mod hard_link;
 pub(crate) mod in_place;
 pub(crate) mod item;
 pub(crate) mod keep_old;
 pub(crate) mod large_file;
-pub(crate) mod link_dest;
 pub(crate) mod look;
 pub(crate) mod mirror;
 pub(crate) mod new_file;

@@ -106,7 +106,9 @@ impl LargeFile {
                 if zero {
                     clear(old, &new_data.bytes()[..length], have, range, at)?;
                 } else {
-                    new_data = mend(lane, old, new_data, have, range, at).await?;
+                    let written;
+                    (new_data, written) = mend(lane, old, new_data, have, range, at).await?;
+                    self.add_written(written);
                 }
             }
             at += length as u64;
@@ -251,7 +253,7 @@ fn whole_blocks(read: usize, wanted: usize, offset: u64) -> usize {
     if read < wanted && beyond < read { read - beyond } else { read }
 }
 
-/// Writes what of `range` differs from what the file has there, from `at` on.
+/// Writes what of `range` differs from what the file has there, from `at` on. Returns the bytes of that.
 async fn mend(
     lane: &Lane,
     old: &File,
@@ -259,16 +261,17 @@ async fn mend(
     have: &[u8],
     range: Range<usize>,
     at: u64,
-) -> Result<Buffer, Failure> {
-    let mut next = range.start;
+) -> Result<(Buffer, u64), Failure> {
+    let (mut next, mut written) = (range.start, 0);
     while let Some(run) = next_difference(&new.bytes()[..range.end], have, next) {
         next = run.end;
+        written += run.len() as u64;
         let offset = at + run.start as u64;
         let result;
         (result, new) = lane.io.write(&old.fd, new, run, offset).await;
         result.map_err(Failure::of(Operation::Write))?;
     }
-    Ok(new)
+    Ok((new, written))
 }
 
 /// Makes a hole of `range`, of which the new bytes are all zeroes. What is a hole already can't be asked everywhere: there

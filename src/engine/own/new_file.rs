@@ -27,6 +27,8 @@ pub(crate) struct NewFile {
     /// The permission bits it was asked for with.
     pub(crate) mode: u32,
     form: Form,
+    /// It was made a clone of an older state.
+    cloned: Cell<bool>,
     /// The room that it takes, after the descriptor: it is free once that is closed.
     pub(crate) room: Cell<Option<Promise>>,
 }
@@ -117,7 +119,11 @@ impl NewFile {
         let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
         let mode_bits = Mode::from_raw_mode(mode);
         let fd = writable(within, run, || rustix::fs::openat(within, name, flags, mode_bits))?;
-        Ok(NewFile { fd: Arc::new(fd), mode, form, room: Cell::default() })
+        Ok(NewFile::of(fd, mode, form))
+    }
+
+    fn of(fd: OwnedFd, mode: u32, form: Form) -> Self {
+        NewFile { fd: Arc::new(fd), mode, form, cloned: Cell::default(), room: Cell::default() }
     }
 
     /// Opens what an earlier run left of the file, or makes one that a later run will find. `None` while another run has it.
@@ -125,7 +131,7 @@ impl NewFile {
         let name = run.temporary.partial_name(within, name)?;
         if let Some(fd) = open_partial(within, &name) {
             let form = Form::Partial { name, resumed: true };
-            return Ok(Some(NewFile { fd: Arc::new(fd), mode, form, room: Cell::default() }));
+            return Ok(Some(NewFile::of(fd, mode, form)));
         }
         let form = Form::Partial { name: name.clone(), resumed: false };
         match NewFile::make(within, &name, NEW_NAME, mode, form, run) {
@@ -138,12 +144,17 @@ impl NewFile {
 
     /// A file that is there already and is to be rewritten where it is.
     pub(crate) fn existing(fd: OwnedFd) -> Self {
-        NewFile { fd: Arc::new(fd), mode: 0, form: Form::Existing, room: Cell::default() }
+        NewFile::of(fd, 0, Form::Existing)
     }
 
     /// Whether it has contents from before this run, which may differ from what they are to be.
     pub(crate) fn has_contents(&self) -> bool {
-        matches!(self.form, Form::Existing | Form::Partial { resumed: true, .. })
+        self.cloned.get() || matches!(self.form, Form::Existing | Form::Partial { resumed: true, .. })
+    }
+
+    /// It has the contents of an older state, which differ from what they are to be.
+    pub(crate) fn mark_cloned(&self) {
+        self.cloned.set(true);
     }
 
     /// Gives the file its name.

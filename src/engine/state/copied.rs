@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use blake3::Hash;
 
 use crate::error::Error;
-use crate::event::{Action, Changes, EntryEvent, Kind, PointsTo};
+use crate::event::{Action, Changes, EntryEvent, Kind, PointsTo, Reused};
 use crate::metadata::Applied;
 
 /// What became of an entry.
@@ -18,6 +18,8 @@ pub(crate) struct Copied {
     /// How many bytes were expected of it, if its bytes were counted as they were copied.
     pub(crate) expected: Option<NonZeroU64>,
     pub(crate) hash: Option<Hash>,
+    /// What of its contents an earlier tree had.
+    pub(crate) reused: Option<Reused>,
     /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
     pub(crate) link_limit: bool,
     /// A hard link became a copy, since its file system has none.
@@ -40,6 +42,7 @@ impl Copied {
             bytes: 0,
             expected: None,
             hash: None,
+            reused: None,
             link_limit: false,
             link_refused: false,
             applied: None,
@@ -67,7 +70,7 @@ impl Copied {
     /// What is reported of it.
     pub(crate) fn event(self, kind: Kind) -> EntryEvent {
         let Copied { action, bytes, expected, hash, link_limit, link_refused, .. } = self;
-        let Copied { applied, changes, points_to, follows, .. } = self;
+        let Copied { applied, changes, points_to, follows, reused, .. } = self;
         let lacks = applied.map(|applied| applied.lacks).filter(|lacks| !lacks.is_empty());
         let lacks = lacks.map(Vec::into_boxed_slice);
         let (name, source, error, durable) = (CString::default(), None, None, false);
@@ -81,6 +84,7 @@ impl Copied {
             source,
             bytes,
             hash,
+            reused,
             error,
             lacks,
             link_limit,

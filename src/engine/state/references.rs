@@ -18,7 +18,16 @@ use crate::stat::{Stat, stat_open};
 /// The trees, held open.
 #[derive(Default)]
 pub(crate) struct References {
-    pub(crate) trees: Vec<Arc<OwnedFd>>,
+    pub(crate) trees: Vec<Tree>,
+}
+
+/// One of them.
+pub(crate) struct Tree {
+    /// Which one of those that were named.
+    pub(crate) number: usize,
+    /// What its files hold may not be what their sizes and times say.
+    pub(crate) is_doubted: bool,
+    pub(crate) fd: Arc<OwnedFd>,
 }
 
 impl References {
@@ -32,7 +41,8 @@ impl References {
         let inode = |root: &Root| root.fd.as_ref().and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
         let (mut trees, mut missing) = (Vec::new(), Vec::new());
         let beside = config.trees();
-        for named in &config.link_dest {
+        let is_doubted = |number| config.salvage.as_ref().is_some_and(|doubted| doubted.contains(&number));
+        for (number, named) in config.link_dest.iter().enumerate() {
             let path = destination.beside(named);
             let start = destination.fd.as_deref();
             let (way, start) = if start.is_some() { (named, start) } else { (&path, None) };
@@ -43,7 +53,9 @@ impl References {
                     let cause = Cause::Refused("it is SRC".into());
                     return Err(Error::new(Operation::UseReference, path, cause));
                 }
-                Ok(tree) => trees.extend(tree.fd),
+                Ok(tree) => {
+                    trees.extend(tree.fd.map(|fd| Tree { number, is_doubted: is_doubted(number), fd }))
+                }
                 Err(error) if error.errno() == Some(Errno::NOENT) => {
                     missing.push(Missing { has_others: has_others(&path, roots), path })
                 }

@@ -1,30 +1,28 @@
-//! `--link-dest`: trees of earlier runs. What is the same there, with all metadata that are kept, becomes one more name
-//! of it, and is not copied.
+//! What an earlier tree has in the same state, with all metadata that are kept, gets one more name.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::engine::entry::earlier::{decide_held, holds_the_same, is_doubtful};
 use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Item, SourceEntry};
-use crate::engine::entry::{contents, keep_old, special};
+use crate::engine::entry::keep_old;
 use crate::engine::own::trial;
 use crate::engine::own::writable::writable;
 use crate::engine::run::flushed::flush_file;
 use crate::engine::state::copied::Copied;
 use crate::error::{Context, Error, Operation, Result};
-use crate::event::{Action, Event, Kind, Notice};
+use crate::event::{Action, Event, Kind, Notice, Reused};
 use crate::io::path::{open_directory, open_entry};
 use crate::io::rename::{Taken, link_nameless, take_place};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{HeldInode, Wanted};
-use crate::plan::compare::{Decision, decide, keep};
-use crate::plan::writers::Writers;
+use crate::plan::compare::Decision;
 use crate::stat::{Stat, proc_path, stat_open};
 
 /// Makes the item's name one more name of what an earlier tree has. `None`: none has the same, or it can't be linked to.
@@ -33,7 +31,8 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
     if item.pair.file_system.refuses_links().is_some() {
         return Ok(None);
     }
-    for (number, tree) in run.references.trees.iter().enumerate() {
+    for reference in &run.references.trees {
+        let tree = &reference.fd;
         let path = item.directory.path_of(item.target());
         item.lane.doing(Operation::OpenDestination);
         let Ok(handle) = open_entry(tree, path.as_os_str().as_bytes()) else { continue };
@@ -44,10 +43,7 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
             Found::Other => continue,
             Found::Lacks(error) => lacks.push(error),
         }
-        // What others could have put there may be a secret that only the directories on the way keep.
-        if item.pair.reference_writers(number, || writers_above(tree, item)).could_plant(&have)
-            && !holds_the_same(item, source, &handle, &have).await?
-        {
+        if is_doubtful(item, reference, &have) && !holds_the_same(item, source, &handle, &have).await? {
             continue;
         }
         // Names that are apart in the source must not become one file.
@@ -55,44 +51,14 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
         if have.links > 1 && run.rules.keep.hard_links && !may_share() {
             continue;
         }
-        let linked = Copied { action: Action::Linked, ..Copied::skipped() }.lacking(lacks);
+        let bytes = if have.kind == Kind::File { have.size } else { 0 };
+        let reused = Some(Reused { tree: reference.number, bytes });
+        let linked = Copied { action: Action::Linked, reused, ..Copied::skipped() }.lacking(lacks);
         if !run.config.writes() || give_name(item, &handle, &have, taken).await? {
             return Ok(Some(linked));
         }
     }
     Ok(None)
-}
-
-/// Who else could have put what an earlier tree has in the item's directory.
-fn writers_above(tree: &OwnedFd, item: &Item<'_>) -> Writers {
-    let user = item.run().rules.privileges.user;
-    let of = |fd: &OwnedFd| stat_open(fd).map_or(Writers::Many, |stat| Writers::of(&stat, user));
-    let mut writers = of(tree);
-    let mut path = PathBuf::new();
-    for component in item.directory.path().components() {
-        path.push(component);
-        let directory = open_directory(tree, path.as_os_str().as_bytes());
-        writers = writers.below(directory.as_ref().map_or(Writers::Many, of));
-    }
-    writers
-}
-
-/// Whether a file of an earlier tree holds what the source does. What has no contents gives nothing away.
-async fn holds_the_same(
-    item: &Item<'_>,
-    source: &SourceEntry,
-    handle: &OwnedFd,
-    have: &Stat,
-) -> Result<bool> {
-    if have.kind != Kind::File {
-        return Ok(have.kind == Kind::Symlink);
-    }
-    let opened = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let Ok(file) = opened else { return Ok(false) };
-    match contents::equals(item, source, file).await {
-        Err(Error { operation: Operation::ReadDestination, .. }) => Ok(false),
-        compared => compared,
-    }
 }
 
 /// Whether an entry of an earlier tree has all that the source's has and is kept, or all of it that a copy would have: what
@@ -104,31 +70,10 @@ async fn is_same(
     (handle, have): (&OwnedFd, &Stat),
 ) -> Result<Option<Vec<Error>>> {
     let rules = &item.run().rules;
-    let same_target = || {
-        let target = rustix::fs::readlinkat(handle, c"", Vec::with_capacity(256));
-        special::source_target(item).ok().is_some_and(|wanted| Ok(wanted) == target)
-    };
-    let mut decision = decide(&source.stat, Some(have), rules, same_target);
-    if decision == Decision::Replace {
-        decision = item.judge_time(&source.stat, have)?;
-    }
-    if decision == Decision::CompareContents {
-        let Ok(file) = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        else {
-            return Ok(None);
-        };
-        match contents::equals(item, source, file).await {
-            Ok(true) => {}
-            // What of it can't be read is not the same.
-            Ok(false) | Err(Error { operation: Operation::ReadDestination, .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        decision = keep(&source.stat, have, rules);
-    }
+    let Some(decision) = decide_held(item, source, (handle, have)).await? else { return Ok(None) };
     let same_stat = match decision {
         Decision::Keep(difference) => difference.is_empty(),
-        Decision::Renew => false,
-        _ => return Ok(None),
+        _ => false,
     };
     let wanted = match rules.keep.xattrs {
         true => Some(item.source_xattrs(&source.stat, source.file.as_ref())?),

@@ -1,0 +1,111 @@
+//! `--link-dest`: trees of earlier runs. What is the same there is not copied, but becomes one more name of it (link.rs), or
+//! a clone (clone.rs).
+
+pub(crate) mod clone;
+mod link;
+
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::engine::entry::earlier::clone::Base;
+use crate::engine::entry::item::{Item, SourceEntry};
+use crate::engine::entry::{contents, special};
+use crate::engine::state::copied::Copied;
+use crate::engine::state::references::Tree;
+use crate::error::{Error, Operation, Result};
+use crate::event::Kind;
+use crate::io::path::open_directory;
+use crate::io::rename::Taken;
+use crate::options::Reuse;
+use crate::plan::compare::{Decision, decide, keep};
+use crate::plan::writers::Writers;
+use crate::stat::{Stat, proc_path, stat_open};
+
+/// What the earlier trees have of an entry.
+pub(crate) enum Earlier {
+    /// It has its name now.
+    Linked(Copied),
+    /// The new file is to be a clone of this one.
+    Base(Base),
+}
+
+/// Takes of the earlier trees what there is of an entry. `None`: it is to be copied.
+pub(crate) async fn reuse(item: &Item<'_>, source: &SourceEntry, taken: Taken) -> Result<Option<Earlier>> {
+    match item.run().config.reuse {
+        Reuse::Link => Ok(link::link(item, source, taken).await?.map(Earlier::Linked)),
+        Reuse::Clone => Ok(clone::find(item, source).await?.map(Earlier::Base)),
+    }
+}
+
+/// What a comparison with an earlier tree's entry says, if that holds what the source does: `Keep` or `Renew`.
+async fn decide_held(
+    item: &Item<'_>,
+    source: &SourceEntry,
+    (handle, have): (&OwnedFd, &Stat),
+) -> Result<Option<Decision>> {
+    let rules = &item.run().rules;
+    let same_target = || {
+        let target = rustix::fs::readlinkat(handle, c"", Vec::with_capacity(256));
+        special::source_target(item).ok().is_some_and(|wanted| Ok(wanted) == target)
+    };
+    let mut decision = decide(&source.stat, Some(have), rules, same_target);
+    if decision == Decision::Replace {
+        decision = item.judge_time(&source.stat, have)?;
+    }
+    if decision == Decision::CompareContents {
+        let Ok(file) = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        else {
+            return Ok(None);
+        };
+        match contents::equals(item, source, file).await {
+            Ok(true) => {}
+            // What of it can't be read is not the same.
+            Ok(false) | Err(Error { operation: Operation::ReadDestination, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        decision = keep(&source.stat, have, rules);
+    }
+    Ok(matches!(decision, Decision::Keep(_) | Decision::Renew).then_some(decision))
+}
+
+/// Whether an earlier tree's file may not be what its stat says, so that only its contents tell: a crash may have taken them, or
+/// another user could have put it there, and it may be a secret that only the directories on the way keep.
+fn is_doubtful(item: &Item<'_>, tree: &Tree, have: &Stat) -> bool {
+    let writers = || writers_above(&tree.fd, item);
+    tree.is_doubted || item.pair.reference_writers(tree.number, writers).could_plant(have)
+}
+
+/// Who else could have put what an earlier tree has in the item's directory.
+fn writers_above(tree: &OwnedFd, item: &Item<'_>) -> Writers {
+    let user = item.run().rules.privileges.user;
+    let of = |fd: &OwnedFd| stat_open(fd).map_or(Writers::Many, |stat| Writers::of(&stat, user));
+    let mut writers = of(tree);
+    let mut path = PathBuf::new();
+    for component in item.directory.path().components() {
+        path.push(component);
+        let directory = open_directory(tree, path.as_os_str().as_bytes());
+        writers = writers.below(directory.as_ref().map_or(Writers::Many, of));
+    }
+    writers
+}
+
+/// Whether a file of an earlier tree holds what the source does. What has no contents gives nothing away.
+async fn holds_the_same(
+    item: &Item<'_>,
+    source: &SourceEntry,
+    handle: &OwnedFd,
+    have: &Stat,
+) -> Result<bool> {
+    if have.kind != Kind::File {
+        return Ok(have.kind == Kind::Symlink);
+    }
+    let opened = rustix::fs::open(proc_path(handle), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let Ok(file) = opened else { return Ok(false) };
+    match contents::equals(item, source, file).await {
+        Err(Error { operation: Operation::ReadDestination, .. }) => Ok(false),
+        compared => compared,
+    }
+}

@@ -1,0 +1,77 @@
+//! The trees whose files a new snapshot uses again: the newest snapshot, the newest complete one, and what was written by runs
+//! that were broken off.
+
+use std::path::PathBuf;
+
+use crate::error::{Context, Operation, Result};
+use crate::store::journal::Head;
+use crate::store::layout::{Layout, manifest_name};
+use crate::store::{Held, journal, manifest, mounted, rename_tree};
+
+/// A tree, and the name of its manifest in the directory for what is ours. There may be none.
+pub(super) struct Tree {
+    pub(super) path: PathBuf,
+    pub(super) manifest: String,
+    /// A crash may have taken contents of its files: it was not flushed.
+    pub(super) is_doubted: bool,
+}
+
+/// The trees, the first to be looked at first. What was being written last is put to what was broken off before it.
+pub(super) fn trees(held: &Held) -> Result<Vec<Tree>> {
+    let layout = &held.layout;
+    let newest = held.snapshots.last();
+    let complete = held.snapshots.iter().rev().find(|record| record.complete);
+    let complete = complete.filter(|complete| Some(*complete) != newest);
+    let mut trees: Vec<Tree> = newest
+        .into_iter()
+        .chain(complete)
+        .map(|record| Tree {
+            path: layout.snapshot(&record.name),
+            manifest: manifest_name(&record.name),
+            is_doubted: false,
+        })
+        .collect();
+    let count = put_away(layout)?;
+    let mounted = mounted::identity(layout.store());
+    let was_mounted = |number| std::fs::read_to_string(layout.own(mark(number))).ok();
+    let broken_off = (0..count).rev().map(|number| Tree {
+        path: layout.broken_off().join(number.to_string()),
+        manifest: broken_off_manifest(number),
+        is_doubted: mounted.is_none() || was_mounted(number) != mounted,
+    });
+    trees.extend(broken_off);
+    for tree in &mut trees {
+        tree.path = std::path::absolute(&tree.path).at(Operation::UseStore, || &tree.path)?;
+    }
+    Ok(trees)
+}
+
+/// Puts what the last run was writing, if it was broken off, to what was broken off before. Returns how many there are.
+fn put_away(layout: &Layout) -> Result<u32> {
+    let (incomplete, broken_off) = (layout.incomplete(), layout.broken_off());
+    let path_of = |number: u32| broken_off.join(number.to_string());
+    let mut count = (0..u32::MAX).find(|number| !path_of(*number).exists()).unwrap_or(u32::MAX);
+    if incomplete.symlink_metadata().is_ok() {
+        std::fs::create_dir_all(&broken_off).at(Operation::Create, || &broken_off)?;
+        rename_tree(&incomplete, &path_of(count))?;
+        count += 1;
+    }
+    let journal = layout.journal();
+    if count > 0 && journal.exists() {
+        // Without these the files are used all the same: there may be no room for them.
+        if let Ok((Head { mounted: Some(mounted), .. }, _)) = journal::read(&journal) {
+            std::fs::write(layout.own(mark(count - 1)), mounted).ok();
+        }
+        manifest::write(layout, &journal, &layout.own(broken_off_manifest(count - 1))).ok();
+    }
+    Ok(count)
+}
+
+/// Tells which mount a run that was broken off has written to.
+fn mark(number: u32) -> String {
+    format!("broken-off/{number}.mounted")
+}
+
+fn broken_off_manifest(number: u32) -> String {
+    format!("broken-off/{number}.b3")
+}

@@ -1,0 +1,176 @@
+//! What a run learns of the contents of files, written down as it comes: a hash, or which earlier tree has them. The lines of
+//! a run that was broken off stay beside what it has written, and tell the next one as much.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use blake3::Hash;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Operation, Result};
+use crate::event::{Action, EntryEvent, Kind, Reporter};
+
+/// The first line, in JSON.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Head {
+    /// The manifests of the earlier trees, by their numbers: names in the directory for what is ours.
+    pub(super) earlier: Vec<String>,
+    /// Which mount the run has written to ([`identity`](crate::store::mounted::identity)).
+    pub(super) mounted: Option<String>,
+}
+
+/// What is known of a file's contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    Hash(Hash),
+    /// They are those that this earlier tree has under the same path.
+    Earlier(u32),
+}
+
+/// A file, and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) path: Vec<u8>,
+    pub(super) known: Known,
+}
+
+/// Writes the lines of a run.
+pub(super) struct Journal {
+    path: PathBuf,
+    /// `None` after an error, which is kept.
+    file: Option<BufWriter<File>>,
+    trouble: Option<Error>,
+    counts: Counts,
+}
+
+/// What earlier trees had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Files that are clones of what they had.
+    pub(super) cloned: u64,
+    /// Bytes that they had not, and that were written.
+    pub(super) bytes_copied: u64,
+}
+
+impl Journal {
+    /// Begins one in place of what is there.
+    pub(super) fn create(path: &Path, head: &Head) -> Result<Self> {
+        let file = File::create(path).at(Operation::Write, || path)?;
+        let mut file = BufWriter::with_capacity(1 << 16, file);
+        let line = serde_json::to_vec(head).map_err(io::Error::from);
+        let written = line.and_then(|line| file.write_all(&line)).and_then(|()| file.write_all(b"\n"));
+        written.at(Operation::Write, || path)?;
+        Ok(Journal { path: path.to_path_buf(), file: Some(file), trouble: None, counts: Counts::default() })
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When not all of it could be written.
+    pub(super) fn finish(mut self) -> Result<Counts> {
+        if let Some(error) = self.trouble.take() {
+            return Err(error);
+        }
+        if let Some(mut file) = self.file.take() {
+            file.flush().at(Operation::Write, || &self.path)?;
+        }
+        Ok(self.counts)
+    }
+
+    fn add(&mut self, path: &Path, known: Known) {
+        let Some(file) = &mut self.file else { return };
+        if let Err(error) = write(file, path.as_os_str().as_bytes(), known) {
+            self.trouble = Some(Error::new(Operation::Write, &self.path, error));
+            self.file = None;
+        }
+    }
+}
+
+impl Reporter for Journal {
+    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+        let shared = event.reused.map_or(0, |reused| reused.bytes);
+        self.counts.bytes_copied += event.bytes.saturating_sub(shared);
+        if event.reused.is_some() {
+            self.counts.cloned += u64::from(event.action != Action::Linked && event.action.is_change());
+        }
+        if event.kind != Kind::File || event.error.is_some() {
+            return;
+        }
+        let earlier = event.reused.and_then(|reused| u32::try_from(reused.tree).ok());
+        let known = event.hash.map(Known::Hash).or(earlier.map(Known::Earlier));
+        if let Some(known) = known {
+            self.add(&event.path(directory), known);
+        }
+    }
+}
+
+/// A line is `h` and a hash, or `e` and a number, then the path, and a NUL, which no path has.
+pub(super) fn write(to: &mut impl Write, path: &[u8], known: Known) -> io::Result<()> {
+    match known {
+        Known::Hash(hash) => {
+            to.write_all(b"h")?;
+            to.write_all(hash.as_bytes())?;
+        }
+        Known::Earlier(number) => {
+            to.write_all(b"e")?;
+            to.write_all(&number.to_le_bytes())?;
+        }
+    }
+    to.write_all(path)?;
+    to.write_all(b"\0")
+}
+
+/// Reads a journal: its head, and then the lines.
+pub(super) fn read(path: &Path) -> Result<(Head, Lines)> {
+    let file = File::open(path).at(Operation::UseStore, || path)?;
+    let mut lines = Lines::of(file);
+    let mut line = Vec::new();
+    lines.input.read_until(b'\n', &mut line).at(Operation::UseStore, || path)?;
+    // One that was killed before it had written all of this line has no others.
+    let head = serde_json::from_slice(&line).unwrap_or_default();
+    Ok((head, lines))
+}
+
+/// The lines of a journal, up to one that was being written when its run was killed.
+pub(super) struct Lines {
+    input: BufReader<File>,
+}
+
+impl Lines {
+    pub(super) fn of(file: File) -> Self {
+        Lines { input: BufReader::with_capacity(1 << 16, file) }
+    }
+
+    fn next_line(&mut self) -> io::Result<Option<Entry>> {
+        let mut tag = [0];
+        self.input.read_exact(&mut tag)?;
+        let known = match tag[0] {
+            b'h' => {
+                let mut hash = [0; blake3::OUT_LEN];
+                self.input.read_exact(&mut hash)?;
+                Known::Hash(Hash::from_bytes(hash))
+            }
+            _ => {
+                let mut number = [0; 4];
+                self.input.read_exact(&mut number)?;
+                Known::Earlier(u32::from_le_bytes(number))
+            }
+        };
+        let mut path = Vec::new();
+        self.input.read_until(0, &mut path)?;
+        Ok((path.pop() == Some(0)).then_some(Entry { path, known }))
+    }
+}
+
+impl Iterator for Lines {
+    type Item = io::Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.next_line() {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+            line => line.transpose(),
+        }
+    }
+}
