@@ -17,6 +17,7 @@ mod comfort;
 mod compare;
 mod copy;
 mod copy_refused;
+mod crashed;
 mod delete;
 mod disks;
 mod display;
@@ -93,6 +94,7 @@ fn main() {
         cloned::TESTS,
         closing::TESTS,
         comfort::TESTS,
+        crashed::TESTS,
         delete::TESTS,
         compare::TESTS,
         disks::TESTS,

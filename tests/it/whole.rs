@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::chance::Chance;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, file, mode, modified, noise, snapshot};
@@ -79,28 +80,6 @@ fn assert_old_or_new(old: &BTreeMap<PathBuf, Node>, new: &BTreeMap<PathBuf, Node
 
 /// So many runs are killed while they make a tree, and as many while they change one.
 const KILLS: usize = 25;
-
-/// Numbers by chance from a seed that is printed; `RINGSYNC_TEST_SEED` brings it back (SplitMix64).
-struct Chance(u64);
-
-impl Chance {
-    fn new() -> Chance {
-        use std::hash::{BuildHasher, Hasher, RandomState};
-        let given = std::env::var("RINGSYNC_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
-        let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        eprintln!("RINGSYNC_TEST_SEED={seed}");
-        Chance(seed)
-    }
-
-    /// From 0 to 1.
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
 
 /// Moments by chance within the time that a run takes, as far as is known.
 struct Moments {

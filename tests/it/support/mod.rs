@@ -1,6 +1,7 @@
 //! What the tests stand on: a place to work in, the program, trees as values, file systems to mount.
 
 pub mod attacker;
+pub mod chance;
 pub mod changed;
 pub mod fuse;
 pub mod mount;
@@ -28,6 +29,11 @@ pub static ENGINES: LazyLock<Vec<&'static str>> = LazyLock::new(|| match needs::
 /// Whether nothing may be skipped, and what takes minutes is run as well.
 pub fn everything() -> bool {
     std::env::var_os("RINGSYNC_TEST_ALL").is_some_and(|value| value == "1")
+}
+
+/// Whether the series that take longest are run in full, as `.ci/long` does.
+pub fn is_long() -> bool {
+    std::env::var_os("RINGSYNC_TEST_LONG").is_some_and(|value| value == "1")
 }
 
 /// Where the program keeps its key.
