@@ -156,9 +156,8 @@ impl Tree {
         let (want, xattrs) = closed(want, xattrs, is_open);
         let narrowed =
             metadata::narrow(HeldInode::Handle(fd.as_fd()), &want, &have, xattrs.as_ref(), &run.rules, at);
-        match narrowed {
-            Err(error) => self.leave_open(fd, (&want, &have), run, error)?,
-            Ok(_) => {}
+        if let Err(error) = narrowed {
+            self.leave_open(fd, (&want, &have), run, error)?;
         }
         self.remember(fd).at(Operation::Backup, at)
     }
