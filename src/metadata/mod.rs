@@ -66,6 +66,24 @@ pub(crate) fn adopt<P: AsRef<Path>>(
     Ok(rules.adopt(Stat { mode, ..source }))
 }
 
+/// The attributes of an entry of the destination, which has `have`, as far as its backup is to have them, and the mode that
+/// goes with them: without its ACL the group gets what its own entry grants, and not the mask.
+pub(crate) fn model<P: AsRef<Path>>(
+    have: Stat,
+    holder: &Holder<'_>,
+    rules: &Rules,
+    path: impl Fn() -> P + Copy,
+) -> Result<(Stat, Option<Xattrs>)> {
+    if rules.keep.xattrs {
+        return Ok((have, Some(xattr::read(holder, rules.privileges.namespaces, path)?)));
+    }
+    let mode = match have.kind != Kind::Symlink && have.mode & 0o070 != 0 {
+        true => xattr::mode_without_acl(holder, have.mode).at(Operation::ReadXattrs, path)?,
+        false => have.mode,
+    };
+    Ok((Stat { mode, ..have }, None))
+}
+
 /// The mode to make a regular file with that belongs to `group` then: no more than what it may have if nothing that has to
 /// be set is set, since the mode itself may be refused.
 pub(crate) fn mode_at_first(wanted: Wanted<'_>, group: u32, rules: &Rules) -> u32 {

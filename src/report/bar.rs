@@ -56,17 +56,19 @@ impl Reporter for Bar {
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
         if let Some(error) = self.lacks.failure(event) {
-            self.error(error);
+            lines::message(words::told(error));
         }
         lines::tell_lacks(&mut self.lacks, event);
-        if event.link_limit && !self.verbosity.quiet {
+        if event.link_limit && event.lacks().is_empty() && !self.verbosity.quiet {
             lines::message(lines::link_limit(directory, event));
         }
         self.told.extend(self.lines.describe(directory, event));
     }
 
     fn error(&mut self, error: &Error) {
-        lines::message(words::told(error));
+        if self.lacks.takes(error) {
+            lines::message(words::told(error));
+        }
     }
 
     fn notice(&mut self, notice: &Notice) {

@@ -26,7 +26,8 @@ impl Handful {
         event.error.as_deref().filter(|error| self.takes(error))
     }
 
-    fn takes(&mut self, error: &Error) -> bool {
+    /// Whether an error, which may be no entry's, is to be told.
+    pub(crate) fn takes(&mut self, error: &Error) -> bool {
         let Some(kind) = kind(error) else { return true };
         let count = self.kinds.entry(kind).or_default();
         *count += 1;

@@ -219,7 +219,9 @@ impl Reporter for Json {
     }
 
     fn error(&mut self, error: &Error) {
-        message(words::told(error));
+        if self.lacks.takes(error) {
+            message(words::told(error));
+        }
         self.write(&Line::Error { path: JsonPath::new(&error.path), error: JsonError::new(error) });
     }
 

@@ -201,7 +201,7 @@ impl Reporter for Lines {
             message(words::told(error));
         }
         tell_lacks(&mut self.lacks, event);
-        if event.link_limit && !self.verbosity.quiet {
+        if event.link_limit && event.lacks().is_empty() && !self.verbosity.quiet {
             message(link_limit(directory, event));
         }
         if let Some(line) = self.describe(directory, event) {
@@ -210,7 +210,9 @@ impl Reporter for Lines {
     }
 
     fn error(&mut self, error: &Error) {
-        message(words::told(error));
+        if self.lacks.takes(error) {
+            message(words::told(error));
+        }
     }
 
     fn notice(&mut self, notice: &Notice) {

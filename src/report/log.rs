@@ -93,6 +93,10 @@ impl Log {
     }
 }
 
+fn error_line(error: &Error) -> String {
+    format!("error: {}", words::told(error))
+}
+
 impl Reporter for Log {
     fn start(&mut self, start: &Start) {
         self.mode = start.mode;
@@ -107,10 +111,10 @@ impl Reporter for Log {
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
         if let Some(error) = self.lacks.failure(event) {
-            self.error(error);
+            self.line(error_line(error));
         }
-        self.lacks.of(event).into_iter().for_each(|error| self.error(error));
-        if event.link_limit {
+        self.lacks.of(event).into_iter().for_each(|error| self.line(error_line(error)));
+        if event.link_limit && event.lacks().is_empty() {
             self.line(link_limit(directory, event));
         }
         if itemize::wanted(event, false) {
@@ -123,7 +127,9 @@ impl Reporter for Log {
     }
 
     fn error(&mut self, error: &Error) {
-        self.line(format_args!("error: {}", words::told(error)));
+        if self.lacks.takes(error) {
+            self.line(error_line(error));
+        }
     }
 
     fn progress(&mut self, _totals: &Totals) {

@@ -29,6 +29,8 @@ tests![
     root_without_the_capability_is_as_a_user_without_privilege: [Need::Root, Need::Tool("setpriv")],
     root_that_is_nobody_there_is_as_a_user_without_privilege: [Need::Root, Need::Fuse, Need::Tool("strace")],
     without_modes_new_files_follow_the_umask_and_others_keep_theirs,
+    symlinks_and_nodes_refused_by_access_name_an_option: [Need::Root, Need::Tool("strace")],
+    a_backup_directory_that_stays_open_has_closed_backups: [Need::Root, Need::Tool("strace")],
     symlinks_can_be_left_out,
     times_of_directories_can_be_left_alone,
 ];
@@ -419,5 +421,44 @@ fn times_of_directories_can_be_left_alone() {
         assert!(time("d") > 1_000_000_000 && time("") > 1_000_000_000);
         let again = sync_with(engine, &["-O", "--json"], &source, &destination).exits(0);
         assert_eq!((made(&again), again.summary()["metadata"].as_u64()), (0, Some(0)), "{}", again.out);
+    }
+}
+
+fn symlinks_and_nodes_refused_by_access_name_an_option() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("f"), "contents");
+        symlink("f", source.join("link")).unwrap();
+        node(source.join("fifo"), FileType::Fifo, (0, 0));
+        let injected = ["inject=symlinkat,symlink,mknodat,mknod:error=EACCES"];
+        let ran = refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!(fs::read_to_string(destination.join("f")).unwrap(), "contents");
+        for option in ["(--no-links leaves", "(--no-specials leaves"] {
+            assert!(ran.err.contains(option), "{option}: {}", ran.err);
+        }
+    }
+}
+
+fn a_backup_directory_that_stays_open_has_closed_backups() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        let kept = home.path().join("kept");
+        file(source.join("d/f"), "new contents");
+        file(destination.join("d/f"), "old");
+        fs::create_dir_all(kept.join("d")).unwrap();
+        for path in [source.join("d"), destination.join("d")] {
+            mode(path, 0o700);
+        }
+        mode(kept.join("d"), 0o755);
+        mode(destination.join("d/f"), 0o644);
+        let injected = ["inject=fchmod,fchmodat:error=EPERM"];
+        let backup_dir = format!("--backup-dir={}", kept.display());
+        let ran = refused(&injected, engine, &[&backup_dir], &source, &destination).exits(23);
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "new contents");
+        assert_eq!(fs::read_to_string(kept.join("d/f")).unwrap(), "old", "{}", ran.err);
+        assert_eq!(bits(kept.join("d/f")) & 0o077, 0);
+        assert!(ran.err.contains("(--no-perms leaves modes alone)"), "{}", ran.err);
     }
 }

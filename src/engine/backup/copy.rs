@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::content::sparse::{self, Layout};
 use crate::engine::backup::Old;
+use crate::engine::backup::tree::closed;
 use crate::engine::own::{directory, litter};
 use crate::engine::run::flushed::flush_file_now;
 use crate::engine::state::file_systems::{keeps_nameless, lacks_nameless};
@@ -19,7 +20,7 @@ use crate::io::close;
 use crate::io::file::{Family, set_size};
 use crate::io::rename::link_nameless;
 use crate::io::temporary::lock;
-use crate::metadata::xattr::{self, Holder, Xattrs};
+use crate::metadata::xattr::{Holder, Xattrs};
 use crate::metadata::{self, HeldInode, Target, Wanted};
 use crate::stat::{Stat, proc_path, stat_open};
 
@@ -28,7 +29,7 @@ const PIECE: u64 = 16 << 20;
 
 impl Old<'_> {
     /// Makes a copy of it under a temporary name.
-    pub(crate) fn copy_to(&self, within: &OwnedFd, temporary: &CStr) -> Result<()> {
+    pub(crate) fn copy_to(&self, within: &OwnedFd, temporary: &CStr, in_open: bool) -> Result<()> {
         let path = || self.path();
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle =
@@ -38,18 +39,18 @@ impl Old<'_> {
             let place = stat_open(within).at(Operation::Backup, path)?;
             let file_system = self.run.file_systems.of(within, &place);
             if !file_system.refuses_nameless() {
-                if self.copy_nameless((&handle, &stat), within, temporary)? {
+                if self.copy_nameless((&handle, &stat), (within, temporary), in_open)? {
                     return Ok(());
                 }
                 file_system.mark_refuses_nameless();
             }
             let new = named_file(within, temporary).at(Operation::Backup, path)?;
-            return self.fill((&handle, &stat), &new);
+            return self.fill((&handle, &stat), &new, in_open);
         }
         // Where nobody can exchange it before it is given away.
         let home = self.run.temporary.new_name(within).at(Operation::Backup, path)?;
         let private = directory::make(within, &home, self.run).at(Operation::Backup, path)?;
-        let made = self.copy_node(&stat, &private, temporary).and_then(|()| {
+        let made = self.copy_node(&stat, &private, temporary, in_open).and_then(|()| {
             rustix::fs::renameat(&private, temporary, within, temporary).at(Operation::Backup, path)
         });
         litter::remove_directory(within, &home, self.run);
@@ -57,14 +58,19 @@ impl Old<'_> {
     }
 
     /// Makes the copy of a file without a name, which it then gets. Returns whether that can be done.
-    fn copy_nameless(&self, file: (&OwnedFd, &Stat), within: &OwnedFd, temporary: &CStr) -> Result<bool> {
+    fn copy_nameless(
+        &self,
+        file: (&OwnedFd, &Stat),
+        (within, temporary): (&OwnedFd, &CStr),
+        in_open: bool,
+    ) -> Result<bool> {
         let path = || self.path();
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
         let new = match rustix::fs::openat(within, c".", flags, Mode::RUSR | Mode::WUSR) {
             Err(errno) if lacks_nameless(errno) => return Ok(false),
             opened => opened.at(Operation::Backup, path)?,
         };
-        self.fill(file, &new)?;
+        self.fill(file, &new, in_open)?;
         match link_nameless(&new, within, temporary) {
             Err(errno) if keeps_nameless(errno) => Ok(false),
             named => named.map(|()| true).at(Operation::Backup, path),
@@ -72,13 +78,13 @@ impl Old<'_> {
     }
 
     /// Gives a copy all that the file has.
-    fn fill(&self, (handle, stat): (&OwnedFd, &Stat), new: &OwnedFd) -> Result<()> {
+    fn fill(&self, (handle, stat): (&OwnedFd, &Stat), new: &OwnedFd, in_open: bool) -> Result<()> {
         let path = || self.path();
         let holder = HeldInode::Handle(handle.as_fd()).into();
-        let xattrs = xattr::read(&holder, self.run.rules.privileges.namespaces, path)?;
+        let model = metadata::model(*stat, &holder, &self.run.rules, path)?;
         self.copy_contents(handle, stat, new).at(Operation::Backup, path)?;
         let have = stat_open(new).at(Operation::Backup, path)?;
-        self.look_alike(HeldInode::Open(new.as_fd()), &have, (stat, &xattrs))?;
+        self.look_alike(HeldInode::Open(new.as_fd()), &have, model, in_open)?;
         if self.run.config.fsync {
             flush_file_now(new, self.run, path)?;
         }
@@ -86,7 +92,7 @@ impl Old<'_> {
     }
 
     /// Makes what is no file anew, in a directory that is the run's own.
-    fn copy_node(&self, stat: &Stat, private: &OwnedFd, name: &CStr) -> Result<()> {
+    fn copy_node(&self, stat: &Stat, private: &OwnedFd, name: &CStr, in_open: bool) -> Result<()> {
         let path = || self.path();
         make(self.within, self.name, stat, private, name).at(Operation::Backup, path)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -94,14 +100,21 @@ impl Old<'_> {
         let have = stat_open(&new).at(Operation::Backup, path)?;
         // A symlink's own attributes are read by its name.
         let holder = Holder::Name(self.within.as_fd(), self.name);
-        let xattrs = xattr::read(&holder, self.run.rules.privileges.namespaces, path)?;
-        self.look_alike(HeldInode::Handle(new.as_fd()), &have, (stat, &xattrs))
+        let model = metadata::model(*stat, &holder, &self.run.rules, path)?;
+        self.look_alike(HeldInode::Handle(new.as_fd()), &have, model, in_open)
     }
 
     /// Gives a copy the metadata of what it is a copy of.
-    fn look_alike(&self, inode: HeldInode<'_>, have: &Stat, (stat, xattrs): (&Stat, &Xattrs)) -> Result<()> {
+    fn look_alike(
+        &self,
+        inode: HeldInode<'_>,
+        have: &Stat,
+        (stat, xattrs): (Stat, Option<Xattrs>),
+        in_open: bool,
+    ) -> Result<()> {
+        let (stat, xattrs) = closed(stat, xattrs, in_open);
         let target = Target { inode, have, bare: false, sure: false };
-        let wanted = Wanted { stat, xattrs: Some(xattrs) };
+        let wanted = Wanted { stat: &stat, xattrs: xattrs.as_ref() };
         let applied = metadata::apply(wanted, target, &self.run.rules, || self.path())?;
         self.run.report_lacks(applied);
         Ok(())

@@ -65,6 +65,10 @@ impl Old<'_> {
     /// Keeps it by one more name. Returns whether that can be done.
     pub(super) fn link(&self) -> Result<bool> {
         let Some(place) = self.place()? else { return Ok(true) };
+        let is_closed = |stat: Stat| stat.mode & 0o077 == 0;
+        if place.in_open && !stat_name(self.within, self.name).is_some_and(is_closed) {
+            return Ok(false); // one more name would let others in
+        }
         let link_to = |name: &CStr| {
             let link = || rustix::fs::linkat(self.within, self.name, &place.within, name, AtFlags::empty());
             writable(&place.within, self.run, link)?;
@@ -99,7 +103,7 @@ impl Old<'_> {
         }
         let within = &place.within;
         let temporary = self.run.temporary.new_name(within).at(Operation::Backup, || self.path())?;
-        let copied = self.copy_to(within, &temporary).and_then(|()| {
+        let copied = self.copy_to(within, &temporary, place.in_open).and_then(|()| {
             let free = |name: &CStr| rename_free(within, &temporary, within, name);
             let replace = |name: &CStr| rustix::fs::renameat(within, &temporary, within, name);
             place.give_name(self, false, free, replace).map_err(|errno| self.no_name(errno, place.backups))
@@ -149,7 +153,11 @@ impl Old<'_> {
             None => self.within.clone(),
             Some(tree) => tree.directory(self, backups)?,
         };
-        Ok(Some(BackupPlace { backups, within }))
+        let in_open = match &backups.tree {
+            Some(tree) => tree.is_open(&within).at(Operation::Backup, || self.path())?,
+            None => false,
+        };
+        Ok(Some(BackupPlace { backups, within, in_open }))
     }
 
     /// Whether the source has a name in the entry's directory. What can't be looked up may be there.
@@ -179,6 +187,8 @@ impl Old<'_> {
 struct BackupPlace<'a> {
     backups: &'a Backups,
     within: Arc<OwnedFd>,
+    /// Others may get into it who may not into the entry's own.
+    in_open: bool,
 }
 
 impl BackupPlace<'_> {

@@ -14,12 +14,14 @@ use crate::engine::backup::Old;
 use crate::engine::own::{directory, litter};
 use crate::engine::state::backup_name::numbered;
 use crate::engine::state::backups::{Backups, OPEN, Tree};
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
+use crate::event::{Event, Kind};
 use crate::io::path::open_directory;
 use crate::io::rename::rename_free;
 use crate::io::temporary::is_marked;
-use crate::metadata::{self, HeldInode, Target, Wanted, xattr};
-use crate::stat::stat_open;
+use crate::metadata::xattr::{self, Xattrs};
+use crate::metadata::{self, HeldInode, Target, Wanted};
+use crate::stat::{Stat, stat_open};
 
 /// How often a directory of the tree is tried to be made, while others give its name to something else.
 const ATTEMPTS: usize = 8;
@@ -86,10 +88,11 @@ impl Tree {
     ) -> Result<OwnedFd> {
         let at = || path;
         let c_name = CString::new(name).map_err(|_| Errno::INVAL).at(Operation::Backup, at)?;
+        let is_open = self.is_open(within).at(Operation::Backup, at)?;
         for _ in 0..ATTEMPTS {
             match directory::make(within, &c_name, run) {
                 Ok(fd) => {
-                    self.look_like(&fd, model, run, path)?;
+                    self.look_like(&fd, (model, is_open), run, path)?;
                     self.remember(&fd).at(Operation::Backup, at)?;
                     return Ok(fd);
                 }
@@ -102,9 +105,9 @@ impl Tree {
                     // One that a killed run made, and did not get to give its attributes, has nothing in it.
                     let stat = stat_open(&fd).at(Operation::Backup, at)?;
                     if is_marked(&stat) && litter::is_empty(&fd, c".").at(Operation::Backup, at)? {
-                        self.look_like(&fd, model, run, path)?;
+                        self.look_like(&fd, (model, is_open), run, path)?;
                     }
-                    self.narrow(&fd, model, run, path)?;
+                    self.narrow(&fd, (model, is_open), run, path)?;
                     return Ok(fd);
                 }
                 Err(Errno::NOTDIR | Errno::LOOP) => {
@@ -119,31 +122,68 @@ impl Tree {
     }
 
     /// Gives a new directory what the one that it stands for has.
-    fn look_like(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
+    fn look_like(
+        &self,
+        fd: &OwnedFd,
+        (model, is_open): (&OwnedFd, bool),
+        run: &Run,
+        path: &Path,
+    ) -> Result<()> {
         let at = || path;
         let want = stat_open(model).at(Operation::Backup, at)?;
         let have = stat_open(fd).at(Operation::Backup, at)?;
-        let xattrs =
-            xattr::read(&HeldInode::Handle(model.as_fd()).into(), run.rules.privileges.namespaces, at)?;
+        let holder = HeldInode::Handle(model.as_fd()).into();
+        let (want, xattrs) = metadata::model(want, &holder, &run.rules, at)?;
+        let (want, xattrs) = closed(want, xattrs, is_open);
         let target = Target { inode: HeldInode::Handle(fd.as_fd()), have: &have, bare: false, sure: false };
-        let applied = metadata::apply(Wanted { stat: &want, xattrs: Some(&xattrs) }, target, &run.rules, at)?;
+        let applied =
+            metadata::apply(Wanted { stat: &want, xattrs: xattrs.as_ref() }, target, &run.rules, at)?;
         run.report_lacks(applied);
         Ok(())
     }
 
     /// Takes from a directory that is there already what the one that it stands for does not grant: somebody else may have
     /// made it, or renamed another one.
-    fn narrow(&self, fd: &OwnedFd, model: &OwnedFd, run: &Run, path: &Path) -> Result<()> {
+    fn narrow(&self, fd: &OwnedFd, (model, is_open): (&OwnedFd, bool), run: &Run, path: &Path) -> Result<()> {
         let at = || path;
         if self.is_known(fd).at(Operation::Backup, at)? {
             return Ok(());
         }
         let want = stat_open(model).at(Operation::Backup, at)?;
         let have = stat_open(fd).at(Operation::Backup, at)?;
-        let xattrs =
-            xattr::read(&HeldInode::Handle(model.as_fd()).into(), run.rules.privileges.namespaces, at)?;
-        metadata::narrow(HeldInode::Handle(fd.as_fd()), &want, &have, Some(&xattrs), &run.rules, at)?;
+        let holder = HeldInode::Handle(model.as_fd()).into();
+        let (want, xattrs) = metadata::model(want, &holder, &run.rules, at)?;
+        let (want, xattrs) = closed(want, xattrs, is_open);
+        let narrowed =
+            metadata::narrow(HeldInode::Handle(fd.as_fd()), &want, &have, xattrs.as_ref(), &run.rules, at);
+        if let Err(error) = narrowed {
+            self.leave_open(fd, (&want, &have), run, error)?;
+        }
         self.remember(fd).at(Operation::Backup, at)
+    }
+
+    /// Takes note of a directory that can't be made as tight as the one that it stands for: backups in it are their owner's
+    /// alone.
+    fn leave_open(&self, fd: &OwnedFd, (want, have): (&Stat, &Stat), run: &Run, error: Error) -> Result<()> {
+        let (property, wanted) = match error.operation {
+            Operation::SetMode => (Property::Mode, format!("{:04o}", have.mode & (want.mode | !0o077))),
+            Operation::SetOwner => (Property::Owner, format!("{}:{}", want.uid, want.gid)),
+            _ => return Err(error),
+        };
+        let Some(errno) = error.errno().filter(|errno| metadata::is_refusal(*errno)) else {
+            return Err(error);
+        };
+        let inode = stat_open(fd).at(Operation::Backup, || &error.path)?.inode;
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(inode);
+        let lack = Cause::from(NotKept::refused(property, wanted, errno));
+        run.report_blocking(Event::Failed(Error::new(error.operation, error.path, lack)));
+        Ok(())
+    }
+
+    /// Whether others may get into a directory of the tree who may not into the one that it stands for, or into one above.
+    pub(crate) fn is_open(&self, fd: &OwnedFd) -> rustix::io::Result<bool> {
+        let inode = stat_open(fd)?.inode;
+        Ok(self.open.lock().unwrap_or_else(PoisonError::into_inner).contains(&inode))
     }
 
     /// Whether this run has seen to a directory of the tree already.
@@ -190,7 +230,7 @@ impl Tree {
         let fd = Arc::new(self.walk(true)?);
         let is_empty = litter::is_empty(&fd, c".").at(Operation::Backup, || &self.path)?;
         if let Some(model) = run.roots.destination.fd.as_ref().filter(|_| is_empty) {
-            self.look_like(&fd, model, run, &self.path)?;
+            self.look_like(&fd, (model, false), run, &self.path)?;
         }
         self.sweep(&fd, run)?;
         *top = Some(fd.clone());
@@ -207,4 +247,16 @@ fn names(path: &Path) -> impl Iterator<Item = &std::ffi::OsStr> {
 
 fn is_directory(within: &OwnedFd, name: &CStr) -> bool {
     rustix::fs::openat(within, name, OPEN, Mode::empty()).is_ok()
+}
+
+/// What a backup is to have: in a directory that others may get into, nothing for anybody but its owner.
+pub(super) fn closed(want: Stat, mut xattrs: Option<Xattrs>, in_open: bool) -> (Stat, Option<Xattrs>) {
+    if !in_open || want.kind == Kind::Symlink {
+        return (want, xattrs);
+    }
+    let want = Stat { mode: want.mode & !0o077, ..want };
+    if let Some(xattrs) = &mut xattrs {
+        xattr::follow_mode(xattrs, want.mode);
+    }
+    (want, xattrs)
 }

@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::engine::entry::item::Item;
@@ -97,7 +97,7 @@ fn make(
     if let Err(errno) = writable(home, item.run(), || create(home, name)) {
         // exFAT's program makes a file, and the kernel then finds that it is none of what it asked for.
         rustix::fs::unlinkat(home, name, AtFlags::empty()).ok();
-        return Err(Error::new(Operation::Create, item.path(), refusal(item, stat, errno)));
+        return Err(Error::new(Operation::Create, item.path(), refusal(item, stat, home, errno)));
     }
     let to = (&**item.changing()?, item.target());
     let completed = complete(item, stat, (home, name)).and_then(|applied| {
@@ -111,9 +111,11 @@ fn make(
 }
 
 /// Why an entry can't be made: where its file system has none of its kind, with the option that leaves them out.
-fn refusal(item: &Item<'_>, stat: &Stat, errno: Errno) -> Cause {
+fn refusal(item: &Item<'_>, stat: &Stat, home: &OwnedFd, errno: Errno) -> Cause {
     match errno {
         Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL => {}
+        // Servers and security modules say so of the kind, where the directory itself may be written to.
+        Errno::ACCESS if may_write(home) => {}
         // A program behind FUSE made something else.
         Errno::IO if !item.pair.file_system.is_faithful => {}
         _ => return Cause::from(errno),
@@ -125,6 +127,11 @@ fn refusal(item: &Item<'_>, stat: &Stat, errno: Errno) -> Cause {
         _ => (Property::Special, format!("a device {}:{}", stat.device_node.0, stat.device_node.1)),
     };
     Cause::from(NotKept::refused(property, wanted, errno))
+}
+
+fn may_write(directory: &OwnedFd) -> bool {
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(directory, c".", wanted, AtFlags::EACCESS).is_ok()
 }
 
 fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Result<Applied> {

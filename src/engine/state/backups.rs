@@ -30,6 +30,8 @@ pub(crate) struct Tree {
     pub(crate) swept: Mutex<HashSet<Inode>>,
     /// Directories of it that grant nobody more than those that they stand for.
     pub(crate) known: Mutex<HashSet<Inode>>,
+    /// Directories of it that could not be made as tight as that.
+    pub(crate) open: Mutex<HashSet<Inode>>,
 }
 
 impl Tree {
@@ -37,8 +39,9 @@ impl Tree {
     /// before anything is replaced.
     fn open(named: &Path, path: PathBuf, config: &Config, roots: &Roots) -> Result<Self> {
         let (named, start, trees) = (named.to_path_buf(), roots.destination.fd.clone(), config.trees());
-        let (fd, swept, known) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let mut tree = Tree { named, path, start, trees, fd, swept, known };
+        let (fd, swept, known, open) =
+            (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        let mut tree = Tree { named, path, start, trees, fd, swept, known, open };
         if tree.start.is_none() && tree.named.is_relative() {
             return Ok(tree); // a dry run, without a destination
         }
