@@ -37,6 +37,7 @@ mod left_modes;
 mod levels;
 mod library;
 mod links;
+mod look_back;
 mod manifest;
 mod mistakes;
 mod modes;
@@ -114,6 +115,7 @@ fn main() {
         left_modes::TESTS,
         levels::TESTS,
         links::TESTS,
+        look_back::TESTS,
         library::TESTS,
         manifest::TESTS,
         mistakes::TESTS,
