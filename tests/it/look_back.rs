@@ -232,7 +232,7 @@ fn what_changed_is_itemised() {
     for line in ["*deleting   d2/f2", ">f+++++++++ added"] {
         assert!(ran.out.contains(line), "{}", ran.out);
     }
-    assert!(ran.out.lines().any(|line| line.starts_with(">fcst") && line.ends_with(" d0/f3")), "{}", ran.out);
+    assert!(ran.out.lines().any(|line| line.starts_with(">f.st") && line.ends_with(" d0/f3")), "{}", ran.out);
     assert!(!ran.out.contains("d0/f0") && !ran.out.contains("again"), "{}", ran.out);
     let lines = run(snapshot(&[&"diff", &"--json", &"-c", &store, &first, &"latest"])).exits(23).json();
     assert_lines_described(&lines);
