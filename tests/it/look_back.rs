@@ -154,6 +154,8 @@ fn a_partial_one_is_restored_and_said() {
     assert_eq!(lines.last().unwrap()["newest_complete"], *first);
     let asked = at(&store, &second);
     alice(&["restore".as_ref(), asked.as_ref(), to.as_ref()], 0);
+    let ran = run(snapshot(&[&"list", &store])).exits(0);
+    assert!(ran.out.lines().last().unwrap().contains("d0/f3"), "{}", ran.out);
     let ran = run(snapshot(&[&"status", &store])).exits(23);
     assert!(ran.out.starts_with("NOT OK: ") && ran.out.contains("partial"), "{}", ran.out);
 }
