@@ -58,6 +58,8 @@ pub struct Config {
     pub destination: PathBuf,
     /// Instead of `source`: what to put into `destination`, each under its own name. See [`Config::copy`].
     pub(crate) sources: Option<Vec<PathBuf>>,
+    /// Both trees are a store's: what is one inode in both is equal, and a comparison leaves it at that.
+    pub(crate) shares_inodes: bool,
     /// Make missing parents of the destination.
     pub make_parents: bool,
     /// Whether the destination is changed, or it is reported what that would take.
@@ -136,6 +138,7 @@ impl Config {
             source: source.into(),
             destination: destination.into(),
             sources: None,
+            shares_inodes: false,
             make_parents: false,
             mode: Mode::Sync,
             select: Selection::default(),

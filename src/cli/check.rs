@@ -79,26 +79,31 @@ impl CheckArgs {
 
     /// The reporter that fits the options and where the output goes.
     pub(crate) fn reporter(&self) -> Box<dyn Reporter> {
-        let verbosity = Verbosity {
-            quiet: self.quiet,
-            stats: self.stats,
-            itemize: u8::from(!self.quiet),
-            figures: figures(false, false, io::stdout()),
-            ..Verbosity::default()
-        };
-        if self.json {
-            Box::new(Json::new(false))
-        } else if !self.quiet && io::stderr().is_terminal() {
-            let figures = figures(false, false, io::stderr());
-            match is_capable() {
-                true => Box::new(Bar::new(verbosity, figures)),
-                false => {
-                    let ticker = Box::new(Ticker::without_end(figures));
-                    Box::new(Both(Box::new(Lines::new(verbosity)), ticker))
-                }
+        reporter(self.quiet, self.stats, self.json)
+    }
+}
+
+/// Tells each difference.
+pub(crate) fn reporter(quiet: bool, stats: bool, json: bool) -> Box<dyn Reporter> {
+    let verbosity = Verbosity {
+        quiet,
+        stats,
+        itemize: u8::from(!quiet),
+        figures: figures(false, false, io::stdout()),
+        ..Verbosity::default()
+    };
+    if json {
+        Box::new(Json::new(false))
+    } else if !quiet && io::stderr().is_terminal() {
+        let figures = figures(false, false, io::stderr());
+        match is_capable() {
+            true => Box::new(Bar::new(verbosity, figures)),
+            false => {
+                let ticker = Box::new(Ticker::without_end(figures));
+                Box::new(Both(Box::new(Lines::new(verbosity)), ticker))
             }
-        } else {
-            Box::new(Lines::new(verbosity))
         }
+    } else {
+        Box::new(Lines::new(verbosity))
     }
 }

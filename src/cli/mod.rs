@@ -25,7 +25,8 @@ pub(crate) use crate::cli::copy::CopyArgs;
 pub(crate) use crate::cli::doctor::DoctorArgs;
 pub(crate) use crate::cli::generate::{CompletionsArgs, ManArgs};
 pub(crate) use crate::cli::snapshot::{
-    ListArgs as SnapshotListArgs, PruneArgs, SnapshotArgs, SnapshotCommand, TakeArgs,
+    DiffArgs, ListArgs as SnapshotListArgs, PruneArgs, RestoreArgs, SnapshotArgs, SnapshotCommand,
+    StatusArgs, TakeArgs, VersionsArgs,
 };
 pub(crate) use crate::cli::sync::SyncArgs;
 pub(crate) use crate::cli::verify::VerifyArgs;

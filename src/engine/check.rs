@@ -50,6 +50,9 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     if is_left_alone(&source, have.as_ref(), &run.rules) {
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
     }
+    if run.config.shares_inodes && is_one_inode(&item, &source, have.as_ref()) {
+        return Ok(Some(EntryEvent::done(source.kind, Action::Unchanged).of(&source)));
+    }
     if let Some(Stat { kind: Kind::Directory, .. }) = have {
         extras::report_in_the_way(&item).await?;
     }
@@ -83,6 +86,14 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
     let points_to = target.map(PointsTo::Target);
     let event = EntryEvent::changed(source.kind, action, changes).of(&source);
     Ok(Some(EntryEvent { bytes, expected, points_to, ..event }))
+}
+
+/// Whether both sides are one inode, of which nothing is to be changed by options. A union file system may make one number up
+/// for two.
+fn is_one_inode(item: &Item<'_>, source: &Stat, have: Option<&Stat>) -> bool {
+    source.kind != Kind::Directory
+        && have.is_some_and(|have| have.inode == source.inode)
+        && !is_union(&item.pair.source)
 }
 
 /// Reports the bytes that were compared of an inode with several names, which are no single entry's.

@@ -66,6 +66,10 @@ fn table(records: &[Record]) -> String {
             figures.bytes(record.bytes),
         )
         .ok();
+        // What is missing in a partial one.
+        for error in record.first_errors.iter().filter(|_| !record.complete) {
+            writeln!(text, "  {}", Escaped::name(error.as_ref())).ok();
+        }
     }
     text
 }

@@ -1,8 +1,12 @@
 //! `ringsync snapshot`: runs its commands, and says what came of them.
 
+mod diff;
 mod list;
 mod prune;
+mod restore;
+mod status;
 mod take;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -13,6 +17,10 @@ pub(crate) fn snapshot(arguments: SnapshotArgs) -> anyhow::Result<ExitCode> {
     match arguments.command {
         SnapshotCommand::Take(arguments) => take::take(&arguments),
         SnapshotCommand::List(arguments) => list::list(&arguments),
+        SnapshotCommand::Status(arguments) => status::status(&arguments),
+        SnapshotCommand::Diff(arguments) => diff::diff(&arguments),
+        SnapshotCommand::Versions(arguments) => versions::versions(&arguments),
+        SnapshotCommand::Restore(arguments) => restore::restore(&arguments),
         SnapshotCommand::Prune(arguments) => prune::prune(&arguments),
     }
 }

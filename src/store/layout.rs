@@ -19,6 +19,10 @@ const OWN: &str = ".ringsync";
 /// How long to wait before a lock that is taken is tried again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long a look at the lock may keep it, and how often that is waited for.
+const MOMENT: Duration = Duration::from_millis(5);
+const MOMENTS: u32 = 10;
+
 /// The paths of a store.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
@@ -198,6 +202,8 @@ impl Layout {
     /// is done.
     pub(super) fn lock(&self, wait: bool, stop: &Stop) -> Result<File> {
         let path = self.own("lock");
+        // `status` takes a shared lock for a moment.
+        let mut moments = MOMENTS;
         loop {
             let file = File::options().create(true).append(true).open(&path);
             let file = file.at(Operation::UseStore, || &path)?;
@@ -206,6 +212,10 @@ impl Layout {
                 Ok(()) if !is_at(&file, &path) => {}
                 Ok(()) => return Ok(file),
                 Err(Errno::WOULDBLOCK) if wait && !stop.is_stopped() => std::thread::sleep(PATIENCE),
+                Err(Errno::WOULDBLOCK) if moments > 0 => {
+                    moments -= 1;
+                    std::thread::sleep(MOMENT);
+                }
                 Err(Errno::WOULDBLOCK) => {
                     let why = "another run is at work in this store";
                     return Err(Error::new(Operation::UseStore, &self.store, Cause::Refused(why.into())));

@@ -15,6 +15,7 @@ mod clones;
 mod earlier;
 mod journal;
 mod layout;
+pub mod look;
 mod manifest;
 mod mounted;
 pub mod name;
@@ -33,6 +34,7 @@ use crate::error::{Context, Operation, Result};
 use crate::event::Summary;
 use crate::stop::Stop;
 use crate::store::layout::{LATEST, Layout};
+use crate::store::record::known;
 
 pub use crate::store::prune::{Decision, Prune, prune};
 pub use crate::store::record::Record;
@@ -92,19 +94,6 @@ impl Held {
             None => Ok(()),
         }
     }
-}
-
-/// The snapshots that are there, the oldest first, and the sequence number of the next one. A run that was killed may have given
-/// one its name, and not got to write the record: what it had written down before tells it.
-fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
-    let mut snapshots = record::read(&layout.record())?;
-    let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
-    let next = after(snapshots.last());
-    let pending = record::read(&layout.pending())?.pop();
-    snapshots.extend(pending.filter(|pending| pending.sequence >= next));
-    let next = after(snapshots.last());
-    snapshots.retain(|record| layout.may_have(&record.name));
-    Ok((snapshots, next))
 }
 
 /// Renames a directory that may be read-only: to move it to another directory a user who is not root must be able to write

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 
@@ -10,6 +11,17 @@ use jiff::{Timestamp, ZonedDateTime};
 pub(super) fn of_time(time: Timestamp, earlier: u32) -> String {
     let second = ZonedDateTime::new(time, TimeZone::UTC).strftime("%Y-%m-%d_%H%M%SZ").to_string();
     if earlier == 0 { second } else { format!("{second}.{earlier:03}") }
+}
+
+/// The time that a name tells, if it was given by time.
+pub(super) fn time(name: &str) -> Option<Timestamp> {
+    let (second, rest) = name.split_at_checked(18)?;
+    let is_suffix = rest.is_empty()
+        || rest
+            .strip_prefix('.')
+            .is_some_and(|rest| rest.len() >= 3 && rest.bytes().all(|byte| byte.is_ascii_digit()));
+    let time = DateTime::strptime("%Y-%m-%d_%H%M%SZ", second).ok().filter(|_| is_suffix)?;
+    TimeZone::UTC.to_timestamp(time).ok()
 }
 
 /// Why a snapshot can't have a name, if it can't: it must be one that a shell lists and that no snapshot has by its time.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::store::layout::LATEST;
+use crate::store::layout::{LATEST, Layout};
 use crate::store::retention::Candidate;
 
 /// The version of the lines that this program writes, and the newest one that it reads.
@@ -92,6 +92,19 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
     }
 }
 
+/// The snapshots that are there, the oldest first, and the sequence number of the next one. A run that was killed may have given
+/// one its name, and not got to write the record: what it had written down before tells it.
+pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
+    let mut snapshots = read(&layout.record())?;
+    let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
+    let next = after(snapshots.last());
+    let pending = read(&layout.pending())?.pop();
+    snapshots.extend(pending.filter(|pending| pending.sequence >= next));
+    let next = after(snapshots.last());
+    snapshots.retain(|record| layout.may_have(&record.name));
+    Ok((snapshots, next))
+}
+
 fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
     let refuse = |why: String| Err(Error::new(Operation::UseStore, path, Cause::Refused(why)));
     match serde_json::from_slice(line) {
@@ -107,7 +120,8 @@ fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
     }
 }
 
-fn is_part_of_path(name: &str) -> bool {
+/// Whether a snapshot's directory can be called so.
+pub(super) fn is_part_of_path(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']) && name != LATEST
 }
 

@@ -39,6 +39,7 @@ mod left_modes;
 mod levels;
 mod library;
 mod links;
+mod look_back;
 mod manifest;
 mod mistakes;
 mod modes;
@@ -118,6 +119,7 @@ fn main() {
         left_modes::TESTS,
         levels::TESTS,
         links::TESTS,
+        look_back::TESTS,
         library::TESTS,
         manifest::TESTS,
         mistakes::TESTS,

@@ -1,15 +1,23 @@
 //! `ringsync snapshot`: its commands.
 
+mod diff;
 mod keep;
 mod list;
 mod prune;
+mod restore;
+mod status;
 mod take;
+mod versions;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use crate::cli::snapshot::diff::DiffArgs;
 pub(crate) use crate::cli::snapshot::list::ListArgs;
 pub(crate) use crate::cli::snapshot::prune::PruneArgs;
+pub(crate) use crate::cli::snapshot::restore::RestoreArgs;
+pub(crate) use crate::cli::snapshot::status::StatusArgs;
 pub(crate) use crate::cli::snapshot::take::TakeArgs;
+pub(crate) use crate::cli::snapshot::versions::VersionsArgs;
 
 /// Keep what a directory held, night by night, and share what did not change
 #[derive(Debug, Args)]
@@ -26,5 +34,9 @@ pub(crate) struct SnapshotArgs {
 pub(crate) enum SnapshotCommand {
     Take(Box<TakeArgs>),
     List(ListArgs),
+    Status(StatusArgs),
+    Diff(Box<DiffArgs>),
+    Versions(VersionsArgs),
+    Restore(Box<RestoreArgs>),
     Prune(PruneArgs),
 }

@@ -1,0 +1,142 @@
+//! Whether what was restored is what a manifest says. The two are told in different orders, and neither is kept: of each
+//! file a digest of path and hash is added to one of many sums on the one side, and taken off it on the other. Where a sum is
+//! not zero in the end, its few files are read once more.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use blake3::{Hash, Hasher};
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::content::manifest::{Reader, Record};
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::{EntryEvent, Kind, Reporter};
+use crate::io::path::open_entry;
+use crate::stat::{proc_path, stat_open};
+use crate::stop::Stop;
+
+/// As many sums as this: 1 MiB.
+const SUMS: usize = 1 << 16;
+/// As many errors are kept.
+const KEPT: usize = 100;
+
+/// Gathers what a run tells of its files.
+#[derive(Debug)]
+pub(super) struct Against(Vec<u128>);
+
+impl Default for Against {
+    fn default() -> Self {
+        Against(vec![0; SUMS])
+    }
+}
+
+impl Reporter for Against {
+    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+        if let Some(hash) = event.hash.filter(|_| event.kind == Kind::File && event.error.is_none()) {
+            let path = directory.join(event.name());
+            let sum = &mut self.0[number(&path)];
+            *sum = sum.wrapping_add(digest(&path, &hash));
+        }
+    }
+}
+
+/// Which sum a path belongs to.
+fn number(path: &Path) -> usize {
+    let bytes = blake3::hash(path.as_os_str().as_bytes());
+    usize::from(u16::from_le_bytes([bytes.as_bytes()[0], bytes.as_bytes()[1]]))
+}
+
+fn digest(path: &Path, hash: &Hash) -> u128 {
+    let digest = Hasher::new().update(hash.as_bytes()).update(path.as_os_str().as_bytes()).finalize();
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest.as_bytes()[..16]);
+    u128::from_le_bytes(half)
+}
+
+impl Against {
+    /// Compares with a manifest. `places` are the paths in the snapshot, and what they became in the destination; `trees` the
+    /// snapshot and the destination.
+    pub(super) fn compare(
+        mut self,
+        manifest: &Path,
+        places: &[(PathBuf, PathBuf)],
+        (snapshot, destination): (&Path, &Path),
+        stop: &Stop,
+    ) -> Result<Vec<Error>> {
+        each_line(manifest, places, |path, line| {
+            let sum = &mut self.0[number(path)];
+            *sum = sum.wrapping_sub(digest(path, &line.hash));
+            !stop.is_stopped()
+        })?;
+        let mut wrong = Vec::new();
+        each_line(manifest, places, |path, line| {
+            if self.0[number(path)] != 0 {
+                wrong.extend(complaint(snapshot, destination, path, line, stop));
+            }
+            !stop.is_stopped() && wrong.len() < KEPT
+        })?;
+        Ok(wrong)
+    }
+}
+
+/// Hands on the lines of a manifest that are about what was restored, with the path in the destination.
+fn each_line(
+    manifest: &Path,
+    places: &[(PathBuf, PathBuf)],
+    mut take: impl FnMut(&Path, &Record) -> bool,
+) -> Result<()> {
+    let at = || manifest;
+    let file = File::open(manifest).at(Operation::ReadManifest, at)?;
+    for line in Reader::new(BufReader::new(file)) {
+        let (_, Ok(line)) = line.at(Operation::ReadManifest, at)? else { continue };
+        for (from, to) in places {
+            let Ok(below) = line.path.strip_prefix(from) else { continue };
+            let path = if below.as_os_str().is_empty() { to.clone() } else { to.join(below) };
+            if !take(&path, &line) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a file, if anything is. One that the destination does not have was left out, or is an error already.
+fn complaint(snapshot: &Path, destination: &Path, path: &Path, line: &Record, stop: &Stop) -> Option<Error> {
+    let restored = hash(destination, path, stop)?;
+    if restored == line.hash {
+        return None;
+    }
+    let why = match hash(snapshot, &line.path, stop) {
+        Some(stored) if stored != line.hash => {
+            "it was damaged in the store: it is not what it was when the snapshot was taken"
+        }
+        _ => "it is not what the snapshot had when it was taken",
+    };
+    Some(Error::new(Operation::Verify, destination.join(path), Cause::Refused(why.into())))
+}
+
+/// The hash of a file below a directory, if it is one and can be read.
+fn hash(tree: &Path, path: &Path, stop: &Stop) -> Option<Hash> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = rustix::fs::openat(CWD, tree, flags, Mode::empty()).ok()?;
+    let held = open_entry(&top, path.as_os_str().as_bytes()).ok()?;
+    hash_held(&held, stop).ok().flatten()
+}
+
+/// The hash of a file that is held. `None`: it is no regular file, or the run was stopped.
+pub(super) fn hash_held(held: &std::os::fd::OwnedFd, stop: &Stop) -> std::io::Result<Option<Hash>> {
+    if stat_open(held)?.kind != Kind::File {
+        return Ok(None);
+    }
+    let mut file = File::open(proc_path(held))?;
+    let (mut hasher, mut buffer) = (Hasher::new(), vec![0; 1 << 20]);
+    while !stop.is_stopped() {
+        match std::io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(Some(hasher.finalize())),
+            length => hasher.update(&buffer[..length]),
+        };
+    }
+    Ok(None)
+}

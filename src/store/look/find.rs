@@ -1,0 +1,199 @@
+//! Which snapshots a store has, and whether they have something under a path.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use jiff::Timestamp;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::io::path::open_entry;
+use crate::store::layout::{LATEST, Layout};
+use crate::store::name;
+use crate::store::record::{self, Record};
+use crate::text::Escaped;
+
+/// A snapshot that can be looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Found {
+    /// Of its directory in the store.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// When it was begun, if its record or its name tells.
+    pub started: Option<Timestamp>,
+    /// What the store's record says of it, if it is there.
+    pub record: Option<Record>,
+}
+
+impl Found {
+    /// Whether something is known to be missing in it.
+    pub fn is_partial(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| !record.complete)
+    }
+
+    /// Holds what it has under a path, whatever that is. Symlinks are not followed, neither at the end of the path nor before.
+    /// `None`: it has nothing there.
+    pub(super) fn hold(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let top = rustix::fs::openat(CWD, &self.path, flags, Mode::empty());
+        let top = top.at(Operation::UseStore, || &self.path)?;
+        if path.as_os_str().is_empty() {
+            return Ok(Some(top));
+        }
+        match open_entry(&top, path.as_os_str().as_bytes()) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            held => held.map(Some).at(Operation::FindPath, || self.path.join(path)),
+        }
+    }
+
+    /// Whether it has something under a path. What can't be looked at is not there.
+    pub fn has(&self, path: &Path) -> bool {
+        matches!(self.hold(path), Ok(Some(_)))
+    }
+}
+
+/// The snapshots of a store, as they are now.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct View {
+    /// The oldest first.
+    pub snapshots: Vec<Found>,
+    /// Why the record could not be read, though there may be one: this user may not.
+    pub unread: Option<Error>,
+    pub(super) layout: Layout,
+}
+
+impl View {
+    /// Looks at a store. Without a record that this user can read, its snapshots are the directories that are named by time.
+    ///
+    /// # Errors
+    /// When the directory can't be used, has neither a record nor a snapshot, or a record of a newer program.
+    pub fn open(store: &Path) -> Result<Self> {
+        let layout = Layout::new(store);
+        std::fs::metadata(store).at(Operation::UseStore, || store)?;
+        let mut view = View { snapshots: Vec::new(), unread: None, layout };
+        match record::known(&view.layout) {
+            Ok((records, _)) if !records.is_empty() => {
+                view.snapshots = records.into_iter().map(|record| view.of_record(record)).collect();
+                return Ok(view);
+            }
+            Ok(_) => {}
+            Err(error) if error.errno() == Some(Errno::ACCESS) => view.unread = Some(error),
+            Err(error) => return Err(error),
+        }
+        view.snapshots = view.by_name()?;
+        if view.snapshots.is_empty() && view.unread.is_none() {
+            view.layout.require()?;
+        }
+        Ok(view)
+    }
+
+    fn of_record(&self, record: Record) -> Found {
+        let path = self.layout.snapshot(&record.name);
+        Found { name: record.name.clone(), path, started: Some(record.started), record: Some(record) }
+    }
+
+    /// The directories that are named by time.
+    fn by_name(&self) -> Result<Vec<Found>> {
+        let store = self.layout.store();
+        let at = || store;
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(store).at(Operation::UseStore, at)? {
+            let entry = entry.at(Operation::UseStore, at)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let started = name::time(&name);
+            if started.is_some() && entry.file_type().at(Operation::UseStore, at)?.is_dir() {
+                found.push(Found { path: self.layout.snapshot(&name), name, started, record: None });
+            }
+        }
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(found)
+    }
+
+    /// The newest one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn newest(&self) -> Result<&Found> {
+        self.snapshots.last().ok_or_else(|| self.refusal("it has no snapshots".into()))
+    }
+
+    /// The newest one of which nothing is known to be missing.
+    pub fn newest_complete(&self) -> Option<&Found> {
+        self.snapshots.iter().rev().find(|found| !found.is_partial())
+    }
+
+    /// The newest one that has something under this path.
+    pub fn newest_with(&self, path: &Path) -> Option<&Found> {
+        self.snapshots.iter().rev().find(|found| found.has(path))
+    }
+
+    /// The one of this name, or the newest one for `latest`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(&self, name: &OsStr) -> Result<Found> {
+        if name == LATEST {
+            return self.newest().cloned();
+        }
+        if let Some(found) = self.snapshots.iter().find(|found| *found.name == *name) {
+            return Ok(found.clone());
+        }
+        let unrecorded = name.to_str().filter(|name| record::is_part_of_path(name));
+        let unrecorded = unrecorded.map(|name| (name, self.layout.snapshot(name)));
+        match unrecorded {
+            Some((name, path)) if path.symlink_metadata().is_ok_and(|stat| stat.is_dir()) => {
+                Ok(Found { name: name.into(), path, started: name::time(name), record: None })
+            }
+            _ => {
+                let why =
+                    format!("there is no snapshot {} (`list` shows those there are)", Escaped::name(name));
+                Err(self.refusal(why))
+            }
+        }
+    }
+
+    pub(super) fn refusal(&self, why: String) -> Error {
+        Error::new(Operation::UseStore, self.layout.store(), Cause::Refused(why))
+    }
+
+    /// Where the hashes of a snapshot's files are, if they are anywhere.
+    pub(super) fn manifest(&self, found: &Found) -> PathBuf {
+        self.layout.manifest(&found.name)
+    }
+}
+
+/// A store, and after an `@` the snapshot that is meant. A directory that is called so as a whole is a store.
+pub fn place(text: &Path) -> (PathBuf, Option<OsString>) {
+    let bytes = text.as_os_str().as_bytes();
+    let whole = || (text.to_path_buf(), None);
+    if text.is_dir() {
+        return whole();
+    }
+    let ats = (0..bytes.len()).rev().filter(|&at| bytes[at] == b'@');
+    let split = |at: usize| (Path::new(OsStr::from_bytes(&bytes[..at])), &bytes[at + 1..]);
+    let mut places = ats.map(split).filter(|(_, name)| !name.contains(&b'/'));
+    let place = places.find(|(store, _)| store.is_dir());
+    place.map_or_else(whole, |(store, name)| (store.to_path_buf(), Some(OsString::from_vec(name.to_vec()))))
+}
+
+/// A path below the top of a snapshot, as names alone: without `.` and slashes at the end.
+///
+/// # Errors
+/// When it leads out of the snapshot: it is absolute, or has `..` in it.
+pub fn within(path: &Path) -> Result<PathBuf> {
+    let names = path.components().filter(|component| *component != Component::CurDir);
+    let names = names.map(|component| match component {
+        Component::Normal(name) => Ok(name),
+        _ => {
+            let why = "paths in a snapshot begin at its top, and have no `..`";
+            Err(Error::new(Operation::FindPath, path, Cause::Refused(why.into())))
+        }
+    });
+    names.collect()
+}

@@ -1,0 +1,132 @@
+//! Getting files back out of a snapshot. What the destination has besides stays.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
+use crate::event::{Both, Reporter, Summary};
+use crate::stop::Stop;
+use crate::store::look::against::Against;
+use crate::store::look::find::{Found, View, within};
+use crate::text::Escaped;
+
+/// What to restore, and how.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Restore {
+    /// The run: its options may be changed, and what it reads is the snapshot.
+    pub run: Config,
+    /// What is read.
+    pub snapshot: Found,
+    /// What may be missing, if nobody asked for this snapshot by its name and something is.
+    pub partial: Option<Partial>,
+    /// Paths in the snapshot, and their names in the destination. Of all that it has: an empty path each.
+    places: Vec<(PathBuf, PathBuf)>,
+    manifest: PathBuf,
+}
+
+crate::options::with!(Restore);
+
+/// What the newest snapshot lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Partial {
+    /// The first errors of the run that took it.
+    pub errors: Vec<String>,
+    /// How many it had.
+    pub count: u64,
+    /// The newest snapshot of which nothing is missing.
+    pub newest_complete: Option<String>,
+}
+
+impl Restore {
+    /// Of a store's snapshot of this name, or else of its newest one: all that it has into `destination`, as
+    /// [`Config::new`] mirrors; or each of `paths`, which begin at its top, under its own name, as [`Config::copy`] does.
+    ///
+    /// # Errors
+    /// When the store can't be used, or there is no such snapshot, or it has no such path: nothing was written then.
+    pub fn new(store: &Path, name: Option<&OsStr>, paths: &[PathBuf], destination: &Path) -> Result<Self> {
+        let view = View::open(store)?;
+        let snapshot = match name {
+            Some(name) => view.find(name)?,
+            None => view.newest()?.clone(),
+        };
+        let mut places = Vec::new();
+        for path in paths {
+            places.push(place_of(&view, &snapshot, path)?);
+        }
+        // What has several sources at its top has no metadata for the destination itself.
+        if places.is_empty() && snapshot.record.as_ref().is_some_and(|record| record.several) {
+            let at = Operation::UseStore;
+            for entry in std::fs::read_dir(&snapshot.path).at(at, || &snapshot.path)? {
+                let name = PathBuf::from(entry.at(at, || &snapshot.path)?.file_name());
+                places.push((name.clone(), name));
+            }
+        }
+        let run = match places.is_empty() {
+            true => Config::new(&snapshot.path, destination),
+            false => {
+                let sources = places.iter().map(|(path, _)| snapshot.path.join(path));
+                Config::copy(sources, destination)
+            }
+        };
+        if places.is_empty() {
+            places.push((PathBuf::new(), PathBuf::new()));
+        }
+        let partial = partial(&view, &snapshot).filter(|_| name.is_none());
+        Ok(Restore { run, partial, places, manifest: view.manifest(&snapshot), snapshot })
+    }
+}
+
+/// A path of the snapshot, and its name in the destination.
+fn place_of(view: &View, snapshot: &Found, path: &Path) -> Result<(PathBuf, PathBuf)> {
+    let refuse = |why: String| Err(Error::new(Operation::FindPath, path, Cause::Refused(why)));
+    let within = within(path)?;
+    let Some(name) = within.file_name().map(PathBuf::from) else {
+        return refuse("it is the whole snapshot: leave it out".into());
+    };
+    if snapshot.hold(&within)?.is_some() {
+        return Ok((within, name));
+    }
+    let named = Escaped::name(snapshot.name.as_ref());
+    refuse(match view.newest_with(&within) {
+        Some(has) => {
+            let has = Escaped::name(has.name.as_ref());
+            format!("it is not in snapshot {named}; the newest one that has it is {has}")
+        }
+        None => format!("it is not in snapshot {named}, nor in any other"),
+    })
+}
+
+fn partial(view: &View, snapshot: &Found) -> Option<Partial> {
+    let record = snapshot.record.as_ref().filter(|record| !record.complete)?;
+    Some(Partial {
+        errors: record.first_errors.clone(),
+        count: record.errors,
+        newest_complete: view.newest_complete().map(|complete| complete.name.clone()),
+    })
+}
+
+/// Restores. Where what was written is read back, and the store has the hashes of the snapshot's files, it is compared with
+/// these as well. The second value are the files that are not what they were when the snapshot was taken.
+///
+/// # Errors
+/// When nothing could be begun, as for [`sync`](crate::sync()).
+pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> Result<(Summary, Vec<Error>)> {
+    let checks = restore.run.reads_back() && restore.run.writes() && restore.manifest.exists();
+    let mut against = checks.then(Against::default);
+    let mut summary = match &mut against {
+        Some(against) => crate::engine::sync(&restore.run, &mut Both(reporter, against), stop)?,
+        None => crate::engine::sync(&restore.run, reporter, stop)?,
+    };
+    let mut wrong = Vec::new();
+    if let Some(against) = against.filter(|_| !summary.stuck) {
+        let trees = (&*restore.snapshot.path, &*restore.run.destination);
+        wrong = against.compare(&restore.manifest, &restore.places, trees, stop)?;
+    }
+    if restore.partial.is_some() || !wrong.is_empty() {
+        summary.outcome = summary.outcome.max(Outcome::Failed);
+    }
+    Ok((summary, wrong))
+}

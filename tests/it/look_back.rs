@@ -1,0 +1,278 @@
+//! Looking back into a store: what is restored is what was taken, and what is told of it is so.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::schema::assert_lines_described;
+use crate::support::needs::{Need, tests};
+use crate::support::tree::{file, mode, noise};
+use crate::support::user::{ALICE, give_tree, program_of_alice};
+use crate::support::{Ran, assert_equal, program, run, scratch};
+
+tests![
+    what_was_taken_is_restored,
+    paths_are_restored_under_their_own_names,
+    what_is_not_there_is_said_to_be_elsewhere,
+    no_symlink_is_followed,
+    a_partial_one_is_restored_and_said: [Need::Root, Need::Tool("setpriv")],
+    a_store_without_a_record_is_restored_from,
+    what_was_damaged_in_the_store_is_found,
+    each_version_is_told_once,
+    what_changed_is_itemised,
+    a_store_is_well_or_not,
+];
+
+fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
+    let mut command = Command::new(program());
+    command.arg("snapshot").args(arguments.iter().map(|argument| argument.as_ref()));
+    command
+}
+
+/// Takes one, and returns its name.
+fn take(source: &Path, store: &Path) -> String {
+    name_of(&run(snapshot(&[&"take", &"--no-fsync", &source, &store])).exits(0))
+}
+
+fn name_of(ran: &Ran) -> String {
+    let line = ran.out.lines().find(|line| line.starts_with("snapshot ")).unwrap();
+    line["snapshot ".len()..].split(':').next().unwrap().to_owned()
+}
+
+fn source(home: &Path) -> PathBuf {
+    let source = home.join("src");
+    for number in 0..9 {
+        file(source.join(format!("d{}/f{number}", number % 3)), noise(number, 1000));
+    }
+    mode(source.join("d0/f0"), 0o640);
+    symlink("d0/f0", source.join("link")).unwrap();
+    fs::hard_link(source.join("d0/f0"), source.join("d1/again")).unwrap();
+    source
+}
+
+fn at(store: &Path, name: &str) -> String {
+    format!("{}@{name}", store.display())
+}
+
+fn what_was_taken_is_restored() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("st@re"), home.path().join("to"));
+    let first = take(&source, &store);
+    let kept = home.path().join("kept");
+    run(snapshot(&[&"restore", &store, &kept])).exits(0);
+    assert_equal(&source, &kept);
+    file(source.join("d0/f3"), "new");
+    take(&source, &store);
+    run(snapshot(&[&"restore", &at(&store, &first), &to])).exits(0);
+    assert_equal(&kept, &to);
+    assert_eq!(fs::metadata(to.join("d0/f0")).unwrap().nlink(), 2, "they are names of one inode again");
+    file(to.join("mine"), "stays");
+    let ran = run(snapshot(&[&"restore", &"-n", &"-i", &at(&store, "latest"), &to])).exits(0);
+    assert!(ran.out.contains("d0/f3") && !ran.out.contains("mine"), "{}", ran.out);
+    assert_equal(&kept.join("d0"), &to.join("d0"));
+    run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(0);
+    assert_equal(&source.join("d0"), &to.join("d0"));
+    assert_eq!(fs::read_to_string(to.join("mine")).unwrap(), "stays");
+}
+
+fn paths_are_restored_under_their_own_names() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    take(&source, &store);
+    run(snapshot(&[&"restore", &"--mkpath", &store, &"d0/", &"./d1/f1", &to])).exits(0);
+    assert_equal(&source.join("d0"), &to.join("d0"));
+    assert_eq!(fs::read(to.join("f1")).unwrap(), noise(1, 1000));
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 2);
+    let lines = run(snapshot(&[&"restore", &"--json", &store, &"link", &to])).exits(0).json();
+    assert_lines_described(&lines);
+    assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("d0/f0"));
+}
+
+fn what_is_not_there_is_said_to_be_elsewhere() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    let first = take(&source, &store);
+    fs::remove_file(source.join("d0/f3")).unwrap();
+    take(&source, &store);
+    let refused = |from: &str, path: &str, said: &str| {
+        let ran = run(snapshot(&[&"restore", &from, &path, &to])).exits(3);
+        assert!(ran.err.contains(said), "{}", ran.err);
+        assert!(!to.exists());
+    };
+    let newest = store.to_str().unwrap();
+    refused(newest, "d0/f3", &format!("the newest one that has it is {first}"));
+    refused(newest, "never", "nor in any other");
+    refused(newest, "../store", "no `..`");
+    refused(newest, "/etc", "begin at its top");
+    refused(newest, ".", "leave it out");
+    refused(&at(&store, "never"), "d0", "there is no snapshot never");
+    refused(&at(&store, "../src"), "d0", "No such file");
+}
+
+fn no_symlink_is_followed() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    let outside = home.path().join("outside");
+    file(outside.join("f1"), "secret");
+    symlink(&outside, source.join("way")).unwrap();
+    take(&source, &store);
+    run(snapshot(&[&"restore", &store, &"way/f1", &to])).exits(3);
+    // One that was planted in the destination is replaced, and nothing is written beyond it.
+    fs::create_dir(&to).unwrap();
+    symlink(&outside, to.join("d1")).unwrap();
+    run(snapshot(&[&"restore", &store, &to]));
+    assert_eq!(fs::read_to_string(outside.join("f1")).unwrap(), "secret");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+}
+
+fn a_partial_one_is_restored_and_said() {
+    let home = scratch();
+    let source = source(home.path());
+    mode(home.path(), 0o755);
+    let (store, to) = (home.path().join("store"), home.path().join("to"));
+    for directory in [&store, &to] {
+        fs::create_dir(directory).unwrap();
+        give_tree(directory, ALICE);
+    }
+    give_tree(&source, ALICE);
+    let alice = |arguments: &[&std::ffi::OsStr], code| {
+        let mut command = program_of_alice();
+        command.arg("snapshot").args(arguments);
+        run(command).exits(code)
+    };
+    let taken = ["take".as_ref(), source.as_os_str(), store.as_os_str()];
+    let first = name_of(&alice(&taken, 0));
+    mode(source.join("d0/f3"), 0);
+    let second = name_of(&alice(&taken, 23));
+    let ran = alice(&["restore".as_ref(), store.as_ref(), to.as_ref()], 23);
+    assert!(ran.err.contains("is partial") && ran.err.contains("d0/f3"), "{}", ran.err);
+    assert!(ran.err.contains(&format!("the newest complete one is {first}")), "{}", ran.err);
+    assert!(to.join("d0/f6").exists() && !to.join("d0/f3").exists());
+    let lines = alice(&["restore".as_ref(), "--json".as_ref(), store.as_ref(), to.as_ref()], 23).json();
+    assert_lines_described(&lines);
+    assert_eq!(lines.last().unwrap()["newest_complete"], *first);
+    let asked = at(&store, &second);
+    alice(&["restore".as_ref(), asked.as_ref(), to.as_ref()], 0);
+    let ran = run(snapshot(&[&"list", &store])).exits(0);
+    assert!(ran.out.lines().last().unwrap().contains("d0/f3"), "{}", ran.out);
+    let ran = run(snapshot(&[&"status", &store])).exits(23);
+    assert!(ran.out.starts_with("NOT OK: ") && ran.out.contains("partial"), "{}", ran.out);
+}
+
+fn a_store_without_a_record_is_restored_from() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    let first = take(&source, &store);
+    file(source.join("d0/f3"), "new");
+    take(&source, &store);
+    fs::remove_dir_all(store.join(".ringsync")).unwrap();
+    fs::create_dir(store.join("2026-other")).unwrap();
+    run(snapshot(&[&"restore", &store, &to])).exits(0);
+    assert_equal(&source, &to);
+    run(snapshot(&[&"restore", &at(&store, &first), &to])).exits(0);
+    assert_eq!(fs::read(to.join("d0/f3")).unwrap(), noise(3, 1000));
+    assert!(!store.join(".ringsync").exists());
+    run(snapshot(&[&"restore", &source, &to])).exits(3);
+}
+
+fn what_was_damaged_in_the_store_is_found() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    let name = take(&source, &store);
+    let manifest = store.join(format!(".ringsync/manifests/{name}.b3"));
+    fs::create_dir_all(manifest.parent().unwrap()).unwrap();
+    let line = |path: &str| format!("{}  {path}\n", blake3::hash(&fs::read(source.join(path)).unwrap()));
+    fs::write(&manifest, line("d0/f3") + &line("d1/f1")).unwrap();
+    run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(0);
+    fs::write(store.join(&name).join("d1/f1"), noise(77, 1000)).unwrap();
+    fs::remove_dir_all(&to).unwrap();
+    let ran = run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(23);
+    assert!(ran.err.contains("d1/f1") && ran.err.contains("damaged in the store"), "{}", ran.err);
+    assert!(!ran.err.contains("d0/f3"), "{}", ran.err);
+    let ran = run(snapshot(&[&"restore", &"--mkpath", &"--verify", &store, &"d1", &to.join("x")])).exits(23);
+    assert!(ran.err.contains("x/d1/f1"), "{}", ran.err);
+}
+
+fn each_version_is_told_once() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let mut names = Vec::new();
+    for contents in ["one", "one", "three", "one"] {
+        // A second in which nothing changes leaves the inode as it is.
+        if names.len() != 1 {
+            file(source.join("d0/f3"), contents);
+        }
+        names.push(take(&source, &store));
+    }
+    let ran = run(snapshot(&[&"versions", &store, &"d0/f3"])).exits(0);
+    assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
+    let lines = run(snapshot(&[&"versions", &"--json", &store, &"./d0/f3"])).exits(0).json();
+    assert_lines_described(&lines);
+    assert_eq!(lines[0]["snapshots"], serde_json::json!([names[0], names[1], names[3]]));
+    assert_eq!(lines[1]["snapshots"], serde_json::json!([names[2]]));
+    assert_eq!(lines[1]["blake3"], *blake3::hash(b"three").to_string());
+    assert_eq!(lines[1]["size"], 5);
+    let lines = run(snapshot(&[&"versions", &"--json", &store, &"link"])).exits(0).json();
+    assert_eq!((lines.len(), &lines[0]["target"]), (1, &"d0/f0".into()));
+    run(snapshot(&[&"versions", &store, &"d0"])).exits(0);
+    let ran = run(snapshot(&[&"versions", &store, &"never"])).exits(23);
+    assert!(ran.err.contains("no snapshot has never"), "{}", ran.err);
+    run(snapshot(&[&"versions", &store, &"../src"])).exits(3);
+}
+
+fn what_changed_is_itemised() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let first = take(&source, &store);
+    file(source.join("d0/f3"), "new");
+    fs::remove_file(source.join("d2/f2")).unwrap();
+    file(source.join("added"), "");
+    take(&source, &store);
+    run(snapshot(&[&"diff", &store, &first, &first])).exits(0);
+    let ran = run(snapshot(&[&"diff", &store, &first, &"latest"])).exits(23);
+    for line in ["*deleting   d2/f2", ">f+++++++++ added"] {
+        assert!(ran.out.contains(line), "{}", ran.out);
+    }
+    assert!(ran.out.lines().any(|line| line.starts_with(">f.st") && line.ends_with(" d0/f3")), "{}", ran.out);
+    assert!(!ran.out.contains("d0/f0") && !ran.out.contains("again"), "{}", ran.out);
+    let lines = run(snapshot(&[&"diff", &"--json", &"-c", &store, &first, &"latest"])).exits(23).json();
+    assert_lines_described(&lines);
+    run(snapshot(&[&"diff", &store, &first, &"never"])).exits(3);
+}
+
+fn a_store_is_well_or_not() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    run(snapshot(&[&"status", &store])).exits(3);
+    let name = take(&source, &store);
+    let ran = run(snapshot(&[&"status", &store])).exits(0);
+    assert!(ran.out.starts_with(&format!("OK: snapshot {name}, ")), "{}", ran.out);
+    let lines = run(snapshot(&[&"status", &"--json", &store])).exits(0).json();
+    assert_lines_described(&lines);
+    assert_eq!((&lines[0]["ok"], &lines[0]["at_work"]), (&true.into(), &false.into()));
+    let lock = fs::File::options().append(true).open(store.join(".ringsync/lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let ran = run(snapshot(&[&"status", &store])).exits(0);
+    assert!(ran.out.contains("a run is at work"), "{}", ran.out);
+    drop(lock);
+    fs::create_dir(store.join(".ringsync/incomplete")).unwrap();
+    mode(&store, 0o777);
+    let ran = run(snapshot(&[&"status", &store])).exits(0);
+    assert!(ran.out.contains("a run was broken off") && ran.out.contains("others may"), "{}", ran.out);
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let text = fs::read_to_string(&record).unwrap();
+    let dated = |hours: i64| {
+        let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        line["started"] =
+            (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).to_string().into();
+        fs::write(&record, format!("{line}\n")).unwrap();
+    };
+    dated(-30);
+    let ran = run(snapshot(&[&"status", &store])).exits(23);
+    assert!(ran.out.contains("too old"), "{}", ran.out);
+    run(snapshot(&[&"status", &"--max-age=2d", &store])).exits(0);
+    dated(5);
+    let ran = run(snapshot(&[&"status", &store])).exits(23);
+    assert!(ran.out.contains("dated ahead of the clock"), "{}", ran.out);
+}
