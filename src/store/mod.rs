@@ -17,6 +17,8 @@ mod prune;
 mod record;
 mod removal;
 pub mod retention;
+mod shortage;
+mod space;
 mod take;
 
 use std::fs::{File, Permissions};
@@ -30,6 +32,8 @@ use crate::store::layout::{LATEST, Layout};
 
 pub use crate::store::prune::{Decision, Prune, prune};
 pub use crate::store::record::Record;
+pub use crate::store::shortage::NoRoom;
+pub use crate::store::space::KeepFree;
 pub use crate::store::take::{MinEntries, Take, Taken, Unfit, take};
 
 /// A store, as it is now.

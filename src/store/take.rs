@@ -10,8 +10,10 @@ use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::{Action, Both, EntryEvent, Reporter, Summary, Totals};
 use crate::stop::Stop;
 use crate::store::layout::Layout;
+use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
-use crate::store::{Held, is_broken_off, name, record, removal, rename_tree};
+use crate::store::shortage::{NoRoom, is_full, missing_bytes};
+use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -31,6 +33,9 @@ pub struct Take {
     pub durable: bool,
     /// Wait while another run is at work in the store.
     pub wait: bool,
+    /// Prune the store afterwards, without another run in between, and before that where there is no room. What it says of
+    /// the store, of names, of dry runs and of waiting is not looked at.
+    pub prune: Option<Prune>,
 }
 
 crate::options::with!(Take);
@@ -39,7 +44,7 @@ impl Take {
     /// The defaults for a snapshot of what `run` names.
     pub fn new(run: Config, store: impl Into<PathBuf>) -> Self {
         let min_entries = MinEntries::default();
-        Take { run, store: store.into(), name: None, min_entries, durable: true, wait: false }
+        Take { run, store: store.into(), name: None, min_entries, durable: true, wait: false, prune: None }
     }
 }
 
@@ -98,6 +103,43 @@ pub struct Taken {
     pub open_to_others: bool,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
+    /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
+    pub pruned: Vec<Decision>,
+    #[allow(missing_docs)]
+    pub prune_errors: Vec<Error>,
+    /// What would make room, where there was none.
+    pub no_room: Option<NoRoom>,
+}
+
+impl Taken {
+    fn new(summary: Summary, open_to_others: bool) -> Self {
+        Taken {
+            summary,
+            snapshot: None,
+            unfit: None,
+            open_to_others,
+            left: Vec::new(),
+            pruned: Vec::new(),
+            prune_errors: Vec::new(),
+            no_room: None,
+        }
+    }
+
+    /// The worse of what the run came to and of what pruning came to.
+    pub fn outcome(&self) -> Outcome {
+        let pruning = self.prune_errors.iter().map(|error| error.outcome().max(Outcome::Failed)).max();
+        self.summary.outcome.max(pruning.unwrap_or_default())
+    }
+
+    fn note_pruned(&mut self, pruned: Result<(Vec<Decision>, Vec<Error>)>) {
+        match pruned {
+            Ok((decisions, errors)) => {
+                self.pruned.extend(decisions);
+                self.prune_errors.extend(errors);
+            }
+            Err(error) => self.prune_errors.push(error),
+        }
+    }
 }
 
 /// Takes a snapshot.
@@ -113,34 +155,34 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     let new = layout.make()?;
     let open_to_others = layout.is_open_to_others();
-    let held = Held::take(layout, take.wait, stop)?;
+    let mut held = Held::take(layout, take.wait, stop)?;
     let several = take.run.sources.is_some();
     refuse(take, several, &held)?;
     removal::prepare(&held.layout)?;
-    let earlier = earlier_trees(&held)?;
-    let incomplete = held.layout.incomplete();
-    let mut config = take.run.clone();
-    config.destination.clone_from(&incomplete);
-    (config.delete, config.backup, config.fsync, config.link_dest) = (None, None, false, earlier);
-    if several {
-        std::fs::create_dir(&incomplete).at(Operation::Create, || &incomplete)?;
-    }
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
-    let started = Timestamp::now();
-    let mut missing = Missing::default();
-    let summary = crate::engine::sync(&config, &mut Both(reporter, &mut missing), stop);
-    let summary = summary.inspect_err(|_| {
-        std::fs::remove_dir(&incomplete).ok();
-        held.layout.unmake(&new);
-    })?;
-    let mut taken = Taken { summary, snapshot: None, unfit: None, open_to_others, left: Vec::new() };
+    let mut attempt = Attempt::make(take, &held, reporter, stop).inspect_err(|_| held.layout.unmake(&new))?;
+    let mut made_room = None;
+    if let Some(prune) = take.prune.as_ref().filter(|_| is_full(&attempt.summary) && !stop.is_stopped()) {
+        let made = prune::make_room(prune, &mut held, missing_bytes(&attempt.summary.totals), stop);
+        if made
+            .as_ref()
+            .is_ok_and(|(decisions, _)| decisions.iter().any(|decision| !decision.verdict.keeps()))
+        {
+            attempt = Attempt::make(take, &held, reporter, stop)?;
+        }
+        made_room = Some(made);
+    }
+    let Attempt { started, missing, summary } = attempt;
+    let mut taken = Taken::new(summary, open_to_others);
+    made_room.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
+        taken.no_room = is_full(&taken.summary).then(|| NoRoom::find(take, &taken.summary, &held, stop));
         return Ok(taken);
     }
     taken.unfit = unfit(&taken.summary.totals, take.min_entries, &held);
     if taken.unfit.is_some() {
         taken.summary.outcome = taken.summary.outcome.max(Outcome::DeletionRefused);
-        removal::doom(&held.layout, &incomplete)?;
+        removal::doom(&held.layout, &held.layout.incomplete())?;
         taken.left = removal::empty(&held.layout, stop)?;
         return Ok(taken);
     }
@@ -148,9 +190,37 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         flush(&store, &take.store)?;
     }
     let record = describe(take, &held, (started, several, !missing.0), &taken.summary);
-    let (record, left) = give_name(held, record, stop)?;
-    (taken.snapshot, taken.left) = (Some(record), left);
+    taken.left = give_name(&mut held, &record, stop)?;
+    taken.snapshot = Some(record);
+    if let Some(prune) = take.prune.as_ref().filter(|_| !stop.is_stopped()) {
+        taken.note_pruned(prune::carry_out(prune, &mut held, stop));
+    }
     Ok(taken)
+}
+
+/// One run of the engine, and what it came to.
+struct Attempt {
+    started: Timestamp,
+    missing: Missing,
+    summary: Summary,
+}
+
+impl Attempt {
+    fn make(take: &Take, held: &Held, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Self> {
+        let earlier = earlier_trees(held)?;
+        let incomplete = held.layout.incomplete();
+        let mut config = take.run.clone();
+        config.destination.clone_from(&incomplete);
+        (config.delete, config.backup, config.fsync, config.link_dest) = (None, None, false, earlier);
+        if take.run.sources.is_some() {
+            std::fs::create_dir(&incomplete).at(Operation::Create, || &incomplete)?;
+        }
+        let started = Timestamp::now();
+        let mut missing = Missing::default();
+        let summary = crate::engine::sync(&config, &mut Both(reporter, &mut missing), stop);
+        let summary = summary.inspect_err(|_| drop(std::fs::remove_dir(&incomplete)))?;
+        Ok(Attempt { started, missing, summary })
+    }
 }
 
 fn refusal(take: &Take, why: String) -> Error {
@@ -276,9 +346,9 @@ fn describe(
 }
 
 /// Gives a snapshot its name: what it is is written down before, so that it is known whatever is killed.
-fn give_name(mut held: Held, record: Record, stop: &Stop) -> Result<(Record, Vec<Error>)> {
+fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<Vec<Error>> {
     let layout = held.layout.clone();
-    record::write(&layout.pending(), std::slice::from_ref(&record))?;
+    record::write(&layout.pending(), std::slice::from_ref(record))?;
     rename_tree(&layout.incomplete(), &layout.snapshot(&record.name))?;
     record::flush_around(&layout.incomplete())?;
     held.snapshots.push(record.clone());
@@ -287,8 +357,7 @@ fn give_name(mut held: Held, record: Record, stop: &Stop) -> Result<(Record, Vec
     if broken_off.exists() {
         removal::doom(&layout, &broken_off)?;
     }
-    let left = removal::empty(&layout, stop)?;
-    Ok((record, left))
+    removal::empty(&layout, stop)
 }
 
 /// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.
