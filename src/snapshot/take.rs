@@ -10,8 +10,8 @@ use crate::report::lines::message;
 use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
-use crate::snapshot::list::{json, line};
-use ringsync::store::{Decision, NoRoom, Record, Taken};
+use crate::snapshot::list::{json, line, tell_of_clock};
+use ringsync::store::{Decision, NoRoom, Record, Store, Taken};
 use ringsync::{EXIT_USAGE, Escaped, Operation, Outcome, Stop};
 
 pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
@@ -32,6 +32,9 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
         }
         taken => taken?,
     };
+    if let Ok(store) = Store::open(&take.store) {
+        tell_of_clock(&store.snapshots);
+    }
     let (outcome, removed) = (taken.outcome(), removed(&taken.pruned));
     let Taken { summary, snapshot, unfit, open_to_others, left, prune_errors, no_room, .. } = taken;
     if open_to_others {

@@ -11,6 +11,7 @@
 //! and gives it its name. Whatever is killed at any moment, a snapshot with a name is whole: the next run finds what was written
 //! down, and what was broken off, and goes on from there.
 
+pub mod clock;
 mod layout;
 pub mod name;
 mod prune;

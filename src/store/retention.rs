@@ -63,7 +63,7 @@ impl Verdict {
 
 /// How far ahead of the clock a snapshot may be dated. One that is further was taken by a wrong clock: it stays, and no rule
 /// looks at it.
-const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+pub(super) const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 impl Rules {
     /// Whether there are none.

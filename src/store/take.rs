@@ -36,6 +36,8 @@ pub struct Take {
     /// Prune the store afterwards, without another run in between, and before that where there is no room. What it says of
     /// the store, of names, of dry runs and of waiting is not looked at.
     pub prune: Option<Prune>,
+    /// What the record says of the options.
+    pub options: Vec<String>,
 }
 
 crate::options::with!(Take);
@@ -44,7 +46,16 @@ impl Take {
     /// The defaults for a snapshot of what `run` names.
     pub fn new(run: Config, store: impl Into<PathBuf>) -> Self {
         let min_entries = MinEntries::default();
-        Take { run, store: store.into(), name: None, min_entries, durable: true, wait: false, prune: None }
+        Take {
+            run,
+            store: store.into(),
+            name: None,
+            min_entries,
+            durable: true,
+            wait: false,
+            prune: None,
+            options: Vec::new(),
+        }
     }
 }
 
@@ -338,6 +349,7 @@ fn describe(
         linked: totals.count(Action::Linked),
         bytes_copied: totals.bytes,
         bytes: totals.source_bytes,
+        options: take.options.clone(),
         errors: totals.errors,
         first_errors: summary.errors.iter().map(ToString::to_string).collect(),
         exit_code: summary.outcome.exit_code(),

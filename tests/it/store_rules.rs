@@ -12,6 +12,7 @@ use crate::support::tree::{file, noise};
 use crate::support::{Ran, assert_equal, program, run, scratch};
 
 tests![
+    a_wrong_clock_is_told_and_hinders_nothing,
     take_and_prune_are_one_run,
     rules_and_prune_need_each_other,
     nothing_is_pruned_without_a_snapshot,
@@ -79,6 +80,30 @@ fn take_and_prune_are_one_run() {
     assert_eq!(names(&store).len(), 4);
     take(&source, &store, &["--prune", "--keep-last=1", "--yes", "--timezone=UTC"], 0);
     assert_eq!(names(&store).len(), 1);
+}
+
+fn a_wrong_clock_is_told_and_hinders_nothing() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    let ran = take(&source, &store, &["--exclude=*.tmp"], 0);
+    assert!(!ran.err.contains("the clock says"), "{}", ran.err);
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let text = fs::read_to_string(&record).unwrap();
+    let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["options"], serde_json::json!(["--exclude=*.tmp"]));
+    line.as_object_mut().unwrap().remove("options");
+    line["started"] = "2999-01-01T00:00:00Z".into();
+    fs::write(&record, format!("{line}\n")).unwrap();
+    for ran in [
+        run(snapshot(&[&"list", &store])).exits(0),
+        take(&source, &store, &[], 0),
+        take(&source, &store, &[], 0),
+        prune(&store, &["--keep-last=1"], 0),
+    ] {
+        assert!(ran.err.contains(" is dated 2999-01-01T00:00:00Z: one of them is wrong"), "{}", ran.err);
+    }
+    let ahead: Vec<bool> = list(&store).iter().map(|line| line["ahead"] == true).collect();
+    assert_eq!(ahead, [true, false]);
 }
 
 fn rules_and_prune_need_each_other() {

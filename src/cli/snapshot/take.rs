@@ -92,6 +92,13 @@ impl TakeArgs {
         }
     }
 
+    /// The command line's options, as they were typed: what came after `take` and is no path.
+    fn options(&self) -> Vec<String> {
+        let typed = std::env::args_os().skip_while(|word| word != "take").skip(1);
+        let is_path = |word: &std::ffi::OsString| self.paths.iter().any(|path| path.as_os_str() == word);
+        typed.filter(|word| !is_path(word)).map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
     /// The options, resolved.
     ///
     /// # Errors
@@ -114,6 +121,7 @@ impl TakeArgs {
             take.durable = !self.no_fsync;
             take.wait = self.wait;
             let prune = || Prune::new(store, Rules::default()).with(|prune| self.rules.apply(prune));
+            take.options = self.options();
             take.prune = self.prune.then(prune);
         }))
     }
