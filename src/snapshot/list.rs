@@ -3,16 +3,20 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::SnapshotListArgs;
 use crate::exit::print;
+use crate::report::lines::message;
 use crate::report::number_format::NumberFormat;
 use ringsync::Escaped;
+use ringsync::store::clock::dated_ahead;
 use ringsync::store::{Record, Store};
 
 pub(super) fn list(arguments: &SnapshotListArgs) -> anyhow::Result<ExitCode> {
     let store = Store::open(&arguments.store)?;
+    tell_of_clock(&store.snapshots);
     if arguments.json {
         let mut text = Vec::new();
         for record in &store.snapshots {
@@ -29,10 +33,19 @@ struct Line<'a> {
     event: &'static str,
     #[serde(flatten)]
     record: &'a Record,
+    /// It is dated ahead of the clock.
+    ahead: bool,
+}
+
+/// Tells which snapshots are dated ahead of the clock.
+pub(super) fn tell_of_clock(snapshots: &[Record]) {
+    for ahead in dated_ahead(snapshots, Timestamp::now()) {
+        message(ahead);
+    }
 }
 
 pub(super) fn json(record: &Record) -> anyhow::Result<Vec<u8>> {
-    line(&Line { event: "snapshot", record })
+    line(&Line { event: "snapshot", record, ahead: record.started > Timestamp::now() })
 }
 
 pub(super) fn line(object: &impl Serialize) -> anyhow::Result<Vec<u8>> {

@@ -8,6 +8,8 @@ use crate::exit::{exit_code, print};
 use crate::report::lines::message;
 use crate::report::words;
 use crate::signals::{LIMIT, stop_on_signal};
+use crate::snapshot::list::tell_of_clock;
+use ringsync::store::Record;
 use ringsync::store::retention::Verdict;
 use ringsync::{EXIT_USAGE, Escaped, Outcome, Stop};
 
@@ -22,6 +24,8 @@ pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
     let stop = Stop::default();
     stop_on_signal(&stop, Some(LIMIT))?;
     let (decisions, errors) = ringsync::store::prune(&prune, &stop)?;
+    let snapshots: Vec<Record> = decisions.iter().map(|decision| decision.snapshot.clone()).collect();
+    tell_of_clock(&snapshots);
     let mut text = String::new();
     for decision in &decisions {
         let name = Escaped::name(decision.snapshot.name.as_ref());

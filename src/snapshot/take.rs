@@ -10,11 +10,15 @@ use crate::report::lines::message;
 use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
-use crate::snapshot::list::{json, line};
-use ringsync::store::{Record, Taken};
-use ringsync::{Escaped, Operation, Outcome, Stop};
+use crate::snapshot::list::{json, line, tell_of_clock};
+use ringsync::store::{Decision, NoRoom, Record, Store, Taken};
+use ringsync::{EXIT_USAGE, Escaped, Operation, Outcome, Stop};
 
 pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
+    if let Some(why) = arguments.misuse() {
+        message(why);
+        return Ok(EXIT_USAGE.into());
+    }
     let take = arguments.take()?;
     let mut reporter = arguments.reporter(&take.run)?;
     let stop = Stop::default();
@@ -28,14 +32,29 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
         }
         taken => taken?,
     };
-    let Taken { summary, snapshot, unfit, open_to_others, left, .. } = taken;
+    if let Ok(store) = Store::open(&take.store) {
+        tell_of_clock(&store.snapshots);
+    }
+    let (outcome, removed) = (taken.outcome(), removed(&taken.pruned));
+    let Taken { summary, snapshot, unfit, open_to_others, left, prune_errors, no_room, .. } = taken;
     if open_to_others {
         message("others can write to the store, and may change what is kept in it: chmod go-w");
     }
-    for error in &left {
+    for error in left.iter().chain(&prune_errors) {
         message(words::told(error));
     }
-    let said = match (snapshot, unfit, arguments.closing()) {
+    if let Some(no_room) = &no_room {
+        message(shortage(no_room));
+    }
+    let mut said = match arguments.closing() {
+        _ if removed.is_empty() => Vec::new(),
+        Closing::Json => line(&Pruned { event: "pruned", removed })?,
+        Closing::Text => {
+            removed.iter().map(|name| format!("removed {name}\n")).collect::<String>().into_bytes()
+        }
+        Closing::Nothing => Vec::new(),
+    };
+    said.extend(match (snapshot, unfit, arguments.closing()) {
         (Some(record), _, Closing::Text) => closing(&record).into_bytes(),
         (Some(record), _, Closing::Json) => json(&record)?,
         (None, Some(unfit), Closing::Json) => {
@@ -47,9 +66,41 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
             Vec::new()
         }
         _ => Vec::new(),
-    };
+    });
     let mut trouble = say(&said);
-    Ok(exit_code(summary.outcome, summary.stuck, || trouble.take().or_else(|| reporter.trouble())))
+    Ok(exit_code(outcome, summary.stuck, || trouble.take().or_else(|| reporter.trouble())))
+}
+
+/// The names of those that are gone.
+fn removed(decisions: &[Decision]) -> Vec<String> {
+    let gone = decisions.iter().filter(|decision| !decision.verdict.keeps());
+    gone.map(|decision| Escaped::name(decision.snapshot.name.as_ref()).to_string()).collect()
+}
+
+#[derive(Serialize)]
+struct Pruned {
+    event: &'static str,
+    removed: Vec<String>,
+}
+
+/// What would make room.
+fn shortage(no_room: &NoRoom) -> String {
+    let bytes = |bytes| NumberFormat::Human.bytes(bytes);
+    let mut text = match no_room.missing {
+        0 => "there is no room".to_owned(),
+        missing => format!("there is no room: at least {} are missing", bytes(missing)),
+    };
+    if let Some(freed) = no_room.by_rules {
+        text += &format!("; pruning by these rules would free {}", bytes(freed));
+    }
+    match no_room.by_oldest {
+        Some((1, freed)) => text += &format!("; removing the oldest snapshot would free {}", bytes(freed)),
+        Some((count, freed)) => {
+            text += &format!("; removing the {count} oldest snapshots would free {}", bytes(freed));
+        }
+        None => text += "; no snapshot is old enough to make room",
+    }
+    text + " (what other snapshots have as well is not counted)"
 }
 
 /// Where the run itself came to its end.

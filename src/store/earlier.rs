@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 
 use crate::error::{Context, Operation, Result};
-use crate::store::journal::Head;
+use crate::store::hashes::journal::{self, Head};
+use crate::store::hashes::manifest;
 use crate::store::layout::{Layout, manifest_name};
-use crate::store::{Held, journal, manifest, mounted, rename_tree};
+use crate::store::{Held, mounted, rename_tree};
 
 /// A tree, and the name of its manifest in the directory for what is ours. There may be none.
 pub(super) struct Tree {

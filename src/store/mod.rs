@@ -11,19 +11,21 @@
 //! and gives it its name. Whatever is killed at any moment, a snapshot with a name is whole: the next run finds what was written
 //! down, and what was broken off, and goes on from there.
 
+mod attempt;
+pub mod clock;
 mod clones;
 mod earlier;
-mod journal;
+mod hashes;
 mod layout;
 pub mod look;
-mod manifest;
 mod mounted;
 pub mod name;
 mod prune;
 mod record;
 mod removal;
 pub mod retention;
-mod sorted;
+mod shortage;
+mod space;
 mod take;
 
 use std::fs::{File, Permissions};
@@ -38,6 +40,8 @@ use crate::store::record::known;
 
 pub use crate::store::prune::{Decision, Prune, prune};
 pub use crate::store::record::Record;
+pub use crate::store::shortage::NoRoom;
+pub use crate::store::space::KeepFree;
 pub use crate::store::take::{MinEntries, Take, Taken, Unfit, take};
 
 /// A store, as it is now.

@@ -1,4 +1,4 @@
-//! Pruning: snapshots that no rule names are removed.
+//! Pruning: snapshots that no rule names are removed, all at once or only while space is short.
 
 use std::path::PathBuf;
 
@@ -9,8 +9,14 @@ use crate::error::{Cause, Error, Operation, Result};
 use crate::stop::Stop;
 use crate::store::layout::Layout;
 use crate::store::record::Record;
-use crate::store::retention::{Rules, Verdict};
+use crate::store::retention::{Candidate, Rules, Verdict};
+use crate::store::space::{Freed, KeepFree, Room};
 use crate::store::{Held, removal};
+
+/// How many complete snapshots, the newest ones, stay however short space is.
+const NEVER_BELOW: usize = 7;
+/// How many removals in a row that free nothing show that it is no help to remove snapshots.
+const IN_VAIN: u32 = 3;
 
 /// What to prune.
 #[derive(Debug, Clone)]
@@ -20,6 +26,8 @@ pub struct Prune {
     pub store: PathBuf,
     /// What stays.
     pub rules: Rules,
+    /// What no rule names goes only until this much is free, the oldest first; the 7 newest complete ones never do.
+    pub keep_free: Option<KeepFree>,
     /// Named snapshots that go. With any the rules are not looked at.
     pub names: Vec<String>,
     /// The calendar.
@@ -40,6 +48,7 @@ impl Prune {
         Prune {
             store: store.into(),
             rules,
+            keep_free: None,
             names: Vec::new(),
             zone: TimeZone::system(),
             dry_run: false,
@@ -66,55 +75,58 @@ pub fn prune(prune: &Prune, stop: &Stop) -> Result<(Vec<Decision>, Vec<Error>)> 
     let layout = Layout::new(&prune.store);
     layout.require_ours()?;
     let mut held = Held::take(layout, prune.wait, stop)?;
-    let mut decisions = decide(prune, &held)?;
+    carry_out(prune, &mut held, stop)
+}
+
+/// The same in a store that is held.
+pub(super) fn carry_out(prune: &Prune, held: &mut Held, stop: &Stop) -> Result<(Vec<Decision>, Vec<Error>)> {
+    let mut decisions = decide(prune, held, None)?;
+    spare_while_free(prune, held, &mut decisions, 0, stop)?;
     if prune.dry_run {
         return Ok((decisions, Vec::new()));
     }
-    let goes = |decision: &&Decision| !decision.verdict.keeps();
-    let doomed: Vec<Record> =
-        decisions.iter().filter(goes).map(|decision| decision.snapshot.clone()).collect();
-    if doomed.len() * 2 > held.snapshots.len() && !prune.force {
-        let (gone, all) = (doomed.len(), held.snapshots.len());
-        let why = format!("{gone} of {all} snapshots would go: nothing is removed");
-        return Err(Error::new(Operation::UseStore, &prune.store, Cause::Refused(why)));
-    }
-    if doomed.is_empty() {
-        return Ok((decisions, removal::empty(&held.layout, stop)?));
-    }
-    // The link never leads to what is gone.
-    let is_doomed = |record: &Record| doomed.iter().any(|doomed| doomed.sequence == record.sequence);
-    if let Some(newest) = held.snapshots.iter().rev().find(|record| !is_doomed(record)) {
-        held.layout.point_latest_at(&newest.name)?;
-    }
-    let mut errors = Vec::new();
-    for record in &doomed {
-        match removal::doom(&held.layout, &held.layout.snapshot(&record.name)) {
-            Ok(()) => held.snapshots.retain(|kept| kept.sequence != record.sequence),
-            Err(error) => errors.push(error),
-        }
-    }
-    // There may be no room for the record before.
-    errors.extend(removal::empty(&held.layout, stop)?);
-    held.write_down()?;
-    for decision in &mut decisions {
-        if !decision.verdict.keeps() && held.snapshots.contains(&decision.snapshot) {
-            decision.verdict = Verdict::Keep(vec!["it could not be removed".into()]);
-        }
-    }
+    let errors = remove(prune, held, &mut decisions, 0, stop)?;
     Ok((decisions, errors))
 }
 
-fn decide(prune: &Prune, held: &Held) -> Result<Vec<Decision>> {
+/// Removes what a run needs that found no room, `missing` bytes as far as that is known: what is not named by a rule when the
+/// snapshot that it is to make counts as the newest one. The newest complete one there is stays.
+pub(super) fn make_room(
+    prune: &Prune,
+    held: &mut Held,
+    missing: u64,
+    stop: &Stop,
+) -> Result<(Vec<Decision>, Vec<Error>)> {
+    let mut decisions = decide(prune, held, Some(Candidate::new(Timestamp::now(), true, false)))?;
+    spare_while_free(prune, held, &mut decisions, missing, stop)?;
+    let errors = remove(prune, held, &mut decisions, missing, stop)?;
+    Ok((decisions, errors))
+}
+
+/// How many bytes [`make_room`] would free.
+pub(super) fn room_to_make(prune: &Prune, held: &Held, missing: u64, stop: &Stop) -> Result<u64> {
+    let mut decisions = decide(prune, held, Some(Candidate::new(Timestamp::now(), true, false)))?;
+    spare_while_free(prune, held, &mut decisions, missing, stop)?;
+    let mut freed = Freed::default();
+    for decision in decisions.iter().filter(|decision| !decision.verdict.keeps()) {
+        freed.add(&held.layout.snapshot(&decision.snapshot.name), stop);
+    }
+    Ok(freed.bytes)
+}
+
+fn decide(prune: &Prune, held: &Held, next: Option<Candidate>) -> Result<Vec<Decision>> {
     let decision = |snapshot: &Record, verdict| Decision { snapshot: snapshot.clone(), verdict };
+    let newest = held.snapshots.iter().rev().find(|record| record.complete);
+    let stays = || Verdict::Keep(vec!["newest complete".into()]);
     if prune.names.is_empty() {
-        let candidates: Vec<_> = held.snapshots.iter().map(Record::candidate).collect();
+        let mut candidates: Vec<_> = held.snapshots.iter().map(Record::candidate).collect();
+        candidates.extend(next);
         let verdicts = prune.rules.judge(&candidates, Timestamp::now(), &prune.zone);
-        return Ok(held
-            .snapshots
-            .iter()
-            .zip(verdicts)
-            .map(|(record, verdict)| decision(record, verdict))
-            .collect());
+        let judged = held.snapshots.iter().zip(verdicts).map(|(record, verdict)| match verdict {
+            Verdict::Remove if newest == Some(record) => decision(record, stays()),
+            verdict => decision(record, verdict),
+        });
+        return Ok(judged.collect());
     }
     let is_asked = |record: &Record| prune.names.contains(&record.name);
     if let Some(missing) =
@@ -123,11 +135,126 @@ fn decide(prune: &Prune, held: &Held) -> Result<Vec<Decision>> {
         let why = format!("there is no snapshot {missing}");
         return Err(Error::new(Operation::UseStore, &prune.store, Cause::Refused(why)));
     }
-    let newest = held.snapshots.iter().rev().find(|record| record.complete);
     let judge = |record: &Record| match (is_asked(record), newest == Some(record)) {
         (true, false) => Verdict::Remove,
-        (true, true) => Verdict::Keep(vec!["newest complete".into()]),
+        (true, true) => stays(),
         (false, _) => Verdict::Keep(vec!["not asked for".into()]),
     };
     Ok(held.snapshots.iter().map(|record| decision(record, judge(record))).collect())
+}
+
+/// With [`Prune::keep_free`]: spares the newest complete ones, and what need not go since there is room. In what is removed
+/// the room is measured again after each; here it is foretold.
+fn spare_while_free(
+    prune: &Prune,
+    held: &Held,
+    decisions: &mut [Decision],
+    missing: u64,
+    stop: &Stop,
+) -> Result<()> {
+    let Some(keep_free) = prune.keep_free.filter(|_| prune.names.is_empty()) else { return Ok(()) };
+    let complete = decisions.iter_mut().rev().filter(|decision| decision.snapshot.complete);
+    for decision in complete.take(NEVER_BELOW).filter(|decision| !decision.verdict.keeps()) {
+        decision.verdict = Verdict::Keep(vec![format!("one of the {NEVER_BELOW} newest complete")]);
+    }
+    let room = Room::of(held.layout.store())?;
+    let wanted = keep_free.bytes(&room).saturating_add(missing);
+    let mut freed = Freed::default();
+    for decision in decisions.iter_mut().filter(|decision| !decision.verdict.keeps()) {
+        if room.free.saturating_add(freed.bytes) >= wanted {
+            decision.verdict = Verdict::Keep(vec!["enough is free".into()]);
+        } else if prune.dry_run {
+            freed.add(&held.layout.snapshot(&decision.snapshot.name), stop);
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is to go. Returns the first errors of what could not be removed, of which the verdict is another one then.
+fn remove(
+    prune: &Prune,
+    held: &mut Held,
+    decisions: &mut [Decision],
+    missing: u64,
+    stop: &Stop,
+) -> Result<Vec<Error>> {
+    let goes = |decision: &&Decision| !decision.verdict.keeps();
+    let doomed: Vec<Record> =
+        decisions.iter().filter(goes).map(|decision| decision.snapshot.clone()).collect();
+    let (gone, all) = (doomed.len(), held.snapshots.len());
+    let keep_free = prune.keep_free.filter(|_| prune.names.is_empty());
+    if gone * 2 > all && !prune.force && keep_free.is_none() {
+        let why = format!("{gone} of {all} snapshots would go: nothing is removed");
+        return Err(Error::new(Operation::UseStore, held.layout.store(), Cause::Refused(why)));
+    }
+    if doomed.is_empty() {
+        return removal::empty(&held.layout, stop);
+    }
+    // The link never leads to what is gone.
+    let is_doomed = |record: &Record| doomed.iter().any(|doomed| doomed.sequence == record.sequence);
+    if let Some(newest) = held.snapshots.iter().rev().find(|record| !is_doomed(record)) {
+        held.layout.point_latest_at(&newest.name)?;
+    }
+    let (errors, why_spared) = match keep_free {
+        None => (remove_all(held, &doomed, stop)?, "it could not be removed"),
+        Some(keep_free) => {
+            let most = if prune.force { all } else { all / 2 };
+            remove_while_short(held, &doomed, (keep_free, missing, most), stop)?
+        }
+    };
+    held.write_down()?;
+    for decision in decisions {
+        if !decision.verdict.keeps() && held.snapshots.contains(&decision.snapshot) {
+            decision.verdict = Verdict::Keep(vec![why_spared.into()]);
+        }
+    }
+    Ok(errors)
+}
+
+/// Takes one out of sight, and out of the record.
+fn doom(held: &mut Held, record: &Record) -> Result<()> {
+    removal::doom(&held.layout, &held.layout.snapshot(&record.name))?;
+    held.snapshots.retain(|kept| kept.sequence != record.sequence);
+    Ok(())
+}
+
+fn remove_all(held: &mut Held, doomed: &[Record], stop: &Stop) -> Result<Vec<Error>> {
+    let mut errors: Vec<Error> = doomed.iter().filter_map(|record| doom(held, record).err()).collect();
+    // There may be no room for the record before.
+    errors.extend(removal::empty(&held.layout, stop)?);
+    Ok(errors)
+}
+
+/// Removes one after the other, the oldest first, until enough is free, or it turns out that this is no help, or `most` of them
+/// are gone. Returns also why the others stay.
+fn remove_while_short(
+    held: &mut Held,
+    doomed: &[Record],
+    (keep_free, missing, most): (KeepFree, u64, usize),
+    stop: &Stop,
+) -> Result<(Vec<Error>, &'static str)> {
+    let mut errors = removal::empty(&held.layout, stop)?;
+    let mut room = Room::of(held.layout.store())?;
+    let wanted = keep_free.bytes(&room).saturating_add(missing);
+    let mut in_vain = 0;
+    for (gone, record) in doomed.iter().enumerate() {
+        if room.free >= wanted {
+            return Ok((errors, "enough is free"));
+        }
+        if in_vain == IN_VAIN {
+            return Ok((errors, "the removal of three others freed nothing"));
+        }
+        if gone == most {
+            return Ok((errors, "half of all are gone"));
+        }
+        if stop.is_stopped() {
+            break;
+        }
+        errors.extend(doom(held, record).err());
+        errors.extend(removal::empty(&held.layout, stop)?);
+        let now = Room::of(held.layout.store())?;
+        in_vain = if now.free > room.free { 0 } else { in_vain + 1 };
+        room = now;
+    }
+    Ok((errors, "it could not be removed"))
 }

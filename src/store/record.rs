@@ -49,6 +49,9 @@ pub struct Record {
     pub bytes_copied: u64,
     #[allow(missing_docs)]
     pub bytes: u64,
+    /// The options of the run, as its caller gave them.
+    #[serde(default)]
+    pub options: Vec<String>,
     /// How many errors the run had, and the first of them.
     pub errors: u64,
     #[allow(missing_docs)]

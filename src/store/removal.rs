@@ -10,9 +10,10 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Silent;
 use crate::options::Delete;
 use crate::stop::Stop;
+use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
 use crate::store::record::flush_around;
-use crate::store::{manifest, rename_tree};
+use crate::store::rename_tree;
 
 /// Takes a tree out of sight. It is not there any more for anybody, and its names are gone with the next [`empty`].
 pub(super) fn doom(layout: &Layout, path: &Path) -> Result<()> {

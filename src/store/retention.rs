@@ -123,8 +123,11 @@ impl Rules {
         // A span that leads before all time keeps everything.
         let since =
             ZonedDateTime::new(newest, zone.clone()).checked_sub(within).map(|since| since.timestamp());
-        for &index in judged {
-            if since.as_ref().map_or(true, |since| candidates[index].time >= *since) {
+        // One that a clock which was behind has dated is no older than those before it.
+        let mut time = Timestamp::MIN;
+        for &index in judged.iter().rev() {
+            time = time.max(candidates[index].time);
+            if since.as_ref().map_or(true, |since| time >= *since) {
                 reasons[index].push(format!("within {within:#}"));
             }
         }
@@ -293,5 +296,8 @@ mod tests {
         let of = |hours| Candidate::new(at(hours), true, false);
         let rules = Rules::default().with(|rules| rules.within = Some(Span::new().days(2)));
         assert_eq!(kept(&rules, &[of(-49), of(-48), of(-1), of(0)], at(5000)), [1, 2, 3]);
+        // A clock that was behind for a night is no reason to prune that night's, nor one ahead to prune the others.
+        let all = [of(-49), of(-30), of(-9000), of(9000), of(-1), of(0)];
+        assert_eq!(kept(&rules, &all, at(1)), [1, 2, 3, 4, 5]);
     }
 }

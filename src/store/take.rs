@@ -7,15 +7,16 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
-use crate::event::{Action, Both, EntryEvent, Reporter, Summary, Totals};
+use crate::event::{Action, Reporter, Summary, Totals};
 use crate::options::Reflink;
 use crate::stop::Stop;
-use crate::store::journal::{Head, Journal};
+use crate::store::attempt::Attempt;
+use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
+use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
-use crate::store::{
-    Held, clones, earlier, is_broken_off, manifest, mounted, name, record, removal, rename_tree,
-};
+use crate::store::shortage::{NoRoom, is_full, missing_bytes};
+use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -38,6 +39,11 @@ pub struct Take {
     pub durable: bool,
     /// Wait while another run is at work in the store.
     pub wait: bool,
+    /// Prune the store afterwards, without another run in between, and before that where there is no room. What it says of
+    /// the store, of names, of dry runs and of waiting is not looked at.
+    pub prune: Option<Prune>,
+    /// What the record says of the options.
+    pub options: Vec<String>,
 }
 
 crate::options::with!(Take);
@@ -46,8 +52,17 @@ impl Take {
     /// The defaults for a snapshot of what `run` names.
     pub fn new(run: Config, store: impl Into<PathBuf>) -> Self {
         let min_entries = MinEntries::default();
-        let clone = Reflink::Auto;
-        Take { run, store: store.into(), name: None, clone, min_entries, durable: true, wait: false }
+        Take {
+            run,
+            store: store.into(),
+            name: None,
+            clone: Reflink::Auto,
+            min_entries,
+            durable: true,
+            wait: false,
+            prune: None,
+            options: Vec::new(),
+        }
     }
 }
 
@@ -106,6 +121,43 @@ pub struct Taken {
     pub open_to_others: bool,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
+    /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
+    pub pruned: Vec<Decision>,
+    #[allow(missing_docs)]
+    pub prune_errors: Vec<Error>,
+    /// What would make room, where there was none.
+    pub no_room: Option<NoRoom>,
+}
+
+impl Taken {
+    fn new(summary: Summary, open_to_others: bool) -> Self {
+        Taken {
+            summary,
+            snapshot: None,
+            unfit: None,
+            open_to_others,
+            left: Vec::new(),
+            pruned: Vec::new(),
+            prune_errors: Vec::new(),
+            no_room: None,
+        }
+    }
+
+    /// The worse of what the run came to and of what pruning came to.
+    pub fn outcome(&self) -> Outcome {
+        let pruning = self.prune_errors.iter().map(|error| error.outcome().max(Outcome::Failed)).max();
+        self.summary.outcome.max(pruning.unwrap_or_default())
+    }
+
+    fn note_pruned(&mut self, pruned: Result<(Vec<Decision>, Vec<Error>)>) {
+        match pruned {
+            Ok((decisions, errors)) => {
+                self.pruned.extend(decisions);
+                self.prune_errors.extend(errors);
+            }
+            Err(error) => self.prune_errors.push(error),
+        }
+    }
 }
 
 /// Takes a snapshot.
@@ -121,55 +173,51 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     let new = layout.make()?;
     let open_to_others = layout.is_open_to_others();
-    let held = Held::take(layout, take.wait, stop)?;
+    let mut held = Held::take(layout, take.wait, stop)?;
     let several = take.run.sources.is_some();
     refuse(take, several, &held)?;
     removal::prepare(&held.layout)?;
-    let earlier = earlier::trees(&held)?;
-    let incomplete = held.layout.incomplete();
-    let mut config = take.run.clone();
-    config.destination.clone_from(&incomplete);
-    config.reuse = clones::reuse(&held.layout, take.clone)?;
-    (config.delete, config.backup, config.fsync) = (None, None, false);
-    config.link_dest = earlier.iter().map(|tree| tree.path.clone()).collect();
-    let doubted = (0..).zip(&earlier).filter(|(_, tree)| tree.is_doubted);
-    config.salvage = Some(doubted.map(|(number, _)| number).collect());
-    let earlier = earlier.into_iter().map(|tree| tree.manifest).collect();
-    let head = Head { earlier, mounted: mounted::identity(held.layout.store()) };
-    let mut journal = Journal::create(&held.layout.journal(), &head)?;
-    if several {
-        std::fs::create_dir(&incomplete).at(Operation::Create, || &incomplete)?;
-    }
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
-    let started = Timestamp::now();
-    let mut missing = Missing::default();
-    let summary = crate::engine::sync(&config, &mut Both(reporter, Both(&mut missing, &mut journal)), stop);
-    let summary = summary.inspect_err(|_| {
-        std::fs::remove_dir(&incomplete).ok();
-        held.layout.unmake(&new);
-    })?;
-    let mut taken = Taken { summary, snapshot: None, unfit: None, open_to_others, left: Vec::new() };
+    let mut attempt = Attempt::make(take, &held, reporter, stop).inspect_err(|_| held.layout.unmake(&new))?;
+    let mut made_room = None;
+    if let Some(prune) = take.prune.as_ref().filter(|_| is_full(&attempt.summary) && !stop.is_stopped()) {
+        let made = prune::make_room(prune, &mut held, missing_bytes(&attempt.summary.totals), stop);
+        if made
+            .as_ref()
+            .is_ok_and(|(decisions, _)| decisions.iter().any(|decision| !decision.verdict.keeps()))
+        {
+            attempt = Attempt::make(take, &held, reporter, stop)?;
+        }
+        made_room = Some(made);
+    }
+    let Attempt { started, is_partial, summary, journal } = attempt;
+    let mut taken = Taken::new(summary, open_to_others);
+    made_room.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
+        taken.no_room = is_full(&taken.summary).then(|| NoRoom::find(take, &taken.summary, &held, stop));
         return Ok(taken);
     }
     taken.unfit = unfit(&taken.summary.totals, take.min_entries, &held);
     if taken.unfit.is_some() {
         taken.summary.outcome = taken.summary.outcome.max(Outcome::DeletionRefused);
-        removal::doom(&held.layout, &incomplete)?;
+        removal::doom(&held.layout, &held.layout.incomplete())?;
         record::remove(&held.layout.journal())?;
         taken.left = removal::empty(&held.layout, stop)?;
         return Ok(taken);
     }
     let counts = journal.finish()?;
-    let mut record = describe(take, &held, (started, several, !missing.0), &taken.summary);
+    let mut record = describe(take, &held, (started, several, !is_partial), &taken.summary);
     (record.cloned, record.bytes_copied) = (counts.cloned, counts.bytes_copied);
     manifest::write(&held.layout, &held.layout.journal(), &held.layout.manifest(&record.name))?;
     if take.durable {
         flush(&store, &take.store)?;
     }
-    let (record, left) = give_name(held, record, stop)?;
-    (taken.snapshot, taken.left) = (Some(record), left);
+    taken.left = give_name(&mut held, &record, stop)?;
+    taken.snapshot = Some(record);
+    if let Some(prune) = take.prune.as_ref().filter(|_| !stop.is_stopped()) {
+        taken.note_pruned(prune::carry_out(prune, &mut held, stop));
+    }
     Ok(taken)
 }
 
@@ -260,6 +308,7 @@ fn describe(
         cloned: 0,
         bytes_copied: totals.bytes,
         bytes: totals.source_bytes,
+        options: take.options.clone(),
         errors: totals.errors,
         first_errors: summary.errors.iter().map(ToString::to_string).collect(),
         exit_code: summary.outcome.exit_code(),
@@ -268,9 +317,9 @@ fn describe(
 }
 
 /// Gives a snapshot its name: what it is is written down before, so that it is known whatever is killed.
-fn give_name(mut held: Held, record: Record, stop: &Stop) -> Result<(Record, Vec<Error>)> {
+fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<Vec<Error>> {
     let layout = held.layout.clone();
-    record::write(&layout.pending(), std::slice::from_ref(&record))?;
+    record::write(&layout.pending(), std::slice::from_ref(record))?;
     rename_tree(&layout.incomplete(), &layout.snapshot(&record.name))?;
     record::flush_around(&layout.incomplete())?;
     held.snapshots.push(record.clone());
@@ -279,28 +328,5 @@ fn give_name(mut held: Held, record: Record, stop: &Stop) -> Result<(Record, Vec
     if broken_off.exists() {
         removal::doom(&layout, &broken_off)?;
     }
-    let left = removal::empty(&layout, stop)?;
-    Ok((record, left))
-}
-
-/// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.
-#[derive(Default)]
-struct Missing(bool);
-
-impl Missing {
-    fn note(&mut self, error: &Error) {
-        self.0 |= !matches!(error.cause, Cause::NotKept(_)) && error.outcome() != Outcome::Vanished;
-    }
-}
-
-impl Reporter for Missing {
-    fn entry(&mut self, _directory: &Path, event: &EntryEvent) {
-        if let Some(error) = &event.error {
-            self.note(error);
-        }
-    }
-
-    fn error(&mut self, error: &Error) {
-        self.note(error);
-    }
+    removal::empty(&layout, stop)
 }

@@ -60,6 +60,7 @@ mod select;
 mod show;
 mod snapshots;
 mod spared;
+mod store_rules;
 mod support;
 mod swapped;
 mod tight;
@@ -140,6 +141,7 @@ fn main() {
         schema::TESTS,
         show::TESTS,
         snapshots::TESTS,
+        store_rules::TESTS,
         spared::TESTS,
         swapped::TESTS,
         tight::TESTS,

@@ -2,8 +2,11 @@
 
 use clap::{ArgGroup, Args};
 use jiff::Span;
+use jiff::tz::TimeZone;
 
+use crate::cli::values::size::parse_size;
 use ringsync::store::retention::Rules;
+use ringsync::store::{KeepFree, Prune};
 
 /// What stays.
 #[derive(Debug, Args)]
@@ -30,10 +33,40 @@ pub(crate) struct KeepRuleArgs {
     /// All that are not older than TIME before the newest one: 30d, 1y5m7d2h
     #[arg(long, value_name = "TIME", value_parser = parse_within, group = "rules")]
     keep_within: Option<Span>,
+    /// Remove what no rule names only until SIZE, or N% of the file system, is free, the oldest first, and never of the 7
+    /// newest complete ones
+    #[arg(long, value_name = "SIZE|N%", value_parser = parse_free, group = "rules")]
+    keep_free: Option<KeepFree>,
+    /// Also where more than half of all snapshots would go
+    #[arg(long)]
+    yes: bool,
+    /// The calendar of a place, as Europe/Berlin [default: the machine's]
+    #[arg(long, value_name = "ZONE", value_parser = parse_zone)]
+    timezone: Option<TimeZone>,
 }
 
 impl KeepRuleArgs {
-    pub(crate) fn rules(&self) -> Rules {
+    /// Whether nothing says what may go.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules().is_empty() && self.keep_free.is_none()
+    }
+
+    /// Whether any of the options is given.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.is_empty() || self.yes || self.timezone.is_some()
+    }
+
+    /// Puts the options into `prune`.
+    pub(crate) fn apply(&self, prune: &mut Prune) {
+        prune.rules = self.rules();
+        prune.keep_free = self.keep_free;
+        prune.force = self.yes;
+        if let Some(zone) = &self.timezone {
+            prune.zone = zone.clone();
+        }
+    }
+
+    fn rules(&self) -> Rules {
         Rules::default().with(|rules| {
             rules.last = self.keep_last;
             rules.hourly = self.keep_hourly;
@@ -64,6 +97,20 @@ fn parse_within(text: &str) -> Result<Span, String> {
         rest = &rest[digits + 1..];
     }
     if span.is_zero() { Err(wrong()) } else { Ok(span) }
+}
+
+fn parse_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| "no such time zone is known here: one as Europe/Berlin, or UTC".into())
+}
+
+fn parse_free(text: &str) -> Result<KeepFree, String> {
+    match text.strip_suffix('%') {
+        Some(number) => match number.parse() {
+            Ok(percent) if percent < 100 => Ok(KeepFree::Percent(percent)),
+            _ => Err("not a percentage from 0% to 99%".into()),
+        },
+        None => parse_size(text).map(KeepFree::Bytes),
+    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::tz::TimeZone;
 
 use crate::cli::snapshot::keep::KeepRuleArgs;
 use crate::cli::values::local::local;
 use ringsync::store::Prune;
+use ringsync::store::retention::Rules;
 
 /// Remove the snapshots of a store that no rule names
 #[derive(Debug, Args)]
@@ -15,6 +15,8 @@ use ringsync::store::Prune;
 Rules have the meaning that restic gives them, by the local calendar. Of each period the newest complete snapshot stays, or \
 the newest partial one where there is none; a rule that has fewer periods than it counts keeps the oldest snapshot as well. \
 The newest complete one always stays, as do named ones, and those dated more than an hour ahead of the clock.\n\n\
+With --keep-free the rules say what must stay, and the others go only while space is short: without a rule, the oldest. It \
+stops when three removals in a row freed nothing, and at half of all snapshots if there is no --yes.\n\n\
 Exit codes: 0, 1 usage, 3 STORE can't be used, or more than half of its snapshots would go, 20 interrupted, 23 something could \
 not be removed: the next run goes on.")]
 pub(crate) struct PruneArgs {
@@ -27,15 +29,9 @@ pub(crate) struct PruneArgs {
     /// Remove nothing, tell what would go
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Also where more than half of all snapshots would go
-    #[arg(long)]
-    yes: bool,
     /// Wait while another run is at work in STORE
     #[arg(long)]
     wait: bool,
-    /// The calendar of a place, as Europe/Berlin [default: the machine's]
-    #[arg(long, value_name = "ZONE", value_parser = parse_zone)]
-    timezone: Option<TimeZone>,
     #[command(flatten)]
     keep: KeepRuleArgs,
 }
@@ -46,28 +42,20 @@ impl PruneArgs {
     /// # Errors
     /// When there is no rule: a text for people.
     pub(crate) fn prune(&self) -> Result<Prune, &'static str> {
-        let rules = self.keep.rules();
-        if rules.is_empty() && self.name.is_empty() {
+        if self.keep.is_empty() && self.name.is_empty() {
             return Err(
                 "what is to stay? Give at least one rule, as --keep-daily 30, or name what is to go with --name",
             );
         }
-        Ok(Prune::new(&self.store, rules).with(|prune| {
+        Ok(Prune::new(&self.store, Rules::default()).with(|prune| {
+            self.keep.apply(prune);
             prune.names.clone_from(&self.name);
             prune.dry_run = self.dry_run;
-            prune.force = self.yes;
             prune.wait = self.wait;
-            if let Some(zone) = &self.timezone {
-                prune.zone = zone.clone();
-            }
         }))
     }
 
     pub(crate) fn is_dry_run(&self) -> bool {
         self.dry_run
     }
-}
-
-fn parse_zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| "no such time zone is known here: one as Europe/Berlin, or UTC".into())
 }

@@ -9,11 +9,13 @@ use crate::cli::args::engine::EngineArgs;
 use crate::cli::args::keep::KeepArgs;
 use crate::cli::args::select::SelectArgs;
 use crate::cli::args::show::{Closing, ShowArgs};
+use crate::cli::snapshot::keep::KeepRuleArgs;
 use crate::cli::values::local::local;
 use crate::cli::values::rate::bytes_a_second;
 use crate::cli::values::reflink::ReflinkArg;
 use ringsync::event::Reporter;
-use ringsync::store::{MinEntries, Take};
+use ringsync::store::retention::Rules;
+use ringsync::store::{MinEntries, Prune, Take};
 use ringsync::{Config, Escaped, Hashing};
 
 /// Take a snapshot of SRC
@@ -26,7 +28,7 @@ A snapshot in which something is missing that could not be read is marked as par
 or metadata that STORE's file system can't hold, leave it complete. With 11, 20 or 30 there is none: the next run goes on \
 with what was written.\n\n\
 Exit codes: those of sync; 3 also where another run is at work in STORE, and 25 where SRC is empty, or has fewer entries than \
---min-entries: no snapshot is made then."
+--min-entries: no snapshot is made then, and nothing is pruned; 23 also where something could not be pruned."
 )]
 pub(crate) struct TakeArgs {
     /// What to take: a directory, or several directories and files, and last the store
@@ -55,6 +57,10 @@ pub(crate) struct TakeArgs {
     #[arg(long, value_name = "RATE", value_parser = bytes_a_second)]
     bwlimit: Option<u64>,
 
+    /// Then prune STORE by the rules given; before, if there is no room
+    #[arg(long)]
+    prune: bool,
+
     /// Print help (as -h alone does)
     #[arg(long, action = clap::ArgAction::HelpLong)]
     help: Option<bool>,
@@ -67,15 +73,35 @@ pub(crate) struct TakeArgs {
     show: ShowArgs,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    rules: KeepRuleArgs,
 }
 
 impl TakeArgs {
+    /// What is wrong with the options, if something is: a text for people.
+    pub(crate) fn misuse(&self) -> Option<&'static str> {
+        match (self.prune, self.rules.is_empty(), self.rules.is_given()) {
+            (true, true, _) => {
+                Some("--prune takes at least one rule that says what is to stay, as --keep-daily 30")
+            }
+            (false, _, true) => Some("what is to stay is said, but --prune is not given"),
+            _ => None,
+        }
+    }
+
     /// The sources, and the store after them.
     fn places(&self) -> (&[PathBuf], &Path) {
         match self.paths.split_last() {
             Some((store, sources)) => (sources, store),
             None => (&[], Path::new("")),
         }
+    }
+
+    /// The command line's options, as they were typed: what came after `take` and is no path.
+    fn options(&self) -> Vec<String> {
+        let typed = std::env::args_os().skip_while(|word| word != "take").skip(1);
+        let is_path = |word: &std::ffi::OsString| self.paths.iter().any(|path| path.as_os_str() == word);
+        typed.filter(|word| !is_path(word)).map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
     /// The options, resolved.
@@ -100,6 +126,9 @@ impl TakeArgs {
             take.min_entries = self.min_entries;
             take.durable = !self.no_fsync;
             take.wait = self.wait;
+            let prune = || Prune::new(store, Rules::default()).with(|prune| self.rules.apply(prune));
+            take.options = self.options();
+            take.prune = self.prune.then(prune);
         }))
     }
 

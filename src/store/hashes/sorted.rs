@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Seek, Write};
 use std::iter::Peekable;
 use std::path::Path;
 
-use crate::store::journal::{self, Entry, Lines};
+use crate::store::hashes::journal::{self, Entry, Lines};
 
 /// Bytes of lines that are sorted at once, as far as their paths tell.
 const PART: usize = 32 << 20;
@@ -19,7 +19,7 @@ const LINE: usize = 88;
 type Part = Peekable<Box<dyn Iterator<Item = io::Result<Entry>>>>;
 
 /// The lines, by the bytes of their paths.
-pub(super) struct Sorted {
+pub(crate) struct Sorted {
     parts: Vec<Part>,
     /// The next path of each part.
     next: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
@@ -27,7 +27,7 @@ pub(super) struct Sorted {
 
 impl Sorted {
     /// Sorts. The file `scratch` is made for each part, and has no name any more when this returns.
-    pub(super) fn new(lines: Lines, scratch: &Path) -> io::Result<Self> {
+    pub(crate) fn new(lines: Lines, scratch: &Path) -> io::Result<Self> {
         Sorted::in_parts(lines, scratch, PART)
     }
 
@@ -106,7 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::journal::Known;
+    use crate::store::hashes::journal::Known;
 
     proptest! {
         #[test]

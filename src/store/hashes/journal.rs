@@ -14,16 +14,16 @@ use crate::event::{Action, EntryEvent, Kind, Reporter};
 
 /// The first line, in JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Head {
+pub(crate) struct Head {
     /// The manifests of the earlier trees, by their numbers: names in the directory for what is ours.
-    pub(super) earlier: Vec<String>,
+    pub(crate) earlier: Vec<String>,
     /// Which mount the run has written to ([`identity`](crate::store::mounted::identity)).
-    pub(super) mounted: Option<String>,
+    pub(crate) mounted: Option<String>,
 }
 
 /// What is known of a file's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
+pub(crate) enum Known {
     Hash(Hash),
     /// They are those that this earlier tree has under the same path.
     Earlier(u32),
@@ -31,13 +31,13 @@ pub(super) enum Known {
 
 /// A file, and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) path: Vec<u8>,
-    pub(super) known: Known,
+pub(crate) struct Entry {
+    pub(crate) path: Vec<u8>,
+    pub(crate) known: Known,
 }
 
 /// Writes the lines of a run.
-pub(super) struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     /// `None` after an error, which is kept.
     file: Option<BufWriter<File>>,
@@ -47,16 +47,16 @@ pub(super) struct Journal {
 
 /// What earlier trees had.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Files that are clones of what they had.
-    pub(super) cloned: u64,
+    pub(crate) cloned: u64,
     /// Bytes that they had not, and that were written.
-    pub(super) bytes_copied: u64,
+    pub(crate) bytes_copied: u64,
 }
 
 impl Journal {
     /// Begins one in place of what is there.
-    pub(super) fn create(path: &Path, head: &Head) -> Result<Self> {
+    pub(crate) fn create(path: &Path, head: &Head) -> Result<Self> {
         let file = File::create(path).at(Operation::Write, || path)?;
         let mut file = BufWriter::with_capacity(1 << 16, file);
         let line = serde_json::to_vec(head).map_err(io::Error::from);
@@ -69,7 +69,7 @@ impl Journal {
     ///
     /// # Errors
     /// When not all of it could be written.
-    pub(super) fn finish(mut self) -> Result<Counts> {
+    pub(crate) fn finish(mut self) -> Result<Counts> {
         if let Some(error) = self.trouble.take() {
             return Err(error);
         }
@@ -107,7 +107,7 @@ impl Reporter for Journal {
 }
 
 /// A line is `h` and a hash, or `e` and a number, then the path, and a NUL, which no path has.
-pub(super) fn write(to: &mut impl Write, path: &[u8], known: Known) -> io::Result<()> {
+pub(crate) fn write(to: &mut impl Write, path: &[u8], known: Known) -> io::Result<()> {
     match known {
         Known::Hash(hash) => {
             to.write_all(b"h")?;
@@ -123,7 +123,7 @@ pub(super) fn write(to: &mut impl Write, path: &[u8], known: Known) -> io::Resul
 }
 
 /// Reads a journal: its head, and then the lines.
-pub(super) fn read(path: &Path) -> Result<(Head, Lines)> {
+pub(crate) fn read(path: &Path) -> Result<(Head, Lines)> {
     let file = File::open(path).at(Operation::UseStore, || path)?;
     let mut lines = Lines::of(file);
     let mut line = Vec::new();
@@ -134,12 +134,12 @@ pub(super) fn read(path: &Path) -> Result<(Head, Lines)> {
 }
 
 /// The lines of a journal, up to one that was being written when its run was killed.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     input: BufReader<File>,
 }
 
 impl Lines {
-    pub(super) fn of(file: File) -> Self {
+    pub(crate) fn of(file: File) -> Self {
         Lines { input: BufReader::with_capacity(1 << 16, file) }
     }
 

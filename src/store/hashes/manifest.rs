@@ -13,10 +13,10 @@ use blake3::Hash;
 use crate::content::manifest::format::format_line;
 use crate::content::manifest::{LINE_LIMIT, Reader, Record};
 use crate::error::{Context, Operation, Result};
-use crate::store::journal::{self, Known};
+use crate::store::hashes::journal::{self, Known};
+use crate::store::hashes::sorted::Sorted;
 use crate::store::layout::Layout;
 use crate::store::record;
-use crate::store::sorted::Sorted;
 
 /// The manifest of an earlier tree, read along with the lines that ask for it.
 struct Earlier(Option<Peekable<Reader<BufReader<File>>>>);
@@ -50,7 +50,7 @@ fn record_path(line: &Record) -> &[u8] {
 }
 
 /// Writes the manifest of what a run with this journal has written, and removes the journal.
-pub(super) fn write(layout: &Layout, journal: &Path, path: &Path) -> Result<()> {
+pub(crate) fn write(layout: &Layout, journal: &Path, path: &Path) -> Result<()> {
     let (head, lines) = journal::read(journal)?;
     let mut earlier: Vec<Earlier> =
         head.earlier.iter().map(|name| Earlier::open(&layout.own(name))).collect();
@@ -80,7 +80,7 @@ pub(super) fn write(layout: &Layout, journal: &Path, path: &Path) -> Result<()> 
 }
 
 /// Removes the manifests of snapshots that are not there any more.
-pub(super) fn remove_orphans(layout: &Layout) -> Result<()> {
+pub(crate) fn remove_orphans(layout: &Layout) -> Result<()> {
     let manifests = layout.manifests();
     let Ok(entries) = std::fs::read_dir(&manifests) else { return Ok(()) };
     for entry in entries {

@@ -1,0 +1,219 @@
+//! What `snapshot take --prune` and `--keep-free` do where space is short, and what a wrong clock may not do.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::schema::assert_lines_described;
+use crate::support::mount::Mount;
+use crate::support::needs::{Need, tests};
+use crate::support::tree::{file, noise};
+use crate::support::{Ran, assert_equal, program, run, scratch};
+
+tests![
+    a_wrong_clock_is_told_and_hinders_nothing,
+    take_and_prune_are_one_run,
+    rules_and_prune_need_each_other,
+    nothing_is_pruned_without_a_snapshot,
+    what_rules_release_makes_room: [Need::Root],
+    a_full_disk_is_told_with_what_would_help: [Need::Root],
+    no_more_goes_than_space_takes: [Need::Root],
+    removals_that_free_nothing_come_to_an_end: [Need::Root],
+];
+
+pub fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
+    let mut command = Command::new(program());
+    command.arg("snapshot").args(arguments.iter().map(|argument| argument.as_ref()));
+    command
+}
+
+pub fn take(source: &Path, store: &Path, options: &[&str], code: i32) -> Ran {
+    let mut command = snapshot(&[&"take", &source, &store]);
+    command.args(options);
+    run(command).exits(code)
+}
+
+/// The name of the snapshot that a run has taken.
+pub fn name_of(ran: &Ran) -> String {
+    let line = ran.out.lines().find(|line| line.starts_with("snapshot ")).unwrap();
+    line["snapshot ".len()..].split(':').next().unwrap().to_owned()
+}
+
+/// What `list` tells of each.
+pub fn list(store: &Path) -> Vec<serde_json::Value> {
+    run(snapshot(&[&"list", &"--json", &store])).exits(0).json()
+}
+
+pub fn names(store: &Path) -> Vec<String> {
+    list(store).iter().map(|record| record["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn prune(store: &Path, options: &[&str], code: i32) -> Ran {
+    let mut command = snapshot(&[&"prune", &store]);
+    command.args(options);
+    run(command).exits(code)
+}
+
+fn small_source(home: &Path) -> PathBuf {
+    let source = home.join("src");
+    file(source.join("d/f"), "contents");
+    source
+}
+
+fn take_and_prune_are_one_run() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    let all = [(); 3].map(|()| name_of(&take(&source, &store, &[], 0)));
+    let ran = take(&source, &store, &["--prune", "--keep-last=3"], 0);
+    let last = name_of(&ran);
+    assert!(ran.out.contains(&format!("removed {}\n", all[0])), "{}", ran.out);
+    assert_eq!(names(&store), [&*all[1], &*all[2], &*last], "the new one counts");
+    let lines = take(&source, &store, &["--prune", "--keep-last=3", "--json"], 0).json();
+    assert_lines_described(&lines);
+    let pruned = lines.iter().find(|line| line["event"] == "pruned").unwrap();
+    assert_eq!(pruned["removed"], serde_json::json!([all[1]]));
+    assert_eq!(lines.last().unwrap()["event"], "snapshot");
+    // More than half: there is a snapshot, and nothing goes.
+    let ran = take(&source, &store, &["--prune", "--keep-last=1"], 23);
+    assert!(ran.err.contains("3 of 4 snapshots would go: nothing is removed"), "{}", ran.err);
+    assert_eq!(names(&store).len(), 4);
+    take(&source, &store, &["--prune", "--keep-last=1", "--yes", "--timezone=UTC"], 0);
+    assert_eq!(names(&store).len(), 1);
+}
+
+fn a_wrong_clock_is_told_and_hinders_nothing() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    let ran = take(&source, &store, &["--exclude=*.tmp"], 0);
+    assert!(!ran.err.contains("the clock says"), "{}", ran.err);
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let text = fs::read_to_string(&record).unwrap();
+    let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["options"], serde_json::json!(["--exclude=*.tmp"]));
+    line.as_object_mut().unwrap().remove("options");
+    line["started"] = "2999-01-01T00:00:00Z".into();
+    fs::write(&record, format!("{line}\n")).unwrap();
+    for ran in [
+        run(snapshot(&[&"list", &store])).exits(0),
+        take(&source, &store, &[], 0),
+        take(&source, &store, &[], 0),
+        prune(&store, &["--keep-last=1"], 0),
+    ] {
+        assert!(ran.err.contains(" is dated 2999-01-01T00:00:00Z: one of them is wrong"), "{}", ran.err);
+    }
+    let ahead: Vec<bool> = list(&store).iter().map(|line| line["ahead"] == true).collect();
+    assert_eq!(ahead, [true, false]);
+}
+
+fn rules_and_prune_need_each_other() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    let ran = take(&source, &store, &["--prune"], 1);
+    assert!(ran.err.contains("--prune takes at least one rule"), "{}", ran.err);
+    for option in ["--keep-daily=3", "--keep-free=5%", "--yes", "--timezone=UTC"] {
+        let ran = take(&source, &store, &[option], 1);
+        assert!(ran.err.contains("--prune is not given"), "{}", ran.err);
+    }
+    take(&source, &store, &["--prune", "--keep-free=100%"], 1);
+    assert!(!store.exists());
+}
+
+fn nothing_is_pruned_without_a_snapshot() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    for _ in 0..4 {
+        take(&source, &store, &[], 0);
+    }
+    fs::remove_dir_all(source.join("d")).unwrap();
+    take(&source, &store, &["--prune", "--keep-last=3"], 25);
+    assert_eq!(names(&store).len(), 4);
+}
+
+/// A store on a small disk, with these sizes of its snapshots in MiB, each of other contents.
+fn on_a_small_disk(home: &Path, size: &str, sizes: &[usize]) -> (PathBuf, Mount, PathBuf) {
+    let source = home.join("src");
+    let mount = Mount::new("tmpfs", size);
+    let store = mount.path().join("store");
+    for (seed, size) in sizes.iter().enumerate() {
+        file(source.join("f"), noise(seed as u64, size << 20));
+        take(&source, &store, &[], 0);
+    }
+    (source, mount, store)
+}
+
+fn what_rules_release_makes_room() {
+    let home = scratch();
+    let (source, _mount, store) = on_a_small_disk(home.path(), "8M", &[2, 2, 2]);
+    let before = names(&store);
+    file(source.join("f"), noise(9, 3 << 20));
+    let ran = take(&source, &store, &["--prune", "--keep-last=3"], 0);
+    let last = name_of(&ran);
+    assert_equal(&source, &store.join(&last));
+    assert_eq!(names(&store), [&*before[1], &*before[2], &*last], "{}{}", ran.out, ran.err);
+    // It is tried once: what rules name does not go, and the newest complete one neither.
+    file(source.join("f"), noise(10, 7 << 20));
+    let ran = take(&source, &store, &["--prune", "--keep-last=1", "--yes"], 11);
+    assert_eq!(names(&store), [&*last], "{}", ran.err);
+    assert_eq!(fs::read_link(store.join("latest")).unwrap(), Path::new(&last));
+}
+
+fn a_full_disk_is_told_with_what_would_help() {
+    let home = scratch();
+    let (source, _mount, store) = on_a_small_disk(home.path(), "8M", &[1, 2, 2]);
+    file(source.join("shared"), noise(7, 1 << 20));
+    take(&source, &store, &[], 0);
+    let before = names(&store);
+    file(source.join("f"), noise(9, 5 << 20));
+    let ran = take(&source, &store, &[], 11);
+    assert!(
+        ran.err.contains("there is no room: at least ") && ran.err.contains(" are missing"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("removing the 2 oldest snapshots would free 3."), "{}", ran.err);
+    let ran = take(&source, &store, &["--prune", "--keep-last=1"], 11);
+    assert!(ran.err.contains("pruning by these rules would free 3."), "{}", ran.err);
+    assert_eq!(names(&store), before);
+}
+
+fn no_more_goes_than_space_takes() {
+    let home = scratch();
+    let sizes = [1; 12];
+    let (_source, mount, store) = on_a_small_disk(home.path(), "14M", &sizes);
+    let all = names(&store);
+    let ran = prune(&store, &["-n", "--keep-free=4M"], 0);
+    let would = |ran: &Ran| ran.out.lines().filter(|line| line.starts_with("would remove")).count();
+    assert_eq!(would(&ran), 3, "{}", ran.out);
+    assert!(ran.out.contains(&format!("keep {}: enough is free", all[4])), "{}", ran.out);
+    assert!(ran.out.contains(&format!("keep {}: newest complete", all[11])), "{}", ran.out);
+    assert!(ran.out.contains(&format!("keep {}: one of the 7 newest complete", all[5])), "{}", ran.out);
+    assert_eq!(names(&store), all);
+    let ran = prune(&store, &["--keep-free=4M"], 0);
+    assert_eq!(ran.out.lines().count(), 3, "{}{}", ran.out, ran.err);
+    assert_eq!(names(&store), all[3..]);
+    // What rules name stays, and so do the 7 newest ones.
+    prune(&store, &["--keep-free=90%", "--keep-last=8"], 0);
+    assert_eq!(names(&store), all[4..]);
+    prune(&store, &["--keep-free=90%", "--yes"], 0);
+    assert_eq!(names(&store), all[5..]);
+    assert!(fs::metadata(mount.path()).unwrap().is_dir());
+    let ran = take(&home.path().join("src"), &store, &["--prune", "--keep-free=1K"], 0);
+    assert!(!ran.out.contains("removed"), "{}", ran.out);
+}
+
+fn removals_that_free_nothing_come_to_an_end() {
+    let home = scratch();
+    let source = home.path().join("src");
+    let mount = Mount::new("tmpfs", "8M");
+    let store = mount.path().join("store");
+    file(source.join("f"), noise(1, 1 << 20));
+    for _ in 0..14 {
+        take(&source, &store, &[], 0);
+    }
+    // Nothing but a name in each, and that of directories without blocks of their own.
+    let ran = prune(&store, &["--keep-free=7900K", "--yes"], 0);
+    assert_eq!(ran.out.lines().count(), 3, "{}", ran.out);
+    assert_eq!(names(&store).len(), 11);
+    assert!(fs::metadata(store.join("latest/f")).unwrap().nlink() >= 11);
+}
