@@ -25,6 +25,7 @@ mod record;
 mod removal;
 pub mod retention;
 mod shortage;
+mod sources;
 mod space;
 mod take;
 

@@ -16,7 +16,7 @@ use crate::store::layout::Layout;
 use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
 use crate::store::shortage::{NoRoom, is_full, missing_bytes};
-use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree};
+use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree, sources};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -119,6 +119,8 @@ pub struct Taken {
     pub unfit: Option<Unfit>,
     /// Others can write to the store, and may change what is kept in it.
     pub open_to_others: bool,
+    /// Others could read or change what the program keeps in the store, and can no longer.
+    pub closed: bool,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
     /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
@@ -136,6 +138,7 @@ impl Taken {
             snapshot: None,
             unfit: None,
             open_to_others,
+            closed: false,
             left: Vec::new(),
             pruned: Vec::new(),
             prune_errors: Vec::new(),
@@ -171,8 +174,9 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     {
         return Err(refusal(take, format!("{}: {why}", Escaped::name(name.as_ref()))));
     }
+    sources::refuse_overlap(&take.run, &take.store)?;
     let new = layout.make()?;
-    let open_to_others = layout.is_open_to_others();
+    let (open_to_others, closed) = (layout.is_open_to_others(), layout.close()?);
     let mut held = Held::take(layout, take.wait, stop)?;
     let several = take.run.sources.is_some();
     refuse(take, several, &held)?;
@@ -192,6 +196,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     let Attempt { started, is_partial, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
+    taken.closed = closed;
     made_room.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::schema::assert_lines_described;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, noise};
+use crate::support::tree::{file, mode, noise};
 use crate::support::{Ran, assert_equal, program, run, scratch};
 
 tests![
@@ -20,6 +20,9 @@ tests![
     a_full_disk_is_told_with_what_would_help: [Need::Root],
     no_more_goes_than_space_takes: [Need::Root],
     removals_that_free_nothing_come_to_an_end: [Need::Root],
+    no_snapshot_is_taken_into_a_snapshot,
+    a_disk_in_the_source_takes_snapshots: [Need::Root],
+    what_is_ours_is_closed_to_others: [Need::Root],
 ];
 
 pub fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
@@ -216,4 +219,75 @@ fn removals_that_free_nothing_come_to_an_end() {
     assert_eq!(ran.out.lines().count(), 3, "{}", ran.out);
     assert_eq!(names(&store).len(), 11);
     assert!(fs::metadata(store.join("latest/f")).unwrap().nlink() >= 11);
+}
+
+fn no_snapshot_is_taken_into_a_snapshot() {
+    let home = scratch();
+    let source = small_source(home.path());
+    let store = source.join("kept/store");
+    fs::create_dir(source.join("kept")).unwrap();
+    for options in [&[][..], &["--exclude=.ringsync"], &["--exclude=/kept/store/*"], &["-x"]] {
+        for _ in 0..2 {
+            let ran = take(&source, &store, options, 3);
+            assert!(
+                ran.err.contains(&format!("use store {}: it lies in SRC", store.display())),
+                "{}",
+                ran.err
+            );
+            assert!(ran.err.contains("snapshots would be taken into snapshots"), "{}", ran.err);
+            assert!(!store.join(".ringsync").exists());
+        }
+        fs::create_dir_all(&store).unwrap();
+        take(&source, &store, options, 3);
+        fs::remove_dir(&store).unwrap();
+    }
+    for _ in 0..2 {
+        let name = name_of(&take(&source, &store, &["--exclude=/kept/store"], 0));
+        assert!(store.join(&name).join("d/f").exists() && !store.join(&name).join("kept/store").exists());
+    }
+    // The other way round.
+    let around = home.path().join("around");
+    file(around.join("src/f"), "contents");
+    for inside in [around.join("src"), around.join("src/f"), around.clone()] {
+        let ran = take(&inside, &around, &[], 3);
+        assert!(ran.err.contains("SRC lies in it"), "{}", ran.err);
+    }
+    let several = run(snapshot(&[&"take", &source, &around.join("src"), &around])).exits(3);
+    assert!(several.err.contains("SRC lies in it"), "{}", several.err);
+    assert!(!around.join(".ringsync").exists());
+}
+
+fn a_disk_in_the_source_takes_snapshots() {
+    let home = scratch();
+    let source = small_source(home.path());
+    fs::create_dir(source.join("disk")).unwrap();
+    let disk = Mount::tmpfs_at(&source.join("disk"), "10M");
+    let store = disk.path().join("store");
+    take(&source, &store, &[], 3);
+    for _ in 0..2 {
+        let name = name_of(&take(&source, &store, &["-x"], 0));
+        assert!(!store.join(name).join("disk/store").exists());
+    }
+    assert_eq!(names(&store).len(), 2);
+}
+
+fn what_is_ours_is_closed_to_others() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    take(&source, &store, &[], 0);
+    mode(store.join(".ringsync"), 0o755);
+    let ran = take(&source, &store, &[], 0);
+    assert!(ran.err.contains(".ringsync in the store was open to others"), "{}", ran.err);
+    assert_eq!(fs::metadata(store.join(".ringsync")).unwrap().mode() & 0o7777, 0o700);
+    let ran = take(&source, &store, &[], 0);
+    assert_eq!(ran.err, "");
+    // A group that is not root's.
+    std::os::unix::fs::chown(&store, None, Some(1000)).unwrap();
+    mode(&store, 0o770);
+    for ran in [take(&source, &store, &[], 3), prune(&store, &["--keep-last=1"], 3)] {
+        assert!(ran.err.contains("its group (gid 1000) may write to it"), "{}", ran.err);
+        assert!(ran.err.contains("chmod g-w"), "{}", ran.err);
+    }
+    mode(&store, 0o750);
+    take(&source, &store, &[], 0);
 }
