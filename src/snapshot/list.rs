@@ -64,12 +64,9 @@ fn table(records: &[Record]) -> String {
     // Writing to a string can't fail.
     writeln!(text, "{:widest$}  {:>12} {:>12} {:>12}", "SNAPSHOT", "ENTRIES", "NEW", "ALL").ok();
     for record in records {
-        let marks = match (record.complete, record.named) {
-            (false, true) => "  partial, named",
-            (false, false) => "  partial",
-            (true, true) => "  named",
-            (true, false) => "",
-        };
+        let marks = [(!record.complete, "partial"), (record.named, "named"), (record.rebuilt, "rebuilt")];
+        let marks: Vec<&str> = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
+        let marks = if marks.is_empty() { String::new() } else { format!("  {}", marks.join(", ")) };
         writeln!(
             text,
             "{:widest$}  {:>12} {:>12} {:>12}{marks}",

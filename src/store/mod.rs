@@ -15,6 +15,7 @@ mod attempt;
 pub mod clock;
 mod clones;
 mod earlier;
+pub mod found;
 mod hashes;
 mod layout;
 pub mod look;

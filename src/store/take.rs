@@ -318,6 +318,7 @@ fn describe(
         first_errors: summary.errors.iter().map(ToString::to_string).collect(),
         exit_code: summary.outcome.exit_code(),
         version: env!("CARGO_PKG_VERSION").into(),
+        rebuilt: false,
     }
 }
 

@@ -4,6 +4,7 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adopted;
 mod again;
 mod bench;
 mod beneath;
@@ -86,6 +87,7 @@ fn main() {
     support::key(); // it is there: some tests count the system calls of a run
     let all = support::everything();
     let tests = [
+        adopted::TESTS,
         again::TESTS,
         bench::TESTS,
         beneath::TESTS,
