@@ -5,10 +5,13 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
-use crate::event::{Both, EntryEvent, Reporter, Summary};
+use crate::event::{Both, EntryEvent, Mode, Reporter, Summary};
+use crate::options::Reuse;
 use crate::stop::Stop;
 use crate::store::hashes::journal::{Head, Journal};
-use crate::store::take::Take;
+use crate::store::layout::Layout;
+use crate::store::record::known;
+use crate::store::take::{Take, refuse};
 use crate::store::{Held, clones, earlier, mounted};
 
 /// What it came to.
@@ -45,6 +48,27 @@ impl Attempt {
         let summary = summary.inspect_err(|_| drop(std::fs::remove_dir(&incomplete)))?;
         Ok(Attempt { started, is_partial: missing.0, summary, journal })
     }
+}
+
+/// Has the engine tell what it would do in a store, of which there may be none. What runs that were broken off have left is not
+/// looked at.
+pub(super) fn foretell(
+    take: &Take,
+    layout: &Layout,
+    reporter: &mut dyn Reporter,
+    stop: &Stop,
+) -> Result<Summary> {
+    let snapshots = known(layout)?.0;
+    refuse(take, take.run.sources.is_some(), layout, &snapshots)?;
+    let store = std::path::absolute(layout.store()).at(Operation::UseStore, || layout.store())?;
+    let mut config = take.run.clone();
+    config.mode = Mode::DryRun;
+    config.make_parents = true;
+    // Nothing is called so.
+    config.destination = layout.own("dry-run");
+    config.link_dest = earlier::newest(&snapshots).map(|record| store.join(&record.name)).collect();
+    (config.delete, config.backup, config.fsync, config.reuse) = (None, None, false, Reuse::Link);
+    crate::engine::sync(&config, reporter, stop)
 }
 
 /// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.

@@ -10,7 +10,7 @@ use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::{Action, Reporter, Summary, Totals};
 use crate::options::Reflink;
 use crate::stop::Stop;
-use crate::store::attempt::Attempt;
+use crate::store::attempt::{self, Attempt};
 use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
 use crate::store::prune::{Decision, Prune};
@@ -44,6 +44,8 @@ pub struct Take {
     pub prune: Option<Prune>,
     /// What the record says of the options.
     pub options: Vec<String>,
+    /// Make nothing, not even the store, take no lock, and have the run tell what it would do.
+    pub dry_run: bool,
 }
 
 crate::options::with!(Take);
@@ -62,6 +64,7 @@ impl Take {
             wait: false,
             prune: None,
             options: Vec::new(),
+            dry_run: false,
         }
     }
 }
@@ -175,11 +178,15 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         return Err(refusal(take, format!("{}: {why}", Escaped::name(name.as_ref()))));
     }
     sources::refuse_overlap(&take.run, &take.store)?;
+    if take.dry_run {
+        let summary = attempt::foretell(take, &layout, reporter, stop)?;
+        return Ok(Taken::new(summary, layout.is_open_to_others()));
+    }
     let new = layout.make()?;
     let (open_to_others, closed) = (layout.is_open_to_others(), layout.close()?);
     let mut held = Held::take(layout, take.wait, stop)?;
     let several = take.run.sources.is_some();
-    refuse(take, several, &held)?;
+    refuse(take, several, &held.layout, &held.snapshots)?;
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let mut attempt = Attempt::make(take, &held, reporter, stop).inspect_err(|_| held.layout.unmake(&new))?;
@@ -231,13 +238,13 @@ fn refusal(take: &Take, why: String) -> Error {
 }
 
 /// Refuses a name that is taken, and another shape than that of the snapshots there are.
-fn refuse(take: &Take, several: bool, held: &Held) -> Result<()> {
+pub(super) fn refuse(take: &Take, several: bool, layout: &Layout, snapshots: &[Record]) -> Result<()> {
     if let Some(name) = &take.name
-        && held.layout.snapshot(name).symlink_metadata().is_ok()
+        && layout.snapshot(name).symlink_metadata().is_ok()
     {
         return Err(refusal(take, format!("{} is there already", Escaped::name(name.as_ref()))));
     }
-    let shape = match held.snapshots.last() {
+    let shape = match snapshots.last() {
         Some(newest) if newest.several != several => newest.several,
         _ => return Ok(()),
     };

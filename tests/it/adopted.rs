@@ -267,7 +267,7 @@ fn what_can_not_be_adopted_is_refused() {
 
 fn an_adoption_that_is_killed_is_gone_on_with() {
     let home = scratch();
-    let made = ["2024-01-29-023000", "2024-01-30-023000", "2024-01-31-023000"];
+    let made = ["2024-01-29-023000", "2024-01-30_023000.500_some-failed", "2024-01-31-023000"];
     let mut killed = 0;
     for number in 1..=7 {
         let (around, store) =
@@ -285,6 +285,8 @@ fn an_adoption_that_is_killed_is_gone_on_with() {
         assert_eq!(names(&store), ["2024-01-29_023000Z", "2024-01-30_023000Z", "2024-01-31_023000Z"]);
         assert_eq!((directories(&store).len(), latest(&store)), (3, "2024-01-31_023000Z".into()));
         assert!(store.join("latest/new2").exists());
+        let complete: Vec<bool> = list(&store).iter().map(|record| record["complete"] == true).collect();
+        assert_eq!(complete, [true, false, true], "{number}");
     }
     assert!(killed >= 5, "{killed}");
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::schema::assert_lines_described;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, noise};
+use crate::support::tree::{file, mode, noise, snapshot as tree_of};
 use crate::support::{Ran, assert_equal, program, run, scratch};
 
 tests![
@@ -23,6 +23,7 @@ tests![
     no_snapshot_is_taken_into_a_snapshot,
     a_disk_in_the_source_takes_snapshots: [Need::Root],
     what_is_ours_is_closed_to_others: [Need::Root],
+    a_dry_run_tells_and_makes_nothing,
 ];
 
 pub fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
@@ -290,4 +291,41 @@ fn what_is_ours_is_closed_to_others() {
     }
     mode(&store, 0o750);
     take(&source, &store, &[], 0);
+}
+
+fn a_dry_run_tells_and_makes_nothing() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    file(source.join("g"), "more");
+    let ran = take(&source, &store, &["-n", "-v"], 0);
+    assert!(!store.exists());
+    assert!(ran.out.contains("created   d/f\n") && ran.out.contains("dry run: 4 created"), "{}", ran.out);
+    assert!(!ran.out.contains("snapshot "), "{}", ran.out);
+    let first = name_of(&take(&source, &store, &[], 0));
+    file(source.join("new"), "contents");
+    file(source.join("g"), "other contents");
+    // Somebody else may have the lock.
+    let before = tree_of(&store);
+    let lock = fs::File::open(store.join(".ringsync/lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    for _ in 0..2 {
+        let ran = take(&source, &store, &["-n", "-vv"], 0);
+        for line in ["linked    d/f", "created   new", "created   g"] {
+            assert!(ran.out.lines().any(|told| told.starts_with(line)), "{line}: {}", ran.out);
+        }
+        assert!(ran.out.contains("dry run: 4 created, 1 linked"), "{}", ran.out);
+    }
+    let lines = take(&source, &store, &["-n", "--json"], 0).json();
+    assert_lines_described(&lines);
+    assert_eq!(lines.last().unwrap()["event"], "summary");
+    assert!(tree_of(&store) == before);
+    drop(lock);
+    // What is refused is refused.
+    take(&source, &store, &["-n", "--prune", "--keep-last=1"], 1);
+    take(&source, &store, &["-n", "--name=latest"], 3);
+    take(&source, &store, &["--name=once"], 0);
+    take(&source, &store, &["-n", "--name=once"], 3);
+    take(&home.path().join("missing"), &store, &["-n"], 3);
+    run(snapshot(&[&"take", &"-n", &source.join("d"), &source.join("g"), &store])).exits(3);
+    assert_eq!(names(&store), [&*first, "once"]);
 }

@@ -12,7 +12,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::roots::nearest_existing;
 use crate::stop::Stop;
 use crate::store::found::names::{Origin, Told, told};
-use crate::store::found::{directories, hold, refusal, tree, write_down};
+use crate::store::found::{directories, hold, number, refusal, tree, write_down};
 use crate::store::layout::Layout;
 use crate::store::record::{self, Record, known};
 use crate::store::{name, rename_tree};
@@ -66,7 +66,7 @@ struct Tree {
     is_partial: bool,
 }
 
-/// Takes trees over. In the record they come before the snapshots that it has, in the order of their times. What was renamed
+/// Takes trees over. In the record they come before the snapshots that were taken, in the order of their times. What was renamed
 /// by a run that was killed, and not written down, is found again. If this is stopped before it renames, nothing is done.
 ///
 /// # Errors
@@ -89,6 +89,10 @@ pub fn adopt(adopt: &Adopt, stop: &Stop) -> Result<Adopted> {
     let Some(lock) = lock.filter(|_| !stop.is_stopped()) else {
         return Ok(Adopted { trees: adopted, errors });
     };
+    // What is not there under its name is not known to anybody yet. If this is killed, what has its name is known for what it is.
+    let mut records = in_order(&adopted, &snapshots);
+    number(&mut records);
+    record::write(&layout.record(), &records)?;
     adopted.retain(|(path, record)| match take_in(&layout, path, &record.name) {
         Ok(()) => true,
         Err(error) => {
@@ -97,12 +101,22 @@ pub fn adopt(adopt: &Adopt, stop: &Stop) -> Result<Adopted> {
         }
     });
     record::flush_around(&layout.latest())?;
-    let records = adopted.iter().map(|(_, record)| record.clone()).chain(snapshots).collect();
-    let records = write_down(layout, records, lock)?;
-    for ((_, record), written) in adopted.iter_mut().zip(records) {
-        *record = written;
+    let records = write_down(layout, in_order(&adopted, &snapshots), lock)?;
+    for (_, record) in &mut adopted {
+        record.sequence =
+            records.iter().find(|known| known.name == record.name).map_or(0, |known| known.sequence);
     }
     Ok(Adopted { trees: adopted, errors })
+}
+
+/// What is adopted comes before what was taken, and by its time among what was adopted before.
+fn in_order(adopted: &[(PathBuf, Record)], snapshots: &[Record]) -> Vec<Record> {
+    let taken = snapshots.iter().position(|record| !record.rebuilt).unwrap_or(snapshots.len());
+    let (earlier, taken) = snapshots.split_at(taken);
+    let mut records: Vec<Record> = adopted.iter().map(|(_, record)| record).chain(earlier).cloned().collect();
+    records.sort_by(|one, other| (one.started, &one.name).cmp(&(other.started, &other.name)));
+    records.extend_from_slice(taken);
+    records
 }
 
 /// The trees, and what a run that was killed had renamed already.

@@ -42,14 +42,20 @@ fn directories(store: &Path) -> Result<(Vec<String>, Vec<Error>)> {
 
 /// Writes the record of these snapshots, in this order. What their order was before is nothing to anybody.
 fn write_down(layout: Layout, mut snapshots: Vec<Record>, lock: std::fs::File) -> Result<Vec<Record>> {
-    let mut next = 1;
-    for record in &mut snapshots {
-        record.sequence = next;
-        next += 1;
-    }
+    let next = number(&mut snapshots);
     let held = Held { layout, snapshots, next, _lock: lock };
     held.write_down()?;
     Ok(held.snapshots)
+}
+
+/// Numbers them in this order. Returns the next number.
+fn number(snapshots: &mut [Record]) -> u64 {
+    let mut next = 1;
+    for record in snapshots {
+        record.sequence = next;
+        next += 1;
+    }
+    next
 }
 
 /// Has a store, which is made if it is missing, for this process alone.
