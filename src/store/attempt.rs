@@ -5,12 +5,13 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
-use crate::event::{Both, EntryEvent, Mode, Reporter, Summary};
+use crate::event::{Both, EntryEvent, Incomplete, Mode, Reporter, Summary};
 use crate::options::Reuse;
 use crate::stop::Stop;
 use crate::store::hashes::journal::{Head, Journal};
 use crate::store::layout::Layout;
 use crate::store::record::known;
+use crate::store::sources::Sources;
 use crate::store::take::{Take, refuse};
 use crate::store::{Held, clones, earlier, mounted};
 
@@ -19,6 +20,8 @@ pub(super) struct Attempt {
     pub(super) started: Timestamp,
     /// Something is missing in what it has written.
     pub(super) is_partial: bool,
+    /// None of the sources is there any more.
+    pub(super) is_gone: bool,
     pub(super) summary: Summary,
     pub(super) journal: Journal,
 }
@@ -43,10 +46,19 @@ impl Attempt {
         }
         let started = Timestamp::now();
         let mut missing = Missing::default();
+        let sources = Sources::note(&take.run);
         let summary =
-            crate::engine::sync(&config, &mut Both(reporter, Both(&mut missing, &mut journal)), stop);
-        let summary = summary.inspect_err(|_| drop(std::fs::remove_dir(&incomplete)))?;
-        Ok(Attempt { started, is_partial: missing.0, summary, journal })
+            crate::engine::sync(&config, &mut Both(&mut *reporter, Both(&mut missing, &mut journal)), stop);
+        let mut summary = summary.inspect_err(|_| drop(std::fs::remove_dir(&incomplete)))?;
+        for error in sources.lost() {
+            reporter.error(&error);
+            missing.0 = true;
+            summary.totals.errors += 1;
+            summary.outcome = summary.outcome.max(Outcome::Failed);
+            summary.errors.truncate(Incomplete::KEPT - 1);
+            summary.errors.push(error);
+        }
+        Ok(Attempt { started, is_partial: missing.0, is_gone: sources.are_gone(), summary, journal })
     }
 }
 

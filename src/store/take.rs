@@ -91,6 +91,8 @@ impl Default for MinEntries {
 pub struct Unfit {
     /// Entries that the source has.
     pub entries: u64,
+    /// It vanished while it was read.
+    pub gone: bool,
     /// The least that it was to have.
     pub least: u64,
     /// The newest complete snapshot, and how many it has.
@@ -100,6 +102,7 @@ pub struct Unfit {
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.entries {
+            _ if self.gone => f.write_str("the source has vanished")?,
             0 => f.write_str("the source is empty")?,
             entries => write!(f, "the source has {entries} of the {} entries that it must have", self.least)?,
         }
@@ -201,7 +204,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         }
         made_room = Some(made);
     }
-    let Attempt { started, is_partial, summary, journal } = attempt;
+    let Attempt { started, is_partial, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
     taken.closed = closed;
     made_room.into_iter().for_each(|made| taken.note_pruned(made));
@@ -210,7 +213,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         taken.no_room = is_full(&taken.summary).then(|| NoRoom::find(take, &taken.summary, &held, stop));
         return Ok(taken);
     }
-    taken.unfit = unfit(&taken.summary.totals, take.min_entries, &held);
+    taken.unfit = unfit(&taken.summary.totals, is_gone, take.min_entries, &held);
     if taken.unfit.is_some() {
         taken.summary.outcome = taken.summary.outcome.max(Outcome::DeletionRefused);
         removal::doom(&held.layout, &held.layout.incomplete())?;
@@ -258,7 +261,7 @@ pub(super) fn refuse(take: &Take, several: bool, layout: &Layout, snapshots: &[R
 }
 
 /// Whether the source has too little to be what it was.
-fn unfit(totals: &Totals, least: MinEntries, held: &Held) -> Option<Unfit> {
+fn unfit(totals: &Totals, gone: bool, least: MinEntries, held: &Held) -> Option<Unfit> {
     let newest = held.snapshots.iter().rev().find(|record| record.complete);
     let entries = entries(totals);
     let least = match least {
@@ -270,7 +273,7 @@ fn unfit(totals: &Totals, least: MinEntries, held: &Held) -> Option<Unfit> {
     };
     let least = least.max(1);
     let newest = newest.map(|record| (record.name.clone(), record.entries));
-    (entries < least).then_some(Unfit { entries, least, newest })
+    (gone || entries < least).then_some(Unfit { entries, gone, least, newest })
 }
 
 /// Those below the root, which the walk counts as well.

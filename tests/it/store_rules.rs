@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::schema::assert_lines_described;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, noise, snapshot as tree_of};
-use crate::support::{Ran, assert_equal, program, run, scratch};
+use crate::support::{Ran, assert_equal, await_of, finish, program, run, scratch};
 
 tests![
     a_wrong_clock_is_told_and_hinders_nothing,
@@ -24,6 +25,7 @@ tests![
     a_disk_in_the_source_takes_snapshots: [Need::Root],
     what_is_ours_is_closed_to_others: [Need::Root],
     a_dry_run_tells_and_makes_nothing,
+    a_source_that_vanishes_is_not_a_file_that_does: [Need::Root],
 ];
 
 pub fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
@@ -328,4 +330,54 @@ fn a_dry_run_tells_and_makes_nothing() {
     take(&home.path().join("missing"), &store, &["-n"], 3);
     run(snapshot(&[&"take", &"-n", &source.join("d"), &source.join("g"), &store])).exits(3);
     assert_eq!(names(&store), [&*first, "once"]);
+}
+
+/// Runs `take`, slowly, and meanwhile something else.
+fn take_while(source: &Path, store: &Path, options: &[&str], change: impl FnOnce()) -> Ran {
+    let mut command = snapshot(&[&"take", &"--bwlimit=2M", &source, &store]);
+    command.args(options).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let incomplete = store.join(".ringsync/incomplete");
+    await_of(&mut child, "the run has begun", || {
+        fs::read_dir(&incomplete).is_ok_and(|mut made| made.next().is_some())
+    });
+    change();
+    finish(child, Duration::from_secs(60))
+}
+
+fn a_source_that_vanishes_is_not_a_file_that_does() {
+    let home = scratch();
+    let (source, store) = (home.path().join("src"), home.path().join("store"));
+    file(source.join("d/large"), noise(1, 4 << 20));
+    fs::create_dir(source.join("disk")).unwrap();
+    for (number, (options, code)) in
+        [(&["-x"][..], 0), (&["--exclude=/disk/"], 0), (&[], 23)].into_iter().enumerate()
+    {
+        let disk = Mount::tmpfs_at(&source.join("disk"), "1M");
+        file(disk.path().join("f"), "contents");
+        file(source.join("d/large"), noise(number as u64, 4 << 20));
+        let ran = take_while(&source, &store, options, || drop(disk));
+        assert_eq!(ran.code, Some(code), "{options:?}: {}", ran.err);
+        assert_eq!(ran.err.contains("disk: what was mounted there has left"), code == 23, "{}", ran.err);
+        let last = list(&store).pop().unwrap();
+        assert_eq!((&last["complete"], &last["exit_code"]), (&(code == 0).into(), &code.into()));
+    }
+    file(source.join("d/large"), noise(76, 4 << 20));
+    // Another directory in the place of SRC, and none.
+    let away = home.path().join("away");
+    let ran = take_while(&source, &store, &[], || {
+        fs::rename(&source, &away).unwrap();
+        fs::create_dir(&source).unwrap();
+    });
+    assert_eq!(ran.code, Some(23), "{}", ran.err);
+    assert!(ran.err.contains("another directory has come in its place"), "{}", ran.err);
+    assert_eq!(list(&store).pop().unwrap()["complete"], false);
+    fs::remove_dir(&source).unwrap();
+    fs::rename(&away, &source).unwrap();
+    file(source.join("d/large"), noise(77, 4 << 20));
+    let before = names(&store);
+    let ran = take_while(&source, &store, &[], || fs::rename(&source, &away).unwrap());
+    assert_eq!(ran.code, Some(25), "{}", ran.err);
+    assert!(ran.err.contains("no snapshot: the source has vanished"), "{}", ran.err);
+    assert_eq!(names(&store), before);
 }

@@ -93,6 +93,7 @@ pub fn adopt(adopt: &Adopt, stop: &Stop) -> Result<Adopted> {
     let mut records = in_order(&adopted, &snapshots);
     number(&mut records);
     record::write(&layout.record(), &records)?;
+    record::remove(&layout.pending())?;
     adopted.retain(|(path, record)| match take_in(&layout, path, &record.name) {
         Ok(()) => true,
         Err(error) => {
