@@ -74,6 +74,11 @@ pub(super) fn foretell(
     refuse(take, take.run.sources.is_some(), layout, &snapshots)?;
     let store = std::path::absolute(layout.store()).at(Operation::UseStore, || layout.store())?;
     let mut config = take.run.clone();
+    match layout.require() {
+        Ok(()) => layout.require_ours()?,
+        // It would be made, in a directory that is there.
+        Err(_) => drop(store.parent().map(std::fs::metadata).transpose().at(Operation::Create, || &store)?),
+    }
     config.mode = Mode::DryRun;
     config.make_parents = true;
     // Nothing is called so.

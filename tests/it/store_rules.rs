@@ -323,6 +323,7 @@ fn a_dry_run_tells_and_makes_nothing() {
     assert!(tree_of(&store) == before);
     drop(lock);
     // What is refused is refused.
+    take(&source, &home.path().join("no/store"), &["-n"], 3);
     take(&source, &store, &["-n", "--prune", "--keep-last=1"], 1);
     take(&source, &store, &["-n", "--name=latest"], 3);
     take(&source, &store, &["--name=once"], 0);
