@@ -77,7 +77,9 @@ pub(super) fn foretell(
     match layout.require() {
         Ok(()) => layout.require_ours()?,
         // It would be made, in a directory that is there.
-        Err(_) => drop(store.parent().map(std::fs::metadata).transpose().at(Operation::Create, || &store)?),
+        Err(_) => {
+            store.parent().map(std::fs::metadata).transpose().at(Operation::Create, || &store)?;
+        }
     }
     config.mode = Mode::DryRun;
     config.make_parents = true;
