@@ -46,6 +46,7 @@ mod modes;
 mod named;
 mod names;
 mod nested;
+mod nights;
 mod old;
 mod planted;
 mod property;
@@ -127,6 +128,7 @@ fn main() {
         modes::TESTS,
         named::TESTS,
         names::TESTS,
+        nights::TESTS,
         nested::TESTS,
         old::TESTS,
         planted::TESTS,
