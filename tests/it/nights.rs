@@ -185,6 +185,9 @@ impl Backup {
     }
 }
 
+/// Two snapshots for which this gives the same lie in one period.
+type Period<'a> = &'a dyn Fn(&Known) -> String;
+
 /// What the rules name, told from the text of the names: the newest complete one of each day, week and month, as far back as there
 /// are to be.
 fn kept(snapshots: &[Known], now: i64) -> Vec<String> {
@@ -196,7 +199,7 @@ fn kept(snapshots: &[Known], now: i64) -> Vec<String> {
     let week = |known: &Known| ((known.time / DAY + 3) / 7).to_string();
     let day = |known: &Known| known.name[..10].to_owned();
     let month = |known: &Known| known.name[..7].to_owned();
-    let rules: [(usize, &dyn Fn(&Known) -> String); 3] = [(6, &day), (3, &week), (2, &month)];
+    let rules: [(usize, Period); 3] = [(6, &day), (3, &week), (2, &month)];
     for (count, period) in rules {
         let groups: Vec<&[&Known]> = judged.chunk_by(|one, other| period(one) == period(other)).collect();
         for group in groups.iter().take(count) {
