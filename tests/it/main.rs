@@ -47,6 +47,7 @@ mod modes;
 mod named;
 mod names;
 mod nested;
+mod nights;
 mod old;
 mod planted;
 mod property;
@@ -129,6 +130,7 @@ fn main() {
         modes::TESTS,
         named::TESTS,
         names::TESTS,
+        nights::TESTS,
         nested::TESTS,
         old::TESTS,
         planted::TESTS,
