@@ -131,7 +131,10 @@ async fn follow(
         // one, since a mount point is in the destination: a copy has to do.
         Err(LinkFailure::Os(refusal @ (Errno::MLINK | Errno::XDEV))) => {
             let copied = item.mirror_one(source, destination).await?;
-            Ok((Copied { link_limit: true, ..copied }, Some(refusal)))
+            let copied = Copied { link_limit: true, ..copied };
+            // With as many names as there may be, one inode became two: that is a lack of each that begins a new one.
+            let lacks = (refusal == Errno::MLINK).then(|| lack(&item, leader, refusal));
+            Ok((copied.lacking(lacks.into_iter().collect()), Some(refusal)))
         }
         Err(LinkFailure::Os(errno)) if item.pair.file_system.is_link_refusal(errno) => {
             let copied = item.mirror_one(source, destination).await?; // where that fails it was not the link
@@ -147,13 +150,18 @@ async fn follow(
 /// What is reported of a copy in place of a link. The first one on its file system tells that there are none.
 fn refused(item: &Item<'_>, leader: &Leader, errno: Errno, copied: Copied) -> Copied {
     if item.pair.file_system.tells_copies() {
-        let first = leader.directory.path_of(&leader.name);
-        let wanted = format!("one more name of {}", Escaped::path(&first));
-        let lack = NotKept::refused(Property::HardLink, wanted, errno);
-        let lack = Error::new(Operation::Link, item.path(), Cause::from(lack));
+        let lack = lack(item, leader, errno);
         return Copied { link_refused: true, ..copied.lacking(vec![lack]) };
     }
     Copied { link_refused: true, ..copied }
+}
+
+/// A name that is missing to the leader's inode.
+fn lack(item: &Item<'_>, leader: &Leader, errno: Errno) -> Error {
+    let first = leader.directory.path_of(&leader.name);
+    let wanted = format!("one more name of {}", Escaped::path(&first));
+    let lack = NotKept::refused(Property::HardLink, wanted, errno);
+    Error::new(Operation::Link, item.path(), Cause::from(lack))
 }
 
 /// Whether the inode alone may have no further names: chattr(1) has made it immutable, or append-only.
