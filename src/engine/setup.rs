@@ -110,7 +110,11 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let implied = run.roots.single.is_some() || run.roots.several.is_some();
     let xattrs = if run.rules.keep.xattrs && !implied {
         let holder = Holder::Open(source.as_fd());
-        Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
+        let xattrs = xattr::read_source(&holder, &stat, &run.rules, path)?;
+        if xattrs.hides_acl() {
+            stat.mode = metadata::closed_to_others(stat.mode);
+        }
+        Some(xattrs)
     } else {
         None
     };

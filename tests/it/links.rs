@@ -153,7 +153,7 @@ fn an_earlier_inode_with_all_its_names_splits_its_group_and_tells() {
         fuse.release();
         let options = [&options[..4], &["--link-dest=../2"]].concat();
         sync_with(engine, &options, &source, &fuse.path().join("3")).exits(0);
-        let inode = |name| fs::metadata(fuse.path().join("3").join(name)).unwrap().ino();
+        let inode = |name: &str| fs::metadata(fuse.path().join("3").join(name)).unwrap().ino();
         assert!(["b", "c", "e"].iter().all(|name| inode(name) == inode("a")));
     }
 }

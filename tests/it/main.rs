@@ -29,6 +29,7 @@ mod errors;
 mod faithful;
 mod faults;
 mod flags;
+mod frozen;
 mod fuse;
 mod gain;
 mod guide;
@@ -66,6 +67,7 @@ mod swapped;
 mod tight;
 mod timeout;
 mod torn;
+mod unread;
 mod unstuck;
 mod verify;
 mod whole;
@@ -111,6 +113,7 @@ fn main() {
         faithful::TESTS,
         faults::TESTS,
         flags::TESTS,
+        frozen::TESTS,
         fuse::TESTS,
         gain::TESTS,
         guide::TESTS,
@@ -147,6 +150,7 @@ fn main() {
         tight::TESTS,
         timeout::TESTS,
         torn::TESTS,
+        unread::TESTS,
         unstuck::TESTS,
         verify::TESTS,
         whole::TESTS,

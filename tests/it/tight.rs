@@ -142,8 +142,16 @@ fn an_inherited_acl_that_stays_grants_nothing() {
         for name in ["f", "d/f"] {
             assert_eq!(fs::read_to_string(destination.join(name)).unwrap(), "contents", "{}", ran.err);
         }
-        let found = ["f", "d", "d/f"].map(|name| bits(destination.join(name)) & 0o077);
-        assert_eq!(found, [0, 0, 0], "{engine}");
+        let found = || ["f", "d", "d/f"].map(|name| bits(destination.join(name)) & 0o077);
+        assert_eq!(found(), [0, 0, 0], "{engine}");
+        // The ACL is still there: a mode would open its mask.
+        let again = refused(&[], engine, &["--no-xattrs"], &source, &destination).exits(23);
+        assert_eq!(found(), [0, 0, 0], "{engine}: {}", again.out);
+        assert_eq!((made(&again), again.summary()["metadata"].as_u64()), (0, Some(0)), "{}", again.out);
+        assert!(again.err.contains("0600, since an ACL of it lets others in"), "{}", again.err);
+        tool("setfacl", &["-R", "-b", destination.to_str().unwrap()]);
+        refused(&[], engine, &["--no-xattrs"], &source, &destination).exits(0);
+        assert_eq!(found(), [0o044, 0o055, 0o044], "{engine}");
     }
 }
 

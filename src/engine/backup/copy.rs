@@ -17,7 +17,7 @@ use crate::engine::state::file_systems::{keeps_nameless, lacks_nameless};
 use crate::error::{Context, Operation, Result};
 use crate::event::Kind;
 use crate::io::close;
-use crate::io::file::{Family, set_size};
+use crate::io::file::{Family, lies_on_program, set_size};
 use crate::io::rename::link_nameless;
 use crate::io::temporary::lock;
 use crate::metadata::xattr::{Holder, Xattrs};
@@ -113,7 +113,7 @@ impl Old<'_> {
         in_open: bool,
     ) -> Result<()> {
         let (stat, xattrs) = closed(stat, xattrs, in_open);
-        let target = Target { inode, have, bare: false, sure: false };
+        let target = Target { inode, have, bare: false, sure: false, program: lies_on_program(self.within) };
         let wanted = Wanted { stat: &stat, xattrs: xattrs.as_ref() };
         let applied = metadata::apply(wanted, target, &self.run.rules, || self.path())?;
         self.run.report_lacks(applied);

@@ -16,6 +16,7 @@ use crate::engine::state::backup_name::numbered;
 use crate::engine::state::backups::{Backups, OPEN, Tree};
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::{Event, Kind};
+use crate::io::file::lies_on_program;
 use crate::io::path::open_directory;
 use crate::io::rename::rename_free;
 use crate::io::temporary::is_marked;
@@ -135,7 +136,8 @@ impl Tree {
         let holder = HeldInode::Handle(model.as_fd()).into();
         let (want, xattrs) = metadata::model(want, &holder, &run.rules, at)?;
         let (want, xattrs) = closed(want, xattrs, is_open);
-        let target = Target { inode: HeldInode::Handle(fd.as_fd()), have: &have, bare: false, sure: false };
+        let (inode, program) = (HeldInode::Handle(fd.as_fd()), lies_on_program(fd));
+        let target = Target { inode, have: &have, bare: false, sure: false, program };
         let applied =
             metadata::apply(Wanted { stat: &want, xattrs: xattrs.as_ref() }, target, &run.rules, at)?;
         run.report_lacks(applied);

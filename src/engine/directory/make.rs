@@ -24,6 +24,7 @@ use crate::engine::state::pair::{Origin, Pair, SourceDirectory, opens_up};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::metrics::Call;
 use crate::event::{Event, Kind};
+use crate::io::file::lies_on_program;
 use crate::io::rename::replace;
 use crate::io::temporary::{MARKED, is_marked};
 use crate::metadata::xattr::{self, Holder};
@@ -193,6 +194,11 @@ impl Directory {
             source.require_owner((&mirror, &stat), run, path)?;
             let planted = parent.planted || parent.writers.could_plant(&stat);
             source.keep_mode((&mirror, &stat), planted, run);
+            let (holder, want) = (Holder::Link(proc_path(&mirror)), &mut source.stat);
+            let faithful = run.file_systems.of(&mirror, &stat).is_faithful;
+            if let Some(lack) = shed::keep_mask((want, &stat), (&holder, faithful), run, path) {
+                run.report(Event::Failed(lack)).await;
+            }
             origin.judge(parent, (&source, &mirror), &stat, run);
         } else {
             origin.sheds_acl = parent.sheds_inherited_acl(run);
@@ -276,10 +282,14 @@ impl Directory {
         };
         let stat = stat_open(&fd).at(Operation::StatSource, path)?;
         let writers = Writers::of(&stat, run.rules.privileges.user);
-        let stat = metadata::adopt(stat, &Holder::Link(proc_path(&fd)), &run.rules, path)?;
+        let mut stat = metadata::adopt(stat, &Holder::Link(proc_path(&fd)), &run.rules, path)?;
         let xattrs = if run.rules.keep.xattrs {
             let holder = Holder::Name(parent.source.as_fd(), &self.name);
-            Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
+            let xattrs = xattr::read_source(&holder, &stat, &run.rules, path)?;
+            if xattrs.hides_acl() {
+                stat.mode = metadata::closed_to_others(stat.mode);
+            }
+            Some(xattrs)
         } else {
             None
         };
@@ -358,6 +368,7 @@ impl SourceDirectory {
         if !run.config.writes() {
             return Ok(Difference::default());
         }
+        let is_refusal = |errno| metadata::is_refusal(errno) || errno == Errno::IO && lies_on_program(mirror);
         match metadata::narrow(
             HeldInode::Open(mirror.as_fd()),
             &self.stat,
@@ -366,7 +377,7 @@ impl SourceDirectory {
             &run.rules,
             path,
         ) {
-            Err(error) if error.errno().is_some_and(metadata::is_refusal) => {
+            Err(error) if error.errno().is_some_and(is_refusal) => {
                 let is_open = self.stat.mode & 0o007 != 0;
                 match is_open || directory::owner_of_new(mirror, run) == Ok(have.uid) {
                     true => Ok(Difference::default()),

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, OFlags, StatxAttributes};
+use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
 use crate::engine::entry::item::{Item, SourceEntry};
@@ -19,6 +19,7 @@ use crate::event::metrics::Call;
 use crate::event::{Action, Changes, Kind, PointsTo, Reused};
 use crate::io::file::is_union;
 use crate::io::rename::{Taken, take_place};
+use crate::metadata::flags::frozen_at;
 use crate::plan::compare::changes;
 use crate::stat::{Inode, Stat, stat_open};
 use crate::text::Escaped;
@@ -167,9 +168,7 @@ fn lack(item: &Item<'_>, leader: &Leader, errno: Errno) -> Error {
 /// Whether the inode alone may have no further names: chattr(1) has made it immutable, or append-only.
 async fn is_frozen(item: &Item<'_>, leader: &Leader) -> bool {
     let Ok(within) = leader.directory.reopen(item.lane).await else { return false };
-    let stat = rustix::fs::statx(&within, &leader.name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
-    let frozen = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-    stat.is_ok_and(|stat| stat.stx_attributes.intersects(frozen))
+    frozen_at(&within, &leader.name).is_some()
 }
 
 /// Whether the name is one more of the file that the leader is a copy of. The kernel's own file systems are believed.

@@ -38,7 +38,8 @@ fn has_right_acl(item: &Item<'_>, source: &File, handle: &OwnedFd, want: &Stat) 
         }
         false => Ok(xattr::Xattrs::new()),
     };
-    let same_acl = wanted.is_ok_and(|wanted| xattr::has_access_acl_of(target, &wanted) == Ok(true));
+    let same_acl = wanted
+        .is_ok_and(|wanted| !wanted.hides_acl() && xattr::has_access_acl_of(target, &wanted) == Ok(true));
     same_acl && xattr::has_capability(target) == Ok(false)
 }
 
