@@ -10,8 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::content::sparse::{self, Layout};
 use crate::engine::backup::Old;
-use crate::engine::backup::tree::closed;
-use crate::engine::own::{directory, litter};
+use crate::engine::own::{directory, litter, shed};
 use crate::engine::run::flushed::flush_file_now;
 use crate::engine::state::file_systems::{keeps_nameless, lacks_nameless};
 use crate::error::{Context, Operation, Result};
@@ -112,7 +111,7 @@ impl Old<'_> {
         (stat, xattrs): (Stat, Option<Xattrs>),
         in_open: bool,
     ) -> Result<()> {
-        let (stat, xattrs) = closed(stat, xattrs, in_open);
+        let (stat, xattrs) = shed::closed(stat, xattrs, in_open);
         let target = Target { inode, have, bare: false, sure: false, program: lies_on_program(self.within) };
         let wanted = Wanted { stat: &stat, xattrs: xattrs.as_ref() };
         let applied = metadata::apply(wanted, target, &self.run.rules, || self.path())?;

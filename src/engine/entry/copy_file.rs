@@ -210,12 +210,10 @@ fn new_file_with_flags(
 
 /// The attributes that the file is to have, if any are kept.
 fn source_xattrs(item: &Item<'_>, source: &File, stat: &Stat) -> Result<Option<Xattrs>> {
-    let rules = &item.run().rules;
-    if !rules.keep.xattrs {
+    if !item.run().rules.keep.xattrs {
         return Ok(None);
     }
-    let holder = HeldInode::Open(source.as_fd()).into();
-    xattr::read_source(&holder, stat, rules, || item.source_path()).map(Some)
+    item.source_xattrs(stat, Some(source)).map(Some)
 }
 
 /// Makes, or opens, the file to write to.

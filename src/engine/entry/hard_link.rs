@@ -165,6 +165,13 @@ fn lack(item: &Item<'_>, leader: &Leader, errno: Errno) -> Error {
     Error::new(Operation::Link, item.path(), Cause::from(lack))
 }
 
+/// What a name lacks that is closed, since its directory stays open: the others of its inode may be open.
+pub(crate) fn closed(item: &Item<'_>) -> Error {
+    let found = "a file of its own: in a directory that can't be closed it is its owner's alone";
+    let lack = NotKept::became(Property::HardLink, "one of several names of a file", found);
+    Error::new(Operation::Link, item.path(), Cause::from(lack))
+}
+
 /// Whether the inode alone may have no further names: chattr(1) has made it immutable, or append-only.
 async fn is_frozen(item: &Item<'_>, leader: &Leader) -> bool {
     let Ok(within) = leader.directory.reopen(item.lane).await else { return false };

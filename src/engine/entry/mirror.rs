@@ -62,7 +62,11 @@ impl Item<'_> {
             if destination.is_some_and(|have| have.kind == Kind::Directory) {
                 self.require_empty_directory()?; // before other names wait for this one
             }
-            if source.stat.links > 1 && self.run().rules.keep.hard_links {
+            let has_names = source.stat.links > 1 && self.run().rules.keep.hard_links;
+            if has_names && self.pair.exposed {
+                let copied = item.mirror_one(source, destination.as_ref()).await?;
+                Ok(copied.lacking(vec![hard_link::closed(&item)]))
+            } else if has_names {
                 hard_link::mirror(item, source, destination).await
             } else {
                 item.mirror_one(source, destination.as_ref()).await

@@ -9,7 +9,7 @@ use crate::engine::Run;
 use crate::engine::state::file_systems::FileSystem;
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::Kind;
-use crate::metadata::xattr::Holder;
+use crate::metadata::xattr::{Holder, Xattrs};
 use crate::metadata::{HeldInode, is_refusal, xattr};
 use crate::stat::Stat;
 
@@ -57,4 +57,16 @@ pub(crate) fn tight(want: Stat, acl: Option<&Error>) -> Stat {
         Some(_) => Stat { mode: want.mode & !0o077, ..want },
         None => want,
     }
+}
+
+/// What an entry is to have in a directory that others may get into (`in_open`): nothing for anybody but its owner.
+pub(crate) fn closed(want: Stat, mut xattrs: Option<Xattrs>, in_open: bool) -> (Stat, Option<Xattrs>) {
+    if !in_open || want.kind == Kind::Symlink {
+        return (want, xattrs);
+    }
+    let want = Stat { mode: want.mode & !0o077, ..want };
+    if let Some(xattrs) = &mut xattrs {
+        xattr::follow_mode(xattrs, want.mode);
+    }
+    (want, xattrs)
 }
