@@ -30,6 +30,7 @@ mod errors;
 mod faithful;
 mod faults;
 mod flags;
+mod frozen;
 mod fuse;
 mod gain;
 mod guide;
@@ -68,6 +69,7 @@ mod swapped;
 mod tight;
 mod timeout;
 mod torn;
+mod unread;
 mod unstuck;
 mod verify;
 mod whole;
@@ -114,6 +116,7 @@ fn main() {
         faithful::TESTS,
         faults::TESTS,
         flags::TESTS,
+        frozen::TESTS,
         fuse::TESTS,
         gain::TESTS,
         guide::TESTS,
@@ -151,6 +154,7 @@ fn main() {
         tight::TESTS,
         timeout::TESTS,
         torn::TESTS,
+        unread::TESTS,
         unstuck::TESTS,
         verify::TESTS,
         whole::TESTS,
