@@ -105,7 +105,10 @@ impl<'a> Sources<'a> {
             }
         }
         let now = mounts();
-        let has_left = |mount: &&(u64, PathBuf)| !now.iter().any(|now| now.mount() == mount.0);
+        // A number alone may be another mount's by now.
+        let is_there =
+            |mount: &(u64, PathBuf)| now.iter().any(|now| now.mount() == mount.0 && now.seen_at() == mount.1);
+        let has_left = |mount: &&(u64, PathBuf)| !is_there(mount);
         let left = self.mounted.iter().filter(has_left);
         errors.extend(left.map(|(_, at)| lost(at, "what was mounted there has left during the run")));
         errors
