@@ -2,6 +2,7 @@
 
 mod diff;
 mod list;
+mod missing;
 mod prune;
 mod restore;
 mod status;

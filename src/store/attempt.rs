@@ -5,17 +5,22 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
-use crate::event::{Both, EntryEvent, Reporter, Summary};
+use crate::event::{Both, EntryEvent, JsonPath, Reporter, Summary};
 use crate::stop::Stop;
 use crate::store::hashes::journal::{Head, Journal};
 use crate::store::take::Take;
 use crate::store::{Held, clones, earlier, mounted};
+
+/// As many paths that are missing are kept.
+const KEPT: usize = 100;
 
 /// What it came to.
 pub(super) struct Attempt {
     pub(super) started: Timestamp,
     /// Something is missing in what it has written.
     pub(super) is_partial: bool,
+    /// The first paths that are.
+    pub(super) missing: Vec<JsonPath>,
     pub(super) summary: Summary,
     pub(super) journal: Journal,
 }
@@ -43,24 +48,31 @@ impl Attempt {
         let summary =
             crate::engine::sync(&config, &mut Both(reporter, Both(&mut missing, &mut journal)), stop);
         let summary = summary.inspect_err(|_| drop(std::fs::remove_dir(&incomplete)))?;
-        Ok(Attempt { started, is_partial: missing.0, summary, journal })
+        let Missing { is_partial, paths } = missing;
+        Ok(Attempt { started, is_partial, missing: paths, summary, journal })
     }
 }
 
 /// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.
 #[derive(Default)]
-struct Missing(bool);
+struct Missing {
+    is_partial: bool,
+    paths: Vec<JsonPath>,
+}
 
 impl Missing {
-    fn note(&mut self, error: &Error) {
-        self.0 |= !matches!(error.cause, Cause::NotKept(_)) && error.outcome() != Outcome::Vanished;
+    fn note(&mut self, error: &Error) -> bool {
+        let is_missing = !matches!(error.cause, Cause::NotKept(_)) && error.outcome() != Outcome::Vanished;
+        self.is_partial |= is_missing;
+        is_missing
     }
 }
 
 impl Reporter for Missing {
-    fn entry(&mut self, _directory: &Path, event: &EntryEvent) {
-        if let Some(error) = &event.error {
-            self.note(error);
+    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+        let Some(error) = &event.error else { return };
+        if self.note(error) && self.paths.len() < KEPT {
+            self.paths.push(JsonPath::new(&directory.join(event.name())));
         }
     }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::JsonPath;
 use crate::store::layout::{LATEST, Layout};
 use crate::store::retention::Candidate;
 
@@ -56,6 +57,9 @@ pub struct Record {
     pub errors: u64,
     #[allow(missing_docs)]
     pub first_errors: Vec<String>,
+    /// What is missing in it: the first paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<JsonPath>,
     /// The exit code of the run.
     pub exit_code: u8,
     /// The program's version.

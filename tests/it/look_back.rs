@@ -1,6 +1,8 @@
 //! Looking back into a store: what is restored is what was taken, and what is told of it is so.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -144,18 +146,37 @@ fn a_partial_one_is_restored_and_said() {
     let taken = ["take".as_ref(), source.as_os_str(), store.as_os_str()];
     let first = name_of(&alice(&taken, 0));
     mode(source.join("d0/f3"), 0);
-    let second = name_of(&alice(&taken, 23));
+    let odd = OsStr::from_bytes(b"caf\xe9");
+    file(source.join(odd), "x");
+    mode(source.join(odd), 0);
+    let elsewhere = format!("the newest earlier snapshot that has d0/f3 is {first}");
+    let ran = alice(&taken, 23);
+    assert!(ran.err.contains(&elsewhere), "{}", ran.err);
+    assert!(ran.err.contains(r"no earlier snapshot has caf\xe9"), "{}", ran.err);
+    // What is missing in an earlier one as well is not said to be there.
+    let ran = alice(&taken, 23);
+    assert!(ran.err.contains(&elsewhere), "{}", ran.err);
+    let second = name_of(&ran);
     let ran = alice(&["restore".as_ref(), store.as_ref(), to.as_ref()], 23);
     assert!(ran.err.contains("is partial") && ran.err.contains("d0/f3"), "{}", ran.err);
     assert!(ran.err.contains(&format!("the newest complete one is {first}")), "{}", ran.err);
+    assert!(ran.err.contains(&elsewhere), "{}", ran.err);
     assert!(to.join("d0/f6").exists() && !to.join("d0/f3").exists());
     let lines = alice(&["restore".as_ref(), "--json".as_ref(), store.as_ref(), to.as_ref()], 23).json();
     assert_lines_described(&lines);
     assert_eq!(lines.last().unwrap()["newest_complete"], *first);
+    let missing = lines.last().unwrap()["missing"].as_array().unwrap().clone();
+    let wanted = serde_json::json!({ "path": "d0/f3", "newest": first });
+    assert!(missing.len() == 2 && missing.contains(&wanted), "{missing:#?}");
     let asked = at(&store, &second);
     alice(&["restore".as_ref(), asked.as_ref(), to.as_ref()], 0);
     let ran = run(snapshot(&[&"list", &store])).exits(0);
-    assert!(ran.out.lines().last().unwrap().contains("d0/f3"), "{}", ran.out);
+    assert!(ran.out.contains(&format!("\n  {elsewhere}\n")), "{}", ran.out);
+    let lines = run(snapshot(&[&"list", &"--json", &store])).exits(0).json();
+    assert_lines_described(&lines);
+    let missing = lines[2]["missing"].as_array().unwrap();
+    assert!(missing.iter().any(|missing| missing["path_bytes"] == "Y2Fm6Q=="), "{missing:#?}");
+    assert!(lines[0].get("missing").is_none());
     let ran = run(snapshot(&[&"status", &store])).exits(23);
     assert!(ran.out.starts_with("NOT OK: ") && ran.out.contains("partial"), "{}", ran.out);
 }
@@ -172,6 +193,17 @@ fn a_store_without_a_record_is_restored_from() {
     assert_equal(&source, &to);
     run(snapshot(&[&"restore", &at(&store, &first), &to])).exits(0);
     assert_eq!(fs::read(to.join("d0/f3")).unwrap(), noise(3, 1000));
+    let ran = run(snapshot(&[&"list", &store])).exits(0);
+    assert_eq!(ran.out.matches("without a record").count(), 2, "{}", ran.out);
+    assert!(ran.out.contains(&first), "{}", ran.out);
+    let lines = run(snapshot(&[&"list", &"--json", &store])).exits(0).json();
+    assert_lines_described(&lines);
+    assert_eq!((lines.len(), &lines[0]["name"]), (2, &first.as_str().into()));
+    let ran = run(snapshot(&[&"status", &store])).exits(0);
+    assert!(ran.out.contains("without a record"), "{}", ran.out);
+    let lines = run(snapshot(&[&"status", &"--json", &store])).exits(0).json();
+    assert_lines_described(&lines);
+    assert_eq!(lines[0]["recorded"], false);
     assert!(!store.join(".ringsync").exists());
     run(snapshot(&[&"restore", &source, &to])).exits(3);
 }

@@ -9,7 +9,11 @@ use crate::event::{Both, Reporter, Summary};
 use crate::stop::Stop;
 use crate::store::look::against::Against;
 use crate::store::look::find::{Found, View, within};
+use crate::store::look::missing::Missing;
 use crate::text::Escaped;
+
+/// As many paths of a partial snapshot are told.
+const KEPT: usize = 10;
 
 /// What to restore, and how.
 #[derive(Debug, Clone)]
@@ -36,6 +40,8 @@ pub struct Partial {
     pub errors: Vec<String>,
     /// How many it had.
     pub count: u64,
+    /// The first paths that it lacks, and the newest snapshot that has each.
+    pub missing: Vec<Missing>,
     /// The newest snapshot of which nothing is missing.
     pub newest_complete: Option<String>,
 }
@@ -104,6 +110,7 @@ fn partial(view: &View, snapshot: &Found) -> Option<Partial> {
     Some(Partial {
         errors: record.first_errors.clone(),
         count: record.errors,
+        missing: view.missing(record, KEPT),
         newest_complete: view.newest_complete().map(|complete| complete.name.clone()),
     })
 }
