@@ -21,6 +21,7 @@ tests![
     a_partial_one_is_restored_and_said: [Need::Root, Need::Tool("setpriv")],
     a_store_without_a_record_is_restored_from,
     what_was_damaged_in_the_store_is_found,
+    what_cannot_be_read_again_is_no_match: [Need::Root, Need::Tool("setpriv")],
     each_version_is_told_once,
     what_changed_is_itemised,
     a_store_is_well_or_not,
@@ -224,6 +225,28 @@ fn what_was_damaged_in_the_store_is_found() {
     assert!(!ran.err.contains("d0/f3"), "{}", ran.err);
     let ran = run(snapshot(&[&"restore", &"--mkpath", &"--verify", &store, &"d1", &to.join("x")])).exits(23);
     assert!(ran.err.contains("x/d1/f1"), "{}", ran.err);
+    // Hashes that can't be read are no reason to believe, nor to have written nothing.
+    fs::remove_file(&manifest).unwrap();
+    fs::create_dir(&manifest).unwrap();
+    fs::remove_dir_all(&to).unwrap();
+    let ran = run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(23);
+    assert!(ran.err.contains("read manifest") && to.join("d1/f1").exists(), "{}", ran.err);
+}
+
+fn what_cannot_be_read_again_is_no_match() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    mode(home.path(), 0o755);
+    let name = take(&source, &store);
+    let manifest = store.join(format!(".ringsync/manifests/{name}.b3"));
+    fs::write(&manifest, format!("{}  d0/f3\n", blake3::hash(b"other"))).unwrap();
+    give_tree(&store, ALICE);
+    fs::create_dir(&to).unwrap();
+    give_tree(&to, ALICE);
+    let mut command = program_of_alice();
+    command.args(["snapshot", "restore", "--verify", "--chmod=F000"]).args([&store, &to]);
+    let ran = run(command).exits(23);
+    assert!(ran.err.contains("d0/f3") && ran.err.contains("Permission denied"), "{}", ran.err);
 }
 
 fn each_version_is_told_once() {
@@ -268,6 +291,9 @@ fn what_changed_is_itemised() {
     }
     assert!(ran.out.lines().any(|line| line.starts_with(">f.st") && line.ends_with(" d0/f3")), "{}", ran.out);
     assert!(!ran.out.contains("d0/f0") && !ran.out.contains("again"), "{}", ran.out);
+    // What is one inode is not what options ask for.
+    let ran = run(snapshot(&[&"diff", &"--chmod=F600", &store, &first, &"latest"])).exits(23);
+    assert!(ran.out.contains(" d0/f0\n") && ran.out.contains(" d0/f6\n"), "{}", ran.out);
     let lines = run(snapshot(&[&"diff", &"--json", &"-c", &store, &first, &"latest"])).exits(23).json();
     assert_lines_described(&lines);
     run(snapshot(&[&"diff", &store, &first, &"never"])).exits(3);

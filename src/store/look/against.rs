@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use blake3::{Hash, Hasher};
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::content::manifest::{Reader, Record};
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -104,25 +105,29 @@ fn each_line(
 
 /// What is wrong with a file, if anything is. One that the destination does not have was left out, or is an error already.
 fn complaint(snapshot: &Path, destination: &Path, path: &Path, line: &Record, stop: &Stop) -> Option<Error> {
-    let restored = hash(destination, path, stop)?;
-    if restored == line.hash {
-        return None;
+    let at = |cause: Cause| Some(Error::new(Operation::Verify, destination.join(path), cause));
+    match hash(destination, path, stop) {
+        Ok(restored) if restored? == line.hash => return None,
+        Ok(_) => {}
+        Err(error) => return at(error.into()),
     }
     let why = match hash(snapshot, &line.path, stop) {
-        Some(stored) if stored != line.hash => {
+        Ok(Some(stored)) if stored != line.hash => {
             "it was damaged in the store: it is not what it was when the snapshot was taken"
         }
         _ => "it is not what the snapshot had when it was taken",
     };
-    Some(Error::new(Operation::Verify, destination.join(path), Cause::Refused(why.into())))
+    at(Cause::Refused(why.into()))
 }
 
-/// The hash of a file below a directory, if it is one and can be read.
-fn hash(tree: &Path, path: &Path, stop: &Stop) -> Option<Hash> {
+/// The hash of a file below a directory. `None`: there is none, or the run was stopped.
+fn hash(tree: &Path, path: &Path, stop: &Stop) -> std::io::Result<Option<Hash>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = rustix::fs::openat(CWD, tree, flags, Mode::empty()).ok()?;
-    let held = open_entry(&top, path.as_os_str().as_bytes()).ok()?;
-    hash_held(&held, stop).ok().flatten()
+    let top = rustix::fs::openat(CWD, tree, flags, Mode::empty())?;
+    match open_entry(&top, path.as_os_str().as_bytes()) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        held => hash_held(&held?, stop),
+    }
 }
 
 /// The hash of a file that is held. `None`: it is no regular file, or the run was stopped.

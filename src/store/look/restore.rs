@@ -70,13 +70,14 @@ impl Restore {
                 places.push((name.clone(), name));
             }
         }
-        let run = match places.is_empty() {
+        let mut run = match places.is_empty() {
             true => Config::new(&snapshot.path, destination),
             false => {
                 let sources = places.iter().map(|(path, _)| snapshot.path.join(path));
                 Config::copy(sources, destination)
             }
         };
+        run.within = Some(snapshot.path.clone());
         if places.is_empty() {
             places.push((PathBuf::new(), PathBuf::new()));
         }
@@ -121,7 +122,7 @@ fn partial(view: &View, snapshot: &Found) -> Option<Partial> {
 /// # Errors
 /// When nothing could be begun, as for [`sync`](crate::sync()).
 pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> Result<(Summary, Vec<Error>)> {
-    let checks = restore.run.reads_back() && restore.run.writes() && restore.manifest.exists();
+    let checks = restore.run.reads_back() && restore.run.writes() && !is_absent(&restore.manifest);
     let mut against = checks.then(Against::default);
     let mut summary = match &mut against {
         Some(against) => crate::engine::sync(&restore.run, &mut Both(reporter, against), stop)?,
@@ -130,10 +131,17 @@ pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> R
     let mut wrong = Vec::new();
     if let Some(against) = against.filter(|_| !summary.stuck) {
         let trees = (&*restore.snapshot.path, &*restore.run.destination);
-        wrong = against.compare(&restore.manifest, &restore.places, trees, stop)?;
+        // What can't be compared is not known to be right.
+        let compared = against.compare(&restore.manifest, &restore.places, trees, stop);
+        wrong = compared.unwrap_or_else(|error| vec![error]);
     }
     if restore.partial.is_some() || !wrong.is_empty() {
         summary.outcome = summary.outcome.max(Outcome::Failed);
     }
     Ok((summary, wrong))
+}
+
+/// Whether a store has no hashes of a snapshot, or no record at all; one that may not be looked at has some.
+fn is_absent(manifest: &Path) -> bool {
+    matches!(manifest.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }
