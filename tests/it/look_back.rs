@@ -7,9 +7,11 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::FileType;
+
 use crate::schema::assert_lines_described;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, noise};
+use crate::support::tree::{file, mode, node, noise};
 use crate::support::user::{ALICE, give_tree, program_of_alice};
 use crate::support::{Ran, assert_equal, program, run, scratch};
 
@@ -24,6 +26,9 @@ tests![
     what_cannot_be_read_again_is_no_match: [Need::Root, Need::Tool("setpriv")],
     each_version_is_told_once,
     what_changed_is_itemised,
+    names_of_one_inode_are_told_apart,
+    what_is_left_alone_is_no_mismatch,
+    nothing_in_a_store_is_waited_for,
     a_store_is_well_or_not,
 ];
 
@@ -297,6 +302,86 @@ fn what_changed_is_itemised() {
     let lines = run(snapshot(&[&"diff", &"--json", &"-c", &store, &first, &"latest"])).exits(23).json();
     assert_lines_described(&lines);
     run(snapshot(&[&"diff", &store, &first, &"never"])).exits(3);
+}
+
+fn names_of_one_inode_are_told_apart() {
+    let home = scratch();
+    let (source, store) = (home.path().join("src"), home.path().join("store"));
+    for name in ["joined", "other", "split", "stays"] {
+        file(source.join(name), name);
+    }
+    let copy = |from: &str, to: &str| {
+        fs::remove_file(source.join(to)).ok();
+        let mut command = Command::new("cp");
+        command.args(["-p"]).arg(source.join(from)).arg(source.join(to));
+        run(command).exits(0);
+    };
+    let link = |from: &str, to: &str| {
+        fs::remove_file(source.join(to)).ok();
+        fs::hard_link(source.join(from), source.join(to)).unwrap();
+    };
+    copy("joined", "other");
+    link("split", "half");
+    link("stays", "too");
+    let first = take(&source, &store);
+    link("joined", "other");
+    copy("split", "half");
+    take(&source, &store);
+    for (from, to) in [(&*first, "latest"), ("latest", &*first)] {
+        for option in ["-O", "-Oc"] {
+            let ran = run(snapshot(&[&"diff", &option, &store, &from, &to])).exits(23);
+            let names: Vec<&str> = ran.out.lines().filter_map(|line| line.split(" ").nth(1)).collect();
+            let told = |names: &[&str], one: &str, other: &str| {
+                names.iter().filter(|name| [one, other].contains(name)).count()
+            };
+            assert_eq!(told(&names, "joined", "other"), 1, "{}", ran.out);
+            assert_eq!(told(&names, "split", "half"), 1, "{}", ran.out);
+            assert_eq!(told(&names, "stays", "too"), 0, "{}", ran.out);
+        }
+    }
+}
+
+fn what_is_left_alone_is_no_mismatch() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    let name = take(&source, &store);
+    file(to.join("d0/f3"), "mine");
+    for option in ["--exclude=f3", "--ignore-existing", "--max-size=999"] {
+        run(snapshot(&[&"restore", &"--verify", &option, &store, &to])).exits(0);
+        assert_eq!(fs::read_to_string(to.join("d0/f3")).unwrap(), "mine", "{option}");
+    }
+    fs::write(store.join(&name).join("d1/f1"), noise(77, 1000)).unwrap();
+    fs::remove_file(to.join("d1/f1")).unwrap();
+    let ran = run(snapshot(&[&"restore", &"--verify", &"--exclude=f3", &store, &to])).exits(23);
+    assert!(ran.err.contains("d1/f1") && !ran.err.contains("d0/f3"), "{}", ran.err);
+}
+
+/// A store may be another user's, who puts what never ends in the place of files.
+fn nothing_in_a_store_is_waited_for() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    let name = take(&source, &store);
+    let fifo = |path: &Path| {
+        fs::remove_file(path).ok();
+        node(path, FileType::Fifo, (0, 0));
+    };
+    fifo(&store.join(format!(".ringsync/manifests/{name}.b3")));
+    run(snapshot(&[&"versions", &store, &"d0/f3"])).exits(0);
+    let ran = run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(23);
+    assert!(ran.err.contains("no regular file"), "{}", ran.err);
+    fifo(&store.join(".ringsync/lock"));
+    run(snapshot(&[&"status", &store])).exits(0);
+    fifo(&store.join(".ringsync/snapshots.jsonl"));
+    for command in [&["list"][..], &["status"], &["versions"], &["diff"]] {
+        let mut arguments = snapshot(&[&command[0], &store]);
+        match command[0] {
+            "versions" => drop(arguments.arg("d0")),
+            "diff" => drop(arguments.args([&name, "latest"])),
+            _ => {}
+        }
+        let ran = run(arguments).exits(3);
+        assert!(ran.err.contains("no regular file"), "{}", ran.err);
+    }
 }
 
 fn a_store_is_well_or_not() {

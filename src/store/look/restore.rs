@@ -123,7 +123,7 @@ fn partial(view: &View, snapshot: &Found) -> Option<Partial> {
 /// When nothing could be begun, as for [`sync`](crate::sync()).
 pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> Result<(Summary, Vec<Error>)> {
     let checks = restore.run.reads_back() && restore.run.writes() && !is_absent(&restore.manifest);
-    let mut against = checks.then(Against::default);
+    let mut against = checks.then(|| Against::new(leaves_some(&restore.run)));
     let mut summary = match &mut against {
         Some(against) => crate::engine::sync(&restore.run, &mut Both(reporter, against), stop)?,
         None => crate::engine::sync(&restore.run, reporter, stop)?,
@@ -139,6 +139,14 @@ pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> R
         summary.outcome = summary.outcome.max(Outcome::Failed);
     }
     Ok((summary, wrong))
+}
+
+/// Whether a run may leave files alone that the snapshot has.
+fn leaves_some(run: &Config) -> bool {
+    let (select, compare) = (&run.select, &run.compare);
+    let by_size = select.max_size.is_some() || select.min_size.is_some();
+    let by_path = select.has_rules() || select.gitignore || select.paths.is_some() || select.one_file_system;
+    by_size || by_path || compare.update || compare.existing || compare.ignore_existing
 }
 
 /// Whether a store has no hashes of a snapshot, or no record at all; one that may not be looked at has some.
