@@ -1,5 +1,7 @@
 //! What a partial snapshot lacks, and where it is: for the terminal, and as JSON.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use ringsync::Escaped;
@@ -10,7 +12,8 @@ use ringsync::store::look::Missing;
 pub(super) const TOLD: usize = 10;
 
 pub(super) fn elsewhere(missing: &Missing) -> String {
-    let path = Escaped::path(&missing.path);
+    let path = if missing.path.as_os_str().is_empty() { Path::new(".") } else { &missing.path };
+    let path = Escaped::path(path);
     match &missing.newest {
         Some(name) => {
             format!("the newest earlier snapshot that has {path} is {}", Escaped::name(name.as_ref()))

@@ -7,11 +7,9 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::FileType;
-
 use crate::schema::assert_lines_described;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, node, noise};
+use crate::support::tree::{file, mode, noise};
 use crate::support::user::{ALICE, give_tree, program_of_alice};
 use crate::support::{Ran, assert_equal, program, run, scratch};
 
@@ -22,24 +20,20 @@ tests![
     no_symlink_is_followed,
     a_partial_one_is_restored_and_said: [Need::Root, Need::Tool("setpriv")],
     a_store_without_a_record_is_restored_from,
-    what_was_damaged_in_the_store_is_found,
-    what_cannot_be_read_again_is_no_match: [Need::Root, Need::Tool("setpriv")],
     each_version_is_told_once,
     what_changed_is_itemised,
     names_of_one_inode_are_told_apart,
-    what_is_left_alone_is_no_mismatch,
-    nothing_in_a_store_is_waited_for,
     a_store_is_well_or_not,
 ];
 
-fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
+pub fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
     let mut command = Command::new(program());
     command.arg("snapshot").args(arguments.iter().map(|argument| argument.as_ref()));
     command
 }
 
 /// Takes one, and returns its name.
-fn take(source: &Path, store: &Path) -> String {
+pub fn take(source: &Path, store: &Path) -> String {
     name_of(&run(snapshot(&[&"take", &"--no-fsync", &source, &store])).exits(0))
 }
 
@@ -48,7 +42,7 @@ fn name_of(ran: &Ran) -> String {
     line["snapshot ".len()..].split(':').next().unwrap().to_owned()
 }
 
-fn source(home: &Path) -> PathBuf {
+pub fn source(home: &Path) -> PathBuf {
     let source = home.join("src");
     for number in 0..9 {
         file(source.join(format!("d{}/f{number}", number % 3)), noise(number, 1000));
@@ -59,7 +53,7 @@ fn source(home: &Path) -> PathBuf {
     source
 }
 
-fn at(store: &Path, name: &str) -> String {
+pub fn at(store: &Path, name: &str) -> String {
     format!("{}@{name}", store.display())
 }
 
@@ -214,46 +208,6 @@ fn a_store_without_a_record_is_restored_from() {
     run(snapshot(&[&"restore", &source, &to])).exits(3);
 }
 
-fn what_was_damaged_in_the_store_is_found() {
-    let home = scratch();
-    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
-    let name = take(&source, &store);
-    let manifest = store.join(format!(".ringsync/manifests/{name}.b3"));
-    fs::create_dir_all(manifest.parent().unwrap()).unwrap();
-    let line = |path: &str| format!("{}  {path}\n", blake3::hash(&fs::read(source.join(path)).unwrap()));
-    fs::write(&manifest, line("d0/f3") + &line("d1/f1")).unwrap();
-    run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(0);
-    fs::write(store.join(&name).join("d1/f1"), noise(77, 1000)).unwrap();
-    fs::remove_dir_all(&to).unwrap();
-    let ran = run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(23);
-    assert!(ran.err.contains("d1/f1") && ran.err.contains("damaged in the store"), "{}", ran.err);
-    assert!(!ran.err.contains("d0/f3"), "{}", ran.err);
-    let ran = run(snapshot(&[&"restore", &"--mkpath", &"--verify", &store, &"d1", &to.join("x")])).exits(23);
-    assert!(ran.err.contains("x/d1/f1"), "{}", ran.err);
-    // Hashes that can't be read are no reason to believe, nor to have written nothing.
-    fs::remove_file(&manifest).unwrap();
-    fs::create_dir(&manifest).unwrap();
-    fs::remove_dir_all(&to).unwrap();
-    let ran = run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(23);
-    assert!(ran.err.contains("read manifest") && to.join("d1/f1").exists(), "{}", ran.err);
-}
-
-fn what_cannot_be_read_again_is_no_match() {
-    let home = scratch();
-    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
-    mode(home.path(), 0o755);
-    let name = take(&source, &store);
-    let manifest = store.join(format!(".ringsync/manifests/{name}.b3"));
-    fs::write(&manifest, format!("{}  d0/f3\n", blake3::hash(b"other"))).unwrap();
-    give_tree(&store, ALICE);
-    fs::create_dir(&to).unwrap();
-    give_tree(&to, ALICE);
-    let mut command = program_of_alice();
-    command.args(["snapshot", "restore", "--verify", "--chmod=F000"]).args([&store, &to]);
-    let ran = run(command).exits(23);
-    assert!(ran.err.contains("d0/f3") && ran.err.contains("Permission denied"), "{}", ran.err);
-}
-
 fn each_version_is_told_once() {
     let home = scratch();
     let (source, store) = (source(home.path()), home.path().join("store"));
@@ -338,49 +292,6 @@ fn names_of_one_inode_are_told_apart() {
             assert_eq!(told(&names, "split", "half"), 1, "{}", ran.out);
             assert_eq!(told(&names, "stays", "too"), 0, "{}", ran.out);
         }
-    }
-}
-
-fn what_is_left_alone_is_no_mismatch() {
-    let home = scratch();
-    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
-    let name = take(&source, &store);
-    file(to.join("d0/f3"), "mine");
-    for option in ["--exclude=f3", "--ignore-existing", "--max-size=999"] {
-        run(snapshot(&[&"restore", &"--verify", &option, &store, &to])).exits(0);
-        assert_eq!(fs::read_to_string(to.join("d0/f3")).unwrap(), "mine", "{option}");
-    }
-    fs::write(store.join(&name).join("d1/f1"), noise(77, 1000)).unwrap();
-    fs::remove_file(to.join("d1/f1")).unwrap();
-    let ran = run(snapshot(&[&"restore", &"--verify", &"--exclude=f3", &store, &to])).exits(23);
-    assert!(ran.err.contains("d1/f1") && !ran.err.contains("d0/f3"), "{}", ran.err);
-}
-
-/// A store may be another user's, who puts what never ends in the place of files.
-fn nothing_in_a_store_is_waited_for() {
-    let home = scratch();
-    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
-    let name = take(&source, &store);
-    let fifo = |path: &Path| {
-        fs::remove_file(path).ok();
-        node(path, FileType::Fifo, (0, 0));
-    };
-    fifo(&store.join(format!(".ringsync/manifests/{name}.b3")));
-    run(snapshot(&[&"versions", &store, &"d0/f3"])).exits(0);
-    let ran = run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(23);
-    assert!(ran.err.contains("no regular file"), "{}", ran.err);
-    fifo(&store.join(".ringsync/lock"));
-    run(snapshot(&[&"status", &store])).exits(0);
-    fifo(&store.join(".ringsync/snapshots.jsonl"));
-    for command in [&["list"][..], &["status"], &["versions"], &["diff"]] {
-        let mut arguments = snapshot(&[&command[0], &store]);
-        match command[0] {
-            "versions" => drop(arguments.arg("d0")),
-            "diff" => drop(arguments.args([&name, "latest"])),
-            _ => {}
-        }
-        let ran = run(arguments).exits(3);
-        assert!(ran.err.contains("no regular file"), "{}", ran.err);
     }
 }
 

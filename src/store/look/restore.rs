@@ -1,12 +1,14 @@
 //! Getting files back out of a snapshot. What the destination has besides stays.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::{Both, Reporter, Summary};
 use crate::stop::Stop;
+use crate::store::is_broken_off;
 use crate::store::look::against::Against;
 use crate::store::look::find::{Found, View, within};
 use crate::store::look::missing::Missing;
@@ -54,6 +56,7 @@ impl Restore {
     /// When the store can't be used, or there is no such snapshot, or it has no such path: nothing was written then.
     pub fn new(store: &Path, name: Option<&OsStr>, paths: &[PathBuf], destination: &Path) -> Result<Self> {
         let view = View::open(store)?;
+        refuse_store(&view, destination)?;
         let snapshot = match name {
             Some(name) => view.find(name)?,
             None => view.newest()?.clone(),
@@ -83,6 +86,21 @@ impl Restore {
         }
         let partial = partial(&view, &snapshot).filter(|_| name.is_none());
         Ok(Restore { run, partial, places, manifest: view.manifest(&snapshot), snapshot })
+    }
+}
+
+/// Refuses to write to the store: what is changed there is changed in all snapshots that share it.
+fn refuse_store(view: &View, destination: &Path) -> Result<()> {
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|stat| (stat.dev(), stat.ino()));
+    let Some(store) = inode(view.layout.store()) else { return Ok(()) };
+    let Ok(destination) = std::path::absolute(destination) else { return Ok(()) };
+    let existing = destination.ancestors().find_map(|path| path.canonicalize().ok());
+    let is_store = |path: &Path| inode(path) == Some(store);
+    match existing.is_some_and(|existing| existing.ancestors().any(is_store)) {
+        true => {
+            Err(view.refusal("nothing is restored into the store itself: name another destination".into()))
+        }
+        false => Ok(()),
     }
 }
 
@@ -129,7 +147,7 @@ pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> R
         None => crate::engine::sync(&restore.run, reporter, stop)?,
     };
     let mut wrong = Vec::new();
-    if let Some(against) = against.filter(|_| !summary.stuck) {
+    if let Some(against) = against.filter(|_| !is_broken_off(&summary)) {
         let trees = (&*restore.snapshot.path, &*restore.run.destination);
         // What can't be compared is not known to be right.
         let compared = against.compare(&restore.manifest, &restore.places, trees, stop);
