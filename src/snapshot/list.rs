@@ -26,7 +26,7 @@ pub(super) fn list(arguments: &SnapshotListArgs) -> anyhow::Result<ExitCode> {
     }
     if arguments.json {
         let mut text = Vec::new();
-        for found in &view.snapshots {
+        for found in view.unrecorded.iter().chain(&view.snapshots) {
             text.extend(match &found.record {
                 Some(record) => json(record)?,
                 None => unrecorded(found)?,
@@ -79,14 +79,15 @@ pub(super) fn line(object: &impl Serialize) -> anyhow::Result<Vec<u8>> {
 }
 
 fn table(view: &View) -> String {
-    let widest = view.snapshots.iter().map(|found| found.name.chars().count()).max().unwrap_or(0).max(8);
+    let all = || view.unrecorded.iter().chain(&view.snapshots);
+    let widest = all().map(|found| found.name.chars().count()).max().unwrap_or(0).max(8);
     let mut text = String::new();
     if view.snapshots.is_empty() {
         return "no snapshots\n".into();
     }
     // Writing to a string can't fail.
     writeln!(text, "{:widest$}  {:>12} {:>12} {:>12}", "SNAPSHOT", "ENTRIES", "NEW", "ALL").ok();
-    for found in &view.snapshots {
+    for found in all() {
         let name = Escaped::name(found.name.as_ref()).to_string();
         match &found.record {
             Some(record) => row(&mut text, &format!("{name:widest$}"), record, view),

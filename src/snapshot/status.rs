@@ -26,8 +26,7 @@ fn text(status: &Status) -> String {
     if let Some(newest) = &status.newest {
         parts.push(format!("snapshot {}", Escaped::name(newest.name.as_ref())));
         parts.extend(status.age.map(old));
-        parts
-            .extend(newest.record.is_none().then(|| "without a record: what is missing is not known".into()));
+        parts.extend(newest.record.is_none().then(|| "without a record that can be read".into()));
     }
     for trouble in &status.troubles {
         parts.push(trouble.to_string());

@@ -20,6 +20,8 @@ tests![
     no_symlink_is_followed,
     a_partial_one_is_restored_and_said: [Need::Root, Need::Tool("setpriv")],
     a_store_without_a_record_is_restored_from,
+    what_a_new_record_does_not_know_is_listed,
+    the_one_that_latest_leads_to_needs_no_record,
     each_version_is_told_once,
     what_changed_is_itemised,
     names_of_one_inode_are_told_apart,
@@ -206,6 +208,38 @@ fn a_store_without_a_record_is_restored_from() {
     assert_eq!(lines[0]["recorded"], false);
     assert!(!store.join(".ringsync").exists());
     run(snapshot(&[&"restore", &source, &to])).exits(3);
+}
+
+fn what_a_new_record_does_not_know_is_listed() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    let first = take(&source, &store);
+    fs::remove_dir_all(store.join(".ringsync")).unwrap();
+    let second = take(&source, &store);
+    let ran = run(snapshot(&[&"list", &store])).exits(0);
+    let lines: Vec<&str> = ran.out.lines().skip(1).collect();
+    assert!(lines[0].starts_with(&first) && lines[0].ends_with("without a record"), "{}", ran.out);
+    assert!(lines.len() == 2 && lines[1].starts_with(&second), "{}", ran.out);
+    assert!(!lines[1].contains("without"), "{}", ran.out);
+    assert_lines_described(&run(snapshot(&[&"list", &"--json", &store])).exits(0).json());
+    run(snapshot(&[&"restore", &at(&store, &first), &to])).exits(0);
+}
+
+fn the_one_that_latest_leads_to_needs_no_record() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    run(snapshot(&[&"take", &"--no-fsync", &"--name=kept", &source, &store])).exits(0);
+    fs::remove_dir_all(store.join(".ringsync")).unwrap();
+    let ran = run(snapshot(&[&"list", &store])).exits(0);
+    assert!(ran.out.lines().nth(1).unwrap().starts_with("kept "), "{}", ran.out);
+    run(snapshot(&[&"status", &store])).exits(0);
+    run(snapshot(&[&"restore", &at(&store, "kept"), &to])).exits(0);
+    run(snapshot(&[&"restore", &store, &to])).exits(0);
+    assert_equal(&source, &to);
+    // No way out of the store.
+    fs::remove_file(store.join("latest")).unwrap();
+    symlink("../src", store.join("latest")).unwrap();
+    run(snapshot(&[&"list", &store])).exits(3);
 }
 
 fn each_version_is_told_once() {
