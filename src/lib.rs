@@ -108,7 +108,8 @@ mod walk;
 pub use crate::config::{Config, DEFAULT_DEPTH, default_jobs};
 pub use crate::engine::{check, sync};
 pub use crate::error::{
-    Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Names, NotKept, Operation, Outcome, Property, Result, Setting,
+    Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Frozen, Names, NotKept, Operation, Outcome, Property, Result,
+    Setting,
 };
 pub use crate::event::{Changes, Incomplete, Kind};
 pub use crate::files::key::default_state_directory;

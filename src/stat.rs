@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Statx, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
 
 use crate::event::{Attributes, Kind};
 
@@ -85,6 +86,8 @@ pub(crate) struct Stat {
     pub(crate) inode: Inode,
     /// The device a device node stands for.
     pub(crate) device_node: (u32, u32),
+    /// Why the ACL of a source, whose mask stands in the group's place, could not be read: then the group has nothing.
+    pub(crate) acl_unread: Option<Errno>,
 }
 
 impl Stat {
@@ -128,6 +131,7 @@ impl From<&rustix::fs::Stat> for Stat {
             changed: Time { seconds: stat.st_ctime, nanoseconds: stat.st_ctime_nsec as u32 },
             inode: Inode::new(split(stat.st_dev), stat.st_ino),
             device_node: split(stat.st_rdev),
+            acl_unread: None,
         }
     }
 }
@@ -148,6 +152,7 @@ impl From<&Statx> for Stat {
             changed: time(&x.stx_ctime),
             inode: Inode::new((x.stx_dev_major, x.stx_dev_minor), x.stx_ino),
             device_node: (x.stx_rdev_major, x.stx_rdev_minor),
+            acl_unread: None,
         }
     }
 }

@@ -25,8 +25,8 @@ pub(crate) use crate::cli::copy::CopyArgs;
 pub(crate) use crate::cli::doctor::DoctorArgs;
 pub(crate) use crate::cli::generate::{CompletionsArgs, ManArgs};
 pub(crate) use crate::cli::snapshot::{
-    DiffArgs, ListArgs as SnapshotListArgs, PruneArgs, RestoreArgs, SnapshotArgs, SnapshotCommand,
-    StatusArgs, TakeArgs, VersionsArgs,
+    AdoptArgs, DiffArgs, ListArgs as SnapshotListArgs, PruneArgs, RebuildArgs, RestoreArgs, SnapshotArgs,
+    SnapshotCommand, StatusArgs, TakeArgs, VersionsArgs,
 };
 pub(crate) use crate::cli::sync::SyncArgs;
 pub(crate) use crate::cli::verify::VerifyArgs;

@@ -145,6 +145,9 @@ async fn changes(
     if rules.keep.xattrs {
         let theirs = compared.as_ref().and_then(|compared: &Compared| compared.theirs.as_ref());
         let want = item.source_xattrs(source, opened.file.as_ref())?;
+        if let Some(unread) = want.lacks().into_iter().next() {
+            return Err(unread); // what is not known is not the same
+        }
         let of_xattrs = xattr::changes(&want, &item.destination_xattrs(theirs)?);
         (changes.acl, changes.xattrs) = (of_xattrs.acl, of_xattrs.xattrs);
     }

@@ -110,7 +110,11 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     let implied = run.roots.single.is_some() || run.roots.several.is_some();
     let xattrs = if run.rules.keep.xattrs && !implied {
         let holder = Holder::Open(source.as_fd());
-        Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
+        let xattrs = xattr::read_source(&holder, &stat, &run.rules, path)?;
+        if xattrs.hides_acl() {
+            stat.mode = metadata::closed_to_others(stat.mode);
+        }
+        Some(xattrs)
     } else {
         None
     };
@@ -118,14 +122,14 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     if let (Some(fd), Some(have), false) = (&destination, &existing, implied) {
         source.keep_mode((fd, have), false, run); // it was named, and is trusted
     }
-    let narrowed = match (&destination, &existing) {
+    let (narrowed, exposed) = match (&destination, &existing) {
         (Some(fd), Some(have)) if !implied => {
             source.narrow(fd, have, run, || run.roots.destination.path.clone())?
         }
-        _ => Difference::default(),
+        _ => (Difference::default(), false),
     };
     let names = run.roots.several.as_ref().map(|several| Arc::new(Names::known(several.names())));
-    let origin = Origin { existing, file_system, names, ..Origin::default() };
+    let origin = Origin { existing, exposed, file_system, names, ..Origin::default() };
     let pair = Pair::of_roots(source, destination, origin, narrowed.owner.is_some());
     pair.touched.store(!narrowed.is_empty(), Ordering::Relaxed);
     pair.remove_litter(run);

@@ -8,6 +8,7 @@ use std::{fmt, io};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::error::frozen::Frozen;
 use crate::error::not_kept::NotKept;
 use crate::error::setting::{Names, Setting};
 use crate::text::Escaped;
@@ -92,6 +93,15 @@ pub enum Cause {
         /// What is wrong with the name, if that is known.
         why: Option<String>,
     },
+    /// chattr(1) has closed it to changes, or the directory it is in.
+    Frozen {
+        /// What the kernel said.
+        error: io::Error,
+        /// How.
+        how: Frozen,
+        /// It is the directory that it is in.
+        directory: bool,
+    },
     /// Nothing was deleted, since it would have been this many entries.
     TooManyDeletions(u64),
     /// A run that was killed has left it under a temporary name, and this one does not delete.
@@ -111,7 +121,9 @@ impl std::error::Error for Cause {
             Cause::Io(error) => error.source(),
             Cause::NotKept(lack) => lack.io_error().map(|error| error as _),
             Cause::KeepsFailing { why, .. } | Cause::NoRoom { why, .. } => Some(why),
-            Cause::NoRing(error) | Cause::NameRefused { error, .. } => Some(error),
+            Cause::NoRing(error) | Cause::NameRefused { error, .. } | Cause::Frozen { error, .. } => {
+                Some(error)
+            }
             Cause::Uncounted(error) => Some(error.as_ref()),
             _ => None,
         }
@@ -171,6 +183,8 @@ impl Cause {
                 let why = why.as_ref().map_or(String::new(), |why| format!(": {why}"));
                 format!("the destination's file system does not take this name{why} ({error})")
             }
+            Cause::Frozen { error, how, directory: false } => format!("{error}: in DST it is {how}"),
+            Cause::Frozen { error, how, .. } => format!("{error}: the directory that it is in is {how}"),
             Cause::NamesMeet(other) => {
                 format!("another name in SRC is the same name in DST: {}", Escaped::path(other))
             }

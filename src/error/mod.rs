@@ -4,6 +4,7 @@
 //! ours. So the text asks for the name, [`Error::told`], and is itself there once.
 
 mod cause;
+mod frozen;
 pub(crate) mod not_kept;
 mod operation;
 pub(crate) mod outcome;
@@ -18,6 +19,7 @@ use rustix::io::Errno;
 use crate::text::Escaped;
 
 pub use cause::Cause;
+pub use frozen::Frozen;
 pub use not_kept::{NotKept, Property};
 pub use operation::Operation;
 pub use outcome::{EXIT_UNUSABLE, EXIT_USAGE, Outcome};
@@ -46,6 +48,7 @@ impl std::error::Error for Error {
             Cause::Io(error)
             | Cause::NoRing(error)
             | Cause::NameRefused { error, .. }
+            | Cause::Frozen { error, .. }
             | Cause::KeepsFailing { why: error, .. }
             | Cause::NoRoom { why: error, .. } => Some(error),
             Cause::Uncounted(error) => Some(error.as_ref()),
@@ -83,6 +86,7 @@ impl Error {
             Cause::Io(error)
             | Cause::NoRing(error)
             | Cause::NameRefused { error, .. }
+            | Cause::Frozen { error, .. }
             | Cause::KeepsFailing { why: error, .. }
             | Cause::NoRoom { why: error, .. } => Some(error),
             Cause::NotKept(lack) => lack.io_error(),
@@ -96,6 +100,7 @@ impl Error {
             Cause::NotKept(lack) => Errno::from_io_error(lack.io_error()?),
             Cause::Io(error)
             | Cause::NameRefused { error, .. }
+            | Cause::Frozen { error, .. }
             | Cause::KeepsFailing { why: error, .. }
             | Cause::NoRoom { why: error, .. } => Errno::from_io_error(error),
             _ => None,

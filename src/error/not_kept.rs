@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::io;
 
+use crate::error::frozen::Frozen;
 use crate::error::setting::{Names, Setting};
 
 /// Something of an entry besides its contents.
@@ -52,6 +53,8 @@ pub struct NotKept {
     pub wanted: String,
     /// What the kernel said; where it said nothing, what the property is instead.
     pub why: Result<String, io::Error>,
+    /// The entry is closed to changes by chattr(1): that may be why.
+    pub frozen: Option<Frozen>,
 }
 
 impl NotKept {
@@ -61,12 +64,12 @@ impl NotKept {
         wanted: impl Into<String>,
         error: impl Into<io::Error>,
     ) -> Self {
-        NotKept { property, wanted: wanted.into(), why: Err(error.into()) }
+        NotKept { property, wanted: wanted.into(), why: Err(error.into()), frozen: None }
     }
 
     /// Of one that was set, and is something else all the same.
     pub(crate) fn became(property: Property, wanted: impl Into<String>, found: impl Into<String>) -> Self {
-        NotKept { property, wanted: wanted.into(), why: Ok(found.into()) }
+        NotKept { property, wanted: wanted.into(), why: Ok(found.into()), frozen: None }
     }
 
     /// The kernel's error, if it gave one.
@@ -80,6 +83,9 @@ impl NotKept {
             Ok(found) => format!("{} became {found}", self.wanted),
             Err(error) => format!("{}: {error}", self.wanted),
         };
+        if let Some(how) = self.frozen {
+            write!(text, ": it is {how}").ok();
+        }
         let (setting, does) = self.property.setting();
         // Writing to a string can't fail.
         write!(text, " ({} {does})", names(setting)).ok();

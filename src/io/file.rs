@@ -86,6 +86,11 @@ pub(crate) fn is_faithful(fd: &OwnedFd) -> bool {
     ask(fd).1.is_some_and(faithful)
 }
 
+/// Whether an open file lies behind FUSE, on somebody's program.
+pub(crate) fn lies_on_program(fd: &OwnedFd) -> bool {
+    Family::of(fd) == Family::Fuse
+}
+
 /// Those that say what is free and where a byte takes as much as it is: none compresses, or lies elsewhere.
 const CERTAIN: [u32; 5] = [EXT_MAGIC, 0x5846_5342, TMPFS_MAGIC, 0x4d44, 0x2011_bab0]; // xfs, vfat, exfat
 

@@ -8,10 +8,11 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
-use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
+use crate::error::{Cause, Context, Error, Frozen, NotKept, Operation, Property, Result};
 use crate::event::{Changes, Kind};
+use crate::metadata::flags::frozen_at;
 use crate::metadata::xattr::{self, Xattrs};
-use crate::metadata::{HeldInode, acl};
+use crate::metadata::{HeldInode, acl, closed_to_others};
 use crate::plan::compare::{Difference, differences, mode_to_give, tries_group};
 use crate::plan::rules::Rules;
 use crate::plan::tighten::without_group;
@@ -36,6 +37,8 @@ pub(crate) struct Target<'a> {
     pub(crate) bare: bool,
     /// Its file system keeps what it does not refuse: nobody has to look.
     pub(crate) sure: bool,
+    /// It is a program behind FUSE, which may answer with EIO for what it does not have.
+    pub(crate) program: bool,
 }
 
 /// What came of it.
@@ -79,10 +82,11 @@ pub(crate) fn apply<P: AsRef<Path>>(
     path: impl Fn() -> P + Copy,
 ) -> Result<Applied> {
     let Wanted { stat: want, xattrs } = wanted;
-    let Target { inode, have, bare, sure } = target;
+    let Target { inode, have, bare, sure, program } = target;
     let mut difference = differences(want, have, rules);
     let mut applied = Applied { changes: difference.changes(have), ..Applied::default() };
-    let mut job = Job { wanted: want, inode, rules, path, before: have.modified, lacks: Vec::new() };
+    let before = have.modified;
+    let mut job = Job { wanted: want, inode, rules, path, before, program, lacks: Vec::new() };
     let mut given = job.give_owner((have, sure), &mut difference, &mut applied.changes)?;
     if !sure {
         // Before the mode, which is another one where the owner is.
@@ -98,6 +102,10 @@ pub(crate) fn apply<P: AsRef<Path>>(
         if !set.is_empty() && difference.mode.is_none() {
             difference.mode = Some(mode_of(want, have, &difference, rules));
         }
+    }
+    if let Some(xattrs) = xattrs.filter(|xattrs| !xattrs.is_complete()) {
+        job.lacks.extend(xattrs.lacks());
+        acl = if xattrs.hides_acl() { AclGiven::Unknown } else { acl };
     }
     let changes_hands = difference.owner.is_some_and(|(uid, _)| uid.is_some());
     if changes_hands && !bare && difference.mode.is_none() {
@@ -130,12 +138,14 @@ pub(crate) fn apply<P: AsRef<Path>>(
 /// When the disk is in the way.
 pub(crate) fn apply_time<P: AsRef<Path>>(
     want: &Stat,
-    (inode, sure): (HeldInode<'_>, bool),
+    target: Target<'_>,
     rules: &Rules,
     path: impl Fn() -> P + Copy,
 ) -> Result<Applied> {
+    let Target { inode, sure, program, .. } = target;
     let mut applied = Applied::default();
-    let mut job = Job { wanted: want, inode, rules, path, before: Time::NEVER, lacks: Vec::new() };
+    let before = Time::NEVER;
+    let mut job = Job { wanted: want, inode, rules, path, before, program, lacks: Vec::new() };
     job.give_time(&mut applied.changes)?;
     if !sure && job.lacks.is_empty() {
         let now = job.stat()?;
@@ -181,6 +191,8 @@ enum AclGiven<'a> {
     Lost(&'a [u8]),
     /// The target has another one.
     Another,
+    /// The source's can't be read.
+    Unknown,
 }
 
 /// The mode for a target that lacks what kept others out.
@@ -195,6 +207,7 @@ fn tight(
         AclGiven::Kept => mode,
         AclGiven::Lost(acl) => acl::mode_without(acl, mode),
         AclGiven::Another => mode & !0o070, // which is its mask
+        AclGiven::Unknown => closed_to_others(mode),
     };
     let (_, gid) = difference.owner.unwrap_or_default();
     let is_tried = given != OwnerGiven::Yes && rules.keep.owner && tries_group(want.gid, rules);
@@ -216,6 +229,7 @@ struct Job<'a, F> {
     path: F,
     /// Its modification time when the work began.
     before: Time,
+    program: bool,
     lacks: Vec<Error>,
 }
 
@@ -225,17 +239,27 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         // A mode or a time takes room on no file system but one that is full (btrfs).
         let lacks_room = matches!(errno, Errno::NOSPC | Errno::DQUOT);
         let takes_none = !matches!(refused.0, Property::Owner | Property::Xattr | Property::Acl);
-        if !is_refusal(errno) || lacks_room && takes_none {
+        if !self.is_refusal(errno) || lacks_room && takes_none {
             return Err(errno).at(operation, self.path);
         }
         self.refused(operation, refused, errno);
         Ok(())
     }
 
+    fn is_refusal(&self, errno: Errno) -> bool {
+        is_refusal(errno) || errno == Errno::IO && self.program
+    }
+
     /// Takes note of a refusal, whatever the kernel said.
     fn refused(&mut self, operation: Operation, (property, wanted): (Property, String), errno: Errno) {
-        let lack = NotKept::refused(property, wanted, errno);
+        let frozen = (errno == Errno::PERM).then(|| self.frozen()).flatten();
+        let lack = NotKept { frozen, ..NotKept::refused(property, wanted, errno) };
         self.lacks.push(Error::new(operation, (self.path)().as_ref(), Cause::from(lack)));
+    }
+
+    fn frozen(&self) -> Option<Frozen> {
+        let (HeldInode::Open(fd) | HeldInode::Handle(fd)) = self.inode;
+        frozen_at(fd, c"")
     }
 
     /// The same of what was set without an error, and is something else.
@@ -310,13 +334,15 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         squashed: bool,
     ) -> Result<(Changes, AclGiven<'x>)> {
         let (root, reach) = (self.rules.privileges.root, self.rules.privileges.namespaces);
-        let mut set = xattr::make_equal(self.inode, want, bare_and_sure, reach);
+        let (bare, sure) = bare_and_sure;
+        let holds = xattr::Holds { bare, sure, program: self.program };
+        let mut set = xattr::make_equal(self.inode, want, holds, reach);
         let is_closed =
             |set: &xattr::Set| set.refused.iter().any(|refused| refused.errno == Some(Errno::ACCESS));
         // Where it may not, what was refused first is told.
         let may_open = is_closed(&set) && !root && have.kind != Kind::Symlink;
         if may_open && set_mode(self.inode, have.mode | 0o600).is_ok() {
-            let again = xattr::make_equal(self.inode, want, bare_and_sure, reach);
+            let again = xattr::make_equal(self.inode, want, holds, reach);
             let changes = Changes {
                 acl: set.changes.acl | again.changes.acl,
                 xattrs: set.changes.xattrs | again.changes.xattrs,
@@ -335,8 +361,6 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
                 };
             }
             match refused.errno {
-                // Programs behind FUSE answer so where they know no attributes, for example rclone.
-                Some(errno @ Errno::IO) => self.refused(Operation::SetXattr, refused.told(), errno),
                 Some(errno) => self.lack(Operation::SetXattr, refused.told(), errno)?,
                 None => {
                     let (property, wanted) = refused.told();
@@ -353,7 +377,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         if let Err(errno) = set_mode(self.inode, mode) {
             changes.mode = false;
             // Left alone, nobody misses it, but where a directory has the mode that no user chose.
-            if self.rules.keep.permissions || !is_refusal(errno) || self.is_left_unfinished() {
+            if self.rules.keep.permissions || !self.is_refusal(errno) || self.is_left_unfinished() {
                 self.lack(Operation::SetMode, (Property::Mode, octal(mode)), errno)?;
             }
             return Ok(None);

@@ -7,14 +7,16 @@ pub(crate) mod apply;
 pub(crate) mod flags;
 pub(crate) mod kept;
 pub(crate) mod xattr;
+mod xattrs;
 
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Operation, Result};
+use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::Kind;
 use crate::metadata::apply::{set_mode, set_owner};
 use crate::metadata::xattr::{Holder, Xattrs};
+use crate::metadata::xattrs::is_unread;
 use crate::plan::compare::Difference;
 use crate::plan::narrow::narrowed;
 use crate::plan::rules::Rules;
@@ -59,11 +61,19 @@ pub(crate) fn adopt<P: AsRef<Path>>(
     path: impl FnOnce() -> P,
 ) -> Result<Stat> {
     let mask_may_show = !rules.keep.xattrs && source.kind != Kind::Symlink && source.mode & 0o070 != 0;
-    let mode = match mask_may_show {
-        true => xattr::mode_without_acl(holder, source.mode).at(Operation::ReadXattrs, path)?,
-        false => source.mode,
+    let (mode, acl_unread) = match mask_may_show.then(|| xattr::mode_without_acl(holder, source.mode)) {
+        Some(Err(errno)) if is_unread(errno) => (source.mode & !0o070, Some(errno)),
+        Some(mode) => (mode.at(Operation::ReadXattrs, path)?, None),
+        None => (source.mode, None),
     };
-    Ok(rules.adopt(Stat { mode, ..source }))
+    Ok(rules.adopt(Stat { mode, acl_unread, ..source }))
+}
+
+/// What is told of a source without attributes whose mode could not be known for its ACL.
+pub(crate) fn lack_of_mode(source: &Stat, path: impl FnOnce() -> PathBuf) -> Option<Error> {
+    let lack =
+        NotKept::refused(Property::Mode, "its ACL, which tells what its group may do", source.acl_unread?);
+    Some(Error::new(Operation::ReadXattrs, path(), Cause::from(lack)))
 }
 
 /// The attributes of an entry of the destination, which has `have`, as far as its backup is to have them, and the mode that
@@ -89,9 +99,15 @@ pub(crate) fn model<P: AsRef<Path>>(
 pub(crate) fn mode_at_first(wanted: Wanted<'_>, group: u32, rules: &Rules) -> u32 {
     let mode = tighten::mode_at_first(wanted.stat, group, rules);
     match wanted.xattrs.and_then(xattr::access_acl) {
+        _ if wanted.xattrs.is_some_and(Xattrs::hides_acl) => closed_to_others(mode),
         Some(acl) => acl::mode_without(acl, mode),
         None => mode,
     }
+}
+
+/// The mode of an entry whose ACL is not known: there could be one that keeps out anybody but the owner.
+pub(crate) fn closed_to_others(mode: u32) -> u32 {
+    mode & !0o077
 }
 
 /// Takes from a directory, which has `have`, what its source does not grant, before anything is written in it:

@@ -18,10 +18,13 @@ use crate::error::{Context, Operation, Property, Result};
 use crate::event::Changes;
 use crate::io::op;
 use crate::metadata::apply::name_of;
+use crate::metadata::xattrs::is_unread;
 use crate::metadata::{HeldInode, acl};
 use crate::plan::privileges::Namespaces;
 use crate::plan::rules::Rules;
 use crate::stat::{Stat, proc_path};
+
+pub(crate) use crate::metadata::xattrs::Xattrs;
 
 /// Whose attributes are meant.
 pub(crate) enum Holder<'a> {
@@ -54,12 +57,9 @@ fn path_in(directory: BorrowedFd<'_>, name: &CStr) -> CString {
     CString::new(path).unwrap_or_default() // a name has no zero in it
 }
 
-/// A file's attributes, sorted by name.
-pub(crate) type Xattrs = Vec<(CString, Vec<u8>)>;
-
 /// The ACL that new entries of a directory inherit.
 pub(crate) const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
-const ACCESS_ACL: &CStr = c"system.posix_acl_access";
+pub(super) const ACCESS_ACL: &CStr = c"system.posix_acl_access";
 const CAPABILITY: &CStr = c"security.capability";
 
 fn is_kept(name: &[u8], reach: Namespaces) -> bool {
@@ -102,6 +102,37 @@ fn try_read(holder: &Holder<'_>, reach: Namespaces) -> rustix::io::Result<Xattrs
 /// (engine/entry/in_place.rs). It is not copied: it tells something of that very file.
 pub(crate) const UNFINISHED: &CStr = c"user.ringsync.unfinished";
 
+/// The attributes of `holder` that can be read, and which can't.
+fn read_known<P: AsRef<Path>>(
+    holder: &Holder<'_>,
+    reach: Namespaces,
+    path: impl Fn() -> P,
+) -> rustix::io::Result<Xattrs> {
+    let mut found = Xattrs::new();
+    let names = match names(holder, reach) {
+        Err(errno) if is_unread(errno) => {
+            found.mark_unread(None, errno, path());
+            match get(holder, ACCESS_ACL) {
+                Ok(acl) => found.know_acl(Some(acl)),
+                Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => found.know_acl(None),
+                Err(_) => {}
+            }
+            return Ok(found);
+        }
+        names => names?,
+    };
+    for name in names {
+        match get(holder, &name) {
+            Ok(value) => found.push((name, value)),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => {} // as in `try_read`
+            Err(errno) if is_unread(errno) => found.mark_unread(Some(name), errno, path()),
+            Err(errno) => return Err(errno),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// The attributes of `holder`, an entry of the source, as the destination is to have them: where modes are changed, or left
 /// alone, its ACL changes with its mode.
 pub(crate) fn read_source<P: AsRef<Path>>(
@@ -110,7 +141,7 @@ pub(crate) fn read_source<P: AsRef<Path>>(
     rules: &Rules,
     path: impl Fn() -> P + Copy,
 ) -> Result<Xattrs> {
-    let mut found = read(holder, rules.privileges.namespaces, path)?;
+    let mut found = read_known(holder, rules.privileges.namespaces, path).at(Operation::ReadXattrs, path)?;
     found.retain(|(name, _)| name.as_c_str() != UNFINISHED);
     if !rules.chmod.is_empty() || !rules.keep.permissions {
         follow_mode(&mut found, source.mode);
@@ -214,7 +245,7 @@ pub(crate) fn changes(want: &Xattrs, have: &Xattrs) -> Changes {
     let missing = |acl: bool| want.iter().any(|entry| is_acl(&entry.0) == acl && !have.contains(entry));
     let beyond = |acl: bool| have.iter().any(|(name, _)| is_acl(name) == acl && is_beyond(name, want));
     let differ = |acl| missing(acl) || beyond(acl);
-    match want == have {
+    match **want == **have {
         true => Changes::NONE,
         false => Changes { acl: differ(true), xattrs: differ(false), ..Changes::NONE },
     }
@@ -265,7 +296,7 @@ pub(crate) fn grants_nothing(file: &OwnedFd) -> rustix::io::Result<bool> {
     Ok(!names.iter().any(|name| is_acl(name) || name.as_c_str() == CAPABILITY))
 }
 
-fn is_acl(name: &CStr) -> bool {
+pub(super) fn is_acl(name: &CStr) -> bool {
     name == ACCESS_ACL || name == DEFAULT_ACL
 }
 
@@ -277,6 +308,16 @@ pub(super) struct Refused {
     size: Option<usize>,
     /// `None`: nothing was said, and it is not there all the same.
     pub(super) errno: Option<Errno>,
+    /// It is any that there may be: they could not be listed.
+    unlisted: bool,
+}
+
+/// What is known of a target, and of the file system that it lies on: see [`Target`](crate::metadata::Target).
+#[derive(Clone, Copy)]
+pub(super) struct Holds {
+    pub(super) bare: bool,
+    pub(super) sure: bool,
+    pub(super) program: bool,
 }
 
 impl Refused {
@@ -292,6 +333,9 @@ impl Refused {
 
     /// What it is, and in words what it was to be.
     pub(super) fn told(&self) -> (Property, String) {
+        if self.unlisted {
+            return (Property::Xattr, "those that SRC lacks, to be removed, which can't be listed".into());
+        }
         let property = if is_acl(&self.name) { Property::Acl } else { Property::Xattr };
         let name = name_of(&self.name);
         let text = match self.size {
@@ -317,17 +361,18 @@ pub(super) struct Set {
 pub(super) fn make_equal(
     target: HeldInode<'_>,
     want: &Xattrs,
-    (bare, sure): (bool, bool),
+    Holds { bare, sure, program }: Holds,
     reach: Namespaces,
 ) -> Set {
     let mut set = Set { changes: Changes::NONE, refused: Vec::new() };
     let have = match if bare { Ok(Xattrs::new()) } else { try_read(&target.into(), reach) } {
         Ok(have) => have,
         // Programs behind FUSE answer so where they have none.
-        Err(Errno::IO) if !sure => Xattrs::new(),
+        Err(Errno::IO) if program => Xattrs::new(),
         // What it has can't be told: all is set anew, and an ACL that was there may be left.
         Err(errno) => {
-            set.refused.push(Refused { name: ACCESS_ACL.into(), size: None, errno: Some(errno) });
+            let name = ACCESS_ACL.into();
+            set.refused.push(Refused { name, size: None, errno: Some(errno), unlisted: true });
             Xattrs::new()
         }
     };
@@ -352,7 +397,7 @@ pub(super) fn make_equal(
             Err(_) if is_label(name.to_bytes()) => {}
             Err(errno) => {
                 let size = value.map(Vec::len);
-                set.refused.push(Refused { name: name.clone(), size, errno: Some(errno) });
+                set.refused.push(Refused { name: name.clone(), size, errno: Some(errno), unlisted: false });
             }
         }
     }
@@ -379,7 +424,12 @@ impl Set {
         for entry @ (name, value) in want.iter().filter(|entry| !had.contains(entry)) {
             if is_told(name, &self.refused) {
             } else if is_missing(&entry) {
-                self.refused.push(Refused { name: name.clone(), size: Some(value.len()), errno: None });
+                self.refused.push(Refused {
+                    name: name.clone(),
+                    size: Some(value.len()),
+                    errno: None,
+                    unlisted: false,
+                });
             } else if is_acl(name) {
                 acls = true;
             } else {
@@ -400,7 +450,9 @@ pub(crate) fn access_acl(xattrs: &Xattrs) -> Option<&[u8]> {
 
 /// Whether an attribute of the destination is to be removed, since the source lacks it.
 fn is_beyond(name: &CStr, want: &Xattrs) -> bool {
-    !is_label(name.to_bytes()) && !want.iter().any(|(wanted, _)| wanted.as_c_str() == name)
+    !is_label(name.to_bytes())
+        && !want.hides(name)
+        && !want.iter().any(|(wanted, _)| wanted.as_c_str() == name)
 }
 
 /// Whether an attribute is the label that a security module gives each file: by its own rules, where nobody says otherwise.

@@ -220,6 +220,7 @@ pub(super) mod tests {
             changed: Time::default(),
             inode: Inode { device: 1, number: 2 },
             device_node: (0, 0),
+            acl_unread: None,
         }
     }
 

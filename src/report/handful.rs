@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::report::words;
 use ringsync::event::EntryEvent;
-use ringsync::{Cause, Error, Property};
+use ringsync::{Cause, Error, Operation, Property};
 
 /// How many of each kind are told one by one.
 const TOLD: u64 = 3;
@@ -50,6 +50,7 @@ impl Handful {
 fn kind(error: &Error) -> Option<String> {
     let Cause::NotKept(lack) = &error.cause else { return None };
     let what = match lack.property {
+        _ if error.operation == Operation::ReadXattrs => "read extended attributes",
         Property::Xattr => "set extended attributes",
         Property::Acl => "set ACLs",
         Property::Owner => "set owners",

@@ -201,6 +201,11 @@ impl Location {
         Some(mount.seen_at.strip_prefix(&self.seen_at).ok()?.join(below))
     }
 
+    /// The number of the mount that it lies in.
+    pub(crate) fn mount(&self) -> u64 {
+        self.mount
+    }
+
     /// Where it is seen.
     pub(crate) fn seen_at(&self) -> &Path {
         &self.seen_at

@@ -102,12 +102,9 @@ fn table(view: &View) -> String {
 /// What the record says of a snapshot, and of a partial one what is missing and where it is.
 fn row(text: &mut String, name: &str, record: &Record, view: &View) {
     let figures = NumberFormat::Human;
-    let marks = match (record.complete, record.named) {
-        (false, true) => "  partial, named",
-        (false, false) => "  partial",
-        (true, true) => "  named",
-        (true, false) => "",
-    };
+    let marks = [(!record.complete, "partial"), (record.named, "named"), (record.rebuilt, "rebuilt")];
+    let marks: Vec<&str> = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
+    let marks = if marks.is_empty() { String::new() } else { format!("  {}", marks.join(", ")) };
     writeln!(
         text,
         "{name}  {:>12} {:>12} {:>12}{marks}",

@@ -1,9 +1,11 @@
 //! `ringsync snapshot`: runs its commands, and says what came of them.
 
+mod adopt;
 mod diff;
 mod list;
 mod missing;
 mod prune;
+mod rebuild;
 mod restore;
 mod status;
 mod take;
@@ -23,5 +25,7 @@ pub(crate) fn snapshot(arguments: SnapshotArgs) -> anyhow::Result<ExitCode> {
         SnapshotCommand::Versions(arguments) => versions::versions(&arguments),
         SnapshotCommand::Restore(arguments) => restore::restore(&arguments),
         SnapshotCommand::Prune(arguments) => prune::prune(&arguments),
+        SnapshotCommand::Rebuild(arguments) => rebuild::rebuild(&arguments),
+        SnapshotCommand::Adopt(arguments) => adopt::adopt(&arguments),
     }
 }

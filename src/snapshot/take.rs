@@ -43,9 +43,12 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
         view.missing(record, TOLD).iter().for_each(|missing| message(elsewhere(missing)));
     }
     let (outcome, removed) = (taken.outcome(), removed(&taken.pruned));
-    let Taken { summary, snapshot, unfit, open_to_others, left, prune_errors, no_room, .. } = taken;
+    let Taken { summary, snapshot, unfit, open_to_others, closed, left, prune_errors, no_room, .. } = taken;
     if open_to_others {
         message("others can write to the store, and may change what is kept in it: chmod go-w");
+    }
+    if closed {
+        message(".ringsync in the store was open to others: it is closed to them now (mode 700)");
     }
     for error in left.iter().chain(&prune_errors) {
         message(words::told(error));

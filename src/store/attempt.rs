@@ -5,10 +5,14 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
-use crate::event::{Both, EntryEvent, JsonPath, Reporter, Summary};
+use crate::event::{Both, EntryEvent, Incomplete, JsonPath, Mode, Reporter, Summary};
+use crate::options::Reuse;
 use crate::stop::Stop;
 use crate::store::hashes::journal::{Head, Journal};
-use crate::store::take::Take;
+use crate::store::layout::Layout;
+use crate::store::record::known;
+use crate::store::sources::Sources;
+use crate::store::take::{Take, refuse};
 use crate::store::{Held, clones, earlier, mounted};
 
 /// As many paths that are missing are kept.
@@ -21,6 +25,8 @@ pub(super) struct Attempt {
     pub(super) is_partial: bool,
     /// The first paths that are.
     pub(super) missing: Vec<JsonPath>,
+    /// None of the sources is there any more.
+    pub(super) is_gone: bool,
     pub(super) summary: Summary,
     pub(super) journal: Journal,
 }
@@ -45,12 +51,49 @@ impl Attempt {
         }
         let started = Timestamp::now();
         let mut missing = Missing::default();
+        let sources = Sources::note(&take.run);
         let summary =
-            crate::engine::sync(&config, &mut Both(reporter, Both(&mut missing, &mut journal)), stop);
-        let summary = summary.inspect_err(|_| drop(std::fs::remove_dir(&incomplete)))?;
-        let Missing { is_partial, paths } = missing;
-        Ok(Attempt { started, is_partial, missing: paths, summary, journal })
+            crate::engine::sync(&config, &mut Both(&mut *reporter, Both(&mut missing, &mut journal)), stop);
+        let mut summary = summary.inspect_err(|_| drop(std::fs::remove_dir(&incomplete)))?;
+        for error in sources.lost() {
+            reporter.error(&error);
+            missing.is_partial = true;
+            summary.totals.errors += 1;
+            summary.outcome = summary.outcome.max(Outcome::Failed);
+            summary.errors.truncate(Incomplete::KEPT - 1);
+            summary.errors.push(error);
+        }
+        let (Missing { is_partial, paths: missing }, is_gone) = (missing, sources.are_gone());
+        Ok(Attempt { started, is_partial, missing, is_gone, summary, journal })
     }
+}
+
+/// Has the engine tell what it would do in a store, of which there may be none. What runs that were broken off have left is not
+/// looked at.
+pub(super) fn foretell(
+    take: &Take,
+    layout: &Layout,
+    reporter: &mut dyn Reporter,
+    stop: &Stop,
+) -> Result<Summary> {
+    let snapshots = known(layout)?.0;
+    refuse(take, take.run.sources.is_some(), layout, &snapshots)?;
+    let store = std::path::absolute(layout.store()).at(Operation::UseStore, || layout.store())?;
+    let mut config = take.run.clone();
+    match layout.require() {
+        Ok(()) => layout.require_ours()?,
+        // It would be made, in a directory that is there.
+        Err(_) => {
+            store.parent().map(std::fs::metadata).transpose().at(Operation::Create, || &store)?;
+        }
+    }
+    config.mode = Mode::DryRun;
+    config.make_parents = true;
+    // Nothing is called so.
+    config.destination = layout.own("dry-run");
+    config.link_dest = earlier::newest(&snapshots).map(|record| store.join(&record.name)).collect();
+    (config.delete, config.backup, config.fsync, config.reuse) = (None, None, false, Reuse::Link);
+    crate::engine::sync(&config, reporter, stop)
 }
 
 /// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.

@@ -7,6 +7,7 @@ use crate::error::{Context, Operation, Result};
 use crate::store::hashes::journal::{self, Head};
 use crate::store::hashes::manifest;
 use crate::store::layout::{Layout, manifest_name};
+use crate::store::record::Record;
 use crate::store::{Held, mounted, rename_tree};
 
 /// A tree, and the name of its manifest in the directory for what is ours. There may be none.
@@ -17,15 +18,17 @@ pub(super) struct Tree {
     pub(super) is_doubted: bool,
 }
 
+/// The newest snapshot, and the newest complete one.
+pub(super) fn newest(snapshots: &[Record]) -> impl Iterator<Item = &Record> {
+    let newest = snapshots.last();
+    let complete = snapshots.iter().rev().find(|record| record.complete);
+    newest.into_iter().chain(complete.filter(move |complete| Some(*complete) != newest))
+}
+
 /// The trees, the first to be looked at first. What was being written last is put to what was broken off before it.
 pub(super) fn trees(held: &Held) -> Result<Vec<Tree>> {
     let layout = &held.layout;
-    let newest = held.snapshots.last();
-    let complete = held.snapshots.iter().rev().find(|record| record.complete);
-    let complete = complete.filter(|complete| Some(*complete) != newest);
-    let mut trees: Vec<Tree> = newest
-        .into_iter()
-        .chain(complete)
+    let mut trees: Vec<Tree> = newest(&held.snapshots)
         .map(|record| Tree {
             path: layout.snapshot(&record.name),
             manifest: manifest_name(&record.name),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +50,18 @@ impl Layout {
         Ok(new)
     }
 
+    /// Closes what is ours to others, if it was open to them and this user may. Returns whether it did.
+    pub(super) fn close(&self) -> Result<bool> {
+        let path = self.own_directory();
+        let stat = std::fs::symlink_metadata(&path).at(Operation::UseStore, || &path)?;
+        if !stat.is_dir() || stat.mode() & 0o077 == 0 || stat.uid() != rustix::process::geteuid().as_raw() {
+            return Ok(false);
+        }
+        let closed = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(&path, closed).at(Operation::SetMode, || &path)?;
+        Ok(true)
+    }
+
     /// Removes what was made for a store in which nothing could be begun.
     pub(super) fn unmake(&self, new: &[PathBuf]) {
         if new.contains(&self.own_directory()) {
@@ -70,7 +82,7 @@ impl Layout {
     pub(super) fn require(&self) -> Result<()> {
         std::fs::metadata(&self.store).at(Operation::UseStore, || &self.store)?;
         if self.own_directory().symlink_metadata().is_err() {
-            let why = format!("it is no store: it has no {OWN}, which `take` makes");
+            let why = format!("it is no store: it has no {OWN}, which `take` and `rebuild` make");
             return Err(Error::new(Operation::UseStore, &self.store, Cause::Refused(why)));
         }
         Ok(())
@@ -103,6 +115,13 @@ impl Layout {
         }
         if stat.mode() & 0o002 != 0 && stat.mode() & 0o1000 == 0 {
             return refuse("everybody may write to it, and could change what is kept: chmod o-w".into());
+        }
+        // What root reads and writes another user could lead elsewhere.
+        if user == 0 && stat.gid() != 0 && stat.mode() & 0o020 != 0 && stat.mode() & 0o1000 == 0 {
+            return refuse(format!(
+                "its group (gid {}) may write to it, and could change what root keeps: chmod g-w",
+                stat.gid()
+            ));
         }
         Ok(())
     }

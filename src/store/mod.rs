@@ -15,6 +15,7 @@ mod attempt;
 pub mod clock;
 mod clones;
 mod earlier;
+pub mod found;
 mod hashes;
 mod layout;
 pub mod look;
@@ -25,6 +26,7 @@ mod record;
 mod removal;
 pub mod retention;
 mod shortage;
+mod sources;
 mod space;
 mod take;
 

@@ -1,5 +1,6 @@
 //! Pruning: snapshots that no rule names are removed, all at once or only while space is short.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -16,7 +17,11 @@ use crate::store::{Held, removal};
 /// How many complete snapshots, the newest ones, stay however short space is.
 const NEVER_BELOW: usize = 7;
 /// How many removals in a row that free nothing show that it is no help to remove snapshots.
-const IN_VAIN: u32 = 3;
+const IN_VAIN: usize = 3;
+/// They free nothing where together, without their manifests, it is less than this part of what was missing before them,
+/// and less than this number of bytes.
+const NEXT_TO_NOTHING: u64 = 100;
+const LITTLE: u64 = 100 << 20;
 
 /// What to prune.
 #[derive(Debug, Clone)]
@@ -236,12 +241,12 @@ fn remove_while_short(
     let mut errors = removal::empty(&held.layout, stop)?;
     let mut room = Room::of(held.layout.store())?;
     let wanted = keep_free.bytes(&room).saturating_add(missing);
-    let mut in_vain = 0;
+    let mut vain = InVain::default();
     for (gone, record) in doomed.iter().enumerate() {
         if room.free >= wanted {
             return Ok((errors, "enough is free"));
         }
-        if in_vain == IN_VAIN {
+        if vain.is_seen(wanted) {
             return Ok((errors, "the removal of three others freed nothing"));
         }
         if gone == most {
@@ -250,11 +255,54 @@ fn remove_while_short(
         if stop.is_stopped() {
             break;
         }
+        let manifest = std::fs::metadata(held.layout.manifest(&record.name));
+        let manifest = manifest.map_or(0, |manifest| manifest.blocks() * 512);
         errors.extend(doom(held, record).err());
         errors.extend(removal::empty(&held.layout, stop)?);
         let now = Room::of(held.layout.store())?;
-        in_vain = if now.free > room.free { 0 } else { in_vain + 1 };
+        vain.note(room.free, now.free.saturating_sub(manifest));
         room = now;
     }
     Ok((errors, "it could not be removed"))
+}
+
+/// What the last removals have freed.
+#[derive(Default)]
+struct InVain {
+    /// Of each: what was free before it, and bytes that it freed.
+    removals: Vec<(u64, u64)>,
+}
+
+impl InVain {
+    fn note(&mut self, before: u64, after: u64) {
+        self.removals.push((before, after.saturating_sub(before)));
+    }
+
+    /// Whether the last ones have freed next to nothing of what was wanted.
+    fn is_seen(&self, wanted: u64) -> bool {
+        let Some(first) = self.removals.len().checked_sub(IN_VAIN) else { return false };
+        let missing = wanted.saturating_sub(self.removals[first].0);
+        let freed: u64 = self.removals[first..].iter().map(|(_, freed)| freed).sum();
+        freed == 0 || freed < (missing / NEXT_TO_NOTHING).min(LITTLE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_frees_next_to_nothing_is_in_vain() {
+        let seen = |freed: [u64; 3], wanted| {
+            let mut vain = InVain::default();
+            vain.note(0, 500);
+            freed.into_iter().for_each(|freed| vain.note(1000, 1000 + freed));
+            vain.is_seen(wanted)
+        };
+        assert!(seen([0, 0, 0], 1050));
+        assert!(seen([3, 3, 3], 2000), "less than a hundredth of 1000");
+        assert!(!seen([4, 4, 4], 2000) && !seen([0, 0, 10], 2000));
+        assert!(!seen([LITTLE, 0, 0], 1 << 50), "much room is made by many");
+        assert!(!InVain::default().is_seen(1));
+    }
 }

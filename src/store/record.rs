@@ -65,6 +65,10 @@ pub struct Record {
     pub exit_code: u8,
     /// The program's version.
     pub version: String,
+    /// It was made from what lies in the store, not by the run that took the snapshot: whether something is missing in that
+    /// is not known.
+    #[serde(default)]
+    pub rebuilt: bool,
 }
 
 impl Record {
@@ -123,7 +127,13 @@ pub(super) fn open_file(path: &Path) -> std::io::Result<File> {
     }
 }
 
-fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
+/// Whether a newer program has written a line.
+pub(super) fn is_newer(line: &[u8]) -> bool {
+    serde_json::from_slice(line).is_ok_and(|Version { format }| format > FORMAT)
+}
+
+/// Reads a line.
+pub(super) fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
     let refuse = |why: String| Err(Error::new(Operation::UseStore, path, Cause::Refused(why)));
     match serde_json::from_slice(line) {
         Ok(Version { format }) if format > FORMAT => refuse(format!(
@@ -132,10 +142,14 @@ fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
         Ok(_) => match serde_json::from_slice::<Record>(line) {
             Ok(record) if is_part_of_path(&record.name) => Ok(record),
             Ok(_) => refuse(format!("line {number} names no directory of the store")),
-            Err(error) => refuse(format!("line {number} is not a snapshot's: {error}")),
+            Err(error) => refuse(illegible(number, &error)),
         },
-        Err(error) => refuse(format!("line {number} is not a snapshot's: {error}")),
+        Err(error) => refuse(illegible(number, &error)),
     }
+}
+
+fn illegible(number: usize, error: &serde_json::Error) -> String {
+    format!("line {number} is not a snapshot's ({error}): `rebuild` makes the record again")
 }
 
 /// Whether a snapshot's directory can be called so.

@@ -10,13 +10,13 @@ use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::{Action, Reporter, Summary, Totals};
 use crate::options::Reflink;
 use crate::stop::Stop;
-use crate::store::attempt::Attempt;
+use crate::store::attempt::{self, Attempt};
 use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
 use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
 use crate::store::shortage::{NoRoom, is_full, missing_bytes};
-use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree};
+use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree, sources};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -44,6 +44,8 @@ pub struct Take {
     pub prune: Option<Prune>,
     /// What the record says of the options.
     pub options: Vec<String>,
+    /// Make nothing, not even the store, take no lock, and have the run tell what it would do.
+    pub dry_run: bool,
 }
 
 crate::options::with!(Take);
@@ -62,6 +64,7 @@ impl Take {
             wait: false,
             prune: None,
             options: Vec::new(),
+            dry_run: false,
         }
     }
 }
@@ -88,6 +91,8 @@ impl Default for MinEntries {
 pub struct Unfit {
     /// Entries that the source has.
     pub entries: u64,
+    /// It vanished while it was read.
+    pub gone: bool,
     /// The least that it was to have.
     pub least: u64,
     /// The newest complete snapshot, and how many it has.
@@ -97,6 +102,7 @@ pub struct Unfit {
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.entries {
+            _ if self.gone => f.write_str("the source has vanished")?,
             0 => f.write_str("the source is empty")?,
             entries => write!(f, "the source has {entries} of the {} entries that it must have", self.least)?,
         }
@@ -119,6 +125,8 @@ pub struct Taken {
     pub unfit: Option<Unfit>,
     /// Others can write to the store, and may change what is kept in it.
     pub open_to_others: bool,
+    /// Others could read or change what the program keeps in the store, and can no longer.
+    pub closed: bool,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
     /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
@@ -136,6 +144,7 @@ impl Taken {
             snapshot: None,
             unfit: None,
             open_to_others,
+            closed: false,
             left: Vec::new(),
             pruned: Vec::new(),
             prune_errors: Vec::new(),
@@ -171,11 +180,16 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     {
         return Err(refusal(take, format!("{}: {why}", Escaped::name(name.as_ref()))));
     }
+    sources::refuse_overlap(&take.run, &take.store)?;
+    if take.dry_run {
+        let summary = attempt::foretell(take, &layout, reporter, stop)?;
+        return Ok(Taken::new(summary, layout.is_open_to_others()));
+    }
     let new = layout.make()?;
-    let open_to_others = layout.is_open_to_others();
+    let (open_to_others, closed) = (layout.is_open_to_others(), layout.close()?);
     let mut held = Held::take(layout, take.wait, stop)?;
     let several = take.run.sources.is_some();
-    refuse(take, several, &held)?;
+    refuse(take, several, &held.layout, &held.snapshots)?;
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let mut attempt = Attempt::make(take, &held, reporter, stop).inspect_err(|_| held.layout.unmake(&new))?;
@@ -190,15 +204,16 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         }
         made_room = Some(made);
     }
-    let Attempt { started, is_partial, missing, summary, journal } = attempt;
+    let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
+    taken.closed = closed;
     made_room.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
         taken.no_room = is_full(&taken.summary).then(|| NoRoom::find(take, &taken.summary, &held, stop));
         return Ok(taken);
     }
-    taken.unfit = unfit(&taken.summary.totals, take.min_entries, &held);
+    taken.unfit = unfit(&taken.summary.totals, is_gone, take.min_entries, &held);
     if taken.unfit.is_some() {
         taken.summary.outcome = taken.summary.outcome.max(Outcome::DeletionRefused);
         removal::doom(&held.layout, &held.layout.incomplete())?;
@@ -226,13 +241,13 @@ fn refusal(take: &Take, why: String) -> Error {
 }
 
 /// Refuses a name that is taken, and another shape than that of the snapshots there are.
-fn refuse(take: &Take, several: bool, held: &Held) -> Result<()> {
+pub(super) fn refuse(take: &Take, several: bool, layout: &Layout, snapshots: &[Record]) -> Result<()> {
     if let Some(name) = &take.name
-        && held.layout.snapshot(name).symlink_metadata().is_ok()
+        && layout.snapshot(name).symlink_metadata().is_ok()
     {
         return Err(refusal(take, format!("{} is there already", Escaped::name(name.as_ref()))));
     }
-    let shape = match held.snapshots.last() {
+    let shape = match snapshots.last() {
         Some(newest) if newest.several != several => newest.several,
         _ => return Ok(()),
     };
@@ -246,7 +261,7 @@ fn refuse(take: &Take, several: bool, held: &Held) -> Result<()> {
 }
 
 /// Whether the source has too little to be what it was.
-fn unfit(totals: &Totals, least: MinEntries, held: &Held) -> Option<Unfit> {
+fn unfit(totals: &Totals, gone: bool, least: MinEntries, held: &Held) -> Option<Unfit> {
     let newest = held.snapshots.iter().rev().find(|record| record.complete);
     let entries = entries(totals);
     let least = match least {
@@ -258,7 +273,7 @@ fn unfit(totals: &Totals, least: MinEntries, held: &Held) -> Option<Unfit> {
     };
     let least = least.max(1);
     let newest = newest.map(|record| (record.name.clone(), record.entries));
-    (entries < least).then_some(Unfit { entries, least, newest })
+    (gone || entries < least).then_some(Unfit { entries, gone, least, newest })
 }
 
 /// Those below the root, which the walk counts as well.
@@ -314,6 +329,7 @@ fn describe(
         missing: Vec::new(),
         exit_code: summary.outcome.exit_code(),
         version: env!("CARGO_PKG_VERSION").into(),
+        rebuilt: false,
     }
 }
 

@@ -9,7 +9,8 @@ use std::process::Command;
 use crate::snapshots::{directories, inode, list, name_of, snapshot, source, take};
 use crate::support::mount::{Image, Mount};
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, noise};
+use crate::support::tree::{file, mode, modified, noise};
+use crate::support::user::{ALICE, give};
 use crate::support::{assert_equal, await_of, run, scratch, tool};
 
 tests![
@@ -21,6 +22,7 @@ tests![
     what_did_not_change_is_cloned_on_xfs: [Need::FileSystem("xfs")],
     of_a_large_file_only_what_differs_is_written: [Need::FileSystem("btrfs")],
     a_clone_holds_what_its_source_does_whatever_changed: [Need::FileSystem("xfs")],
+    nobody_gets_anothers_contents_for_their_size_and_time: [Need::FileSystem("xfs")],
     where_nothing_can_be_cloned_links_are_made: [Need::Root],
 ];
 
@@ -213,6 +215,28 @@ fn a_clone_holds_what_its_source_does_whatever_changed() {
     assert_equal(&source, &last);
     let allocated = |path: PathBuf| fs::metadata(path).unwrap().blocks() * 512;
     assert!(allocated(last.join("holes")) < 6 << 20, "holes stay holes");
+}
+
+fn nobody_gets_anothers_contents_for_their_size_and_time() {
+    let home = scratch();
+    let source = home.path().join("src");
+    let image = Image::new("xfs", "400M", &[]);
+    let mount = image.mount();
+    let store = mount.path().join("store");
+    for (name, owner) in [("owner", ALICE), ("mode", 0)] {
+        file(source.join(name), "secret");
+        mode(source.join(name), 0o600);
+        modified(source.join(name), 1_700_000_000, 1);
+        take(&source, &store, &[], 0);
+        fs::remove_file(source.join(name)).unwrap();
+        file(source.join(name), "forged");
+        mode(source.join(name), if owner == ALICE { 0o600 } else { 0o644 });
+        give(source.join(name), owner);
+        modified(source.join(name), 1_700_000_000, 1);
+        let last = store.join(name_of(&take(&source, &store, &[], 0)));
+        assert_eq!(fs::read_to_string(last.join(name)).unwrap(), "forged", "{name}");
+        assert_equal(&source, &last);
+    }
 }
 
 fn where_nothing_can_be_cloned_links_are_made() {

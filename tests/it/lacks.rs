@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::FileType;
 
 use crate::schema::assert_described;
-use crate::support::fuse::{Fuse, Habit};
+use crate::support::fuse::{Call, Effect, Fuse, Habit};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise, xattr};
@@ -23,6 +23,7 @@ tests![
     earlier_trees_are_linked_to_all_the_same: [Need::Root, Need::Tool("strace")],
     an_attribute_that_is_refused_costs_the_attribute: [Need::FileSystem("ext4")],
     attributes_refused_for_any_reason_cost_themselves: [Need::Root, Need::Tool("strace")],
+    what_a_program_does_not_have_is_no_failing_disk: [Need::Root, Need::Fuse],
     a_disk_that_fails_is_no_refusal: [Need::Tool("strace")],
     one_kind_of_refusal_is_a_handful_of_lines: [Need::Root, Need::Tool("strace")],
     root_of_a_user_namespace_is_as_a_user_without_privilege: [Need::Root, Need::Tool("unshare")],
@@ -229,8 +230,7 @@ fn an_attribute_that_is_refused_costs_the_attribute() {
 }
 
 fn attributes_refused_for_any_reason_cost_themselves() {
-    let errors =
-        ["EPERM", "EACCES", "EINVAL", "EOPNOTSUPP", "ENOSYS", "ERANGE", "ENOSPC", "E2BIG", "EDQUOT", "EIO"];
+    let errors = ["EPERM", "EACCES", "EINVAL", "EOPNOTSUPP", "ENOSYS", "ERANGE", "ENOSPC", "E2BIG", "EDQUOT"];
     for (&engine, errno) in ENGINES.iter().flat_map(|engine| errors.map(|errno| (engine, errno))) {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
@@ -248,14 +248,41 @@ fn attributes_refused_for_any_reason_cost_themselves() {
 
 /// No half done file gets its name then.
 fn a_disk_that_fails_is_no_refusal() {
-    for &engine in ENGINES.iter() {
+    for (&engine, call) in ENGINES
+        .iter()
+        .flat_map(|engine| ["utimensat", "fsetxattr,setxattr,lsetxattr"].map(|call| (engine, call)))
+    {
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         file(source.join("f"), "contents");
+        xattr(source.join("f"), "user.a", b"1");
         fs::create_dir(&destination).unwrap();
-        refused(&["inject=utimensat:error=EIO"], engine, &[], &source, &destination).exits(23);
-        assert!(!destination.join("f").exists());
+        refused(&[&format!("inject={call}:error=EIO")], engine, &[], &source, &destination).exits(23);
+        assert!(!destination.join("f").exists(), "{call}");
         assert_no_litter(&destination);
+    }
+}
+
+/// It answers with EIO to whatever it does not know.
+fn what_a_program_does_not_have_is_no_failing_disk() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        file(source.join("d/f"), "contents");
+        lchown(source.join("d/f"), Some(7), Some(8)).unwrap();
+        mode(source.join("d/f"), 0o640);
+        xattr(source.join("d/f"), "user.a", b"1");
+        for call in [Call::Setattr, Call::Setxattr] {
+            fuse.spoil(call, "", Effect::Fail(libc::EIO), usize::MAX);
+        }
+        let ran = sync_with(engine, &["--json"], &source, &destination).exits(23);
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "contents", "{}", ran.err);
+        assert_eq!(bits(destination.join("d/f")) & 0o077, 0);
+        for lack in ["user.a of 1 byte: Input/output error", ": 7:8: Input/output error", "--no-times"] {
+            assert!(ran.err.contains(lack), "{lack}: {}", ran.err);
+        }
+        let again = sync_with(engine, &["--json"], &source, &destination).exits(23);
+        assert_eq!(made(&again), 0, "{}", again.out);
     }
 }
 

@@ -15,6 +15,8 @@ use crate::support::{
 tests![
     links_that_are_refused_become_copies: [Need::Tool("strace")],
     a_file_system_without_links_gets_copies: [Need::Fuse],
+    names_beyond_the_limit_of_an_inode_are_told: [Need::Fuse],
+    an_earlier_inode_with_all_its_names_splits_its_group_and_tells: [Need::Fuse],
     one_file_that_may_have_no_further_names_costs_its_own_links: [Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")],
     files_that_get_no_name_are_written_under_another: [Need::Tool("strace")],
     a_large_file_without_a_name_is_copied_once: [Need::Root, Need::Tool("strace")],
@@ -107,6 +109,52 @@ fn a_file_system_without_links_gets_copies() {
         let more = fuse.spoiled(Call::Link) - tried;
         assert!(more < 10, "{more} links were tried");
         sync(&["--no-xattrs", "--no-hard-links"]).exits(0);
+    }
+}
+
+fn names_beyond_the_limit_of_an_inode_are_told() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        build(&source);
+        fuse.spoil(Call::Link, "", Effect::Fail(libc::EMLINK), usize::MAX);
+        let sync = |options: &[&str]| sync_with(engine, options, &source, &destination);
+        let ran = sync(&["--no-xattrs"]).exits(23);
+        assert_copies(&source, &destination);
+        assert!(ran.err.contains(": one more name of "), "{}", ran.err);
+        assert!(ran.err.contains(" (--no-hard-links makes copies of hard links)"), "{}", ran.err);
+        assert!(ran.out.contains("; 4 errors"), "{}", ran.out);
+        let again = sync(&["--no-xattrs", "--json"]).exits(23);
+        assert_eq!(made(&again), 0, "{}", again.out);
+        sync(&["--no-xattrs", "--no-hard-links"]).exits(0);
+    }
+}
+
+/// The names to come are linked to the copy, and the next tree has one inode again.
+fn an_earlier_inode_with_all_its_names_splits_its_group_and_tells() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        let source = home.path().join("src");
+        let [older, newer] = ["1", "2"].map(|name| fuse.path().join(name));
+        file(source.join("a"), "contents");
+        let names = ["b", "c", "e"];
+        names.iter().for_each(|name| fs::hard_link(source.join("a"), source.join(name)).unwrap());
+        let options = ["--no-xattrs", "--json", "--jobs=1", "--depth=1"];
+        sync_with(engine, &options, &source, &older).exits(0);
+        // One more name, and it has them all.
+        fuse.spoil_after(1, Call::Link, Effect::Fail(libc::EMLINK));
+        let options = [&options[..], &["--link-dest=../1"]].concat();
+        let ran = sync_with(engine, &options, &source, &newer).exits(23);
+        assert_eq!(ran.summary()["linked"], 1, "{}", ran.out);
+        assert!(ran.err.contains(": one more name of "), "{}", ran.err);
+        for name in ["a", "b", "c", "e"] {
+            assert_eq!(fs::read_to_string(newer.join(name)).unwrap(), "contents");
+        }
+        fuse.release();
+        let options = [&options[..4], &["--link-dest=../2"]].concat();
+        sync_with(engine, &options, &source, &fuse.path().join("3")).exits(0);
+        let inode = |name: &str| fs::metadata(fuse.path().join("3").join(name)).unwrap().ino();
+        assert!(["b", "c", "e"].iter().all(|name| inode(name) == inode("a")));
     }
 }
 

@@ -4,6 +4,7 @@
 // A panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adopted;
 mod again;
 mod bench;
 mod beneath;
@@ -29,6 +30,7 @@ mod errors;
 mod faithful;
 mod faults;
 mod flags;
+mod frozen;
 mod fuse;
 mod gain;
 mod guide;
@@ -47,6 +49,7 @@ mod modes;
 mod named;
 mod names;
 mod nested;
+mod nights;
 mod old;
 mod planted;
 mod property;
@@ -67,6 +70,7 @@ mod swapped;
 mod tight;
 mod timeout;
 mod torn;
+mod unread;
 mod unstuck;
 mod verify;
 mod whole;
@@ -87,6 +91,7 @@ fn main() {
     support::key(); // it is there: some tests count the system calls of a run
     let all = support::everything();
     let tests = [
+        adopted::TESTS,
         again::TESTS,
         bench::TESTS,
         beneath::TESTS,
@@ -112,6 +117,7 @@ fn main() {
         faithful::TESTS,
         faults::TESTS,
         flags::TESTS,
+        frozen::TESTS,
         fuse::TESTS,
         gain::TESTS,
         guide::TESTS,
@@ -129,6 +135,7 @@ fn main() {
         modes::TESTS,
         named::TESTS,
         names::TESTS,
+        nights::TESTS,
         nested::TESTS,
         old::TESTS,
         planted::TESTS,
@@ -149,6 +156,7 @@ fn main() {
         tight::TESTS,
         timeout::TESTS,
         torn::TESTS,
+        unread::TESTS,
         unstuck::TESTS,
         verify::TESTS,
         whole::TESTS,

@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::schema::assert_lines_described;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, noise};
-use crate::support::{Ran, assert_equal, program, run, scratch};
+use crate::support::tree::{file, mode, noise, snapshot as tree_of};
+use crate::support::{Ran, assert_equal, await_of, finish, program, run, scratch};
 
 tests![
     a_wrong_clock_is_told_and_hinders_nothing,
@@ -20,6 +21,11 @@ tests![
     a_full_disk_is_told_with_what_would_help: [Need::Root],
     no_more_goes_than_space_takes: [Need::Root],
     removals_that_free_nothing_come_to_an_end: [Need::Root],
+    no_snapshot_is_taken_into_a_snapshot,
+    a_disk_in_the_source_takes_snapshots: [Need::Root],
+    what_is_ours_is_closed_to_others: [Need::Root],
+    a_dry_run_tells_and_makes_nothing,
+    a_source_that_vanishes_is_not_a_file_that_does: [Need::Root],
 ];
 
 pub fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
@@ -216,4 +222,163 @@ fn removals_that_free_nothing_come_to_an_end() {
     assert_eq!(ran.out.lines().count(), 3, "{}", ran.out);
     assert_eq!(names(&store).len(), 11);
     assert!(fs::metadata(store.join("latest/f")).unwrap().nlink() >= 11);
+}
+
+fn no_snapshot_is_taken_into_a_snapshot() {
+    let home = scratch();
+    let source = small_source(home.path());
+    let store = source.join("kept/store");
+    fs::create_dir(source.join("kept")).unwrap();
+    for options in [&[][..], &["--exclude=.ringsync"], &["--exclude=/kept/store/*"], &["-x"]] {
+        for _ in 0..2 {
+            let ran = take(&source, &store, options, 3);
+            assert!(
+                ran.err.contains(&format!("use store {}: it lies in SRC", store.display())),
+                "{}",
+                ran.err
+            );
+            assert!(ran.err.contains("snapshots would be taken into snapshots"), "{}", ran.err);
+            assert!(!store.join(".ringsync").exists());
+        }
+        fs::create_dir_all(&store).unwrap();
+        take(&source, &store, options, 3);
+        fs::remove_dir(&store).unwrap();
+    }
+    for _ in 0..2 {
+        let name = name_of(&take(&source, &store, &["--exclude=/kept/store"], 0));
+        assert!(store.join(&name).join("d/f").exists() && !store.join(&name).join("kept/store").exists());
+    }
+    // The other way round.
+    let around = home.path().join("around");
+    file(around.join("src/f"), "contents");
+    for inside in [around.join("src"), around.join("src/f"), around.clone()] {
+        let ran = take(&inside, &around, &[], 3);
+        assert!(ran.err.contains("SRC lies in it"), "{}", ran.err);
+    }
+    let several = run(snapshot(&[&"take", &source, &around.join("src"), &around])).exits(3);
+    assert!(several.err.contains("SRC lies in it"), "{}", several.err);
+    assert!(!around.join(".ringsync").exists());
+}
+
+fn a_disk_in_the_source_takes_snapshots() {
+    let home = scratch();
+    let source = small_source(home.path());
+    fs::create_dir(source.join("disk")).unwrap();
+    let disk = Mount::tmpfs_at(&source.join("disk"), "10M");
+    let store = disk.path().join("store");
+    take(&source, &store, &[], 3);
+    for _ in 0..2 {
+        let name = name_of(&take(&source, &store, &["-x"], 0));
+        assert!(!store.join(name).join("disk/store").exists());
+    }
+    assert_eq!(names(&store).len(), 2);
+}
+
+fn what_is_ours_is_closed_to_others() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    take(&source, &store, &[], 0);
+    mode(store.join(".ringsync"), 0o755);
+    let ran = take(&source, &store, &[], 0);
+    assert!(ran.err.contains(".ringsync in the store was open to others"), "{}", ran.err);
+    assert_eq!(fs::metadata(store.join(".ringsync")).unwrap().mode() & 0o7777, 0o700);
+    let ran = take(&source, &store, &[], 0);
+    assert_eq!(ran.err, "");
+    // A group that is not root's.
+    std::os::unix::fs::chown(&store, None, Some(1000)).unwrap();
+    mode(&store, 0o770);
+    for ran in [take(&source, &store, &[], 3), prune(&store, &["--keep-last=1"], 3)] {
+        assert!(ran.err.contains("its group (gid 1000) may write to it"), "{}", ran.err);
+        assert!(ran.err.contains("chmod g-w"), "{}", ran.err);
+    }
+    mode(&store, 0o750);
+    take(&source, &store, &[], 0);
+}
+
+fn a_dry_run_tells_and_makes_nothing() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    file(source.join("g"), "more");
+    let ran = take(&source, &store, &["-n", "-v"], 0);
+    assert!(!store.exists());
+    assert!(ran.out.contains("created   d/f\n") && ran.out.contains("dry run: 4 created"), "{}", ran.out);
+    assert!(!ran.out.contains("snapshot "), "{}", ran.out);
+    let first = name_of(&take(&source, &store, &[], 0));
+    file(source.join("new"), "contents");
+    file(source.join("g"), "other contents");
+    // Somebody else may have the lock.
+    let before = tree_of(&store);
+    let lock = fs::File::open(store.join(".ringsync/lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    for _ in 0..2 {
+        let ran = take(&source, &store, &["-n", "-vv"], 0);
+        for line in ["linked    d/f", "created   new", "created   g"] {
+            assert!(ran.out.lines().any(|told| told.starts_with(line)), "{line}: {}", ran.out);
+        }
+        assert!(ran.out.contains("dry run: 4 created, 1 linked"), "{}", ran.out);
+    }
+    let lines = take(&source, &store, &["-n", "--json"], 0).json();
+    assert_lines_described(&lines);
+    assert_eq!(lines.last().unwrap()["event"], "summary");
+    assert!(tree_of(&store) == before);
+    drop(lock);
+    // What is refused is refused.
+    take(&source, &home.path().join("no/store"), &["-n"], 3);
+    take(&source, &store, &["-n", "--prune", "--keep-last=1"], 1);
+    take(&source, &store, &["-n", "--name=latest"], 3);
+    take(&source, &store, &["--name=once"], 0);
+    take(&source, &store, &["-n", "--name=once"], 3);
+    take(&home.path().join("missing"), &store, &["-n"], 3);
+    run(snapshot(&[&"take", &"-n", &source.join("d"), &source.join("g"), &store])).exits(3);
+    assert_eq!(names(&store), [&*first, "once"]);
+}
+
+/// Runs `take`, slowly, and meanwhile something else.
+fn take_while(source: &Path, store: &Path, options: &[&str], change: impl FnOnce()) -> Ran {
+    let mut command = snapshot(&[&"take", &"--bwlimit=2M", &source, &store]);
+    command.args(options).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let incomplete = store.join(".ringsync/incomplete");
+    await_of(&mut child, "the run has begun", || {
+        fs::read_dir(&incomplete).is_ok_and(|mut made| made.next().is_some())
+    });
+    change();
+    finish(child, Duration::from_secs(60))
+}
+
+fn a_source_that_vanishes_is_not_a_file_that_does() {
+    let home = scratch();
+    let (source, store) = (home.path().join("src"), home.path().join("store"));
+    file(source.join("d/large"), noise(1, 4 << 20));
+    fs::create_dir(source.join("disk")).unwrap();
+    for (number, (options, code)) in
+        [(&["-x"][..], 0), (&["--exclude=/disk/"], 0), (&[], 23)].into_iter().enumerate()
+    {
+        let disk = Mount::tmpfs_at(&source.join("disk"), "1M");
+        file(disk.path().join("f"), "contents");
+        file(source.join("d/large"), noise(number as u64, 4 << 20));
+        let ran = take_while(&source, &store, options, || drop(disk));
+        assert_eq!(ran.code, Some(code), "{options:?}: {}", ran.err);
+        assert_eq!(ran.err.contains("disk: what was mounted there has left"), code == 23, "{}", ran.err);
+        let last = list(&store).pop().unwrap();
+        assert_eq!((&last["complete"], &last["exit_code"]), (&(code == 0).into(), &code.into()));
+    }
+    file(source.join("d/large"), noise(76, 4 << 20));
+    // Another directory in the place of SRC, and none.
+    let away = home.path().join("away");
+    let ran = take_while(&source, &store, &[], || {
+        fs::rename(&source, &away).unwrap();
+        fs::create_dir(&source).unwrap();
+    });
+    assert_eq!(ran.code, Some(23), "{}", ran.err);
+    assert!(ran.err.contains("another directory has come in its place"), "{}", ran.err);
+    assert_eq!(list(&store).pop().unwrap()["complete"], false);
+    fs::remove_dir(&source).unwrap();
+    fs::rename(&away, &source).unwrap();
+    file(source.join("d/large"), noise(77, 4 << 20));
+    let before = names(&store);
+    let ran = take_while(&source, &store, &[], || fs::rename(&source, &away).unwrap());
+    assert_eq!(ran.code, Some(25), "{}", ran.err);
+    assert!(ran.err.contains("no snapshot: the source has vanished"), "{}", ran.err);
+    assert_eq!(names(&store), before);
 }

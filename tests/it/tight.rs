@@ -28,6 +28,9 @@ tests![
     an_acl_that_is_not_there_can_stay: [Need::Root, Need::Tool("strace")],
     an_inherited_acl_that_stays_grants_nothing: [Need::Root, Need::Tool("strace"), Need::Tool("setfacl")],
     hard_links_lost_beside_earlier_trees_are_an_error: [Need::Tool("strace")],
+    what_is_in_a_directory_that_can_not_be_closed_is_its_owners_alone: [
+        Need::Root, Need::Tool("strace"), Need::Tool("setfacl")
+    ],
     symlinks_that_lack_something_are_made_once: [Need::Root, Need::Tool("strace")],
     kinds_that_are_refused_as_invalid_name_their_option: [Need::Tool("strace")],
 ];
@@ -142,8 +145,16 @@ fn an_inherited_acl_that_stays_grants_nothing() {
         for name in ["f", "d/f"] {
             assert_eq!(fs::read_to_string(destination.join(name)).unwrap(), "contents", "{}", ran.err);
         }
-        let found = ["f", "d", "d/f"].map(|name| bits(destination.join(name)) & 0o077);
-        assert_eq!(found, [0, 0, 0], "{engine}");
+        let found = || ["f", "d", "d/f"].map(|name| bits(destination.join(name)) & 0o077);
+        assert_eq!(found(), [0, 0, 0], "{engine}");
+        // The ACL is still there: a mode would open its mask.
+        let again = refused(&[], engine, &["--no-xattrs"], &source, &destination).exits(23);
+        assert_eq!(found(), [0, 0, 0], "{engine}: {}", again.out);
+        assert_eq!((made(&again), again.summary()["metadata"].as_u64()), (0, Some(0)), "{}", again.out);
+        assert!(again.err.contains("0600, since an ACL of it lets others in"), "{}", again.err);
+        tool("setfacl", &["-R", "-b", destination.to_str().unwrap()]);
+        refused(&[], engine, &["--no-xattrs"], &source, &destination).exits(0);
+        assert_eq!(found(), [0o044, 0o055, 0o044], "{engine}");
     }
 }
 
@@ -157,6 +168,60 @@ fn hard_links_lost_beside_earlier_trees_are_an_error() {
         let injected = ["inject=linkat:error=EOPNOTSUPP"];
         let ran = refused(&injected, engine, &["--link-dest=../1"], &source, &newer).exits(23);
         assert!(ran.err.contains("one more name of") && ran.err.contains("--no-hard-links"), "{}", ran.err);
+    }
+}
+
+/// As root with a directory of SRC's owner's, with one of its own, and with DST itself.
+fn what_is_in_a_directory_that_can_not_be_closed_is_its_owners_alone() {
+    for (&engine, (owner, closed)) in
+        ENGINES.iter().flat_map(|engine| [(ALICE, "d"), (0, "d"), (0, "")].map(|case| (engine, case)))
+    {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for name in ["d/f", "d/acl", "d/one", "d/sub/f", "open/f"] {
+            file(source.join(name), "contents");
+            mode(source.join(name), 0o644);
+        }
+        fs::hard_link(source.join("d/one"), source.join("open/other")).unwrap();
+        tool("setfacl", &["-m", "u:7:r", source.join("d/acl").to_str().unwrap()]);
+        symlink("f", source.join("d/link")).unwrap();
+        file(destination.join("d/f"), "old");
+        for name in ["", "d", "d/sub", "open"] {
+            mode(source.join(name), 0o755);
+        }
+        for name in ["", "d"] {
+            mode(destination.join(name), 0o755);
+        }
+        mode(source.join(closed), 0o700);
+        for tree in [&source, &destination] {
+            lchown(tree.join("d"), Some(owner), Some(owner)).unwrap();
+        }
+        let injected = ["inject=fchmod,fchmodat:error=EPERM"];
+        let ran = refused(&injected, engine, &[], &source, &destination).exits(23);
+        for name in ["d/f", "d/acl", "d/one", "d/sub/f", "open/f", "open/other"] {
+            assert_eq!(
+                fs::read_to_string(destination.join(name)).unwrap(),
+                "contents",
+                "{name}: {}",
+                ran.err
+            );
+        }
+        assert!(ran.err.contains(": 0700: Operation not permitted"), "{}", ran.err);
+        if closed == "d" {
+            for name in ["d/f", "d/acl", "d/one", "d/sub"] {
+                assert_eq!(bits(destination.join(name)) & 0o077, 0, "{owner} {name}: {}", ran.err);
+            }
+            assert_eq!(fs::metadata(destination.join("d/one")).unwrap().nlink(), 1);
+            assert!(ran.err.contains("/d/one: one of several names"), "{}", ran.err);
+            assert_eq!(bits(destination.join("open/f")), 0o644);
+        } else {
+            assert_eq!(["d", "open"].map(|name| bits(destination.join(name)) & 0o022), [0, 0]);
+            assert_eq!(bits(destination.join("open")) & 0o077, 0, "{}", ran.err);
+        }
+        let again = refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!(made(&again), 0, "{}", again.out);
+        refused(&[], engine, &[], &source, &destination).exits(0);
+        assert_eq!((bits(destination.join(closed)), bits(destination.join("d/f"))), (0o700, 0o644));
     }
 }
 

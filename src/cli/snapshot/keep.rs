@@ -99,7 +99,8 @@ fn parse_within(text: &str) -> Result<Span, String> {
     if span.is_zero() { Err(wrong()) } else { Ok(span) }
 }
 
-fn parse_zone(name: &str) -> Result<TimeZone, String> {
+/// Reads the name of a time zone.
+pub(super) fn parse_zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name).map_err(|_| "no such time zone is known here: one as Europe/Berlin, or UTC".into())
 }
 

@@ -9,7 +9,7 @@ use crate::cli::values::local::local;
 /// List the snapshots of a store
 #[derive(Debug, Args)]
 #[command(
-    after_help = "NEW are the bytes that were copied for a snapshot, ALL those of its files, each name of one counted. \
+    after_help = "`rebuilt` are those of which no run is known, from `rebuild` or `adopt`. NEW are the bytes that were copied for a snapshot, ALL those of its files, each name of one counted. \
 Exit codes: 0, 1 usage, 3 STORE can't be used."
 )]
 pub(crate) struct ListArgs {

@@ -1,9 +1,11 @@
 //! `ringsync snapshot`: its commands.
 
+mod adopt;
 mod diff;
 mod keep;
 mod list;
 mod prune;
+mod rebuild;
 mod restore;
 mod status;
 mod take;
@@ -11,9 +13,11 @@ mod versions;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use crate::cli::snapshot::adopt::AdoptArgs;
 pub(crate) use crate::cli::snapshot::diff::DiffArgs;
 pub(crate) use crate::cli::snapshot::list::ListArgs;
 pub(crate) use crate::cli::snapshot::prune::PruneArgs;
+pub(crate) use crate::cli::snapshot::rebuild::RebuildArgs;
 pub(crate) use crate::cli::snapshot::restore::RestoreArgs;
 pub(crate) use crate::cli::snapshot::status::StatusArgs;
 pub(crate) use crate::cli::snapshot::take::TakeArgs;
@@ -39,4 +43,6 @@ pub(crate) enum SnapshotCommand {
     Versions(VersionsArgs),
     Restore(Box<RestoreArgs>),
     Prune(PruneArgs),
+    Rebuild(RebuildArgs),
+    Adopt(AdoptArgs),
 }

@@ -16,7 +16,7 @@ Rules have the meaning that restic gives them, by the local calendar. Of each pe
 the newest partial one where there is none; a rule that has fewer periods than it counts keeps the oldest snapshot as well. \
 The newest complete one always stays, as do named ones, and those dated more than an hour ahead of the clock.\n\n\
 With --keep-free the rules say what must stay, and the others go only while space is short: without a rule, the oldest. It \
-stops when three removals in a row freed nothing, and at half of all snapshots if there is no --yes.\n\n\
+stops when three removals in a row freed less than 1 % of what is missing (and less than 100 MiB), and at half of all snapshots if there is no --yes.\n\n\
 Exit codes: 0, 1 usage, 3 STORE can't be used, or more than half of its snapshots would go, 20 interrupted, 23 something could \
 not be removed: the next run goes on.")]
 pub(crate) struct PruneArgs {

@@ -27,6 +27,8 @@ under its own name, and STORE is for one or the other. All that a file has is ke
 A snapshot in which something is missing that could not be read is marked as partial (23). What vanished while it was read, \
 or metadata that STORE's file system can't hold, leave it complete. With 11, 20 or 30 there is none: the next run goes on \
 with what was written.\n\n\
+With -n nothing is made, not even STORE: what would be copied, and what is one more hard link, is told, and the exit code is \
+that of sync -n. What was broken off is not looked at, nor --min-entries.\n\n\
 Exit codes: those of sync; 3 also where another run is at work in STORE, and 25 where SRC is empty, or has fewer entries than \
 --min-entries: no snapshot is made then, and nothing is pruned; 23 also where something could not be pruned."
 )]
@@ -44,6 +46,9 @@ pub(crate) struct TakeArgs {
     /// with never, what did not change is a hard link
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     clone: ReflinkArg,
+    /// Make nothing, tell what would be copied and linked
+    #[arg(short = 'n', long, conflicts_with = "prune")]
+    dry_run: bool,
     /// Don't wait for stable storage: after a power cut the snapshot may be damaged
     #[arg(long)]
     no_fsync: bool,
@@ -124,6 +129,7 @@ impl TakeArgs {
             take.name.clone_from(&self.name);
             take.clone = self.clone.into();
             take.min_entries = self.min_entries;
+            take.dry_run = self.dry_run;
             take.durable = !self.no_fsync;
             take.wait = self.wait;
             let prune = || Prune::new(store, Rules::default()).with(|prune| self.rules.apply(prune));

@@ -10,14 +10,13 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::content::sparse::{self, Layout};
 use crate::engine::backup::Old;
-use crate::engine::backup::tree::closed;
-use crate::engine::own::{directory, litter};
+use crate::engine::own::{directory, litter, shed};
 use crate::engine::run::flushed::flush_file_now;
 use crate::engine::state::file_systems::{keeps_nameless, lacks_nameless};
 use crate::error::{Context, Operation, Result};
 use crate::event::Kind;
 use crate::io::close;
-use crate::io::file::{Family, set_size};
+use crate::io::file::{Family, lies_on_program, set_size};
 use crate::io::rename::link_nameless;
 use crate::io::temporary::lock;
 use crate::metadata::xattr::{Holder, Xattrs};
@@ -112,8 +111,8 @@ impl Old<'_> {
         (stat, xattrs): (Stat, Option<Xattrs>),
         in_open: bool,
     ) -> Result<()> {
-        let (stat, xattrs) = closed(stat, xattrs, in_open);
-        let target = Target { inode, have, bare: false, sure: false };
+        let (stat, xattrs) = shed::closed(stat, xattrs, in_open);
+        let target = Target { inode, have, bare: false, sure: false, program: lies_on_program(self.within) };
         let wanted = Wanted { stat: &stat, xattrs: xattrs.as_ref() };
         let applied = metadata::apply(wanted, target, &self.run.rules, || self.path())?;
         self.run.report_lacks(applied);

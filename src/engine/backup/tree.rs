@@ -11,15 +11,15 @@ use rustix::io::Errno;
 
 use crate::engine::Run;
 use crate::engine::backup::Old;
-use crate::engine::own::{directory, litter};
+use crate::engine::own::{directory, litter, shed};
 use crate::engine::state::backup_name::numbered;
 use crate::engine::state::backups::{Backups, OPEN, Tree};
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
-use crate::event::{Event, Kind};
+use crate::event::Event;
+use crate::io::file::lies_on_program;
 use crate::io::path::open_directory;
 use crate::io::rename::rename_free;
 use crate::io::temporary::is_marked;
-use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{self, HeldInode, Target, Wanted};
 use crate::stat::{Stat, stat_open};
 
@@ -134,8 +134,9 @@ impl Tree {
         let have = stat_open(fd).at(Operation::Backup, at)?;
         let holder = HeldInode::Handle(model.as_fd()).into();
         let (want, xattrs) = metadata::model(want, &holder, &run.rules, at)?;
-        let (want, xattrs) = closed(want, xattrs, is_open);
-        let target = Target { inode: HeldInode::Handle(fd.as_fd()), have: &have, bare: false, sure: false };
+        let (want, xattrs) = shed::closed(want, xattrs, is_open);
+        let (inode, program) = (HeldInode::Handle(fd.as_fd()), lies_on_program(fd));
+        let target = Target { inode, have: &have, bare: false, sure: false, program };
         let applied =
             metadata::apply(Wanted { stat: &want, xattrs: xattrs.as_ref() }, target, &run.rules, at)?;
         run.report_lacks(applied);
@@ -153,7 +154,7 @@ impl Tree {
         let have = stat_open(fd).at(Operation::Backup, at)?;
         let holder = HeldInode::Handle(model.as_fd()).into();
         let (want, xattrs) = metadata::model(want, &holder, &run.rules, at)?;
-        let (want, xattrs) = closed(want, xattrs, is_open);
+        let (want, xattrs) = shed::closed(want, xattrs, is_open);
         let narrowed =
             metadata::narrow(HeldInode::Handle(fd.as_fd()), &want, &have, xattrs.as_ref(), &run.rules, at);
         if let Err(error) = narrowed {
@@ -247,16 +248,4 @@ fn names(path: &Path) -> impl Iterator<Item = &std::ffi::OsStr> {
 
 fn is_directory(within: &OwnedFd, name: &CStr) -> bool {
     rustix::fs::openat(within, name, OPEN, Mode::empty()).is_ok()
-}
-
-/// What a backup is to have: in a directory that others may get into, nothing for anybody but its owner.
-pub(super) fn closed(want: Stat, mut xattrs: Option<Xattrs>, in_open: bool) -> (Stat, Option<Xattrs>) {
-    if !in_open || want.kind == Kind::Symlink {
-        return (want, xattrs);
-    }
-    let want = Stat { mode: want.mode & !0o077, ..want };
-    if let Some(xattrs) = &mut xattrs {
-        xattr::follow_mode(xattrs, want.mode);
-    }
-    (want, xattrs)
 }

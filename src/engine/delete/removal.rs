@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use crate::engine::Run;
 use crate::engine::delete::subtree::Subtree;
 use crate::engine::delete::work_stack::{Searching, Stack};
+use crate::engine::own::refused::explain_frozen;
 use crate::engine::own::set_aside;
 use crate::engine::state::backups::Backups;
 use crate::engine::state::deletions::Doomed;
@@ -340,6 +341,10 @@ impl<'a> Removal<'a> {
             Err(error) if error.errno() == Some(Errno::NOENT) => return None, // somebody else was quicker
             Err(error) => {
                 subtree.kept.store(true, Ordering::Relaxed);
+                let error = match subtree.fd() {
+                    Ok(within) => explain_frozen(error, (&within, name)),
+                    Err(_) => error,
+                };
                 EntryEvent::failed(kind, error)
             }
         };

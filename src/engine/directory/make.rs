@@ -24,6 +24,7 @@ use crate::engine::state::pair::{Origin, Pair, SourceDirectory, opens_up};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::metrics::Call;
 use crate::event::{Event, Kind};
+use crate::io::file::lies_on_program;
 use crate::io::rename::replace;
 use crate::io::temporary::{MARKED, is_marked};
 use crate::metadata::xattr::{self, Holder};
@@ -193,13 +194,18 @@ impl Directory {
             source.require_owner((&mirror, &stat), run, path)?;
             let planted = parent.planted || parent.writers.could_plant(&stat);
             source.keep_mode((&mirror, &stat), planted, run);
+            let (holder, want) = (Holder::Link(proc_path(&mirror)), &mut source.stat);
+            let faithful = run.file_systems.of(&mirror, &stat).is_faithful;
+            if let Some(lack) = shed::keep_mask((want, &stat), (&holder, faithful), run, path) {
+                run.report(Event::Failed(lack)).await;
+            }
             origin.judge(parent, (&source, &mirror), &stat, run);
         } else {
             origin.sheds_acl = parent.sheds_inherited_acl(run);
         }
         let mut narrowed = Difference::default();
         if !origin.private {
-            narrowed = source.narrow(&mirror, &stat, run, path)?;
+            (narrowed, origin.exposed) = source.narrow(&mirror, &stat, run, path)?;
         }
         if origin.existing.is_some() {
             origin.taken |= narrowed.owner.is_some();
@@ -276,12 +282,20 @@ impl Directory {
         };
         let stat = stat_open(&fd).at(Operation::StatSource, path)?;
         let writers = Writers::of(&stat, run.rules.privileges.user);
-        let stat = metadata::adopt(stat, &Holder::Link(proc_path(&fd)), &run.rules, path)?;
+        let mut stat = metadata::adopt(stat, &Holder::Link(proc_path(&fd)), &run.rules, path)?;
         let xattrs = if run.rules.keep.xattrs {
             let holder = Holder::Name(parent.source.as_fd(), &self.name);
-            Some(xattr::read_source(&holder, &stat, &run.rules, path)?)
+            let xattrs = xattr::read_source(&holder, &stat, &run.rules, path)?;
+            if xattrs.hides_acl() {
+                stat.mode = metadata::closed_to_others(stat.mode);
+            }
+            Some(xattrs)
         } else {
             None
+        };
+        let (stat, xattrs) = match parent.exposed {
+            true => shed::closed(stat, xattrs, true),
+            false => (stat, xattrs),
         };
         Ok(SourceDirectory { fd, stat, writers, xattrs })
     }
@@ -345,19 +359,21 @@ impl SourceDirectory {
         Err(Error::new(Operation::OpenDestination, path(), Cause::Refused(why.into())))
     }
 
-    /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set. Where that is
-    /// refused the error comes when it is done; but nothing that the source closes to others is put into another user's
-    /// directory. Where owners and modes are not kept at all, a directory belongs to whom our new files belong to.
+    /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set, and whether it stays open
+    /// to more users all the same: where that is refused the error comes when it is done. But nothing that the source closes to
+    /// others is put into another user's directory; SRC's owner is none. Where owners and modes are not kept at all, a
+    /// directory belongs to whom our new files belong to.
     pub(crate) fn narrow(
         &self,
         mirror: &OwnedFd,
         have: &Stat,
         run: &Run,
         path: impl Fn() -> PathBuf + Copy,
-    ) -> Result<Difference> {
+    ) -> Result<(Difference, bool)> {
         if !run.config.writes() {
-            return Ok(Difference::default());
+            return Ok((Difference::default(), false));
         }
+        let is_refusal = |errno| metadata::is_refusal(errno) || errno == Errno::IO && lies_on_program(mirror);
         match metadata::narrow(
             HeldInode::Open(mirror.as_fd()),
             &self.stat,
@@ -366,14 +382,23 @@ impl SourceDirectory {
             &run.rules,
             path,
         ) {
-            Err(error) if error.errno().is_some_and(metadata::is_refusal) => {
+            Err(error) if error.errno().is_some_and(is_refusal) => {
                 let is_open = self.stat.mode & 0o007 != 0;
-                match is_open || directory::owner_of_new(mirror, run) == Ok(have.uid) {
-                    true => Ok(Difference::default()),
+                let is_owners = have.uid == self.stat.uid;
+                match is_open || is_owners || directory::owner_of_new(mirror, run) == Ok(have.uid) {
+                    true => Ok((Difference::default(), self.is_exposed(mirror, have))),
                     false => Err(error),
                 }
             }
-            narrowed => narrowed,
+            narrowed => narrowed.map(|narrowed| (narrowed, false)),
         }
+    }
+
+    /// Whether others get into its mirror, or see what it lists, whom the source keeps out.
+    fn is_exposed(&self, mirror: &OwnedFd, have: &Stat) -> bool {
+        let inode = HeldInode::Open(mirror.as_fd());
+        let is_same = |want| xattr::has_access_acl_of(inode, want) == Ok(true);
+        have.mode & !self.stat.mode & 0o055 != 0
+            || have.mode & 0o055 != 0 && !self.xattrs.as_ref().is_none_or(is_same)
     }
 }

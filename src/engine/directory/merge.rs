@@ -48,7 +48,11 @@ pub(crate) async fn merge(
     origin.names = pair.names.clone();
     source.require_owner((&to, &stat), run, path)?;
     origin.judge(parent, (&source, &to), &stat, run);
-    origin.taken |= source.narrow(&to, &stat, run, path)?.owner.is_some();
+    let (narrowed, exposed) = source.narrow(&to, &stat, run, path)?;
+    if exposed {
+        return Err(Errno::PERM).at(Operation::SetMode, path); // what is to be moved there is as open as its source
+    }
+    origin.taken |= narrowed.owner.is_some();
     let mut moved = 0;
     let entries = list::names(from).and_then(Iterator::collect::<rustix::io::Result<Vec<_>>>);
     for entry in entries.at(Operation::ListDestination, path)? {

@@ -210,12 +210,10 @@ fn new_file_with_flags(
 
 /// The attributes that the file is to have, if any are kept.
 fn source_xattrs(item: &Item<'_>, source: &File, stat: &Stat) -> Result<Option<Xattrs>> {
-    let rules = &item.run().rules;
-    if !rules.keep.xattrs {
+    if !item.run().rules.keep.xattrs {
         return Ok(None);
     }
-    let holder = HeldInode::Open(source.as_fd()).into();
-    xattr::read_source(&holder, stat, rules, || item.source_path()).map(Some)
+    item.source_xattrs(stat, Some(source)).map(Some)
 }
 
 /// Makes, or opens, the file to write to.
@@ -290,13 +288,13 @@ async fn fill(
     let modified = if new.is_in_place() { have.modified } else { before.modified };
     let want = Stat { modified, ..shed::tight(*before, acl.as_ref()) };
     let wanted = Wanted { stat: &want, xattrs };
-    let target = Target { inode, have: &have, bare, sure };
+    let target = Target { inode, have: &have, bare, sure, program: item.pair.file_system.is_program };
     let apply = || metadata::apply(wanted, target, &run.rules, || item.path());
     let mut applied = item.lane.io.in_place(Call::Metadata, apply)?;
     applied.lacks.extend(acl);
     make_safe(item, new, &contents).await?;
     if new.is_in_place() && run.rules.keep.times {
-        applied.add(metadata::apply_time(before, (inode, sure), &run.rules, || item.path())?);
+        applied.add(metadata::apply_time(before, target, &run.rules, || item.path())?);
         flush(item, new).await?;
     }
     Ok((contents, applied))
@@ -314,7 +312,9 @@ fn look_after_close(item: &Item<'_>, written: Inode, want: &Stat, applied: &mut 
         match_times(want.modified, &now) == Match::Other && may_be_rounded(want.modified, &now).is_none();
     if now.inode == written && is_other {
         let inode = HeldInode::Handle(handle.as_fd());
-        applied.add(metadata::apply_time(want, (inode, false), &run.rules, || item.path())?);
+        let program = item.pair.file_system.is_program;
+        let target = Target { inode, have: &now, bare: false, sure: false, program };
+        applied.add(metadata::apply_time(want, target, &run.rules, || item.path())?);
     }
     Ok(())
 }

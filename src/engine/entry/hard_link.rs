@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, OFlags, StatxAttributes};
+use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
 use crate::engine::entry::item::{Item, SourceEntry};
@@ -19,6 +19,7 @@ use crate::event::metrics::Call;
 use crate::event::{Action, Changes, Kind, PointsTo, Reused};
 use crate::io::file::is_union;
 use crate::io::rename::{Taken, take_place};
+use crate::metadata::flags::frozen_at;
 use crate::plan::compare::changes;
 use crate::stat::{Inode, Stat, stat_open};
 use crate::text::Escaped;
@@ -131,7 +132,10 @@ async fn follow(
         // one, since a mount point is in the destination: a copy has to do.
         Err(LinkFailure::Os(refusal @ (Errno::MLINK | Errno::XDEV))) => {
             let copied = item.mirror_one(source, destination).await?;
-            Ok((Copied { link_limit: true, ..copied }, Some(refusal)))
+            let copied = Copied { link_limit: true, ..copied };
+            // With as many names as there may be, one inode became two: that is a lack of each that begins a new one.
+            let lacks = (refusal == Errno::MLINK).then(|| lack(&item, leader, refusal));
+            Ok((copied.lacking(lacks.into_iter().collect()), Some(refusal)))
         }
         Err(LinkFailure::Os(errno)) if item.pair.file_system.is_link_refusal(errno) => {
             let copied = item.mirror_one(source, destination).await?; // where that fails it was not the link
@@ -147,21 +151,31 @@ async fn follow(
 /// What is reported of a copy in place of a link. The first one on its file system tells that there are none.
 fn refused(item: &Item<'_>, leader: &Leader, errno: Errno, copied: Copied) -> Copied {
     if item.pair.file_system.tells_copies() {
-        let first = leader.directory.path_of(&leader.name);
-        let wanted = format!("one more name of {}", Escaped::path(&first));
-        let lack = NotKept::refused(Property::HardLink, wanted, errno);
-        let lack = Error::new(Operation::Link, item.path(), Cause::from(lack));
+        let lack = lack(item, leader, errno);
         return Copied { link_refused: true, ..copied.lacking(vec![lack]) };
     }
     Copied { link_refused: true, ..copied }
 }
 
+/// A name that is missing to the leader's inode.
+fn lack(item: &Item<'_>, leader: &Leader, errno: Errno) -> Error {
+    let first = leader.directory.path_of(&leader.name);
+    let wanted = format!("one more name of {}", Escaped::path(&first));
+    let lack = NotKept::refused(Property::HardLink, wanted, errno);
+    Error::new(Operation::Link, item.path(), Cause::from(lack))
+}
+
+/// What a name lacks that is closed, since its directory stays open: the others of its inode may be open.
+pub(crate) fn closed(item: &Item<'_>) -> Error {
+    let found = "a file of its own: in a directory that can't be closed it is its owner's alone";
+    let lack = NotKept::became(Property::HardLink, "one of several names of a file", found);
+    Error::new(Operation::Link, item.path(), Cause::from(lack))
+}
+
 /// Whether the inode alone may have no further names: chattr(1) has made it immutable, or append-only.
 async fn is_frozen(item: &Item<'_>, leader: &Leader) -> bool {
     let Ok(within) = leader.directory.reopen(item.lane).await else { return false };
-    let stat = rustix::fs::statx(&within, &leader.name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
-    let frozen = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-    stat.is_ok_and(|stat| stat.stx_attributes.intersects(frozen))
+    frozen_at(&within, &leader.name).is_some()
 }
 
 /// Whether the name is one more of the file that the leader is a copy of. The kernel's own file systems are believed.

@@ -32,13 +32,11 @@ pub(crate) fn open(item: &Item<'_>, source: &File, want: &Stat) -> Option<OwnedF
 fn has_right_acl(item: &Item<'_>, source: &File, handle: &OwnedFd, want: &Stat) -> bool {
     let (run, target) = (item.run(), HeldInode::Handle(handle.as_fd()));
     let wanted = match run.rules.keep.xattrs {
-        true => {
-            let holder = HeldInode::Open(source.as_fd()).into();
-            xattr::read_source(&holder, want, &run.rules, || item.source_path())
-        }
+        true => item.source_xattrs(want, Some(source)),
         false => Ok(xattr::Xattrs::new()),
     };
-    let same_acl = wanted.is_ok_and(|wanted| xattr::has_access_acl_of(target, &wanted) == Ok(true));
+    let same_acl = wanted
+        .is_ok_and(|wanted| !wanted.hides_acl() && xattr::has_access_acl_of(target, &wanted) == Ok(true));
     same_acl && xattr::has_capability(target) == Ok(false)
 }
 

@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::engine::Run;
+use crate::engine::own::shed;
 use crate::engine::own::trial::{self, Place, TimeTells};
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
@@ -94,10 +95,15 @@ impl Item<'_> {
         self.run().destination_path(&self.directory.path_of(self.target()))
     }
 
+    /// The stat of a source as the destination is to have it. In a directory that stays open it is its owner's alone.
+    pub(crate) fn adopt(&self, stat: Stat, holder: &Holder<'_>) -> Result<Stat> {
+        let stat = metadata::adopt(stat, holder, &self.run().rules, || self.source_path())?;
+        Ok(if self.pair.exposed { shed::closed(stat, None, true).0 } else { stat })
+    }
+
     /// The stat of a source that is open as the destination is to have it.
     pub(crate) fn adopt_open(&self, stat: Stat, file: &File) -> Result<Stat> {
-        let rules = &self.run().rules;
-        let mut stat = metadata::adopt(stat, &Holder::Open(file.as_fd()), rules, || self.source_path())?;
+        let mut stat = self.adopt(stat, &Holder::Open(file.as_fd()))?;
         self.keep_mode_anew(&mut stat);
         Ok(stat)
     }
@@ -178,7 +184,11 @@ impl Item<'_> {
             Some(file) => Holder::Open(file.as_fd()),
             None => Holder::Name(self.pair.source.as_fd(), &self.entry.name),
         };
-        xattr::read_source(&holder, source, &self.run().rules, || self.source_path())
+        let mut found = xattr::read_source(&holder, source, &self.run().rules, || self.source_path())?;
+        if self.pair.exposed {
+            xattr::follow_mode(&mut found, source.mode);
+        }
+        Ok(found)
     }
 
     /// The destination's, in the same way.

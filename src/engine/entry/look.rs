@@ -11,7 +11,6 @@ use crate::engine::run::regular;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
 use crate::io::file::File;
-use crate::metadata;
 use crate::metadata::xattr::Holder;
 use crate::stat::Stat;
 
@@ -39,7 +38,7 @@ impl Item<'_> {
             return Err(Error::new(Operation::StatSource, self.source_path(), Cause::TypeChanged));
         }
         let holder = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
-        Ok(SourceEntry { stat: metadata::adopt(stat, &holder, rules, || self.source_path())?, file: None })
+        Ok(SourceEntry { stat: self.adopt(stat, &holder)?, file: None })
     }
 
     /// Opens the source for reading. A FIFO or a device that took a file's place is not read.

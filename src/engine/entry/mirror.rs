@@ -8,15 +8,16 @@ use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Former, Item, SourceEntry};
 use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::{contents, copy_file, hard_link, keep_old, read_back, special};
-use crate::engine::own::{litter, refused, trial};
+use crate::engine::own::{litter, refused, shed, trial};
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::metrics::Call;
 use crate::event::{Action, Attributes, Changes, EntryEvent, Kind};
 use crate::io::file::File;
 use crate::io::rename::Taken;
+use crate::metadata::xattr::Holder;
 use crate::metadata::{self, HeldInode, Target, Wanted, xattr};
-use crate::plan::compare::{Decision, Difference, changes, decide, gives_more, keep};
+use crate::plan::compare::{Decision, Difference, changes, decide, differences, gives_more, keep};
 use crate::plan::skip::is_left_alone;
 use crate::stat::{Stat, stat_open};
 
@@ -61,7 +62,11 @@ impl Item<'_> {
             if destination.is_some_and(|have| have.kind == Kind::Directory) {
                 self.require_empty_directory()?; // before other names wait for this one
             }
-            if source.stat.links > 1 && self.run().rules.keep.hard_links {
+            let has_names = source.stat.links > 1 && self.run().rules.keep.hard_links;
+            if has_names && self.pair.exposed {
+                let copied = item.mirror_one(source, destination.as_ref()).await?;
+                Ok(copied.lacking(vec![hard_link::closed(&item)]))
+            } else if has_names {
                 hard_link::mirror(item, source, destination).await
             } else {
                 item.mirror_one(source, destination.as_ref()).await
@@ -69,6 +74,8 @@ impl Item<'_> {
         };
         let mut event = match result.await {
             Ok(copied) => {
+                let mode = found.and_then(|source| metadata::lack_of_mode(&source, || self.source_path()));
+                let copied = copied.lacking(mode.into_iter().collect());
                 if let Some(applied) = &copied.applied {
                     self.run().tell_once(&self.pair.file_system, applied, || self.path()).await;
                 }
@@ -322,6 +329,26 @@ impl Item<'_> {
     /// Sets what differs of an entry whose contents are right. The destination's file may be open, to compare it.
     async fn mend(
         &self,
+        mut source: SourceEntry,
+        (have, theirs): (&Stat, Option<File>),
+        mut difference: Difference,
+    ) -> Result<Copied> {
+        let mut mask = None;
+        if let Some(within) = &self.pair.destination {
+            let holder = Holder::Name(within.as_fd(), self.target());
+            let faithful = self.pair.file_system.is_faithful;
+            mask = shed::keep_mask((&mut source.stat, have), (&holder, faithful), self.run(), || self.path());
+        }
+        if mask.is_some() {
+            difference.mode = differences(&source.stat, have, &self.run().rules).mode;
+        }
+        let mended = self.mend_as(source, (have, theirs), difference).await?;
+        Ok(mended.lacking(mask.into_iter().collect()))
+    }
+
+    /// The same, once it is known what mode it may have.
+    async fn mend_as(
+        &self,
         source: SourceEntry,
         (have, theirs): (&Stat, Option<File>),
         difference: Difference,
@@ -342,7 +369,7 @@ impl Item<'_> {
             if have.links > 1 && !run.links.may_share(have.inode, self.identity(&source.stat)) {
                 return self.make(source, Taken::Entry, Action::Updated).await;
             }
-            return Ok(Copied::unchanged());
+            return Ok(Copied::unchanged().lacking(xattrs.map_or_else(Vec::new, |xattrs| xattrs.lacks())));
         }
         // As for setuid: nobody's file gets a capability for having the size and time of one that has it.
         let gives = of_xattrs.acl || gives_more(&difference, have);
@@ -374,7 +401,8 @@ impl Item<'_> {
         let (inode, sure) = (HeldInode::Handle(handle.as_fd()), self.pair.file_system.is_sure(&source.stat));
         let (want, lack) = trial::spare_target(self.place(), &source.stat, now.modified)?;
         let wanted = Wanted { stat: &want, xattrs: xattrs.as_ref() };
-        let target = Target { inode, have: &now, bare: false, sure };
+        let program = self.pair.file_system.is_program;
+        let target = Target { inode, have: &now, bare: false, sure, program };
         let apply = || metadata::apply(wanted, target, &run.rules, || self.path());
         let mut applied = self.lane.io.in_place(Call::Metadata, apply)?;
         applied.lacks.extend(lack);

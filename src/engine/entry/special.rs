@@ -157,8 +157,8 @@ fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Re
     let sure = item.pair.file_system.is_sure(want);
     let (want, lack) = trial::spare_target(item.place(), want, have.modified)?;
     let want = shed::tight(want, acl.as_ref());
-    let (wanted, target) =
-        (Wanted { stat: &want, xattrs: xattrs.as_ref() }, Target { inode, have: &have, bare, sure });
+    let wanted = Wanted { stat: &want, xattrs: xattrs.as_ref() };
+    let target = Target { inode, have: &have, bare, sure, program: item.pair.file_system.is_program };
     let mut applied = metadata::apply(wanted, target, &item.run().rules, || item.path())?;
     applied.lacks.extend(lack.into_iter().chain(acl));
     Ok(applied)

@@ -248,9 +248,11 @@ impl Directory {
             self.refuse_planted(pair, destination, &want, run).at(Operation::SetOwner, path)?;
             let of_flags = self.give_flags(pair, destination, run)?;
             let bare = pair.fresh && !has_default_acl(destination);
-            let target = Target { inode, have: &have, bare, sure: pair.file_system.is_sure(&want) };
+            let (sure, program) = (pair.file_system.is_sure(&want), pair.file_system.is_program);
+            let target = Target { inode, have: &have, bare, sure, program };
             applied = metadata::apply(Wanted { stat: &want, xattrs }, target, &run.rules, path)?;
             applied.lacks.extend(of_flags.1);
+            applied.lacks.extend(metadata::lack_of_mode(&want, || run.source_path(&self.path())));
             let set = Changes { flags: of_flags.0, ..applied.changes };
             // What this run has moved, and set again, is no difference between the trees, and what it took away at first is.
             pair.before().map_or(set, |before| {

@@ -16,6 +16,7 @@ use crate::error::{Cause, Error, Operation};
 use crate::event::Kind;
 use crate::io::rename::link_nameless;
 use crate::io::temporary::lock;
+use crate::metadata::flags::frozen_at;
 use crate::plan::names::fault;
 
 /// Bytes of a new file from which on its name is tried before it is written: less is soon written.
@@ -82,8 +83,30 @@ pub(crate) fn is_doubtful(pair: &Pair, name: &CStr) -> bool {
     }
 }
 
-/// The same error, as one of the name if that is what it is.
+/// The same error, with what is known of its reason: the name, or that chattr(1) has closed the entry or its directory.
 pub(crate) fn explain(error: Error, kind: Kind, (pair, name): (&Pair, &CStr)) -> Error {
+    let Some(within) = &pair.destination else { return error };
+    explain_frozen(explain_name(error, kind, (pair, name)), (within, name))
+}
+
+/// The same for one that can be closed by chattr(1) alone.
+pub(crate) fn explain_frozen(error: Error, (within, name): (&OwnedFd, &CStr)) -> Error {
+    let Cause::Io(_) = error.cause else { return error };
+    if error.errno() != Some(Errno::PERM) || !error.operation.uses_destination() {
+        return error;
+    }
+    let entry = frozen_at(within, name).map(|how| (how, false));
+    match entry.or_else(|| frozen_at(within, c"").map(|how| (how, true))) {
+        Some((how, directory)) => {
+            let cause = Cause::Frozen { error: Errno::PERM.into(), how, directory };
+            Error::new(error.operation, error.path, cause)
+        }
+        None => error,
+    }
+}
+
+/// As one of the name if that is what it is.
+fn explain_name(error: Error, kind: Kind, (pair, name): (&Pair, &CStr)) -> Error {
     let (Some(errno), Some(within)) = (error.errno(), &pair.destination) else { return error };
     // Symlinks and nodes are made under another name.
     let is_made = matches!(kind, Kind::File | Kind::Directory);

@@ -47,7 +47,8 @@ pub(crate) fn is_as_a_copy(
     let Place { run, pair, .. } = place;
     let file_system = &pair.file_system;
     let differs_in_xattrs = want.xattrs.is_some_and(|want| !xattr::changes(want, have_xattrs).is_empty());
-    if !run.config.writes() || file_system.keeps_all() && !differs_in_xattrs {
+    let is_known = want.xattrs.is_none_or(Xattrs::is_complete);
+    if !run.config.writes() || file_system.keeps_all() && !differs_in_xattrs && is_known {
         return Ok(None);
     }
     let outcome = try_out(place, want)?;
@@ -199,7 +200,8 @@ fn try_out(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Wanted<'_>) -> R
         let inode = HeldInode::Open(new.fd.as_fd());
         let have = stat_open(&new.fd).at(Operation::StatDestination, place.path)?;
         let have = Stat { modified: Time::NEVER, ..have };
-        let target = Target { inode, have: &have, bare: !place.pair.inherits_acl(), sure: false };
+        let (bare, program) = (!place.pair.inherits_acl(), place.pair.file_system.is_program);
+        let target = Target { inode, have: &have, bare, sure: false, program };
         let Applied { lacks, squashed, .. } = metadata::apply(want, target, rules, place.path)?;
         let stat = stat_open(&new.fd).at(Operation::StatDestination, place.path)?;
         let xattrs = match rules.keep.xattrs {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::io::Errno;
 
 use crate::error::Result;
-use crate::io::file::{folds_case, is_faithful};
+use crate::io::file::{folds_case, is_faithful, lies_on_program};
 use crate::metadata::is_refusal;
 use crate::metadata::xattr::Xattrs;
 use crate::plan::times::TRIED;
@@ -30,6 +30,8 @@ pub(crate) struct FileSystem {
     directory: OnceLock<Arc<OwnedFd>>,
     /// It keeps the owners, modes and ordinary times that it does not refuse.
     pub(crate) is_faithful: bool,
+    /// It is somebody's program, behind FUSE: one may answer with EIO where it has nothing of the kind, for example rclone.
+    pub(crate) is_program: bool,
     /// What became of one time with nanoseconds has been looked at.
     looked_at: AtomicBool,
     /// That it rounds times has been told.
@@ -181,7 +183,10 @@ impl FileSystems {
     /// That of an open directory.
     pub(crate) fn of(&self, directory: &OwnedFd, stat: &Stat) -> Arc<FileSystem> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(FileSystem { is_faithful: is_faithful(directory), ..FileSystem::default() });
+        let new = || {
+            let (is_faithful, is_program) = (is_faithful(directory), lies_on_program(directory));
+            Arc::new(FileSystem { is_faithful, is_program, ..FileSystem::default() })
+        };
         known.entry(stat.inode.device).or_insert_with(new).clone()
     }
 

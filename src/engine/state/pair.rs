@@ -48,6 +48,8 @@ pub(crate) struct PairState {
     pub(crate) taken: bool,
     /// It has an ACL that could not be removed, and that what is made in it inherits.
     pub(crate) acl_stays: bool,
+    /// It can't be closed as its source is: what is in it is its owner's alone.
+    pub(crate) exposed: bool,
     /// Its name until it is done, or turns out to take long: nobody sees what is in it before.
     pub(crate) provisional: Option<CString>,
     /// It has its own name.
@@ -119,6 +121,8 @@ pub(crate) struct Origin {
     pub(crate) sheds_acl: bool,
     /// That was refused: what is made in it inherits it.
     pub(crate) acl_stays: bool,
+    /// It stays open to more users than its source.
+    pub(crate) exposed: bool,
 }
 
 /// Whether somebody gets more of a directory, which has `have`, once it has the owner, mode and ACL of its source.
@@ -150,6 +154,7 @@ impl Pair {
             planted,
             taken,
             acl_stays,
+            exposed,
             file_system,
             names,
             ..
@@ -167,6 +172,7 @@ impl Pair {
             planted,
             taken,
             acl_stays,
+            exposed,
             placed: AtomicBool::new(false),
             existing,
             file_system,

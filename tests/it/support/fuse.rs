@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
     Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyWrite, Request, TimeOrNow,
-    WriteFlags,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 
 use super::scratch;
@@ -31,6 +31,9 @@ pub enum Call {
     Getattr,
     /// By what the file or directory is called at that moment.
     Setattr,
+    Setxattr,
+    /// Once it is spoiled for anybody, the others have no attributes.
+    Listxattr,
     /// By the new name.
     Rename,
     Link,
@@ -593,6 +596,12 @@ impl Memory {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What is answered where nothing goes wrong: after ENOSYS the kernel does not ask again.
+    fn without_attributes(&self, call: Call) -> Errno {
+        let may_go_wrong = self.state().rules.iter().any(|rule| rule.call == call);
+        if may_go_wrong { Errno::from_i32(libc::EOPNOTSUPP) } else { Errno::ENOSYS }
+    }
 }
 
 impl Filesystem for Memory {
@@ -785,6 +794,21 @@ impl Filesystem for Memory {
             state.dirty.insert(ino);
             reply.written(data.len() as u32);
         })
+    }
+
+    fn setxattr(&self, _: &Request, ino: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
+        spoil!(self, Setxattr, ino, b"", reply);
+        reply.error(self.without_attributes(Call::Setxattr));
+    }
+
+    fn listxattr(&self, _: &Request, ino: INodeNo, _: u32, reply: ReplyXattr) {
+        spoil!(self, Listxattr, ino, b"", reply);
+        reply.error(self.without_attributes(Call::Listxattr));
+    }
+
+    fn getxattr(&self, _: &Request, ino: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        spoil!(self, Listxattr, ino, b"", reply);
+        reply.error(self.without_attributes(Call::Listxattr));
     }
 
     fn flush(&self, _: &Request, ino: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {

@@ -14,6 +14,7 @@ use crate::engine::own::new_file::NewFile;
 use crate::error::Result;
 use crate::event::{Kind, Reused};
 use crate::io::path::open_entry;
+use crate::plan::compare::{Decision, gives_more};
 use crate::stat::{Stat, proc_path, stat_open};
 
 /// A file to be cloned.
@@ -39,8 +40,16 @@ pub(crate) async fn find(item: &Item<'_>, source: &SourceEntry) -> Result<Option
         if have.kind != Kind::File || have.size == 0 {
             continue;
         }
-        let is_same = decide_held(item, source, (&handle, &have)).await?.is_some()
-            && (!is_doubtful(item, tree, &have) || holds_the_same(item, source, &handle, &have).await?);
+        let is_same = match decide_held(item, source, (&handle, &have)).await? {
+            // Nobody's file gets another's contents, to be read by others, for having its size and time.
+            Some(Decision::Keep(difference))
+                if !gives_more(&difference, &have) && !is_doubtful(item, tree, &have) =>
+            {
+                true
+            }
+            Some(_) => holds_the_same(item, source, &handle, &have).await?,
+            None => false,
+        };
         if !is_same && (source.stat.size <= LARGE_FILE || other.is_some()) {
             continue;
         }

@@ -86,7 +86,7 @@ async fn is_same(
     let Ok(found) = found else { return Ok(None) };
     let same_xattrs = wanted.as_ref().is_none_or(|wanted| xattr::changes(wanted, &found).is_empty());
     if same_stat && same_xattrs {
-        return Ok(Some(Vec::new()));
+        return Ok(Some(wanted.map_or_else(Vec::new, |wanted| wanted.lacks())));
     }
     let wanted = Wanted { stat: &source.stat, xattrs: wanted.as_ref() };
     trial::is_as_a_copy(item.place(), wanted, (have, &found))

@@ -1,0 +1,158 @@
+//! Makes the record of a store again from what lies there.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::error::{Context, Error, Operation, Result};
+use crate::stop::Stop;
+use crate::store::found::{directories, hold, names, refusal, tree, write_down};
+use crate::store::layout::Layout;
+use crate::store::name;
+use crate::store::record::{self, Record};
+use crate::text::Escaped;
+
+/// Which store, and how.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Rebuild {
+    #[allow(missing_docs)]
+    pub store: PathBuf,
+    /// Write nothing, and tell what would be added.
+    pub dry_run: bool,
+    /// Wait while another run is at work in the store.
+    pub wait: bool,
+}
+
+crate::options::with!(Rebuild);
+
+impl Rebuild {
+    /// The defaults for a store.
+    pub fn new(store: impl Into<PathBuf>) -> Self {
+        Rebuild { store: store.into(), dry_run: false, wait: false }
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Rebuilt {
+    /// The snapshots, the oldest first. Of those that had no record [`Record::rebuilt`] is set.
+    pub snapshots: Vec<Record>,
+    /// The names of those that had none until now.
+    pub added: Vec<String>,
+    /// Why lines of the record were dropped, and why directories are no snapshots.
+    pub left_out: Vec<Error>,
+    /// The first errors of what could not be counted.
+    pub errors: Vec<Error>,
+}
+
+/// Makes the record of a store again. What can still be read of it is kept, in its order. Every other directory becomes a
+/// snapshot: by its name, if that is a time, or as a named one, by the time of its manifest or of its directory. Each comes
+/// after those that were begun before it. If this is stopped nothing is written.
+///
+/// # Errors
+/// When the store can't be used, its record is a newer program's, or nothing in it looks like a store's.
+pub fn rebuild(rebuild: &Rebuild, stop: &Stop) -> Result<Rebuilt> {
+    let layout = Layout::new(&rebuild.store);
+    let (mut names, mut left_out) = directories(&rebuild.store)?;
+    if layout.require().is_err() && !names.iter().any(|name| name::time(name).is_some()) {
+        let why = "it is no store: it has no record, and no directory that is called by a time";
+        return Err(refusal(&rebuild.store, why));
+    }
+    let lock = (!rebuild.dry_run).then(|| hold(&layout, rebuild.wait, stop)).transpose()?;
+    if lock.is_some() {
+        names = directories(&rebuild.store)?.0; // another run may have been at work until now
+    }
+    let mut snapshots = legible(&layout, &mut left_out)?;
+    let known: HashSet<String> = snapshots.iter().map(|record| record.name.clone()).collect();
+    names.retain(|name| !known.contains(name));
+    let (mut added, mut errors) = (Vec::new(), Vec::new());
+    let several = snapshots.last().is_some_and(|newest| newest.several);
+    for name in names {
+        if let Some(why) = foreign(&layout, &name) {
+            left_out.push(refusal(&layout.snapshot(&name), why));
+            continue;
+        }
+        let (named, started) = match name::time(&name) {
+            Some(time) => (false, time),
+            None => (true, time_of(&layout, &name)?),
+        };
+        let counted = tree::count(&layout.snapshot(&name), &mut errors, stop);
+        added.push(tree::record_of((name, named), started, several, None, &counted));
+    }
+    added.sort_by(|one, other| order(one).cmp(&order(other)));
+    let names = added.iter().map(|record| record.name.clone()).collect();
+    insert(&mut snapshots, added);
+    if let Some(lock) = lock.filter(|_| !stop.is_stopped()) {
+        snapshots = write_down(layout, snapshots, lock)?;
+    }
+    Ok(Rebuilt { snapshots, added: names, left_out, errors })
+}
+
+/// The lines of the record that can be read, of snapshots that are there.
+fn legible(layout: &Layout, left_out: &mut Vec<Error>) -> Result<Vec<Record>> {
+    let mut records: Vec<Record> = Vec::new();
+    for path in [layout.record(), layout.pending()] {
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            text => text.at(Operation::UseStore, || &path)?,
+        };
+        for (number, line) in
+            (1..).zip(text.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.is_empty())
+        {
+            match record::parse(line, number, &path) {
+                Err(error) if record::is_newer(line) => return Err(error),
+                Err(error) => left_out.push(error),
+                Ok(record) => {
+                    records.retain(|earlier| earlier.name != record.name);
+                    records.push(record);
+                }
+            }
+        }
+    }
+    records.retain(|record| layout.may_have(&record.name));
+    records.sort_by_key(|record| record.sequence);
+    Ok(records)
+}
+
+/// Why a directory is not this program's, as far as that can be told.
+fn foreign(layout: &Layout, name: &str) -> Option<String> {
+    if name::time(name).is_some() {
+        return None;
+    }
+    if let Some(why) = name::refusal(name.as_ref()) {
+        return Some(format!("it is left as it is: {why}"));
+    }
+    if layout.manifest(name).exists() {
+        return None;
+    }
+    if names::told(name, &TimeZone::UTC, false).is_some() {
+        return Some(format!("it is left as it is: `adopt` takes {} over", Escaped::name(name.as_ref())));
+    }
+    names::is_scratch(name).then(|| "it is left as it is: no snapshot is called so".into())
+}
+
+/// When a named snapshot was taken: its manifest was written then. Its directory has the time that its source had.
+fn time_of(layout: &Layout, name: &str) -> Result<Timestamp> {
+    let modified = |path: &Path| std::fs::symlink_metadata(path).and_then(|stat| stat.modified());
+    let tree = layout.snapshot(name);
+    let time = modified(&layout.manifest(name)).or_else(|_| modified(&tree));
+    let time = time.at(Operation::UseStore, || &tree)?;
+    Timestamp::try_from(time).map_err(|_| refusal(&tree, "its time is beyond all calendars: touch it"))
+}
+
+/// When one was begun, to the second: that, and the order in it, is all that names tell.
+fn order(record: &Record) -> (i64, &str) {
+    (record.started.as_second(), &record.name)
+}
+
+/// Puts each after the last one that was begun no later.
+fn insert(snapshots: &mut Vec<Record>, added: Vec<Record>) {
+    for record in added {
+        let at = snapshots.iter().rposition(|earlier| order(earlier) <= order(&record));
+        snapshots.insert(at.map_or(0, |at| at + 1), record);
+    }
+}

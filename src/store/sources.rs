@@ -1,0 +1,128 @@
+//! What a snapshot is taken of: that the store does not lie in it, nor it in the store, and that it is still there at the end.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::config::Config;
+use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::roots::nearest_existing;
+use crate::roots::nested::is_kept_out;
+use crate::roots::overlap::{mounts, mounts_below, place};
+use crate::text::Escaped;
+
+/// All that are named.
+fn named(run: &Config) -> &[PathBuf] {
+    run.sources.as_deref().unwrap_or(std::slice::from_ref(&run.source))
+}
+
+fn hold(path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Refuses a store from which snapshots would be taken into snapshots: one in a source, where no rule keeps the run out of
+/// all of it; and a source in the store.
+pub(super) fn refuse_overlap(run: &Config, store: &Path) -> Result<()> {
+    let (existing, missing) = nearest_existing(store)?;
+    let held = hold(&existing).at(Operation::UseStore, || store)?;
+    let mounts = mounts();
+    let Some(to) = place(&held, &mounts) else { return Ok(()) }; // no /proc
+    let to = if missing.as_os_str().is_empty() { to } else { to.join(&missing) };
+    let refused = |why: String| Err(Error::new(Operation::UseStore, store, Cause::Refused(why)));
+    for path in named(run) {
+        // A file lies in the store if its directory does.
+        let (source, is_directory) = match (hold(path), path.parent()) {
+            (Ok(source), _) => (source, true),
+            (_, Some(around)) if !around.as_os_str().is_empty() => match hold(around) {
+                Ok(source) => (source, false),
+                Err(_) => continue, // the engine says so
+            },
+            _ => (hold(Path::new(".")).at(Operation::UseSource, || path)?, false),
+        };
+        let Some(from) = place(&source, &mounts) else { continue };
+        let named = Escaped::path(path);
+        if to.has(&from, &mounts) {
+            return refused(format!(
+                "SRC lies in it ({named}): snapshots would be taken of snapshots. Name another STORE"
+            ));
+        }
+        if is_directory
+            && from.has(&to, &mounts)
+            && !is_kept_out(&run.select, (&source, &from), (&held, &to), &mounts)
+        {
+            return refused(format!(
+                "it lies in SRC ({named}), and snapshots would be taken into snapshots. Leave all of it out with \
+                 --exclude, or, on another disk, with --one-file-system"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The sources as a run finds them. What vanishes of them as a whole is not what vanishes of a directory: it was to be taken.
+pub(super) struct Sources<'a> {
+    run: &'a Config,
+    /// Of each, if it is there: which directory it is, if it is one.
+    named: Vec<(&'a Path, Option<(u64, u64)>)>,
+    /// What is mounted below them, where the run gets to it: the mount's number, and where it is seen.
+    mounted: Vec<(u64, PathBuf)>,
+}
+
+impl<'a> Sources<'a> {
+    pub(super) fn note(run: &'a Config) -> Self {
+        let there = named(run).iter().filter(|path| path.symlink_metadata().is_ok());
+        let named = there.map(|path| (path.as_path(), directory(path))).collect();
+        let mut mounted = Vec::new();
+        let mounts = if run.select.one_file_system { Vec::new() } else { mounts() };
+        for source in self::named(run).iter().filter_map(|path| place(&hold(path).ok()?, &mounts)) {
+            for mount in mounts_below(&source, &mounts) {
+                let way = mount.seen_at().strip_prefix(source.seen_at()).unwrap_or(Path::new(""));
+                if run.sources.is_some() || !run.select.certainly_hides(source.seen_at(), way) {
+                    mounted.push((mount.mount(), mount.seen_at().to_path_buf()));
+                }
+            }
+        }
+        Sources { run, named, mounted }
+    }
+
+    /// What has left since, an error each.
+    pub(super) fn lost(&self) -> Vec<Error> {
+        let lost = |path: &Path, why: &str| {
+            Error::new(
+                Operation::UseSource,
+                path,
+                Cause::Refused(format!("{why}: some of it may be missing")),
+            )
+        };
+        let mut errors = Vec::new();
+        for (path, was) in &self.named {
+            if is_gone(path) {
+                errors.push(lost(path, "it has vanished during the run"));
+            } else if was.is_some() && directory(path) != *was {
+                errors.push(lost(path, "during the run another directory has come in its place"));
+            }
+        }
+        let now = mounts();
+        let has_left = |mount: &&(u64, PathBuf)| !now.iter().any(|now| now.mount() == mount.0);
+        let left = self.mounted.iter().filter(has_left);
+        errors.extend(left.map(|(_, at)| lost(at, "what was mounted there has left during the run")));
+        errors
+    }
+
+    /// Whether none of them is there any more.
+    pub(super) fn are_gone(&self) -> bool {
+        named(self.run).iter().all(|path| is_gone(path))
+    }
+}
+
+/// Which directory this is. A symlink may lead elsewhere meanwhile, to another whole one.
+fn directory(path: &Path) -> Option<(u64, u64)> {
+    let stat = path.symlink_metadata().ok().filter(std::fs::Metadata::is_dir)?;
+    Some((stat.dev(), stat.ino()))
+}
+
+fn is_gone(path: &Path) -> bool {
+    matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+}

@@ -1,0 +1,110 @@
+//! What chattr(1) has closed to changes in DST: the kernel says EPERM, as of a right that is missing, and the message says
+//! how it is closed and what ends that. And attributes that can't be listed there.
+
+use std::fs;
+use std::path::Path;
+
+use crate::lacks::bits;
+use crate::support::fuse::{Call, Effect, Fuse};
+use crate::support::mount::Mount;
+use crate::support::needs::{Need, tests};
+use crate::support::tree::{file, mode, xattr};
+use crate::support::{ENGINES, scratch, sync_with, tool};
+
+tests![
+    what_is_closed_to_changes_is_called_so: [Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")],
+    directories_that_are_closed_to_changes_are_called_so: [
+        Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")
+    ],
+    attributes_of_the_destination_that_can_not_be_listed_are_told: [Need::Root, Need::Fuse],
+];
+
+/// Closes these of `destination` to changes for as long as `work` takes.
+fn frozen<R>(destination: &Path, names: &[(&str, char)], work: impl FnOnce() -> R) -> R {
+    let set = |sign: char| {
+        for (name, flag) in names {
+            tool("chattr", &[Path::new(&format!("{sign}{flag}")), &destination.join(name)]);
+        }
+    };
+    set('+');
+    let done = work();
+    set('-');
+    done
+}
+
+fn what_is_closed_to_changes_is_called_so() {
+    let mount = Mount::new("ext4", "64M");
+    for &engine in ENGINES.iter() {
+        let (source, destination) = (mount.path().join("src"), mount.path().join(engine));
+        for name in ["new", "log", "mode"] {
+            file(source.join(name), "contents");
+            file(destination.join(name), "old");
+        }
+        mode(source.join("mode"), 0o644);
+        sync_with(engine, &[], &source, &destination).exits(0);
+        for name in ["new", "log"] {
+            file(source.join(name), "new contents");
+        }
+        mode(source.join("mode"), 0o600);
+        let names = [("new", 'i'), ("log", 'a'), ("mode", 'i')];
+        let ran = frozen(&destination, &names, || sync_with(engine, &[], &source, &destination)).exits(23);
+        for told in [
+            "/new: Operation not permitted (os error 1): in DST it is immutable (chattr -i ends that)",
+            "/log: Operation not permitted (os error 1): in DST it is append-only (chattr -a ends that)",
+            "/mode: 0600: Operation not permitted (os error 1): it is immutable (chattr -i ends that)",
+        ] {
+            assert!(ran.err.contains(told), "{told}: {}", ran.err);
+        }
+        assert_eq!(fs::read(destination.join("new")).unwrap(), b"contents");
+        sync_with(engine, &[], &source, &destination).exits(0);
+    }
+}
+
+fn directories_that_are_closed_to_changes_are_called_so() {
+    let mount = Mount::new("ext4", "64M");
+    for &engine in ENGINES.iter() {
+        let (source, destination) = (mount.path().join("src"), mount.path().join(engine));
+        for name in ["closed", "grows", "emptied"] {
+            file(source.join(name).join("f"), "contents");
+            file(source.join(name).join("gone"), "contents");
+        }
+        sync_with(engine, &[], &source, &destination).exits(0);
+        for name in ["closed", "grows"] {
+            file(source.join(name).join("f"), "new contents");
+        }
+        file(source.join("closed/more"), "more");
+        fs::remove_file(source.join("emptied/gone")).unwrap();
+        let names = [("closed", 'i'), ("grows", 'a'), ("emptied", 'i')];
+        let sync = || sync_with(engine, &["--delete"], &source, &destination);
+        let ran = frozen(&destination, &names, sync).exits(23);
+        let why = "Operation not permitted (os error 1): the directory that it is in is";
+        for told in [
+            format!("closed/more: {why} immutable (chattr -i ends that)"),
+            format!("grows/f: {why} append-only (chattr -a ends that)"),
+            format!("emptied/gone: {why} immutable (chattr -i ends that)"),
+        ] {
+            assert!(ran.err.contains(&told), "{told}: {}", ran.err);
+        }
+        sync_with(engine, &["--delete"], &source, &destination).exits(0);
+    }
+}
+
+fn attributes_of_the_destination_that_can_not_be_listed_are_told() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        file(source.join("d/f"), "contents");
+        xattr(source.join("d"), "user.a", b"1");
+        file(destination.join("d/old"), "old");
+        for path in [source.join("d"), destination.join("d")] {
+            mode(path, 0o700);
+        }
+        fuse.spoil(Call::Listxattr, "d", Effect::Fail(libc::EACCES), usize::MAX);
+        let ran = sync_with(engine, &[], &source, &destination).exits(23);
+        let told = "/d: those that SRC lacks, to be removed, which can't be listed: Permission denied";
+        assert_eq!(ran.err.matches(told).count(), 1, "{}", ran.err);
+        assert!(!ran.err.contains("posix_acl"), "{}", ran.err);
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "contents");
+        assert_eq!(bits(destination.join("d")), 0o700);
+    }
+}
