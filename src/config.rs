@@ -58,6 +58,8 @@ pub struct Config {
     pub destination: PathBuf,
     /// Instead of `source`: what to put into `destination`, each under its own name. See [`Config::copy`].
     pub(crate) sources: Option<Vec<PathBuf>>,
+    /// The source is this directory, which is no symlink, or the sources lie in it: no symlink on the way to them is followed.
+    pub(crate) within: Option<PathBuf>,
     /// Both trees are a store's: what is one inode in both is equal, and a comparison leaves it at that.
     pub(crate) shares_inodes: bool,
     /// Make missing parents of the destination.
@@ -138,6 +140,7 @@ impl Config {
             source: source.into(),
             destination: destination.into(),
             sources: None,
+            within: None,
             shares_inodes: false,
             make_parents: false,
             mode: Mode::Sync,

@@ -51,6 +51,9 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
         return Ok(Some(EntryEvent::done(source.kind, Action::Skipped)));
     }
     if run.config.shares_inodes && is_one_inode(&item, &source, have.as_ref()) {
+        if source.links > 1 {
+            run.twins.note_shared(source.inode);
+        }
         return Ok(Some(EntryEvent::done(source.kind, Action::Unchanged).of(&source)));
     }
     if let Some(Stat { kind: Kind::Directory, .. }) = have {
@@ -62,12 +65,16 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
         action != Action::Created && action != Action::Updated && is_joined(&item, &source, have.as_ref());
     let action = if joined { Action::Updated } else { action };
     let target = if action == Action::Unchanged { None } else { target(&item, source.kind)? };
-    if source.links > 1 && run.rules.keep.hard_links {
+    let shares = run.config.shares_inodes;
+    let had_links = shares && source.kind != Kind::Directory && have.is_some_and(|have| have.links > 1);
+    let links = names_of(run, &source);
+    if (source.links > 1 || had_links) && run.rules.keep.hard_links {
         let name = Twin {
             directory: item.directory.clone(),
             name: item.target().to_owned(),
             kind: source.kind,
             source: (&source).into(),
+            source_inode: source.inode,
             action,
             changes,
             target,
@@ -77,7 +84,7 @@ async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEven
         if let Some(Compared { bytes, expected, .. }) = compared {
             report_bytes(run, bytes, expected).await;
         }
-        if let Some(names) = run.twins.arrive(item.identity(&source), source.links, name) {
+        if let Some(names) = run.twins.arrive(item.identity(&source), links, name) {
             report_names(names, item.lane).await;
         }
         return Ok(None);
@@ -155,7 +162,7 @@ async fn compare_contents(item: &Item<'_>, source: &SourceEntry, have: &Stat) ->
         return contents::compare(item, source, have).await;
     }
     let identity = item.identity(&source.stat);
-    let verdicts = item.run().twins.verdicts(identity, source.stat.links);
+    let verdicts = item.run().twins.verdicts(identity, names_of(item.run(), &source.stat));
     let mut verdicts = verdicts.lock().await;
     // Where a union makes up the numbers of inodes, another name may be another file.
     let is_known = !is_union(&item.pair.source);
@@ -165,6 +172,11 @@ async fn compare_contents(item: &Item<'_>, source: &SourceEntry, have: &Stat) ->
     let compared = contents::compare(item, source, have).await?;
     verdicts.insert(have.inode, compared.same);
     Ok(compared)
+}
+
+/// How many names of an inode are to come up. Where trees share inodes, some may never: all are held to the end.
+fn names_of(run: &Run, source: &Stat) -> u32 {
+    if run.config.shares_inodes { u32::MAX } else { source.links }
 }
 
 /// What a sync would do about it.
@@ -218,10 +230,14 @@ async fn report_names(names: Vec<Twin>, lane: &Lane) {
             || name.doubtful
                 && !is_linked
                 && !contents::are_equal(lane, name.kind, path.clone(), own_path).await;
+        let joined = lane.run.config.shares_inodes
+            && !matches!(name.action, Action::Created | Action::Updated)
+            && lane.run.twins.is_joined(&name);
+        let action = if joined { Action::Updated } else { name.action };
         let event = match is_alone {
             true => EntryEvent {
                 points_to: name.target.map(PointsTo::Target),
-                ..EntryEvent::changed(name.kind, name.action, name.changes)
+                ..EntryEvent::changed(name.kind, action, name.changes)
             },
             false => follower(&name, &path, is_linked),
         };

@@ -1,14 +1,15 @@
 //! How a path is written as JSON.
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A path as JSON has it: `path`, and where its bytes are not UTF-8 also `path_bytes`, in base64 (RFC 4648).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JsonPath {
     /// The path as text; what is not UTF-8 became U+FFFD.
@@ -24,6 +25,14 @@ impl JsonPath {
         let bytes = path.as_os_str().as_bytes();
         let path_bytes = std::str::from_utf8(bytes).is_err().then(|| STANDARD.encode(bytes));
         JsonPath { path: path.to_string_lossy().into_owned(), path_bytes }
+    }
+
+    /// The path that was written. `None`: its bytes are not base64.
+    pub fn to_path(&self) -> Option<PathBuf> {
+        match &self.path_bytes {
+            Some(bytes) => Some(OsString::from_vec(STANDARD.decode(bytes).ok()?).into()),
+            None => Some(PathBuf::from(&self.path)),
+        }
     }
 
     /// The text, and where that is not all the bytes in base64.

@@ -100,6 +100,9 @@ pub(crate) fn open(config: &Config) -> Result<Roots> {
     if let Some(sources) = &config.sources {
         return several::open(config, sources);
     }
+    if config.within.is_some() {
+        return open_trees(config);
+    }
     let source = resolve_source(&config.source)?;
     let stat = rustix::fs::statx(CWD, &source, AtFlags::empty(), Stat::FIELDS)
         .map(|x| Stat::from(&x))
@@ -108,7 +111,7 @@ pub(crate) fn open(config: &Config) -> Result<Roots> {
 }
 
 fn open_trees(config: &Config) -> Result<Roots> {
-    let source = open_directory(&config.source, Operation::UseSource)?;
+    let source = open_source(config)?;
     let manifest = overlap::manifest_of(config)?;
     if let Some((manifest, named)) = &manifest {
         overlap::refuse_manifest_in_source(&config.select, manifest, named, &source)?;
@@ -126,6 +129,16 @@ fn open_trees(config: &Config) -> Result<Roots> {
         Err(error) => return Err(error),
     };
     Ok(Roots { source, destination, single: None, several: None, fresh, nested })
+}
+
+/// Opens SRC, which the user may have named by a symlink.
+fn open_source(config: &Config) -> Result<Root> {
+    let path = &config.source;
+    if config.within.is_none() {
+        return open_directory(path, Operation::UseSource);
+    }
+    let fd = rustix::fs::open(path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
+    Ok(Root { fd: Some(Arc::new(fd.at(Operation::UseSource, || path)?)), path: path.clone() })
 }
 
 fn refuse_backups(config: &Config, source: &Root, existing: &Root, missing: &Path) -> Result<()> {

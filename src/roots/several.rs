@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
 use crate::files::named::Named;
+use crate::io::path::open_directory as open_beneath;
 use crate::roots::backup_place::{found_in, refuse_backups_where_source_is};
 use crate::roots::overlap::{Location, manifest_of, mounts, place, refuse_manifest};
 use crate::roots::{
@@ -38,6 +39,8 @@ pub(crate) struct Parent {
     pub(crate) path: PathBuf,
     /// Where a relative path starts.
     start: Arc<OwnedFd>,
+    /// Below this no symlink is followed.
+    within: Option<PathBuf>,
     inode: Inode,
     /// Those of the sources in it.
     pub(crate) names: Arc<ListedName>,
@@ -46,7 +49,7 @@ pub(crate) struct Parent {
 impl Parent {
     /// Holds it. It must be the one that was looked at when the run began.
     pub(crate) fn open(&self) -> Result<OwnedFd, Cause> {
-        let fd = hold(&self.start, &self.path)?;
+        let fd = hold(&self.start, self.within.as_deref(), &self.path)?;
         if stat_open(&fd)?.inode == self.inode { Ok(fd) } else { Err(Cause::DirectoryReplaced) }
     }
 }
@@ -90,9 +93,10 @@ pub(crate) fn open(config: &Config, sources: &[PathBuf]) -> Result<Roots> {
     let (named, by_parent) = group(sources)?;
     let (directory, missing) = open_target(config)?;
     let into = CopyInto::new(config, &directory, &missing, &named)?;
-    let (mut parents, mut unusable, start) = (Vec::new(), Vec::new(), start(sources)?);
+    let (mut parents, mut unusable) = (Vec::new(), Vec::new());
+    let start = (start(sources)?, config.within.as_deref());
     for (path, names) in by_parent {
-        if let Some(parent) = into.look_at(path, names, &start, &mut unusable)? {
+        if let Some(parent) = into.look_at(path, names, start.clone(), &mut unusable)? {
             parents.push(Arc::new(parent));
         }
     }
@@ -196,8 +200,13 @@ fn open_target(config: &Config) -> Result<(Root, PathBuf)> {
 }
 
 /// Holds a directory. The dot makes the kernel mount what it mounts on demand.
-fn hold(start: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(start, path.join("."), HOLD, Mode::empty())
+fn hold(start: &OwnedFd, within: Option<&Path>, path: &Path) -> rustix::io::Result<OwnedFd> {
+    let Some(top) = within else {
+        return rustix::fs::openat(start, path.join("."), HOLD, Mode::empty());
+    };
+    let below = path.strip_prefix(top).map_err(|_| Errno::XDEV)?;
+    let top = rustix::fs::openat(start, top, HOLD | OFlags::NOFOLLOW, Mode::empty())?;
+    open_beneath(&top, below.as_os_str().as_bytes())
 }
 
 /// Where the sources' paths start. Absolute ones need no working directory, which may be one that can't be opened.
@@ -245,14 +254,14 @@ impl<'a> CopyInto<'a> {
         &self,
         path: PathBuf,
         names: Vec<CString>,
-        start: &Arc<OwnedFd>,
+        (start, within): (Arc<OwnedFd>, Option<&Path>),
         unusable: &mut Vec<(PathBuf, Errno)>,
     ) -> Result<Option<Parent>> {
         let mut miss = |name: &CString, errno| {
             let named = self.named.get(OsStr::from_bytes(name.to_bytes()));
             unusable.push((named.cloned().unwrap_or_default(), errno));
         };
-        let held = hold(start, &path).and_then(|fd| Ok((stat_open(&fd)?.inode, fd)));
+        let held = hold(&start, within, &path).and_then(|fd| Ok((stat_open(&fd)?.inode, fd)));
         let (inode, fd) = match held {
             Ok(held) => held,
             Err(errno) => {
@@ -273,7 +282,7 @@ impl<'a> CopyInto<'a> {
         }
         children.sort_by(|(one, _), (other, _)| one.cmp(other));
         let names = Arc::new(ListedName { named: false, children });
-        let parent = Parent { path, start: start.clone(), inode, names };
+        let parent = Parent { path, start, within: within.map(Path::to_path_buf), inode, names };
         Ok((!parent.names.children.is_empty()).then_some(parent))
     }
 
@@ -422,6 +431,32 @@ mod tests {
         fs::remove_file(at("a")).unwrap();
         std::os::unix::fs::symlink("moved", at("a")).unwrap();
         parent.open().unwrap();
+    }
+
+    #[test]
+    fn no_symlink_leads_out_of_the_directory_that_sources_lie_in() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        for name in ["tree/a/x", "outside/x", "dst"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("../outside", at("tree/way")).unwrap();
+        std::os::unix::fs::symlink("tree", at("again")).unwrap();
+        let sources = |within: Option<&str>, name: &str| {
+            let mut config = Config::copy([at(name)], at("dst"));
+            config.within = within.map(at);
+            open(&config, &[at(name)]).unwrap().several.unwrap()
+        };
+        assert_eq!(sources(None, "tree/way/x").parents.len(), 1);
+        for (within, name) in [("tree", "tree/way/x"), ("again", "again/a/x"), ("tree", "outside/x")] {
+            let refused = sources(Some(within), name);
+            assert!(refused.parents.is_empty() && refused.unusable.len() == 1, "{name}");
+        }
+        let held = sources(Some("tree"), "tree/a/x").parents.remove(0);
+        held.open().unwrap();
+        fs::rename(at("tree/a"), at("outside/a")).unwrap();
+        std::os::unix::fs::symlink("../outside/a", at("tree/a")).unwrap();
+        held.open().unwrap_err();
     }
 
     #[test]

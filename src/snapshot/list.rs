@@ -10,21 +10,31 @@ use crate::cli::SnapshotListArgs;
 use crate::exit::print;
 use crate::report::lines::message;
 use crate::report::number_format::NumberFormat;
+use crate::report::words;
+use crate::snapshot::missing::{TOLD, elsewhere};
 use ringsync::Escaped;
+use ringsync::store::Record;
 use ringsync::store::clock::dated_ahead;
-use ringsync::store::{Record, Store};
+use ringsync::store::look::{Found, View};
 
 pub(super) fn list(arguments: &SnapshotListArgs) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&arguments.store)?;
-    tell_of_clock(&store.snapshots);
+    let view = View::open(&arguments.store)?;
+    let records: Vec<Record> = view.snapshots.iter().filter_map(|found| found.record.clone()).collect();
+    tell_of_clock(&records);
+    if let Some(error) = &view.unread {
+        message(words::told(error));
+    }
     if arguments.json {
         let mut text = Vec::new();
-        for record in &store.snapshots {
-            text.extend(json(record)?);
+        for found in view.unrecorded.iter().chain(&view.snapshots) {
+            text.extend(match &found.record {
+                Some(record) => json(record)?,
+                None => unrecorded(found)?,
+            });
         }
         return Ok(print(&text));
     }
-    Ok(print(table(&store.snapshots).as_bytes()))
+    Ok(print(table(&view).as_bytes()))
 }
 
 /// An object with the event's name before what the record has.
@@ -34,6 +44,15 @@ struct Line<'a> {
     #[serde(flatten)]
     record: &'a Record,
     /// It is dated ahead of the clock.
+    ahead: bool,
+}
+
+/// One that is known by its directory's name alone.
+#[derive(Serialize)]
+struct Unrecorded<'a> {
+    event: &'static str,
+    name: &'a str,
+    started: Option<Timestamp>,
     ahead: bool,
 }
 
@@ -48,38 +67,59 @@ pub(super) fn json(record: &Record) -> anyhow::Result<Vec<u8>> {
     line(&Line { event: "snapshot", record, ahead: record.started > Timestamp::now() })
 }
 
+fn unrecorded(found: &Found) -> anyhow::Result<Vec<u8>> {
+    let ahead = found.started.is_some_and(|started| started > Timestamp::now());
+    line(&Unrecorded { event: "unrecorded", name: &found.name, started: found.started, ahead })
+}
+
 pub(super) fn line(object: &impl Serialize) -> anyhow::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(object)?;
     line.push(b'\n');
     Ok(line)
 }
 
-fn table(records: &[Record]) -> String {
-    let figures = NumberFormat::Human;
-    let widest = records.iter().map(|record| record.name.chars().count()).max().unwrap_or(0).max(8);
+fn table(view: &View) -> String {
+    let all = || view.unrecorded.iter().chain(&view.snapshots);
+    let widest = all().map(|found| found.name.chars().count()).max().unwrap_or(0).max(8);
     let mut text = String::new();
-    if records.is_empty() {
+    if view.snapshots.is_empty() {
         return "no snapshots\n".into();
     }
     // Writing to a string can't fail.
     writeln!(text, "{:widest$}  {:>12} {:>12} {:>12}", "SNAPSHOT", "ENTRIES", "NEW", "ALL").ok();
-    for record in records {
-        let marks = [(!record.complete, "partial"), (record.named, "named"), (record.rebuilt, "rebuilt")];
-        let marks: Vec<&str> = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
-        let marks = if marks.is_empty() { String::new() } else { format!("  {}", marks.join(", ")) };
-        writeln!(
-            text,
-            "{:widest$}  {:>12} {:>12} {:>12}{marks}",
-            Escaped::name(record.name.as_ref()).to_string(),
-            figures.count(record.entries),
-            figures.bytes(record.bytes_copied),
-            figures.bytes(record.bytes),
-        )
-        .ok();
-        // What is missing in a partial one.
-        for error in record.first_errors.iter().filter(|_| !record.complete) {
-            writeln!(text, "  {}", Escaped::name(error.as_ref())).ok();
+    for found in all() {
+        let name = Escaped::name(found.name.as_ref()).to_string();
+        match &found.record {
+            Some(record) => row(&mut text, &format!("{name:widest$}"), record, view),
+            None => {
+                writeln!(text, "{name:widest$}  {0:>12} {0:>12} {0:>12}  without a record", "-").ok();
+            }
         }
     }
     text
+}
+
+/// What the record says of a snapshot, and of a partial one what is missing and where it is.
+fn row(text: &mut String, name: &str, record: &Record, view: &View) {
+    let figures = NumberFormat::Human;
+    let marks = [(!record.complete, "partial"), (record.named, "named"), (record.rebuilt, "rebuilt")];
+    let marks: Vec<&str> = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
+    let marks = if marks.is_empty() { String::new() } else { format!("  {}", marks.join(", ")) };
+    writeln!(
+        text,
+        "{name}  {:>12} {:>12} {:>12}{marks}",
+        figures.count(record.entries),
+        figures.bytes(record.bytes_copied),
+        figures.bytes(record.bytes),
+    )
+    .ok();
+    if record.complete {
+        return;
+    }
+    for error in &record.first_errors {
+        writeln!(text, "  {}", Escaped::name(error.as_ref())).ok();
+    }
+    for missing in view.missing(record, TOLD) {
+        writeln!(text, "  {}", elsewhere(&missing)).ok();
+    }
 }

@@ -3,6 +3,7 @@
 mod adopt;
 mod diff;
 mod list;
+mod missing;
 mod prune;
 mod rebuild;
 mod restore;

@@ -9,6 +9,7 @@ use crate::exit::{exit_code, say};
 use crate::report::lines::message;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
 use crate::snapshot::list::line;
+use crate::snapshot::missing::{MissingLine, elsewhere};
 use crate::supervisor::{is_supervised, prepare_child, supervise};
 use ringsync::store::look::{Found, Partial};
 use ringsync::{Escaped, Stop};
@@ -50,6 +51,9 @@ fn warning(snapshot: &Found, partial: &Partial) -> String {
     if more > 0 {
         text += &format!("\n  and {more} more");
     }
+    for missing in &partial.missing {
+        text += &format!("\n  {}", elsewhere(missing));
+    }
     text += &match &partial.newest_complete {
         Some(name) => format!("\n  the newest complete one is {}", Escaped::name(name.as_ref())),
         None => "\n  there is no complete one".into(),
@@ -64,6 +68,7 @@ struct Line<'a> {
     snapshot: &'a str,
     errors: u64,
     first_errors: &'a [String],
+    missing: Vec<MissingLine<'a>>,
     newest_complete: Option<&'a str>,
     exit_code: u8,
 }
@@ -74,6 +79,7 @@ fn json(snapshot: &Found, partial: &Partial, exit_code: u8) -> anyhow::Result<Ve
         snapshot: &snapshot.name,
         errors: partial.count,
         first_errors: &partial.errors,
+        missing: partial.missing.iter().map(MissingLine::new).collect(),
         newest_complete: partial.newest_complete.as_deref(),
         exit_code,
     })

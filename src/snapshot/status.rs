@@ -26,6 +26,7 @@ fn text(status: &Status) -> String {
     if let Some(newest) = &status.newest {
         parts.push(format!("snapshot {}", Escaped::name(newest.name.as_ref())));
         parts.extend(status.age.map(old));
+        parts.extend(newest.record.is_none().then(|| "without a record that can be read".into()));
     }
     for trouble in &status.troubles {
         parts.push(trouble.to_string());
@@ -68,6 +69,7 @@ struct Line<'a> {
     troubles: Vec<String>,
     newest: Option<&'a str>,
     age_seconds: Option<i64>,
+    recorded: bool,
     partial: bool,
     errors: u64,
     newest_complete: Option<&'a str>,
@@ -88,6 +90,7 @@ impl<'a> Line<'a> {
             troubles: status.troubles.iter().map(ToString::to_string).collect(),
             newest: newest.map(|newest| &*newest.name),
             age_seconds: status.age.map(|age| age.as_secs()),
+            recorded: record.is_some(),
             partial: status.troubles.contains(&Trouble::Partial),
             errors: record.map_or(0, |record| record.errors),
             newest_complete: status.newest_complete.as_deref(),

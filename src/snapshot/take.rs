@@ -11,6 +11,8 @@ use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
 use crate::snapshot::list::{json, line, tell_of_clock};
+use crate::snapshot::missing::{TOLD, elsewhere};
+use ringsync::store::look::View;
 use ringsync::store::{Decision, NoRoom, Record, Store, Taken};
 use ringsync::{EXIT_USAGE, Escaped, Operation, Outcome, Stop};
 
@@ -34,6 +36,11 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
     };
     if let Ok(store) = Store::open(&take.store) {
         tell_of_clock(&store.snapshots);
+    }
+    if let Some(record) = taken.snapshot.as_ref().filter(|record| !record.missing.is_empty())
+        && let Ok(view) = View::open(&take.store)
+    {
+        view.missing(record, TOLD).iter().for_each(|missing| message(elsewhere(missing)));
     }
     let (outcome, removed) = (taken.outcome(), removed(&taken.pruned));
     let Taken { summary, snapshot, unfit, open_to_others, closed, left, prune_errors, no_room, .. } = taken;

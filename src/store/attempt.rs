@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
-use crate::event::{Both, EntryEvent, Incomplete, Mode, Reporter, Summary};
+use crate::event::{Both, EntryEvent, Incomplete, JsonPath, Mode, Reporter, Summary};
 use crate::options::Reuse;
 use crate::stop::Stop;
 use crate::store::hashes::journal::{Head, Journal};
@@ -15,11 +15,16 @@ use crate::store::sources::Sources;
 use crate::store::take::{Take, refuse};
 use crate::store::{Held, clones, earlier, mounted};
 
+/// As many paths that are missing are kept.
+const KEPT: usize = 100;
+
 /// What it came to.
 pub(super) struct Attempt {
     pub(super) started: Timestamp,
     /// Something is missing in what it has written.
     pub(super) is_partial: bool,
+    /// The first paths that are.
+    pub(super) missing: Vec<JsonPath>,
     /// None of the sources is there any more.
     pub(super) is_gone: bool,
     pub(super) summary: Summary,
@@ -52,13 +57,14 @@ impl Attempt {
         let mut summary = summary.inspect_err(|_| drop(std::fs::remove_dir(&incomplete)))?;
         for error in sources.lost() {
             reporter.error(&error);
-            missing.0 = true;
+            missing.is_partial = true;
             summary.totals.errors += 1;
             summary.outcome = summary.outcome.max(Outcome::Failed);
             summary.errors.truncate(Incomplete::KEPT - 1);
             summary.errors.push(error);
         }
-        Ok(Attempt { started, is_partial: missing.0, is_gone: sources.are_gone(), summary, journal })
+        let (Missing { is_partial, paths: missing }, is_gone) = (missing, sources.are_gone());
+        Ok(Attempt { started, is_partial, missing, is_gone, summary, journal })
     }
 }
 
@@ -92,18 +98,24 @@ pub(super) fn foretell(
 
 /// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.
 #[derive(Default)]
-struct Missing(bool);
+struct Missing {
+    is_partial: bool,
+    paths: Vec<JsonPath>,
+}
 
 impl Missing {
-    fn note(&mut self, error: &Error) {
-        self.0 |= !matches!(error.cause, Cause::NotKept(_)) && error.outcome() != Outcome::Vanished;
+    fn note(&mut self, error: &Error) -> bool {
+        let is_missing = !matches!(error.cause, Cause::NotKept(_)) && error.outcome() != Outcome::Vanished;
+        self.is_partial |= is_missing;
+        is_missing
     }
 }
 
 impl Reporter for Missing {
-    fn entry(&mut self, _directory: &Path, event: &EntryEvent) {
-        if let Some(error) = &event.error {
-            self.note(error);
+    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+        let Some(error) = &event.error else { return };
+        if self.note(error) && self.paths.len() < KEPT {
+            self.paths.push(JsonPath::new(&directory.join(event.name())));
         }
     }
 

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::event::JsonPath;
 use crate::store::layout::{LATEST, Layout};
 use crate::store::retention::Candidate;
 
@@ -56,6 +58,9 @@ pub struct Record {
     pub errors: u64,
     #[allow(missing_docs)]
     pub first_errors: Vec<String>,
+    /// What is missing in it: the first paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<JsonPath>,
     /// The exit code of the run.
     pub exit_code: u8,
     /// The program's version.
@@ -82,7 +87,7 @@ struct Version {
 /// Reads the record. No file is no snapshot. A last line without an end was being written when its run was killed: its
 /// snapshot is found again by what stands beside the record.
 pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
-    let file = match File::open(path) {
+    let file = match open_file(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         file => file.at(Operation::UseStore, || path)?,
     };
@@ -110,6 +115,16 @@ pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
     let next = after(snapshots.last());
     snapshots.retain(|record| layout.may_have(&record.name));
     Ok((snapshots, next))
+}
+
+/// Opens a file of ours to read it. The store may be another user's, who may have put a FIFO or a symlink in its place.
+pub(super) fn open_file(path: &Path) -> std::io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::other("it is no regular file")),
+    }
 }
 
 /// Whether a newer program has written a line.

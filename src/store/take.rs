@@ -204,7 +204,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         }
         made_room = Some(made);
     }
-    let Attempt { started, is_partial, is_gone, summary, journal } = attempt;
+    let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
     taken.closed = closed;
     made_room.into_iter().for_each(|made| taken.note_pruned(made));
@@ -223,7 +223,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     let counts = journal.finish()?;
     let mut record = describe(take, &held, (started, several, !is_partial), &taken.summary);
-    (record.cloned, record.bytes_copied) = (counts.cloned, counts.bytes_copied);
+    (record.cloned, record.bytes_copied, record.missing) = (counts.cloned, counts.bytes_copied, missing);
     manifest::write(&held.layout, &held.layout.journal(), &held.layout.manifest(&record.name))?;
     if take.durable {
         flush(&store, &take.store)?;
@@ -326,6 +326,7 @@ fn describe(
         options: take.options.clone(),
         errors: totals.errors,
         first_errors: summary.errors.iter().map(ToString::to_string).collect(),
+        missing: Vec::new(),
         exit_code: summary.outcome.exit_code(),
         version: env!("CARGO_PKG_VERSION").into(),
         rebuilt: false,

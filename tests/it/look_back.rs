@@ -1,6 +1,8 @@
 //! Looking back into a store: what is restored is what was taken, and what is told of it is so.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,20 +20,22 @@ tests![
     no_symlink_is_followed,
     a_partial_one_is_restored_and_said: [Need::Root, Need::Tool("setpriv")],
     a_store_without_a_record_is_restored_from,
-    what_was_damaged_in_the_store_is_found,
+    what_a_new_record_does_not_know_is_listed,
+    the_one_that_latest_leads_to_needs_no_record,
     each_version_is_told_once,
     what_changed_is_itemised,
+    names_of_one_inode_are_told_apart,
     a_store_is_well_or_not,
 ];
 
-fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
+pub fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
     let mut command = Command::new(program());
     command.arg("snapshot").args(arguments.iter().map(|argument| argument.as_ref()));
     command
 }
 
 /// Takes one, and returns its name.
-fn take(source: &Path, store: &Path) -> String {
+pub fn take(source: &Path, store: &Path) -> String {
     name_of(&run(snapshot(&[&"take", &"--no-fsync", &source, &store])).exits(0))
 }
 
@@ -40,7 +44,7 @@ fn name_of(ran: &Ran) -> String {
     line["snapshot ".len()..].split(':').next().unwrap().to_owned()
 }
 
-fn source(home: &Path) -> PathBuf {
+pub fn source(home: &Path) -> PathBuf {
     let source = home.join("src");
     for number in 0..9 {
         file(source.join(format!("d{}/f{number}", number % 3)), noise(number, 1000));
@@ -51,7 +55,7 @@ fn source(home: &Path) -> PathBuf {
     source
 }
 
-fn at(store: &Path, name: &str) -> String {
+pub fn at(store: &Path, name: &str) -> String {
     format!("{}@{name}", store.display())
 }
 
@@ -144,18 +148,37 @@ fn a_partial_one_is_restored_and_said() {
     let taken = ["take".as_ref(), source.as_os_str(), store.as_os_str()];
     let first = name_of(&alice(&taken, 0));
     mode(source.join("d0/f3"), 0);
-    let second = name_of(&alice(&taken, 23));
+    let odd = OsStr::from_bytes(b"caf\xe9");
+    file(source.join(odd), "x");
+    mode(source.join(odd), 0);
+    let elsewhere = format!("the newest earlier snapshot that has d0/f3 is {first}");
+    let ran = alice(&taken, 23);
+    assert!(ran.err.contains(&elsewhere), "{}", ran.err);
+    assert!(ran.err.contains(r"no earlier snapshot has caf\xe9"), "{}", ran.err);
+    // What is missing in an earlier one as well is not said to be there.
+    let ran = alice(&taken, 23);
+    assert!(ran.err.contains(&elsewhere), "{}", ran.err);
+    let second = name_of(&ran);
     let ran = alice(&["restore".as_ref(), store.as_ref(), to.as_ref()], 23);
     assert!(ran.err.contains("is partial") && ran.err.contains("d0/f3"), "{}", ran.err);
     assert!(ran.err.contains(&format!("the newest complete one is {first}")), "{}", ran.err);
+    assert!(ran.err.contains(&elsewhere), "{}", ran.err);
     assert!(to.join("d0/f6").exists() && !to.join("d0/f3").exists());
     let lines = alice(&["restore".as_ref(), "--json".as_ref(), store.as_ref(), to.as_ref()], 23).json();
     assert_lines_described(&lines);
     assert_eq!(lines.last().unwrap()["newest_complete"], *first);
+    let missing = lines.last().unwrap()["missing"].as_array().unwrap().clone();
+    let wanted = serde_json::json!({ "path": "d0/f3", "newest": first });
+    assert!(missing.len() == 2 && missing.contains(&wanted), "{missing:#?}");
     let asked = at(&store, &second);
     alice(&["restore".as_ref(), asked.as_ref(), to.as_ref()], 0);
     let ran = run(snapshot(&[&"list", &store])).exits(0);
-    assert!(ran.out.lines().last().unwrap().contains("d0/f3"), "{}", ran.out);
+    assert!(ran.out.contains(&format!("\n  {elsewhere}\n")), "{}", ran.out);
+    let lines = run(snapshot(&[&"list", &"--json", &store])).exits(0).json();
+    assert_lines_described(&lines);
+    let missing = lines[2]["missing"].as_array().unwrap();
+    assert!(missing.iter().any(|missing| missing["path_bytes"] == "Y2Fm6Q=="), "{missing:#?}");
+    assert!(lines[0].get("missing").is_none());
     let ran = run(snapshot(&[&"status", &store])).exits(23);
     assert!(ran.out.starts_with("NOT OK: ") && ran.out.contains("partial"), "{}", ran.out);
 }
@@ -172,26 +195,51 @@ fn a_store_without_a_record_is_restored_from() {
     assert_equal(&source, &to);
     run(snapshot(&[&"restore", &at(&store, &first), &to])).exits(0);
     assert_eq!(fs::read(to.join("d0/f3")).unwrap(), noise(3, 1000));
+    let ran = run(snapshot(&[&"list", &store])).exits(0);
+    assert_eq!(ran.out.matches("without a record").count(), 2, "{}", ran.out);
+    assert!(ran.out.contains(&first), "{}", ran.out);
+    let lines = run(snapshot(&[&"list", &"--json", &store])).exits(0).json();
+    assert_lines_described(&lines);
+    assert_eq!((lines.len(), &lines[0]["name"]), (2, &first.as_str().into()));
+    let ran = run(snapshot(&[&"status", &store])).exits(0);
+    assert!(ran.out.contains("without a record"), "{}", ran.out);
+    let lines = run(snapshot(&[&"status", &"--json", &store])).exits(0).json();
+    assert_lines_described(&lines);
+    assert_eq!(lines[0]["recorded"], false);
     assert!(!store.join(".ringsync").exists());
     run(snapshot(&[&"restore", &source, &to])).exits(3);
 }
 
-fn what_was_damaged_in_the_store_is_found() {
+fn what_a_new_record_does_not_know_is_listed() {
     let home = scratch();
     let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
-    let name = take(&source, &store);
-    let manifest = store.join(format!(".ringsync/manifests/{name}.b3"));
-    fs::create_dir_all(manifest.parent().unwrap()).unwrap();
-    let line = |path: &str| format!("{}  {path}\n", blake3::hash(&fs::read(source.join(path)).unwrap()));
-    fs::write(&manifest, line("d0/f3") + &line("d1/f1")).unwrap();
-    run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(0);
-    fs::write(store.join(&name).join("d1/f1"), noise(77, 1000)).unwrap();
-    fs::remove_dir_all(&to).unwrap();
-    let ran = run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(23);
-    assert!(ran.err.contains("d1/f1") && ran.err.contains("damaged in the store"), "{}", ran.err);
-    assert!(!ran.err.contains("d0/f3"), "{}", ran.err);
-    let ran = run(snapshot(&[&"restore", &"--mkpath", &"--verify", &store, &"d1", &to.join("x")])).exits(23);
-    assert!(ran.err.contains("x/d1/f1"), "{}", ran.err);
+    let first = take(&source, &store);
+    fs::remove_dir_all(store.join(".ringsync")).unwrap();
+    let second = take(&source, &store);
+    let ran = run(snapshot(&[&"list", &store])).exits(0);
+    let lines: Vec<&str> = ran.out.lines().skip(1).collect();
+    assert!(lines[0].starts_with(&first) && lines[0].ends_with("without a record"), "{}", ran.out);
+    assert!(lines.len() == 2 && lines[1].starts_with(&second), "{}", ran.out);
+    assert!(!lines[1].contains("without"), "{}", ran.out);
+    assert_lines_described(&run(snapshot(&[&"list", &"--json", &store])).exits(0).json());
+    run(snapshot(&[&"restore", &at(&store, &first), &to])).exits(0);
+}
+
+fn the_one_that_latest_leads_to_needs_no_record() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    run(snapshot(&[&"take", &"--no-fsync", &"--name=kept", &source, &store])).exits(0);
+    fs::remove_dir_all(store.join(".ringsync")).unwrap();
+    let ran = run(snapshot(&[&"list", &store])).exits(0);
+    assert!(ran.out.lines().nth(1).unwrap().starts_with("kept "), "{}", ran.out);
+    run(snapshot(&[&"status", &store])).exits(0);
+    run(snapshot(&[&"restore", &at(&store, "kept"), &to])).exits(0);
+    run(snapshot(&[&"restore", &store, &to])).exits(0);
+    assert_equal(&source, &to);
+    // No way out of the store.
+    fs::remove_file(store.join("latest")).unwrap();
+    symlink("../src", store.join("latest")).unwrap();
+    run(snapshot(&[&"list", &store])).exits(3);
 }
 
 fn each_version_is_told_once() {
@@ -236,9 +284,49 @@ fn what_changed_is_itemised() {
     }
     assert!(ran.out.lines().any(|line| line.starts_with(">f.st") && line.ends_with(" d0/f3")), "{}", ran.out);
     assert!(!ran.out.contains("d0/f0") && !ran.out.contains("again"), "{}", ran.out);
+    // What is one inode is not what options ask for.
+    let ran = run(snapshot(&[&"diff", &"--chmod=F600", &store, &first, &"latest"])).exits(23);
+    assert!(ran.out.contains(" d0/f0\n") && ran.out.contains(" d0/f6\n"), "{}", ran.out);
     let lines = run(snapshot(&[&"diff", &"--json", &"-c", &store, &first, &"latest"])).exits(23).json();
     assert_lines_described(&lines);
     run(snapshot(&[&"diff", &store, &first, &"never"])).exits(3);
+}
+
+fn names_of_one_inode_are_told_apart() {
+    let home = scratch();
+    let (source, store) = (home.path().join("src"), home.path().join("store"));
+    for name in ["joined", "other", "split", "stays"] {
+        file(source.join(name), name);
+    }
+    let copy = |from: &str, to: &str| {
+        fs::remove_file(source.join(to)).ok();
+        let mut command = Command::new("cp");
+        command.args(["-p"]).arg(source.join(from)).arg(source.join(to));
+        run(command).exits(0);
+    };
+    let link = |from: &str, to: &str| {
+        fs::remove_file(source.join(to)).ok();
+        fs::hard_link(source.join(from), source.join(to)).unwrap();
+    };
+    copy("joined", "other");
+    link("split", "half");
+    link("stays", "too");
+    let first = take(&source, &store);
+    link("joined", "other");
+    copy("split", "half");
+    take(&source, &store);
+    for (from, to) in [(&*first, "latest"), ("latest", &*first)] {
+        for option in ["-O", "-Oc"] {
+            let ran = run(snapshot(&[&"diff", &option, &store, &from, &to])).exits(23);
+            let names: Vec<&str> = ran.out.lines().filter_map(|line| line.split(" ").nth(1)).collect();
+            let told = |names: &[&str], one: &str, other: &str| {
+                names.iter().filter(|name| [one, other].contains(name)).count()
+            };
+            assert_eq!(told(&names, "joined", "other"), 1, "{}", ran.out);
+            assert_eq!(told(&names, "split", "half"), 1, "{}", ran.out);
+            assert_eq!(told(&names, "stays", "too"), 0, "{}", ran.out);
+        }
+    }
 }
 
 fn a_store_is_well_or_not() {

@@ -42,6 +42,7 @@ mod levels;
 mod library;
 mod links;
 mod look_back;
+mod look_doubt;
 mod manifest;
 mod mistakes;
 mod modes;
@@ -127,6 +128,7 @@ fn main() {
         levels::TESTS,
         links::TESTS,
         look_back::TESTS,
+        look_doubt::TESTS,
         library::TESTS,
         manifest::TESTS,
         mistakes::TESTS,

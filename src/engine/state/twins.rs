@@ -4,7 +4,7 @@
 //! A name that is held takes some 200 bytes.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +20,7 @@ pub(crate) struct Twin {
     pub(crate) name: CString,
     pub(crate) kind: Kind,
     pub(crate) source: Attributes,
+    pub(crate) source_inode: Inode,
     /// What would be done to it if it had no other names.
     pub(crate) action: Action,
     pub(crate) changes: Changes,
@@ -44,10 +45,24 @@ struct TwinGroup {
 /// All names that are held back.
 #[derive(Default)]
 pub(crate) struct Twins {
+    /// Inodes that both trees have under a name: see [`Config::shares_inodes`](crate::Config).
+    shared: Mutex<HashSet<Inode>>,
     held: Mutex<HashMap<Identity, TwinGroup>>,
 }
 
 impl Twins {
+    /// Takes note of an inode that both trees have under one name.
+    pub(crate) fn note_shared(&self, inode: Inode) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).insert(inode);
+    }
+
+    /// Whether a name that has other inodes on both sides was, or is now, a name of one that both trees have elsewhere. It is
+    /// known when the walk is through.
+    pub(crate) fn is_joined(&self, name: &Twin) -> bool {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.contains(&name.source_inode) || name.inode.is_some_and(|inode| shared.contains(&inode))
+    }
+
     /// What is known of the contents of an inode. While one name's contents are read the others wait.
     pub(crate) fn verdicts(&self, source: Identity, links: u32) -> SameContents {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

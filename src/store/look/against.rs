@@ -2,6 +2,7 @@
 //! file a digest of path and hash is added to one of many sums on the one side, and taken off it on the other. Where a sum is
 //! not zero in the end, its few files are read once more.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufReader;
 use std::os::unix::ffi::OsStrExt;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use blake3::{Hash, Hasher};
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::content::manifest::{Reader, Record};
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -16,6 +18,7 @@ use crate::event::{EntryEvent, Kind, Reporter};
 use crate::io::path::open_entry;
 use crate::stat::{proc_path, stat_open};
 use crate::stop::Stop;
+use crate::store::record::open_file;
 
 /// As many sums as this: 1 MiB.
 const SUMS: usize = 1 << 16;
@@ -24,20 +27,21 @@ const KEPT: usize = 100;
 
 /// Gathers what a run tells of its files.
 #[derive(Debug)]
-pub(super) struct Against(Vec<u128>);
-
-impl Default for Against {
-    fn default() -> Self {
-        Against(vec![0; SUMS])
-    }
+pub(super) struct Against {
+    sums: Vec<u128>,
+    /// Which files it was told of, where others may be left alone: these are what they are.
+    told: Option<HashSet<u64>>,
 }
 
 impl Reporter for Against {
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
         if let Some(hash) = event.hash.filter(|_| event.kind == Kind::File && event.error.is_none()) {
             let path = directory.join(event.name());
-            let sum = &mut self.0[number(&path)];
+            let sum = &mut self.sums[number(&path)];
             *sum = sum.wrapping_add(digest(&path, &hash));
+            if let Some(told) = &mut self.told {
+                told.insert(short(&path));
+            }
         }
     }
 }
@@ -48,6 +52,13 @@ fn number(path: &Path) -> usize {
     usize::from(u16::from_le_bytes([bytes.as_bytes()[0], bytes.as_bytes()[1]]))
 }
 
+/// What stands for a path.
+fn short(path: &Path) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&blake3::hash(path.as_os_str().as_bytes()).as_bytes()[8..16]);
+    u64::from_le_bytes(bytes)
+}
+
 fn digest(path: &Path, hash: &Hash) -> u128 {
     let digest = Hasher::new().update(hash.as_bytes()).update(path.as_os_str().as_bytes()).finalize();
     let mut half = [0; 16];
@@ -56,6 +67,11 @@ fn digest(path: &Path, hash: &Hash) -> u128 {
 }
 
 impl Against {
+    /// Of a run that may leave files alone, or does not.
+    pub(super) fn new(leaves_some: bool) -> Self {
+        Against { sums: vec![0; SUMS], told: leaves_some.then(HashSet::new) }
+    }
+
     /// Compares with a manifest. `places` are the paths in the snapshot, and what they became in the destination; `trees` the
     /// snapshot and the destination.
     pub(super) fn compare(
@@ -66,13 +82,14 @@ impl Against {
         stop: &Stop,
     ) -> Result<Vec<Error>> {
         each_line(manifest, places, |path, line| {
-            let sum = &mut self.0[number(path)];
+            let sum = &mut self.sums[number(path)];
             *sum = sum.wrapping_sub(digest(path, &line.hash));
             !stop.is_stopped()
         })?;
         let mut wrong = Vec::new();
         each_line(manifest, places, |path, line| {
-            if self.0[number(path)] != 0 {
+            let is_told = self.told.as_ref().is_none_or(|told| told.contains(&short(path)));
+            if self.sums[number(path)] != 0 && is_told {
                 wrong.extend(complaint(snapshot, destination, path, line, stop));
             }
             !stop.is_stopped() && wrong.len() < KEPT
@@ -88,7 +105,7 @@ fn each_line(
     mut take: impl FnMut(&Path, &Record) -> bool,
 ) -> Result<()> {
     let at = || manifest;
-    let file = File::open(manifest).at(Operation::ReadManifest, at)?;
+    let file = open_file(manifest).at(Operation::ReadManifest, at)?;
     for line in Reader::new(BufReader::new(file)) {
         let (_, Ok(line)) = line.at(Operation::ReadManifest, at)? else { continue };
         for (from, to) in places {
@@ -104,25 +121,29 @@ fn each_line(
 
 /// What is wrong with a file, if anything is. One that the destination does not have was left out, or is an error already.
 fn complaint(snapshot: &Path, destination: &Path, path: &Path, line: &Record, stop: &Stop) -> Option<Error> {
-    let restored = hash(destination, path, stop)?;
-    if restored == line.hash {
-        return None;
+    let at = |cause: Cause| Some(Error::new(Operation::Verify, destination.join(path), cause));
+    match hash(destination, path, stop) {
+        Ok(restored) if restored? == line.hash => return None,
+        Ok(_) => {}
+        Err(error) => return at(error.into()),
     }
     let why = match hash(snapshot, &line.path, stop) {
-        Some(stored) if stored != line.hash => {
+        Ok(Some(stored)) if stored != line.hash => {
             "it was damaged in the store: it is not what it was when the snapshot was taken"
         }
         _ => "it is not what the snapshot had when it was taken",
     };
-    Some(Error::new(Operation::Verify, destination.join(path), Cause::Refused(why.into())))
+    at(Cause::Refused(why.into()))
 }
 
-/// The hash of a file below a directory, if it is one and can be read.
-fn hash(tree: &Path, path: &Path, stop: &Stop) -> Option<Hash> {
+/// The hash of a file below a directory. `None`: there is none, or the run was stopped.
+fn hash(tree: &Path, path: &Path, stop: &Stop) -> std::io::Result<Option<Hash>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = rustix::fs::openat(CWD, tree, flags, Mode::empty()).ok()?;
-    let held = open_entry(&top, path.as_os_str().as_bytes()).ok()?;
-    hash_held(&held, stop).ok().flatten()
+    let top = rustix::fs::openat(CWD, tree, flags, Mode::empty())?;
+    match open_entry(&top, path.as_os_str().as_bytes()) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        held => hash_held(&held?, stop),
+    }
 }
 
 /// The hash of a file that is held. `None`: it is no regular file, or the run was stopped.

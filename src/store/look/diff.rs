@@ -6,6 +6,8 @@ use std::path::Path;
 use crate::config::Config;
 use crate::error::{Outcome, Result};
 use crate::event::{Reporter, Summary, Totals};
+use crate::options::Owner;
+use crate::plan::chmod::Chmod;
 use crate::stop::Stop;
 use crate::store::look::find::{Found, View};
 
@@ -31,13 +33,13 @@ impl Diff {
     pub fn new(store: &Path, from: &OsStr, to: &OsStr) -> Result<Self> {
         let view = View::open(store)?;
         let (from, to) = (view.find(from)?, view.find(to)?);
-        let mut run = Config::new(&to.path, &from.path);
-        run.shares_inodes = true;
+        let run = Config::new(&to.path, &from.path);
         Ok(Diff { run, from, to })
     }
 }
 
-/// Tells what changed, as [`check`](crate::check()) does. What is one inode in both is equal, and is not read.
+/// Tells what changed, as [`check`](crate::check()) does. What is one inode in both is equal, and is not read: but
+/// options may want other modes and owners than it has.
 ///
 /// # Errors
 /// Those of [`check`](crate::check()).
@@ -47,5 +49,7 @@ pub fn diff(diff: &Diff, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Sum
         reporter.finish(&summary);
         return Ok(summary);
     }
-    crate::engine::check(&diff.run, reporter, stop)
+    let mut run = diff.run.clone();
+    run.shares_inodes = run.chmod == Chmod::default() && run.owner == Owner::default();
+    crate::engine::check(&run, reporter, stop)
 }

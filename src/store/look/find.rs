@@ -63,6 +63,8 @@ impl Found {
 pub struct View {
     /// The oldest first.
     pub snapshots: Vec<Found>,
+    /// Directories named by time that a record does not tell of: it was lost, and begun anew.
+    pub unrecorded: Vec<Found>,
     /// Why the record could not be read, though there may be one: this user may not.
     pub unread: Option<Error>,
     pub(super) layout: Layout,
@@ -76,10 +78,13 @@ impl View {
     pub fn open(store: &Path) -> Result<Self> {
         let layout = Layout::new(store);
         std::fs::metadata(store).at(Operation::UseStore, || store)?;
-        let mut view = View { snapshots: Vec::new(), unread: None, layout };
+        let mut view = View { snapshots: Vec::new(), unrecorded: Vec::new(), unread: None, layout };
         match record::known(&view.layout) {
             Ok((records, _)) if !records.is_empty() => {
                 view.snapshots = records.into_iter().map(|record| view.of_record(record)).collect();
+                let mut others = view.by_name().unwrap_or_default(); // of a store that can't be listed: none
+                others.retain(|other| view.snapshots.iter().all(|found| found.name != other.name));
+                view.unrecorded = others;
                 return Ok(view);
             }
             Ok(_) => {}
@@ -98,7 +103,7 @@ impl View {
         Found { name: record.name.clone(), path, started: Some(record.started), record: Some(record) }
     }
 
-    /// The directories that are named by time.
+    /// The directories that are named by time, and the one that `latest` leads to as the last one.
     fn by_name(&self) -> Result<Vec<Found>> {
         let store = self.layout.store();
         let at = || store;
@@ -112,6 +117,15 @@ impl View {
             }
         }
         found.sort_by(|one, other| one.name.cmp(&other.name));
+        let target = std::fs::read_link(self.layout.latest()).ok();
+        let latest =
+            target.as_ref().and_then(|name| name.to_str()).filter(|name| record::is_part_of_path(name));
+        if let Some(name) = latest.filter(|name| name::time(name).is_none())
+            && self.layout.snapshot(name).symlink_metadata().is_ok_and(|stat| stat.is_dir())
+        {
+            let path = self.layout.snapshot(name);
+            found.push(Found { path, name: name.into(), started: None, record: None });
+        }
         Ok(found)
     }
 

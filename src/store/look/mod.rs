@@ -4,12 +4,14 @@
 mod against;
 mod diff;
 mod find;
+mod missing;
 mod restore;
 mod status;
 mod versions;
 
 pub use crate::store::look::diff::{Diff, diff};
 pub use crate::store::look::find::{Found, View, place, within};
+pub use crate::store::look::missing::Missing;
 pub use crate::store::look::restore::{Partial, Restore, restore};
 pub use crate::store::look::status::{Status, Trouble, status};
 pub use crate::store::look::versions::{Version, Versions, versions};

@@ -1,15 +1,21 @@
 //! Getting files back out of a snapshot. What the destination has besides stays.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::{Both, Reporter, Summary};
 use crate::stop::Stop;
+use crate::store::is_broken_off;
 use crate::store::look::against::Against;
 use crate::store::look::find::{Found, View, within};
+use crate::store::look::missing::Missing;
 use crate::text::Escaped;
+
+/// As many paths of a partial snapshot are told.
+const KEPT: usize = 10;
 
 /// What to restore, and how.
 #[derive(Debug, Clone)]
@@ -36,6 +42,8 @@ pub struct Partial {
     pub errors: Vec<String>,
     /// How many it had.
     pub count: u64,
+    /// The first paths that it lacks, and the newest snapshot that has each.
+    pub missing: Vec<Missing>,
     /// The newest snapshot of which nothing is missing.
     pub newest_complete: Option<String>,
 }
@@ -48,6 +56,7 @@ impl Restore {
     /// When the store can't be used, or there is no such snapshot, or it has no such path: nothing was written then.
     pub fn new(store: &Path, name: Option<&OsStr>, paths: &[PathBuf], destination: &Path) -> Result<Self> {
         let view = View::open(store)?;
+        refuse_store(&view, destination)?;
         let snapshot = match name {
             Some(name) => view.find(name)?,
             None => view.newest()?.clone(),
@@ -64,18 +73,34 @@ impl Restore {
                 places.push((name.clone(), name));
             }
         }
-        let run = match places.is_empty() {
+        let mut run = match places.is_empty() {
             true => Config::new(&snapshot.path, destination),
             false => {
                 let sources = places.iter().map(|(path, _)| snapshot.path.join(path));
                 Config::copy(sources, destination)
             }
         };
+        run.within = Some(snapshot.path.clone());
         if places.is_empty() {
             places.push((PathBuf::new(), PathBuf::new()));
         }
         let partial = partial(&view, &snapshot).filter(|_| name.is_none());
         Ok(Restore { run, partial, places, manifest: view.manifest(&snapshot), snapshot })
+    }
+}
+
+/// Refuses to write to the store: what is changed there is changed in all snapshots that share it.
+fn refuse_store(view: &View, destination: &Path) -> Result<()> {
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|stat| (stat.dev(), stat.ino()));
+    let Some(store) = inode(view.layout.store()) else { return Ok(()) };
+    let Ok(destination) = std::path::absolute(destination) else { return Ok(()) };
+    let existing = destination.ancestors().find_map(|path| path.canonicalize().ok());
+    let is_store = |path: &Path| inode(path) == Some(store);
+    match existing.is_some_and(|existing| existing.ancestors().any(is_store)) {
+        true => {
+            Err(view.refusal("nothing is restored into the store itself: name another destination".into()))
+        }
+        false => Ok(()),
     }
 }
 
@@ -104,6 +129,7 @@ fn partial(view: &View, snapshot: &Found) -> Option<Partial> {
     Some(Partial {
         errors: record.first_errors.clone(),
         count: record.errors,
+        missing: view.missing(record, KEPT),
         newest_complete: view.newest_complete().map(|complete| complete.name.clone()),
     })
 }
@@ -114,19 +140,34 @@ fn partial(view: &View, snapshot: &Found) -> Option<Partial> {
 /// # Errors
 /// When nothing could be begun, as for [`sync`](crate::sync()).
 pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> Result<(Summary, Vec<Error>)> {
-    let checks = restore.run.reads_back() && restore.run.writes() && restore.manifest.exists();
-    let mut against = checks.then(Against::default);
+    let checks = restore.run.reads_back() && restore.run.writes() && !is_absent(&restore.manifest);
+    let mut against = checks.then(|| Against::new(leaves_some(&restore.run)));
     let mut summary = match &mut against {
         Some(against) => crate::engine::sync(&restore.run, &mut Both(reporter, against), stop)?,
         None => crate::engine::sync(&restore.run, reporter, stop)?,
     };
     let mut wrong = Vec::new();
-    if let Some(against) = against.filter(|_| !summary.stuck) {
+    if let Some(against) = against.filter(|_| !is_broken_off(&summary)) {
         let trees = (&*restore.snapshot.path, &*restore.run.destination);
-        wrong = against.compare(&restore.manifest, &restore.places, trees, stop)?;
+        // What can't be compared is not known to be right.
+        let compared = against.compare(&restore.manifest, &restore.places, trees, stop);
+        wrong = compared.unwrap_or_else(|error| vec![error]);
     }
     if restore.partial.is_some() || !wrong.is_empty() {
         summary.outcome = summary.outcome.max(Outcome::Failed);
     }
     Ok((summary, wrong))
+}
+
+/// Whether a run may leave files alone that the snapshot has.
+fn leaves_some(run: &Config) -> bool {
+    let (select, compare) = (&run.select, &run.compare);
+    let by_size = select.max_size.is_some() || select.min_size.is_some();
+    let by_path = select.has_rules() || select.gitignore || select.paths.is_some() || select.one_file_system;
+    by_size || by_path || compare.update || compare.existing || compare.ignore_existing
+}
+
+/// Whether a store has no hashes of a snapshot, or no record at all; one that may not be looked at has some.
+fn is_absent(manifest: &Path) -> bool {
+    matches!(manifest.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }

@@ -1,7 +1,6 @@
 //! What a store has had under a path: each version once, and in which snapshots it is.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::BufReader;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
@@ -17,6 +16,7 @@ use crate::stat::{Inode, stat_open};
 use crate::stop::Stop;
 use crate::store::look::against::hash_held;
 use crate::store::look::find::{Found, View, within};
+use crate::store::record::open_file;
 
 /// One version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,7 +140,7 @@ fn hash_of(view: &View, snapshot: &Found, path: &Path, held: &OwnedFd, stop: &St
 }
 
 fn known_hash(manifest: &Path, path: &Path, stop: &Stop) -> Option<Hash> {
-    let lines = Reader::new(BufReader::new(File::open(manifest).ok()?));
+    let lines = Reader::new(BufReader::new(open_file(manifest).ok()?));
     let mut lines = lines.take_while(|_| !stop.is_stopped()).map_while(std::io::Result::ok);
     lines.find_map(|(_, line)| line.ok().filter(|line| line.path == path).map(|line| line.hash))
 }
