@@ -108,7 +108,7 @@ fn shortage(no_room: &NoRoom) -> String {
         Some((count, freed)) => {
             text += &format!("; removing the {count} oldest snapshots would free {}", bytes(freed));
         }
-        None => text += "; no snapshot is old enough to make room",
+        None => text += "; removing older snapshots would free nothing",
     }
     text + " (what other snapshots have as well is not counted)"
 }

@@ -13,7 +13,7 @@ use crate::store::layout::Layout;
 use crate::store::record::known;
 use crate::store::sources::Sources;
 use crate::store::take::{Take, refuse};
-use crate::store::{Held, clones, earlier, mounted};
+use crate::store::{Held, clones, earlier, mounted, record};
 
 /// As many paths that are missing are kept.
 const KEPT: usize = 100;
@@ -54,7 +54,11 @@ impl Attempt {
         let sources = Sources::note(&take.run);
         let summary =
             crate::engine::sync(&config, &mut Both(&mut *reporter, Both(&mut missing, &mut journal)), stop);
-        let mut summary = summary.inspect_err(|_| drop(std::fs::remove_dir(&incomplete)))?;
+        let mut summary = summary.inspect_err(|_| {
+            std::fs::remove_dir(&incomplete).ok();
+            // It tells nothing of what runs before have left.
+            record::remove(&held.layout.journal()).ok();
+        })?;
         for error in sources.lost() {
             reporter.error(&error);
             missing.is_partial = true;

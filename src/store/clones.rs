@@ -8,6 +8,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::options::{Reflink, Reuse};
 use crate::store::layout::Layout;
 use crate::store::record;
+use crate::store::shortage::is_no_room;
 
 /// How a snapshot uses the files of earlier ones again.
 ///
@@ -31,10 +32,17 @@ fn can_clone(layout: &Layout) -> Result<bool> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(true);
     let make = |path: &Path| options.open(path).at(Operation::Create, || path);
-    let (mut from, to) = (make(&one)?, make(&other)?);
-    let written = from.write_all(&[1; 4096]).at(Operation::Write, || &one);
-    let cloned = written.map(|()| rustix::fs::ioctl_ficlone(&to, &from).is_ok());
+    let clone = || {
+        let (mut from, to) = (make(&one)?, make(&other)?);
+        from.write_all(&[1; 4096]).at(Operation::Write, || &one)?;
+        Ok(rustix::fs::ioctl_ficlone(&to, &from).is_ok())
+    };
+    let cloned = clone();
     record::remove(&one)?;
     record::remove(&other)?;
-    cloned
+    match cloned {
+        // The run says so, and what is pruned makes room.
+        Err(error) if is_no_room(&error) => Ok(false),
+        cloned => cloned,
+    }
 }

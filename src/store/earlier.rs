@@ -54,21 +54,21 @@ pub(super) fn trees(held: &Held) -> Result<Vec<Tree>> {
 fn put_away(layout: &Layout) -> Result<u32> {
     let (incomplete, broken_off) = (layout.incomplete(), layout.broken_off());
     let path_of = |number: u32| broken_off.join(number.to_string());
-    let mut count = (0..u32::MAX).find(|number| !path_of(*number).exists()).unwrap_or(u32::MAX);
-    if incomplete.symlink_metadata().is_ok() {
-        std::fs::create_dir_all(&broken_off).at(Operation::Create, || &broken_off)?;
-        rename_tree(&incomplete, &path_of(count))?;
-        count += 1;
+    let count = (0..u32::MAX).find(|number| !path_of(*number).exists()).unwrap_or(u32::MAX);
+    if incomplete.symlink_metadata().is_err() {
+        return Ok(count); // the journal, if there is one, is of none of them
     }
+    std::fs::create_dir_all(&broken_off).at(Operation::Create, || &broken_off)?;
+    rename_tree(&incomplete, &path_of(count))?;
     let journal = layout.journal();
-    if count > 0 && journal.exists() {
-        // Without these the files are used all the same: there may be no room for them.
+    if journal.exists() {
+        // Without these the files are used all the same, once they were compared: there may be no room for them.
         if let Ok((Head { mounted: Some(mounted), .. }, _)) = journal::read(&journal) {
-            std::fs::write(layout.own(mark(count - 1)), mounted).ok();
+            std::fs::write(layout.own(mark(count)), mounted).ok();
         }
-        manifest::write(layout, &journal, &layout.own(broken_off_manifest(count - 1))).ok();
+        manifest::write(layout, &journal, &layout.own(broken_off_manifest(count))).ok();
     }
-    Ok(count)
+    Ok(count + 1)
 }
 
 /// Tells which mount a run that was broken off has written to.

@@ -95,22 +95,27 @@ pub(super) fn carry_out(prune: &Prune, held: &mut Held, stop: &Stop) -> Result<(
 }
 
 /// Removes what a run needs that found no room, `missing` bytes as far as that is known: what is not named by a rule when the
-/// snapshot that it is to make counts as the newest one. The newest complete one there is stays.
+/// snapshot that it is to make, which may be `named`, counts as the newest one. The newest complete one there is stays.
 pub(super) fn make_room(
     prune: &Prune,
     held: &mut Held,
-    missing: u64,
+    (missing, named): (u64, bool),
     stop: &Stop,
 ) -> Result<(Vec<Decision>, Vec<Error>)> {
-    let mut decisions = decide(prune, held, Some(Candidate::new(Timestamp::now(), true, false)))?;
+    let mut decisions = decide(prune, held, Some(Candidate::new(Timestamp::now(), true, named)))?;
     spare_while_free(prune, held, &mut decisions, missing, stop)?;
     let errors = remove(prune, held, &mut decisions, missing, stop)?;
     Ok((decisions, errors))
 }
 
 /// How many bytes [`make_room`] would free.
-pub(super) fn room_to_make(prune: &Prune, held: &Held, missing: u64, stop: &Stop) -> Result<u64> {
-    let mut decisions = decide(prune, held, Some(Candidate::new(Timestamp::now(), true, false)))?;
+pub(super) fn room_to_make(
+    prune: &Prune,
+    held: &Held,
+    (missing, named): (u64, bool),
+    stop: &Stop,
+) -> Result<u64> {
+    let mut decisions = decide(prune, held, Some(Candidate::new(Timestamp::now(), true, named)))?;
     spare_while_free(prune, held, &mut decisions, missing, stop)?;
     let mut freed = Freed::default();
     for decision in decisions.iter().filter(|decision| !decision.verdict.keeps()) {

@@ -111,7 +111,10 @@ pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
     let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
     let next = after(snapshots.last());
     let pending = read(&layout.pending())?.pop();
-    snapshots.extend(pending.filter(|pending| pending.sequence >= next));
+    // One that was found again since is there under another number.
+    let is_known = |pending: &Record| snapshots.iter().any(|record| record.name == pending.name);
+    let pending = pending.filter(|pending| pending.sequence >= next && !is_known(pending));
+    snapshots.extend(pending);
     let next = after(snapshots.last());
     snapshots.retain(|record| layout.may_have(&record.name));
     Ok((snapshots, next))

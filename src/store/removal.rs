@@ -32,6 +32,11 @@ pub(super) fn prepare(layout: &Layout) -> Result<()> {
     make_private(&layout.own("nothing"))
 }
 
+/// Whether something is out of sight that is not removed yet.
+pub(super) fn is_due(layout: &Layout) -> bool {
+    has_entries(&layout.doomed()).unwrap_or(false)
+}
+
 /// Removes all that is out of sight. Returns the first errors of what could not be removed.
 pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
     manifest::remove_orphans(layout)?;

@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use crate::error::Outcome;
+use crate::error::{Error, Outcome};
 use crate::event::{Summary, Totals};
 use crate::stop::Stop;
 use crate::store::prune::room_to_make;
@@ -26,7 +26,10 @@ pub struct NoRoom {
 impl NoRoom {
     pub(super) fn find(take: &Take, summary: &Summary, held: &Held, stop: &Stop) -> Self {
         let missing = missing_bytes(&summary.totals);
-        let by_rules = take.prune.as_ref().and_then(|prune| room_to_make(prune, held, missing, stop).ok());
+        let by_rules = take
+            .prune
+            .as_ref()
+            .and_then(|prune| room_to_make(prune, held, (missing, take.name.is_some()), stop).ok());
         let newest = held.snapshots.iter().rev().find(|record| record.complete);
         let may_go = |record: &&Record| !record.named && Some(*record) != newest;
         let (mut freed, mut count) = (Freed::default(), 0);
@@ -50,11 +53,13 @@ impl NoRoom {
 
 /// Whether a run was broken off for want of room.
 pub(super) fn is_full(summary: &Summary) -> bool {
-    let is_told = || {
-        let errnos = summary.errors.iter().filter_map(|error| error.errno());
-        errnos.into_iter().any(|errno| matches!(errno, Errno::NOSPC | Errno::DQUOT))
-    };
+    let is_told = || summary.errors.iter().any(is_no_room);
     summary.outcome == Outcome::BrokenOff && !summary.stuck && (summary.totals.bytes_missing > 0 || is_told())
+}
+
+/// Whether an error is for want of room.
+pub(super) fn is_no_room(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT))
 }
 
 /// What a run lacked at the least.

@@ -15,7 +15,7 @@ use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
 use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
-use crate::store::shortage::{NoRoom, is_full, missing_bytes};
+use crate::store::shortage::{NoRoom, is_full, is_no_room, missing_bytes};
 use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree, sources};
 use crate::text::Escaped;
 
@@ -93,6 +93,8 @@ pub struct Unfit {
     pub entries: u64,
     /// It vanished while it was read.
     pub gone: bool,
+    /// One of several sources that is empty, and was not.
+    pub emptied: Option<PathBuf>,
     /// The least that it was to have.
     pub least: u64,
     /// The newest complete snapshot, and how many it has.
@@ -101,6 +103,14 @@ pub struct Unfit {
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(emptied), Some((name, _))) = (&self.emptied, &self.newest) {
+            let emptied = Escaped::path(emptied);
+            return write!(
+                f,
+                "{emptied} is empty, and snapshot {name} has something of it: is it mounted? If it is to be empty, give \
+                 --min-entries as a number"
+            );
+        }
         match self.entries {
             _ if self.gone => f.write_str("the source has vanished")?,
             0 => f.write_str("the source is empty")?,
@@ -192,28 +202,22 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     refuse(take, several, &held.layout, &held.snapshots)?;
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
-    let mut attempt = Attempt::make(take, &held, reporter, stop).inspect_err(|_| held.layout.unmake(&new))?;
-    let mut made_room = None;
-    if let Some(prune) = take.prune.as_ref().filter(|_| is_full(&attempt.summary) && !stop.is_stopped()) {
-        let made = prune::make_room(prune, &mut held, missing_bytes(&attempt.summary.totals), stop);
-        if made
-            .as_ref()
-            .is_ok_and(|(decisions, _)| decisions.iter().any(|decision| !decision.verdict.keeps()))
-        {
-            attempt = Attempt::make(take, &held, reporter, stop)?;
-        }
-        made_room = Some(made);
+    let mut attempt = Attempt::make(take, &held, reporter, stop);
+    let (pruned, is_room_made) = make_room(take, &mut held, &mut attempt, stop);
+    if is_room_made {
+        attempt = Attempt::make(take, &held, reporter, stop);
     }
+    let attempt = attempt.inspect_err(|_| held.layout.unmake(&new))?;
     let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
     taken.closed = closed;
-    made_room.into_iter().for_each(|made| taken.note_pruned(made));
+    pruned.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
         taken.no_room = is_full(&taken.summary).then(|| NoRoom::find(take, &taken.summary, &held, stop));
         return Ok(taken);
     }
-    taken.unfit = unfit(&taken.summary.totals, is_gone, take.min_entries, &held);
+    taken.unfit = unfit(&taken.summary.totals, is_gone, take, &held);
     if taken.unfit.is_some() {
         taken.summary.outcome = taken.summary.outcome.max(Outcome::DeletionRefused);
         removal::doom(&held.layout, &held.layout.incomplete())?;
@@ -234,6 +238,42 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         taken.note_pruned(prune::carry_out(prune, &mut held, stop));
     }
     Ok(taken)
+}
+
+/// What was pruned to make room.
+type Pruned = Result<(Vec<Decision>, Vec<Error>)>;
+
+/// Where a run found no room: removes what a prune that was killed has left, and what the rules release. Returns whether there is
+/// more room than there was, too.
+fn make_room(
+    take: &Take,
+    held: &mut Held,
+    attempt: &mut Result<Attempt>,
+    stop: &Stop,
+) -> (Vec<Pruned>, bool) {
+    let missing = match attempt {
+        Ok(attempt) if is_full(&attempt.summary) => {
+            attempt.journal.flush();
+            missing_bytes(&attempt.summary.totals)
+        }
+        Err(error) if is_no_room(error) => 0,
+        _ => return (Vec::new(), false),
+    };
+    if stop.is_stopped() {
+        return (Vec::new(), false);
+    }
+    let mut pruned = Vec::new();
+    let mut has_room = removal::is_due(&held.layout);
+    if has_room {
+        pruned.push(removal::empty(&held.layout, stop).map(|errors| (Vec::new(), errors)));
+    }
+    if let Some(prune) = &take.prune {
+        let made = prune::make_room(prune, held, (missing, take.name.is_some()), stop);
+        let goes = |decision: &Decision| !decision.verdict.keeps();
+        has_room |= made.as_ref().is_ok_and(|(decisions, _)| decisions.iter().any(goes));
+        pruned.push(made);
+    }
+    (pruned, has_room)
 }
 
 fn refusal(take: &Take, why: String) -> Error {
@@ -261,19 +301,38 @@ pub(super) fn refuse(take: &Take, several: bool, layout: &Layout, snapshots: &[R
 }
 
 /// Whether the source has too little to be what it was.
-fn unfit(totals: &Totals, gone: bool, least: MinEntries, held: &Held) -> Option<Unfit> {
+fn unfit(totals: &Totals, gone: bool, take: &Take, held: &Held) -> Option<Unfit> {
     let newest = held.snapshots.iter().rev().find(|record| record.complete);
     let entries = entries(totals);
-    let least = match least {
+    let mut emptied = None;
+    let least = match take.min_entries {
         MinEntries::Entries(least) => least,
         MinEntries::Percent(percent) => {
             let had = newest.map_or(0, |record| record.entries);
+            emptied = newest.filter(|_| percent > 0).and_then(|newest| emptied_source(take, held, newest));
             (u128::from(had) * u128::from(percent)).div_ceil(100) as u64
         }
     };
     let least = least.max(1);
     let newest = newest.map(|record| (record.name.clone(), record.entries));
-    (gone || entries < least).then_some(Unfit { entries, gone, least, newest })
+    let is_unfit = gone || emptied.is_some() || entries < least;
+    is_unfit.then_some(Unfit { entries, gone, emptied, least, newest })
+}
+
+/// One of several sources that is empty, and was not when the newest complete snapshot was taken.
+fn emptied_source(take: &Take, held: &Held, newest: &Record) -> Option<PathBuf> {
+    let first = |path: &Path| {
+        let is_directory = path.symlink_metadata().is_ok_and(|stat| stat.is_dir());
+        is_directory
+            .then(|| std::fs::read_dir(path).map(|mut entries| entries.next().is_some()).ok())
+            .flatten()
+    };
+    let has_left = |source: &&PathBuf| {
+        let Some(name) = source.file_name() else { return false };
+        let [now, before] = [held.layout.incomplete(), held.layout.snapshot(&newest.name)];
+        first(&now.join(name)) == Some(false) && first(&before.join(name)) == Some(true)
+    };
+    take.run.sources.as_ref()?.iter().find(has_left).cloned()
 }
 
 /// Those below the root, which the walk counts as well.
@@ -341,9 +400,16 @@ fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<Vec<Error>
     record::flush_around(&layout.incomplete())?;
     held.snapshots.push(record.clone());
     held.write_down()?;
+    // The snapshot is there, whatever comes now.
     let broken_off = layout.broken_off();
+    let mut left = vec![record::remove(&layout.journal())];
     if broken_off.exists() {
-        removal::doom(&layout, &broken_off)?;
+        left.push(removal::doom(&layout, &broken_off));
     }
-    removal::empty(&layout, stop)
+    let mut left: Vec<Error> = left.into_iter().filter_map(Result::err).collect();
+    match removal::empty(&layout, stop) {
+        Ok(errors) => left.extend(errors),
+        Err(error) => left.push(error),
+    }
+    Ok(left)
 }

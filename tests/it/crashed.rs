@@ -183,6 +183,8 @@ fn what_a_crash_has_emptied_is_not_taken_for_the_source() {
     assert_eq!((ours.0.len(), ours.0.modified().unwrap()), (theirs.0.len(), theirs.0.modified().unwrap()));
     assert_ne!(ours.1, theirs.1, "its contents were lost");
     let store = mount.path().join("store");
+    // A run that can't begin does not make it believed.
+    take(&home.path().join("missing"), &store, &[], 3);
     assert_equal(&source, &store.join(name_of(&take(&source, &store, &[], 0))));
 }
 

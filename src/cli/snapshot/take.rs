@@ -25,12 +25,12 @@ use ringsync::{Config, Escaped, Hashing};
     after_help = "Of one directory the contents are at the top of the snapshot; a file, or several SRCs, are in it each \
 under its own name, and STORE is for one or the other. All that a file has is kept, as with sync.\n\n\
 A snapshot in which something is missing that could not be read is marked as partial (23). What vanished while it was read, \
-or metadata that STORE's file system can't hold, leave it complete. With 11, 20 or 30 there is none: the next run goes on \
+or metadata that STORE's file system can't hold, leave it complete. With 11 or 20 there is none: the next run goes on \
 with what was written.\n\n\
 With -n nothing is made, not even STORE: what would be copied, and what is one more hard link, is told, and the exit code is \
 that of sync -n. What was broken off is not looked at, nor --min-entries.\n\n\
-Exit codes: those of sync; 3 also where another run is at work in STORE, and 25 where SRC is empty, or has fewer entries than \
---min-entries: no snapshot is made then, and nothing is pruned; 23 also where something could not be pruned."
+Exit codes: those of sync; 3 also where another run is at work in STORE, and 25 where SRC, or one of several that was not, is empty, or there are fewer \
+entries than --min-entries: no snapshot is made then, and nothing is pruned; 23 also where something could not be pruned."
 )]
 pub(crate) struct TakeArgs {
     /// What to take: a directory, or several directories and files, and last the store

@@ -65,6 +65,14 @@ impl Journal {
         Ok(Journal { path: path.to_path_buf(), file: Some(file), trouble: None, counts: Counts::default() })
     }
 
+    /// Has what is known so far in its file. What goes wrong shows when it is ended.
+    pub(crate) fn flush(&mut self) {
+        if let Some(Err(error)) = self.file.as_mut().map(Write::flush) {
+            self.trouble = Some(Error::new(Operation::Write, &self.path, error));
+            self.file = None;
+        }
+    }
+
     /// Ends it.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ fn record_path(line: &Record) -> &[u8] {
     line.path.as_os_str().as_bytes()
 }
 
-/// Writes the manifest of what a run with this journal has written, and removes the journal.
+/// Writes the manifest of what a run with this journal has written.
 pub(crate) fn write(layout: &Layout, journal: &Path, path: &Path) -> Result<()> {
     let (head, lines) = journal::read(journal)?;
     let mut earlier: Vec<Earlier> =
@@ -75,8 +75,7 @@ pub(crate) fn write(layout: &Layout, journal: &Path, path: &Path) -> Result<()> 
     let file =
         file.into_inner().map_err(std::io::IntoInnerError::into_error).at(Operation::WriteManifest, at)?;
     drop(file);
-    std::fs::rename(&new, path).at(Operation::Rename, at)?;
-    record::remove(journal)
+    std::fs::rename(&new, path).at(Operation::Rename, at)
 }
 
 /// Removes the manifests of snapshots that are not there any more.

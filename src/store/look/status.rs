@@ -45,6 +45,8 @@ pub enum Trouble {
     None,
     /// The newest one is older than it may be.
     Old,
+    /// How old the newest one is can't be known: it has no record, and no time for a name.
+    AgeUnknown,
     /// Something is missing in the newest one.
     Partial,
     /// The newest one is dated ahead of the clock: how old it is nobody can tell.
@@ -56,6 +58,7 @@ impl fmt::Display for Trouble {
         f.write_str(match self {
             Trouble::None => "no snapshot",
             Trouble::Old => "too old",
+            Trouble::AgeUnknown => "of unknown age",
             Trouble::Partial => "partial",
             Trouble::Ahead => "dated ahead of the clock",
         })
@@ -79,6 +82,7 @@ pub fn status(store: &Path, max_age: Duration) -> Result<Status> {
         Some(newest) => {
             let old = age.is_some_and(|age| Duration::try_from(age).is_ok_and(|age| age > max_age));
             troubles.extend(old.then_some(Trouble::Old));
+            troubles.extend(age.is_none().then_some(Trouble::AgeUnknown));
             troubles.extend(newest.is_partial().then_some(Trouble::Partial));
             troubles.extend(ahead.contains(&newest.name).then_some(Trouble::Ahead));
         }
