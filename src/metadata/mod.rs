@@ -12,8 +12,11 @@ mod xattrs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::Kind;
+use crate::io::file::is_faithful;
 use crate::metadata::apply::{set_mode, set_owner};
 use crate::metadata::xattr::{Holder, Xattrs};
 use crate::metadata::xattrs::is_unread;
@@ -33,6 +36,15 @@ pub(crate) enum HeldInode<'a> {
     /// Opened with `O_PATH`: for what can't or shouldn't be opened (symlinks, FIFOs, devices, files without read
     /// permission). System calls without an `AT_EMPTY_PATH` form go through its link in /proc/self/fd.
     Handle(BorrowedFd<'a>),
+}
+
+impl HeldInode<'_> {
+    /// Whether EIO of an attribute says that there is none of the kind: behind FUSE, and of CIFS where one is too large. Of the
+    /// kernel's own file systems it is a failing disk.
+    fn lacks_attributes(self, errno: Errno) -> bool {
+        let (HeldInode::Open(fd) | HeldInode::Handle(fd)) = self;
+        errno == Errno::IO && !is_faithful(fd)
+    }
 }
 
 /// Gives a directory the modification time back that it had before something in it was removed. Where times can't be set it
