@@ -189,8 +189,8 @@ enum AclGiven<'a> {
     Kept,
     /// The source's is missing; the target has none.
     Lost(&'a [u8]),
-    /// The target has another one.
-    Another,
+    /// The target has another one than the source, which may have none.
+    Another(Option<&'a [u8]>),
     /// The source's can't be read.
     Unknown,
 }
@@ -206,7 +206,7 @@ fn tight(
     let mode = match lost {
         AclGiven::Kept => mode,
         AclGiven::Lost(acl) => acl::mode_without(acl, mode),
-        AclGiven::Another => mode & !0o070, // which is its mask
+        AclGiven::Another(acl) => acl.map_or(mode, |acl| acl::mode_without(acl, mode)) & !0o070, // which is its mask
         AclGiven::Unknown => closed_to_others(mode),
     };
     let (_, gid) = difference.owner.unwrap_or_default();
@@ -359,7 +359,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
                 acl = match xattr::access_acl(want) {
                     Some(wanted) if found == Ok(true) => AclGiven::Lost(wanted),
                     _ if found == Ok(true) => AclGiven::Kept, // it had none to lose
-                    _ => AclGiven::Another,
+                    wanted => AclGiven::Another(wanted),
                 };
             }
             match refused.errno {

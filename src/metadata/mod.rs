@@ -122,6 +122,15 @@ pub(crate) fn closed_to_others(mode: u32) -> u32 {
     mode & !0o077
 }
 
+/// Whether a directory has the access ACL that `want` has, or none as that has none. One that it may not show is another one.
+pub(crate) fn has_acl_of(target: HeldInode<'_>, want: &Xattrs) -> rustix::io::Result<bool> {
+    match xattr::has_access_acl_of(target, want) {
+        Err(errno) if target.lacks_attributes(errno) => Ok(xattr::access_acl(want).is_none()),
+        Err(errno) if is_refusal(errno) => Ok(false),
+        known => known,
+    }
+}
+
 /// Takes from a directory, which has `have`, what its source does not grant, before anything is written in it:
 /// `want` and `xattrs` are the source's. Returns what was set.
 pub(crate) fn narrow<P: AsRef<Path>>(
@@ -134,9 +143,7 @@ pub(crate) fn narrow<P: AsRef<Path>>(
 ) -> Result<Difference> {
     let same_acl = match xattrs {
         // Where nobody else is granted anything, no ACL can grant it.
-        Some(want) if have.mode & 0o077 != 0 => {
-            xattr::has_access_acl_of(target, want).at(Operation::ReadXattrs, path)?
-        }
+        Some(want) if have.mode & 0o077 != 0 => has_acl_of(target, want).at(Operation::ReadXattrs, path)?,
         _ => true,
     };
     let difference = narrowed(want, have, same_acl, rules);
