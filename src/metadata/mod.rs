@@ -74,7 +74,9 @@ pub(crate) fn adopt<P: AsRef<Path>>(
 ) -> Result<Stat> {
     let mask_may_show = !rules.keep.xattrs && source.kind != Kind::Symlink && source.mode & 0o070 != 0;
     let (mode, acl_unread) = match mask_may_show.then(|| xattr::mode_without_acl(holder, source.mode)) {
-        Some(Err(errno)) if is_unread(errno) => (source.mode & !0o070, Some(errno)),
+        Some(Err(errno)) if is_unread(errno) => {
+            (source.mode & !0o070, rules.keep.permissions.then_some(errno))
+        }
         Some(mode) => (mode.at(Operation::ReadXattrs, path)?, None),
         None => (source.mode, None),
     };

@@ -74,7 +74,8 @@ impl Item<'_> {
         };
         let mut event = match result.await {
             Ok(copied) => {
-                let mode = found.and_then(|source| metadata::lack_of_mode(&source, || self.source_path()));
+                let taken = found.filter(|_| copied.action != Action::Skipped);
+                let mode = taken.and_then(|source| metadata::lack_of_mode(&source, || self.source_path()));
                 let copied = copied.lacking(mode.into_iter().collect());
                 if let Some(applied) = &copied.applied {
                     self.run().tell_once(&self.pair.file_system, applied, || self.path()).await;
