@@ -1,19 +1,21 @@
 //! What a run begins with: its engine, and its root with the rules that hold there.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::config::Config;
 use crate::engine::Run;
+use crate::engine::own::shed;
 use crate::engine::run::staffing::THREADS;
 use crate::engine::state::directory::Directory;
+use crate::engine::state::file_systems::FileSystem;
 use crate::engine::state::names::Names;
 use crate::engine::state::pair::{Origin, Pair, SourceDirectory};
 use crate::engine::workers::ring_thread::{RingThread, RingThreads};
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::event::Notice;
+use crate::event::{Event, Notice};
 use crate::files::key;
 use crate::io::temporary::TemporaryNames;
 use crate::metadata;
@@ -23,7 +25,7 @@ use crate::plan::compare::Difference;
 use crate::plan::privileges::Privileges;
 use crate::plan::writers::Writers;
 use crate::select::Scope;
-use crate::stat::{Time, proc_path, stat_open};
+use crate::stat::{Stat, Time, proc_path, stat_open};
 
 /// The engine to use, its threads where these have rings, and why it is not the one hoped for.
 #[derive(Default)]
@@ -120,7 +122,7 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     };
     let mut source = SourceDirectory { fd: source, stat, writers, xattrs };
     if let (Some(fd), Some(have), false) = (&destination, &existing, implied) {
-        source.keep_mode((fd, have), false, run); // it was named, and is trusted
+        keep_mode(&mut source, (fd, have), &file_system, run);
     }
     let (narrowed, exposed) = match (&destination, &existing) {
         (Some(fd), Some(have)) if !implied => {
@@ -144,6 +146,21 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     }
     root.set_scope(scope);
     Ok(root)
+}
+
+/// Keeps what DST itself, which has `have`, is to keep of its mode.
+fn keep_mode(
+    source: &mut SourceDirectory,
+    (fd, have): (&OwnedFd, &Stat),
+    file_system: &FileSystem,
+    run: &Run,
+) {
+    source.keep_mode((fd, have), false, run); // it was named, and is trusted
+    let (holder, path) = (Holder::Link(proc_path(fd)), || run.roots.destination.path.clone());
+    let lack = shed::keep_mask((&mut source.stat, have), (&holder, file_system.is_faithful), run, path);
+    if let Some(lack) = lack {
+        run.report_blocking(Event::Failed(lack));
+    }
 }
 
 /// The rules that hold in the source's root, if there are any. Several sources have none in common.

@@ -81,7 +81,7 @@ pub(crate) fn is_union(fd: &OwnedFd) -> bool {
 }
 
 /// Whether the file system of an open file is known to keep owners, modes and ordinary times, or to say that it does not.
-pub(crate) fn is_faithful(fd: &OwnedFd) -> bool {
+pub(crate) fn is_faithful(fd: impl AsFd) -> bool {
     let faithful = |kind| FINE.contains(&kind) || kind == EXT_MAGIC || kind == RAMFS_MAGIC;
     ask(fd).1.is_some_and(faithful)
 }
@@ -208,7 +208,7 @@ pub(crate) fn mounted_as(inode: Inode) -> Option<String> {
 }
 
 /// One that does not even tell (a FUSE server without statfs) is not relied on.
-fn ask(fd: &OwnedFd) -> (Family, Option<u32>) {
+fn ask(fd: impl AsFd) -> (Family, Option<u32>) {
     let kind = rustix::fs::fstatfs(fd).map(|answer| answer.f_type as u32);
     let family = match kind {
         Ok(FUSE_SUPER_MAGIC) | Err(_) => Family::Fuse,

@@ -189,8 +189,8 @@ enum AclGiven<'a> {
     Kept,
     /// The source's is missing; the target has none.
     Lost(&'a [u8]),
-    /// The target has another one.
-    Another,
+    /// The target has another one than the source, which may have none.
+    Another(Option<&'a [u8]>),
     /// The source's can't be read.
     Unknown,
 }
@@ -206,7 +206,7 @@ fn tight(
     let mode = match lost {
         AclGiven::Kept => mode,
         AclGiven::Lost(acl) => acl::mode_without(acl, mode),
-        AclGiven::Another => mode & !0o070, // which is its mask
+        AclGiven::Another(acl) => acl.map_or(mode, |acl| acl::mode_without(acl, mode)) & !0o070, // which is its mask
         AclGiven::Unknown => closed_to_others(mode),
     };
     let (_, gid) = difference.owner.unwrap_or_default();
@@ -239,7 +239,9 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         // A mode or a time takes room on no file system but one that is full (btrfs).
         let lacks_room = matches!(errno, Errno::NOSPC | Errno::DQUOT);
         let takes_none = !matches!(refused.0, Property::Owner | Property::Xattr | Property::Acl);
-        if !self.is_refusal(errno) || lacks_room && takes_none {
+        let lacks_attributes =
+            matches!(refused.0, Property::Xattr | Property::Acl) && self.inode.lacks_attributes(errno);
+        if !self.is_refusal(errno) && !lacks_attributes || lacks_room && takes_none {
             return Err(errno).at(operation, self.path);
         }
         self.refused(operation, refused, errno);
@@ -335,7 +337,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     ) -> Result<(Changes, AclGiven<'x>)> {
         let (root, reach) = (self.rules.privileges.root, self.rules.privileges.namespaces);
         let (bare, sure) = bare_and_sure;
-        let holds = xattr::Holds { bare, sure, program: self.program };
+        let holds = xattr::Holds { bare, sure };
         let mut set = xattr::make_equal(self.inode, want, holds, reach);
         let is_closed =
             |set: &xattr::Set| set.refused.iter().any(|refused| refused.errno == Some(Errno::ACCESS));
@@ -357,7 +359,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
                 acl = match xattr::access_acl(want) {
                     Some(wanted) if found == Ok(true) => AclGiven::Lost(wanted),
                     _ if found == Ok(true) => AclGiven::Kept, // it had none to lose
-                    _ => AclGiven::Another,
+                    wanted => AclGiven::Another(wanted),
                 };
             }
             match refused.errno {

@@ -12,8 +12,11 @@ mod xattrs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::Kind;
+use crate::io::file::is_faithful;
 use crate::metadata::apply::{set_mode, set_owner};
 use crate::metadata::xattr::{Holder, Xattrs};
 use crate::metadata::xattrs::is_unread;
@@ -33,6 +36,15 @@ pub(crate) enum HeldInode<'a> {
     /// Opened with `O_PATH`: for what can't or shouldn't be opened (symlinks, FIFOs, devices, files without read
     /// permission). System calls without an `AT_EMPTY_PATH` form go through its link in /proc/self/fd.
     Handle(BorrowedFd<'a>),
+}
+
+impl HeldInode<'_> {
+    /// Whether EIO of an attribute says that there is none of the kind: behind FUSE, and of CIFS where one is too large. Of the
+    /// kernel's own file systems it is a failing disk.
+    fn lacks_attributes(self, errno: Errno) -> bool {
+        let (HeldInode::Open(fd) | HeldInode::Handle(fd)) = self;
+        errno == Errno::IO && !is_faithful(fd)
+    }
 }
 
 /// Gives a directory the modification time back that it had before something in it was removed. Where times can't be set it
@@ -62,7 +74,9 @@ pub(crate) fn adopt<P: AsRef<Path>>(
 ) -> Result<Stat> {
     let mask_may_show = !rules.keep.xattrs && source.kind != Kind::Symlink && source.mode & 0o070 != 0;
     let (mode, acl_unread) = match mask_may_show.then(|| xattr::mode_without_acl(holder, source.mode)) {
-        Some(Err(errno)) if is_unread(errno) => (source.mode & !0o070, Some(errno)),
+        Some(Err(errno)) if is_unread(errno) => {
+            (source.mode & !0o070, rules.keep.permissions.then_some(errno))
+        }
         Some(mode) => (mode.at(Operation::ReadXattrs, path)?, None),
         None => (source.mode, None),
     };
@@ -110,6 +124,15 @@ pub(crate) fn closed_to_others(mode: u32) -> u32 {
     mode & !0o077
 }
 
+/// Whether a directory has the access ACL that `want` has, or none as that has none. One that it may not show is another one.
+pub(crate) fn has_acl_of(target: HeldInode<'_>, want: &Xattrs) -> rustix::io::Result<bool> {
+    match xattr::has_access_acl_of(target, want) {
+        Err(errno) if target.lacks_attributes(errno) => Ok(xattr::access_acl(want).is_none()),
+        Err(errno) if is_refusal(errno) => Ok(false),
+        known => known,
+    }
+}
+
 /// Takes from a directory, which has `have`, what its source does not grant, before anything is written in it:
 /// `want` and `xattrs` are the source's. Returns what was set.
 pub(crate) fn narrow<P: AsRef<Path>>(
@@ -122,9 +145,7 @@ pub(crate) fn narrow<P: AsRef<Path>>(
 ) -> Result<Difference> {
     let same_acl = match xattrs {
         // Where nobody else is granted anything, no ACL can grant it.
-        Some(want) if have.mode & 0o077 != 0 => {
-            xattr::has_access_acl_of(target, want).at(Operation::ReadXattrs, path)?
-        }
+        Some(want) if have.mode & 0o077 != 0 => has_acl_of(target, want).at(Operation::ReadXattrs, path)?,
         _ => true,
     };
     let difference = narrowed(want, have, same_acl, rules);

@@ -317,7 +317,6 @@ pub(super) struct Refused {
 pub(super) struct Holds {
     pub(super) bare: bool,
     pub(super) sure: bool,
-    pub(super) program: bool,
 }
 
 impl Refused {
@@ -361,14 +360,13 @@ pub(super) struct Set {
 pub(super) fn make_equal(
     target: HeldInode<'_>,
     want: &Xattrs,
-    Holds { bare, sure, program }: Holds,
+    Holds { bare, sure }: Holds,
     reach: Namespaces,
 ) -> Set {
     let mut set = Set { changes: Changes::NONE, refused: Vec::new() };
     let have = match if bare { Ok(Xattrs::new()) } else { try_read(&target.into(), reach) } {
         Ok(have) => have,
-        // Programs behind FUSE answer so where they have none.
-        Err(Errno::IO) if program => Xattrs::new(),
+        Err(errno) if target.lacks_attributes(errno) => Xattrs::new(),
         // What it has can't be told: all is set anew, and an ACL that was there may be left.
         Err(errno) => {
             let name = ACCESS_ACL.into();

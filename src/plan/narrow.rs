@@ -11,6 +11,8 @@ use crate::stat::Stat;
 const GROUP: u32 = 0o070;
 /// Permissions of everyone but the owner.
 const OTHERS: u32 = 0o077;
+/// Those by which they get into a directory, or see what it lists: to write takes the right to enter it.
+const ENTERED: u32 = 0o055;
 
 /// Owner and mode to set at once so that `have` grants nobody more than `want` does. `same_acl` says that the two have the
 /// same access ACL, or none. A former owner loses the directory to the user who runs this, and everybody with them; a group
@@ -30,6 +32,20 @@ pub(crate) fn narrowed(want: &Stat, have: &Stat, same_acl: bool, rules: &Rules) 
         return Difference { owner: Some((Some(user), None)), mode: Some(TAKEN), times: false };
     }
     Difference { owner: None, mode: (mode != have.mode).then_some(mode), times: false }
+}
+
+/// Whether others get into `have`, or see what it lists, whom `want` keeps out. Of another group everybody may be whom `want`
+/// has among all others, and among all others those of its own group.
+pub(crate) fn is_exposed(want: &Stat, have: &Stat, same_acl: bool, rules: &Rules) -> bool {
+    let owner = if rules.keep.owner { owner_to_set(want, have, rules) } else { None };
+    let other_group = owner.is_some_and(|(_, gid)| gid.is_some());
+    let to_all = want.mode & want.mode >> 3 & 0o007;
+    let granted = match other_group {
+        _ if !same_acl => 0,
+        true => to_all << 3 | to_all,
+        false => want.mode,
+    };
+    have.mode & !granted & ENTERED != 0
 }
 
 #[cfg(test)]
@@ -64,5 +80,25 @@ mod tests {
         let mut lax = root.clone();
         lax.keep.owner = false;
         assert!(narrowed(&of(0o755, 7, 8), &of(0o755, 6, 9), true, &lax).is_empty(), "owners are left alone");
+    }
+
+    #[test]
+    fn what_lets_others_in_is_exposed() {
+        let of = |mode, gid| Stat { mode, uid: 7, gid, ..stat(Kind::Directory) };
+        let mut root = rules(true);
+        root.privileges.user = 0;
+        for (what, want, have, same_acl, expected) in [
+            ("the same", of(0o770, 8), of(0o770, 8), true, false),
+            ("another group", of(0o770, 8), of(0o770, 9), true, true),
+            ("another group of what is open to all", of(0o755, 8), of(0o755, 9), true, false),
+            ("a group that is kept out", of(0o705, 8), of(0o705, 9), true, true),
+            ("another group that may write alone", of(0o770, 8), of(0o720, 9), true, false),
+            ("others", of(0o750, 8), of(0o751, 8), true, true),
+            ("others may write as well", of(0o755, 8), of(0o777, 8), true, false),
+            ("another ACL", of(0o750, 8), of(0o750, 8), false, true),
+            ("another ACL, closed", of(0o750, 8), of(0o700, 8), false, false),
+        ] {
+            assert_eq!(is_exposed(&want, &have, same_acl, &root), expected, "{what}");
+        }
     }
 }

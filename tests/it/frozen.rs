@@ -8,7 +8,7 @@ use crate::lacks::bits;
 use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, xattr};
+use crate::support::tree::{file, mode, modified, xattr};
 use crate::support::{ENGINES, scratch, sync_with, tool};
 
 tests![
@@ -96,15 +96,24 @@ fn attributes_of_the_destination_that_can_not_be_listed_are_told() {
         file(source.join("d/f"), "contents");
         xattr(source.join("d"), "user.a", b"1");
         file(destination.join("d/old"), "old");
+        for (tree, bits) in [(&source, 0o600), (&destination, 0o644)] {
+            file(tree.join("same"), "contents");
+            mode(tree.join("same"), bits);
+            modified(tree.join("same"), 1_000_000, 0);
+        }
         for path in [source.join("d"), destination.join("d")] {
             mode(path, 0o700);
         }
-        fuse.spoil(Call::Listxattr, "d", Effect::Fail(libc::EACCES), usize::MAX);
+        for subject in ["d", "same"] {
+            fuse.spoil(Call::Listxattr, subject, Effect::Fail(libc::EACCES), usize::MAX);
+        }
         let ran = sync_with(engine, &[], &source, &destination).exits(23);
         let told = "/d: those that SRC lacks, to be removed, which can't be listed: Permission denied";
         assert_eq!(ran.err.matches(told).count(), 1, "{}", ran.err);
         assert!(!ran.err.contains("posix_acl"), "{}", ran.err);
         assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "contents");
         assert_eq!(bits(destination.join("d")), 0o700);
+        assert_eq!(bits(destination.join("same")), 0o600, "{}", ran.err);
+        assert!(ran.err.contains(&told.replace("/d:", "/same:")), "{}", ran.err);
     }
 }

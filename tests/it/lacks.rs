@@ -24,7 +24,8 @@ tests![
     an_attribute_that_is_refused_costs_the_attribute: [Need::FileSystem("ext4")],
     attributes_refused_for_any_reason_cost_themselves: [Need::Root, Need::Tool("strace")],
     what_a_program_does_not_have_is_no_failing_disk: [Need::Root, Need::Fuse],
-    a_disk_that_fails_is_no_refusal: [Need::Tool("strace")],
+    a_disk_that_fails_is_no_refusal: [Need::Root, Need::Tool("strace")],
+    an_attribute_that_is_no_failing_disk_costs_itself: [Need::Root, Need::Tool("strace")],
     one_kind_of_refusal_is_a_handful_of_lines: [Need::Root, Need::Tool("strace")],
     root_of_a_user_namespace_is_as_a_user_without_privilege: [Need::Root, Need::Tool("unshare")],
     root_without_the_capability_is_as_a_user_without_privilege: [Need::Root, Need::Tool("setpriv")],
@@ -252,14 +253,31 @@ fn a_disk_that_fails_is_no_refusal() {
         .iter()
         .flat_map(|engine| ["utimensat", "fsetxattr,setxattr,lsetxattr"].map(|call| (engine, call)))
     {
-        let home = scratch();
-        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        let (home, mount) = (scratch(), Mount::new("tmpfs", "16M"));
+        let (source, destination) = (home.path().join("src"), mount.path().join("dst"));
         file(source.join("f"), "contents");
         xattr(source.join("f"), "user.a", b"1");
         fs::create_dir(&destination).unwrap();
         refused(&[&format!("inject={call}:error=EIO")], engine, &[], &source, &destination).exits(23);
         assert!(!destination.join("f").exists(), "{call}");
         assert_no_litter(&destination);
+    }
+}
+
+/// CIFS answers so where an attribute is too large. Here an overlay stands for it.
+fn an_attribute_that_is_no_failing_disk_costs_itself() {
+    for &engine in ENGINES.iter() {
+        let (home, lower) = (scratch(), scratch());
+        let mount = Mount::overlay(lower.path(), home.path());
+        let (source, destination) = (home.path().join("src"), mount.path().join("dst"));
+        file(source.join("f"), "contents");
+        xattr(source.join("f"), "user.a", b"1");
+        let injected = ["inject=fsetxattr,setxattr,lsetxattr:error=EIO"];
+        let ran = refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!(fs::read_to_string(destination.join("f")).unwrap(), "contents", "{}", ran.err);
+        assert!(ran.err.contains("user.a of 1 byte: Input/output error"), "{}", ran.err);
+        let again = refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!(made(&again), 0, "{}", again.out);
     }
 }
 

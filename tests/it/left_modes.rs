@@ -20,6 +20,7 @@ tests![
     a_mark_of_a_killed_run_is_no_mode_to_keep: [Need::Root],
     a_mark_that_can_not_be_removed_is_an_error: [Need::Tool("strace")],
     the_mask_of_an_acl_that_goes_is_not_kept: [Need::Tool("setfacl")],
+    the_mask_of_an_acl_of_the_destination_itself_stays: [Need::Tool("setfacl")],
     an_acl_follows_the_mode_that_is_kept: [Need::Tool("setfacl")],
 ];
 
@@ -236,6 +237,25 @@ fn the_mask_of_an_acl_that_goes_is_not_kept() {
         let same = if more.is_empty() { "600" } else { "660" };
         assert_eq!(found(destination.join("same")).1, same, "{options:?}");
         assert_settled(engine, &options, &source, &destination);
+    }
+}
+
+fn the_mask_of_an_acl_of_the_destination_itself_stays() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("f"), "contents");
+        mode(&source, 0o750);
+        fs::create_dir(&destination).unwrap();
+        tool("setfacl", &["-m", "u:7:rwx", destination.to_str().unwrap()]);
+        mode(&destination, 0o700);
+        let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        assert_eq!(found(&destination).1, "700", "{}", ran.err);
+        assert!(ran.err.contains("0700, since an ACL of it lets others in"), "{}", ran.err);
+        assert_eq!(fs::read_to_string(destination.join("f")).unwrap(), "contents");
+        tool("setfacl", &["-b", destination.to_str().unwrap()]);
+        sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+        assert_eq!(found(&destination).1, "750");
     }
 }
 

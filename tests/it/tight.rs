@@ -8,9 +8,9 @@ use std::process::Command;
 use rustix::fs::FileType;
 
 use crate::lacks::{bits, made, refused};
-use crate::support::fuse::{Fuse, Habit};
+use crate::support::fuse::{Call, Effect, Fuse, Habit};
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, node, xattr};
+use crate::support::tree::{file, mode, modified, node, xattr};
 use crate::support::user::{ALICE, give_tree, user};
 use crate::support::{ENGINES, program_with, run, scratch, tool};
 
@@ -31,6 +31,10 @@ tests![
     what_is_in_a_directory_that_can_not_be_closed_is_its_owners_alone: [
         Need::Root, Need::Tool("strace"), Need::Tool("setfacl")
     ],
+    what_is_in_a_directory_of_another_group_is_its_owners_alone: [Need::Root, Need::Tool("strace")],
+    an_acl_that_can_not_be_read_leaves_nothing_open: [Need::Root, Need::Tool("strace")],
+    a_program_without_attributes_leaves_modes_as_they_are: [Need::Root, Need::Fuse],
+    nobody_gets_in_by_another_acl_that_stays: [Need::Root, Need::Tool("strace"), Need::Tool("setfacl")],
     symlinks_that_lack_something_are_made_once: [Need::Root, Need::Tool("strace")],
     kinds_that_are_refused_as_invalid_name_their_option: [Need::Tool("strace")],
 ];
@@ -222,6 +226,83 @@ fn what_is_in_a_directory_that_can_not_be_closed_is_its_owners_alone() {
         assert_eq!(made(&again), 0, "{}", again.out);
         refused(&[], engine, &[], &source, &destination).exits(0);
         assert_eq!((bits(destination.join(closed)), bits(destination.join("d/f"))), (0o700, 0o644));
+    }
+}
+
+/// The directories are closed to others alike, and not to the same group.
+fn what_is_in_a_directory_of_another_group_is_its_owners_alone() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for (name, bits) in [("d", 0o770), ("open", 0o775)] {
+            file(source.join(name).join("f"), "contents");
+            file(destination.join(name).join("old"), "old");
+            mode(source.join(name).join("f"), 0o664);
+            for (tree, group) in [(&source, 8), (&destination, 9)] {
+                lchown(tree.join(name), None, Some(group)).unwrap();
+                mode(tree.join(name), bits);
+            }
+        }
+        let injected = ["inject=fchmod,fchmodat:error=EPERM", "inject=fchown,fchownat:error=EPERM"];
+        let ran = refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "contents", "{}", ran.err);
+        assert_eq!(bits(destination.join("d/f")) & 0o077, 0, "{engine}: {}", ran.err);
+        assert_eq!(bits(destination.join("open/f")) & 0o044, 0o044, "{engine}: {}", ran.err);
+    }
+}
+
+fn an_acl_that_can_not_be_read_leaves_nothing_open() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("d/f"), "contents");
+        mode(source.join("d/f"), 0o644);
+        fs::create_dir_all(destination.join("d")).unwrap();
+        for (name, bits) in [("src", 0o755), ("dst", 0o755), ("src/d", 0o700), ("dst/d", 0o755)] {
+            mode(home.path().join(name), bits);
+        }
+        let injected = ["inject=getxattr,fgetxattr,lgetxattr:error=EACCES"];
+        let ran = refused(&injected, engine, &[], &source, &destination);
+        assert_eq!(bits(destination.join("d")), 0o700, "{}", ran.err);
+        // It was closed at once, so that the file in it may have its mode.
+        assert_eq!(bits(destination.join("d/f")), 0o644, "{}", ran.err);
+    }
+}
+
+fn a_program_without_attributes_leaves_modes_as_they_are() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        file(source.join("d/f"), "contents");
+        mode(source.join("d/f"), 0o644);
+        fs::create_dir_all(destination.join("d")).unwrap();
+        for name in ["", "d"] {
+            mode(source.join(name), 0o755);
+            mode(destination.join(name), 0o755);
+        }
+        fuse.spoil(Call::Listxattr, "", Effect::Fail(libc::EIO), usize::MAX);
+        let ran = refused(&[], engine, &[], &source, &destination).exits(0);
+        assert_eq!(["d", "d/f"].map(|name| bits(destination.join(name))), [0o755, 0o644], "{}", ran.err);
+    }
+}
+
+/// Whom SRC's ACL names is among all others of the one that DST has.
+fn nobody_gets_in_by_another_acl_that_stays() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for tree in [&source, &destination] {
+            file(tree.join("f"), "contents");
+            mode(tree.join("f"), 0o644);
+            modified(tree.join("f"), 1_000_000, 0);
+        }
+        tool("setfacl", &["-m", "u:7:---", source.join("f").to_str().unwrap()]);
+        tool("setfacl", &["-m", "u:8:r", destination.join("f").to_str().unwrap()]);
+        let injected = ["inject=fsetxattr,setxattr,lsetxattr:error=ENOSPC"];
+        let ran = refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!(bits(destination.join("f")), 0o600, "{engine}: {}", ran.err);
+        let again = refused(&injected, engine, &[], &source, &destination).exits(23);
+        assert_eq!((bits(destination.join("f")), made(&again)), (0o600, 0), "{}", again.out);
     }
 }
 

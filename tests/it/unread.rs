@@ -53,6 +53,11 @@ fn an_attribute_that_can_not_be_read_costs_itself() {
         let ran = refused(&[&injected], engine, &["--no-xattrs"], &source, &other).exits(23);
         assert_eq!(["d", "d/acl"].map(|name| bits(other.join(name))), [0o705, 0o604], "{}", ran.err);
         assert!(ran.err.contains("which tells what its group may do"), "{}", ran.err);
+        // Who leaves modes alone, or the file, does not miss it.
+        refused(&[&injected], engine, &["--no-xattrs", "--no-perms"], &source, &other).exits(0);
+        let options = ["--no-xattrs", "--max-size=1"];
+        let ran = refused(&[&injected], engine, &options, &source, &other).exits(23);
+        assert!(!ran.err.contains("d/acl"), "{}", ran.err);
         refused(&[], engine, &[], &source, &destination).exits(0);
         assert_eq!(bits(destination.join("d/acl")), 0o644);
         assert_eq!(rustix::fs::getxattr(destination.join("d/plain"), "user.a", &mut [0_u8; 8]), Ok(1));

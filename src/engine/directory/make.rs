@@ -30,6 +30,7 @@ use crate::io::temporary::{MARKED, is_marked};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{self, HeldInode};
 use crate::plan::compare::Difference;
+use crate::plan::narrow::is_exposed;
 use crate::plan::skip::leaves_name;
 use crate::plan::writers::{Writers, was_taken};
 use crate::stat::{Stat, proc_path, stat_open};
@@ -386,7 +387,7 @@ impl SourceDirectory {
                 let is_open = self.stat.mode & 0o007 != 0;
                 let is_owners = have.uid == self.stat.uid;
                 match is_open || is_owners || directory::owner_of_new(mirror, run) == Ok(have.uid) {
-                    true => Ok((Difference::default(), self.is_exposed(mirror, have))),
+                    true => Ok((Difference::default(), self.is_exposed(mirror, have, run))),
                     false => Err(error),
                 }
             }
@@ -395,10 +396,9 @@ impl SourceDirectory {
     }
 
     /// Whether others get into its mirror, or see what it lists, whom the source keeps out.
-    fn is_exposed(&self, mirror: &OwnedFd, have: &Stat) -> bool {
+    fn is_exposed(&self, mirror: &OwnedFd, have: &Stat, run: &Run) -> bool {
         let inode = HeldInode::Open(mirror.as_fd());
-        let is_same = |want| xattr::has_access_acl_of(inode, want) == Ok(true);
-        have.mode & !self.stat.mode & 0o055 != 0
-            || have.mode & 0o055 != 0 && !self.xattrs.as_ref().is_none_or(is_same)
+        let is_same = |want| metadata::has_acl_of(inode, want) == Ok(true);
+        is_exposed(&self.stat, have, self.xattrs.as_ref().is_none_or(is_same), &run.rules)
     }
 }

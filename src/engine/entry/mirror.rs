@@ -74,7 +74,8 @@ impl Item<'_> {
         };
         let mut event = match result.await {
             Ok(copied) => {
-                let mode = found.and_then(|source| metadata::lack_of_mode(&source, || self.source_path()));
+                let taken = found.filter(|_| copied.action != Action::Skipped);
+                let mode = taken.and_then(|source| metadata::lack_of_mode(&source, || self.source_path()));
                 let copied = copied.lacking(mode.into_iter().collect());
                 if let Some(applied) = &copied.applied {
                     self.run().tell_once(&self.pair.file_system, applied, || self.path()).await;
@@ -357,10 +358,7 @@ impl Item<'_> {
         let wanted = || self.source_xattrs(&source.stat, source.file.as_ref());
         let xattrs = run.rules.keep.xattrs.then(wanted).transpose()?;
         let (of_xattrs, grants) = match &xattrs {
-            Some(want) => {
-                let have = self.destination_xattrs(theirs.as_ref())?;
-                (xattr::changes(want, &have), xattr::grants(want, &have))
-            }
+            Some(want) => self.changes_of_xattrs(want, theirs.as_ref())?,
             None => (Changes::NONE, false),
         };
         let changes = Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..difference.changes(have) };
@@ -410,6 +408,22 @@ impl Item<'_> {
         let changes = applied.changes;
         let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
         Ok(Copied { action, changes, ..mended }.with(applied))
+    }
+
+    /// What differs of the attributes, and whether that grants a privilege. Those that the destination does not show are set
+    /// anew, and are told then.
+    fn changes_of_xattrs(&self, want: &xattr::Xattrs, theirs: Option<&File>) -> Result<(Changes, bool)> {
+        match self.destination_xattrs(theirs) {
+            Err(error) if error.errno().is_some_and(metadata::is_refusal) => {
+                let none = xattr::Xattrs::new();
+                let Changes { acl, .. } = xattr::changes(want, &none);
+                Ok((Changes { acl, xattrs: true, ..Changes::NONE }, xattr::grants(want, &none)))
+            }
+            have => {
+                let have = have?;
+                Ok((xattr::changes(want, &have), xattr::grants(want, &have)))
+            }
+        }
     }
 
     /// Whether what the destination has is what a run put there, and may be given to others with the source's owner and
