@@ -147,7 +147,8 @@ fn clones(kind: &str) {
     let [old, new] = [&first, &second].map(|root| fs::metadata(root.join("data/3")).unwrap().mode() & 0o777);
     assert_eq!((old, new), (0o644, 0o640), "metadata of its own");
     assert_eq!(inode(second.join("d0/f0")), inode(second.join("d1/again")));
-    let more = used(mount.path()) - before;
+    // What a file system keeps ready for files that grow may be given back meanwhile.
+    let more = used(mount.path()).saturating_sub(before);
     assert!(more < 6 << 20, "{more} bytes more are used for 48 MiB that did not change");
     let record = list(&store).pop().unwrap();
     assert_eq!((record["cloned"].as_u64(), record["bytes_copied"].as_u64()), (Some(28), Some(0)), "{record}");
@@ -184,7 +185,8 @@ fn of_a_large_file_only_what_differs_is_written() {
     }
     let last = name_of(&take(&source, &store, &[], 0));
     assert_equal(&source, &store.join(&last));
-    let more = used(mount.path()) - before;
+    // What a file system keeps ready for files that grow may be given back meanwhile.
+    let more = used(mount.path()).saturating_sub(before);
     assert!(more < 3 << 20, "{more} bytes more are used for 1 MiB of 100 that changed");
     let record = list(&store).pop().unwrap();
     assert_eq!(record["bytes_copied"].as_u64(), Some(1 << 20), "{record}");

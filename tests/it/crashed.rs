@@ -159,7 +159,7 @@ fn what_a_crash_has_emptied_is_not_taken_for_the_source() {
     let home = scratch();
     let source = home.path().join("src");
     file(source.join("large"), noise(1, 20 << 20));
-    for number in 0..40 {
+    for number in 0..80 {
         file(source.join(format!("more/{number}")), noise(number, 1 << 20));
     }
     let image = Image::new("ext4", "400M", &[]);
