@@ -64,7 +64,7 @@ impl Item<'_> {
             }
             let has_names = source.stat.links > 1 && self.run().rules.keep.hard_links;
             if has_names && self.pair.exposed {
-                let copied = item.mirror_one(source, destination.as_ref()).await?;
+                let copied = Box::pin(item.mirror_one(source, destination.as_ref())).await?;
                 Ok(copied.lacking(vec![hard_link::closed(&item)]))
             } else if has_names {
                 hard_link::mirror(item, source, destination).await
@@ -73,10 +73,13 @@ impl Item<'_> {
             }
         };
         let mut event = match result.await {
-            Ok(copied) => {
-                let taken = found.filter(|_| copied.action != Action::Skipped);
-                let mode = taken.and_then(|source| metadata::lack_of_mode(&source, || self.source_path()));
-                let copied = copied.lacking(mode.into_iter().collect());
+            Ok(mut copied) => {
+                let taken = found.as_ref().filter(|_| copied.action != Action::Skipped);
+                if let Some(mode) =
+                    taken.and_then(|source| metadata::lack_of_mode(source, || self.source_path()))
+                {
+                    copied = copied.lacking(vec![mode]);
+                }
                 if let Some(applied) = &copied.applied {
                     self.run().tell_once(&self.pair.file_system, applied, || self.path()).await;
                 }
@@ -207,9 +210,13 @@ impl Item<'_> {
                 self.require_empty_directory()?;
                 self.make(source, Taken::EmptyDirectory, Action::Updated).await
             }
-            Decision::Keep(difference) => match destination {
+            Decision::Keep(mut difference) => match destination {
                 Some(have) => {
-                    let mended = self.mend(source, (have, theirs), difference).await?;
+                    let mask = self.keep_mask(&mut source.stat, have, &mut difference);
+                    let mut mended = self.mend(source, (have, theirs), difference).await?;
+                    if let Some(mask) = mask {
+                        mended = mended.lacking(vec![mask]);
+                    }
                     return Ok(if matches!(flags, Found::Same) { mended } else { flags.add_to(mended) });
                 }
                 None => return Ok(Copied::skipped()),
@@ -327,28 +334,17 @@ impl Item<'_> {
         }
     }
 
-    /// Sets what differs of an entry whose contents are right. The destination's file may be open, to compare it.
-    async fn mend(
-        &self,
-        mut source: SourceEntry,
-        (have, theirs): (&Stat, Option<File>),
-        mut difference: Difference,
-    ) -> Result<Copied> {
-        let mut mask = None;
-        if let Some(within) = &self.pair.destination {
-            let holder = Holder::Name(within.as_fd(), self.target());
-            let faithful = self.pair.file_system.is_faithful;
-            mask = shed::keep_mask((&mut source.stat, have), (&holder, faithful), self.run(), || self.path());
-        }
-        if mask.is_some() {
-            difference.mode = differences(&source.stat, have, &self.run().rules).mode;
-        }
-        let mended = self.mend_as(source, (have, theirs), difference).await?;
-        Ok(mended.lacking(mask.into_iter().collect()))
+    /// Has a mask of the destination's ACL stay as it is, where that ACL is not to be SRC's. Returns what the file lacks then.
+    fn keep_mask(&self, source: &mut Stat, have: &Stat, difference: &mut Difference) -> Option<Error> {
+        let holder = Holder::Name(self.pair.destination.as_ref()?.as_fd(), self.target());
+        let faithful = self.pair.file_system.is_faithful;
+        let mask = shed::keep_mask((source, have), (&holder, faithful), self.run(), || self.path())?;
+        difference.mode = differences(source, have, &self.run().rules).mode;
+        Some(mask)
     }
 
-    /// The same, once it is known what mode it may have.
-    async fn mend_as(
+    /// Sets what differs of an entry whose contents are right. The destination's file may be open, to compare it.
+    async fn mend(
         &self,
         source: SourceEntry,
         (have, theirs): (&Stat, Option<File>),
@@ -367,7 +363,12 @@ impl Item<'_> {
             if have.links > 1 && !run.links.may_share(have.inode, self.identity(&source.stat)) {
                 return self.make(source, Taken::Entry, Action::Updated).await;
             }
-            return Ok(Copied::unchanged().lacking(xattrs.map_or_else(Vec::new, |xattrs| xattrs.lacks())));
+            let lacks = xattrs.map_or_else(Vec::new, |xattrs| xattrs.lacks());
+            return Ok(if lacks.is_empty() {
+                Copied::unchanged()
+            } else {
+                Copied::unchanged().lacking(lacks)
+            });
         }
         // As for setuid: nobody's file gets a capability for having the size and time of one that has it.
         let gives = of_xattrs.acl || gives_more(&difference, have);

@@ -59,7 +59,11 @@ impl Copied {
     }
 
     /// With what it lacks, beside what it is known to lack.
+    #[inline]
     pub(crate) fn lacking(mut self, lacks: Vec<Error>) -> Self {
+        if lacks.is_empty() {
+            return self;
+        }
         if let Some(applied) = &mut self.applied {
             applied.lacks.extend(lacks);
             return self;
