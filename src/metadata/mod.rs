@@ -83,7 +83,7 @@ pub(crate) fn adopt<P: AsRef<Path>>(
     Ok(rules.adopt(Stat { mode, acl_unread, ..source }))
 }
 
-/// What is told of a source without attributes whose mode could not be known for its ACL.
+/// The lack of a source whose ACL could not be read, so that the mode it grants is not known.
 pub(crate) fn lack_of_mode(source: &Stat, path: impl FnOnce() -> PathBuf) -> Option<Error> {
     let lack =
         NotKept::refused(Property::Mode, "its ACL, which tells what its group may do", source.acl_unread?);

@@ -1,4 +1,4 @@
-//! Looking back into a store: what is restored is what was taken, and what is told of it is so.
+//! Looking back into a store: what is restored is what was taken, and what is reported is right.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -29,7 +29,7 @@ const KEPT: usize = 100;
 #[derive(Debug)]
 pub(super) struct Against {
     sums: Vec<u128>,
-    /// Which files it was told of, where others may be left alone: these are what they are.
+    /// Which files the run has reported, where it may leave others alone: those are not compared.
     told: Option<HashSet<u64>>,
 }
 

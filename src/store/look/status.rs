@@ -1,4 +1,4 @@
-//! Whether a store is kept up, for whoever watches it.
+//! Whether a store is kept up, for those who watch it.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
