@@ -4,13 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::args::backup::BackupArgs;
-use crate::cli::args::compare::CompareArgs;
-use crate::cli::args::engine::EngineArgs;
-use crate::cli::args::keep::KeepArgs;
-use crate::cli::args::select::SelectArgs;
-use crate::cli::args::show::ShowArgs;
-use crate::cli::args::write::WriteArgs;
+use crate::cli::args::copying::CopyingArgs;
 use crate::cli::values::local::local;
 use ringsync::event::{Mode, Reporter};
 use ringsync::{Config, Escaped};
@@ -49,19 +43,7 @@ pub(crate) struct CopyArgs {
     help: Option<bool>,
 
     #[command(flatten)]
-    select: SelectArgs,
-    #[command(flatten)]
-    compare: CompareArgs,
-    #[command(flatten)]
-    backup: BackupArgs,
-    #[command(flatten)]
-    keep: KeepArgs,
-    #[command(flatten)]
-    write: WriteArgs,
-    #[command(flatten)]
-    show: ShowArgs,
-    #[command(flatten)]
-    engine: EngineArgs,
+    copying: CopyingArgs,
 }
 
 impl CopyArgs {
@@ -73,13 +55,7 @@ impl CopyArgs {
         let mut config = Config::copy(&self.sources, &self.directory);
         config.make_parents = self.mkpath;
         config.mode = if self.dry_run { Mode::DryRun } else { Mode::Sync };
-        self.select.apply(&mut config)?;
-        self.backup.apply(&mut config)?;
-        self.compare.apply(&mut config);
-        self.keep.apply(&mut config);
-        self.write.apply(&mut config);
-        self.show.apply(&mut config);
-        self.engine.apply(&mut config);
+        self.copying.apply(&mut config)?;
         Ok(config)
     }
 
@@ -91,6 +67,6 @@ impl CopyArgs {
         let sources: Vec<String> = self.sources.iter().map(|path| Escaped::path(path).to_string()).collect();
         let opening = format!("copy {} to {}", sources.join(" "), Escaped::path(&self.directory));
         // Each source has a place of its own: paths are shown as they are in DIR.
-        self.show.reporter(Path::new(""), config, opening)
+        self.copying.show.reporter(Path::new(""), config, opening)
     }
 }

@@ -91,7 +91,8 @@ pub(crate) fn lack_of_mode(source: &Stat, path: impl FnOnce() -> PathBuf) -> Opt
 }
 
 /// The attributes of an entry of the destination, which has `have`, as far as its backup is to have them, and the mode that
-/// goes with them: without its ACL the group gets what its own entry grants, and not the mask.
+/// goes with them: without its ACL the group gets what its own entry grants, and not the mask. What can't be read of them
+/// costs itself, as of a source.
 pub(crate) fn model<P: AsRef<Path>>(
     have: Stat,
     holder: &Holder<'_>,
@@ -99,11 +100,14 @@ pub(crate) fn model<P: AsRef<Path>>(
     path: impl Fn() -> P + Copy,
 ) -> Result<(Stat, Option<Xattrs>)> {
     if rules.keep.xattrs {
-        return Ok((have, Some(xattr::read(holder, rules.privileges.namespaces, path)?)));
+        let known = xattr::read_known(holder, rules.privileges.namespaces, path);
+        return Ok((have, Some(known.at(Operation::ReadXattrs, path)?)));
     }
-    let mode = match have.kind != Kind::Symlink && have.mode & 0o070 != 0 {
-        true => xattr::mode_without_acl(holder, have.mode).at(Operation::ReadXattrs, path)?,
-        false => have.mode,
+    let mask_may_show = have.kind != Kind::Symlink && have.mode & 0o070 != 0;
+    let mode = match mask_may_show.then(|| xattr::mode_without_acl(holder, have.mode)) {
+        Some(Err(errno)) if is_unread(errno) => have.mode & !0o070,
+        Some(mode) => mode.at(Operation::ReadXattrs, path)?,
+        None => have.mode,
     };
     Ok((Stat { mode, ..have }, None))
 }

@@ -103,7 +103,7 @@ fn try_read(holder: &Holder<'_>, reach: Namespaces) -> rustix::io::Result<Xattrs
 pub(crate) const UNFINISHED: &CStr = c"user.ringsync.unfinished";
 
 /// The attributes of `holder` that can be read, and which can't.
-fn read_known<P: AsRef<Path>>(
+pub(super) fn read_known<P: AsRef<Path>>(
     holder: &Holder<'_>,
     reach: Namespaces,
     path: impl Fn() -> P,

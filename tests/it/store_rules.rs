@@ -3,14 +3,15 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::schema::assert_lines_described;
+use crate::snapshots::{list, name_of, names, snapshot, take};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, noise, snapshot as tree_of};
-use crate::support::{Ran, assert_equal, await_of, finish, program, run, scratch};
+use crate::support::{Ran, assert_equal, await_of, finish, run, scratch};
 
 tests![
     a_wrong_clock_is_told_and_hinders_nothing,
@@ -31,33 +32,6 @@ tests![
     one_of_several_sources_that_is_gone_makes_no_snapshot,
     a_record_made_again_lists_each_snapshot_once,
 ];
-
-pub fn snapshot(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
-    let mut command = Command::new(program());
-    command.arg("snapshot").args(arguments.iter().map(|argument| argument.as_ref()));
-    command
-}
-
-pub fn take(source: &Path, store: &Path, options: &[&str], code: i32) -> Ran {
-    let mut command = snapshot(&[&"take", &source, &store]);
-    command.args(options);
-    run(command).exits(code)
-}
-
-/// The name of the snapshot that a run has taken.
-pub fn name_of(ran: &Ran) -> String {
-    let line = ran.out.lines().find(|line| line.starts_with("snapshot ")).unwrap();
-    line["snapshot ".len()..].split(':').next().unwrap().to_owned()
-}
-
-/// What `list` tells of each.
-pub fn list(store: &Path) -> Vec<serde_json::Value> {
-    run(snapshot(&[&"list", &"--json", &store])).exits(0).json()
-}
-
-pub fn names(store: &Path) -> Vec<String> {
-    list(store).iter().map(|record| record["name"].as_str().unwrap().to_owned()).collect()
-}
 
 fn prune(store: &Path, options: &[&str], code: i32) -> Ran {
     let mut command = snapshot(&[&"prune", &store]);

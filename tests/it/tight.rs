@@ -11,7 +11,7 @@ use crate::lacks::{bits, made, refused};
 use crate::support::fuse::{Call, Effect, Fuse, Habit};
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, xattr};
-use crate::support::user::{ALICE, give_tree, user};
+use crate::support::user::{ALICE, as_alice, give, give_tree, user};
 use crate::support::{ENGINES, program_with, run, scratch, tool};
 
 tests![
@@ -28,6 +28,7 @@ tests![
     an_acl_that_is_not_there_can_stay: [Need::Root, Need::Tool("strace")],
     an_inherited_acl_that_stays_grants_nothing: [Need::Root, Need::Tool("strace"), Need::Tool("setfacl")],
     hard_links_lost_beside_earlier_trees_are_an_error: [Need::Tool("strace")],
+    what_a_user_closes_is_put_into_a_directory_of_roots: [Need::Root, Need::Tool("setpriv")],
     what_is_in_a_directory_that_can_not_be_closed_is_its_owners_alone: [
         Need::Root, Need::Tool("strace"), Need::Tool("setfacl")
     ],
@@ -219,13 +220,56 @@ fn what_is_in_a_directory_that_can_not_be_closed_is_its_owners_alone() {
             assert!(ran.err.contains("/d/one: one of several names"), "{}", ran.err);
             assert_eq!(bits(destination.join("open/f")), 0o644);
         } else {
-            assert_eq!(["d", "open"].map(|name| bits(destination.join(name)) & 0o022), [0, 0]);
-            assert_eq!(bits(destination.join("open")) & 0o077, 0, "{}", ran.err);
+            // What was there, and can't be closed either, has closed contents.
+            let found = ["open", "d/f", "d/sub"].map(|name| bits(destination.join(name)) & 0o077);
+            assert_eq!(found, [0; 3], "{}", ran.err);
         }
         let again = refused(&injected, engine, &[], &source, &destination).exits(23);
         assert_eq!(made(&again), 0, "{}", again.out);
         refused(&[], engine, &[], &source, &destination).exits(0);
         assert_eq!((bits(destination.join(closed)), bits(destination.join("d/f"))), (0o700, 0o644));
+    }
+}
+
+/// The root of a disk that was mounted is most often root's, and open to the user.
+fn what_a_user_closes_is_put_into_a_directory_of_roots() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        mode(home.path(), 0o755);
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        for name in ["f", "d/f", "sub/f"] {
+            file(source.join(name), "contents");
+            mode(source.join(name), 0o644);
+        }
+        mode(source.join("d"), 0o755);
+        mode(source.join("sub"), 0o700);
+        mode(&source, 0o700);
+        give_tree(&source, ALICE);
+        for name in ["", "sub"] {
+            fs::create_dir(destination.join(name)).unwrap();
+            mode(destination.join(name), 0o777);
+        }
+        let words = ["sync", "--engine", engine];
+        let ran = as_alice(&words, &source, &destination).exits(23);
+        for name in ["f", "d/f", "sub/f"] {
+            let contents = fs::read_to_string(destination.join(name)).unwrap();
+            assert_eq!(contents, "contents", "{name}: {}", ran.err);
+        }
+        // A new directory keeps others from what is in it.
+        let found = ["f", "d", "sub/f"].map(|name| bits(destination.join(name)) & 0o077);
+        assert_eq!(found, [0; 3], "{}", ran.err);
+        assert!(ran.err.contains("--no-perms"), "{}", ran.err);
+        file(source.join("d/f"), "new contents");
+        give_tree(&source, ALICE);
+        as_alice(&words, &source, &destination).exits(23);
+        assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "new contents");
+        let again = as_alice(&[&words[..], &["--json"]].concat(), &source, &destination).exits(23);
+        assert_eq!(made(&again), 0, "{}", again.out);
+        // In somebody else's it would be theirs to exchange.
+        give(destination.join("sub"), 1000);
+        fs::remove_file(destination.join("sub/f")).unwrap();
+        as_alice(&words, &source, &destination).exits(23);
+        assert!(!destination.join("sub/f").exists());
     }
 }
 

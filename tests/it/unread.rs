@@ -12,6 +12,7 @@ use crate::support::{ENGINES, scratch, sync_with, tool};
 tests![
     an_attribute_that_can_not_be_read_costs_itself: [Need::Tool("strace"), Need::Tool("setfacl")],
     attributes_that_can_not_be_listed_cost_themselves: [Need::Fuse],
+    what_can_not_be_read_in_full_is_backed_up: [Need::Fuse],
     earlier_trees_are_linked_to_without_what_can_not_be_read: [Need::Tool("strace")],
 ];
 
@@ -106,5 +107,27 @@ fn earlier_trees_are_linked_to_without_what_can_not_be_read() {
         use std::os::unix::fs::MetadataExt;
         let inode = |tree: &std::path::Path| fs::metadata(tree.join("f")).unwrap().ino();
         assert_eq!(inode(&older), inode(&newer), "{}", ran.out);
+    }
+}
+
+/// The new contents are there, and the old ones are kept, whatever of the old file's attributes can't be read.
+fn what_can_not_be_read_in_full_is_backed_up() {
+    for (&engine, errno) in
+        ENGINES.iter().flat_map(|engine| [libc::EACCES, libc::EIO].map(|errno| (engine, errno)))
+    {
+        let (home, fuse) = (scratch(), Fuse::new());
+        let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
+        file(source.join("f"), "old");
+        mode(source.join("f"), 0o644);
+        sync_with(engine, &[], &source, &destination).exits(0);
+        file(source.join("f"), "new contents");
+        fuse.spoil(Call::Listxattr, "f", Effect::Fail(errno), usize::MAX);
+        // On another file system, so that it is a copy.
+        let backups = home.path().join("backups");
+        let option = format!("--backup-dir={}", backups.display());
+        let ran = sync_with(engine, &[&option], &source, &destination);
+        assert_eq!(fs::read_to_string(destination.join("f")).unwrap(), "new contents", "{}", ran.err);
+        assert_eq!(fs::read_to_string(backups.join("f")).unwrap(), "old", "{}", ran.err);
+        assert_eq!(ran.code, Some(23), "{}", ran.err);
     }
 }

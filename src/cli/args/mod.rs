@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod compare;
+pub(crate) mod copying;
 pub(crate) mod delete;
 pub(crate) mod engine;
 pub(crate) mod keep;

@@ -4,13 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::args::backup::BackupArgs;
-use crate::cli::args::compare::CompareArgs;
-use crate::cli::args::engine::EngineArgs;
-use crate::cli::args::keep::KeepArgs;
-use crate::cli::args::select::SelectArgs;
-use crate::cli::args::show::{Closing, ShowArgs};
-use crate::cli::args::write::WriteArgs;
+use crate::cli::args::copying::CopyingArgs;
+use crate::cli::args::show::Closing;
 use crate::cli::values::local::local;
 use ringsync::event::{Mode, Reporter};
 use ringsync::store::look::{Restore, place};
@@ -46,19 +41,7 @@ pub(crate) struct RestoreArgs {
     help: Option<bool>,
 
     #[command(flatten)]
-    select: SelectArgs,
-    #[command(flatten)]
-    compare: CompareArgs,
-    #[command(flatten)]
-    backup: BackupArgs,
-    #[command(flatten)]
-    keep: KeepArgs,
-    #[command(flatten)]
-    write: WriteArgs,
-    #[command(flatten)]
-    show: ShowArgs,
-    #[command(flatten)]
-    engine: EngineArgs,
+    copying: CopyingArgs,
 }
 
 impl RestoreArgs {
@@ -76,13 +59,7 @@ impl RestoreArgs {
         let config = &mut restore.run;
         config.make_parents = self.mkpath;
         config.mode = if self.dry_run { Mode::DryRun } else { Mode::Sync };
-        self.select.apply(config)?;
-        self.backup.apply(config)?;
-        self.compare.apply(config);
-        self.keep.apply(config);
-        self.write.apply(config);
-        self.show.apply(config);
-        self.engine.apply(config);
+        self.copying.apply(config)?;
         Ok(restore)
     }
 
@@ -93,11 +70,11 @@ impl RestoreArgs {
     pub(crate) fn reporter(&self, config: &Config) -> ringsync::Result<Box<dyn Reporter>> {
         let named: Vec<String> = self.places.iter().map(|path| Escaped::path(path).to_string()).collect();
         let source = if self.places.len() == 2 { &*config.source } else { Path::new("") };
-        self.show.reporter(source, config, format!("restore {}", named.join(" ")))
+        self.copying.show.reporter(source, config, format!("restore {}", named.join(" ")))
     }
 
     /// In what form it is said what may be missing.
     pub(crate) fn closing(&self) -> Closing {
-        self.show.closing()
+        self.copying.show.closing()
     }
 }

@@ -362,7 +362,7 @@ impl SourceDirectory {
 
     /// Takes from its mirror, which has `have`, what the source does not grant. Returns what was set, and whether it stays open
     /// to more users all the same: where that is refused the error comes when it is done. But nothing that the source closes to
-    /// others is put into another user's directory; SRC's owner is none. Where owners and modes are not kept at all, a
+    /// others is put into another user's directory; SRC's owner is none, and neither is root. Where owners and modes are not kept at all, a
     /// directory belongs to whom our new files belong to.
     pub(crate) fn narrow(
         &self,
@@ -385,8 +385,9 @@ impl SourceDirectory {
         ) {
             Err(error) if error.errno().is_some_and(is_refusal) => {
                 let is_open = self.stat.mode & 0o007 != 0;
-                let is_owners = have.uid == self.stat.uid;
-                match is_open || is_owners || directory::owner_of_new(mirror, run) == Ok(have.uid) {
+                // Root could get at it anyway.
+                let is_trusted = have.uid == self.stat.uid || have.uid == 0;
+                match is_open || is_trusted || directory::owner_of_new(mirror, run) == Ok(have.uid) {
                     true => Ok((Difference::default(), self.is_exposed(mirror, have, run))),
                     false => Err(error),
                 }

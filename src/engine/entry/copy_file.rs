@@ -2,7 +2,8 @@
 //! segments (large_file.rs); the others are read, hashed and written here.
 
 use std::num::NonZeroU64;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use blake3::{Hash, Hasher};
@@ -351,7 +352,7 @@ async fn copy_contents(
     streamed: &Streamed,
 ) -> Result<Contents> {
     if let Some(base) = base.filter(|base| base.has_all(stat))
-        && base.clone_to(new).await
+        && share_extents(&base.file, base.size, new).await.is_ok()
     {
         let reused = Some(base.reused(stat.size));
         return Ok(Contents { hash: None, bytes: 0, expected: None, reused });
@@ -364,7 +365,7 @@ async fn copy_contents(
         return Ok(Contents { hash, bytes: stat.data(), expected: None, reused: None });
     }
     if let Some(base) = base.filter(|_| stat.size > LARGE_FILE && !new.has_contents())
-        && base.clone_to(new).await
+        && share_extents(&base.file, base.size, new).await.is_ok()
     {
         new.mark_cloned();
         return mend_clone(item, source, stat, base, new, streamed).await;
@@ -413,16 +414,7 @@ async fn clone(item: &Item<'_>, source: &File, stat: &Stat, new: &NewFile) -> Re
         Reflink::Auto if !item.pair.clones.load(Ordering::Relaxed) => return Ok(false),
         choice => choice == Reflink::Always,
     };
-    let result = if stat.size > LARGE_FILE {
-        // The kernel writes the source's dirty pages first: that can take a while, and goes to a thread.
-        let (source, destination) = (source.fd.clone(), new.fd.clone());
-        let cloned =
-            tokio::task::spawn_blocking(move || rustix::fs::ioctl_ficlone(destination, source)).await;
-        cloned.unwrap_or(Err(Errno::IO))
-    } else {
-        rustix::fs::ioctl_ficlone(&new.fd, source)
-    };
-    match result {
+    match share_extents(&source.fd, stat.size, new).await {
         Ok(()) => Ok(true),
         Err(errno) if always => Err(errno).at(Operation::Clone, || item.path()),
         Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::NOTTY | Errno::NOSYS) => {
@@ -431,6 +423,17 @@ async fn clone(item: &Item<'_>, source: &File, stat: &Stat, new: &NewFile) -> Re
         }
         Err(_) => Ok(false), // of this file only, for example a swap file
     }
+}
+
+/// Has a new file share the extents of another one, which has `size` bytes (ioctl_ficlone(2)).
+pub(crate) async fn share_extents(from: &Arc<OwnedFd>, size: u64, new: &NewFile) -> rustix::io::Result<()> {
+    let (from, to) = (from.clone(), new.fd.clone());
+    if size <= LARGE_FILE {
+        return rustix::fs::ioctl_ficlone(to, from);
+    }
+    // The kernel writes dirty pages first: that can take a while, and goes to a thread.
+    let cloned = tokio::task::spawn_blocking(move || rustix::fs::ioctl_ficlone(to, from)).await;
+    cloned.unwrap_or(Err(Errno::IO))
 }
 
 /// Copies in order through one buffer: for nearly all files a single read and a single write.

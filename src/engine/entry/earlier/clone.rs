@@ -10,7 +10,6 @@ use rustix::fs::{Mode, OFlags};
 use crate::engine::entry::earlier::{decide_held, holds_the_same, is_doubtful};
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::large_file::LARGE_FILE;
-use crate::engine::own::new_file::NewFile;
 use crate::error::Result;
 use crate::event::{Kind, Reused};
 use crate::io::path::open_entry;
@@ -19,10 +18,10 @@ use crate::stat::{Stat, proc_path, stat_open};
 
 /// A file to be cloned.
 pub(crate) struct Base {
-    file: Arc<OwnedFd>,
+    pub(crate) file: Arc<OwnedFd>,
     /// The earlier tree's number.
     tree: usize,
-    size: u64,
+    pub(crate) size: u64,
     /// The state of the source whose contents it has; `None`, if it has others.
     same_as: Option<Stat>,
 }
@@ -70,18 +69,6 @@ impl Base {
     pub(crate) fn has_all(&self, source: &Stat) -> bool {
         let is_state = |judged: &Stat| judged.size == source.size && !judged.differs_in_time(source);
         self.same_as.as_ref().is_some_and(is_state)
-    }
-
-    /// Has a new file share its extents (ioctl_ficlone(2)). Returns whether that could be done: a swap file, or one without
-    /// copy on write, can't be cloned.
-    pub(crate) async fn clone_to(&self, new: &NewFile) -> bool {
-        let (file, to) = (self.file.clone(), new.fd.clone());
-        if self.size <= LARGE_FILE {
-            return rustix::fs::ioctl_ficlone(to, file).is_ok();
-        }
-        // The kernel writes its dirty pages first: that can take a while, and goes to a thread.
-        let cloned = tokio::task::spawn_blocking(move || rustix::fs::ioctl_ficlone(to, file)).await;
-        matches!(cloned, Ok(Ok(())))
     }
 
     /// What is reported of `bytes` that are shared with it.
