@@ -5,20 +5,20 @@
 use std::ffi::CStr;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
 use crate::error::{Cause, Context, Error, Frozen, NotKept, Operation, Property, Result};
 use crate::event::{Changes, Kind};
 use crate::metadata::flags::frozen_at;
+use crate::metadata::set::{set_both_times, set_mode, set_mtime, set_owner};
 use crate::metadata::xattr::{self, Xattrs};
-use crate::metadata::{HeldInode, acl, closed_to_others};
+use crate::metadata::{HeldInode, acl, closed_to_others, equal};
 use crate::plan::compare::{Difference, differences, mode_to_give, tries_group};
 use crate::plan::rules::Rules;
 use crate::plan::tighten::without_group;
 use crate::plan::times::{Match, match_times, may_be_rounded};
 use crate::plan::writers::looks_unfinished;
-use crate::stat::{Stat, Time, proc_path, stat_open};
+use crate::stat::{Stat, Time, stat_open};
 
 /// What an entry is to have: its source's stat and attributes (`None`: leave attributes alone).
 #[derive(Clone, Copy)]
@@ -337,20 +337,20 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     ) -> Result<(Changes, AclGiven<'x>)> {
         let (root, reach) = (self.rules.privileges.root, self.rules.privileges.namespaces);
         let (bare, sure) = bare_and_sure;
-        let holds = xattr::Holds { bare, sure };
-        let mut set = xattr::make_equal(self.inode, want, holds, reach);
+        let holds = equal::Holds { bare, sure };
+        let mut set = equal::make_equal(self.inode, want, holds, reach);
         let is_closed =
-            |set: &xattr::Set| set.refused.iter().any(|refused| refused.errno == Some(Errno::ACCESS));
+            |set: &equal::Set| set.refused.iter().any(|refused| refused.errno == Some(Errno::ACCESS));
         // Where it may not, what was refused first is told.
         let may_open = is_closed(&set) && !root && have.kind != Kind::Symlink;
         if may_open && set_mode(self.inode, have.mode | 0o600).is_ok() {
-            let again = xattr::make_equal(self.inode, want, holds, reach);
+            let again = equal::make_equal(self.inode, want, holds, reach);
             let changes = Changes {
                 acl: set.changes.acl | again.changes.acl,
                 xattrs: set.changes.xattrs | again.changes.xattrs,
                 ..Changes::NONE
             };
-            set = xattr::Set { changes, ..again };
+            set = equal::Set { changes, ..again };
         }
         let mut acl = AclGiven::Kept;
         for refused in set.refused.into_iter().filter(|refused| !(squashed && refused.takes_privilege())) {
@@ -462,44 +462,6 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
 
 fn octal(mode: u32) -> String {
     format!("{mode:04o}")
-}
-
-pub(super) fn set_owner(target: HeldInode<'_>, uid: Option<u32>, gid: Option<u32>) -> rustix::io::Result<()> {
-    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-    match target {
-        HeldInode::Open(fd) => rustix::fs::fchown(fd, uid, gid),
-        HeldInode::Handle(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
-    }
-}
-
-pub(super) fn set_mode(target: HeldInode<'_>, mode: u32) -> rustix::io::Result<()> {
-    let mode = Mode::from_raw_mode(mode);
-    match target {
-        HeldInode::Open(fd) => rustix::fs::fchmod(fd, mode),
-        HeldInode::Handle(fd) => rustix::fs::chmodat(CWD, proc_path(fd), mode, AtFlags::empty()),
-    }
-}
-
-/// Sets the modification time and leaves the access time alone.
-pub(crate) fn set_mtime(target: HeldInode<'_>, modified: Time) -> rustix::io::Result<()> {
-    set_times(target, Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, modified)
-}
-
-/// Sets both times to that of the modification, where one alone has no effect.
-fn set_both_times(target: HeldInode<'_>, modified: Time) -> rustix::io::Result<()> {
-    set_times(target, timespec(modified), modified)
-}
-
-fn timespec(time: Time) -> Timespec {
-    Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() }
-}
-
-fn set_times(target: HeldInode<'_>, accessed: Timespec, modified: Time) -> rustix::io::Result<()> {
-    let times = Timestamps { last_access: accessed, last_modification: timespec(modified) };
-    match target {
-        HeldInode::Open(fd) => rustix::fs::futimens(fd, &times),
-        HeldInode::Handle(fd) => rustix::fs::utimensat(CWD, proc_path(fd), &times, AtFlags::empty()),
-    }
 }
 
 /// The name of an attribute, for a message.

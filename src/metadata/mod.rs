@@ -4,8 +4,10 @@
 
 mod acl;
 pub(crate) mod apply;
+mod equal;
 pub(crate) mod flags;
 pub(crate) mod kept;
+mod set;
 pub(crate) mod xattr;
 mod xattrs;
 
@@ -17,7 +19,7 @@ use rustix::io::Errno;
 use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::Kind;
 use crate::io::file::is_faithful;
-use crate::metadata::apply::{set_mode, set_owner};
+use crate::metadata::set::{set_mode, set_owner};
 use crate::metadata::xattr::{Holder, Xattrs};
 use crate::metadata::xattrs::is_unread;
 use crate::plan::compare::Difference;
@@ -26,7 +28,8 @@ use crate::plan::rules::Rules;
 use crate::plan::tighten;
 use crate::stat::{Stat, Time};
 
-pub(crate) use crate::metadata::apply::{Applied, Target, Wanted, apply, apply_time, is_refusal, set_mtime};
+pub(crate) use crate::metadata::apply::{Applied, Target, Wanted, apply, apply_time, is_refusal};
+pub(crate) use crate::metadata::set::set_mtime;
 
 /// An inode held by a descriptor, never by a path that could be swapped.
 #[derive(Clone, Copy)]

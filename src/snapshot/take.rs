@@ -1,5 +1,6 @@
 //! `ringsync snapshot take`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -34,28 +35,9 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
         }
         taken => taken?,
     };
-    if let Ok(store) = Store::open(&take.store) {
-        tell_of_clock(&store.snapshots);
-    }
-    if let Some(record) = taken.snapshot.as_ref().filter(|record| !record.missing.is_empty())
-        && let Ok(view) = View::open(&take.store)
-    {
-        view.missing(record, TOLD).iter().for_each(|missing| message(elsewhere(missing)));
-    }
+    warn(&take.store, &taken);
     let (outcome, removed) = (taken.outcome(), removed(&taken.pruned));
-    let Taken { summary, snapshot, unfit, open_to_others, closed, left, prune_errors, no_room, .. } = taken;
-    if open_to_others {
-        message("others can write to the store, and may change what is kept in it: chmod go-w");
-    }
-    if closed {
-        message(".ringsync in the store was open to others: it is closed to them now (mode 700)");
-    }
-    for error in left.iter().chain(&prune_errors) {
-        message(words::told(error));
-    }
-    if let Some(no_room) = &no_room {
-        message(shortage(no_room));
-    }
+    let Taken { summary, snapshot, unfit, .. } = taken;
     let mut said = match arguments.closing() {
         _ if removed.is_empty() => Vec::new(),
         Closing::Json => line(&Pruned { event: "pruned", removed })?,
@@ -79,6 +61,30 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
     });
     let mut trouble = say(&said);
     Ok(exit_code(outcome, summary.stuck, || trouble.take().or_else(|| reporter.trouble())))
+}
+
+/// Says what is not as it should be in the store, and what could not be done.
+fn warn(store: &Path, taken: &Taken) {
+    if let Ok(store) = Store::open(store) {
+        tell_of_clock(&store.snapshots);
+    }
+    if let Some(record) = taken.snapshot.as_ref().filter(|record| !record.missing.is_empty())
+        && let Ok(view) = View::open(store)
+    {
+        view.missing(record, TOLD).iter().for_each(|missing| message(elsewhere(missing)));
+    }
+    if taken.open_to_others {
+        message("others can write to the store, and may change what is kept in it: chmod go-w");
+    }
+    if taken.closed {
+        message(".ringsync in the store was open to others: it is closed to them now (mode 700)");
+    }
+    for error in taken.left.iter().chain(&taken.prune_errors) {
+        message(words::told(error));
+    }
+    if let Some(no_room) = &taken.no_room {
+        message(shortage(no_room));
+    }
 }
 
 /// The names of those that are gone.
