@@ -27,7 +27,7 @@ tests![
     what_is_ours_is_closed_to_others: [Need::Root],
     a_dry_run_tells_and_makes_nothing,
     a_source_that_vanishes_is_not_a_file_that_does: [Need::Root],
-    a_disk_without_a_single_block_is_pruned: [Need::Root],
+    a_disk_without_a_single_block_is_pruned: [Need::Root, Need::FileSystem("ext4")],
     what_a_killed_prune_has_left_makes_room: [Need::Root],
     one_of_several_sources_that_is_gone_makes_no_snapshot,
     a_record_made_again_lists_each_snapshot_once,
@@ -365,23 +365,42 @@ fn a_source_that_vanishes_is_not_a_file_that_does() {
 fn fill(mount: &Mount) {
     let mut filler = fs::File::create(mount.path().join("filler")).unwrap();
     while std::io::Write::write(&mut filler, &[1; 4096]).is_ok_and(|written| written > 0) {}
+    // What is less than that, where directories take it.
+    for number in 0..100 {
+        if fs::create_dir(mount.path().join(format!("more-{number}"))).is_err() {
+            break;
+        }
+    }
 }
 
 fn a_disk_without_a_single_block_is_pruned() {
-    let home = scratch();
-    let source = home.path().join("src");
-    let mount = Mount::new("tmpfs", "16M");
-    let store = mount.path().join("store");
-    let rules = ["--prune", "--keep-last=2", "--yes"];
-    for night in 0..3 {
-        file(source.join("f"), noise(night, 2 << 20));
-        take(&source, &store, if night == 2 { &[] } else { &rules }, 0);
+    for (kind, several) in [("tmpfs", false), ("ext4", false), ("ext4", true)] {
+        let home = scratch();
+        let source = home.path().join("src");
+        let mount = Mount::new(kind, "32M");
+        let store = mount.path().join("store");
+        file(home.path().join("other/f"), "contents");
+        let rules = ["--prune", "--keep-last=2", "--yes"];
+        let taken = |rules: &[&str]| {
+            let mut command = snapshot(&[&"take"]);
+            command.args(rules).arg(&source);
+            if several {
+                command.arg(home.path().join("other"));
+            }
+            command.arg(&store);
+            run(command).exits(0)
+        };
+        for night in 0..3 {
+            file(source.join("f"), noise(night, 2 << 20));
+            taken(if night == 2 { &[] } else { &rules });
+        }
+        fill(&mount);
+        file(source.join("f"), noise(9, 1 << 20));
+        let ran = taken(&rules);
+        assert_eq!(list(&store).len(), 2, "{kind}: {}", ran.err);
+        let latest = store.join("latest").canonicalize().unwrap();
+        assert_equal(&source, &if several { latest.join("src") } else { latest });
     }
-    fill(&mount);
-    file(source.join("f"), noise(9, 1 << 20));
-    let ran = take(&source, &store, &rules, 0);
-    assert_eq!(list(&store).len(), 2, "{}", ran.err);
-    assert_equal(&source, &store.join("latest").canonicalize().unwrap());
 }
 
 fn what_a_killed_prune_has_left_makes_room() {
