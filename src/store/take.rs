@@ -303,7 +303,7 @@ pub(super) fn refuse(take: &Take, several: bool, layout: &Layout, snapshots: &[R
 /// Whether the source has too little to be what it was.
 fn unfit(totals: &Totals, gone: bool, take: &Take, held: &Held) -> Option<Unfit> {
     let newest = held.snapshots.iter().rev().find(|record| record.complete);
-    let entries = entries(totals);
+    let entries = entries(totals, take.run.sources.is_some());
     let mut emptied = None;
     let least = match take.min_entries {
         MinEntries::Entries(least) => least,
@@ -335,9 +335,9 @@ fn emptied_source(take: &Take, held: &Held, newest: &Record) -> Option<PathBuf> 
     take.run.sources.as_ref()?.iter().find(has_left).cloned()
 }
 
-/// Those below the root, which the walk counts as well.
-fn entries(totals: &Totals) -> u64 {
-    totals.found.saturating_sub(1)
+/// Those at the top of the snapshot and below: of one directory the walk counts the directory as well.
+fn entries(totals: &Totals, several: bool) -> u64 {
+    if several { totals.found } else { totals.found.saturating_sub(1) }
 }
 
 /// Has all that was written on stable storage. Where that is refused for one file system (by a container, or a FUSE), it is
@@ -376,7 +376,7 @@ fn describe(
         complete,
         several,
         sources: sources.iter().map(|source| source.to_string_lossy().into_owned()).collect(),
-        entries: entries(totals),
+        entries: entries(totals, several),
         copied: totals.count(Action::Created),
         linked: totals.count(Action::Linked),
         cloned: 0,

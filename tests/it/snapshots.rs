@@ -136,6 +136,13 @@ fn several_sources_lie_under_their_own_names() {
     assert_equal(&source, &second.join("src"));
     assert_eq!(inode(first.join("one")), inode(second.join("one")));
     assert_eq!(fs::read_to_string(second.join("one")).unwrap(), "alone");
+    let below = |root: &Path| walkdir::WalkDir::new(root).min_depth(1).into_iter().count() as u64;
+    assert_eq!(list(&store).pop().unwrap()["entries"].as_u64(), Some(below(&second)));
+    // A file alone.
+    let store = home.path().join("of-a-file");
+    let taken = store.join(name_of(&take(&home.path().join("one"), &store, &[], 0)));
+    assert_eq!(fs::read_to_string(taken.join("one")).unwrap(), "alone");
+    assert_eq!(list(&store).pop().unwrap()["entries"].as_u64(), Some(1));
 }
 
 fn a_change_of_shape_is_refused() {
