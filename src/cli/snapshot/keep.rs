@@ -33,7 +33,7 @@ pub(crate) struct KeepRuleArgs {
     /// All that are not older than TIME before the newest one: 30d, 1y5m7d2h
     #[arg(long, value_name = "TIME", value_parser = parse_within, group = "rules")]
     keep_within: Option<Span>,
-    /// Remove what no rule names only until SIZE, or N% of the file system, is free, the oldest first, and never of the 7
+    /// Remove what no rule names only until SIZE, or N% of the file system, is free: the oldest first, and none of the 7
     /// newest complete ones
     #[arg(long, value_name = "SIZE|N%", value_parser = parse_free, group = "rules")]
     keep_free: Option<KeepFree>,

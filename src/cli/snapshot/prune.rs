@@ -23,7 +23,7 @@ pub(crate) struct PruneArgs {
     /// The directory that holds the snapshots
     #[arg(value_name = "STORE", value_parser = local())]
     store: PathBuf,
-    /// Remove this named snapshot, and no other that is not named so
+    /// Remove the snapshot with this name, and no other; may be given more than once
     #[arg(long, value_name = "NAME", conflicts_with = "rules")]
     name: Vec<String>,
     /// Remove nothing, tell what would go

@@ -61,8 +61,8 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
     Ok(None)
 }
 
-/// Whether an entry of an earlier tree has all that the source's has and is kept, or all of it that a copy would have: what
-/// both lack is returned. One that can't be read is not the same.
+/// Whether an entry of an earlier tree has all metadata of the source's that are kept, or as much of them as a copy would get.
+/// Returns what it lacks then. One that can't be read is not the same.
 async fn is_same(
     item: &Item<'_>,
     source: &SourceEntry,
