@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::content::hash::SEGMENT;
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::large_file::LARGE_FILE;
-use crate::engine::entry::steady::settle;
+use crate::engine::entry::live::steady::settle;
 use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
 use crate::engine::run::regular;
