@@ -101,6 +101,12 @@ pub struct Config {
     pub partial: bool,
     /// Have all data, names and directories on stable storage before the run ends; a file gets its name after its data is.
     pub fsync: bool,
+    /// Take what was read last of a file that changes each time that it is read, though it may be a mixture of its states, in
+    /// place of an error that keeps what the destination has.
+    pub take_changing: bool,
+    /// Of a file of more than 1 GiB that grew while it was read, take the beginning for one state if its end and samples are
+    /// as they were, without reading it all once more.
+    pub trust_append: bool,
     /// Give up on an operation that makes no progress for this long. Takes [`Engine::Threads`]: only a thread can be left
     /// behind in the kernel.
     pub timeout: Option<Duration>,
@@ -160,6 +166,8 @@ impl Config {
             in_place: false,
             partial: false,
             fsync: false,
+            take_changing: false,
+            trust_append: false,
             timeout: None,
             details: false,
             stats: false,

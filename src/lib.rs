@@ -131,7 +131,7 @@ pub use crate::engine::stages;
 /// Manifests: their format, and reading and writing them.
 pub mod manifest {
     pub use crate::content::manifest::{
-        LINE_LIMIT, Malformed, Reader, Record, escape_path, format_line, parse_line,
+        CHANGING, LINE_LIMIT, Malformed, Reader, Record, escape_path, format_line, format_mark, parse_line,
     };
     pub use crate::files::manifest::Writer;
 }

@@ -109,6 +109,27 @@ pub struct Reused {
     pub bytes: u64,
 }
 
+/// What a file of the source did while it was read, where it was copied all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Live {
+    /// It grew: the copy has the bytes that it had at the beginning, and its time of then. The next run brings the rest.
+    Grew,
+    /// It changed in other ways, each time that it was read: the copy has what was read last, which may be a mixture
+    /// ([`Config::take_changing`](crate::Config::take_changing)).
+    Changing,
+}
+
+impl Live {
+    /// The word for it in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Live::Grew => "grew",
+            Live::Changing => "changing",
+        }
+    }
+}
+
 /// What became of one entry.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -133,6 +154,8 @@ pub struct EntryEvent {
     pub hash: Option<Hash>,
     /// What of its contents an earlier tree had.
     pub reused: Option<Reused>,
+    /// What its source did while it was read.
+    pub live: Option<Live>,
     /// Why it failed.
     pub error: Option<Box<Error>>,
     /// See [`EntryEvent::lacks`]; nearly always nothing, and no larger than that.
@@ -162,6 +185,7 @@ impl EntryEvent {
             bytes: 0,
             hash: None,
             reused: None,
+            live: None,
             error: None,
             lacks: None,
             link_limit: false,

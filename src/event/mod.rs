@@ -15,7 +15,7 @@ pub(crate) mod summary;
 
 pub use crate::event::both::Both;
 pub use crate::event::changes::Changes;
-pub use crate::event::entry::{Action, Attributes, Entries, EntryEvent, PointsTo, Reused};
+pub use crate::event::entry::{Action, Attributes, Entries, EntryEvent, Live, PointsTo, Reused};
 pub use crate::event::incomplete::Incomplete;
 pub use crate::event::json_path::JsonPath;
 pub use crate::event::kind::Kind;

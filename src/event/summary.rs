@@ -34,6 +34,10 @@ pub struct Totals {
     pub link_limits: u64,
     /// Hard links that had to become copies, or were copies already, since their file system has none.
     pub links_refused: u64,
+    /// Files that grew while they were read: their copies have the bytes of before.
+    pub grew: u64,
+    /// Files that changed while they were read, and were taken all the same: their copies may be mixtures.
+    pub changing: u64,
     /// Since the run began.
     pub elapsed: Duration,
     counts: [u64; Action::ALL.len()],

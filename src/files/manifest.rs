@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::content::manifest::LINE_LIMIT;
-use crate::content::manifest::format::format_line;
+use crate::content::manifest::format::{format_line, format_mark};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
 use crate::files::named::{self, Named};
@@ -72,6 +72,14 @@ impl Writer {
             return Err(Error::new(Operation::WriteManifest, path, cause));
         }
         self.file.write_all(&line).at(Operation::WriteManifest, || &self.path)
+    }
+
+    /// Marks the file at `path`, whose line comes next: its contents may be a mixture.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn mark_changing(&mut self, path: &Path) -> Result<()> {
+        self.file.write_all(&format_mark(path)).at(Operation::WriteManifest, || &self.path)
     }
 
     /// Flushes the manifest to the disk and gives it its name.

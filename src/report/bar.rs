@@ -62,6 +62,9 @@ impl Reporter for Bar {
         if event.link_limit && event.lacks().is_empty() && !self.verbosity.quiet {
             lines::message(lines::link_limit(directory, event));
         }
+        if let Some(text) = self.lacks.live(directory, event).filter(|_| !self.verbosity.quiet) {
+            lines::message(text);
+        }
         self.told.extend(self.lines.describe(directory, event));
     }
 
@@ -91,6 +94,7 @@ impl Reporter for Bar {
         self.say_told();
         self.lacks.rest().into_iter().for_each(lines::message);
         if !self.verbosity.quiet {
+            self.lacks.rest_live().into_iter().for_each(lines::message);
             self.lines.say_now(summary_line(summary, self.mode, self.verbosity.closing));
         }
         if self.verbosity.stats {

@@ -1,10 +1,12 @@
 //! Messages that may come once for every entry of a tree: the first few of each kind, and in the end a count of the rest.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
 
 use crate::report::words;
-use ringsync::event::EntryEvent;
-use ringsync::{Cause, Error, Operation, Property};
+use ringsync::event::{EntryEvent, Live};
+use ringsync::{Cause, Error, Escaped, Operation, Property};
 
 /// How many of each kind are told one by one.
 const TOLD: u64 = 3;
@@ -13,6 +15,7 @@ const TOLD: u64 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Handful {
     kinds: BTreeMap<String, u64>,
+    live: BTreeMap<&'static str, u64>,
 }
 
 impl Handful {
@@ -34,15 +37,52 @@ impl Handful {
         *count <= TOLD
     }
 
-    /// A line for each kind of which more came than were told.
-    pub(crate) fn rest(&mut self) -> Vec<String> {
-        let kinds = std::mem::take(&mut self.kinds);
-        let more = kinds.into_iter().filter(|(_, count)| *count > TOLD);
-        more.map(|(kind, count)| match count - TOLD {
-            1 => format!("{kind}: the same for 1 more entry"),
-            more => format!("{kind}: the same for {more} more entries"),
+    /// What to say of a file that changed while it was read, and is there all the same.
+    pub(crate) fn live(&mut self, directory: &Path, event: &EntryEvent) -> Option<String> {
+        let live = event.live?;
+        let count = self.live.entry(live_kind(live)).or_default();
+        *count += 1;
+        if *count > TOLD {
+            return None;
+        }
+        let path = event.path(directory);
+        let path = Escaped::path(&path);
+        Some(match live {
+            Live::Grew => {
+                format!(
+                    "{path} grew while it was read: the copy is what it was before, the next run brings the rest"
+                )
+            }
+            _ => {
+                format!("{path} changed each time that it was read: the copy may be a mixture of what it was")
+            }
         })
-        .collect()
+    }
+
+    /// A line for each kind of error of which more came than were told.
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        rest(std::mem::take(&mut self.kinds))
+    }
+
+    /// The same of files that changed while they were read.
+    pub(crate) fn rest_live(&mut self) -> Vec<String> {
+        rest(std::mem::take(&mut self.live))
+    }
+}
+
+fn rest<K: Display>(kinds: BTreeMap<K, u64>) -> Vec<String> {
+    let more = kinds.into_iter().filter(|(_, count)| *count > TOLD);
+    more.map(|(kind, count)| match count - TOLD {
+        1 => format!("{kind}: the same for 1 more entry"),
+        more => format!("{kind}: the same for {more} more entries"),
+    })
+    .collect()
+}
+
+fn live_kind(live: Live) -> &'static str {
+    match live {
+        Live::Grew => "files that grew while they were read",
+        _ => "files that changed while they were read",
     }
 }
 

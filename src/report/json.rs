@@ -15,8 +15,8 @@ use crate::report::lines::{Out, message, stall, tell_lacks};
 use crate::report::tables::{JsonRing, JsonVerdict};
 use crate::report::words;
 use ringsync::event::{
-    Action, EntryEvent, JsonPath, Kind, Mode, Notice, PointsTo, Reporter, Stall, Start, Summary, Totals,
-    itemize, metrics,
+    Action, EntryEvent, JsonPath, Kind, Live, Mode, Notice, PointsTo, Reporter, Stall, Start, Summary,
+    Totals, itemize, metrics,
 };
 use ringsync::{Cause, Engine, Error};
 
@@ -64,6 +64,8 @@ enum Line {
         blake3: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         durable: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        live: Option<&'static str>,
         error: Option<JsonError>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         lacks: Vec<JsonError>,
@@ -94,6 +96,8 @@ enum Line {
         bytes_hashed: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
         bytes_missing: Option<u64>,
+        grew: u64,
+        changing: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
         durable: Option<bool>,
         seconds: f64,
@@ -200,6 +204,7 @@ impl Reporter for Json {
             message(words::told(error));
         }
         tell_lacks(&mut self.lacks, event);
+        self.lacks.live(directory, event).into_iter().for_each(message);
         if event.action == Action::Unchanged && event.lacks().is_empty() && !self.unchanged {
             return;
         }
@@ -213,6 +218,7 @@ impl Reporter for Json {
             bytes: event.bytes,
             blake3: event.hash.map(|hash| hash.to_hex().to_string()),
             durable: self.fsync.then_some(event.durable),
+            live: event.live.map(Live::name),
             error: event.error.as_deref().map(JsonError::new),
             lacks: event.lacks().iter().map(JsonError::new).collect(),
         });
@@ -245,6 +251,7 @@ impl Reporter for Json {
 
     fn finish(&mut self, summary: &Summary) {
         self.lacks.rest().into_iter().for_each(message);
+        self.lacks.rest_live().into_iter().for_each(message);
         let totals = &summary.totals;
         self.write(&Line::Summary {
             outcome: summary.outcome.name(),
@@ -263,6 +270,8 @@ impl Reporter for Json {
             bytes: totals.bytes,
             bytes_hashed: totals.bytes_hashed,
             bytes_missing: Some(totals.bytes_missing).filter(|bytes| *bytes > 0),
+            grew: totals.grew,
+            changing: totals.changing,
             durable: self.fsync.then_some(totals.durable),
             seconds: totals.elapsed.as_secs_f64(),
             held_back: (!summary.rings.is_empty()).then(|| metrics::bottleneck(&summary.rings).into()),

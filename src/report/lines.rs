@@ -204,6 +204,9 @@ impl Reporter for Lines {
         if event.link_limit && event.lacks().is_empty() && !self.verbosity.quiet {
             message(link_limit(directory, event));
         }
+        if let Some(text) = self.lacks.live(directory, event).filter(|_| !self.verbosity.quiet) {
+            message(text);
+        }
         if let Some(line) = self.describe(directory, event) {
             self.say(line);
         }
@@ -230,6 +233,7 @@ impl Reporter for Lines {
     fn finish(&mut self, summary: &Summary) {
         self.lacks.rest().into_iter().for_each(message);
         if !self.verbosity.quiet {
+            self.lacks.rest_live().into_iter().for_each(message);
             self.say(summary_line(summary, self.mode, self.verbosity.closing));
         }
         if self.verbosity.stats {
@@ -282,6 +286,12 @@ pub fn summary_line(summary: &Summary, mode: Mode, figures: NumberFormat) -> Str
         0 => {}
         1 => line += "; 1 copy in place of a hard link",
         copies => line += &format!("; {} copies in place of hard links", figures.count(copies)),
+    }
+    if totals.grew > 0 {
+        line += &format!("; {} grew", figures.count(totals.grew));
+    }
+    if totals.changing > 0 {
+        line += &format!("; {} taken while changing", figures.count(totals.changing));
     }
     match errors {
         0 => {}

@@ -117,6 +117,9 @@ impl Reporter for Log {
         if event.link_limit && event.lacks().is_empty() {
             self.line(link_limit(directory, event));
         }
+        if let Some(text) = self.lacks.live(directory, event) {
+            self.line(text);
+        }
         if itemize::wanted(event, false) {
             self.line(itemize::line(directory, event));
         }
@@ -141,6 +144,7 @@ impl Reporter for Log {
     fn finish(&mut self, summary: &Summary) {
         let more = self.lacks.rest();
         more.into_iter().for_each(|line| self.line(format_args!("error: {line}")));
+        self.lacks.rest_live().into_iter().for_each(|line| self.line(line));
         self.line(summary_line(summary, self.mode, NumberFormat::Human));
         self.write();
         // Some file systems tell only now of a write that failed.

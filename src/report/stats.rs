@@ -24,6 +24,8 @@ pub fn table(totals: &Totals, mode: Mode, figures: NumberFormat) -> String {
     row("errors", figures.count(totals.errors));
     row("link limits met", figures.count(totals.link_limits));
     row("links refused", figures.count(totals.links_refused));
+    row("grew", figures.count(totals.grew));
+    row("changing", figures.count(totals.changing));
     row("size of files", size(totals.source_bytes));
     row(if mode == Mode::Check { "bytes compared" } else { "bytes copied" }, size(totals.bytes));
     row("bytes hashed", size(totals.bytes_hashed));

@@ -15,7 +15,7 @@ use crate::support::tree::{file, mode, modified, node, noise};
 use crate::support::user::{ALICE, give};
 use crate::support::{
     ENGINES, Ran, assert_equal, assert_no_litter, program, program_with, run, scratch, sync_with, tool,
-    while_touched,
+    while_rewritten,
 };
 
 tests![
@@ -136,7 +136,7 @@ fn a_setuid_file_never_holds_what_another_user_wrote() {
             let mut command = Command::new(program());
             command.args(["sync", "--inplace", "--bwlimit", "100M", "--engine", engine]);
             command.arg(&source).arg(&destination).stderr(Stdio::piped()).stdout(Stdio::piped());
-            while_touched(&from, || {
+            while_rewritten(&from, || {
                 let mut child = command.spawn().unwrap();
                 let mut looks = 0;
                 while child.try_wait().unwrap().is_none() {

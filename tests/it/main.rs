@@ -41,6 +41,7 @@ mod left_modes;
 mod levels;
 mod library;
 mod links;
+mod live;
 mod look_back;
 mod look_doubt;
 mod manifest;
@@ -127,6 +128,7 @@ fn main() {
         left_modes::TESTS,
         levels::TESTS,
         links::TESTS,
+        live::TESTS,
         look_back::TESTS,
         look_doubt::TESTS,
         library::TESTS,

@@ -16,7 +16,7 @@ use crate::support::tree::{file, mode, modified, node, noise};
 use crate::support::user::{ALICE, give, user};
 use crate::support::{
     AtEnd, ENGINES, assert_equal, assert_no_litter, await_of, finish, program, program_with, run, scratch,
-    sync_with, tool, while_touched,
+    sync_with, tool, while_rewritten,
 };
 
 tests![
@@ -308,7 +308,7 @@ fn a_directory_that_was_taken_stays_suspect() {
         mode(trees.at("dst/d/x"), 0o600);
         give(trees.at("dst/d"), ALICE);
         let source = trees.at("src/d/x");
-        while_touched(&source, || {
+        while_rewritten(&source, || {
             sync_with(engine, &["--bwlimit", "100M"], &trees.at("src"), &trees.at("dst")).exits(23);
         });
         let found = fs::metadata(trees.at("dst/d")).unwrap();

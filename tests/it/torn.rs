@@ -17,7 +17,6 @@ use crate::support::tree::{file, mode, modified, noise};
 use crate::support::{AtEnd, ENGINES, assert_equal, assert_no_litter, scratch, sync_with};
 
 tests![
-    a_file_that_grows_all_the_time_is_reported,
     a_file_that_shrinks_all_the_time_is_reported,
     a_file_that_is_truncated_all_the_time_is_reported,
     a_file_that_is_rewritten_all_the_time_is_reported,
@@ -102,19 +101,6 @@ fn copy_while_written(writer: &Writer) {
 /// One that a single task copies, and one that is cut in parts.
 const SIZES: [usize; 2] = [600 << 10, 24 << 20];
 
-fn a_file_that_grows_all_the_time_is_reported() {
-    for size in SIZES {
-        copy_while_written(&Writer {
-            size,
-            step: |file, size, number| {
-                file.write_all_at(&stamped(number), (size + number as usize * CHUNK) as u64).unwrap();
-            },
-            // The first number follows a hole of one chunk.
-            whole: |bytes| bytes.len() % CHUNK == 0 && stamps(bytes).is_sorted(),
-        });
-    }
-}
-
 fn a_file_that_shrinks_all_the_time_is_reported() {
     for size in SIZES {
         copy_while_written(&Writer {
@@ -171,8 +157,7 @@ fn a_file_that_is_rewritten_all_the_time_is_reported() {
 type Change = (&'static str, fn(&mut Vec<u8>), usize);
 
 /// What another process does to a file while it is read, and how many reads of it an attempt then takes.
-const CHANGES: [Change; 4] = [
-    ("grows", |bytes| bytes.push(1), 1),
+const CHANGES: [Change; 3] = [
     // Less than there should be: one more read shows that this is the end.
     ("shrinks", |bytes| bytes.truncate(bytes.len() - 1), 2),
     ("has another start", |bytes| bytes[0] = bytes[0].wrapping_add(1), 1),

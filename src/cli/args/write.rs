@@ -31,6 +31,12 @@ pub(crate) struct WriteArgs {
     /// Have all on stable storage before the run ends, and data before names
     #[arg(long)]
     fsync: bool,
+    /// Take what was read last of a file that changes each time, perhaps a mixture, and mark it
+    #[arg(long)]
+    take_changing: bool,
+    /// Trust that files of more than 1 GiB that grow are only appended to: look at samples, not at all of it
+    #[arg(long)]
+    trust_append: bool,
     /// Give up on what hangs for TIME (90s, 5m, 1h), and go on with the rest (without io_uring)
     #[arg(long, value_name = "TIME", value_parser = parse_limit)]
     timeout: Option<Duration>,
@@ -58,6 +64,8 @@ impl WriteArgs {
         config.in_place = self.inplace;
         config.partial = self.partial;
         config.fsync = self.fsync;
+        config.take_changing = self.take_changing;
+        config.trust_append = self.trust_append;
         config.timeout = self.timeout;
         config.bandwidth = self.bwlimit.and_then(NonZeroU64::new);
         config.hashing = (!self.no_hash).then(|| {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use blake3::Hash;
 
-use crate::content::manifest::GAP;
+use crate::content::manifest::{CHANGING, GAP};
 
 /// The line for a file, its newline included. For a path without NUL, and not empty, it is one that
 /// [`parse_line`](crate::content::manifest::parse_line) takes apart again, unless it is too long.
@@ -18,6 +18,14 @@ pub fn format_line(path: &Path, hash: &Hash) -> Vec<u8> {
     line.extend_from_slice(hash.to_hex().as_bytes());
     line.extend_from_slice(GAP);
     escape(bytes, &mut line);
+    line.push(b'\n');
+    line
+}
+
+/// The line, its newline included, that marks a file whose contents may be a mixture. The line for the file comes after it.
+pub fn format_mark(path: &Path) -> Vec<u8> {
+    let mut line = CHANGING.to_vec();
+    escape(path.as_os_str().as_bytes(), &mut line);
     line.push(b'\n');
     line
 }

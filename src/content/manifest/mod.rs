@@ -13,10 +13,13 @@
 //! end, makes the line malformed. In a path that is not escaped a backslash is a backslash. Nothing else is escaped: a
 //! carriage return before the newline, for example, is the path's last byte. A path holds no NUL.
 //!
-//! There are no comments, no empty lines and no byte order mark; each of these makes its line malformed, as in
+//! Before the line of a file that changed while it was read, and was taken all the same, stands another one that says so:
+//! [`CHANGING`] and its path, escaped as on any line. `b3sum --check` takes that one for malformed, and goes on.
+//!
+//! There are no other comments, no empty lines and no byte order mark; each of these makes its line malformed, as in
 //! `b3sum` (1.2.0, with which this was compared line by line). Malformed lines don't hide the lines after them.
 //!
-//! Three rules differ from `b3sum`'s:
+//! Three more rules differ from `b3sum`'s:
 //!
 //! - Paths are bytes here, as they are in the kernel. `b3sum` prints U+FFFD where a name is not UTF-8, and reads
 //!   neither U+FFFD nor bytes that are not UTF-8: on such a line of a manifest of ours it gives up.
@@ -30,7 +33,7 @@ use std::path::PathBuf;
 
 use blake3::Hash;
 
-pub use crate::content::manifest::format::{escape_path, format_line};
+pub use crate::content::manifest::format::{escape_path, format_line, format_mark};
 pub use crate::content::manifest::read::{Malformed, Reader, parse_line};
 
 /// The longest line that is read or written, in bytes, its newline not counted: eight times the longest path that the
@@ -41,6 +44,8 @@ pub const LINE_LIMIT: usize = 64 << 10;
 const HEX: usize = 2 * blake3::OUT_LEN;
 /// What stands between hash and path.
 pub(crate) const GAP: &[u8] = b"  ";
+/// How a line begins that marks a file whose contents may be a mixture.
+pub const CHANGING: &[u8] = b"# changing: ";
 
 /// What one line says: the file at this path has this hash.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use blake3::Hash;
 
-use crate::content::manifest::{GAP, HEX, LINE_LIMIT, Record};
+use crate::content::manifest::{CHANGING, GAP, HEX, LINE_LIMIT, Record};
 
 /// Why a line is none of a manifest's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -143,23 +143,22 @@ impl<R: BufRead> Iterator for Reader<R> {
     type Item = io::Result<(u64, Result<Record, Malformed>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        match self.read_line() {
-            Ok(true) => {
-                self.number += 1;
-                Some(Ok((self.number, parse_line(&self.line))))
-            }
-            Ok(false) => {
-                self.ended = true;
-                None
-            }
-            Err(error) => {
-                self.ended = true;
-                Some(Err(error))
+        while !self.ended {
+            match self.read_line() {
+                Ok(true) => {
+                    self.number += 1;
+                    if !self.line.starts_with(CHANGING) {
+                        return Some(Ok((self.number, parse_line(&self.line))));
+                    }
+                }
+                Ok(false) => self.ended = true,
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
             }
         }
+        None
     }
 }
 

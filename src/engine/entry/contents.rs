@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::io::Read;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ pub(crate) async fn compare(item: &Item<'_>, source: &SourceEntry, destination: 
     if source.size > LARGE_FILE && item.run().config.checks() {
         streamed.begin(source.size, item.run()).await;
     }
-    let compared = compare_open(item, &ours, &theirs, source.size, &streamed).await;
+    let compared = compare_open(item, &ours, &theirs, 0..source.size, &streamed).await;
     if compared.is_err() {
         streamed.end(item.run()).await;
     }
@@ -82,7 +83,12 @@ pub(crate) async fn equals(item: &Item<'_>, source: &SourceEntry, other: OwnedFd
         return Ok(false);
     }
     let theirs = item.lane.io.file(Arc::new(other), &stat);
-    Ok(compare_open(item, &ours, &theirs, source.size, &Streamed::default()).await?.0)
+    is_same(item, &ours, &theirs, 0..source.size).await
+}
+
+/// Whether two files that are open hold the same in `range`.
+pub(crate) async fn is_same(item: &Item<'_>, ours: &File, theirs: &File, range: Range<u64>) -> Result<bool> {
+    Ok(compare_open(item, ours, theirs, range, &Streamed::default()).await?.0)
 }
 
 /// Whether two entries of the source, at these paths below its root, hold the same. What can't be read does not.
@@ -126,8 +132,8 @@ async fn is_settled(item: &Item<'_>, ours: &File, source: &Stat) -> Result<bool>
     if !item.run().config.writes() {
         return Ok(true);
     }
-    let found = settle(item, ours, *source, &mut 1).await?;
-    Ok(!found.differs_in_time(source))
+    let found = settle(item, ours, *source).await?;
+    Ok(found.apart && !found.stat.differs_in_time(source))
 }
 
 /// The item's file, which may be open already.
@@ -144,24 +150,26 @@ async fn compare_open(
     item: &Item<'_>,
     ours: &File,
     theirs: &File,
-    size: u64,
+    range: Range<u64>,
     streamed: &Streamed,
 ) -> Result<(bool, u64)> {
     let buffers = &item.lane.buffers;
     // The slower side decides how much is read at once.
     let family = if theirs.family == Family::Fuse { theirs.family } else { ours.family };
+    let size = range.end - range.start;
     let [mut one, mut other] = match size > LARGE_FILE {
         true => buffers.take_pieces(family).await,
         false => buffers.take_pair_of(size).await,
     };
-    let mut at = 0;
+    let mut at = range.start;
     loop {
         if item.run().stop.is_stopped() {
             return Err(Error::new(Operation::Run, item.source_path(), Cause::Interrupted));
         }
         item.lane.doing(Operation::ReadSource);
         // Both reads are in flight at once: the trees may well be on two disks.
-        let (length, io) = (one.len(), &item.lane.io);
+        let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+        let (length, io) = (one.len().min(left.max(1)), &item.lane.io);
         let (from_source, from_destination);
         ((from_source, one), (from_destination, other)) =
             tokio::join!(io.read(ours, one, length, at), io.read(theirs, other, length, at));
@@ -178,7 +186,7 @@ async fn compare_open(
             streamed.add(SEGMENT);
             item.run().report(Event::Bytes(SEGMENT)).await;
         }
-        if both == 0 || at == size {
+        if both == 0 || at == range.end {
             return Ok((true, at));
         }
     }

@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use crate::engine::entry::earlier::clone::Base;
-use crate::engine::entry::fill::{Contents, fill};
+use crate::engine::entry::fill::{Filled, fill};
 use crate::engine::entry::item::Item;
 use crate::engine::entry::large_file::LARGE_FILE;
+use crate::engine::entry::live::Reading;
 use crate::engine::entry::live::steady::{ATTEMPTS, settle};
 use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::{flags, in_place, keep_old};
@@ -18,14 +19,13 @@ use crate::engine::run::streamed::Streamed;
 use crate::engine::state::copied::Copied;
 use crate::engine::state::file_systems::keeps_nameless;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::event::Action;
 use crate::event::metrics::Call;
 use crate::io::file::File;
 use crate::io::rename::Taken;
 use crate::metadata::xattr::Xattrs;
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
 use crate::plan::times::{Match, match_times, may_be_rounded};
-use crate::stat::{Inode, Stat, stat_open};
+use crate::stat::{Inode, Stat, Time, stat_open};
 
 /// Copies `source` to the item's name; `taken` says that something has it. A source that changes while it is read is
 /// read again, and in the end left as an error, with what the destination had before untouched.
@@ -56,11 +56,15 @@ async fn copy_streamed(
         item.lane.io.in_place(Call::Create, tried).at(Operation::Create, || item.path())?;
     }
     item.lane.io.in_place(Call::Create, || refused::try_nameless(item.pair, before.size, item.run()));
-    let (mut holes, mut again, mut attempts) = (true, true, 1);
+    let mut again = true;
+    let mut reading = Reading { attempt: 1, apart: true, holes: true };
     let mut old = true; // what is there has not been written over yet, and has no backup yet
+    // What is taken as it comes is read once more if it became shorter each time.
+    let most = ATTEMPTS + usize::from(item.run().config.take_changing);
     let mut shortage = Shortage::default();
     loop {
-        before = settle(item, source, before, &mut attempts).await?;
+        let settled = settle(item, source, before).await?;
+        (before, reading.apart) = (settled.stat, settled.apart);
         shortage.begin(item);
         item.lane.doing(Operation::Create);
         let xattrs = source_xattrs(item, source, &before)?;
@@ -75,26 +79,18 @@ async fn copy_streamed(
         if new.is_in_place() && std::mem::take(&mut old) {
             Box::pin(in_place::keep_old(item, &new)).await?; // what is written over is not there any more
         }
-        let error = match fill(item, source, wanted, (holes, base), &new, streamed).await {
-            Ok((Contents { hash, bytes, expected, reused }, mut applied)) => {
+        let error = match fill(item, source, wanted, (reading, base), &new, streamed).await {
+            Ok(Filled { contents, mut applied, modified, live }) => {
                 if taken == Taken::Entry && !new.is_in_place() && std::mem::take(&mut old) {
                     keep_old::keep(item).await?;
                 }
                 applied.lacks.extend(flags);
-                let named = match give_name(item, new, &before, taken, applied) {
+                let named = match give_name(item, new, modified, taken, applied) {
                     Err(error) => shortage.wait(item, None, error).await.map(|()| None),
                     named => named,
                 };
                 if let Some(applied) = named? {
-                    let copied = Copied {
-                        action: Action::Created,
-                        bytes,
-                        expected,
-                        hash,
-                        reused,
-                        ..Copied::skipped()
-                    };
-                    return Ok(copied.with(applied));
+                    return Ok(contents.copied(live).with(applied));
                 }
                 streamed.end(item.run()).await;
                 before = stat_again(item, source)?;
@@ -103,11 +99,11 @@ async fn copy_streamed(
             Err(error) => error,
         };
         let tried_again = match error.cause {
-            Cause::Changed if attempts < ATTEMPTS => {
-                attempts += 1;
+            Cause::Changed if reading.attempt < most => {
+                reading.attempt += 1;
                 true
             }
-            Cause::FalseHole => std::mem::take(&mut holes),
+            Cause::FalseHole => std::mem::take(&mut reading.holes),
             Cause::Mismatch | Cause::MismatchInPlace => std::mem::take(&mut again),
             // Some programs behind FUSE take no bytes beyond a file's end, as a part of a large file is: FAT's.
             Cause::Io(_)
@@ -140,7 +136,7 @@ async fn copy_streamed(
 fn give_name(
     item: &Item<'_>,
     new: NewFile,
-    want: &Stat,
+    modified: Time,
     taken: Taken,
     mut applied: Applied,
 ) -> Result<Option<Applied>> {
@@ -156,7 +152,7 @@ fn give_name(
         published => published.at(Operation::Create, || item.path())?,
     }
     if let Some(written) = written {
-        look_after_close(item, written, want, &mut applied)?;
+        look_after_close(item, written, modified, &mut applied)?;
     }
     Ok(Some(applied))
 }
@@ -221,20 +217,20 @@ fn new_file(item: &Item<'_>, file: &File, wanted: Wanted<'_>, taken: Taken) -> R
 }
 
 /// Some file systems set the time once more when a file that was written is closed. It gets its own again.
-fn look_after_close(item: &Item<'_>, written: Inode, want: &Stat, applied: &mut Applied) -> Result<()> {
+fn look_after_close(item: &Item<'_>, written: Inode, modified: Time, applied: &mut Applied) -> Result<()> {
     let run = item.run();
     if !run.rules.keep.times || !applied.lacks.is_empty() {
         return Ok(());
     }
     let handle = item.handle(item.target())?;
     let now = stat_open(&handle).at(Operation::StatDestination, || item.path())?;
-    let is_other =
-        match_times(want.modified, &now) == Match::Other && may_be_rounded(want.modified, &now).is_none();
+    let is_other = match_times(modified, &now) == Match::Other && may_be_rounded(modified, &now).is_none();
     if now.inode == written && is_other {
         let inode = HeldInode::Handle(handle.as_fd());
         let program = item.pair.file_system.is_program;
         let target = Target { inode, have: &now, bare: false, sure: false, program };
-        applied.add(metadata::apply_time(want, target, &run.rules, || item.path())?);
+        let want = Stat { modified, ..now };
+        applied.add(metadata::apply_time(&want, target, &run.rules, || item.path())?);
     }
     Ok(())
 }

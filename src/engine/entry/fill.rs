@@ -13,20 +13,22 @@ use crate::content::sparse::{self, Layout};
 use crate::engine::entry::earlier::clone::Base;
 use crate::engine::entry::item::Item;
 use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
+use crate::engine::entry::live::{Read, Reading, Seen, look_again};
 use crate::engine::entry::new_file::closing;
 use crate::engine::entry::{in_place, read_back};
 use crate::engine::own::new_file::NewFile;
 use crate::engine::own::shed;
 use crate::engine::run::flushed::flush_file;
 use crate::engine::run::streamed::Streamed;
+use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::event::Reused;
 use crate::event::metrics::{Call, Stage};
+use crate::event::{Action, Live, Reused};
 use crate::io::file::File;
 use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
 use crate::options::Reflink;
-use crate::stat::{Stat, stat_open};
+use crate::stat::{Stat, Time, stat_open};
 
 /// What the contents came to.
 pub(crate) struct Contents {
@@ -35,10 +37,30 @@ pub(crate) struct Contents {
     pub(crate) bytes: u64,
     pub(crate) expected: Option<NonZeroU64>,
     pub(crate) reused: Option<Reused>,
+    /// They came as extents, not as bytes: a hash was taken of another reading.
+    pub(crate) cloned: bool,
 }
 
-/// A new file that has everything but its name: its contents, and what came of its metadata.
-pub(crate) type Filled = (Contents, Applied);
+impl Contents {
+    const NONE: Contents = Contents { hash: None, bytes: 0, expected: None, reused: None, cloned: false };
+
+    /// What is reported of a file that has them.
+    pub(crate) fn copied(self, live: Option<Live>) -> Copied {
+        let Contents { hash, bytes, expected, reused, .. } = self;
+        Copied { action: Action::Created, bytes, expected, hash, reused, live, ..Copied::skipped() }
+    }
+}
+
+/// A new file that has everything but its name.
+pub(crate) struct Filled {
+    pub(crate) contents: Contents,
+    /// What came of its metadata.
+    pub(crate) applied: Applied,
+    /// The time that it was to get.
+    pub(crate) modified: Time,
+    /// What its source did meanwhile.
+    pub(crate) live: Option<Live>,
+}
 
 /// Gives the new file everything but its name: contents, metadata, and, where that is asked for, a place on stable
 /// storage and a look at what is there.
@@ -46,18 +68,36 @@ pub(crate) async fn fill(
     item: &Item<'_>,
     source: &File,
     wanted: Wanted<'_>,
-    (holes, base): (bool, Option<&Base>),
+    (reading, base): (Reading, Option<&Base>),
     new: &NewFile,
     streamed: &Streamed,
 ) -> Result<Filled> {
-    let Wanted { stat: before, xattrs } = wanted;
-    let contents = copy_contents(item, source, before, (holes, base), new, streamed).await?;
+    let before = wanted.stat;
+    let mut contents = copy_contents(item, source, before, (reading, base), new, streamed).await?;
     item.lane.doing_as(Operation::StatSource, Stage::Finish);
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-    // Files that never have a size (in /proc) have times that move with every look.
-    if before.size + after.size > 0 && after.differs_in_time(before) {
-        return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
+    if !reading.has_moved(before, &after) {
+        let applied = finish(item, wanted, &contents, new).await?;
+        return Ok(Filled { contents, applied, modified: before.modified, live: None });
     }
+    let hash = contents.hash.filter(|_| !contents.cloned);
+    let read = Read { before, after: &after, hash };
+    let Seen { stat, xattrs, live } = Box::pin(look_again(item, source, reading, read, new)).await?;
+    if contents.cloned && contents.hash.is_some() {
+        contents.hash = Some(Box::pin(read_back::hash_new(item, new)).await?);
+    }
+    let wanted = Wanted { stat: &stat, xattrs: xattrs.as_ref() };
+    let applied = finish(item, wanted, &contents, new).await?;
+    Ok(Filled { contents, applied, modified: stat.modified, live })
+}
+
+/// Gives a new file that has its contents all else but its name. What came of its metadata.
+async fn finish(
+    item: &Item<'_>,
+    Wanted { stat: source, xattrs }: Wanted<'_>,
+    contents: &Contents,
+    new: &NewFile,
+) -> Result<Applied> {
     let run = item.run();
     let have = match new.has_contents() {
         true => stat_open(&new.fd),
@@ -85,21 +125,21 @@ pub(crate) async fn fill(
         in_place::mark_done(new).at(Operation::SetXattr, || item.path())?;
     }
     let bare = !new.has_contents() && !item.pair.inherits_acl();
-    let sure = item.pair.file_system.is_sure(before);
+    let sure = item.pair.file_system.is_sure(source);
     // What has its name already must not look right before it is.
-    let modified = if new.is_in_place() { have.modified } else { before.modified };
-    let want = Stat { modified, ..shed::tight(*before, acl.as_ref()) };
+    let modified = if new.is_in_place() { have.modified } else { source.modified };
+    let want = Stat { modified, ..shed::tight(*source, acl.as_ref()) };
     let wanted = Wanted { stat: &want, xattrs };
     let target = Target { inode, have: &have, bare, sure, program: item.pair.file_system.is_program };
     let apply = || metadata::apply(wanted, target, &run.rules, || item.path());
     let mut applied = item.lane.io.in_place(Call::Metadata, apply)?;
     applied.lacks.extend(acl);
-    make_safe(item, new, &contents).await?;
+    make_safe(item, new, contents).await?;
     if new.is_in_place() && run.rules.keep.times {
-        applied.add(metadata::apply_time(before, target, &run.rules, || item.path())?);
+        applied.add(metadata::apply_time(source, target, &run.rules, || item.path())?);
         flush(item, new).await?;
     }
-    Ok((contents, applied))
+    Ok(applied)
 }
 
 /// Puts the file on stable storage, and looks at what is there, as far as either is asked for. What the file system tells
@@ -129,7 +169,7 @@ async fn copy_contents(
     item: &Item<'_>,
     source: &File,
     stat: &Stat,
-    (holes, base): (bool, Option<&Base>),
+    (reading, base): (Reading, Option<&Base>),
     new: &NewFile,
     streamed: &Streamed,
 ) -> Result<Contents> {
@@ -137,14 +177,14 @@ async fn copy_contents(
         && share_extents(&base.file, base.size, new).await.is_ok()
     {
         let reused = Some(base.reused(stat.size));
-        return Ok(Contents { hash: None, bytes: 0, expected: None, reused });
+        return Ok(Contents { reused, cloned: true, ..Contents::NONE });
     }
     if stat.size > 0 && !new.has_contents() && clone(item, source, stat, new).await? {
         let hash = match item.run().config.needs_hashes() {
             true => Some(Box::pin(read_back::hash(item, source, stat, Operation::ReadSource)).await?),
             false => None,
         };
-        return Ok(Contents { hash, bytes: stat.data(), expected: None, reused: None });
+        return Ok(Contents { hash, bytes: stat.data(), cloned: true, ..Contents::NONE });
     }
     if let Some(base) = base.filter(|_| stat.size > LARGE_FILE && !new.has_contents())
         && share_extents(&base.file, base.size, new).await.is_ok()
@@ -152,9 +192,13 @@ async fn copy_contents(
         new.mark_cloned();
         return mend_clone(item, source, stat, base, new, streamed).await;
     }
-    let in_order = item.pair.file_system.is_written_in_order() && !new.has_contents();
-    let layout =
-        if holes && !in_order { sparse::layout(&source.fd, stat, source.family) } else { Layout::Dense };
+    let in_order =
+        (item.pair.file_system.is_written_in_order() || reading.takes_less()) && !new.has_contents();
+    let layout = if reading.holes && !in_order {
+        sparse::layout(&source.fd, stat, source.family)
+    } else {
+        Layout::Dense
+    };
     // With room beyond its end its stat does not tell how much of a file is data.
     let hides_holes = layout == Layout::Sparse && stat.allocated >= stat.size;
     item.take_room(stat.size, if hides_holes { 0 } else { stat.data() }, new).await?;
@@ -163,13 +207,13 @@ async fn copy_contents(
     let is_large = stat.size > LARGE_FILE;
     if is_large && !in_order || layout != Layout::Dense || new.has_contents() {
         let (hash, bytes, _) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
-        return Ok(Contents { hash, bytes, expected: streamed.expected(), reused: None });
+        return Ok(Contents { hash, bytes, expected: streamed.expected(), ..Contents::NONE });
     }
     if limited || is_large {
         streamed.begin(stat.size, item.run()).await;
     }
     let (hash, bytes) = copy_small(item, source, stat.size, new, streamed).await?;
-    Ok(Contents { hash, bytes, expected: streamed.expected(), reused: None })
+    Ok(Contents { hash, bytes, expected: streamed.expected(), ..Contents::NONE })
 }
 
 /// Has the clone of an older state hold what the source does: only blocks that differ are written.
@@ -186,7 +230,7 @@ async fn mend_clone(
     let copied = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
     let (hash, bytes, written) = copied;
     let reused = Some(base.reused(bytes.saturating_sub(written)));
-    Ok(Contents { hash, bytes, expected: streamed.expected(), reused })
+    Ok(Contents { hash, bytes, expected: streamed.expected(), reused, cloned: false })
 }
 
 /// Shares the source's extents, where that is wanted and the file systems can (ioctl_ficlone(2)).

@@ -35,7 +35,7 @@ async fn hash_small(item: &Item<'_>, file: &File, size: u64, reading: Operation)
     let mut offset = 0;
     loop {
         item.lane.doing(reading);
-        let room = buffer.len();
+        let room = if size == 0 { buffer.len() } else { buffer.len().min((size - offset) as usize) };
         let result;
         (result, buffer) = item.lane.io.read(file, buffer, room, offset).await;
         match result.at(reading, || item.path_of(reading))? {
@@ -60,9 +60,14 @@ pub(crate) async fn is_intact(item: &Item<'_>, new: &NewFile, hash: Hash) -> Res
     flush_file(&new.fd, item.lane, || item.path()).await?;
     // A hint. A file system that lives in memory, or another one that keeps its pages, is read as it is.
     rustix::fs::fadvise(&new.fd, 0, None, Advice::DontNeed).ok();
+    Ok(hash_new(item, new).await? == hash)
+}
+
+/// Hashes a new file, which has its contents.
+pub(crate) async fn hash_new(item: &Item<'_>, new: &NewFile) -> Result<Hash> {
     let stat = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
     let file = item.lane.io.file(new.fd.clone(), &stat);
-    Ok(self::hash(item, &file, &stat, Operation::ReadDestination).await? == hash)
+    hash(item, &file, &stat, Operation::ReadDestination).await
 }
 
 /// Hashes what the destination has under the item's name.

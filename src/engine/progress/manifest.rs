@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Cause, Error, Operation, Outcome, Result};
-use crate::event::EntryEvent;
+use crate::event::{EntryEvent, Live};
 use crate::files::manifest::Writer;
 use crate::files::trees::Trees;
 use crate::io::temporary::TemporaryNames;
@@ -34,10 +34,12 @@ impl Hashes {
     /// Adds an entry, if it is a file that the destination has.
     pub(crate) fn add(&mut self, directory: &Path, event: &EntryEvent) -> Result<()> {
         let (Some(writer), Some(hash)) = (&mut self.writer, &event.hash) else { return Ok(()) };
-        let added = match &self.single {
-            Some(name) => writer.add(name, hash),
-            None => writer.add(&event.path(directory), hash),
+        let path = self.single.clone().unwrap_or_else(|| event.path(directory));
+        let marked = match event.live {
+            Some(Live::Changing) => writer.mark_changing(&path),
+            _ => Ok(()),
         };
+        let added = marked.and_then(|()| writer.add(&path, hash));
         added.inspect_err(|_| self.writer = None)
     }
 

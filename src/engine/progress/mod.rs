@@ -13,7 +13,7 @@ use crate::engine::workers::stall::{self, Stalls};
 use crate::engine::workers::watchdog::Watchdog;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 use crate::event::metrics::Ring;
-use crate::event::{Action, Entries, Event, FirstErrors, Kind, Mode, Reporter, Start, Summary, Totals};
+use crate::event::{Action, Entries, Event, FirstErrors, Kind, Live, Mode, Reporter, Start, Summary, Totals};
 use crate::files::trace::TraceFile;
 use crate::stop::Stop;
 
@@ -208,6 +208,8 @@ impl Tally<'_> {
             totals.add(event.action);
             totals.link_limits += u64::from(event.link_limit);
             totals.links_refused += u64::from(event.link_refused);
+            totals.grew += u64::from(event.live == Some(Live::Grew));
+            totals.changing += u64::from(event.live == Some(Live::Changing));
             if let Some(expected) = event.expected {
                 totals.end_large(expected.get(), event.bytes);
             } else {

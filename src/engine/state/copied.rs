@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use blake3::Hash;
 
 use crate::error::Error;
-use crate::event::{Action, Changes, EntryEvent, Kind, PointsTo, Reused};
+use crate::event::{Action, Changes, EntryEvent, Kind, Live, PointsTo, Reused};
 use crate::metadata::Applied;
 
 /// What became of an entry.
@@ -20,6 +20,8 @@ pub(crate) struct Copied {
     pub(crate) hash: Option<Hash>,
     /// What of its contents an earlier tree had.
     pub(crate) reused: Option<Reused>,
+    /// What its source did while it was read.
+    pub(crate) live: Option<Live>,
     /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
     pub(crate) link_limit: bool,
     /// A hard link became a copy, since its file system has none.
@@ -43,6 +45,7 @@ impl Copied {
             expected: None,
             hash: None,
             reused: None,
+            live: None,
             link_limit: false,
             link_refused: false,
             applied: None,
@@ -74,7 +77,7 @@ impl Copied {
     /// What is reported of it.
     pub(crate) fn event(self, kind: Kind) -> EntryEvent {
         let Copied { action, bytes, expected, hash, link_limit, link_refused, .. } = self;
-        let Copied { applied, changes, points_to, follows, reused, .. } = self;
+        let Copied { applied, changes, points_to, follows, reused, live, .. } = self;
         let lacks = applied.map(|applied| applied.lacks).filter(|lacks| !lacks.is_empty());
         let lacks = lacks.map(Vec::into_boxed_slice);
         let (name, source, error, durable) = (CString::default(), None, None, false);
@@ -89,6 +92,7 @@ impl Copied {
             bytes,
             hash,
             reused,
+            live,
             error,
             lacks,
             link_limit,

@@ -57,6 +57,10 @@ pub enum Effect {
     Short(usize),
     /// Somebody else changes the file just before it is read.
     Change(fn(&mut Vec<u8>)),
+    /// The same, and sets its time back.
+    Sneak(fn(&mut Vec<u8>)),
+    /// Somebody else gives the file this mode just before it is read, and writes nothing.
+    Mode(u16),
     /// The bytes rot on the disk just before they are read: no time tells.
     Rot(fn(&mut Vec<u8>)),
     /// The answer is right, and takes so long.
@@ -572,6 +576,21 @@ macro_rules! spoil {
                 if let Ok(bytes) = state.contents($ino) {
                     change(bytes);
                     state.touch($ino);
+                }
+                usize::MAX
+            }
+            Some(Effect::Sneak(change)) => {
+                if let Ok(bytes) = state.contents($ino) {
+                    change(bytes);
+                }
+                if let Ok(node) = state.node($ino) {
+                    node.attr.ctime = SystemTime::now();
+                }
+                usize::MAX
+            }
+            Some(Effect::Mode(mode)) => {
+                if let Ok(node) = state.node($ino) {
+                    (node.attr.perm, node.attr.ctime) = (mode, SystemTime::now());
                 }
                 usize::MAX
             }

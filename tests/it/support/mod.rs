@@ -99,14 +99,15 @@ pub fn meanwhile<R>(mut step: impl FnMut() + Send, work: impl FnOnce() -> R) -> 
     })
 }
 
-/// Gives a file another time again and again while `work` is done, so that no run gets a copy of one state.
-pub fn while_touched<R>(path: &Path, work: impl FnOnce() -> R) -> R {
-    let mut seconds = 0;
-    let touch = || {
-        seconds = (seconds + 1) % 1000;
-        tree::modified(path, 1_000_000 + seconds, 0);
+/// Writes another beginning to a file again and again while `work` is done, so that no run gets a copy of one state.
+pub fn while_rewritten<R>(path: &Path, work: impl FnOnce() -> R) -> R {
+    let file = std::fs::File::options().write(true).open(path).expect("a file to write to");
+    let mut number = 0_u64;
+    let rewrite = || {
+        number += 1;
+        std::os::unix::fs::FileExt::write_all_at(&file, &number.to_le_bytes(), 0).expect("a write");
     };
-    meanwhile(touch, work)
+    meanwhile(rewrite, work)
 }
 
 /// The program under test. `RINGSYNC_TEST_PROGRAM` names it where another user runs the tests, who can't get at what cargo

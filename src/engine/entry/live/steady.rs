@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::time::ClockId;
 
 use crate::engine::entry::item::Item;
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Context, Operation, Result};
 use crate::io::file::File;
 use crate::stat::{Stat, Time, stat_open};
 
@@ -58,33 +58,36 @@ fn now() -> Time {
     Time { seconds: now.tv_sec, nanoseconds: u32::try_from(now.tv_nsec).unwrap_or_default() }
 }
 
-/// Waits until `source`, which was found like `stat`, is in a state from which every change can be told, and returns that
-/// one. Files without a size (in /proc) have times that move with every look: any contents they get show by a size.
-///
-/// # Errors
-/// When it is written to in each of the ticks that are left of its `attempts`.
-pub(crate) async fn settle(
-    item: &Item<'_>,
-    source: &File,
-    mut stat: Stat,
-    attempts: &mut usize,
-) -> Result<Stat> {
-    loop {
-        let Age::Now(limit) = age(stat.changed, now(), source.fine_times) else { return Ok(stat) };
-        if stat.size == 0 {
-            return Ok(stat);
-        }
-        wait(item, &stat, source.fine_times, limit).await?;
-        let found = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-        let found = item.adopt_open(found, source)?;
-        let is_apart = !matches!(age(found.changed, now(), source.fine_times), Age::Now(_));
-        if is_apart || found.changed == stat.changed {
-            return Ok(found); // or its clock is a little ahead of ours
-        }
-        if *attempts == ATTEMPTS {
-            return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
-        }
-        (*attempts, stat) = (*attempts + 1, found);
+/// A source, and whether every change from now on will show in its times.
+pub(crate) struct Settled {
+    pub(crate) stat: Stat,
+    pub(crate) apart: bool,
+}
+
+/// Waits until `source`, which was found like `stat`, is in a state from which every change can be told, unless it is written
+/// to meanwhile: how long that goes on nobody knows. Files without a size (in /proc) have times that move with every look:
+/// any contents they get show by a size.
+pub(crate) async fn settle(item: &Item<'_>, source: &File, stat: Stat) -> Result<Settled> {
+    let Age::Now(limit) = age(stat.changed, now(), source.fine_times) else {
+        return Ok(Settled { stat, apart: true });
+    };
+    if stat.size == 0 {
+        return Ok(Settled { stat, apart: true });
+    }
+    wait(item, &stat, source.fine_times, limit).await?;
+    let found = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+    let found = item.adopt_open(found, source)?;
+    // If nothing changed its clock is a little ahead of ours.
+    let apart =
+        found.changed == stat.changed || !matches!(age(found.changed, now(), source.fine_times), Age::Now(_));
+    Ok(Settled { stat: found, apart })
+}
+
+/// Waits until a change of `source` has other times than those of `stat`, which it had a while ago.
+pub(crate) async fn pass_tick(item: &Item<'_>, source: &File, stat: &Stat) -> Result<()> {
+    match age(stat.changed, now(), source.fine_times) {
+        Age::Now(limit) => wait(item, stat, source.fine_times, limit).await,
+        Age::Older | Age::Ahead => Ok(()),
     }
 }
 
