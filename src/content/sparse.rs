@@ -107,7 +107,11 @@ pub(crate) fn seek_data(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result
         Err(Errno::NXIO) => return Ok(None),
         Err(errno) => return Err(errno),
     };
-    let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(range.end);
+    let end = match rustix::fs::seek(file, SeekFrom::Hole(start)) {
+        Ok(end) => end.min(range.end),
+        Err(Errno::NXIO) => return Ok(None), // it was cut off in between, which its size tells
+        Err(errno) => return Err(errno),
+    };
     if start < range.start || end <= start {
         return Err(Errno::ILSEQ); // an answer that would never come to an end
     }

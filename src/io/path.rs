@@ -17,6 +17,8 @@ use crate::stat::{proc_path, stat_open};
 const FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 /// Where a path has `..` and something is renamed at this moment, the kernel asks to try again (openat2(2)).
 const ATTEMPTS: usize = 16;
+/// Bytes of a path that the kernel takes at once, with the NUL after it (`PATH_MAX`).
+const LONGEST: usize = 4096;
 
 /// Where a path may lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +112,7 @@ fn or_stepwise(
 ) -> rustix::io::Result<OwnedFd> {
     match (result, reach) {
         (Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG), Reach::Beneath) => {
-            let held = open_stepwise(base, path.to_bytes(), FLAGS)?;
+            let held = open_long(base, path.to_bytes(), FLAGS)?;
             // Held it can be; openat2(2) would have refused it.
             match stat_open(&held)?.kind {
                 Kind::Symlink => Err(Errno::LOOP),
@@ -161,9 +163,8 @@ fn open_directory_for(access: OFlags, base: BorrowedFd<'_>, path: &[u8]) -> rust
         return open_stepwise(base, path, flags);
     }
     match rustix::fs::openat2(base, path, flags, Mode::empty(), Reach::Beneath.resolve()) {
-        Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG | Errno::AGAIN) => {
-            open_stepwise(base, path, flags)
-        }
+        Err(Errno::NAMETOOLONG) => open_long(base, path, flags),
+        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => open_stepwise(base, path, flags),
         result => result,
     }
 }
@@ -174,11 +175,38 @@ pub(crate) fn open_entry(base: impl AsFd, path: &[u8]) -> rustix::io::Result<Own
     let base = base.as_fd();
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat2(base, path, flags, Mode::empty(), Reach::Beneath.resolve()) {
-        Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG | Errno::AGAIN) => {
-            open_stepwise(base, path, flags)
-        }
+        Err(Errno::NAMETOOLONG) => open_long(base, path, flags),
+        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => open_stepwise(base, path, flags),
         result => result,
     }
+}
+
+/// What openat2(2) does for a path of any length: as many components at once as it takes.
+fn open_long(base: impl AsFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let names = components(path).ok_or(Errno::XDEV)?;
+    let mut within: Option<OwnedFd> = None;
+    let mut rest = &names[..];
+    while !rest.is_empty() {
+        let mut length = 0;
+        let fits = |name: &&&[u8]| {
+            length += name.len() + 1;
+            length < LONGEST
+        };
+        // A name that is longer than any can be is refused by the kernel.
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (now, later) = rest.split_at(count);
+        let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = if later.is_empty() { flags } else { directory };
+        let from = within.as_ref().map_or(base.as_fd(), |fd| fd.as_fd());
+        let opened =
+            rustix::fs::openat2(from, now.join(&b'/'), flags, Mode::empty(), Reach::Beneath.resolve());
+        match opened {
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => return open_stepwise(base, path, flags),
+            opened => within = Some(opened?),
+        }
+        rest = later;
+    }
+    within.ok_or(Errno::ISDIR)
 }
 
 /// What openat2(2) does with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`, one held directory after the other.
@@ -240,6 +268,9 @@ mod tests {
             let resolve = Reach::Beneath.resolve();
             let at_once = rustix::fs::openat2(&base, path, READ, Mode::empty(), resolve).map(drop);
             assert_eq!(open_stepwise(&base, path.to_bytes(), READ).map(drop), at_once, "{path:?}");
+            // A `..` cancels the name before it, whatever that is: what is refused here is refused there.
+            let long = open_long(&base, path.to_bytes(), READ).map(drop);
+            assert_eq!(long, at_once, "{path:?}");
         }
         // The kernel words this one otherwise.
         assert_eq!(open_stepwise(&base, b"link/b/file", READ).map(drop), Err(Errno::NOTDIR));

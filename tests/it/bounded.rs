@@ -16,6 +16,7 @@ use crate::support::{ENGINES, Ran, everything, program, run, scratch};
 
 tests![
     paths_longer_than_the_kernel_takes,
+    a_deep_tree_is_linked_to_an_earlier_one,
     memory_does_not_grow_with_the_files,
     one_directory_with_a_million_files: [Need::Root, Need::Tool("prlimit")],
     a_hundred_thousand_links_to_one_file: [Need::Root, Need::Tool("prlimit")],
@@ -68,6 +69,23 @@ fn paths_longer_than_the_kernel_takes() {
         for tree in [&source, &destination] {
             crate::support::tool("rm", &[Path::new("-rf"), tree]);
         }
+    }
+}
+
+/// What is looked up from the top for each entry, and for each directory above it, takes hours at this depth.
+fn a_deep_tree_is_linked_to_an_earlier_one() {
+    const DEPTH: usize = 800;
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        fs::create_dir(&source).unwrap();
+        drop(make_chain(&source, DEPTH));
+        crate::support::sync_with(engine, &[], &source, &home.path().join("earlier")).exits(0);
+        let options = ["--link-dest=../earlier", "--json"];
+        let ran = crate::support::sync_with(engine, &options, &source, &destination).exits(0);
+        assert_eq!(ran.summary()["linked"], DEPTH);
+        assert_eq!(deepest(&destination, DEPTH), format!("level {}", DEPTH - 1));
+        crate::support::tool("rm", &[Path::new("-rf"), &source, &destination, &home.path().join("earlier")]);
     }
 }
 

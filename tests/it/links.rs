@@ -16,6 +16,7 @@ tests![
     links_that_are_refused_become_copies: [Need::Tool("strace")],
     a_file_system_without_links_gets_copies: [Need::Fuse],
     names_beyond_the_limit_of_an_inode_are_told: [Need::Fuse],
+    names_that_an_earlier_inode_has_no_room_for_get_one_of_their_own,
     an_earlier_inode_with_all_its_names_splits_its_group_and_tells: [Need::Fuse],
     one_file_that_may_have_no_further_names_costs_its_own_links: [Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")],
     files_that_get_no_name_are_written_under_another: [Need::Tool("strace")],
@@ -26,6 +27,28 @@ tests![
     snapshots_without_links_are_copies: [Need::Tool("strace")],
     old_versions_are_kept_without_links: [Need::Tool("strace")],
 ];
+
+/// An inode of ext4 can have 65,000 names. Those of one file stay together.
+fn names_that_an_earlier_inode_has_no_room_for_get_one_of_their_own() {
+    const NAMES: u64 = 33_000;
+    let home = scratch();
+    let source = home.path().join("src");
+    file(source.join("0"), "many names");
+    for number in 1..NAMES {
+        fs::hard_link(source.join("0"), source.join(number.to_string())).unwrap();
+    }
+    for &engine in ENGINES.iter() {
+        let tree = |night: u32| home.path().join(format!("{engine}{night}"));
+        for night in 1..=3 {
+            let earlier = format!("--link-dest=../{engine}{}", night - 1);
+            sync_with(engine, &[&earlier], &source, &tree(night)).exits(0);
+        }
+        let inode = |night| fs::metadata(tree(night).join("7")).unwrap();
+        assert!((1..=3).all(|night| inode(night).nlink() == NAMES), "each night has one file of its own");
+        fs::remove_dir_all(tree(1)).unwrap();
+        fs::remove_dir_all(tree(2)).unwrap();
+    }
+}
 
 /// What link(2) answers where there are no links, be it the file system, a rule of the kernel or one of a container.
 const REFUSALS: [&str; 6] = ["EPERM", "EOPNOTSUPP", "EACCES", "ENOSYS", "EINVAL", "ENOTTY"];

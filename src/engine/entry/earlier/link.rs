@@ -25,6 +25,10 @@ use crate::metadata::{HeldInode, Wanted};
 use crate::plan::compare::Decision;
 use crate::stat::{Stat, proc_path, stat_open};
 
+/// As many names as an inode may have where that is little: on ext4 (`EXT4_LINK_MAX` of the kernel's ext4.h). Where there may be
+/// more a copy in some ten thousand costs little.
+const MOST_NAMES: u32 = 65_000;
+
 /// Makes the item's name one more name of what an earlier tree has. `None`: none has the same, or it can't be linked to.
 pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) -> Result<Option<Copied>> {
     let run = item.run();
@@ -49,6 +53,10 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
         // Names that are apart in the source must not become one file.
         let may_share = || run.links.may_share(have.inode, item.identity(&source.stat));
         if have.links > 1 && run.rules.keep.hard_links && !may_share() {
+            continue;
+        }
+        // Names that are one file in the source stay one: all of them go to a new inode if they don't fit on this one.
+        if run.rules.keep.hard_links && source.stat.links.saturating_add(have.links) > MOST_NAMES {
             continue;
         }
         let bytes = if have.kind == Kind::File { have.size } else { 0 };

@@ -6,7 +6,6 @@ mod link;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -83,11 +82,14 @@ fn writers_above(tree: &OwnedFd, item: &Item<'_>) -> Writers {
     let user = item.run().rules.privileges.user;
     let of = |fd: &OwnedFd| stat_open(fd).map_or(Writers::Many, |stat| Writers::of(&stat, user));
     let mut writers = of(tree);
-    let mut path = PathBuf::new();
+    let mut within: Option<OwnedFd> = None;
     for component in item.directory.path().components() {
-        path.push(component);
-        let directory = open_directory(tree, path.as_os_str().as_bytes());
-        writers = writers.below(directory.as_ref().map_or(Writers::Many, of));
+        let above = within.as_ref().unwrap_or(tree);
+        let Ok(directory) = open_directory(above, component.as_os_str().as_bytes()) else {
+            return writers.below(Writers::Many);
+        };
+        writers = writers.below(of(&directory));
+        within = Some(directory);
     }
     writers
 }
