@@ -2,18 +2,27 @@
 //! how it is closed and what ends that. And attributes that can't be listed there.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::lacks::bits;
 use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, modified, xattr};
-use crate::support::{ENGINES, scratch, sync_with, tool};
+use crate::support::tree::{self, file, mode, modified, noise, xattr};
+use crate::support::{ENGINES, assert_equal, assert_no_litter, scratch, sync_with, tool};
 
 tests![
     what_is_closed_to_changes_is_called_so: [Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")],
     directories_that_are_closed_to_changes_are_called_so: [
+        Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")
+    ],
+    an_append_only_directory_takes_what_is_new: [
+        Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")
+    ],
+    a_large_file_that_can_not_be_replaced_is_not_written: [
         Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")
     ],
     attributes_of_the_destination_that_can_not_be_listed_are_told: [Need::Root, Need::Fuse],
@@ -56,6 +65,7 @@ fn what_is_closed_to_changes_is_called_so() {
             assert!(ran.err.contains(told), "{told}: {}", ran.err);
         }
         assert_eq!(fs::read(destination.join("new")).unwrap(), b"contents");
+        assert_no_litter(&destination);
         sync_with(engine, &[], &source, &destination).exits(0);
     }
 }
@@ -85,7 +95,70 @@ fn directories_that_are_closed_to_changes_are_called_so() {
         ] {
             assert!(ran.err.contains(&told), "{told}: {}", ran.err);
         }
+        assert_no_litter(&destination);
         sync_with(engine, &["--delete"], &source, &destination).exits(0);
+    }
+}
+
+/// Where nothing can be renamed or removed, new names can be given all the same.
+fn an_append_only_directory_takes_what_is_new() {
+    let mount = Mount::new("ext4", "128M");
+    for (&engine, options) in ENGINES
+        .iter()
+        .flat_map(|engine| [&[][..], &["--partial", "--fsync"]].map(|options| (engine, options)))
+    {
+        let (source, destination) = (mount.path().join("src"), mount.path().join("dst"));
+        for name in ["a", "link", "fifo", "dir", "large"] {
+            file(destination.join(name), "old");
+        }
+        for name in ["a", "below/f", "dir/f", "first", "z"] {
+            file(source.join(name), "contents");
+        }
+        for name in ["large", "new-large"] {
+            file(source.join(name), noise(1, 9 << 20));
+        }
+        fs::hard_link(source.join("first"), source.join("second")).unwrap();
+        for name in ["link", "new-link"] {
+            symlink("nowhere", source.join(name)).unwrap();
+        }
+        for name in ["fifo", "new-fifo"] {
+            let bits = Mode::RUSR | Mode::WUSR;
+            mknodat(CWD, source.join(name), FileType::Fifo, bits, 0).unwrap();
+        }
+        let options = [&["--jobs=1", "--depth=1"], options].concat();
+        let sync = || sync_with(engine, &options, &source, &destination);
+        let ran = frozen(&destination, &[("", 'a')], sync).exits(23);
+        let old = tree::snapshot(&destination);
+        for name in ["below/f", "first", "second", "z", "new-large", "new-link", "new-fifo"] {
+            assert_eq!(old.get(Path::new(name)), tree::snapshot(&source).get(Path::new(name)), "{name}");
+        }
+        assert_no_litter(&destination);
+        for name in ["a", "link", "fifo", "dir", "large"] {
+            assert_eq!(fs::read(destination.join(name)).unwrap(), b"old");
+        }
+        assert_eq!(ran.out.matches("5 failed").count(), 1, "{}", ran.out);
+        sync().exits(0);
+        assert_equal(&source, &destination);
+        for tree in [source, destination] {
+            fs::remove_dir_all(tree).unwrap();
+        }
+    }
+}
+
+/// There is no room for both, which nobody gets to hear.
+fn a_large_file_that_can_not_be_replaced_is_not_written() {
+    let (home, mount) = (scratch(), Mount::new("ext4", "64M"));
+    for (engine, flag) in ENGINES.iter().flat_map(|engine| ['i', 'a'].map(|flag| (engine, flag))) {
+        let (source, destination) = (home.path().join("src"), mount.path().join("dst"));
+        file(source.join("large"), noise(1, 40 << 20));
+        file(destination.join("large"), noise(2, 30 << 20));
+        let sync = || sync_with(engine, &[], &source, &destination);
+        let ran = frozen(&destination, &[("large", flag)], sync).exits(23);
+        assert!(
+            ran.err.contains("/large: Operation not permitted (os error 1): in DST it is"),
+            "{}",
+            ran.err
+        );
     }
 }
 
