@@ -22,6 +22,9 @@ tests![
     an_append_only_directory_takes_what_is_new: [
         Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")
     ],
+    what_is_closed_to_changes_is_a_handful_of_lines: [
+        Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")
+    ],
     a_large_file_that_can_not_be_replaced_is_not_written: [
         Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")
     ],
@@ -142,6 +145,24 @@ fn an_append_only_directory_takes_what_is_new() {
         for tree in [source, destination] {
             fs::remove_dir_all(tree).unwrap();
         }
+    }
+}
+
+fn what_is_closed_to_changes_is_a_handful_of_lines() {
+    let mount = Mount::new("ext4", "64M");
+    for &engine in ENGINES.iter() {
+        let (source, destination) = (mount.path().join("src"), mount.path().join(engine));
+        for index in 0..20 {
+            file(source.join(format!("f{index}")), "new contents");
+            file(destination.join(format!("f{index}")), "old");
+        }
+        let sync = || sync_with(engine, &["--omit-dir-times"], &source, &destination);
+        let ran = frozen(&destination, &[("", 'a')], sync).exits(23);
+        let lines: Vec<&str> = ran.err.lines().collect();
+        let last = "ringsync: change what is in a directory that is append-only (chattr -a ends that): the same for 17 \
+                    more entries";
+        assert_eq!((lines.len(), lines.last()), (4, Some(&last)), "{}", ran.err);
+        assert!(ran.out.contains("; 20 errors"), "{}", ran.out);
     }
 }
 
