@@ -389,7 +389,8 @@ impl Item<'_> {
             return self.make(source, Taken::Entry, Action::Updated).await;
         }
         if !run.config.writes() {
-            return Ok(mended);
+            let lacks = xattrs.map_or_else(Vec::new, |xattrs| xattrs.lacks());
+            return Ok(if lacks.is_empty() { mended } else { mended.lacking(lacks) });
         }
         self.lane.doing(Operation::SetTimes);
         let handle = self.handle(self.target())?;
