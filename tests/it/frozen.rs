@@ -2,12 +2,12 @@
 //! how it is closed and what ends that. And attributes that can't be listed there.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use crate::lacks::bits;
+use crate::lacks::{bits, made};
 use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
@@ -29,6 +29,7 @@ tests![
         Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")
     ],
     attributes_of_the_destination_that_can_not_be_listed_are_told: [Need::Root, Need::Fuse],
+    several_names_and_capabilities_whose_attributes_can_not_be_listed_are_told: [Need::Root, Need::Fuse],
 ];
 
 /// Closes these of `destination` to changes for as long as `work` takes.
@@ -209,5 +210,51 @@ fn attributes_of_the_destination_that_can_not_be_listed_are_told() {
         assert_eq!(bits(destination.join("d")), 0o700);
         assert_eq!(bits(destination.join("same")), 0o600, "{}", ran.err);
         assert!(ran.err.contains(&told.replace("/d:", "/same:")), "{}", ran.err);
+    }
+}
+
+/// A file with several names, or one that is to have a capability, is made anew where another one is mended: its contents
+/// come, and it is not copied again for what can't be known of it.
+fn several_names_and_capabilities_whose_attributes_can_not_be_listed_are_told() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        let (source, destination) = (home.path().join("src"), fuse.path().join("1"));
+        for name in ["linked", "able"] {
+            file(source.join(name), "contents");
+        }
+        fs::hard_link(source.join("linked"), source.join("other")).unwrap();
+        let capability = [1_u8, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        xattr(source.join("able"), "security.capability", &capability);
+        let sync = |options: &[&str], destination: &Path| {
+            sync_with(engine, &[&["--json"], options].concat(), &source, destination)
+        };
+        fuse.spoil(Call::Listxattr, "nothing yet", Effect::Fail(libc::EACCES), usize::MAX);
+        let ran = sync(&[], &destination).exits(23);
+        assert!(ran.err.contains("/able: security.capability of 20 bytes: "), "{}", ran.err);
+        fuse.spoil(Call::Listxattr, "", Effect::Fail(libc::EACCES), usize::MAX);
+        let ran = sync(&[], &destination).exits(23);
+        assert_eq!(made(&ran), 0, "{}", ran.out);
+        for name in ["able", "linked"] {
+            let told = format!("/{name}: those that SRC lacks, to be removed, which can't be listed: ");
+            // The first name to come is told of.
+            assert!(
+                ran.err.contains(&told) || ran.err.contains(&told.replace("linked", "other")),
+                "{}",
+                ran.err
+            );
+        }
+        // Linked to an earlier tree.
+        let ran = sync(&["--link-dest=../1"], &fuse.path().join("2")).exits(23);
+        let inode = |path: &str| fs::metadata(fuse.path().join(path)).unwrap().ino();
+        assert_eq!(["1/able", "1/other"].map(inode), ["2/able", "2/other"].map(inode), "{}", ran.out);
+        // In the place of one that is linked to elsewhere.
+        mode(source.join("linked"), 0o600);
+        for name in ["linked", "able"] {
+            file(source.join(name), "new contents");
+            sync(&[], &destination);
+            assert_eq!(fs::read_to_string(destination.join(name)).unwrap(), "new contents", "{name}");
+        }
+        assert_eq!(bits(destination.join("other")), 0o600);
+        assert_eq!(fs::read_to_string(fuse.path().join("2/able")).unwrap(), "contents");
     }
 }

@@ -237,11 +237,11 @@ impl Item<'_> {
         let wanted = || self.source_xattrs(&source.stat, source.file.as_ref());
         let xattrs = self.run().rules.keep.xattrs.then(wanted).transpose()?;
         let have_xattrs = match xattrs {
-            Some(_) => self.destination_xattrs(theirs.as_ref())?,
-            None => xattr::Xattrs::new(),
+            Some(_) => self.readable_xattrs(theirs.as_ref())?,
+            None => Some(xattr::Xattrs::new()),
         };
         let wanted = Wanted { stat: &source.stat, xattrs: xattrs.as_ref() };
-        trial::is_as_a_copy(self.place(), wanted, (have, &have_xattrs))
+        trial::is_as_a_copy(self.place(), wanted, (have, have_xattrs.as_ref()))
     }
 
     /// The changes, and those of attributes where these are to be told: what is replaced gets them anew in any case.
@@ -415,16 +415,21 @@ impl Item<'_> {
     /// What differs of the attributes, and whether that grants a privilege. Those that the destination does not show are set
     /// anew, and are told then.
     fn changes_of_xattrs(&self, want: &xattr::Xattrs, theirs: Option<&File>) -> Result<(Changes, bool)> {
-        match self.destination_xattrs(theirs) {
-            Err(error) if error.errno().is_some_and(metadata::is_refusal) => {
+        match self.readable_xattrs(theirs)? {
+            None => {
                 let none = xattr::Xattrs::new();
                 let Changes { acl, .. } = xattr::changes(want, &none);
                 Ok((Changes { acl, xattrs: true, ..Changes::NONE }, xattr::grants(want, &none)))
             }
-            have => {
-                let have = have?;
-                Ok((xattr::changes(want, &have), xattr::grants(want, &have)))
-            }
+            Some(have) => Ok((xattr::changes(want, &have), xattr::grants(want, &have))),
+        }
+    }
+
+    /// The destination's attributes; `None`: it does not show them.
+    fn readable_xattrs(&self, theirs: Option<&File>) -> Result<Option<xattr::Xattrs>> {
+        match self.destination_xattrs(theirs) {
+            Err(error) if error.errno().is_some_and(metadata::is_refusal) => Ok(None),
+            have => have.map(Some),
         }
     }
 
