@@ -232,6 +232,10 @@ fn several_names_and_capabilities_whose_attributes_can_not_be_listed_are_told() 
         let ran = sync(&[], &destination).exits(23);
         assert!(ran.err.contains("/able: security.capability of 20 bytes: "), "{}", ran.err);
         fuse.spoil(Call::Listxattr, "", Effect::Fail(libc::EACCES), usize::MAX);
+        let dry = sync(&["-n"], &destination).exits(23);
+        let unlisted =
+            dry.err.matches("those that SRC lacks, to be removed, which can't be listed: ").count();
+        assert_eq!((made(&dry), unlisted), (0, 2), "{} {}", dry.out, dry.err);
         let ran = sync(&[], &destination).exits(23);
         assert_eq!(made(&ran), 0, "{}", ran.out);
         for name in ["able", "linked"] {
