@@ -20,6 +20,7 @@ tests![
     names_beyond_a_mount_point_become_copies: [Need::Root],
     one_file_that_may_have_no_further_names_costs_its_own_links: [Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")],
     files_that_get_no_name_are_written_under_another: [Need::Tool("strace")],
+    directories_get_their_names_where_flags_are_refused: [Need::Tool("strace")],
     a_large_file_without_a_name_is_copied_once: [Need::Root, Need::Tool("strace")],
     files_get_their_names_without_proc: [Need::Root, Need::Tool("unshare"), Need::Tool("setpriv")],
     a_disk_that_fails_is_not_written_to_again: [Need::Tool("strace")],
@@ -247,6 +248,21 @@ fn files_that_get_no_name_are_written_under_another() {
         assert_whole(&source, &destination);
         assert_eq!(fs::read(destination.join("large")).unwrap(), noise(99, 5 << 20));
         assert_eq!(fs::read(destination.join("d1/old")).unwrap(), b"a new version");
+    }
+}
+
+/// A sandbox may refuse a rename with flags, which it does not know, and not one without.
+fn directories_get_their_names_where_flags_are_refused() {
+    for (&engine, errno) in
+        ENGINES.iter().flat_map(|engine| ["EPERM", "EACCES", "ENOSYS", "EINVAL"].map(|errno| (engine, errno)))
+    {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        build_files(&source, &destination);
+        let inject = format!("inject=renameat2:error={errno}");
+        refused(&[&inject], engine, &[], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        assert_no_litter(&destination);
     }
 }
 
