@@ -25,6 +25,7 @@ tests![
     what_is_closed_to_changes_is_a_handful_of_lines: [
         Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")
     ],
+    what_a_run_needs_besides_is_called_so: [Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")],
     a_large_file_that_can_not_be_replaced_is_not_written: [
         Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")
     ],
@@ -164,6 +165,36 @@ fn what_is_closed_to_changes_is_a_handful_of_lines() {
                     more entries";
         assert_eq!((lines.len(), lines.last()), (4, Some(&last)), "{}", ran.err);
         assert!(ran.out.contains("; 20 errors"), "{}", ran.out);
+    }
+}
+
+/// A directory that is to give way, and the one that backups go to.
+fn what_a_run_needs_besides_is_called_so() {
+    let mount = Mount::new("ext4", "64M");
+    for &engine in ENGINES.iter() {
+        let [source, destination, backups] = ["src", engine, "backups"].map(|name| mount.path().join(name));
+        file(source.join("gives"), "contents");
+        file(source.join("f"), "new contents");
+        file(destination.join("gives/way"), "old");
+        file(destination.join("f"), "old");
+        file(backups.join("f"), "older");
+        let sync = |options: &[&str]| sync_with(engine, options, &source, &destination);
+        for (names, how) in
+            [([("gives", 'a')], "in DST it is append-only"), ([("", 'a')], "in is append-only")]
+        {
+            let ran = frozen(&destination, &names, || sync(&["--delete", "--max-delete=100%"])).exits(23);
+            let line = ran.err.lines().find(|line| line.contains("/gives: ")).unwrap_or_default();
+            assert!(line.contains(how), "{how}: {}", ran.err);
+            assert_no_litter(&destination);
+        }
+        fs::write(destination.join("f"), "old").unwrap();
+        let option = format!("--backup-dir={}", backups.display());
+        let ran = frozen(&backups, &[("", 'a')], || sync(&[&option])).exits(23);
+        let told = "/f: Operation not permitted (os error 1): the directory of its backup is append-only (chattr -a ends that)";
+        assert!(ran.err.contains(told), "{}", ran.err);
+        assert_eq!(fs::read(destination.join("f")).unwrap(), b"old");
+        assert_no_litter(&backups);
+        fs::remove_dir_all(backups).unwrap();
     }
 }
 
