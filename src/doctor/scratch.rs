@@ -8,7 +8,8 @@
 use std::cell::RefCell;
 use std::io;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
+use ringsync::Frozen;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::{Errno, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -43,6 +44,9 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Makes it in `parent`, for this user alone.
     pub(crate) fn make(parent: OwnedFd, user: User) -> io::Result<Scratch> {
+        if let Some(how) = frozen(&parent)? {
+            return Err(io::Error::other(format!("it is {how}: nothing was tried"))); // what is made could not be removed
+        }
         let mut random = [0_u8; 16];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let name = format!("{PREFIX}{:032x}", u128::from_ne_bytes(random));
@@ -168,6 +172,14 @@ impl Scratch {
         rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR)?;
         cleared
     }
+}
+
+/// How chattr(1) has closed a directory to changes, if it has.
+fn frozen(directory: &OwnedFd) -> Result<Option<Frozen>> {
+    let found = rustix::fs::statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE)?.stx_attributes;
+    let closed =
+        [(StatxAttributes::IMMUTABLE, Frozen::Immutable), (StatxAttributes::APPEND, Frozen::AppendOnly)];
+    Ok(closed.into_iter().find(|(flag, _)| found.contains(*flag)).map(|(_, how)| how))
 }
 
 impl AsFd for Scratch {

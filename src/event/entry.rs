@@ -160,10 +160,10 @@ pub struct EntryEvent {
     pub error: Option<Box<Error>>,
     /// See [`EntryEvent::lacks`]; nearly always nothing, and no larger than that.
     pub(crate) lacks: Option<Box<[Error]>>,
-    /// A hard link had to become a copy: its inode has as many names as the file system allows, or lies on another file
-    /// system (a mount point is between the two).
+    /// A hard link had to become a copy: its inode has as many names as the file system allows.
     pub link_limit: bool,
-    /// A hard link had to become a copy, since its file system has none. The first one has that among its `lacks`.
+    /// A hard link had to become a copy, since its file system has none, or its inode lies on another one (a mount point is
+    /// between the two). The first one has that among its `lacks`.
     pub link_refused: bool,
     /// Its contents, its metadata and its name are on stable storage.
     pub durable: bool,

@@ -30,9 +30,10 @@ pub struct Totals {
     pub errors: u64,
     /// All of the destination is on stable storage: `--fsync`, and no error in flushing.
     pub durable: bool,
-    /// Hard links that had to become copies.
+    /// Hard links that had to become copies, since an inode had all the names that it can have.
     pub link_limits: u64,
-    /// Hard links that had to become copies, or were copies already, since their file system has none.
+    /// Hard links that had to become copies, or were copies already, since their file system has none, or they
+    /// are on two.
     pub links_refused: u64,
     /// Files that grew while they were read: their copies have the bytes of before.
     pub grew: u64,

@@ -12,8 +12,8 @@ use crate::stat::proc_path;
 /// Renames to a name that nothing has; `EXIST`: something has it.
 pub(crate) fn rename_free(from: &OwnedFd, old: &CStr, to: &OwnedFd, new: &CStr) -> rustix::io::Result<()> {
     match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
-        // The file system does not know the flag, or the kernel not the call.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        // The file system does not know the flag, or the kernel not the call, or a sandbox refuses what it does not know.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS) => {}
         renamed => return renamed,
     }
     match rustix::fs::linkat(from, old, to, new, AtFlags::empty()) {

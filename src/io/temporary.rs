@@ -17,13 +17,13 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::{AtFlags, FlockOperation, Mode, StatxAttributes};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
 use crate::error::{Context, Operation, Result};
 use crate::plan::writers::looks_unfinished;
-use crate::stat::{Inode, Stat, stat_open};
+use crate::stat::{Inode, Stat};
 
 const PREFIX: &[u8] = b".ringsync-";
 const PARTIAL: &[u8] = b".ringsync-partial-";
@@ -56,6 +56,9 @@ impl TemporaryNames {
     }
 
     /// A name for this directory that is not in use: 2⁶⁴ chances, and `O_EXCL` or link(2) would tell.
+    ///
+    /// # Errors
+    /// `EPERM`: nothing in the directory can be renamed or removed, since it is append-only (chattr(1)).
     pub(crate) fn new_name(&self, within: impl AsFd) -> rustix::io::Result<CString> {
         self.by_chance(PREFIX, within)
     }
@@ -70,13 +73,13 @@ impl TemporaryNames {
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u64(COUNT.fetch_add(1, Ordering::Relaxed));
         let chance = format!("{:016x}", hasher.finish());
-        self.c_name(prefix, stat_open(within)?.inode, &chance)
+        self.c_name(prefix, changeable(within)?, &chance)
     }
 
     /// The name of a file that may be resumed: 16 hex digits of its own name's hash stand for the chance.
     pub(crate) fn partial_name(&self, within: impl AsFd, name: &CStr) -> rustix::io::Result<CString> {
         let digits = blake3::hash(name.to_bytes()).to_hex();
-        self.c_name(PARTIAL, stat_open(within)?.inode, &digits[..DIGITS])
+        self.c_name(PARTIAL, changeable(within)?, &digits[..DIGITS])
     }
 
     /// Whether a name is one that was made with this key for this directory, of what is not done.
@@ -106,6 +109,17 @@ impl TemporaryNames {
         name.extend_from_slice(chance.as_bytes());
         name.extend_from_slice(&proof.finalize().to_hex().as_bytes()[..DIGITS]);
         name
+    }
+}
+
+/// The inode of a directory. One in which nothing can be renamed or removed takes new names all the same, and a temporary
+/// one would stay there.
+fn changeable(directory: impl AsFd) -> rustix::io::Result<Inode> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let found = rustix::fs::statx(directory, c"", flags, Stat::FIELDS)?;
+    match found.stx_attributes.contains(StatxAttributes::APPEND) {
+        true => Err(Errno::PERM),
+        false => Ok(Stat::from(&found).inode),
     }
 }
 

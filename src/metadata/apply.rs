@@ -460,6 +460,14 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     }
 }
 
+/// What an entry of the destination lacks whose attributes could not be read: those that its source does not have may be
+/// left.
+pub(crate) fn lack_of_unlisted(error: Error) -> Error {
+    let errno = error.errno().unwrap_or(Errno::ACCESS);
+    let lack = NotKept::refused(Property::Xattr, equal::UNLISTED, errno);
+    Error::new(Operation::SetXattr, error.path, Cause::from(lack))
+}
+
 fn octal(mode: u32) -> String {
     format!("{mode:04o}")
 }

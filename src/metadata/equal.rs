@@ -25,6 +25,9 @@ pub(super) struct Refused {
     unlisted: bool,
 }
 
+/// What was to become of attributes that could not be listed.
+pub(super) const UNLISTED: &str = "those that SRC lacks, to be removed, which can't be listed";
+
 /// What is known of a target, and of the file system that it lies on: see [`Target`](crate::metadata::Target).
 #[derive(Clone, Copy)]
 pub(super) struct Holds {
@@ -46,7 +49,7 @@ impl Refused {
     /// What it is, and in words what it was to be.
     pub(super) fn told(&self) -> (Property, String) {
         if self.unlisted {
-            return (Property::Xattr, "those that SRC lacks, to be removed, which can't be listed".into());
+            return (Property::Xattr, UNLISTED.into());
         }
         let property = if is_acl(&self.name) { Property::Acl } else { Property::Xattr };
         let name = name_of(&self.name);

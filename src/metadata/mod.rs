@@ -28,7 +28,9 @@ use crate::plan::rules::Rules;
 use crate::plan::tighten;
 use crate::stat::{Stat, Time};
 
-pub(crate) use crate::metadata::apply::{Applied, Target, Wanted, apply, apply_time, is_refusal};
+pub(crate) use crate::metadata::apply::{
+    Applied, Target, Wanted, apply, apply_time, is_refusal, lack_of_unlisted,
+};
 pub(crate) use crate::metadata::set::set_mtime;
 
 /// An inode held by a descriptor, never by a path that could be swapped.

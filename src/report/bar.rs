@@ -59,9 +59,6 @@ impl Reporter for Bar {
             lines::message(words::told(error));
         }
         lines::tell_lacks(&mut self.lacks, event);
-        if event.link_limit && event.lacks().is_empty() && !self.verbosity.quiet {
-            lines::message(lines::link_limit(directory, event));
-        }
         if let Some(text) = self.lacks.live(directory, event).filter(|_| !self.verbosity.quiet) {
             lines::message(text);
         }

@@ -88,7 +88,14 @@ fn live_kind(live: Live) -> &'static str {
 
 /// The words for errors that are of one kind: what was done, and what the kernel said.
 fn kind(error: &Error) -> Option<String> {
-    let Cause::NotKept(lack) = &error.cause else { return None };
+    let lack = match &error.cause {
+        Cause::NotKept(lack) => lack,
+        Cause::Frozen { how, directory: true, .. } => {
+            return Some(format!("change what is in a directory that is {how}"));
+        }
+        Cause::Frozen { how, .. } => return Some(format!("change what is {how}")),
+        _ => return None,
+    };
     let what = match lack.property {
         _ if error.operation == Operation::ReadXattrs => "read extended attributes",
         Property::Xattr => "set extended attributes",

@@ -177,15 +177,6 @@ pub(crate) fn tell_lacks(lacks: &mut Handful, event: &EntryEvent) {
     lacks.of(event).into_iter().for_each(|error| message(words::told(error)));
 }
 
-/// What to say of a hard link that became a copy.
-pub(crate) fn link_limit(directory: &Path, event: &EntryEvent) -> String {
-    let path = event.path(directory);
-    let path = Escaped::path(&path);
-    format!(
-        "{path} is a copy and no hard link: its inode has all the names it can, or is on another file system"
-    )
-}
-
 impl Reporter for Lines {
     fn start(&mut self, start: &Start) {
         self.mode = start.mode;
@@ -201,9 +192,6 @@ impl Reporter for Lines {
             message(words::told(error));
         }
         tell_lacks(&mut self.lacks, event);
-        if event.link_limit && event.lacks().is_empty() && !self.verbosity.quiet {
-            message(link_limit(directory, event));
-        }
         if let Some(text) = self.lacks.live(directory, event).filter(|_| !self.verbosity.quiet) {
             message(text);
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::report::clock::Clock;
 use crate::report::handful::Handful;
-use crate::report::lines::{link_limit, missing, summary_line};
+use crate::report::lines::{missing, summary_line};
 use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use ringsync::event::{EntryEvent, Mode, Notice, Reporter, Start, Summary, Totals, itemize};
@@ -114,9 +114,6 @@ impl Reporter for Log {
             self.line(error_line(error));
         }
         self.lacks.of(event).into_iter().for_each(|error| self.line(error_line(error)));
-        if event.link_limit && event.lacks().is_empty() {
-            self.line(link_limit(directory, event));
-        }
         if let Some(text) = self.lacks.live(directory, event) {
             self.line(text);
         }

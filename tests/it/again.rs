@@ -3,14 +3,17 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::fs::FileType;
 
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, node, noise, xattr};
 use crate::support::user::as_alice;
-use crate::support::{ENGINES, assert_equal, assert_no_litter, await_of, program, scratch, sync_with};
+use crate::support::{
+    ENGINES, assert_equal, assert_no_litter, await_of, finish, program, scratch, sync_with,
+};
 
 tests![
     an_untouched_tree_is_not_written,
@@ -24,6 +27,7 @@ tests![
     a_dry_run_sees_what_is_in_the_way,
     without_atomic_the_result_is_the_same,
     two_runs_into_one_new_destination_merge,
+    a_directory_that_another_run_has_made_and_that_stays_open_gets_nothing: [Need::Tool("strace")],
     a_directory_that_appears_while_it_is_made_counts_as_the_sources: [Need::Tool("strace")],
     a_directory_that_had_to_be_opened_gets_its_mode_back: [Need::Root, Need::Tool("setpriv")],
     read_only_directories_are_no_obstacle: [Need::Root, Need::Tool("setpriv")],
@@ -352,6 +356,42 @@ fn a_directory_that_appears_while_it_is_made_counts_as_the_sources() {
         fs::create_dir(destination.join("d/e")).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0));
         assert!(fs::read_to_string(&log).unwrap().contains("EEXIST"), "it was found, not made");
+        assert_equal(&source, &destination);
+    }
+}
+
+/// The one that another run has made can't be closed as the source is: nothing is moved into it.
+fn a_directory_that_another_run_has_made_and_that_stays_open_gets_nothing() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        file(source.join("d/secret"), "contents");
+        mode(source.join("d"), 0o700);
+        fs::create_dir(&destination).unwrap();
+        let log = home.path().join("log");
+        let mut command = Command::new("strace");
+        command.args([
+            "-f",
+            "-qq",
+            "-e",
+            "trace=renameat2,fchmod",
+            "-e",
+            "inject=renameat2:delay_enter=500000",
+        ]);
+        command.args(["-e", "inject=fchmod:error=EPERM", "-o"]).arg(&log).arg(program());
+        command.args(["sync", "-q", "--engine", engine]).arg(&source).arg(&destination);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let begins = || fs::read_to_string(&log).is_ok_and(|log| log.contains("renameat2("));
+        await_of(&mut child, "a directory that is about to get its name", begins);
+        fs::create_dir(destination.join("d")).unwrap();
+        mode(destination.join("d"), 0o755);
+        let ran = finish(child, Duration::from_secs(60)).exits(23);
+        let told = "dst/d: 0700 of a directory that another run has made meanwhile: what is in it is copied by the next run: \
+                    Operation not permitted (os error 1) (--no-perms leaves modes alone)";
+        assert!(ran.err.contains(told), "{}", ran.err);
+        assert_eq!(fs::read_dir(destination.join("d")).unwrap().count(), 0);
+        assert_no_litter(&destination);
+        sync_with(engine, &[], &source, &destination).exits(0);
         assert_equal(&source, &destination);
     }
 }

@@ -36,6 +36,7 @@ tests![
     a_missing_destination_is_tried_above,
     what_can_not_be_used_is_refused: [Need::Root, Need::Tool("setpriv")],
     a_read_only_disk_is_refused: [Need::FileSystem("ext4")],
+    a_directory_that_is_closed_to_changes_is_refused: [Need::FileSystem("ext4"), Need::Tool("chattr")],
     a_signal_leaves_nothing: [Need::Fuse],
     what_others_put_there_stays: [Need::Fuse],
     a_directory_of_somebody_else_is_not_used: [Need::Root, Need::Tool("strace")],
@@ -377,6 +378,20 @@ fn a_read_only_disk_is_refused() {
     let ran = doctor(&[home.path(), mount.path()]).exits(3);
     assert!(ran.err.contains("use destination") && ran.err.contains("Read-only file system"), "{ran:?}");
     doctor(&[mount.path(), home.path()]).exits(0);
+}
+
+fn a_directory_that_is_closed_to_changes_is_refused() {
+    let (home, mount) = (scratch(), Mount::new("ext4", "20M"));
+    for (flag, how) in [('a', "append-only"), ('i', "immutable")] {
+        let place = mount.path().join(how);
+        fs::create_dir(&place).unwrap();
+        tool("chattr", &[Path::new(&format!("+{flag}")), &place]);
+        let ran = doctor(&[home.path(), &place]);
+        tool("chattr", &[Path::new(&format!("-{flag}")), &place]);
+        let ran = ran.exits(3);
+        assert!(ran.err.contains(&format!("it is {how} (chattr -{flag} ends that)")), "{}", ran.err);
+        assert_eq!(entries(&place), 0);
+    }
 }
 
 /// Runs doctor on a file system that answers late, or not at all, until something is done.

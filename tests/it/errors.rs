@@ -176,9 +176,10 @@ fn too_many_links_become_copies_once() {
     }
     let mount = Mount::new("ext4", "200M");
     let destination = mount.path().join("dst");
-    let ran = sync_with("auto", &[], &source, &destination).exits(23);
+    // One after the other: the copy becomes the first name of those that come after it.
+    let ran = sync_with("auto", &["--json", "--jobs=1", "--depth=1"], &source, &destination).exits(23);
     assert!(ran.err.contains("one more name of d"), "{}", ran.err);
-    assert!(ran.err.lines().count() <= ENGINES.len() * 64, "the names after the copy are linked to it");
+    assert_eq!(ran.summary()["errors"], 1, "{}", ran.err);
     let names =
         walkdir::WalkDir::new(&destination).into_iter().filter(|e| e.as_ref().unwrap().file_type().is_file());
     assert_eq!(names.count(), 65_051);

@@ -18,8 +18,10 @@ tests![
     names_beyond_the_limit_of_an_inode_are_told: [Need::Fuse],
     names_that_an_earlier_inode_has_no_room_for_get_one_of_their_own,
     an_earlier_inode_with_all_its_names_splits_its_group_and_tells: [Need::Fuse],
+    names_beyond_a_mount_point_become_copies: [Need::Root],
     one_file_that_may_have_no_further_names_costs_its_own_links: [Need::Root, Need::FileSystem("ext4"), Need::Tool("chattr")],
     files_that_get_no_name_are_written_under_another: [Need::Tool("strace")],
+    directories_get_their_names_where_flags_are_refused: [Need::Tool("strace")],
     a_large_file_without_a_name_is_copied_once: [Need::Root, Need::Tool("strace")],
     files_get_their_names_without_proc: [Need::Root, Need::Tool("unshare"), Need::Tool("setpriv")],
     a_disk_that_fails_is_not_written_to_again: [Need::Tool("strace")],
@@ -153,6 +155,33 @@ fn names_beyond_the_limit_of_an_inode_are_told() {
     }
 }
 
+/// The destination has a file system inside it: on both sides names are linked to the first one if it is there.
+fn names_beyond_a_mount_point_become_copies() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        build(&source);
+        fs::create_dir_all(destination.join("d")).unwrap();
+        let _mount = Mount::tmpfs_at(&destination.join("d"), "10M");
+        let sync = |options: &[&str]| sync_with(engine, options, &source, &destination);
+        let ran = sync(&[]).exits(23);
+        for name in ["a", "b", "d/c", "d/other", "d/again", "e", "d/alone"] {
+            let contents = |root: &Path| fs::read(root.join(name)).unwrap();
+            assert_eq!(contents(&source), contents(&destination), "{name}");
+        }
+        // Once for each of the two.
+        let told = ": Invalid cross-device link (os error 18) (--no-hard-links makes copies of hard links)";
+        let lines: Vec<&str> = ran.err.lines().collect();
+        assert!((1..=2).contains(&lines.len()) && lines.iter().all(|line| line.ends_with(told)), "{lines:?}");
+        assert!(ran.out.contains(" copies in place of hard links"), "{}", ran.out);
+        // Who comes first may be another one this time.
+        let again = sync(&["--json"]).exits(23);
+        let counts = ["created", "updated", "bytes"].map(|name| again.summary()[name].as_u64());
+        assert_eq!(counts, [Some(0); 3], "{}", again.out);
+        sync(&["--no-hard-links"]).exits(0);
+    }
+}
+
 /// The names to come are linked to the copy, and the next tree has one inode again.
 fn an_earlier_inode_with_all_its_names_splits_its_group_and_tells() {
     for &engine in ENGINES.iter() {
@@ -200,7 +229,7 @@ fn one_file_that_may_have_no_further_names_costs_its_own_links() {
         crate::support::tool("chattr", &["+i", destination.join("a").to_str().unwrap()]);
         let ran = sync_with(engine, &["--jobs=1", "--depth=1"], &source, &destination).exits(23);
         crate::support::tool("chattr", &["-i", destination.join("a").to_str().unwrap()]);
-        assert!(ran.err.contains("dst/b: one more name of a") || ran.err.contains("rename "), "{}", ran.err);
+        assert!(ran.err.contains("dst/b: one more name of a"), "{}", ran.err);
         assert_eq!(fs::read(destination.join("b")).unwrap(), b"the first");
         assert_eq!(fs::metadata(destination.join("e")).unwrap().nlink(), 3, "{}", ran.out);
         sync_with(engine, &[], &source, &destination).exits(0);
@@ -242,6 +271,21 @@ fn files_that_get_no_name_are_written_under_another() {
         assert_whole(&source, &destination);
         assert_eq!(fs::read(destination.join("large")).unwrap(), noise(99, 5 << 20));
         assert_eq!(fs::read(destination.join("d1/old")).unwrap(), b"a new version");
+    }
+}
+
+/// A sandbox may refuse a rename with flags, which it does not know, and not one without.
+fn directories_get_their_names_where_flags_are_refused() {
+    for (&engine, errno) in
+        ENGINES.iter().flat_map(|engine| ["EPERM", "EACCES", "ENOSYS", "EINVAL"].map(|errno| (engine, errno)))
+    {
+        let home = scratch();
+        let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+        build_files(&source, &destination);
+        let inject = format!("inject=renameat2:error={errno}");
+        refused(&[&inject], engine, &[], &source, &destination).exits(0);
+        assert_equal(&source, &destination);
+        assert_no_litter(&destination);
     }
 }
 

@@ -2,17 +2,19 @@
 //! gets in whom an ACL may have kept out.
 
 use std::fs;
+use std::process::Command;
 
 use crate::lacks::{bits, made, refused};
 use crate::support::fuse::{Call, Effect, Fuse};
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, xattr};
-use crate::support::{ENGINES, scratch, sync_with, tool};
+use crate::support::{ENGINES, program, run, scratch, sync_with, tool};
 
 tests![
     an_attribute_that_can_not_be_read_costs_itself: [Need::Tool("strace"), Need::Tool("setfacl")],
     attributes_that_can_not_be_listed_cost_themselves: [Need::Fuse],
     what_can_not_be_read_in_full_is_backed_up: [Need::Fuse],
+    check_and_dry_runs_tell_what_can_not_be_read: [Need::Fuse],
     earlier_trees_are_linked_to_without_what_can_not_be_read: [Need::Tool("strace")],
 ];
 
@@ -89,6 +91,38 @@ fn attributes_that_can_not_be_listed_cost_themselves() {
         file(source.join("d/f"), "new contents");
         sync_with(engine, &[], &source, &destination).exits(23);
         assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "new contents");
+    }
+}
+
+fn check_and_dry_runs_tell_what_can_not_be_read() {
+    for &engine in ENGINES.iter() {
+        let (home, fuse) = (scratch(), Fuse::new());
+        let (source, destination) = (fuse.path().join("src"), home.path().join("dst"));
+        file(source.join("d/f"), "contents");
+        let told = |options: &[&str]| {
+            let mut command = Command::new(program());
+            command.args(options).args(["--engine", engine]).arg(&source).arg(&destination);
+            let ran = run(command);
+            let about = |name| {
+                let text =
+                    format!("read extended attributes of {}: which it has: ", source.join(name).display());
+                ran.err.matches(&text).count()
+            };
+            (ran.code, ["d", "d/f"].map(about))
+        };
+        fuse.spoil(Call::Listxattr, "nothing yet", Effect::Fail(libc::EACCES), usize::MAX);
+        assert_eq!(told(&["sync"]), (Some(0), [0, 0]));
+        for subject in ["d", "f"] {
+            fuse.spoil(Call::Listxattr, subject, Effect::Fail(libc::EACCES), usize::MAX);
+        }
+        assert_eq!(told(&["sync"]), (Some(23), [1, 1]));
+        // Nothing else differs, and then a mode does.
+        for bits in [0o600, 0o640] {
+            for words in [&["check"][..], &["sync", "-n"]] {
+                assert_eq!(told(words), (Some(23), [1, 1]), "{words:?} {bits:o}");
+            }
+            mode(destination.join("d/f"), 0o640);
+        }
     }
 }
 

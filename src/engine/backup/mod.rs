@@ -26,6 +26,7 @@ use crate::engine::state::watched::Watched;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_entry;
 use crate::io::rename::rename_free;
+use crate::metadata::flags::frozen_at;
 use crate::stat::{Inode, Stat, stat_open};
 
 /// An entry of the destination that is about to lose its name.
@@ -91,7 +92,7 @@ impl Old<'_> {
             }
             // Another file system, one without hard links, or somebody else's file (proc_sys_fs(5), protected_hardlinks).
             Err(errno) if is_link_refusal(errno) => Ok(false),
-            Err(errno) => Err(self.no_name(errno, place.backups)),
+            Err(errno) => Err(self.no_name(errno, &place)),
         }
     }
 
@@ -102,11 +103,12 @@ impl Old<'_> {
             return Ok(());
         }
         let within = &place.within;
-        let temporary = self.run.temporary.new_name(within).at(Operation::Backup, || self.path())?;
+        let temporary = self.run.temporary.new_name(within);
+        let temporary = temporary.map_err(|errno| self.no_name(errno, &place))?;
         let copied = self.copy_to(within, &temporary, place.in_open).and_then(|()| {
             let free = |name: &CStr| rename_free(within, &temporary, within, name);
             let replace = |name: &CStr| rustix::fs::renameat(within, &temporary, within, name);
-            place.give_name(self, false, free, replace).map_err(|errno| self.no_name(errno, place.backups))
+            place.give_name(self, false, free, replace).map_err(|errno| self.no_name(errno, &place))
         });
         if copied.is_err() {
             rustix::fs::unlinkat(within, &temporary, AtFlags::empty()).ok();
@@ -120,11 +122,15 @@ impl Old<'_> {
     }
 
     /// The error of a backup that gets no name.
-    fn no_name(&self, errno: Errno, backups: &Backups) -> Error {
+    fn no_name(&self, errno: Errno, place: &BackupPlace<'_>) -> Error {
+        if let (Errno::PERM, Some(how)) = (errno, frozen_at(&place.within, c"")) {
+            let cause = Cause::Refused(format!("{errno}: the directory of its backup is {how}"));
+            return Error::new(Operation::Backup, self.path(), cause);
+        }
         if errno != Errno::NAMETOOLONG {
             return Error::new(Operation::Backup, self.path(), errno);
         }
-        let cause = match backups.suffix.is_empty() {
+        let cause = match place.backups.suffix.is_empty() {
             true => Cause::Refused(
                 "a directory has its name among the backups, and a number makes it too long".into(),
             ),

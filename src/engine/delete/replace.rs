@@ -15,6 +15,7 @@ use crate::engine::delete::aside::Aside;
 use crate::engine::delete::collect::doing;
 use crate::engine::delete::removal::{Doing, Removal, Removed};
 use crate::engine::entry::item::Item;
+use crate::engine::own::refused::explain_frozen;
 use crate::engine::run::blocking::in_thread;
 use crate::engine::run::flushed::flush_directory;
 use crate::engine::run::lane::Lane;
@@ -131,7 +132,7 @@ pub(crate) async fn replace(ready: &Ready, lane: &Lane) {
         };
         return report(event, &ready.waiting, lane).await;
     }
-    let event = match Replacement::open(ready, lane) {
+    let mut event = match Replacement::open(ready, lane) {
         Err(error) => EntryEvent::failed(entry.kind, error),
         Ok(place) => {
             let event = place.mirror(lane).await;
@@ -141,6 +142,13 @@ pub(crate) async fn replace(ready: &Ready, lane: &Lane) {
             }
         }
     };
+    if let Some(error) = event.error.take() {
+        let within = reopen(lane.run.roots.destination.fd.as_ref(), directory);
+        event.error = Some(match within {
+            Ok(within) => Box::new(explain_frozen(*error, (&within, entry.target()))),
+            Err(_) => error,
+        });
+    }
     report(event, &ready.waiting, lane).await;
 }
 

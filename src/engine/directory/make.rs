@@ -310,7 +310,10 @@ impl Directory {
         let is_provisional =
             self.leaf.load(Ordering::Relaxed) && run.config.makes_provisional_directories() && !taken;
         let temporary = (is_provisional || taken).then(|| run.temporary.new_name(within)).transpose();
-        let temporary = temporary.at(Operation::Create, path)?;
+        let temporary = match temporary {
+            Err(Errno::PERM) if !taken => None, // what is there can't be renamed
+            temporary => temporary.at(Operation::Create, path)?,
+        };
         let name = temporary.as_ref().unwrap_or(&self.name);
         // Nobody else's until it is whole.
         match writable(within, run, || rustix::fs::mkdirat(within, name, MARKED)) {

@@ -18,7 +18,7 @@ use crate::engine::run::flushed::flush_directory;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::{Origin, Pair, SourceDirectory};
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, NotKept, Operation, Property, Result};
 use crate::event::{Event, Kind};
 use crate::io::list;
 use crate::io::temporary::lock;
@@ -50,7 +50,13 @@ pub(crate) async fn merge(
     origin.judge(parent, (&source, &to), &stat, run);
     let (narrowed, exposed) = source.narrow(&to, &stat, run, path)?;
     if exposed {
-        return Err(Errno::PERM).at(Operation::SetMode, path); // what is to be moved there is as open as its source
+        // What is to be moved there is as open as its source. In the next run, for which it is there already, it is not.
+        let wanted = format!(
+            "{:04o} of a directory that another run has made meanwhile: what is in it is copied by the next run",
+            source.stat.mode
+        );
+        let lack = NotKept::refused(Property::Mode, wanted, Errno::PERM);
+        return Err(Error::new(Operation::SetMode, path(), Cause::from(lack)));
     }
     origin.taken |= narrowed.owner.is_some();
     let mut moved = 0;

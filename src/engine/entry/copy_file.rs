@@ -13,7 +13,7 @@ use crate::engine::entry::live::Reading;
 use crate::engine::entry::live::steady::{ATTEMPTS, settle};
 use crate::engine::entry::new_file::room::Shortage;
 use crate::engine::entry::{flags, in_place, keep_old};
-use crate::engine::own::new_file::{NewFile, WriteMethod};
+use crate::engine::own::new_file::{NewFile, Unpublished, WriteMethod};
 use crate::engine::own::refused;
 use crate::engine::run::streamed::Streamed;
 use crate::engine::state::copied::Copied;
@@ -51,10 +51,11 @@ async fn copy_streamed(
     streamed: &Streamed,
 ) -> Result<Copied> {
     let within = item.changing()?;
-    if taken == Taken::Nothing {
-        let tried = || refused::try_name(item.pair, item.target(), before.size, item.run());
-        item.lane.io.in_place(Call::Create, tried).at(Operation::Create, || item.path())?;
-    }
+    let try_name = || match taken {
+        Taken::Nothing => refused::try_name(item.pair, item.target(), before.size, item.run()),
+        _ => refused::try_to_replace(within, item.target(), before.size),
+    };
+    item.lane.io.in_place(Call::Create, try_name).at(Operation::Create, || item.path())?;
     item.lane.io.in_place(Call::Create, || refused::try_nameless(item.pair, before.size, item.run()));
     let mut again = true;
     let mut reading = Reading { attempt: 1, apart: true, holes: true };
@@ -141,15 +142,18 @@ fn give_name(
     mut applied: Applied,
 ) -> Result<Option<Applied>> {
     let within = item.changing()?;
-    let (written, nameless) = (item.pair.inode_to_look_at(&new.fd), new.is_nameless());
+    let written = item.pair.inode_to_look_at(&new.fd);
     item.lane.doing(Operation::Rename);
     let publish = || new.publish(within, item.target(), taken, item.run());
     match item.lane.io.in_place(Call::Name, publish) {
-        Err(errno) if nameless && keeps_nameless(errno) => {
+        Ok(()) => {}
+        Err(Unpublished::NoName(errno)) if keeps_nameless(errno) => {
             item.pair.file_system.mark_refuses_nameless();
             return Ok(None);
         }
-        published => published.at(Operation::Create, || item.path())?,
+        Err(Unpublished::NoName(errno) | Unpublished::NotThere(errno)) => {
+            return Err(errno).at(Operation::Create, || item.path());
+        }
     }
     if let Some(written) = written {
         look_after_close(item, written, modified, &mut applied)?;
@@ -212,7 +216,7 @@ fn new_file(item: &Item<'_>, file: &File, wanted: Wanted<'_>, taken: Taken) -> R
         _ => WriteMethod::Atomic,
     };
     let mode = metadata::mode_at_first(wanted, item.pair.group_of_new(run), &run.rules);
-    let create = || NewFile::create(item.pair, item.target(), method, mode, run);
+    let create = || NewFile::create(item.pair, item.target(), (method, taken), mode, run);
     item.lane.io.in_place(Call::Create, create).at(Operation::Create, || item.path())
 }
 

@@ -128,14 +128,18 @@ async fn follow(
     match link(&item, leader, taken, destination).await {
         Ok(Linked::Anew) => Ok((linked, None)),
         Ok(Linked::Before) => Ok((leader.unchanged(), None)),
-        // As many names as the file system allows for one inode (btrfs, within one directory), or the inode is on another
-        // one, since a mount point is in the destination: a copy has to do.
-        Err(LinkFailure::Os(refusal @ (Errno::MLINK | Errno::XDEV))) => {
+        // As many names as the file system allows for one inode (btrfs, within one directory): a copy has to do. One inode
+        // became two, which is a lack of each that begins a new one.
+        Err(LinkFailure::Os(refusal @ Errno::MLINK)) => {
             let copied = item.mirror_one(source, destination).await?;
             let copied = Copied { link_limit: true, ..copied };
-            // With as many names as there may be, one inode became two: that is a lack of each that begins a new one.
-            let lacks = (refusal == Errno::MLINK).then(|| lack(&item, leader, refusal));
-            Ok((copied.lacking(lacks.into_iter().collect()), Some(refusal)))
+            Ok((copied.lacking(vec![lack(&item, leader, refusal)]), Some(refusal)))
+        }
+        // The inode is on another file system, since a mount point is in the destination, or in another subvolume or project
+        // of one. Others may be linked on both sides.
+        Err(LinkFailure::Os(refusal @ Errno::XDEV)) => {
+            let copied = item.mirror_one(source, destination).await?;
+            Ok((refused(&item, leader, refusal, copied), None))
         }
         Err(LinkFailure::Os(errno)) if item.pair.file_system.is_link_refusal(errno) => {
             let copied = item.mirror_one(source, destination).await?; // where that fails it was not the link

@@ -237,11 +237,11 @@ impl Item<'_> {
         let wanted = || self.source_xattrs(&source.stat, source.file.as_ref());
         let xattrs = self.run().rules.keep.xattrs.then(wanted).transpose()?;
         let have_xattrs = match xattrs {
-            Some(_) => self.destination_xattrs(theirs.as_ref())?,
-            None => xattr::Xattrs::new(),
+            Some(_) => self.readable_xattrs(theirs.as_ref())?.ok(),
+            None => Some(xattr::Xattrs::new()),
         };
         let wanted = Wanted { stat: &source.stat, xattrs: xattrs.as_ref() };
-        trial::is_as_a_copy(self.place(), wanted, (have, &have_xattrs))
+        trial::is_as_a_copy(self.place(), wanted, (have, have_xattrs.as_ref()))
     }
 
     /// The changes, and those of attributes where these are to be told: what is replaced gets them anew in any case.
@@ -353,17 +353,25 @@ impl Item<'_> {
         let run = self.run();
         let wanted = || self.source_xattrs(&source.stat, source.file.as_ref());
         let xattrs = run.rules.keep.xattrs.then(wanted).transpose()?;
-        let (of_xattrs, grants) = match &xattrs {
+        let (of_xattrs, grants, unread) = match &xattrs {
             Some(want) => self.changes_of_xattrs(want, theirs.as_ref())?,
-            None => (Changes::NONE, false),
+            None => (Changes::NONE, false, None),
         };
         let changes = Changes { acl: of_xattrs.acl, xattrs: of_xattrs.xattrs, ..difference.changes(have) };
         let mended = Copied { action: Action::Metadata, changes, ..Copied::skipped() };
+        let lacks_of_source = || xattrs.as_ref().map_or_else(Vec::new, |xattrs| xattrs.lacks());
+        if let (Some(unread), false) = (unread, run.config.writes()) {
+            // Whether these differ is not known.
+            let changes = Changes { xattrs: false, ..changes };
+            let action = if changes.is_empty() { Action::Unchanged } else { Action::Metadata };
+            let lacks = lacks_of_source().into_iter().chain([metadata::lack_of_unlisted(*unread)]);
+            return Ok(Copied { action, changes, ..mended }.lacking(lacks.collect()));
+        }
         if difference.is_empty() && of_xattrs.is_empty() {
             if have.links > 1 && !run.links.may_share(have.inode, self.identity(&source.stat)) {
                 return self.make(source, Taken::Entry, Action::Updated).await;
             }
-            let lacks = xattrs.map_or_else(Vec::new, |xattrs| xattrs.lacks());
+            let lacks = lacks_of_source();
             return Ok(if lacks.is_empty() {
                 Copied::unchanged()
             } else {
@@ -389,7 +397,8 @@ impl Item<'_> {
             return self.make(source, Taken::Entry, Action::Updated).await;
         }
         if !run.config.writes() {
-            return Ok(mended);
+            let lacks = lacks_of_source();
+            return Ok(if lacks.is_empty() { mended } else { mended.lacking(lacks) });
         }
         self.lane.doing(Operation::SetTimes);
         let handle = self.handle(self.target())?;
@@ -411,19 +420,29 @@ impl Item<'_> {
         Ok(Copied { action, changes, ..mended }.with(applied))
     }
 
-    /// What differs of the attributes, and whether that grants a privilege. Those that the destination does not show are set
-    /// anew, and are told then.
-    fn changes_of_xattrs(&self, want: &xattr::Xattrs, theirs: Option<&File>) -> Result<(Changes, bool)> {
-        match self.destination_xattrs(theirs) {
-            Err(error) if error.errno().is_some_and(metadata::is_refusal) => {
+    /// What differs of the attributes, and whether that grants a privilege. Those that the destination does not show, with this
+    /// error, are set anew, and are told then.
+    fn changes_of_xattrs(
+        &self,
+        want: &xattr::Xattrs,
+        theirs: Option<&File>,
+    ) -> Result<(Changes, bool, Option<Box<Error>>)> {
+        match self.readable_xattrs(theirs)? {
+            Err(error) => {
                 let none = xattr::Xattrs::new();
                 let Changes { acl, .. } = xattr::changes(want, &none);
-                Ok((Changes { acl, xattrs: true, ..Changes::NONE }, xattr::grants(want, &none)))
+                let changes = Changes { acl, xattrs: true, ..Changes::NONE };
+                Ok((changes, xattr::grants(want, &none), Some(error)))
             }
-            have => {
-                let have = have?;
-                Ok((xattr::changes(want, &have), xattr::grants(want, &have)))
-            }
+            Ok(have) => Ok((xattr::changes(want, &have), xattr::grants(want, &have), None)),
+        }
+    }
+
+    /// The destination's attributes, or why it does not show them.
+    fn readable_xattrs(&self, theirs: Option<&File>) -> Result<Result<xattr::Xattrs, Box<Error>>> {
+        match self.destination_xattrs(theirs) {
+            Err(error) if error.errno().is_some_and(metadata::is_refusal) => Ok(Err(Box::new(error))),
+            have => have.map(Ok),
         }
     }
 

@@ -47,9 +47,9 @@ pub(crate) fn make_symlink(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result
     let points_to = source_target(item)?;
     let within = item.changing()?;
     let create = |within: &OwnedFd, name: &CStr| rustix::fs::symlinkat(&points_to, within, name);
-    again(|| {
-        let temporary = item.run().temporary.new_name(within).at(Operation::Create, || item.path())?;
-        make(item, stat, (within, &temporary), taken, create)
+    again(|| match temporary_name(item, within, taken)? {
+        Some(temporary) => make(item, stat, (within, &temporary), Some(taken), create),
+        None => make(item, stat, (within, item.target()), None, create),
     })
 }
 
@@ -58,16 +58,28 @@ pub(crate) fn make_node(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Co
     again(|| make_privately(item, stat, taken))
 }
 
+/// A temporary name in a directory; `None` where nothing can be renamed, and what is new is to get its own name at once.
+fn temporary_name(item: &Item<'_>, within: &OwnedFd, taken: Taken) -> Result<Option<CString>> {
+    match item.run().temporary.new_name(within) {
+        Err(Errno::PERM) if taken == Taken::Nothing => Ok(None),
+        name => name.map(Some).at(Operation::Create, || item.path()),
+    }
+}
+
 fn make_privately(item: &Item<'_>, stat: &Stat, taken: Taken) -> Result<Copied> {
     let within = item.changing()?;
-    let temporary = item.run().temporary.new_name(within).at(Operation::Create, || item.path())?;
-    let private = directory::make(within, &temporary, item.run());
-    let private = private.at(Operation::Create, || item.path())?;
     let device = rustix::fs::makedev(stat.device_node.0, stat.device_node.1);
     let mode = Mode::RUSR | Mode::WUSR;
-    let made = make(item, stat, (&private, item.target()), taken, |within, name| {
+    let create = |within: &OwnedFd, name: &CStr| {
         rustix::fs::mknodat(within, name, stat.kind.file_type(), mode, device)
-    });
+    };
+    let Some(temporary) = temporary_name(item, within, taken)? else {
+        // Nobody can exchange it there.
+        return make(item, stat, (within, item.target()), None, create);
+    };
+    let private = directory::make(within, &temporary, item.run());
+    let private = private.at(Operation::Create, || item.path())?;
+    let made = make(item, stat, (&private, item.target()), Some(taken), create);
     litter::remove_directory(within, &temporary, item.run());
     made
 }
@@ -86,23 +98,26 @@ fn again(make: impl Fn() -> Result<Copied>) -> Result<Copied> {
     make()
 }
 
-/// Makes an entry at a place of its own, completes it there, and moves it to the item's name.
+/// Makes an entry at a place of its own, completes it there, and moves it to the item's name; without `taken` that is its
+/// place already.
 fn make(
     item: &Item<'_>,
     stat: &Stat,
     (home, name): (&OwnedFd, &CStr),
-    taken: Taken,
+    taken: Option<Taken>,
     create: impl Fn(&OwnedFd, &CStr) -> rustix::io::Result<()>,
 ) -> Result<Copied> {
     if let Err(errno) = writable(home, item.run(), || create(home, name)) {
-        // exFAT's program makes a file, and the kernel then finds that it is none of what it asked for.
-        rustix::fs::unlinkat(home, name, AtFlags::empty()).ok();
+        if taken.is_some() {
+            // exFAT's program makes a file, and the kernel then finds that it is none of what it asked for.
+            rustix::fs::unlinkat(home, name, AtFlags::empty()).ok();
+        }
         return Err(Error::new(Operation::Create, item.path(), refusal(item, stat, home, errno)));
     }
     let to = (&**item.changing()?, item.target());
     let completed = complete(item, stat, (home, name)).and_then(|applied| {
-        let placed = take_place((home, name), to, taken).at(Operation::Rename, || item.path());
-        placed.map(|()| applied)
+        let placed = taken.map_or(Ok(()), |taken| take_place((home, name), to, taken));
+        placed.at(Operation::Rename, || item.path()).map(|()| applied)
     });
     if completed.is_err() {
         rustix::fs::unlinkat(home, name, AtFlags::empty()).ok();

@@ -237,6 +237,7 @@ impl Directory {
         let changes = if !run.config.writes() {
             let of_xattrs = match xattrs {
                 Some(want) => {
+                    applied.lacks.extend(want.lacks());
                     xattr::changes(want, &xattr::read(&inode.into(), run.rules.privileges.namespaces, path)?)
                 }
                 None => Changes::NONE,

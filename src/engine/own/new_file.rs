@@ -45,38 +45,49 @@ pub(crate) enum WriteMethod {
 }
 
 enum Form {
-    Nameless,
+    /// With the name under which it gets to a place that something has.
+    Nameless(Option<CString>),
     /// Under a temporary name.
     Temporary(CString),
     /// Under a temporary name that the next run finds; `resumed`, if it has contents from an earlier run.
-    Partial {
-        name: CString,
-        resumed: bool,
-    },
+    Partial { name: CString, resumed: bool },
     /// Under its own name: `--no-atomic`, or in a provisional directory.
     Named,
     /// It was there before this run: `--inplace`.
     Existing,
 }
 
+/// Why a new file has not got its name.
+pub(crate) enum Unpublished {
+    /// It had none, and link(2) gave it none.
+    NoName(Errno),
+    /// It could not take the place of what has it.
+    NotThere(Errno),
+}
+
 impl NewFile {
-    /// Makes an empty file in `pair`'s destination, with `mode` where nobody else can reach it.
+    /// Makes an empty file in `pair`'s destination, with `mode` where nobody else can reach it. Where it can't take the place
+    /// of what is there, that is told now.
     pub(crate) fn create(
         pair: &Pair,
         name: &CStr,
-        method: WriteMethod,
+        (method, taken): (WriteMethod, Taken),
         mode: u32,
         run: &Run,
     ) -> rustix::io::Result<Self> {
         let within = pair.changing()?;
+        let temporary = (taken != Taken::Nothing).then(|| run.temporary.new_name(within)).transpose()?;
         // Nobody can open a nameless file: it may have its permissions at once. One that has a name others can reach is
         // nobody else's until it has its owner.
         let open_mode = open_mode(mode, run);
         let make = |name: &CStr, mode, form| NewFile::make(within, name, NEW_NAME, mode, form, run);
-        if method == WriteMethod::Partial
-            && let Some(new) = NewFile::partial(within, name, CLOSED, run)?
-        {
-            return Ok(new);
+        if method == WriteMethod::Partial {
+            match NewFile::partial(within, name, CLOSED, run) {
+                Ok(Some(new)) => return Ok(new),
+                // Another run has it, or what is in the directory can't be renamed.
+                Ok(None) | Err(Errno::PERM) => {}
+                Err(errno) => return Err(errno),
+            }
         }
         if method == WriteMethod::Named || pair.is_provisional() {
             match make(name, if pair.private { open_mode } else { CLOSED }, Form::Named) {
@@ -84,24 +95,30 @@ impl NewFile {
                 other => return other,
             }
         }
-        NewFile::unnamed(pair, open_mode, run)
+        NewFile::unnamed(pair, open_mode, temporary, run)
     }
 
     /// Makes an empty file that is never to have a name of its own.
     pub(crate) fn scratch(pair: &Pair, mode: u32, run: &Run) -> rustix::io::Result<Self> {
-        NewFile::unnamed(pair, open_mode(mode, run), run)
+        NewFile::unnamed(pair, open_mode(mode, run), None, run)
     }
 
     /// Makes a file without a name, or with a temporary one.
-    fn unnamed(pair: &Pair, open_mode: u32, run: &Run) -> rustix::io::Result<Self> {
+    fn unnamed(
+        pair: &Pair,
+        open_mode: u32,
+        temporary: Option<CString>,
+        run: &Run,
+    ) -> rustix::io::Result<Self> {
         let within = pair.changing()?;
         if !pair.file_system.refuses_nameless() {
-            match NewFile::make(within, c".", OFlags::TMPFILE, open_mode, Form::Nameless, run) {
+            let form = Form::Nameless(temporary.clone());
+            match NewFile::make(within, c".", OFlags::TMPFILE, open_mode, form, run) {
                 Err(errno) if lacks_nameless(errno) => pair.file_system.mark_refuses_nameless(),
                 other => return other,
             }
         }
-        let temporary = run.temporary.new_name(within)?;
+        let temporary = temporary.map_or_else(|| run.temporary.new_name(within), Ok)?;
         let form = Form::Temporary(temporary.clone());
         let new = NewFile::make(within, &temporary, NEW_NAME, CLOSED, form, run)?;
         lock(&new.fd);
@@ -164,25 +181,25 @@ impl NewFile {
         name: &CStr,
         taken: Taken,
         run: &Run,
-    ) -> rustix::io::Result<()> {
-        match self.form {
-            Form::Named | Form::Existing => Ok(()),
-            Form::Temporary(temporary) | Form::Partial { name: temporary, .. } => {
-                take_place((within, &temporary), (within, name), taken)
-            }
-            Form::Nameless => {
+    ) -> Result<(), Unpublished> {
+        let temporary = match self.form {
+            Form::Named | Form::Existing => return Ok(()),
+            Form::Temporary(temporary) | Form::Partial { name: temporary, .. } => temporary,
+            Form::Nameless(temporary) => {
                 if taken == Taken::Nothing {
                     match link_nameless(&self.fd, within, name) {
                         Err(Errno::EXIST) => {}
-                        other => return other,
+                        linked => return linked.map_err(Unpublished::NoName),
                     }
                 }
                 lock(&self.fd);
-                let temporary = run.temporary.new_name(within)?;
-                link_nameless(&self.fd, within, &temporary)?;
-                take_place((within, &temporary), (within, name), taken)
+                let temporary = temporary.map_or_else(|| run.temporary.new_name(within), Ok);
+                let temporary = temporary.map_err(Unpublished::NotThere)?;
+                link_nameless(&self.fd, within, &temporary).map_err(Unpublished::NoName)?;
+                temporary
             }
-        }
+        };
+        take_place((within, &temporary), (within, name), taken).map_err(Unpublished::NotThere)
     }
 
     /// Whether what there is of it is kept if the copy breaks off, under a name that the next run finds.
@@ -192,7 +209,7 @@ impl NewFile {
 
     /// Whether it has no name at all yet.
     pub(crate) fn is_nameless(&self) -> bool {
-        matches!(self.form, Form::Nameless)
+        matches!(self.form, Form::Nameless(_))
     }
 
     /// Whether it has had its name from before this run.
@@ -217,7 +234,7 @@ impl NewFile {
     /// Removes the file, unless it was there before this run.
     pub(crate) fn remove(self, within: &OwnedFd, name: &CStr) {
         let name = match &self.form {
-            Form::Nameless | Form::Existing => return,
+            Form::Nameless(_) | Form::Existing => return,
             Form::Temporary(temporary) | Form::Partial { name: temporary, .. } => temporary,
             Form::Named => name,
         };

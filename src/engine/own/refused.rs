@@ -52,6 +52,14 @@ pub(crate) fn try_name(pair: &Pair, name: &CStr, size: u64, run: &Run) -> Result
     }
 }
 
+/// Asks, before a file of this size is written, whether chattr(1) has closed the one that it is to replace.
+pub(crate) fn try_to_replace(within: &OwnedFd, name: &CStr, size: u64) -> Result<(), Cause> {
+    match size >= WORTH_A_TRIAL && frozen_at(within, name).is_some() {
+        true => Err(Errno::PERM.into()), // which is explained where it is told
+        false => Ok(()),
+    }
+}
+
 /// Tries, once for each file system, whether a nameless file can get a name, before a file of this size is copied without
 /// one. What hinders the trial itself says nothing of that.
 pub(crate) fn try_nameless(pair: &Pair, size: u64, run: &Run) {

@@ -31,22 +31,24 @@ pub(crate) struct Place<'a, F> {
 /// What a copy would have.
 struct Outcome {
     stat: Stat,
-    xattrs: Xattrs,
+    /// `None`: they can't be read.
+    xattrs: Option<Xattrs>,
     lacks: Vec<Error>,
     /// It got all that it was to have.
     is_whole: bool,
 }
 
-/// Whether a copy of an entry, whose contents are right, would have no other metadata than `have` and its attributes show.
-/// What both lack is returned. A dry run tries nothing.
+/// Whether a copy of an entry, whose contents are right, would have no other metadata than `have` and its attributes show, as
+/// far as they can be read. What both lack is returned. A dry run tries nothing.
 pub(crate) fn is_as_a_copy(
     place: Place<'_, impl Fn() -> PathBuf + Copy>,
     want: Wanted<'_>,
-    (have, have_xattrs): (&Stat, &Xattrs),
+    (have, have_xattrs): (&Stat, Option<&Xattrs>),
 ) -> Result<Option<Vec<Error>>> {
     let Place { run, pair, .. } = place;
     let file_system = &pair.file_system;
-    let differs_in_xattrs = want.xattrs.is_some_and(|want| !xattr::changes(want, have_xattrs).is_empty());
+    let differs = |want| have_xattrs.is_none_or(|have| !xattr::changes(want, have).is_empty());
+    let differs_in_xattrs = want.xattrs.is_some_and(differs);
     let is_known = want.xattrs.is_none_or(Xattrs::is_complete);
     if !run.config.writes() || file_system.keeps_all() && !differs_in_xattrs && is_known {
         return Ok(None);
@@ -58,7 +60,7 @@ pub(crate) fn is_as_a_copy(
     Ok(is_alike(&outcome, want.stat, (have, have_xattrs), run).then_some(outcome.lacks))
 }
 
-fn is_alike(outcome: &Outcome, want: &Stat, (have, xattrs): (&Stat, &Xattrs), run: &Run) -> bool {
+fn is_alike(outcome: &Outcome, want: &Stat, (have, xattrs): (&Stat, Option<&Xattrs>), run: &Run) -> bool {
     let keep = &run.rules.keep;
     let owner = |stat: &Stat| (stat.uid, stat.gid);
     // A time that a copy would not have says nothing of this one.
@@ -69,7 +71,11 @@ fn is_alike(outcome: &Outcome, want: &Stat, (have, xattrs): (&Stat, &Xattrs), ru
         || matched == Match::Other && !is_rounded
         || (is_rounded || matched == Match::Clamped) && becomes.modified == have.modified
         || run.rules.same_time(want.modified, have);
-    let same_xattrs = !keep.xattrs || xattr::changes(&outcome.xattrs, xattrs).is_empty();
+    let same_xattrs = !keep.xattrs
+        || match (&outcome.xattrs, xattrs) {
+            (Some(becomes), Some(have)) => xattr::changes(becomes, have).is_empty(),
+            (becomes, have) => becomes.is_none() && have.is_none(),
+        };
     let same_owner = !keep.owner || owner(&outcome.stat) == owner(have);
     // No mode of a symlink can be set, and what is tried is a file.
     let same_mode = want.kind == Kind::Symlink || outcome.stat.mode == have.mode;
@@ -202,14 +208,21 @@ fn try_out(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Wanted<'_>) -> R
         let have = Stat { modified: Time::NEVER, ..have };
         let (bare, program) = (!place.pair.inherits_acl(), place.pair.file_system.is_program);
         let target = Target { inode, have: &have, bare, sure: false, program };
-        let Applied { lacks, squashed, .. } = metadata::apply(want, target, rules, place.path)?;
+        let Applied { mut lacks, squashed, .. } = metadata::apply(want, target, rules, place.path)?;
         let stat = stat_open(&new.fd).at(Operation::StatDestination, place.path)?;
         let xattrs = match rules.keep.xattrs {
             true => {
                 let read = xattr::read(&inode.into(), rules.privileges.namespaces, place.path);
-                place.pair.file_system.attributes(read)?
+                match place.pair.file_system.attributes(read) {
+                    Err(error) if error.errno().is_some_and(metadata::is_refusal) => {
+                        // What was there before would have been told of.
+                        lacks.extend(bare.then(|| metadata::lack_of_unlisted(error)));
+                        None
+                    }
+                    read => Some(read?),
+                }
             }
-            false => Xattrs::new(),
+            false => Some(Xattrs::new()),
         };
         let is_whole = lacks.is_empty() && !squashed;
         Ok(Outcome { stat, xattrs, lacks, is_whole })

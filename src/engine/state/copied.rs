@@ -22,7 +22,7 @@ pub(crate) struct Copied {
     pub(crate) reused: Option<Reused>,
     /// What its source did while it was read.
     pub(crate) live: Option<Live>,
-    /// A hard link became a copy: the inode has as many names as it can, or lies on another file system.
+    /// A hard link became a copy: the inode has as many names as it can.
     pub(crate) link_limit: bool,
     /// A hard link became a copy, since its file system has none.
     pub(crate) link_refused: bool,

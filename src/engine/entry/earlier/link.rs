@@ -21,7 +21,7 @@ use crate::event::{Action, Event, Kind, Notice, Reused};
 use crate::io::path::{open_directory, open_entry};
 use crate::io::rename::{Taken, link_nameless, take_place};
 use crate::metadata::xattr::{self, Holder};
-use crate::metadata::{HeldInode, Wanted};
+use crate::metadata::{HeldInode, Wanted, is_refusal};
 use crate::plan::compare::Decision;
 use crate::stat::{Stat, proc_path, stat_open};
 
@@ -88,16 +88,22 @@ async fn is_same(
         false => None,
     };
     let found = match wanted {
-        Some(_) => xattrs(item, tree, handle, have),
-        None => Ok(xattr::Xattrs::new()),
+        Some(_) => xattrs(item, tree, handle, have).map(Some),
+        None => Ok(Some(xattr::Xattrs::new())),
     };
-    let Ok(found) = found else { return Ok(None) };
-    let same_xattrs = wanted.as_ref().is_none_or(|wanted| xattr::changes(wanted, &found).is_empty());
+    let found = match found {
+        // A copy may not show them either.
+        Err(error) if error.errno().is_some_and(is_refusal) => None,
+        Err(_) => return Ok(None),
+        Ok(found) => found,
+    };
+    let is_same = |wanted| found.as_ref().is_some_and(|found| xattr::changes(wanted, found).is_empty());
+    let same_xattrs = wanted.as_ref().is_none_or(is_same);
     if same_stat && same_xattrs {
         return Ok(Some(wanted.map_or_else(Vec::new, |wanted| wanted.lacks())));
     }
     let wanted = Wanted { stat: &source.stat, xattrs: wanted.as_ref() };
-    trial::is_as_a_copy(item.place(), wanted, (have, &found))
+    trial::is_as_a_copy(item.place(), wanted, (have, found.as_ref()))
 }
 
 fn xattrs(item: &Item<'_>, tree: &OwnedFd, handle: &OwnedFd, have: &Stat) -> Result<xattr::Xattrs> {
