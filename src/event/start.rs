@@ -78,6 +78,13 @@ pub enum Notice {
         /// Why it is none.
         why: Cause,
     },
+    /// What a directory of the destination has stays: the source's lies on a file system that is not read.
+    Kept {
+        /// The directory.
+        path: PathBuf,
+        /// How many entries it has.
+        entries: u64,
+    },
 }
 
 impl Notice {
@@ -118,6 +125,12 @@ impl Notice {
                 Escaped::path(path),
                 names(Setting::LinkDest),
                 why.told(names)
+            ),
+            Notice::Kept { path, entries } => format!(
+                "{} keeps what it has ({entries} {}): in SRC it is on a file system that {} does not read",
+                Escaped::path(path),
+                if *entries == 1 { "entry" } else { "entries" },
+                names(Setting::OneFileSystem)
             ),
             Notice::NoKey(error) => {
                 let error = error.told(names);

@@ -27,7 +27,9 @@ pub(crate) trait Sink {
     fn mark_leaf(&self, directory: &Self::Directory);
     /// Not all names of the directory are known; that has been reported, or is no error.
     fn mark_unlisted(&self, directory: &Self::Directory);
-    /// The same, with why: of the directory, or of one name in it.
+    /// The directory lies on a file system that is left out, and is not read.
+    fn mark_elsewhere(&self, directory: &Self::Directory);
+    /// Not all names are known, and why: of the directory, or of one name in it.
     fn report_unlisted(&self, directory: &Self::Directory, unlisted: Unlisted);
     /// The source has something that is mirrored.
     fn mark_source_has_entries(&self);

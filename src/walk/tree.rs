@@ -288,11 +288,13 @@ impl<S: Sink> Walk<'_, S> {
                 top.scope = scope;
                 return true;
             }
-            Ok(_) => {}
-            Err(error) => self.sink.report(Event::Failed(error)),
+            Ok(_) => self.sink.mark_elsewhere(&top.directory),
+            Err(error) => {
+                self.sink.mark_unlisted(&top.directory);
+                self.sink.report(Event::Failed(error));
+            }
         }
         top.rest = Rest::nothing();
-        self.sink.mark_unlisted(&top.directory);
         false
     }
 

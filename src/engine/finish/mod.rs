@@ -96,6 +96,9 @@ impl Directory {
                     collect::collect(self, &pair, lane).await;
                 }
                 if lane.run.config.checks() && !self.unlisted.load(Ordering::Relaxed) {
+                if lane.run.judges_extras() && self.elsewhere.load(Ordering::Relaxed) {
+                    extras::tell_kept(self, &pair, lane).await;
+                }
                     extras::report(self, &pair, lane).await;
                 }
             }

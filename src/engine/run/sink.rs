@@ -48,6 +48,11 @@ impl Sink for Run {
         }
     }
 
+    fn mark_elsewhere(&self, directory: &Arc<Directory>) {
+        directory.mark_elsewhere();
+        self.mark_unlisted(directory);
+    }
+
     fn report_unlisted(&self, directory: &Arc<Directory>, Unlisted { name, operation, cause }: Unlisted) {
         self.mark_unlisted(directory);
         let path = match name {
