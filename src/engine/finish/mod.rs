@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use rustix::io::Errno;
 
 use crate::engine::delete::{collect, extras};
+use crate::engine::directory::earlier;
 use crate::engine::directory::merge::merge;
 use crate::engine::own::litter;
 use crate::engine::run::lane::Lane;
@@ -223,9 +224,13 @@ impl Directory {
             (false, true) => Some(Action::Created),
             (false, false) => None,
         };
-        let made = made.map(|action| (action, Changes::NEW));
+        let made = made.map(|action| match action {
+            Action::Created => (action, earlier::changes(self, pair, run)),
+            action => (action, Changes::NEW),
+        });
         let Some(destination) = &pair.destination else {
-            let (action, changes) = made.unwrap_or((Action::Created, Changes::NEW));
+            let (action, changes) =
+                made.unwrap_or_else(|| (Action::Created, earlier::changes(self, pair, run)));
             return Ok((action, changes, Applied::default()));
         };
         let path = || run.destination_path(&self.path());
