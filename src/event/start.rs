@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::{Cause, Error, Names, Setting};
 use crate::event::Action;
-use crate::options::Engine;
+use crate::options::{Engine, Reuse};
 use crate::text::Escaped;
 
 /// A tree to link to that does not exist.
@@ -164,13 +164,15 @@ pub struct Start {
     pub mode: Mode,
     /// What is made is flushed to stable storage.
     pub fsync: bool,
+    /// How the files that earlier trees have come from there, if any trees to link to were named.
+    pub reuse: Option<Reuse>,
 }
 
 impl Start {
     /// Of a run of this kind with one thread and one task, of which there is nothing else to tell.
     pub fn new(engine: Engine, mode: Mode) -> Self {
         let (notices, missing) = (Vec::new(), Vec::new());
-        Start { engine, threads: 1, tasks: 1, notices, missing, mode, fsync: false }
+        Start { engine, threads: 1, tasks: 1, notices, missing, mode, fsync: false, reuse: None }
     }
 }
 

@@ -69,6 +69,7 @@ mod support;
 mod swapped;
 mod tight;
 mod timeout;
+mod told;
 mod torn;
 mod unread;
 mod unstuck;
@@ -155,6 +156,7 @@ fn main() {
         swapped::TESTS,
         tight::TESTS,
         timeout::TESTS,
+        told::TESTS,
         torn::TESTS,
         unread::TESTS,
         unstuck::TESTS,

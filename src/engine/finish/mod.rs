@@ -96,10 +96,10 @@ impl Directory {
                 if lane.run.config.delete.is_some() {
                     collect::collect(self, &pair, lane).await;
                 }
-                if lane.run.config.checks() && !self.unlisted.load(Ordering::Relaxed) {
                 if lane.run.judges_extras() && self.elsewhere.load(Ordering::Relaxed) {
                     extras::tell_kept(self, &pair, lane).await;
                 }
+                if lane.run.config.checks() && !self.unlisted.load(Ordering::Relaxed) {
                     extras::report(self, &pair, lane).await;
                 }
             }
