@@ -4,6 +4,7 @@
 //! from files in the directories of the source (`scope.rs`). An excluded directory is not read at all.
 
 mod git;
+mod git_pattern;
 pub(crate) mod list;
 mod pattern;
 mod rule;
@@ -208,6 +209,11 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     open(file)?.read_to_end(&mut text)?;
     Ok(text)
+}
+
+/// A text without the byte order mark that some editors put before it: git passes over it.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
 }
 
 fn not_a_rule(rule: &OsStr, why: String) -> Error {

@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use crate::select::pattern::Pattern;
+use crate::select::without_mark;
 
 /// Which decision a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +134,7 @@ impl Template {
     /// The rules in a text. The error names the one that can't be read.
     pub(crate) fn lines(&self, text: &[u8]) -> Result<Vec<Line>, String> {
         let mut lines = Vec::new();
+        let text = if self.nul { text } else { without_mark(text) };
         for line in self.split(text) {
             let is_comment = !self.words && !self.nul && matches!(line.first(), Some(b'#' | b';'));
             if !is_comment {

@@ -41,6 +41,7 @@ mod left_modes;
 mod levels;
 mod library;
 mod links;
+mod lists;
 mod look_back;
 mod look_doubt;
 mod manifest;
@@ -128,6 +129,7 @@ fn main() {
         left_modes::TESTS,
         levels::TESTS,
         links::TESTS,
+        lists::TESTS,
         look_back::TESTS,
         look_doubt::TESTS,
         library::TESTS,

@@ -92,7 +92,7 @@ fn directories_that_an_earlier_tree_has_are_no_news() {
         let all = sync(&["-ii"], "all");
         assert!(all.out.contains("cd          same/deep/\n"), "{}", all.out);
         let json = sync(&["--json"], "json");
-        assert_eq!(json.summary()["created"], 8, "{}", json.out);
+        assert_eq!(json.summary()["created"], 9, "{}", json.out);
     }
 }
 
