@@ -7,6 +7,9 @@
 pub enum Setting {
     MakeParents,
     Exclude,
+    ExcludeRule,
+    IncludeRule,
+    FilterRule,
     OneFileSystem,
     Delete,
     DeleteLimit,
@@ -37,6 +40,9 @@ impl Setting {
         match self {
             Setting::MakeParents => "make_parents",
             Setting::Exclude => "a rule",
+            Setting::ExcludeRule => "Selection::exclude",
+            Setting::IncludeRule => "Selection::include",
+            Setting::FilterRule => "Selection::filter",
             Setting::OneFileSystem => "select.one_file_system",
             Setting::Delete => "delete",
             Setting::DeleteLimit => "delete.limit",

@@ -25,6 +25,26 @@ impl Missing {
     }
 }
 
+/// Where a rule came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RuleOrigin {
+    /// It was given itself: by which setting.
+    Setting(Setting),
+    /// A file of rules; `-` is standard input.
+    File(PathBuf),
+}
+
+impl RuleOrigin {
+    fn told(&self, names: Names) -> String {
+        match self {
+            RuleOrigin::Setting(setting) => names(*setting).to_owned(),
+            RuleOrigin::File(path) if path.as_os_str() == "-" => "standard input".to_owned(),
+            RuleOrigin::File(path) => Escaped::path(path).to_string(),
+        }
+    }
+}
+
 /// What is not as it was hoped for, and what is done instead.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -85,9 +105,32 @@ pub enum Notice {
         /// How many entries it has.
         entries: u64,
     },
+    /// A rule matches nothing, since it begins with the path of the source, where a leading slash stands for the source.
+    MisplacedRule {
+        /// As it is written.
+        rule: String,
+        /// Where it came from.
+        origin: RuleOrigin,
+        /// The pattern to be written instead.
+        instead: String,
+    },
+    /// A rule has decided nothing in the whole run.
+    IdleRule {
+        /// As it is written.
+        rule: String,
+        /// Where it came from.
+        origin: RuleOrigin,
+    },
+    /// As many more rules have decided nothing.
+    MoreIdleRules(u64),
 }
 
 impl Notice {
+    /// Whether it is only for those who look for what a run does in detail.
+    pub fn is_detail(&self) -> bool {
+        matches!(self, Notice::IdleRule { .. } | Notice::MoreIdleRules(_))
+    }
+
     /// The text, with settings called by these names.
     pub fn told(&self, names: Names) -> String {
         match self {
@@ -132,6 +175,17 @@ impl Notice {
                 if *entries == 1 { "entry" } else { "entries" },
                 names(Setting::OneFileSystem)
             ),
+            Notice::MisplacedRule { rule, origin, instead } => format!(
+                "the rule {rule} ({}) matches nothing: it begins with the path of SRC, and / stands for SRC in a rule. Write \
+                 {instead}",
+                origin.told(names)
+            ),
+            Notice::IdleRule { rule, origin } => {
+                let origin = origin.told(names);
+                format!("the rule {rule} ({origin}) has matched nothing that earlier rules had left to it")
+            }
+            Notice::MoreIdleRules(1) => "one more rule has matched nothing".to_owned(),
+            Notice::MoreIdleRules(more) => format!("{more} more rules have matched nothing"),
             Notice::NoKey(error) => {
                 let error = error.told(names);
                 format!("what a killed run leaves can't be told from other files later: {error}")

@@ -236,7 +236,9 @@ impl Reporter for Json {
 
     fn notice(&mut self, notice: &Notice) {
         let text = notice.told(words::option);
-        message(&text);
+        if !notice.is_detail() {
+            message(&text);
+        }
         self.write(&Line::Notice { message: text });
     }
 

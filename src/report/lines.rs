@@ -216,7 +216,8 @@ impl Reporter for Lines {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        if !self.verbosity.quiet {
+        let Verbosity { quiet, verbose, .. } = self.verbosity;
+        if !quiet && (verbose > 0 || !notice.is_detail()) {
             message(notice.told(words::option));
         }
     }

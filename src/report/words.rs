@@ -7,7 +7,9 @@ use ringsync::{Error, Setting};
 pub(crate) fn option(setting: Setting) -> &'static str {
     match setting {
         Setting::MakeParents => "--mkpath",
-        Setting::Exclude => "--exclude",
+        Setting::Exclude | Setting::ExcludeRule => "--exclude",
+        Setting::IncludeRule => "--include",
+        Setting::FilterRule => "--filter",
         Setting::OneFileSystem => "-x",
         Setting::Delete => "--delete",
         Setting::DeleteLimit => "--max-delete",

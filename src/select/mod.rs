@@ -5,6 +5,7 @@
 
 mod git;
 mod git_pattern;
+mod given;
 pub(crate) mod list;
 mod pattern;
 mod rule;
@@ -16,10 +17,12 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result, Setting};
+use crate::event::RuleOrigin;
 use crate::files::named;
 use crate::options::{try_with, with};
-use crate::select::rule::{Line, PerDirectory, Question, Rule, Side, Template};
+use crate::select::given::Given;
+use crate::select::rule::{Line, PerDirectory, Question, Side, Template};
 
 pub use crate::select::list::{Paths, Separator};
 
@@ -54,7 +57,7 @@ pub struct Selection {
 /// What the list of rules is made of.
 #[derive(Debug, Clone)]
 enum Element {
-    Rule(Rule),
+    Rule(Given),
     /// The rules of a file in each directory: an index.
     PerDirectory(usize),
 }
@@ -69,7 +72,8 @@ impl Selection {
     /// When it is no rule, or a file that it names can't be read.
     pub fn filter(&mut self, rule: &OsStr) -> Result<()> {
         let lines = Template::default().ending(self.from0).line(rule.as_bytes());
-        self.add(lines.map_err(|why| not_a_rule(rule, why))?, 0)
+        let origin = RuleOrigin::Setting(Setting::FilterRule);
+        self.add(lines.map_err(|why| not_a_rule(rule, why))?, &origin, 0)
     }
 
     /// Leaves out what matches the pattern. A pattern that begins with `+ ` includes instead.
@@ -114,7 +118,7 @@ impl Selection {
         let question =
             Question { path: &path, absolute, root, is_directory, side, perishing, delete_excluded };
         let rules = self.elements.iter().filter_map(|element| match element {
-            Element::Rule(rule) => Some(rule),
+            Element::Rule(given) => Some(&given.rule),
             Element::PerDirectory(_) => None,
         });
         rules.into_iter().find(|rule| rule.matches(&question, 0)).is_some_and(|rule| !rule.include)
@@ -134,10 +138,10 @@ impl Selection {
             let question =
                 Question { path: &path, absolute, root, is_directory, side, perishing, delete_excluded };
             let decides = self.elements.iter().find(|element| match element {
-                Element::Rule(rule) => rule.matches(&question, root),
+                Element::Rule(given) => given.rule.matches(&question, root),
                 Element::PerDirectory(_) => true,
             });
-            matches!(decides, Some(Element::Rule(rule)) if !rule.include)
+            matches!(decides, Some(Element::Rule(given)) if !given.rule.include)
         })
     }
 
@@ -161,7 +165,8 @@ impl Selection {
             return Ok(()); // as rsync has it
         }
         let lines = Template::of_option(include).line(pattern.as_bytes());
-        self.add(lines.map_err(|why| not_a_rule(pattern, why))?, 0)
+        let origin = if include { Setting::IncludeRule } else { Setting::ExcludeRule };
+        self.add(lines.map_err(|why| not_a_rule(pattern, why))?, &RuleOrigin::Setting(origin), 0)
     }
 
     fn merge(&mut self, file: &Path, template: Template, depth: usize) -> Result<()> {
@@ -172,13 +177,13 @@ impl Selection {
         let text = read(file).at(Operation::ReadRules, || file)?;
         let lines = template.lines(&text);
         let refused = |why| Error::new(Operation::ReadRules, file, Cause::Refused(why));
-        self.add(lines.map_err(refused)?, depth)
+        self.add(lines.map_err(refused)?, &RuleOrigin::File(file.to_path_buf()), depth)
     }
 
-    fn add(&mut self, lines: Vec<Line>, depth: usize) -> Result<()> {
+    fn add(&mut self, lines: Vec<Line>, origin: &RuleOrigin, depth: usize) -> Result<()> {
         for line in lines {
             match line {
-                Line::Rule(rule) => self.elements.push(Element::Rule(rule)),
+                Line::Rule(rule) => self.elements.push(Element::Rule(Given::new(rule, origin.clone()))),
                 Line::Merge(file, template) => self.merge(&file, template, depth + 1)?,
                 // Given twice, it holds where it was given first.
                 Line::PerDirectory(file)

@@ -15,6 +15,9 @@ use crate::support::tree::{file, snapshot};
 use crate::support::{program, run, scratch, sync_with};
 
 tests![
+    a_rule_without_a_match_is_told_to_those_who_ask,
+    a_rule_with_the_path_of_the_source_is_told_always,
+    standard_input_is_named_once,
     gitignore_files_in_any_encoding_mean_what_git_means: [Need::Tool("git")],
     rules_and_paths_may_have_a_mark_and_be_in_latin_1,
 ];
@@ -201,4 +204,104 @@ fn rules_and_paths_may_have_a_mark_and_be_in_latin_1() {
     file(source.join(".rules"), "");
     fs::write(source.join(".rules"), b"\xef\xbb\xbf- a\r\n- caf\xe9\r\n").unwrap();
     assert_eq!(left(&["--filter=: .rules"], b""), rest);
+}
+
+fn a_rule_without_a_match_is_told_to_those_who_ask() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    for name in ["a.o", "b.c", "dir/c.o", "dir/d.log"] {
+        file(source.join(name), "x");
+    }
+    let rules = home.path().join("rules");
+    fs::write(&rules, "# none\n*.o\n*.tmp\n- typo\\\n").unwrap();
+    let from = rules.display().to_string();
+    let told = |options: &[&str]| -> (Vec<String>, String) {
+        let listed = format!("--exclude-from={from}");
+        let options = [&["--include=*.c", "--exclude=/dri/", &listed, "--filter=P kept"], options].concat();
+        let ran = sync_with("threads", &options, &source, &destination).exits(0);
+        let lines = ran.err.lines().filter(|line| line.contains("matched nothing"));
+        (lines.map(str::to_owned).collect(), ran.out)
+    };
+    let line = |rule: &str, origin: &str| {
+        format!("ringsync: the rule {rule} ({origin}) has matched nothing that earlier rules had left to it")
+    };
+    let all = [
+        line("- /dri/", "--exclude"),
+        line("- *.tmp", &from),
+        line("- typo\\\\", &from),
+        line("P kept", "--filter"),
+    ];
+    assert_eq!(told(&["-v"]).0, all);
+    assert_eq!(told(&["-v", "-n"]).0, all);
+    assert!(told(&[]).0.is_empty() && told(&["-q"]).0.is_empty());
+    // One that protects has matched what it keeps, and nothing is asked of it without --delete.
+    file(destination.join("kept"), "x");
+    assert_eq!(told(&["-v", "--delete"]).0, all[..3]);
+    assert_eq!(told(&["-v", "--delete", "--filter=clear"]).0.len(), 0);
+    let (lines, out) = told(&["--json"]);
+    assert!(lines.is_empty() && out.matches("has matched nothing").count() == 4, "{out}");
+    let log = home.path().join("log");
+    told(&["-v", "--log-file", log.to_str().unwrap()]);
+    assert!(!fs::read_to_string(log).unwrap().contains("matched nothing"));
+    // A long list does not flood anybody.
+    fs::write(&rules, (0..500).map(|number| format!("no-{number}\n")).collect::<String>()).unwrap();
+    let lines = told(&["-v"]).0;
+    assert_eq!((lines.len(), lines[20].as_str()), (21, "ringsync: 482 more rules have matched nothing"));
+}
+
+fn a_rule_with_the_path_of_the_source_is_told_always() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("cache/file"), "x");
+    let link = home.path().join("link");
+    std::os::unix::fs::symlink(&source, &link).unwrap();
+    let at = source.display().to_string();
+    let told = |options: &[&str], source: &Path| -> Vec<String> {
+        let ran = sync_with("threads", options, source, &destination).exits(0);
+        let lines = ran.err.lines().filter(|line| line.contains("begins with the path of SRC"));
+        lines.map(|line| line.rsplit_once(". Write ").unwrap().1.to_owned()).collect()
+    };
+    let exclude = format!("--exclude={at}/cache");
+    assert_eq!(told(&[&exclude], &source), ["/cache"]);
+    assert_eq!(told(&[&exclude, &format!("--filter=P {at}/")], &source), ["/cache", "/*"]);
+    assert_eq!(told(&[&exclude], &link), ["/cache"], "by the path that a symlink leads to");
+    assert_eq!(told(&[&format!("--exclude={}/cache", link.display())], &link), ["/cache"]);
+    assert!(told(&[&exclude, "-q"], &source).is_empty());
+    for right in
+        [format!("--filter=-/ {at}/cache"), format!("--exclude={at}s/cache"), "--exclude=/cache".into()]
+    {
+        assert!(told(&[&right], &source).is_empty(), "{right}");
+    }
+    // It is right where SRC holds such a path itself.
+    fs::create_dir_all(source.join(at.trim_start_matches('/'))).unwrap();
+    assert!(told(&[&exclude], &source).is_empty());
+    // Of several sources the paths begin where they lie.
+    fs::create_dir(home.path().join("several")).unwrap();
+    let mut command = Command::new(program());
+    command.arg("copy").arg(format!("--exclude={at}/cache")).arg(&source).arg(&link);
+    let ran = run({
+        command.arg(home.path().join("several"));
+        command
+    });
+    assert!(ran.err.contains(". Write /src/cache\n"), "{ran:?}");
+}
+
+fn standard_input_is_named_once() {
+    let home = scratch();
+    file(home.path().join("src/file"), "x");
+    for twice in [
+        &["--exclude-from=-", "--files-from=-"][..],
+        &["--exclude-from=-", "--exclude-from", "-"],
+        &["--include-from=-", "--filter=. -"],
+        &["--filter=merge -", "--filter=merge_-"],
+    ] {
+        let ran = sync_with("threads", twice, &home.path().join("src"), &home.path().join("dst")).exits(1);
+        assert!(ran.err.contains("standard input (-) can be read once"), "{twice:?}: {}", ran.err);
+        assert!(!home.path().join("dst").exists());
+    }
+    for once in
+        [&["--exclude-from=-", "--exclude=-", "--filter=- -"][..], &["--files-from=-", "--filter=: -"]]
+    {
+        sync_with("threads", once, &home.path().join("src"), &home.path().join("dst")).exits(0);
+    }
 }

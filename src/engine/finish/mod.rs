@@ -62,6 +62,9 @@ impl Directory {
             }
         }
         check::report_rest(lane).await;
+        if !run.stop.is_stopped() {
+            run.tell_idle_rules().await;
+        }
         run.close();
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod offer;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod regular;
+mod rules;
 pub(crate) mod sink;
 pub(crate) mod staffing;
 pub(crate) mod streamed;
