@@ -38,6 +38,8 @@ const DEEPEST_MERGE: usize = 20;
 pub struct Selection {
     elements: Vec<Element>,
     per_directory: Vec<PerDirectory>,
+    /// Some of the rules came from standard input.
+    reads_input: bool,
     /// In files of rules that are added from now on, lines end in NUL bytes.
     pub from0: bool,
     /// Leave out what git would not track.
@@ -177,6 +179,10 @@ impl Selection {
         let text = read(file).at(Operation::ReadRules, || file)?;
         let lines = template.lines(&text);
         let refused = |why| Error::new(Operation::ReadRules, file, Cause::Refused(why));
+        if file == Path::new("-") && std::mem::replace(&mut self.reads_input, true) {
+            let cause = Cause::Refused("standard input was read already, and is empty by now".into());
+            return Err(Error::new(Operation::UseRule, file, cause));
+        }
         self.add(lines.map_err(refused)?, &RuleOrigin::File(file.to_path_buf()), depth)
     }
 

@@ -299,6 +299,16 @@ fn standard_input_is_named_once() {
         assert!(ran.err.contains("standard input (-) can be read once"), "{twice:?}: {}", ran.err);
         assert!(!home.path().join("dst").exists());
     }
+    let merging = home.path().join("merging");
+    fs::write(&merging, "merge -\n").unwrap();
+    let merge = format!("--filter=merge {}", merging.display());
+    let ran = sync_with(
+        "threads",
+        &["--exclude-from=-", &merge],
+        &home.path().join("src"),
+        &home.path().join("dst"),
+    );
+    assert!(ran.exits(1).err.contains("use rule -: standard input was read already"));
     for once in
         [&["--exclude-from=-", "--exclude=-", "--filter=- -"][..], &["--files-from=-", "--filter=: -"]]
     {
