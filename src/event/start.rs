@@ -98,6 +98,17 @@ pub enum Notice {
         /// Why it is none.
         why: Cause,
     },
+    /// A directory of the source is not read, since it is a subvolume of the same file system: its path.
+    Subvolume(PathBuf),
+    /// As many more subvolumes are not read.
+    MoreSubvolumes(u64),
+    /// Snapshots of what the source has are not read.
+    Snapshots {
+        /// One of them.
+        first: PathBuf,
+        /// How many there are.
+        count: u64,
+    },
     /// What a directory of the destination has stays: the source's lies on a file system that is not read.
     Kept {
         /// The directory.
@@ -169,8 +180,25 @@ impl Notice {
                 names(Setting::LinkDest),
                 why.told(names)
             ),
+            Notice::Subvolume(path) => format!(
+                "{} is a subvolume of the same file system, and is not read: {} enters it",
+                Escaped::path(path),
+                names(Setting::CrossSubvolumes)
+            ),
+            Notice::MoreSubvolumes(1) => "one more subvolume is not read".to_owned(),
+            Notice::MoreSubvolumes(more) => format!("{more} more subvolumes are not read"),
+            Notice::Snapshots { first, count: 1 } => {
+                format!("{} is a snapshot of what SRC has, and is not read", Escaped::path(first))
+            }
+            Notice::Snapshots { first, count } => {
+                format!(
+                    "{} and {} more are snapshots of what SRC has, and are not read",
+                    Escaped::path(first),
+                    count - 1
+                )
+            }
             Notice::Kept { path, entries } => format!(
-                "{} keeps what it has ({entries} {}): in SRC it is on a file system that {} does not read",
+                "{} keeps what it has ({entries} {}), since {} does not read it in SRC",
                 Escaped::path(path),
                 if *entries == 1 { "entry" } else { "entries" },
                 names(Setting::OneFileSystem)

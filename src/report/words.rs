@@ -11,6 +11,7 @@ pub(crate) fn option(setting: Setting) -> &'static str {
         Setting::IncludeRule => "--include",
         Setting::FilterRule => "--filter",
         Setting::OneFileSystem => "-x",
+        Setting::CrossSubvolumes => "--cross-subvolumes",
         Setting::Delete => "--delete",
         Setting::DeleteLimit => "--max-delete",
         Setting::NoDeleteLimit => "--max-delete 100%",

@@ -52,6 +52,9 @@ pub struct Selection {
     pub min_size: Option<u64>,
     /// Directories on other file systems are made, but not read.
     pub one_file_system: bool,
+    /// With `one_file_system`: subvolumes of btrfs on the source's file system are read all the same, but for snapshots of
+    /// what is read, and what the destination has in subvolumes of its own is deleted as elsewhere.
+    pub cross_subvolumes: bool,
     /// Of the source, these paths alone.
     pub paths: Option<Paths>,
 }
@@ -176,13 +179,13 @@ impl Selection {
             let cause = Cause::Refused("files of rules merge each other without end".into());
             return Err(Error::new(Operation::ReadRules, file, cause));
         }
-        let text = read(file).at(Operation::ReadRules, || file)?;
-        let lines = template.lines(&text);
-        let refused = |why| Error::new(Operation::ReadRules, file, Cause::Refused(why));
         if file == Path::new("-") && std::mem::replace(&mut self.reads_input, true) {
             let cause = Cause::Refused("standard input was read already, and is empty by now".into());
             return Err(Error::new(Operation::UseRule, file, cause));
         }
+        let text = read(file).at(Operation::ReadRules, || file)?;
+        let lines = template.lines(&text);
+        let refused = |why| Error::new(Operation::ReadRules, file, Cause::Refused(why));
         self.add(lines.map_err(refused)?, &RuleOrigin::File(file.to_path_buf()), depth)
     }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::event::Event;
@@ -33,6 +34,8 @@ pub(crate) trait Sink {
     fn report_unlisted(&self, directory: &Self::Directory, unlisted: Unlisted);
     /// The source has something that is mirrored.
     fn mark_source_has_entries(&self);
+    /// Where a directory lies, as the user would name it.
+    fn source_path(&self, directory: &Self::Directory) -> PathBuf;
     /// Something that is no entry.
     fn report(&self, event: Event);
     /// A thread of the walk is stuck in the kernel, and nobody waits for it.

@@ -66,6 +66,7 @@ mod show;
 mod snapshots;
 mod spared;
 mod store_rules;
+mod subvolumes;
 mod support;
 mod swapped;
 mod tight;
@@ -154,6 +155,7 @@ fn main() {
         show::TESTS,
         snapshots::TESTS,
         store_rules::TESTS,
+        subvolumes::TESTS,
         spared::TESTS,
         swapped::TESTS,
         tight::TESTS,

@@ -112,7 +112,7 @@ fn what_stays_below_a_mount_point_is_told_once() {
             ran.err.lines().filter(is_told).map(str::to_owned).collect::<Vec<_>>()
         };
         let line = format!(
-            "ringsync: {} keeps what it has (2 entries): in SRC it is on a file system that -x does not read",
+            "ringsync: {} keeps what it has (2 entries), since -x does not read it in SRC",
             destination.join("mnt").display()
         );
         for options in [&["-x", "--delete"][..], &["-x", "--delete", "-n"], &["-x", "--delete", "--json"]] {

@@ -49,6 +49,9 @@ struct Options {
     /// Don't read directories on other file systems
     #[arg(short = 'x', long)]
     one_file_system: bool,
+    /// With -x: read the subvolumes (btrfs) of the same file system, but no snapshots of what is read
+    #[arg(long, requires = "one_file_system")]
+    cross_subvolumes: bool,
 }
 
 /// The options, with the order in which rules were given.
@@ -170,7 +173,7 @@ fn rules(options: &Options, matches: &ArgMatches) -> Vec<Given> {
 impl SelectArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) -> ringsync::Result<()> {
-        let Options { gitignore, max_size, min_size, one_file_system, .. } = self.options;
+        let Options { gitignore, max_size, min_size, one_file_system, cross_subvolumes, .. } = self.options;
         let mut select = Selection::default();
         select.from0 = self.options.from0;
         for given in &self.rules {
@@ -184,6 +187,7 @@ impl SelectArgs {
         }
         (select.max_size, select.min_size) = (max_size, min_size);
         (select.gitignore, select.one_file_system) = (gitignore, one_file_system);
+        select.cross_subvolumes = cross_subvolumes;
         config.select = select;
         Ok(())
     }

@@ -46,7 +46,7 @@ impl Done {
         let Some(destination) = &self.pair.destination else { return Ok(None) };
         let at = || run.destination_path(&self.path);
         let stat = stat_open(destination).at(Operation::StatDestination, at)?;
-        if run.is_elsewhere(&stat) {
+        if run.is_elsewhere((destination, c""), &stat) {
             return Ok(None);
         }
         let listed = count(destination).at(Operation::ListDestination, at)?;

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::run::Run;
@@ -64,6 +65,10 @@ impl Sink for Run {
 
     fn mark_source_has_entries(&self) {
         self.deletions.mark_source_has_entries();
+    }
+
+    fn source_path(&self, directory: &Arc<Directory>) -> PathBuf {
+        self.source_path_of(directory)
     }
 
     fn report(&self, event: Event) {
