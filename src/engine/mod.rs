@@ -84,8 +84,9 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let (run, parcel_sender, events) = new_run(config, roots, beside, temporary, &staffing);
     let held = run.clone();
     let root = within(config, move || strangers::refuse(&held).and_then(|()| open_root(&held)));
-    let Config { mode, fsync, .. } = *config;
-    let start = Start { engine, threads, tasks, notices, missing, mode, fsync };
+    let Config { mode, fsync, reuse, .. } = *config;
+    let reuse = (!config.link_dest.is_empty()).then_some(reuse);
+    let start = Start { engine, threads, tasks, notices, missing, mode, fsync, reuse };
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
         manifest.set_single(OsStr::from_bytes(single.destination.to_bytes()));
     }

@@ -114,7 +114,7 @@ impl<'a> Strangers<'a> {
         let run = self.run;
         let is_elsewhere = || {
             let stat = rustix::fs::statx(destination, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS);
-            stat.is_ok_and(|stat| run.is_elsewhere(&Stat::from(&stat)))
+            stat.is_ok_and(|stat| run.is_elsewhere((destination, name), &Stat::from(&stat)))
         };
         name == OF_THE_DISK
             || run.temporary.is_ours(name.to_bytes(), self.stat.inode)

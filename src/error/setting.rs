@@ -7,7 +7,11 @@
 pub enum Setting {
     MakeParents,
     Exclude,
+    ExcludeRule,
+    IncludeRule,
+    FilterRule,
     OneFileSystem,
+    CrossSubvolumes,
     Delete,
     DeleteLimit,
     NoDeleteLimit,
@@ -37,7 +41,11 @@ impl Setting {
         match self {
             Setting::MakeParents => "make_parents",
             Setting::Exclude => "a rule",
+            Setting::ExcludeRule => "Selection::exclude",
+            Setting::IncludeRule => "Selection::include",
+            Setting::FilterRule => "Selection::filter",
             Setting::OneFileSystem => "select.one_file_system",
+            Setting::CrossSubvolumes => "select.cross_subvolumes",
             Setting::Delete => "delete",
             Setting::DeleteLimit => "delete.limit",
             Setting::NoDeleteLimit => "a delete.limit of DeleteLimit::Percent(100)",

@@ -33,7 +33,7 @@ pub fn letters(event: &EntryEvent) -> String {
     if changes.new {
         return text + "+++++++++";
     }
-    if changes.is_empty() && matches!(doing, 'h' | '.') {
+    if changes.is_empty() && matches!(doing, 'h' | 'c' | '.') {
         return text + "         ";
     }
     let letters = [
@@ -52,9 +52,14 @@ pub fn letters(event: &EntryEvent) -> String {
 }
 
 /// Whether an entry gets a line: it differs, or is right and `unchanged` asks for that too. What is the same in a tree of
-/// `--link-dest` does not differ.
+/// `--link-dest` does not differ: neither a link to it nor a directory.
 pub fn wanted(event: &EntryEvent, unchanged: bool) -> bool {
-    let is_reference = event.action == Action::Linked && event.changes.is_empty() && !event.follows;
+    let is_reference = event.changes.is_empty()
+        && match event.action {
+            Action::Linked => !event.follows,
+            Action::Created => event.kind == Kind::Directory,
+            _ => false,
+        };
     if is_reference {
         return unchanged;
     }
@@ -115,6 +120,8 @@ mod tests {
             (Action::Created, Kind::Directory, Changes::NEW, "cd+++++++++"),
             (Action::Updated, Kind::Symlink, Changes { contents: true, ..NONE }, "cLc........"),
             (Action::Updated, Kind::BlockDevice, Changes { contents: true, ..NONE }, "cDc........"),
+            (Action::Created, Kind::Directory, Changes { times: true, ..NONE }, "cd..t......"),
+            (Action::Created, Kind::Directory, NONE, "cd         "),
             (Action::Created, Kind::Socket, Changes::NEW, "cS+++++++++"),
             (Action::Linked, Kind::File, Changes::NEW, "hf+++++++++"),
             (Action::Linked, Kind::File, NONE, "hf         "),

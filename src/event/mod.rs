@@ -21,8 +21,8 @@ pub use crate::event::json_path::JsonPath;
 pub use crate::event::kind::Kind;
 pub use crate::event::message::Stall;
 pub use crate::event::reporter::{Reporter, Silent};
-pub use crate::event::start::{Missing, Mode, Notice, Start};
-pub use crate::event::summary::{Summary, Totals};
+pub use crate::event::start::{Missing, Mode, Notice, RuleOrigin, Start};
+pub use crate::event::summary::{Shared, Summary, Totals};
 
 pub(crate) use crate::event::incomplete::FirstErrors;
 pub(crate) use crate::event::message::Event;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::{Cause, Error, Names, Setting};
 use crate::event::Action;
-use crate::options::Engine;
+use crate::options::{Engine, Reuse};
 use crate::text::Escaped;
 
 /// A tree to link to that does not exist.
@@ -22,6 +22,26 @@ impl Missing {
     /// Of a tree that should be there, with no others beside it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Missing { path: path.into(), has_others: false }
+    }
+}
+
+/// Where a rule came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RuleOrigin {
+    /// It was given itself: by which setting.
+    Setting(Setting),
+    /// A file of rules; `-` is standard input.
+    File(PathBuf),
+}
+
+impl RuleOrigin {
+    fn told(&self, names: Names) -> String {
+        match self {
+            RuleOrigin::Setting(setting) => names(*setting).to_owned(),
+            RuleOrigin::File(path) if path.as_os_str() == "-" => "standard input".to_owned(),
+            RuleOrigin::File(path) => Escaped::path(path).to_string(),
+        }
     }
 }
 
@@ -78,9 +98,50 @@ pub enum Notice {
         /// Why it is none.
         why: Cause,
     },
+    /// A directory of the source is not read, since it is a subvolume of the same file system: its path.
+    Subvolume(PathBuf),
+    /// As many more subvolumes are not read.
+    MoreSubvolumes(u64),
+    /// Snapshots of what the source has are not read.
+    Snapshots {
+        /// One of them.
+        first: PathBuf,
+        /// How many there are.
+        count: u64,
+    },
+    /// What a directory of the destination has stays: the source's lies on a file system that is not read.
+    Kept {
+        /// The directory.
+        path: PathBuf,
+        /// How many entries it has.
+        entries: u64,
+    },
+    /// A rule matches nothing, since it begins with the path of the source, where a leading slash stands for the source.
+    MisplacedRule {
+        /// As it is written.
+        rule: String,
+        /// Where it came from.
+        origin: RuleOrigin,
+        /// The pattern to be written instead.
+        instead: String,
+    },
+    /// A rule has decided nothing in the whole run.
+    IdleRule {
+        /// As it is written.
+        rule: String,
+        /// Where it came from.
+        origin: RuleOrigin,
+    },
+    /// As many more rules have decided nothing.
+    MoreIdleRules(u64),
 }
 
 impl Notice {
+    /// Whether it is only for those who look for what a run does in detail.
+    pub fn is_detail(&self) -> bool {
+        matches!(self, Notice::IdleRule { .. } | Notice::MoreIdleRules(_))
+    }
+
     /// The text, with settings called by these names.
     pub fn told(&self, names: Names) -> String {
         match self {
@@ -119,6 +180,40 @@ impl Notice {
                 names(Setting::LinkDest),
                 why.told(names)
             ),
+            Notice::Subvolume(path) => format!(
+                "{} is a subvolume of the same file system, and is not read: {} enters it",
+                Escaped::path(path),
+                names(Setting::CrossSubvolumes)
+            ),
+            Notice::MoreSubvolumes(1) => "one more subvolume is not read".to_owned(),
+            Notice::MoreSubvolumes(more) => format!("{more} more subvolumes are not read"),
+            Notice::Snapshots { first, count: 1 } => {
+                format!("{} is a snapshot of what SRC has, and is not read", Escaped::path(first))
+            }
+            Notice::Snapshots { first, count } => {
+                format!(
+                    "{} and {} more are snapshots of what SRC has, and are not read",
+                    Escaped::path(first),
+                    count - 1
+                )
+            }
+            Notice::Kept { path, entries } => format!(
+                "{} keeps what it has ({entries} {}), since {} does not read it in SRC",
+                Escaped::path(path),
+                if *entries == 1 { "entry" } else { "entries" },
+                names(Setting::OneFileSystem)
+            ),
+            Notice::MisplacedRule { rule, origin, instead } => format!(
+                "the rule {rule} ({}) matches nothing: it begins with the path of SRC, and / stands for SRC in a rule. Write \
+                 {instead}",
+                origin.told(names)
+            ),
+            Notice::IdleRule { rule, origin } => {
+                let origin = origin.told(names);
+                format!("the rule {rule} ({origin}) has matched nothing that earlier rules had left to it")
+            }
+            Notice::MoreIdleRules(1) => "one more rule has matched nothing".to_owned(),
+            Notice::MoreIdleRules(more) => format!("{more} more rules have matched nothing"),
             Notice::NoKey(error) => {
                 let error = error.told(names);
                 format!("what a killed run leaves can't be told from other files later: {error}")
@@ -151,13 +246,15 @@ pub struct Start {
     pub mode: Mode,
     /// What is made is flushed to stable storage.
     pub fsync: bool,
+    /// How the files that earlier trees have come from there, if any trees to link to were named.
+    pub reuse: Option<Reuse>,
 }
 
 impl Start {
     /// Of a run of this kind with one thread and one task, of which there is nothing else to tell.
     pub fn new(engine: Engine, mode: Mode) -> Self {
         let (notices, missing) = (Vec::new(), Vec::new());
-        Start { engine, threads: 1, tasks: 1, notices, missing, mode, fsync: false }
+        Start { engine, threads: 1, tasks: 1, notices, missing, mode, fsync: false, reuse: None }
     }
 }
 

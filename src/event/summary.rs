@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Outcome};
 use crate::event::metrics::Ring;
-use crate::event::{Action, Incomplete};
+use crate::event::{Action, EntryEvent, Incomplete, Kind};
+use crate::options::Reuse;
 
 /// Counts while a run goes on, and at its end.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +40,8 @@ pub struct Totals {
     pub grew: u64,
     /// Files that changed while they were read, and were taken all the same: their copies may be mixtures.
     pub changing: u64,
+    /// How much trees of earlier runs had, if there were any to link to.
+    pub shared: Option<Shared>,
     /// Since the run began.
     pub elapsed: Duration,
     counts: [u64; Action::ALL.len()],
@@ -46,6 +49,34 @@ pub struct Totals {
     pub(crate) directories: (u64, u64),
     /// Large files at work: how many there are, their bytes, and how many of these are copied.
     pub(crate) at_work: AtWork,
+}
+
+/// How many files trees of earlier runs had ([`Config::link_dest`](crate::Config::link_dest)). Each name of a file counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shared {
+    /// How they come from there.
+    pub reuse: Reuse,
+    /// Regular files that share their contents with such a tree's: links, or clones.
+    pub files: u64,
+    /// Regular files that the destination did not have as they are, so that each could have been one.
+    pub of: u64,
+}
+
+impl Shared {
+    /// Of a run with trees to link to.
+    pub(crate) fn new(reuse: Reuse) -> Self {
+        Shared { reuse, ..Shared::default() }
+    }
+
+    /// Counts an entry that is done.
+    pub(crate) fn count(&mut self, event: &EntryEvent) {
+        let is_made = matches!(event.action, Action::Created | Action::Updated | Action::Linked);
+        if event.kind == Kind::File && (is_made || event.action == Action::Failed) {
+            self.of += 1;
+            self.files += u64::from(is_made && event.reused.is_some());
+        }
+    }
 }
 
 /// What is known of files that are counted while they are copied.

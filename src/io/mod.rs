@@ -18,6 +18,7 @@ pub(crate) mod rename;
 pub(crate) mod ring;
 pub(crate) mod spans;
 pub(crate) mod submission;
+pub(crate) mod subvolume;
 pub(crate) mod temporary;
 
 use std::cell::Cell;

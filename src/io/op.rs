@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use io_uring::{cqueue, opcode, squeue, types};
 use rustix::fs::{OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
+use rustix::ioctl::{Getter, Opcode, ioctl, opcode as number};
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
 use crate::io::buffer::Buffer;
@@ -164,4 +165,28 @@ pub(crate) fn list_xattrs_at(
         }
         errno
     })
+}
+
+/// What btrfs tells of the subvolume that a file lies in (`struct btrfs_ioctl_get_subvol_info_args`).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct SubvolumeInfo {
+    pub(super) id: u64,
+    _name: [u8; 256],
+    _above: [u64; 2],
+    _generation: u64,
+    _flags: u64,
+    pub(super) uuid: [u8; 16],
+    pub(super) parent: [u8; 16],
+    pub(super) received: [u8; 16],
+    /// Counts, times, and what is reserved.
+    _rest: [u64; 20],
+}
+
+/// `BTRFS_IOC_GET_SUBVOL_INFO` (ioctl-btrfs), which takes no privilege. New in Linux 4.18.
+pub(super) fn subvolume_info(file: BorrowedFd<'_>) -> rustix::io::Result<SubvolumeInfo> {
+    const GET_SUBVOL_INFO: Opcode = number::read::<SubvolumeInfo>(0x94, 60);
+    // SAFETY: the number has the size of the record, which the kernel fills whole if it knows the number, and of which every bit
+    // pattern is a valid value.
+    unsafe { ioctl(file, Getter::<GET_SUBVOL_INFO, SubvolumeInfo>::new()) }
 }

@@ -15,8 +15,8 @@ use crate::report::lines::{Out, message, stall, tell_lacks};
 use crate::report::tables::{JsonRing, JsonVerdict};
 use crate::report::words;
 use ringsync::event::{
-    Action, EntryEvent, JsonPath, Kind, Live, Mode, Notice, PointsTo, Reporter, Stall, Start, Summary,
-    Totals, itemize, metrics,
+    Action, EntryEvent, JsonPath, Kind, Live, Mode, Notice, PointsTo, Reporter, Shared, Stall, Start,
+    Summary, Totals, itemize, metrics,
 };
 use ringsync::{Cause, Engine, Error};
 
@@ -99,6 +99,8 @@ enum Line {
         grew: u64,
         changing: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
+        link_dest: Option<JsonShared>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         durable: Option<bool>,
         seconds: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +108,13 @@ enum Line {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         rings: Vec<JsonRing>,
     },
+}
+
+/// How many files `--link-dest` had, of those that it could have had.
+#[derive(Serialize)]
+struct JsonShared {
+    linked: u64,
+    files: u64,
 }
 
 /// Where a link leads: a symlink to a target, a name to another one of its inode.
@@ -233,7 +242,9 @@ impl Reporter for Json {
 
     fn notice(&mut self, notice: &Notice) {
         let text = notice.told(words::option);
-        message(&text);
+        if !notice.is_detail() {
+            message(&text);
+        }
         self.write(&Line::Notice { message: text });
     }
 
@@ -272,6 +283,7 @@ impl Reporter for Json {
             bytes_missing: Some(totals.bytes_missing).filter(|bytes| *bytes > 0),
             grew: totals.grew,
             changing: totals.changing,
+            link_dest: totals.shared.map(|Shared { files, of, .. }| JsonShared { linked: files, files: of }),
             durable: self.fsync.then_some(totals.durable),
             seconds: totals.elapsed.as_secs_f64(),
             held_back: (!summary.rings.is_empty()).then(|| metrics::bottleneck(&summary.rings).into()),

@@ -12,9 +12,9 @@ use crate::report::handful::Handful;
 use crate::report::number_format::NumberFormat;
 use crate::report::{stats, tables, terminal, words};
 use ringsync::event::{
-    Action, EntryEvent, Kind, Missing, Mode, Notice, Reporter, Stall, Start, Summary, Totals, itemize,
+    Action, EntryEvent, Kind, Missing, Mode, Notice, Reporter, Shared, Stall, Start, Summary, Totals, itemize,
 };
-use ringsync::{Engine, Error, Escaped, Operation, Outcome};
+use ringsync::{Engine, Error, Escaped, Operation, Outcome, Reuse};
 
 /// A shorter run says nothing of how fast the next one will be.
 const SHORTEST_RATED: Duration = Duration::from_millis(100);
@@ -207,7 +207,8 @@ impl Reporter for Lines {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        if !self.verbosity.quiet {
+        let Verbosity { quiet, verbose, .. } = self.verbosity;
+        if !quiet && (verbose > 0 || !notice.is_detail()) {
             message(notice.told(words::option));
         }
     }
@@ -257,6 +258,11 @@ pub fn summary_line(summary: &Summary, mode: Mode, figures: NumberFormat) -> Str
         _ => mode.opening(),
     };
     let mut line = format!("{opening}{}", parts.join(", "));
+    if let Some(Shared { reuse, files, of, .. }) = totals.shared.filter(|shared| shared.of > 0) {
+        let done = if reuse == Reuse::Clone { "cloned" } else { "linked" };
+        let plural = if of == 1 { "" } else { "s" };
+        line += &format!("; {done} {} of {} file{plural}", figures.count(files), figures.count(of));
+    }
     if bytes > 0 {
         line += &format!("; {}", figures.bytes(bytes));
         if mode != Mode::DryRun && elapsed >= SHORTEST_RATED {

@@ -123,7 +123,9 @@ impl Reporter for Log {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        self.line(notice.told(words::option));
+        if !notice.is_detail() {
+            self.line(notice.told(words::option));
+        }
     }
 
     fn error(&mut self, error: &Error) {

@@ -7,8 +7,11 @@ use ringsync::{Error, Setting};
 pub(crate) fn option(setting: Setting) -> &'static str {
     match setting {
         Setting::MakeParents => "--mkpath",
-        Setting::Exclude => "--exclude",
+        Setting::Exclude | Setting::ExcludeRule => "--exclude",
+        Setting::IncludeRule => "--include",
+        Setting::FilterRule => "--filter",
         Setting::OneFileSystem => "-x",
+        Setting::CrossSubvolumes => "--cross-subvolumes",
         Setting::Delete => "--delete",
         Setting::DeleteLimit => "--max-delete",
         Setting::NoDeleteLimit => "--max-delete 100%",

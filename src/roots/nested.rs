@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use crate::io::subvolume::is_btrfs;
 use crate::roots::overlap::{Location, mounts_below};
 use crate::select::Selection;
 use crate::stat::stat_open;
@@ -17,9 +18,10 @@ pub(crate) fn is_kept_out(
     mounts: &[Location],
 ) -> bool {
     let device = |fd: &OwnedFd| stat_open(fd).ok().map(|stat| stat.inode.device);
+    let crosses = select.cross_subvolumes && [source, fd].into_iter().all(is_btrfs);
     let (source, target) = (device(source), device(fd));
     // The walk compares the same numbers, of each directory that it opens: a bind mount has that of its file system.
-    if select.one_file_system && source.is_some() && target.is_some() && source != target {
+    if select.one_file_system && !crosses && source.is_some() && target.is_some() && source != target {
         return true;
     }
     let ways = ways(from, to, mounts);

@@ -3,16 +3,17 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder, gitconfig_excludes_path};
+use ignore::gitignore::gitconfig_excludes_path;
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_directory;
+use crate::select::git_pattern::Patterns;
 use crate::select::rule_file;
 
 /// The lists that hold in a directory; the last word is the innermost one's.
@@ -25,7 +26,9 @@ pub(super) struct Git {
 
 #[derive(Debug)]
 struct List {
-    patterns: Gitignore,
+    /// Length of its directory's path, in bytes; 0 for the root of the file system.
+    anchor: usize,
+    patterns: Patterns,
     above: Option<Arc<List>>,
 }
 
@@ -73,29 +76,23 @@ impl Git {
 
     /// Whether git would leave a path out.
     pub(super) fn ignores(&self, path: &Path, is_directory: bool) -> bool {
-        let mut list = self.lists.as_ref();
-        while let Some(List { patterns, above }) = list.map(Arc::as_ref) {
-            match patterns.matched(path, is_directory) {
-                Match::Ignore(_) => return true,
-                Match::Whitelist(_) => return false,
-                Match::None => list = above.as_ref(),
-            }
-        }
-        false
+        let path = path.as_os_str().as_bytes();
+        let lists = std::iter::successors(self.lists.as_deref(), |list| list.above.as_deref());
+        let below = |list: &List| path.get(list.anchor + 1..).unwrap_or_default();
+        lists.into_iter().find_map(|list| list.patterns.ignores(below(list), is_directory)).unwrap_or(false)
     }
 
     fn push(&mut self, directory: &Path, text: &[u8]) -> Result<()> {
-        let mut builder = GitignoreBuilder::new(directory);
-        for line in text.split(|&byte| byte == b'\n') {
-            // A line that is no pattern is none for git either: it is passed over.
-            builder.add_line(None, &String::from_utf8_lossy(line)).ok();
-        }
-        let refused = |error: ignore::Error| {
+        let refused = |error: regex::Error| {
             let path = directory.join(".gitignore");
             Error::new(Operation::ReadRules, path, Cause::Refused(error.to_string()))
         };
-        let patterns = builder.build().map_err(refused)?;
-        self.lists = Some(Arc::new(List { patterns, above: self.lists.take() }));
+        let patterns = Patterns::read(text).map_err(refused)?;
+        let anchor = match directory.as_os_str().len() {
+            1 => 0,
+            length => length,
+        };
+        self.lists = Some(Arc::new(List { anchor, patterns, above: self.lists.take() }));
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::content::manifest::LINE_LIMIT;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::select::open;
+use crate::select::{open, without_mark};
 
 /// Paths below the source. The directories on the way to them are mirrored too, what else these hold is not.
 #[derive(Debug, Clone)]
@@ -57,7 +57,9 @@ impl Paths {
         let input = open(file).at(Operation::ReadPaths, || file)?;
         let mut lines = Lines::new(BufReader::with_capacity(CHUNK, input), separator);
         let mut root = Tree::default();
+        let mut may_be_marked = separator == Separator::Line;
         while let Some(path) = lines.next(file)? {
+            let path = if std::mem::take(&mut may_be_marked) { without_mark(path) } else { path };
             let is_comment = separator == Separator::Line && matches!(path, [b'#' | b';', ..]);
             if !path.is_empty() && !is_comment {
                 root.add(path)?;

@@ -4,6 +4,8 @@
 //! from files in the directories of the source (`scope.rs`). An excluded directory is not read at all.
 
 mod git;
+mod git_pattern;
+mod given;
 pub(crate) mod list;
 mod pattern;
 mod rule;
@@ -15,10 +17,12 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result, Setting};
+use crate::event::RuleOrigin;
 use crate::files::named;
 use crate::options::{try_with, with};
-use crate::select::rule::{Line, PerDirectory, Question, Rule, Side, Template};
+use crate::select::given::Given;
+use crate::select::rule::{Line, PerDirectory, Question, Side, Template};
 
 pub use crate::select::list::{Paths, Separator};
 
@@ -34,6 +38,8 @@ const DEEPEST_MERGE: usize = 20;
 pub struct Selection {
     elements: Vec<Element>,
     per_directory: Vec<PerDirectory>,
+    /// Some of the rules came from standard input.
+    reads_input: bool,
     /// In files of rules that are added from now on, lines end in NUL bytes.
     pub from0: bool,
     /// Leave out what git would not track.
@@ -46,6 +52,9 @@ pub struct Selection {
     pub min_size: Option<u64>,
     /// Directories on other file systems are made, but not read.
     pub one_file_system: bool,
+    /// With `one_file_system`: subvolumes of btrfs on the source's file system are read all the same, but for snapshots of
+    /// what is read, and what the destination has in subvolumes of its own is deleted as elsewhere.
+    pub cross_subvolumes: bool,
     /// Of the source, these paths alone.
     pub paths: Option<Paths>,
 }
@@ -53,7 +62,7 @@ pub struct Selection {
 /// What the list of rules is made of.
 #[derive(Debug, Clone)]
 enum Element {
-    Rule(Rule),
+    Rule(Given),
     /// The rules of a file in each directory: an index.
     PerDirectory(usize),
 }
@@ -68,7 +77,8 @@ impl Selection {
     /// When it is no rule, or a file that it names can't be read.
     pub fn filter(&mut self, rule: &OsStr) -> Result<()> {
         let lines = Template::default().ending(self.from0).line(rule.as_bytes());
-        self.add(lines.map_err(|why| not_a_rule(rule, why))?, 0)
+        let origin = RuleOrigin::Setting(Setting::FilterRule);
+        self.add(lines.map_err(|why| not_a_rule(rule, why))?, &origin, 0)
     }
 
     /// Leaves out what matches the pattern. A pattern that begins with `+ ` includes instead.
@@ -113,7 +123,7 @@ impl Selection {
         let question =
             Question { path: &path, absolute, root, is_directory, side, perishing, delete_excluded };
         let rules = self.elements.iter().filter_map(|element| match element {
-            Element::Rule(rule) => Some(rule),
+            Element::Rule(given) => Some(&given.rule),
             Element::PerDirectory(_) => None,
         });
         rules.into_iter().find(|rule| rule.matches(&question, 0)).is_some_and(|rule| !rule.include)
@@ -133,10 +143,10 @@ impl Selection {
             let question =
                 Question { path: &path, absolute, root, is_directory, side, perishing, delete_excluded };
             let decides = self.elements.iter().find(|element| match element {
-                Element::Rule(rule) => rule.matches(&question, root),
+                Element::Rule(given) => given.rule.matches(&question, root),
                 Element::PerDirectory(_) => true,
             });
-            matches!(decides, Some(Element::Rule(rule)) if !rule.include)
+            matches!(decides, Some(Element::Rule(given)) if !given.rule.include)
         })
     }
 
@@ -160,7 +170,8 @@ impl Selection {
             return Ok(()); // as rsync has it
         }
         let lines = Template::of_option(include).line(pattern.as_bytes());
-        self.add(lines.map_err(|why| not_a_rule(pattern, why))?, 0)
+        let origin = if include { Setting::IncludeRule } else { Setting::ExcludeRule };
+        self.add(lines.map_err(|why| not_a_rule(pattern, why))?, &RuleOrigin::Setting(origin), 0)
     }
 
     fn merge(&mut self, file: &Path, template: Template, depth: usize) -> Result<()> {
@@ -168,16 +179,20 @@ impl Selection {
             let cause = Cause::Refused("files of rules merge each other without end".into());
             return Err(Error::new(Operation::ReadRules, file, cause));
         }
+        if file == Path::new("-") && std::mem::replace(&mut self.reads_input, true) {
+            let cause = Cause::Refused("standard input was read already, and is empty by now".into());
+            return Err(Error::new(Operation::UseRule, file, cause));
+        }
         let text = read(file).at(Operation::ReadRules, || file)?;
         let lines = template.lines(&text);
         let refused = |why| Error::new(Operation::ReadRules, file, Cause::Refused(why));
-        self.add(lines.map_err(refused)?, depth)
+        self.add(lines.map_err(refused)?, &RuleOrigin::File(file.to_path_buf()), depth)
     }
 
-    fn add(&mut self, lines: Vec<Line>, depth: usize) -> Result<()> {
+    fn add(&mut self, lines: Vec<Line>, origin: &RuleOrigin, depth: usize) -> Result<()> {
         for line in lines {
             match line {
-                Line::Rule(rule) => self.elements.push(Element::Rule(rule)),
+                Line::Rule(rule) => self.elements.push(Element::Rule(Given::new(rule, origin.clone()))),
                 Line::Merge(file, template) => self.merge(&file, template, depth + 1)?,
                 // Given twice, it holds where it was given first.
                 Line::PerDirectory(file)
@@ -208,6 +223,11 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     open(file)?.read_to_end(&mut text)?;
     Ok(text)
+}
+
+/// A text without the byte order mark that some editors put before it: git passes over it.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
 }
 
 fn not_a_rule(rule: &OsStr, why: String) -> Error {

@@ -138,11 +138,11 @@ fn expression(text: &[u8]) -> Option<String> {
     Some(expression)
 }
 
-fn push_byte(expression: &mut String, byte: u8) {
+pub(super) fn push_byte(expression: &mut String, byte: u8) {
     *expression += &format!("\\x{byte:02x}");
 }
 
-fn push_set(expression: &mut String, set: &[bool; 256]) {
+pub(super) fn push_set(expression: &mut String, set: &[bool; 256]) {
     expression.push('[');
     let members = (0..=u8::MAX).filter(|&byte| set[usize::from(byte)]);
     let before = expression.len();
@@ -155,7 +155,7 @@ fn push_set(expression: &mut String, set: &[bool; 256]) {
 
 /// Reads a character class from behind its bracket: its members, never the slash, and what follows it. `None`: it has no
 /// end, or names a class that does not exist.
-fn class(text: &[u8]) -> Option<([bool; 256], &[u8])> {
+pub(super) fn class(text: &[u8]) -> Option<([bool; 256], &[u8])> {
     let negated = matches!(text, [b'^' | b'!', ..]);
     let mut rest = if negated { &text[1..] } else { text };
     let mut set = [false; 256];

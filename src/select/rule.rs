@@ -1,10 +1,13 @@
 //! Reading filter rules: rsync's syntax (rsync(1), "FILTER RULES"), a line a rule, from options and from files.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Write as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use crate::select::pattern::Pattern;
+use crate::select::without_mark;
+use crate::text::Escaped;
 
 /// Which decision a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub(crate) struct Rule {
     /// A match includes, or puts at risk; otherwise it excludes, or protects.
     pub(crate) include: bool,
     pattern: Pattern,
+    /// The pattern as it is written.
+    text: Box<[u8]>,
     /// What does not match the pattern matches the rule.
     negated: bool,
     /// The pattern is matched against the whole path in the file system.
@@ -66,6 +71,33 @@ impl Rule {
         };
         let path = path.unwrap_or_default();
         self.pattern.matches(path, question.is_directory) != self.negated
+    }
+}
+
+impl Rule {
+    /// What follows the path of a tree, if the rule's pattern begins with that, though it begins at the tree itself.
+    pub(crate) fn below(&self, root: &[u8]) -> Option<&[u8]> {
+        let is_of_tree = self.pattern.is_anchored() && !self.absolute;
+        let below = self.text.strip_prefix(root).filter(|_| is_of_tree)?;
+        matches!(below.first(), None | Some(b'/')).then_some(below)
+    }
+}
+
+impl fmt::Display for Rule {
+    /// As a line of a file of rules has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = match (self.side, self.include) {
+            (None, false) => '-',
+            (None, true) => '+',
+            (Some(Side::Source), false) => 'H',
+            (Some(Side::Source), true) => 'S',
+            (Some(Side::Destination), false) => 'P',
+            (Some(Side::Destination), true) => 'R',
+        };
+        f.write_char(letter)?;
+        let modifiers = [(self.negated, '!'), (self.absolute, '/'), (self.perishable, 'p')];
+        modifiers.iter().filter(|(is_set, _)| *is_set).try_for_each(|(_, letter)| f.write_char(*letter))?;
+        write!(f, " {}", Escaped::name(OsStr::from_bytes(&self.text)))
     }
 }
 
@@ -133,6 +165,7 @@ impl Template {
     /// The rules in a text. The error names the one that can't be read.
     pub(crate) fn lines(&self, text: &[u8]) -> Result<Vec<Line>, String> {
         let mut lines = Vec::new();
+        let text = if self.nul { text } else { without_mark(text) };
         for line in self.split(text) {
             let is_comment = !self.words && !self.nul && matches!(line.first(), Some(b'#' | b';'));
             if !is_comment {
@@ -242,8 +275,9 @@ impl Template {
 
     fn rule(&self, include: bool, pattern: &[u8], modifiers: Modifiers) -> Result<Rule, String> {
         let Modifiers { negated, absolute, perishable, side } = modifiers;
+        let text = pattern.into();
         let pattern = Pattern::new(pattern).ok_or("the pattern is too large")?;
-        Ok(Rule { include, pattern, negated, absolute, side, perishable })
+        Ok(Rule { include, pattern, text, negated, absolute, side, perishable })
     }
 }
 

@@ -138,7 +138,10 @@ impl Scope {
 
     fn first_match(&self, question: &Question<'_>) -> Option<&Rule> {
         self.selection.elements.iter().find_map(|element| match element {
-            Element::Rule(rule) => rule.matches(question, self.root).then_some(rule),
+            Element::Rule(given) => given.rule.matches(question, self.root).then(|| {
+                given.mark_used();
+                &given.rule
+            }),
             Element::PerDirectory(_) if self.around => None,
             Element::PerDirectory(index) => {
                 let mut merged = self.merged.get(*index)?.as_ref();

@@ -1,6 +1,8 @@
 //! Listing the source tree: the first stage of the pipeline, in a thread of its own.
 
 pub(crate) mod batch;
+mod bounds;
+mod later;
 mod level;
 mod lister;
 pub(crate) mod listing;

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::event::Event;
@@ -27,10 +28,14 @@ pub(crate) trait Sink {
     fn mark_leaf(&self, directory: &Self::Directory);
     /// Not all names of the directory are known; that has been reported, or is no error.
     fn mark_unlisted(&self, directory: &Self::Directory);
-    /// The same, with why: of the directory, or of one name in it.
+    /// The directory lies on a file system that is left out, and is not read.
+    fn mark_elsewhere(&self, directory: &Self::Directory);
+    /// Not all names are known, and why: of the directory, or of one name in it.
     fn report_unlisted(&self, directory: &Self::Directory, unlisted: Unlisted);
     /// The source has something that is mirrored.
     fn mark_source_has_entries(&self);
+    /// Where a directory lies, as the user would name it.
+    fn source_path(&self, directory: &Self::Directory) -> PathBuf;
     /// Something that is no entry.
     fn report(&self, event: Event);
     /// A thread of the walk is stuck in the kernel, and nobody waits for it.

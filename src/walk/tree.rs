@@ -22,6 +22,8 @@ use crate::select::Scope;
 use crate::stat::{Inode, stat_open};
 use crate::stop::Stop;
 use crate::walk::batch::{BATCH, Batch, Entry, Parcel};
+use crate::walk::bounds::{Bounds, Verdict};
+use crate::walk::later::{Later, LeftOut};
 use crate::walk::level::{Base, Level, Rest, Route, names_in, wanted};
 use crate::walk::lister::{Lister, Told};
 use crate::walk::listing::{Found, Unlisted};
@@ -31,7 +33,7 @@ use crate::walk::sink::Sink;
 const OPEN_LISTINGS: usize = 128;
 /// Where the way down from an open directory is longer, one more is kept open: one more name of 255 bytes must still
 /// fit in `PATH_MAX`, 4096 bytes. Longer ways are gone step by step.
-const LONG_PATH: usize = 3500;
+pub(super) const LONG_PATH: usize = 3500;
 /// For such ways this many times as many are kept open.
 const LANDINGS: usize = 4;
 /// The smallest batch, while the copy tasks wait for work.
@@ -41,27 +43,33 @@ const DIRECTORY_WEIGHT: usize = 4;
 /// Entries found are reported in steps of this many.
 const FOUND_STEP: u64 = 1024;
 
-struct Walk<'a, S: Sink> {
+pub(super) struct Walk<'a, S: Sink> {
     config: &'a Config,
     roots: &'a Roots,
-    stop: &'a Stop,
-    sink: &'a S,
+    pub(super) stop: &'a Stop,
+    pub(super) sink: &'a S,
     parcels: &'a Sender<Parcel<S::Directory>>,
     /// Batches that are not sent yet, and how much work they are.
     parcel: Parcel<S::Directory>,
     weight: usize,
     /// From the root down to the directory that is being listed.
-    levels: Vec<Level<S::Directory>>,
+    pub(super) levels: Vec<Level<S::Directory>>,
     /// How many of them are open, and how many should be at most.
-    open: usize,
+    pub(super) open: usize,
     most_open: usize,
     /// Entries found and not reported yet, and directories among them.
     found: u64,
     directories: u64,
     /// The first level is a directory around sources.
     is_around: bool,
-    /// `--one-file-system`: directories of others than this one are not read. That of each source is its own.
-    only_device: Option<u64>,
+    /// `--one-file-system`: which directories are read.
+    pub(super) bounds: Bounds,
+    /// What lies beyond them.
+    pub(super) left_out: LeftOut,
+    /// What is read when all else is.
+    pub(super) later: Vec<Later<S::Directory>>,
+    /// Of what was put off, the levels above the lowest one.
+    pub(super) above: usize,
     /// The destination, where it lies below the source: it is not read, however it came to be found.
     destination: Option<Inode>,
     patience: Option<TimedLister>,
@@ -110,7 +118,10 @@ pub(crate) fn walk<S: Sink>(
         found: 0,
         directories: 0,
         is_around: false,
-        only_device: None,
+        bounds: Bounds::new(config.select.cross_subvolumes),
+        left_out: LeftOut::default(),
+        later: Vec::new(),
+        above: 0,
         destination,
         patience,
     };
@@ -120,6 +131,7 @@ pub(crate) fn walk<S: Sink>(
         (None, None) => return Ok(()),
     }
     walk.send_parcel();
+    walk.tell_left_out();
     walk.report_found(true);
     Ok(())
 }
@@ -129,14 +141,15 @@ impl<S: Sink> Walk<'_, S> {
     fn tree(&mut self, fd: &Arc<OwnedFd>, root: S::Directory, scope: Option<Arc<Scope>>) -> Result<()> {
         let select = &self.config.select;
         if select.one_file_system {
-            let stat = stat_open(fd).at(Operation::StatSource, || self.roots.source_path("".as_ref()))?;
-            self.only_device = Some(stat.inode.device);
+            let begun = self.bounds.begin(fd);
+            begun.at(Operation::StatSource, || self.roots.source_path("".as_ref()))?;
         }
         (self.found, self.directories) = (1, 1); // the root itself
         let names = select.paths.as_ref().and_then(|paths| wanted(&paths.root, paths));
         let base = Base::Held(fd.clone());
         self.begin(root, Route { base, below: Vec::new(), scope, name: CString::default(), names })?;
-        self.finish_levels()
+        self.finish_levels()?;
+        self.go_back()
     }
 
     /// Walks sources from different directories, one such directory after the other.
@@ -158,13 +171,14 @@ impl<S: Sink> Walk<'_, S> {
             let around = self.sink.around(&root, parent.clone());
             self.begin(around, Route { base, below, scope, name, names })?;
             self.finish_levels()?;
+            self.go_back()?;
         }
         self.add_to_parcel(Batch { directory: root, entries: Vec::new() });
         Ok(())
     }
 
     /// Walks to the end of what was begun.
-    fn finish_levels(&mut self) -> Result<()> {
+    pub(super) fn finish_levels(&mut self) -> Result<()> {
         while !self.levels.is_empty() && !self.stop.is_stopped() {
             self.step()?;
         }
@@ -245,7 +259,7 @@ impl<S: Sink> Walk<'_, S> {
     }
 
     /// Begins to list a directory.
-    fn begin(&mut self, directory: S::Directory, route: Route) -> Result<()> {
+    pub(super) fn begin(&mut self, directory: S::Directory, route: Route) -> Result<()> {
         if self.patience.is_some() {
             return self.list_patiently(directory, route);
         }
@@ -263,18 +277,24 @@ impl<S: Sink> Walk<'_, S> {
         let (fd, length) = (listing.fd.clone(), route.below.len());
         let scope = route.scope(&fd);
         self.push_level(directory, route, Some(fd.clone()), Rest::Listing(Box::new(listing)));
+        let depth = self.levels.len();
         self.enter(&fd, scope);
-        if self.open > self.most_open {
+        if self.levels.len() == depth && self.open > self.most_open {
             self.read_to_its_end(length);
         }
         Ok(())
     }
 
     /// The directory on top is open, and these rules hold in it. Returns whether it is to be read: one whose rules can't
-    /// be, or that lies elsewhere, is not.
+    /// be, or that lies elsewhere, is not, and one that waits is no longer on top.
     fn enter(&mut self, fd: &OwnedFd, scope: Result<Option<Arc<Scope>>>) -> bool {
-        let elsewhere = self.is_elsewhere(fd);
-        let scope = match self.destination.filter(|_| !elsewhere) {
+        let verdict = self.judge(fd);
+        if let Verdict::Later(subvolume, device) = verdict {
+            self.put_off((subvolume, device));
+            return false;
+        }
+        let is_inside = matches!(verdict, Verdict::Inside);
+        let scope = match self.destination.filter(|_| is_inside) {
             Some(destination) if stat_open(fd).is_ok_and(|stat| stat.inode == destination) => {
                 let cause = Cause::Refused("it is DST, which rules kept out of the run when it began".into());
                 Err(Error::new(Operation::ListSource, &self.config.destination, cause))
@@ -282,32 +302,37 @@ impl<S: Sink> Walk<'_, S> {
             _ => scope,
         };
         let Some(top) = self.levels.last_mut() else { return false };
+        let directory = top.directory.clone();
         match scope {
-            Ok(scope) if !elsewhere => {
-                self.sink.set_scope(&top.directory, scope.clone());
+            Ok(scope) if is_inside => {
+                self.sink.set_scope(&directory, scope.clone());
                 top.scope = scope;
                 return true;
             }
-            Ok(_) => {}
-            Err(error) => self.sink.report(Event::Failed(error)),
+            Ok(_) => {
+                top.rest = Rest::nothing();
+                self.leave_out(&directory, verdict);
+            }
+            Err(error) => {
+                top.rest = Rest::nothing();
+                self.sink.mark_unlisted(&directory);
+                self.sink.report(Event::Failed(error));
+            }
         }
-        top.rest = Rest::nothing();
-        self.sink.mark_unlisted(&top.directory);
         false
     }
 
-    /// `--one-file-system`: whether the directory on top, which `fd` holds, is on another one than its source.
-    fn is_elsewhere(&mut self, fd: &OwnedFd) -> bool {
+    /// `--one-file-system`: what becomes of the directory on top, which `fd` holds.
+    fn judge(&mut self, fd: &OwnedFd) -> Verdict {
         if !self.config.select.one_file_system {
-            return false;
+            return Verdict::Inside;
         }
-        let device = stat_open(fd).ok().map(|stat| stat.inode.device);
-        match self.levels.len() {
-            1 if self.is_around => return false,
-            2 if self.is_around => self.only_device = device, // a source
+        match self.above + self.levels.len() {
+            1 if self.is_around => return Verdict::Inside,
+            2 if self.is_around && self.bounds.begin(fd).is_err() => return Verdict::Elsewhere,
             _ => {}
         }
-        device != self.only_device
+        self.bounds.judge(fd)
     }
 
     /// The way to a name of the directory on top, from the nearest open one above it.
@@ -356,7 +381,7 @@ impl<S: Sink> Walk<'_, S> {
         let (limit, length) = (patience.limit, route.below.len());
         let answers = patience.lister.list(route.clone());
         self.push_level(directory, route, None, Rest::nothing());
-        let mut names = Vec::new();
+        let (mut names, depth) = (Vec::new(), self.levels.len());
         loop {
             match answers.recv_timeout(limit) {
                 Ok(told) => {
@@ -374,7 +399,7 @@ impl<S: Sink> Walk<'_, S> {
                 }
             }
         }
-        if let Some(top) = self.levels.last_mut() {
+        if let Some(top) = self.levels.get_mut(depth - 1) {
             top.rest = Rest::Directories(names.into_iter());
         }
         Ok(())
@@ -384,7 +409,11 @@ impl<S: Sink> Walk<'_, S> {
     fn take_told(&mut self, told: Told, length: usize, names: &mut Vec<CString>) -> bool {
         match told {
             Told::Opened(fd, scope) => {
+                let depth = self.levels.len();
                 let goes_on = self.enter(&fd, scope);
+                if self.levels.len() < depth {
+                    return false;
+                }
                 let is_landing = length >= LONG_PATH && self.open < LANDINGS * self.most_open;
                 if (self.open < self.most_open || is_landing)
                     && let Some(top) = self.levels.last_mut()
@@ -428,7 +457,7 @@ impl<S: Sink> Walk<'_, S> {
         }
     }
 
-    fn add_to_parcel(&mut self, batch: Batch<S::Directory>) {
+    pub(super) fn add_to_parcel(&mut self, batch: Batch<S::Directory>) {
         self.weight += batch.entries.len() + DIRECTORY_WEIGHT;
         self.parcel.push(batch);
         // A thread that is left behind may lose one batch, not several.

@@ -41,6 +41,7 @@ mod left_modes;
 mod levels;
 mod library;
 mod links;
+mod lists;
 mod live;
 mod look_back;
 mod look_doubt;
@@ -66,10 +67,12 @@ mod show;
 mod snapshots;
 mod spared;
 mod store_rules;
+mod subvolumes;
 mod support;
 mod swapped;
 mod tight;
 mod timeout;
+mod told;
 mod torn;
 mod unread;
 mod unstuck;
@@ -129,6 +132,7 @@ fn main() {
         levels::TESTS,
         links::TESTS,
         live::TESTS,
+        lists::TESTS,
         look_back::TESTS,
         look_doubt::TESTS,
         library::TESTS,
@@ -153,10 +157,12 @@ fn main() {
         show::TESTS,
         snapshots::TESTS,
         store_rules::TESTS,
+        subvolumes::TESTS,
         spared::TESTS,
         swapped::TESTS,
         tight::TESTS,
         timeout::TESTS,
+        told::TESTS,
         torn::TESTS,
         unread::TESTS,
         unstuck::TESTS,

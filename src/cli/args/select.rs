@@ -1,6 +1,7 @@
 //! Options that say what is mirrored: filter rules in the order in which they are given, lists of paths, sizes.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -48,6 +49,9 @@ struct Options {
     /// Don't read directories on other file systems
     #[arg(short = 'x', long)]
     one_file_system: bool,
+    /// With -x: read the subvolumes (btrfs) of the same file system, but no snapshots of what is read
+    #[arg(long, requires = "one_file_system")]
+    cross_subvolumes: bool,
 }
 
 /// The options, with the order in which rules were given.
@@ -87,6 +91,7 @@ impl FromArgMatches for SelectArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let options = Options::from_arg_matches(matches)?;
         options.refuse_one_dash()?;
+        options.refuse_input_twice(matches)?;
         let rules = rules(&options, matches);
         Ok(SelectArgs { options, rules })
     }
@@ -111,6 +116,36 @@ impl Options {
             None => Ok(()),
         }
     }
+}
+
+impl Options {
+    /// Standard input can be read once: the second list of it would be empty.
+    fn refuse_input_twice(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let is_input = |file: &&PathBuf| file.as_os_str() == "-";
+        let listed = matches.try_get_one::<PathBuf>("files_from").ok().flatten();
+        let files = |option: &'static str, files: &[PathBuf]| {
+            files.iter().filter(is_input).map(move |_| option).collect::<Vec<_>>()
+        };
+        let merges = self.filter.iter().filter(|rule| merges_input(rule.as_bytes()));
+        let mut named = files("--exclude-from", &self.exclude_from);
+        named.extend(files("--include-from", &self.include_from));
+        named.extend(merges.map(|_| "--filter"));
+        named.extend(listed.filter(is_input).map(|_| "--files-from"));
+        if named.len() < 2 {
+            return Ok(());
+        }
+        let named = named.join(" and ");
+        let text =
+            format!("standard input (-) can be read once, and {named} name it: put the lists into files");
+        Err(clap::Error::raw(ErrorKind::ArgumentConflict, text))
+    }
+}
+
+/// Whether a rule reads more rules from standard input: `. -`, `merge -`.
+fn merges_input(rule: &[u8]) -> bool {
+    let is_end = |byte: &u8| b" _".contains(byte);
+    let argument = rule.iter().position(is_end).map(|end| &rule[end + 1..]);
+    argument == Some(b"-") && (rule.starts_with(b".") || rule.starts_with(b"merge"))
 }
 
 /// The rules in the order in which they were given.
@@ -138,7 +173,7 @@ fn rules(options: &Options, matches: &ArgMatches) -> Vec<Given> {
 impl SelectArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) -> ringsync::Result<()> {
-        let Options { gitignore, max_size, min_size, one_file_system, .. } = self.options;
+        let Options { gitignore, max_size, min_size, one_file_system, cross_subvolumes, .. } = self.options;
         let mut select = Selection::default();
         select.from0 = self.options.from0;
         for given in &self.rules {
@@ -152,6 +187,7 @@ impl SelectArgs {
         }
         (select.max_size, select.min_size) = (max_size, min_size);
         (select.gitignore, select.one_file_system) = (gitignore, one_file_system);
+        select.cross_subvolumes = cross_subvolumes;
         config.select = select;
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::Pair;
 use crate::engine::state::watched::Watched;
 use crate::error::{Cause, Context, Operation, Result};
-use crate::event::{Event, Kind};
+use crate::event::{Event, Kind, Notice};
 use crate::io::list::{LIST, count, kind_of, names};
 use crate::select::Scope;
 use crate::stat::{Stat, stat_open};
@@ -46,7 +46,7 @@ impl Done {
         let Some(destination) = &self.pair.destination else { return Ok(None) };
         let at = || run.destination_path(&self.path);
         let stat = stat_open(destination).at(Operation::StatDestination, at)?;
-        if run.is_elsewhere(&stat) {
+        if run.is_elsewhere((destination, c""), &stat) {
             return Ok(None);
         }
         let listed = count(destination).at(Operation::ListDestination, at)?;
@@ -132,6 +132,20 @@ impl Done {
         let is_directory = kind == Kind::Directory;
         !self.scopes.first().is_some_and(|scope| scope.hides(name, is_directory))
             || self.scopes.iter().any(|scope| scope.protects(name, is_directory, false))
+    }
+}
+
+/// Tells that the mirror of a directory that is not read, since it lies on another file system, keeps what it has.
+pub(crate) async fn tell_kept(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) {
+    let Some(destination) = pair.destination.clone() else { return };
+    let path = lane.run.destination_path(&directory.path());
+    let counted =
+        in_thread(lane, move |_| count(&destination).at(Operation::ListDestination, || &path)).await;
+    let path = lane.run.destination_path(&directory.path());
+    match counted {
+        Ok(0) => {}
+        Ok(entries) => lane.run.report(Event::Notice(Notice::Kept { path, entries: entries as u64 })).await,
+        Err(error) => lane.run.report(Event::Failed(error)).await,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::engine::delete::subtree::Subtree;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Event, Kind};
 use crate::io::list::LIST;
+use crate::io::subvolume::is_subvolume;
 use crate::metadata::{self, HeldInode};
 use crate::stat::{is_mount_point, proc_path, stat_open};
 
@@ -43,7 +44,11 @@ impl Removal<'_> {
             return Err(Errno::STALE);
         }
         // A directory of the same file system may be mounted as well.
-        let is_other = || stat_open(&above).is_ok_and(|above| above.inode.device != inode.device);
+        let crosses = self.run.config.select.cross_subvolumes;
+        let is_other = || {
+            stat_open(&above).is_ok_and(|above| above.inode.device != inode.device)
+                && !(crosses && is_subvolume(&fd, inode))
+        };
         let elsewhere = || is_other() || !self.keeps_mounts(subtree) && is_mount_point(&fd, c"");
         if self.run.config.select.one_file_system && elsewhere() {
             return Err(Errno::XDEV);

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use rustix::io::Errno;
 
 use crate::engine::delete::{collect, extras};
+use crate::engine::directory::earlier;
 use crate::engine::directory::merge::merge;
 use crate::engine::own::litter;
 use crate::engine::run::lane::Lane;
@@ -61,6 +62,9 @@ impl Directory {
             }
         }
         check::report_rest(lane).await;
+        if !run.stop.is_stopped() {
+            run.tell_idle_rules().await;
+        }
         run.close();
     }
 
@@ -94,6 +98,9 @@ impl Directory {
                 self.report(event.of(&pair.source_stat), lane).await;
                 if lane.run.config.delete.is_some() {
                     collect::collect(self, &pair, lane).await;
+                }
+                if lane.run.judges_extras() && self.elsewhere.load(Ordering::Relaxed) {
+                    extras::tell_kept(self, &pair, lane).await;
                 }
                 if lane.run.config.checks() && !self.unlisted.load(Ordering::Relaxed) {
                     extras::report(self, &pair, lane).await;
@@ -220,9 +227,13 @@ impl Directory {
             (false, true) => Some(Action::Created),
             (false, false) => None,
         };
-        let made = made.map(|action| (action, Changes::NEW));
+        let made = made.map(|action| match action {
+            Action::Created => (action, earlier::changes(self, pair, run)),
+            action => (action, Changes::NEW),
+        });
         let Some(destination) = &pair.destination else {
-            let (action, changes) = made.unwrap_or((Action::Created, Changes::NEW));
+            let (action, changes) =
+                made.unwrap_or_else(|| (Action::Created, earlier::changes(self, pair, run)));
             return Ok((action, changes, Applied::default()));
         };
         let path = || run.destination_path(&self.path());

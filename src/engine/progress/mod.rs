@@ -13,7 +13,9 @@ use crate::engine::workers::stall::{self, Stalls};
 use crate::engine::workers::watchdog::Watchdog;
 use crate::error::{Cause, Error, Operation, Outcome, Result};
 use crate::event::metrics::Ring;
-use crate::event::{Action, Entries, Event, FirstErrors, Kind, Live, Mode, Reporter, Start, Summary, Totals};
+use crate::event::{
+    Action, Entries, Event, FirstErrors, Kind, Live, Mode, Reporter, Shared, Start, Summary, Totals,
+};
 use crate::files::trace::TraceFile;
 use crate::stop::Stop;
 
@@ -91,6 +93,7 @@ impl<'a> Progress<'a> {
         (mut watchdog, mut stalls): (Option<Watchdog>, Option<Stalls>),
     ) -> Summary {
         self.tally.check = start.mode == Mode::Check;
+        self.tally.totals.shared = start.reuse.map(Shared::new);
         self.tally.reporter.start(start);
         let watch = (watchdog.as_mut(), stalls.as_mut());
         let gathered = self.tally.receive_all(&events, stopped, abandon, watch);
@@ -206,6 +209,9 @@ impl Tally<'_> {
             totals.done += u64::from(is_found);
             totals.directories.1 += u64::from(is_found && event.kind == Kind::Directory);
             totals.add(event.action);
+            if let Some(shared) = &mut totals.shared {
+                shared.count(event);
+            }
             totals.link_limits += u64::from(event.link_limit);
             totals.links_refused += u64::from(event.link_refused);
             totals.grew += u64::from(event.live == Some(Live::Grew));

@@ -8,10 +8,13 @@ pub(crate) mod offer;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod regular;
+mod rules;
 pub(crate) mod sink;
 pub(crate) mod staffing;
 pub(crate) mod streamed;
 
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,6 +45,7 @@ use crate::error::{Cause, Error, Operation, Result};
 use crate::event::{EntryEvent, Event, Kind, Missing, Notice};
 use crate::io::limits::{descriptor_limit, umask};
 use crate::io::metrics;
+use crate::io::subvolume::is_in_one_mount;
 use crate::io::temporary::TemporaryNames;
 use crate::metadata::Applied;
 use crate::plan::rules::Rules;
@@ -174,11 +178,15 @@ impl Run {
         verdict
     }
 
-    /// Whether a directory of the destination lies on a file system that is left alone.
-    pub(crate) fn is_elsewhere(&self, stat: &Stat) -> bool {
-        let root = || self.roots.destination.fd.as_ref().and_then(|fd| stat_open(fd).ok());
-        self.config.select.one_file_system
-            && root().is_some_and(|root| root.inode.device != stat.inode.device)
+    /// Whether a directory of the destination, which is a name in another one or that itself, lies on a file system that is
+    /// left alone.
+    pub(crate) fn is_elsewhere(&self, (within, name): (&OwnedFd, &CStr), stat: &Stat) -> bool {
+        let select = &self.config.select;
+        let Some(root) = self.roots.destination.fd.as_ref().filter(|_| select.one_file_system) else {
+            return false;
+        };
+        let is_other = stat_open(root).is_ok_and(|root| root.inode.device != stat.inode.device);
+        is_other && !(select.cross_subvolumes && is_in_one_mount(root, (within, name)))
     }
 
     /// Whether something in the destination is not the source's, but the run's own, or on the way to that.

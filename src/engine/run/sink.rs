@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::run::Run;
@@ -48,6 +49,11 @@ impl Sink for Run {
         }
     }
 
+    fn mark_elsewhere(&self, directory: &Arc<Directory>) {
+        directory.mark_elsewhere();
+        self.mark_unlisted(directory);
+    }
+
     fn report_unlisted(&self, directory: &Arc<Directory>, Unlisted { name, operation, cause }: Unlisted) {
         self.mark_unlisted(directory);
         let path = match name {
@@ -59,6 +65,10 @@ impl Sink for Run {
 
     fn mark_source_has_entries(&self) {
         self.deletions.mark_source_has_entries();
+    }
+
+    fn source_path(&self, directory: &Arc<Directory>) -> PathBuf {
+        self.source_path_of(directory)
     }
 
     fn report(&self, event: Event) {

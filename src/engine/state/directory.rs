@@ -38,6 +38,8 @@ pub(crate) struct Directory {
     pub(crate) name_is_durable: AtomicBool,
     /// Not all of its names are known.
     pub(crate) unlisted: AtomicBool,
+    /// It lies on a file system that is left out.
+    pub(crate) elsewhere: AtomicBool,
     /// Something in it failed, or was left alone.
     pub(crate) doubtful: AtomicBool,
     /// The thread that opens or finishes it does not come back.
@@ -89,6 +91,7 @@ impl Directory {
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
+            elsewhere: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
             given_up: Arc::default(),
         }
@@ -176,6 +179,11 @@ impl Directory {
     /// The walk could not list all of it.
     pub(crate) fn mark_unlisted(&self) {
         self.unlisted.store(true, Ordering::Relaxed);
+    }
+
+    /// The walk does not read it: `--one-file-system`.
+    pub(crate) fn mark_elsewhere(&self) {
+        self.elsewhere.store(true, Ordering::Relaxed);
     }
 
     /// One more batch is under way.

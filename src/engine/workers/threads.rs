@@ -38,6 +38,7 @@ pub(crate) fn start_workers(
 /// Starts the walk in its thread. For a single file it is one parcel.
 fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> Result<JoinHandle<()>> {
     spawn_thread("walk", run, None, move |run| {
+        run.tell_misplaced_rules();
         let Some(single) = &run.roots.single else {
             let scope = root.scope().cloned();
             return walk::walk((&run.config, &run.roots, &run.stop), (root, scope), &**run, &parcels);

@@ -1,0 +1,119 @@
+//! Subvolumes at the bounds of the walk: those that are not read are told, and snapshots of what may still come wait.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use crate::error::{Operation, Result};
+use crate::event::{Event, Notice};
+use crate::io::subvolume::Subvolume;
+use crate::walk::batch::Batch;
+use crate::walk::bounds::Verdict;
+use crate::walk::level::{Base, Route};
+use crate::walk::listing::Unlisted;
+use crate::walk::sink::Sink;
+use crate::walk::tree::{LONG_PATH, Walk};
+
+/// Subvolumes that are named one by one.
+const NAMED: u64 = 5;
+
+/// A snapshot that waits for all else to be read.
+pub(super) struct Later<D> {
+    subvolume: Subvolume,
+    device: u64,
+    directory: D,
+    route: Route,
+    /// Levels above it.
+    above: usize,
+}
+
+/// What was left out.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    subvolumes: u64,
+    /// How many snapshots, and the first of them.
+    snapshots: u64,
+    snapshot: PathBuf,
+}
+
+impl<S: Sink> Walk<'_, S> {
+    /// Does not read a directory that lies beyond the bounds, and says so where nobody would expect it.
+    pub(super) fn leave_out(&mut self, directory: &S::Directory, verdict: Verdict) {
+        match verdict {
+            Verdict::Subvolume => {
+                self.left_out.subvolumes += 1;
+                if self.left_out.subvolumes <= NAMED {
+                    let path = self.sink.source_path(directory);
+                    self.sink.report(Event::Notice(Notice::Subvolume(path)));
+                }
+            }
+            Verdict::Snapshot => {
+                if self.left_out.snapshots == 0 {
+                    self.left_out.snapshot = self.sink.source_path(directory);
+                }
+                self.left_out.snapshots += 1;
+            }
+            Verdict::Unknown(errno) => {
+                let unlisted = Unlisted { name: None, operation: Operation::ListSource, cause: errno.into() };
+                return self.sink.report_unlisted(directory, unlisted);
+            }
+            Verdict::Inside | Verdict::Elsewhere | Verdict::Later(..) => {}
+        }
+        self.sink.mark_elsewhere(directory);
+    }
+
+    /// Tells in the end of what was not named.
+    pub(super) fn tell_left_out(&mut self) {
+        let LeftOut { subvolumes, snapshots, snapshot } = std::mem::take(&mut self.left_out);
+        if subvolumes > NAMED {
+            self.sink.report(Event::Notice(Notice::MoreSubvolumes(subvolumes - NAMED)));
+        }
+        if snapshots > 0 {
+            self.sink.report(Event::Notice(Notice::Snapshots { first: snapshot, count: snapshots }));
+        }
+    }
+
+    /// Takes the directory on top, a snapshot, out of the way until all else is read. The way to it begins at the lowest level.
+    pub(super) fn put_off(&mut self, (subvolume, device): (Subvolume, u64)) {
+        let Some(level) = self.levels.pop() else { return };
+        self.open -= usize::from(level.fd.is_some());
+        let directory = level.directory;
+        let on_the_way = self.levels.iter().skip(1).map(|level| &level.name);
+        let names: Vec<&[u8]> = on_the_way.chain([&level.name]).map(|name| name.to_bytes()).collect();
+        let below = names.join(&b'/');
+        let base = self.levels.first().and_then(|root| root.fd.clone()).filter(|_| below.len() < LONG_PATH);
+        let Some(base) = base else {
+            self.leave_out(&directory, Verdict::Unknown(Errno::NAMETOOLONG));
+            return self.add_to_parcel(Batch { directory, entries: Vec::new() });
+        };
+        let scope = self.levels.last().and_then(|above| above.scope.clone());
+        let route = Route { base: Base::Held(base), below, scope, name: level.name, names: level.names };
+        let above = self.above + self.levels.len();
+        self.later.push(Later { subvolume, device, directory, route, above });
+    }
+
+    /// Goes on with what was put off, the oldest first: it is known by now what is a snapshot of what is read.
+    pub(super) fn go_back(&mut self) -> Result<()> {
+        let oldest = |later: &[Later<S::Directory>]| {
+            let order = later.iter().enumerate().min_by_key(|(_, later)| later.subvolume.id);
+            order.map(|(at, _)| at)
+        };
+        while let Some(at) = oldest(&self.later) {
+            let Later { subvolume, device, directory, route, above } = self.later.swap_remove(at);
+            let is_snapshot = self.bounds.is_snapshot(&subvolume);
+            if is_snapshot {
+                self.leave_out(&directory, Verdict::Snapshot);
+            }
+            if is_snapshot || self.stop.is_stopped() {
+                self.add_to_parcel(Batch { directory, entries: Vec::new() });
+                continue;
+            }
+            self.bounds.cross(&subvolume, device);
+            self.above = above;
+            self.begin(directory, route)?;
+            self.finish_levels()?;
+        }
+        self.above = 0;
+        Ok(())
+    }
+}
