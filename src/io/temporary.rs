@@ -157,6 +157,7 @@ pub(crate) fn by_chance() -> Result<[u8; LENGTH]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stat::stat_open;
 
     #[test]
     fn only_our_names_in_the_right_directory_are_litter() {
