@@ -12,7 +12,9 @@ use crate::event::Mode;
 use crate::files::key::default_state_directory;
 use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
-use crate::options::{Backup, Compare, Delete, Engine, Hashing, Keep, Owner, Reflink, Reuse, try_with, with};
+use crate::options::{
+    Backup, Compare, Delete, Engine, Hashing, Keep, Lock, Owner, Reflink, Reuse, try_with, with,
+};
 use crate::plan::chmod::Chmod;
 use crate::plan::privileges::Privileges;
 use crate::plan::rules::Rules;
@@ -99,6 +101,8 @@ pub struct Config {
     pub in_place: bool,
     /// Keep what a broken off copy of a large file has written, and go on there in the next run.
     pub partial: bool,
+    /// Have the destination for this run alone among those that ask for it. A run that writes nothing asks for no lock.
+    pub lock: Option<Lock>,
     /// Have all data, names and directories on stable storage before the run ends; a file gets its name after its data is.
     pub fsync: bool,
     /// Give up on an operation that makes no progress for this long. Takes [`Engine::Threads`]: only a thread can be left
@@ -159,6 +163,7 @@ impl Config {
             atomic: true,
             in_place: false,
             partial: false,
+            lock: None,
             fsync: false,
             timeout: None,
             details: false,

@@ -45,6 +45,8 @@ pub enum Cause {
     DirectoryInTheWay,
     /// The same, and backups would stay in it.
     BackupsInTheWay,
+    /// Another run holds the lock on the destination.
+    Locked,
     /// Two hard links led to different inodes: someone else renamed the first one.
     LinkReplaced,
     /// The file system called something a hole that is none.
@@ -165,6 +167,11 @@ impl Cause {
                 format!("{what} does not exist ({} makes it)", names(Setting::MakeParents))
             }
             Cause::InsideSource { by_several_paths } => inside_source(*by_several_paths, names),
+            Cause::Locked => format!(
+                "another run that was started with {} is at work in it ({} waits for its end)",
+                names(Setting::Lock),
+                names(Setting::LockWait)
+            ),
             Cause::BackupsInTheWay => format!(
                 "{IN_THE_WAY}, and backups would stay in it ({} makes way)",
                 names(Setting::BackupDirectory)

@@ -70,6 +70,7 @@ mod swapped;
 mod tight;
 mod timeout;
 mod torn;
+mod two_runs;
 mod unread;
 mod unstuck;
 mod verify;
@@ -156,6 +157,7 @@ fn main() {
         tight::TESTS,
         timeout::TESTS,
         torn::TESTS,
+        two_runs::TESTS,
         unread::TESTS,
         unstuck::TESTS,
         verify::TESTS,

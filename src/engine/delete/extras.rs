@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, FileType, Mode, StatxFlags};
 use rustix::io::Errno;
@@ -24,6 +25,8 @@ use crate::engine::state::watched::Watched;
 use crate::error::{Cause, Context, Operation, Result};
 use crate::event::{Event, Kind};
 use crate::io::list::{LIST, count, kind_of, names};
+use crate::io::temporary::is_partial;
+use crate::metadata::{self, HeldInode};
 use crate::select::Scope;
 use crate::stat::{Stat, stat_open};
 
@@ -85,7 +88,7 @@ impl Done {
             return is_abandoned;
         }
         if run.temporary.is_ours(name.to_bytes(), stat.inode) {
-            return kind == Kind::Directory && litter::is_abandoned(within, name, kind);
+            return self.is_left(run, (name, kind), within, stat);
         }
         let is_directory = kind == Kind::Directory;
         if !is_directory && run.backups.as_ref().is_some_and(|backups| backups.is_backup(name)) {
@@ -102,6 +105,32 @@ impl Done {
                 self.scopes.first().is_some_and(|scope| scope.hides(name, kind == Kind::Directory))
             }
         }
+    }
+
+    /// Removes what a killed run has left under a temporary name since the directory was looked through, and tells whether it
+    /// is a directory that is no mere litter. Where another run is at work, the directory gets a time by which the next
+    /// run looks for what that one may leave.
+    fn is_left(&self, run: &Run, (name, kind): (&CStr, Kind), within: &OwnedFd, stat: &Stat) -> bool {
+        let is_kept = is_partial(name.to_bytes()) && self.pair.broken_off.load(Ordering::Relaxed);
+        if !matches!(kind, Kind::File | Kind::Directory) || is_kept {
+            return false; // the others have such a name for microseconds
+        }
+        let is_abandoned = litter::is_abandoned(within, name, kind);
+        if run.config.writes() {
+            let at = || run.destination_path(&self.path);
+            let mut modified = Some(stat.modified);
+            match is_abandoned {
+                true => litter::remove_one(within, name, kind, run),
+                false => modified = stat_open(within).ok().map(|stat| stat.changed),
+            }
+            if let Some(modified) = modified.filter(|_| run.rules.keep.times_of(Kind::Directory)) {
+                // A time that is refused now was refused before, and told.
+                metadata::restore_mtime(HeldInode::Open(within.as_fd()), modified, at).ok();
+            }
+        }
+        let is_there =
+            || rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).is_ok();
+        is_abandoned && kind == Kind::Directory && is_there()
     }
 
     /// Whether a name that the source lacks may be one of the source's to the destination, which takes names for one. Other

@@ -71,7 +71,7 @@ impl Directory {
             drop(self.take_lent(&lane.run)); // its destination is another one's, which goes on
         } else if let Some(pair) = self.open(lane).await {
             // One without entries has not been needed by anybody until now.
-            pair.remove_obsolete_partials(&lane.run);
+            pair.remove_obsolete(&lane.run);
             report_set_aside(self, &pair, lane).await;
             if !self.implied {
                 // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
