@@ -101,6 +101,17 @@ pub(crate) fn hold_now(base: &OwnedFd, path: &CStr, reach: Reach) -> rustix::io:
     or_stepwise(result, base, path, reach)
 }
 
+/// Whether there may be no openat2(2): the kernel does not know it or one of its flags, or a sandbox forbids it.
+fn lacks_resolution(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP)
+}
+
+/// Whether a path is to be resolved step by step: there may be no openat2(2), it has more than PATH_MAX bytes, or something
+/// was renamed at this moment.
+fn asks_for_steps(errno: Errno) -> bool {
+    lacks_resolution(errno) || matches!(errno, Errno::NAMETOOLONG | Errno::AGAIN)
+}
+
 /// Where there is no openat2(2), or a sandbox that forbids it, or more than PATH_MAX bytes.
 fn or_stepwise(
     result: rustix::io::Result<OwnedFd>,
@@ -109,7 +120,7 @@ fn or_stepwise(
     reach: Reach,
 ) -> rustix::io::Result<OwnedFd> {
     match (result, reach) {
-        (Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG), Reach::Beneath) => {
+        (Err(errno), Reach::Beneath) if lacks_resolution(errno) || errno == Errno::NAMETOOLONG => {
             let held = open_stepwise(base, path.to_bytes(), FLAGS)?;
             // Held it can be; openat2(2) would have refused it.
             match stat_open(&held)?.kind {
@@ -117,7 +128,7 @@ fn or_stepwise(
                 _ => Ok(held),
             }
         }
-        (Err(Errno::NOSYS | Errno::PERM), Reach::Anywhere) => {
+        (Err(errno), Reach::Anywhere) if lacks_resolution(errno) => {
             rustix::fs::openat(base, path, FLAGS, Mode::empty())
         }
         (result, _) => result,
@@ -161,9 +172,7 @@ fn open_directory_for(access: OFlags, base: BorrowedFd<'_>, path: &[u8]) -> rust
         return open_stepwise(base, path, flags);
     }
     match rustix::fs::openat2(base, path, flags, Mode::empty(), Reach::Beneath.resolve()) {
-        Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG | Errno::AGAIN) => {
-            open_stepwise(base, path, flags)
-        }
+        Err(errno) if asks_for_steps(errno) => open_stepwise(base, path, flags),
         result => result,
     }
 }
@@ -174,9 +183,7 @@ pub(crate) fn open_entry(base: impl AsFd, path: &[u8]) -> rustix::io::Result<Own
     let base = base.as_fd();
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat2(base, path, flags, Mode::empty(), Reach::Beneath.resolve()) {
-        Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG | Errno::AGAIN) => {
-            open_stepwise(base, path, flags)
-        }
+        Err(errno) if asks_for_steps(errno) => open_stepwise(base, path, flags),
         result => result,
     }
 }

@@ -12,8 +12,8 @@ use crate::stat::proc_path;
 /// Renames to a name that nothing has; `EXIST`: something has it.
 pub(crate) fn rename_free(from: &OwnedFd, old: &CStr, to: &OwnedFd, new: &CStr) -> rustix::io::Result<()> {
     match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
-        // The file system does not know the flag, or the kernel not the call.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        // The file system does not know the flag, or the kernel not the call, or a sandbox forbids it.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {}
         renamed => return renamed,
     }
     match rustix::fs::linkat(from, old, to, new, AtFlags::empty()) {
@@ -50,10 +50,10 @@ pub(crate) fn replace(
     }
 }
 
-/// Whether an exchange may be refused where two renames are not: the file system or the kernel does not know it, or an
-/// overlay can't do it with what lies in its lower layer.
+/// Whether an exchange may be refused where two renames are not: the file system or the kernel does not know it, a sandbox
+/// forbids it, or an overlay can't do it with what lies in its lower layer.
 pub(crate) fn lacks_exchange(errno: Errno) -> bool {
-    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV)
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::XDEV)
 }
 
 /// What has the name that a new entry is to get.

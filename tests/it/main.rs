@@ -51,6 +51,7 @@ mod names;
 mod nested;
 mod nights;
 mod old;
+mod older_kernels;
 mod planted;
 mod property;
 mod real;
@@ -139,6 +140,7 @@ fn main() {
         nights::TESTS,
         nested::TESTS,
         old::TESTS,
+        older_kernels::TESTS,
         planted::TESTS,
         property::TESTS,
         real::TESTS,
