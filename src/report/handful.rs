@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::report::words;
 use ringsync::event::EntryEvent;
-use ringsync::{Cause, Error, Operation, Property};
+use ringsync::{Cause, Error, Operation, Outcome, Property};
 
 /// How many of each kind are told one by one.
 const TOLD: u64 = 3;
@@ -48,6 +48,13 @@ impl Handful {
 
 /// The words for errors that are of one kind: what was done, and what the kernel said.
 fn kind(error: &Error) -> Option<String> {
+    match error.cause {
+        Cause::VanishedSince => return Some(error.cause.to_string()),
+        _ if error.outcome() == Outcome::Vanished => {
+            return Some("vanished from SRC (No such file or directory)".into());
+        }
+        _ => {}
+    }
     let Cause::NotKept(lack) = &error.cause else { return None };
     let what = match lack.property {
         _ if error.operation == Operation::ReadXattrs => "read extended attributes",

@@ -4,6 +4,7 @@
 
 pub(crate) mod backup_place;
 pub(crate) mod lock;
+pub(crate) mod mounted;
 pub(crate) mod nested;
 pub(crate) mod overlap;
 pub(crate) mod several;

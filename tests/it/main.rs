@@ -37,6 +37,7 @@ mod guide;
 mod hostile;
 mod inplace;
 mod lacks;
+mod leaving;
 mod left_modes;
 mod levels;
 mod library;
@@ -127,6 +128,7 @@ fn main() {
         inplace::TESTS,
         lacks::TESTS,
         left_modes::TESTS,
+        leaving::TESTS,
         levels::TESTS,
         links::TESTS,
         look_back::TESTS,

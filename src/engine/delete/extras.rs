@@ -76,7 +76,9 @@ impl Done {
         }
         let are_known = namesakes.is_none_or(|namesakes| namesakes.are_known());
         if !are_known || listed.saturating_sub(extra) < self.pair.compared() {
-            return Err(Cause::OtherNames).at(Operation::Delete, at);
+            // Where each name is listed as it was written, one that is missing in SRC now has vanished since it was mirrored.
+            let cause = if self.pair.names.is_none() { Cause::VanishedSince } else { Cause::OtherNames };
+            return Err(cause).at(Operation::Delete, at);
         }
         Ok((!doomed.is_empty()).then_some(doomed))
     }

@@ -103,6 +103,9 @@ impl Directory {
             // One above it has failed.
             self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
         }
+        if self.parent.is_none() && !lane.run.stop.is_stopped() {
+            lane.run.tell_left_mounts().await;
+        }
         if self.parent.is_none() && !self.implied && !lane.run.stop.is_stopped() {
             lane.outbox.send(&lane.run).await; // what was done is told before what is deleted
             Box::pin(collect::carry_out(lane)).await;
