@@ -47,6 +47,10 @@ pub(crate) fn lock(destination: &Root, config: &Config, stop: &Stop) -> Result<L
                 locking = Locking::Waited;
                 std::thread::sleep(PATIENCE);
             }
+            // It is only held: open(2), O_PATH.
+            Err(Errno::BADF) => {
+                return refuse(Cause::Refused("it can't be locked, since it can't be listed".into()));
+            }
             Err(errno) => return refuse(Cause::Refused(format!("it can't be locked: {errno}"))),
         }
     }
