@@ -1,7 +1,8 @@
 //! What the destination has beyond the source, found when a directory is done: its mirror is listed, and if it has more
 //! names than the source has there, each one is looked up in the source.
 
-use std::ffi::{CStr, OsStr};
+use std::cell::Cell;
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ use crate::io::list::{LIST, count, kind_of, names};
 use crate::io::temporary::is_partial;
 use crate::metadata::{self, HeldInode};
 use crate::select::Scope;
-use crate::stat::{Stat, stat_open};
+use crate::stat::{Stat, Time, stat_open};
 
 /// A directory that is done, and what is known of it.
 pub(crate) struct Done {
@@ -36,12 +37,15 @@ pub(crate) struct Done {
     path: PathBuf,
     scopes: Vec<Arc<Scope>>,
     watched: Option<Arc<Watched>>,
+    /// A name that another run is at work on.
+    at_work: Cell<Option<CString>>,
 }
 
 impl Done {
     pub(crate) fn new(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) -> Self {
         let (path, scopes) = (directory.path(), directory.scopes());
-        Done { pair: pair.clone(), path, scopes, watched: lane.watched.clone() }
+        let watched = lane.watched.clone();
+        Done { pair: pair.clone(), path, scopes, watched, at_work: Cell::default() }
     }
 
     /// What its mirror has beyond it, if anything.
@@ -74,6 +78,7 @@ impl Done {
                 }
             }
         }
+        self.leave_sign(run, destination);
         let are_known = namesakes.is_none_or(|namesakes| namesakes.are_known());
         if !are_known || listed.saturating_sub(extra) < self.pair.compared() {
             // Where each name is listed as it was written, one that is missing in SRC now has vanished since it was mirrored.
@@ -90,7 +95,7 @@ impl Done {
             return is_abandoned;
         }
         if run.temporary.is_ours(name.to_bytes(), stat.inode) {
-            return self.is_left(run, (name, kind), within, stat);
+            return self.is_left(run, (name, kind), within);
         }
         let is_directory = kind == Kind::Directory;
         if !is_directory && run.backups.as_ref().is_some_and(|backups| backups.is_backup(name)) {
@@ -110,29 +115,44 @@ impl Done {
     }
 
     /// Removes what a killed run has left under a temporary name since the directory was looked through, and tells whether it
-    /// is a directory that is no mere litter. Where another run is at work, the directory gets a time by which the next
-    /// run looks for what that one may leave.
-    fn is_left(&self, run: &Run, (name, kind): (&CStr, Kind), within: &OwnedFd, stat: &Stat) -> bool {
+    /// is a directory that is no mere litter. A name that another run is at work on is taken note of.
+    fn is_left(&self, run: &Run, (name, kind): (&CStr, Kind), within: &OwnedFd) -> bool {
         let is_kept = is_partial(name.to_bytes()) && self.pair.broken_off.load(Ordering::Relaxed);
         if !matches!(kind, Kind::File | Kind::Directory) || is_kept {
             return false; // the others have such a name for microseconds
         }
-        let is_abandoned = litter::is_abandoned(within, name, kind);
+        if !litter::is_abandoned(within, name, kind) {
+            self.at_work.set(Some(name.to_owned()));
+            return false;
+        }
         if run.config.writes() {
-            let at = || run.destination_path(&self.path);
-            let mut modified = Some(stat.modified);
-            match is_abandoned {
-                true => litter::remove_one(within, name, kind, run),
-                false => modified = stat_open(within).ok().map(|stat| stat.changed),
-            }
-            if let Some(modified) = modified.filter(|_| run.rules.keep.times_of(Kind::Directory)) {
-                // A time that is refused now was refused before, and told.
-                metadata::restore_mtime(HeldInode::Open(within.as_fd()), modified, at).ok();
+            let before = stat_open(within);
+            litter::remove_one(within, name, kind, run);
+            if let Ok(Stat { modified, .. }) = before {
+                self.set_time(run, within, modified);
             }
         }
-        let is_there =
-            || rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).is_ok();
-        is_abandoned && kind == Kind::Directory && is_there()
+        kind == Kind::Directory && is_there(within, name)
+    }
+
+    /// Where another run is at work on a name, the directory gets a time by which the next run looks for what that one may
+    /// leave. Its own run, if it comes to its end, gives the directory its time after that name is gone.
+    fn leave_sign(&self, run: &Run, within: &OwnedFd) {
+        let name = self.at_work.take().filter(|_| run.config.writes());
+        if let (Some(name), Ok(Stat { modified, changed, .. })) = (name, stat_open(within)) {
+            self.set_time(run, within, changed);
+            if !is_there(within, &name) {
+                self.set_time(run, within, modified);
+            }
+        }
+    }
+
+    fn set_time(&self, run: &Run, within: &OwnedFd, modified: Time) {
+        if run.rules.keep.times_of(Kind::Directory) {
+            // A time that is refused now was refused before, and told.
+            let at = || run.destination_path(&self.path);
+            metadata::restore_mtime(HeldInode::Open(within.as_fd()), modified, at).ok();
+        }
     }
 
     /// Whether a name that the source lacks may be one of the source's to the destination, which takes names for one. Other
@@ -164,6 +184,10 @@ impl Done {
         !self.scopes.first().is_some_and(|scope| scope.hides(name, is_directory))
             || self.scopes.iter().any(|scope| scope.protects(name, is_directory, false))
     }
+}
+
+fn is_there(within: &OwnedFd, name: &CStr) -> bool {
+    rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).is_ok()
 }
 
 /// Reports what the mirror of a directory has beyond it.
