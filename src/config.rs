@@ -12,7 +12,9 @@ use crate::event::Mode;
 use crate::files::key::default_state_directory;
 use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
-use crate::options::{Backup, Compare, Delete, Engine, Hashing, Keep, Owner, Reflink, Reuse, try_with, with};
+use crate::options::{
+    Backup, Compare, Delete, Engine, Hashing, Keep, Lock, Owner, Reflink, Reuse, try_with, with,
+};
 use crate::plan::chmod::Chmod;
 use crate::plan::privileges::Privileges;
 use crate::plan::rules::Rules;
@@ -99,6 +101,8 @@ pub struct Config {
     pub in_place: bool,
     /// Keep what a broken off copy of a large file has written, and go on there in the next run.
     pub partial: bool,
+    /// Have the destination for this run alone among those that ask for it. A run that writes nothing asks for no lock.
+    pub lock: Option<Lock>,
     /// Have all data, names and directories on stable storage before the run ends; a file gets its name after its data is.
     pub fsync: bool,
     /// Take what was read last of a file that changes each time that it is read, though it may be a mixture of its states, in
@@ -165,6 +169,7 @@ impl Config {
             atomic: true,
             in_place: false,
             partial: false,
+            lock: None,
             fsync: false,
             take_changing: false,
             trust_append: false,

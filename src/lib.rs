@@ -33,7 +33,7 @@
 //! - **Messages** tell the whole chain of causes, and [`source`](std::error::Error::source) leads along it: print either the
 //!   message or the chain. They name fields of [`Config`]; [`Error::told`] has them name what your program calls those.
 //! - **Closed sets** can be matched in full: [`Kind`], [`Engine`], [`Reflink`], [`Mode`](event::Mode), [`Separator`],
-//!   [`CompareBy`]. What may get more fields or variants is `#[non_exhaustive]`.
+//!   [`CompareBy`], [`Lock`]. What may get more fields or variants is `#[non_exhaustive]`.
 //! - **Threads.** [`sync()`], [`check()`] and [`verify()`] block their thread until all is done, and have runtimes of
 //!   their own. A task of tokio's calls them in `tokio::task::spawn_blocking`; anywhere else in a task they are an error
 //!   before anything begins.
@@ -115,7 +115,7 @@ pub use crate::event::{Changes, Incomplete, Kind};
 pub use crate::files::key::default_state_directory;
 pub use crate::io::ring::ring_refusal;
 pub use crate::options::{
-    Backup, Compare, CompareBy, Delete, DeleteLimit, Engine, Hashing, Keep, Owner, Reflink, Reuse,
+    Backup, Compare, CompareBy, Delete, DeleteLimit, Engine, Hashing, Keep, Lock, Owner, Reflink, Reuse,
 };
 pub use crate::plan::chmod::{Chmod, InvalidChmod};
 pub use crate::select::{Paths, Selection, Separator};

@@ -91,6 +91,15 @@ pub struct Backup {
     pub suffix: OsString,
 }
 
+/// What a run does while another one has the lock on its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// It ends, with [`Cause::Locked`](crate::Cause::Locked), before anything is written.
+    Refuse,
+    /// It waits until the lock is free, however long that takes.
+    Wait,
+}
+
 /// What the hashes of the copied bytes are for, beyond the reports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -24,7 +24,7 @@ use ringsync::{Config, Escaped};
     after_help = "The first run copies, later ones copy what changed. All that a file has is \
     kept, as with rsync -aHAX. What DST has beyond SRC stays, unless --delete is given. A trailing slash changes nothing: DST \
     becomes what SRC is.\n\n\
-    Exit codes: 0 all done, 1 usage, 3 SRC or DST can't be used, 11 no space left or not flushed, 20 interrupted, 23 some \
+    Exit codes: 0 all done, 1 usage, 3 SRC or DST can't be used (or another run has it: --lock), 11 no space left or not flushed, 20 interrupted, 23 some \
     files failed, 24 some source files vanished, 25 nothing deleted (it would be too much, SRC is empty, or DST has nothing in common with it), 30 timed out."
 )]
 pub(crate) struct SyncArgs {

@@ -23,6 +23,7 @@ use std::path::Path;
 use std::thread;
 
 use crate::config::Config;
+use crate::engine::own::litter::is_empty;
 use crate::engine::progress::Progress;
 use crate::engine::progress::manifest::Hashes;
 use crate::engine::run::staffing::Staffing;
@@ -36,7 +37,8 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Mode, Reporter, Start, Summary};
 use crate::files::trace::TraceFile;
 use crate::io::limits::raise_descriptor_limit;
-use crate::roots;
+use crate::roots::lock::{Locking, lock};
+use crate::roots::{self, Roots};
 use crate::stop::Stop;
 
 pub(crate) use crate::engine::run::Run;
@@ -73,20 +75,25 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
         let trace = traced.trace.as_deref().map(|path| TraceFile::create(path, &trees)).transpose()?;
         Ok((manifest, trace))
     })?;
+    let staffing = Staffing::new(config, engine, descriptors);
+    let Staffing { threads, tasks, .. } = staffing;
+    let Config { mode, fsync, reuse, .. } = *config;
+    let reuse = (!config.link_dest.is_empty()).then_some(reuse);
+    let mut start = Start { engine, threads, tasks, notices, missing: Vec::new(), mode, fsync, reuse };
+    let roots = match open_roots(config, stop) {
+        Err(error) if matches!(error.cause, Cause::Interrupted) => {
+            return Ok(Progress::new(reporter, stop, manifest, trace)?.refuse(&start, error));
+        }
+        roots => roots?,
+    };
     let (roots, mut beside) = within(config, move || {
-        let roots = roots::open(&opened)?;
         let beside = Beside::open(&opened, &roots)?;
         Ok((roots, beside))
     })?;
-    let missing = std::mem::take(&mut beside.missing);
-    let staffing = Staffing::new(config, engine, descriptors);
-    let Staffing { threads, tasks, .. } = staffing;
+    start.missing = std::mem::take(&mut beside.missing);
     let (run, parcel_sender, events) = new_run(config, roots, beside, temporary, &staffing);
     let held = run.clone();
     let root = within(config, move || strangers::refuse(&held).and_then(|()| open_root(&held)));
-    let Config { mode, fsync, reuse, .. } = *config;
-    let reuse = (!config.link_dest.is_empty()).then_some(reuse);
-    let start = Start { engine, threads, tasks, notices, missing, mode, fsync, reuse };
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
         manifest.set_single(OsStr::from_bytes(single.destination.to_bytes()));
     }
@@ -107,6 +114,22 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
         workers.into_iter().for_each(|worker| drop(worker.join()));
     }
     Ok(summary)
+}
+
+/// Opens SRC and DST, and locks DST if the run is to have it alone. To wait for another run is no hang.
+fn open_roots(config: &Config, stop: &Stop) -> Result<Roots> {
+    loop {
+        let opened = config.clone();
+        let mut roots = within(config, move || roots::open(&opened))?;
+        if lock(&roots.destination, config, stop)? == Locking::Waited {
+            continue;
+        }
+        if let (true, Some(_), Some(fd)) = (roots.fresh, config.lock, &roots.destination.fd) {
+            // Another run may have had it between its making and its locking.
+            roots.fresh = is_empty(fd, c".").unwrap_or(false);
+        }
+        return Ok(roots);
+    }
 }
 
 /// Does what may wait for the kernel, no longer than `--timeout` allows.

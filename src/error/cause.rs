@@ -45,6 +45,8 @@ pub enum Cause {
     DirectoryInTheWay,
     /// The same, and backups would stay in it.
     BackupsInTheWay,
+    /// Another run holds the lock on the destination.
+    Locked,
     /// Two hard links led to different inodes: someone else renamed the first one.
     LinkReplaced,
     /// The file system called something a hole that is none.
@@ -83,6 +85,9 @@ pub enum Cause {
     /// The file system lists names otherwise than they were given, by a rule that is not known. What is extra can't be told
     /// from what was just written.
     OtherNames,
+    /// Names that were mirrored are missing since, in the source or in the destination: what is extra beside them stays until the
+    /// next run.
+    VanishedSince,
     /// The destination takes this name of the source, and that of the entry, for one: two cases, two forms of Unicode, or dots
     /// or blanks at the end. Which of the two is there stays.
     NamesMeet(PathBuf),
@@ -150,6 +155,7 @@ impl Cause {
             Cause::MismatchInPlace => return MISMATCH_IN_PLACE.into(),
             Cause::Interrupted => return "interrupted".into(),
             Cause::OtherNames => return OTHER_NAMES.into(),
+            Cause::VanishedSince => return VANISHED_SINCE.into(),
             Cause::Withheld(why) => return (*why).into(),
             Cause::NotKept(lack) => return lack.told(names),
             Cause::Refused(why) => why.clone(),
@@ -165,6 +171,11 @@ impl Cause {
                 format!("{what} does not exist ({} makes it)", names(Setting::MakeParents))
             }
             Cause::InsideSource { by_several_paths } => inside_source(*by_several_paths, names),
+            Cause::Locked => format!(
+                "another run that was started with {} is at work in it ({} waits for its end)",
+                names(Setting::Lock),
+                names(Setting::LockWait)
+            ),
             Cause::BackupsInTheWay => format!(
                 "{IN_THE_WAY}, and backups would stay in it ({} makes way)",
                 names(Setting::BackupDirectory)
@@ -220,6 +231,9 @@ pub(crate) const MISMATCH_IN_PLACE: &str = "what was read back from the destinat
 
 pub(crate) const OTHER_NAMES: &str =
     "nothing is deleted: it lists names otherwise than they were written, or loses some meanwhile";
+
+pub(crate) const VANISHED_SINCE: &str =
+    "nothing is deleted in it until the next run: names that were mirrored have vanished since";
 
 pub(crate) fn inside_source(by_several_paths: bool, names: Names) -> String {
     let (rule, mounts) = (names(Setting::Exclude), names(Setting::OneFileSystem));

@@ -30,6 +30,8 @@ pub enum Setting {
     NoSymlinks,
     NoSpecials,
     Flags,
+    Lock,
+    LockWait,
 }
 
 /// What settings are called.
@@ -64,6 +66,8 @@ impl Setting {
             Setting::NoSymlinks => "keep.symlinks = false",
             Setting::NoSpecials => "keep.specials = false",
             Setting::Flags => "keep.flags = true",
+            Setting::Lock => "lock",
+            Setting::LockWait => "a lock of Lock::Wait",
         }
     }
 }

@@ -276,15 +276,15 @@ impl Io {
             Backend::Ring { .. } => ReadWriteFlags::NOWAIT,
         };
         let started = self.gauge.as_ref().map(|gauge| gauge.start_in_place(Call::Read));
-        let result = retry(|| {
-            rustix::io::preadv2(
-                file,
-                &mut [IoSliceMut::new(&mut buffer.bytes_mut()[..length])],
-                offset,
-                flags,
-            )
-        });
-        if let (Backend::Ring { reads, .. }, Err(Errno::AGAIN | Errno::OPNOTSUPP)) = (&self.backend, result) {
+        let bytes = &mut buffer.bytes_mut()[..length];
+        let result = match flags.is_empty() {
+            true => read_now(&file.fd, bytes, offset),
+            false => retry(|| rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut *bytes)], offset, flags)),
+        };
+        if let (Backend::Ring { reads, .. }, Err(errno)) = (&self.backend, result)
+            && !flags.is_empty()
+            && needs_ring(errno)
+        {
             reads.missed();
             return self.read_through_ring(file, buffer, length, offset).await;
         }
@@ -405,6 +405,11 @@ fn open_now(directory: &OwnedFd, name: &CStr, flags: OFlags) -> rustix::io::Resu
 
 fn stat_now(directory: &OwnedFd, name: &CStr) -> rustix::io::Result<Stat> {
     rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS).map(|x| Stat::from(&x))
+}
+
+/// Whether a read that was not to wait would have to, or can't be asked not to: by the file system, an old kernel or a sandbox.
+fn needs_ring(errno: Errno) -> bool {
+    matches!(errno, Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL)
 }
 
 /// Repeats a system call that a signal interrupted.

@@ -103,6 +103,17 @@ pub(crate) fn hold_now(base: &OwnedFd, path: &CStr, reach: Reach) -> rustix::io:
     or_stepwise(result, base, path, reach)
 }
 
+/// Whether there may be no openat2(2): the kernel does not know it or one of its flags, or a sandbox forbids it.
+fn lacks_resolution(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP)
+}
+
+/// Whether a path is to be resolved step by step: there may be no openat2(2), or something was
+/// renamed at this moment.
+fn asks_for_steps(errno: Errno) -> bool {
+    lacks_resolution(errno) || errno == Errno::AGAIN
+}
+
 /// Where there is no openat2(2), or a sandbox that forbids it, or more than PATH_MAX bytes.
 fn or_stepwise(
     result: rustix::io::Result<OwnedFd>,
@@ -111,7 +122,7 @@ fn or_stepwise(
     reach: Reach,
 ) -> rustix::io::Result<OwnedFd> {
     match (result, reach) {
-        (Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG), Reach::Beneath) => {
+        (Err(errno), Reach::Beneath) if lacks_resolution(errno) || errno == Errno::NAMETOOLONG => {
             let held = open_long(base, path.to_bytes(), FLAGS)?;
             // Held it can be; openat2(2) would have refused it.
             match stat_open(&held)?.kind {
@@ -119,7 +130,7 @@ fn or_stepwise(
                 _ => Ok(held),
             }
         }
-        (Err(Errno::NOSYS | Errno::PERM), Reach::Anywhere) => {
+        (Err(errno), Reach::Anywhere) if lacks_resolution(errno) => {
             rustix::fs::openat(base, path, FLAGS, Mode::empty())
         }
         (result, _) => result,
@@ -164,7 +175,7 @@ fn open_directory_for(access: OFlags, base: BorrowedFd<'_>, path: &[u8]) -> rust
     }
     match rustix::fs::openat2(base, path, flags, Mode::empty(), Reach::Beneath.resolve()) {
         Err(Errno::NAMETOOLONG) => open_long(base, path, flags),
-        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => open_stepwise(base, path, flags),
+        Err(errno) if asks_for_steps(errno) => open_stepwise(base, path, flags),
         result => result,
     }
 }
@@ -176,7 +187,7 @@ pub(crate) fn open_entry(base: impl AsFd, path: &[u8]) -> rustix::io::Result<Own
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat2(base, path, flags, Mode::empty(), Reach::Beneath.resolve()) {
         Err(Errno::NAMETOOLONG) => open_long(base, path, flags),
-        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => open_stepwise(base, path, flags),
+        Err(errno) if asks_for_steps(errno) => open_stepwise(base, path, flags),
         result => result,
     }
 }
@@ -201,7 +212,7 @@ fn open_long(base: impl AsFd, path: &[u8], flags: OFlags) -> rustix::io::Result<
         let opened =
             rustix::fs::openat2(from, now.join(&b'/'), flags, Mode::empty(), Reach::Beneath.resolve());
         match opened {
-            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => return open_stepwise(base, path, flags),
+            Err(errno) if asks_for_steps(errno) => return open_stepwise(base, path, flags),
             opened => within = Some(opened?),
         }
         rest = later;

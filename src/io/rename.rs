@@ -50,10 +50,10 @@ pub(crate) fn replace(
     }
 }
 
-/// Whether an exchange may be refused where two renames are not: the file system or the kernel does not know it, or an
-/// overlay can't do it with what lies in its lower layer.
+/// Whether an exchange may be refused where two renames are not: the file system or the kernel does not know it, a sandbox
+/// forbids it, or an overlay can't do it with what lies in its lower layer.
 pub(crate) fn lacks_exchange(errno: Errno) -> bool {
-    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV)
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::XDEV)
 }
 
 /// What has the name that a new entry is to get.

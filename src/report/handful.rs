@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::report::words;
 use ringsync::event::{EntryEvent, Live};
-use ringsync::{Cause, Error, Escaped, Operation, Property};
+use ringsync::{Cause, Error, Escaped, Operation, Outcome, Property};
 
 /// How many of each kind are told one by one.
 const TOLD: u64 = 3;
@@ -94,6 +94,10 @@ fn kind(error: &Error) -> Option<String> {
             return Some(format!("change what is in a directory that is {how}"));
         }
         Cause::Frozen { how, .. } => return Some(format!("change what is {how}")),
+        Cause::VanishedSince => return Some(error.cause.to_string()),
+        _ if error.outcome() == Outcome::Vanished => {
+            return Some("vanished from SRC (No such file or directory)".into());
+        }
         _ => return None,
     };
     let what = match lack.property {

@@ -30,6 +30,8 @@ pub(crate) fn option(setting: Setting) -> &'static str {
         Setting::NoSymlinks => "--no-links",
         Setting::NoSpecials => "--no-specials",
         Setting::Flags => "--flags",
+        Setting::Lock => "--lock",
+        Setting::LockWait => "--wait",
         other => other.field(),
     }
 }

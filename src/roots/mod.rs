@@ -3,6 +3,8 @@
 //! are the business of several.rs.
 
 pub(crate) mod backup_place;
+pub(crate) mod lock;
+pub(crate) mod mounted;
 pub(crate) mod nested;
 pub(crate) mod overlap;
 pub(crate) mod several;

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::roots::nearest_existing;
 use crate::roots::nested::is_kept_out;
-use crate::roots::overlap::{mounts, mounts_below, place};
+use crate::roots::overlap::{mounts, place};
 use crate::text::Escaped;
 
 /// All that are named.
@@ -66,25 +66,13 @@ pub(super) struct Sources<'a> {
     run: &'a Config,
     /// Of each, if it is there: which directory it is, if it is one.
     named: Vec<(&'a Path, Option<(u64, u64)>)>,
-    /// What is mounted below them, where the run gets to it: the mount's number, and where it is seen.
-    mounted: Vec<(u64, PathBuf)>,
 }
 
 impl<'a> Sources<'a> {
     pub(super) fn note(run: &'a Config) -> Self {
         let there = named(run).iter().filter(|path| path.symlink_metadata().is_ok());
         let named = there.map(|path| (path.as_path(), directory(path))).collect();
-        let mut mounted = Vec::new();
-        let mounts = if run.select.one_file_system { Vec::new() } else { mounts() };
-        for source in self::named(run).iter().filter_map(|path| place(&hold(path).ok()?, &mounts)) {
-            for mount in mounts_below(&source, &mounts) {
-                let way = mount.seen_at().strip_prefix(source.seen_at()).unwrap_or(Path::new(""));
-                if run.sources.is_some() || !run.select.certainly_hides(source.seen_at(), way) {
-                    mounted.push((mount.mount(), mount.seen_at().to_path_buf()));
-                }
-            }
-        }
-        Sources { run, named, mounted }
+        Sources { run, named }
     }
 
     /// What has left since, an error each.
@@ -104,13 +92,6 @@ impl<'a> Sources<'a> {
                 errors.push(lost(path, "during the run another directory has come in its place"));
             }
         }
-        let now = mounts();
-        // A number alone may be another mount's by now.
-        let is_there =
-            |mount: &(u64, PathBuf)| now.iter().any(|now| now.mount() == mount.0 && now.seen_at() == mount.1);
-        let has_left = |mount: &&(u64, PathBuf)| !is_there(mount);
-        let left = self.mounted.iter().filter(has_left);
-        errors.extend(left.map(|(_, at)| lost(at, "what was mounted there has left during the run")));
         errors
     }
 

@@ -37,6 +37,7 @@ mod guide;
 mod hostile;
 mod inplace;
 mod lacks;
+mod leaving;
 mod left_modes;
 mod levels;
 mod library;
@@ -53,6 +54,7 @@ mod names;
 mod nested;
 mod nights;
 mod old;
+mod older_kernels;
 mod planted;
 mod property;
 mod real;
@@ -74,6 +76,7 @@ mod tight;
 mod timeout;
 mod told;
 mod torn;
+mod two_runs;
 mod unread;
 mod unstuck;
 mod verify;
@@ -129,6 +132,7 @@ fn main() {
         inplace::TESTS,
         lacks::TESTS,
         left_modes::TESTS,
+        leaving::TESTS,
         levels::TESTS,
         links::TESTS,
         live::TESTS,
@@ -144,6 +148,7 @@ fn main() {
         nights::TESTS,
         nested::TESTS,
         old::TESTS,
+        older_kernels::TESTS,
         planted::TESTS,
         property::TESTS,
         real::TESTS,
@@ -164,6 +169,7 @@ fn main() {
         timeout::TESTS,
         told::TESTS,
         torn::TESTS,
+        two_runs::TESTS,
         unread::TESTS,
         unstuck::TESTS,
         verify::TESTS,

@@ -11,7 +11,7 @@ use crate::cli::values::duration::parse_limit;
 use crate::cli::values::local::local;
 use crate::cli::values::rate::bytes_a_second;
 use crate::cli::values::reflink::ReflinkArg;
-use ringsync::{Config, Hashing};
+use ringsync::{Config, Hashing, Lock};
 
 const WRITE: &str = "How files are written";
 
@@ -28,6 +28,12 @@ pub(crate) struct WriteArgs {
     /// Keep what was written of a large file, and go on there in the next run
     #[arg(long)]
     partial: bool,
+    /// Have DST for this run alone among those with --lock: while another one has it, end with 3
+    #[arg(long)]
+    lock: bool,
+    /// With --lock: wait while another run has DST
+    #[arg(long, requires = "lock")]
+    wait: bool,
     /// Have all on stable storage before the run ends, and data before names
     #[arg(long)]
     fsync: bool,
@@ -63,6 +69,11 @@ impl WriteArgs {
         config.atomic = !self.no_atomic;
         config.in_place = self.inplace;
         config.partial = self.partial;
+        config.lock = match (self.lock, self.wait) {
+            (false, _) => None,
+            (true, false) => Some(Lock::Refuse),
+            (true, true) => Some(Lock::Wait),
+        };
         config.fsync = self.fsync;
         config.take_changing = self.take_changing;
         config.trust_append = self.trust_append;

@@ -1,11 +1,13 @@
 //! What the destination has beyond the source, found when a directory is done: its mirror is listed, and if it has more
 //! names than the source has there, each one is looked up in the source.
 
-use std::ffi::{CStr, OsStr};
+use std::cell::Cell;
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, FileType, Mode, StatxFlags};
 use rustix::io::Errno;
@@ -24,8 +26,10 @@ use crate::engine::state::watched::Watched;
 use crate::error::{Cause, Context, Operation, Result};
 use crate::event::{Event, Kind, Notice};
 use crate::io::list::{LIST, count, kind_of, names};
+use crate::io::temporary::is_partial;
+use crate::metadata::{self, HeldInode};
 use crate::select::Scope;
-use crate::stat::{Stat, stat_open};
+use crate::stat::{Stat, Time, stat_open};
 
 /// A directory that is done, and what is known of it.
 pub(crate) struct Done {
@@ -33,12 +37,15 @@ pub(crate) struct Done {
     path: PathBuf,
     scopes: Vec<Arc<Scope>>,
     watched: Option<Arc<Watched>>,
+    /// A name that another run is at work on.
+    at_work: Cell<Option<CString>>,
 }
 
 impl Done {
     pub(crate) fn new(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) -> Self {
         let (path, scopes) = (directory.path(), directory.scopes());
-        Done { pair: pair.clone(), path, scopes, watched: lane.watched.clone() }
+        let watched = lane.watched.clone();
+        Done { pair: pair.clone(), path, scopes, watched, at_work: Cell::default() }
     }
 
     /// What its mirror has beyond it, if anything.
@@ -71,9 +78,12 @@ impl Done {
                 }
             }
         }
+        self.leave_sign(run, destination);
         let are_known = namesakes.is_none_or(|namesakes| namesakes.are_known());
         if !are_known || listed.saturating_sub(extra) < self.pair.compared() {
-            return Err(Cause::OtherNames).at(Operation::Delete, at);
+            // Where each name is listed as it was written, one that is missing in SRC now has vanished since it was mirrored.
+            let cause = if self.pair.names.is_none() { Cause::VanishedSince } else { Cause::OtherNames };
+            return Err(cause).at(Operation::Delete, at);
         }
         Ok((!doomed.is_empty()).then_some(doomed))
     }
@@ -85,7 +95,7 @@ impl Done {
             return is_abandoned;
         }
         if run.temporary.is_ours(name.to_bytes(), stat.inode) {
-            return kind == Kind::Directory && litter::is_abandoned(within, name, kind);
+            return self.is_left(run, (name, kind), within);
         }
         let is_directory = kind == Kind::Directory;
         if !is_directory && run.backups.as_ref().is_some_and(|backups| backups.is_backup(name)) {
@@ -101,6 +111,47 @@ impl Done {
                 let kind = Kind::from(FileType::from_raw_mode(found.stx_mode.into()));
                 self.scopes.first().is_some_and(|scope| scope.hides(name, kind == Kind::Directory))
             }
+        }
+    }
+
+    /// Removes what a killed run has left under a temporary name since the directory was looked through, and tells whether it
+    /// is a directory that is no mere litter. A name that another run is at work on is taken note of.
+    fn is_left(&self, run: &Run, (name, kind): (&CStr, Kind), within: &OwnedFd) -> bool {
+        let is_kept = is_partial(name.to_bytes()) && self.pair.broken_off.load(Ordering::Relaxed);
+        if !matches!(kind, Kind::File | Kind::Directory) || is_kept {
+            return false; // the others have such a name for microseconds
+        }
+        if !litter::is_abandoned(within, name, kind) {
+            self.at_work.set(Some(name.to_owned()));
+            return false;
+        }
+        if run.config.writes() {
+            let before = stat_open(within);
+            litter::remove_one(within, name, kind, run);
+            if let Ok(Stat { modified, .. }) = before {
+                self.set_time(run, within, modified);
+            }
+        }
+        kind == Kind::Directory && is_there(within, name)
+    }
+
+    /// Where another run is at work on a name, the directory gets a time by which the next run looks for what that one may
+    /// leave. Its own run, if it comes to its end, gives the directory its time after that name is gone.
+    fn leave_sign(&self, run: &Run, within: &OwnedFd) {
+        let name = self.at_work.take().filter(|_| run.config.writes());
+        if let (Some(name), Ok(Stat { modified, changed, .. })) = (name, stat_open(within)) {
+            self.set_time(run, within, changed);
+            if !is_there(within, &name) {
+                self.set_time(run, within, modified);
+            }
+        }
+    }
+
+    fn set_time(&self, run: &Run, within: &OwnedFd, modified: Time) {
+        if run.rules.keep.times_of(Kind::Directory) {
+            // A time that is refused now was refused before, and told.
+            let at = || run.destination_path(&self.path);
+            metadata::restore_mtime(HeldInode::Open(within.as_fd()), modified, at).ok();
         }
     }
 
@@ -147,6 +198,10 @@ pub(crate) async fn tell_kept(directory: &Directory, pair: &Arc<Pair>, lane: &La
         Ok(entries) => lane.run.report(Event::Notice(Notice::Kept { path, entries: entries as u64 })).await,
         Err(error) => lane.run.report(Event::Failed(error)).await,
     }
+}
+
+fn is_there(within: &OwnedFd, name: &CStr) -> bool {
+    rustix::fs::statx(within, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).is_ok()
 }
 
 /// Reports what the mirror of a directory has beyond it.

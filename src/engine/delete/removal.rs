@@ -27,7 +27,7 @@ use crate::event::{Action, Entries, EntryEvent, Event, Kind};
 use crate::io::limits::descriptor_limit;
 use crate::io::list::{kind_of, kind_of_name, names};
 use crate::io::path::open_to_list;
-use crate::stat::{Inode, stat_open};
+use crate::stat::{Inode, Stat, stat_open};
 
 /// Names that a thread takes at a time.
 const CHUNK: usize = 256;
@@ -186,10 +186,13 @@ impl<'a> Removal<'a> {
         let root = self.run.roots.destination.fd.as_ref().ok_or(Errno::NOENT).at(Operation::Remove, path)?;
         let opened = open_to_list(root, doomed.path.as_os_str().as_bytes());
         let fd = Arc::new(opened.at(Operation::OpenDestination, path)?);
-        let inode = stat_open(&fd).at(Operation::StatDestination, path)?.inode;
+        let now = stat_open(&fd).at(Operation::StatDestination, path)?;
+        let inode = now.inode;
         if inode != doomed.inode {
             return Err(Errno::STALE).at(Operation::OpenDestination, path);
         }
+        // Another run may have been done with it meanwhile.
+        let after = Stat { modified: now.modified, ..doomed.stat };
         let subtree = Arc::new(Subtree {
             above: None,
             name: CString::default(),
@@ -202,7 +205,7 @@ impl<'a> Removal<'a> {
             path: doomed.path.clone(),
             scopes: OnceLock::from(doomed.scopes.clone()),
             mode: Mutex::default(),
-            after: Some(doomed.stat),
+            after: Some(after),
         });
         let found = doomed.names().map(|name| (name.to_owned(), kind_of_name(fd.as_fd(), name)));
         self.sort(&subtree, found);
@@ -289,7 +292,10 @@ impl<'a> Removal<'a> {
             self.sort(subtree, found);
             failed.map_or(Ok(()), Err)
         });
-        if let Err(errno) = listed {
+        // One that is not there any more was removed by somebody else.
+        if let Err(errno) = listed
+            && errno != Errno::NOENT
+        {
             subtree.kept.store(true, Ordering::Relaxed);
             if errno != Errno::XDEV {
                 let path = self.run.destination_path(&subtree.path());

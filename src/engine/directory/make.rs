@@ -21,7 +21,7 @@ use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::{Origin, Pair, SourceDirectory, opens_up};
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::metrics::Call;
 use crate::event::{Event, Kind};
 use crate::io::file::lies_on_program;
@@ -108,7 +108,12 @@ impl Directory {
             return Ok(None);
         }
         lane.doing(Operation::OpenSource);
-        let source = self.open_source(parent, lane).await?;
+        let source = self.open_source(parent, lane).await.inspect_err(|error| {
+            if error.outcome() == Outcome::Vanished && existing.is_some() {
+                parent.uncount_compared(); // the source has it no more
+                run.deletions.protect_vanished(self.path());
+            }
+        })?;
         lane.doing(Operation::OpenDestination);
         let Some(within) = &parent.destination else {
             return Ok(Some(Pair::new(source, None, Origin::default())));

@@ -24,18 +24,20 @@ impl Pair {
             let is_moved = || stat_open(destination).map_or(true, |stat| stat.modified != existing.modified);
             let is_set = !run.rules.same_time(self.source_stat.modified, existing);
             self.touched.fetch_or(is_set || is_moved(), Ordering::Relaxed);
-            self.partial.store(kept.partial, Ordering::Relaxed);
+            self.look_again.store(kept.partial || kept.at_work, Ordering::Relaxed);
             *self.set_aside.lock().unwrap_or_else(PoisonError::into_inner) = kept.set_aside;
         }
     }
 
-    /// Removes broken off copies that nobody went on with, now that everything in it is done.
-    pub(crate) fn remove_obsolete_partials(&self, run: &Run) {
-        if self.partial.load(Ordering::Relaxed)
+    /// Removes broken off copies that nobody went on with, now that everything in it is done, and what other runs that were
+    /// killed meanwhile have left. Where another one is still at work, the directory keeps a time by which the next run looks.
+    pub(crate) fn remove_obsolete(&self, run: &Run) {
+        if self.look_again.load(Ordering::Relaxed)
             && !self.broken_off.load(Ordering::Relaxed)
             && let (Some(destination), Some(existing)) = (&self.destination, &self.existing)
+            && litter::remove(destination, existing.inode, Some(&self.source), false, run).at_work
         {
-            litter::remove(destination, existing.inode, Some(&self.source), false, run);
+            self.mark_broken_off();
         }
     }
 }

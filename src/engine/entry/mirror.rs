@@ -92,6 +92,9 @@ impl Item<'_> {
             self.pair.count_compared(); // now it has it
         }
         let vanished = event.error.as_ref().is_some_and(|error| error.outcome() == Outcome::Vanished);
+        if vanished && self.run().config.delete.is_some() {
+            self.run().deletions.protect_vanished(self.directory.path_of(self.target()));
+        }
         if vanished && is_found {
             self.pair.uncount_compared(); // the source has it no more
         }

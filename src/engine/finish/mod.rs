@@ -75,7 +75,7 @@ impl Directory {
             drop(self.take_lent(&lane.run)); // its destination is another one's, which goes on
         } else if let Some(pair) = self.open(lane).await {
             // One without entries has not been needed by anybody until now.
-            pair.remove_obsolete_partials(&lane.run);
+            pair.remove_obsolete(&lane.run);
             report_set_aside(self, &pair, lane).await;
             if !self.implied {
                 // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
@@ -109,6 +109,9 @@ impl Directory {
         } else if self.lock(lane).await.is_some_and(|state| matches!(*state, State::Closed)) {
             // One above it has failed.
             self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
+        }
+        if self.parent.is_none() && !lane.run.stop.is_stopped() {
+            lane.run.tell_left_mounts().await;
         }
         if self.parent.is_none() && !self.implied && !lane.run.stop.is_stopped() {
             lane.outbox.send(&lane.run).await; // what was done is told before what is deleted

@@ -21,6 +21,8 @@ pub(crate) struct Kept {
     pub(crate) partial: bool,
     /// Names that hold what was replaced.
     pub(crate) set_aside: Vec<CString>,
+    /// Another run is at work on something: if it is killed, that is litter.
+    pub(crate) at_work: bool,
 }
 
 /// Removes what killed runs left in a directory; with `keep_partial` not what may be resumed. A name that `source` has
@@ -44,15 +46,19 @@ pub(crate) fn remove(
         if keep_partial && is_partial(name.to_bytes()) {
             kept.partial = true;
         } else if run.temporary.is_aside(name.to_bytes(), inode) {
+            kept.at_work |= set_aside::is_abandoned(within, &name, inode, run) == Some(false);
             kept.set_aside.extend(set_aside::sweep(within, name));
         } else if is_abandoned(within, &name, kind) {
             remove_one(within, &name, kind, run);
+        } else {
+            kept.at_work = true;
         }
     }
     kept
 }
 
-fn remove_one(within: &OwnedFd, name: &CStr, kind: Kind, run: &Run) {
+/// Removes one name that nobody is at work on.
+pub(crate) fn remove_one(within: &OwnedFd, name: &CStr, kind: Kind, run: &Run) {
     if kind == Kind::Directory {
         remove_directory(within, name, run);
     } else {

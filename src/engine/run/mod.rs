@@ -49,6 +49,7 @@ use crate::io::subvolume::is_in_one_mount;
 use crate::io::temporary::TemporaryNames;
 use crate::metadata::Applied;
 use crate::plan::rules::Rules;
+use crate::roots::mounted::Mounted;
 use crate::roots::{self, Roots};
 use crate::stat::{Stat, stat_open};
 use crate::stop::Stop;
@@ -73,6 +74,8 @@ pub(crate) struct Run {
     pub(crate) references: References,
     /// Paths in the destination that the run itself writes to.
     own_paths: Vec<PathBuf>,
+    /// What is mounted below the source.
+    mounted: Mounted,
     /// What is not done has one of these.
     pub(crate) temporary: TemporaryNames,
     /// What is to be deleted in the end.
@@ -245,6 +248,21 @@ impl Run {
         self.stop.stop();
     }
 
+    /// Where a mount has left that was below the source when the run began, nothing is deleted. That it has left is an error,
+    /// unless the run is not to read what is mounted there.
+    pub(crate) async fn tell_left_mounts(&self) {
+        let is_read = !self.config.select.one_file_system;
+        for below in self.mounted.left() {
+            self.deletions.protect_vanished(below.to_path_buf());
+            if is_read {
+                let why = "what was mounted there has left during the run: some of it may be missing";
+                let cause = Cause::Refused(why.into());
+                self.report(Event::Failed(Error::new(Operation::ListSource, self.source_path(below), cause)))
+                    .await;
+            }
+        }
+    }
+
     /// Ends the run with an error that is no entry's.
     pub(crate) fn break_off(&self, error: Error) {
         self.abandon();
@@ -261,6 +279,8 @@ pub(crate) struct Beside {
     pub(crate) missing: Vec<Missing>,
     /// Paths in the destination that the run itself writes to.
     own_paths: Vec<PathBuf>,
+    /// What is mounted below the source.
+    mounted: Mounted,
 }
 
 impl Beside {
@@ -270,7 +290,7 @@ impl Beside {
         let trees = backups.iter().filter_map(Backups::path);
         let written = config.own_files.iter().map(PathBuf::as_path).chain(config.manifest()).chain(trees);
         let own_paths = written.flat_map(|path| roots::below(&roots.destination, path)).collect();
-        Ok(Beside { backups, references, missing, own_paths })
+        Ok(Beside { backups, references, missing, own_paths, mounted: Mounted::note(config, roots) })
     }
 }
 
@@ -298,6 +318,7 @@ pub(crate) fn new_run(
         backups: beside.backups,
         references: beside.references,
         own_paths: beside.own_paths,
+        mounted: beside.mounted,
         temporary,
         deletions: Deletions::default(),
         rate: config.bandwidth.map(Rate::new),

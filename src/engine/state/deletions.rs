@@ -3,7 +3,8 @@
 //! A directory whose mirror has extra entries takes some 100 bytes, and the names of these.
 
 use std::collections::HashSet;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,16 @@ impl Doomed {
         self.names.is_empty()
     }
 
+    /// The same without the names of these paths.
+    fn without(mut self, paths: &HashSet<PathBuf>) -> Self {
+        if !paths.is_empty() {
+            let path = |name: &CStr| self.path.join(OsStr::from_bytes(name.to_bytes()));
+            let left = self.names().filter(|name| !paths.contains(&path(name)));
+            self.names = left.flat_map(CStr::to_bytes_with_nul).copied().collect();
+        }
+        self
+    }
+
     /// The extra entries' names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &CStr> {
         let name = |bytes| CStr::from_bytes_with_nul(bytes).ok();
@@ -61,6 +72,8 @@ pub(crate) struct Deletions {
     in_the_way: Mutex<Vec<InTheWay>>,
     /// Directories below which nothing is deleted.
     protected: Mutex<HashSet<PathBuf>>,
+    /// Names that are not deleted, though the source lacks them now: what has vanished during the run, and those above it.
+    vanished: Mutex<HashSet<PathBuf>>,
     /// Entries of the destination that were listed.
     listed: AtomicU64,
     /// The source has something.
@@ -79,6 +92,16 @@ impl Deletions {
     /// Nothing is to be deleted below a directory: not all of the source is known there, or not all of it was written.
     pub(crate) fn protect(&self, path: PathBuf) {
         self.protected.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
+    }
+
+    /// What has vanished from the source during the run may only have moved: its mirror, and what is below that, stays until
+    /// the next one.
+    pub(crate) fn protect_vanished(&self, path: PathBuf) {
+        let mut vanished = self.vanished.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+        vanished.extend(names.map(Path::to_path_buf));
+        drop(vanished);
+        self.protect(path);
     }
 
     /// Counts the entries of a directory of the destination.
@@ -108,7 +131,10 @@ impl Deletions {
         let protected = self.protected.lock().unwrap_or_else(PoisonError::into_inner);
         let is_free =
             |path: &Path| protected.is_empty() || !path.ancestors().any(|above| protected.contains(above));
-        let doomed = doomed.into_iter().filter(|doomed| is_free(&doomed.path)).collect();
+        let vanished = self.vanished.lock().unwrap_or_else(PoisonError::into_inner);
+        let doomed = doomed.into_iter().filter(|doomed| is_free(&doomed.path));
+        let doomed =
+            doomed.map(|doomed| doomed.without(&vanished)).filter(|doomed| !doomed.is_empty()).collect();
         let (waiting, in_vain) = waiting.into_iter().partition(|waiting| is_free(&waiting.directory.path()));
         (doomed, waiting, in_vain)
     }

@@ -62,8 +62,9 @@ pub(crate) struct PairState {
     pub(crate) names: Option<Arc<Names>>,
     /// An entry of the destination was made or replaced.
     pub(crate) touched: AtomicBool,
-    /// An earlier run, or this one, left a copy in it that broke off: `--partial`.
-    pub(crate) partial: AtomicBool,
+    /// It has copies that broke off, with `--partial`, or something that another run is at work on: what is left of them when the
+    /// directory is done is looked for.
+    pub(crate) look_again: AtomicBool,
     /// Names in it that hold what a killed run has replaced.
     pub(crate) set_aside: Mutex<Vec<CString>>,
     /// This run left one: the directory must not look as if it were complete.
@@ -178,7 +179,7 @@ impl Pair {
             file_system,
             names,
             touched: AtomicBool::new(false),
-            partial: AtomicBool::new(false),
+            look_again: AtomicBool::new(false),
             set_aside: Mutex::default(),
             broken_off: AtomicBool::new(false),
             creation_defaults: OnceLock::new(),

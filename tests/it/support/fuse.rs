@@ -183,6 +183,18 @@ impl Fuse {
         self.memory.state().rules.push(Rule { call, subject, effect, skip: 0, left: times, fired: 0 });
     }
 
+    /// The next `call`, a read or a listing, for `subject` is answered as ever, but not before [`Fuse::release`].
+    pub fn hold(&self, call: Call, subject: &'static str) {
+        assert!(matches!(call, Call::Read | Call::Readdir));
+        self.release_in_the_end();
+        self.memory.state().holds.push((call, subject));
+    }
+
+    /// How many calls are held.
+    pub fn held(&self) -> usize {
+        self.memory.state().stalled.len()
+    }
+
     /// From now on `call` goes wrong for everybody, always, but so many times before.
     pub fn spoil_after(&self, skip: usize, call: Call, effect: Effect) {
         let rule = Rule { call, subject: "", effect, skip, left: usize::MAX, fired: 0 };
@@ -289,6 +301,8 @@ struct State {
     picky: bool,
     written: usize,
     one_number: Option<OneNumber>,
+    /// What is to be held back.
+    holds: Vec<(Call, &'static str)>,
     /// Answers that are held back.
     stalled: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -296,6 +310,7 @@ struct State {
 fn release(state: Arc<Mutex<State>>) {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     state.rules.clear();
+    state.holds.clear();
     state.holes.clear();
     let stalled = std::mem::take(&mut state.stalled);
     drop(state);
@@ -321,6 +336,7 @@ impl State {
             written: 0,
             one_number: None,
             holes: HashMap::new(),
+            holds: Vec::new(),
             stalled: Vec::new(),
         }
     }
@@ -501,6 +517,13 @@ impl State {
         }
     }
 
+    /// Whether this call is to be held back.
+    fn is_held(&mut self, call: Call, ino: INodeNo) -> bool {
+        let Some(name) = self.nodes.get(&ino).map(|node| node.name.clone()) else { return false };
+        let held = self.holds.iter().position(|held| held.0 == call && name.as_bytes() == held.1.as_bytes());
+        held.map(|held| self.holds.remove(held)).is_some()
+    }
+
     /// What goes wrong with this call.
     fn effect(&mut self, call: Call, ino: INodeNo, data: &[u8]) -> Option<Effect> {
         let name = self.nodes.get(&ino)?.name.clone();
@@ -614,6 +637,34 @@ macro_rules! spoil {
 impl Memory {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a read.
+    fn give(&self, (ino, offset): (INodeNo, u64), size: usize, reply: ReplyData) {
+        let mut state = self.state();
+        answer!(reply, state.contents(ino), bytes => {
+            let rest = &bytes[(offset as usize).min(bytes.len())..];
+            reply.data(&rest[..rest.len().min(size)]);
+        })
+    }
+
+    /// Answers a listing.
+    fn list(&self, ino: INodeNo, offset: u64, mut reply: ReplyDirectory) {
+        let mut state = self.state();
+        let lower = state.folding == Folding::Lower;
+        let shown = |name: &OsString| if lower { name.to_ascii_lowercase() } else { name.clone() };
+        let names: Vec<(OsString, INodeNo)> = match state.entries(ino) {
+            Ok(entries) => entries.iter().map(|(name, ino)| (shown(name), *ino)).collect(),
+            Err(errno) => return reply.error(errno),
+        };
+        let dots = [(OsString::from("."), ino), (OsString::from(".."), ino)];
+        for (index, (name, ino)) in dots.into_iter().chain(names).enumerate().skip(offset as usize) {
+            let Ok(kind) = state.node(ino).map(|node| node.attr.kind) else { continue };
+            if reply.add(ino, index as u64 + 1, kind, name) {
+                break;
+            }
+        }
+        reply.ok();
     }
 
     /// What is answered where nothing goes wrong: after ENOSYS the kernel does not ask again.
@@ -776,11 +827,14 @@ impl Filesystem for Memory {
         reply: ReplyData,
     ) {
         let limit = spoil!(self, Read, ino, b"", reply);
+        let memory = self.clone();
+        let give = move || memory.give((ino, offset), limit.min(size as usize), reply);
         let mut state = self.state();
-        answer!(reply, state.contents(ino), bytes => {
-            let rest = &bytes[(offset as usize).min(bytes.len())..];
-            reply.data(&rest[..rest.len().min(size as usize).min(limit)]);
-        })
+        if state.is_held(Call::Read, ino) {
+            return state.stalled.push(Box::new(give));
+        }
+        drop(state);
+        give();
     }
 
     fn write(
@@ -862,23 +916,16 @@ impl Filesystem for Memory {
         reply.ok();
     }
 
-    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
         spoil!(self, Readdir, ino, b"", reply);
+        let memory = self.clone();
+        let list = move || memory.list(ino, offset, reply);
         let mut state = self.state();
-        let lower = state.folding == Folding::Lower;
-        let shown = |name: &OsString| if lower { name.to_ascii_lowercase() } else { name.clone() };
-        let names: Vec<(OsString, INodeNo)> = match state.entries(ino) {
-            Ok(entries) => entries.iter().map(|(name, ino)| (shown(name), *ino)).collect(),
-            Err(errno) => return reply.error(errno),
-        };
-        let dots = [(OsString::from("."), ino), (OsString::from(".."), ino)];
-        for (index, (name, ino)) in dots.into_iter().chain(names).enumerate().skip(offset as usize) {
-            let Ok(kind) = state.node(ino).map(|node| node.attr.kind) else { continue };
-            if reply.add(ino, index as u64 + 1, kind, name) {
-                break;
-            }
+        if state.is_held(Call::Readdir, ino) {
+            return state.stalled.push(Box::new(list));
         }
-        reply.ok();
+        drop(state);
+        list();
     }
 
     fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
