@@ -10,6 +10,7 @@ use crate::options::Reuse;
 use crate::stop::Stop;
 use crate::store::hashes::journal::{Head, Journal};
 use crate::store::layout::Layout;
+use crate::store::own::held;
 use crate::store::record::known;
 use crate::store::sources::Sources;
 use crate::store::take::{Take, refuse};
@@ -47,7 +48,7 @@ impl Attempt {
         let head = Head { earlier, mounted: mounted::identity(held.layout.store()) };
         let mut journal = Journal::create(&held.layout.journal(), &head)?;
         if take.run.sources.is_some() {
-            std::fs::create_dir(&incomplete).at(Operation::Create, || &incomplete)?;
+            held::make_directory_of(&incomplete, 0o777.into()).at(Operation::Create, || &incomplete)?;
         }
         let started = Timestamp::now();
         let mut missing = Missing::default();
@@ -55,7 +56,7 @@ impl Attempt {
         let summary =
             crate::engine::sync(&config, &mut Both(&mut *reporter, Both(&mut missing, &mut journal)), stop);
         let mut summary = summary.inspect_err(|_| {
-            std::fs::remove_dir(&incomplete).ok();
+            held::remove_directory(&incomplete).ok();
             // It tells nothing of what runs before have left.
             record::remove(&held.layout.journal()).ok();
         })?;

@@ -2,20 +2,20 @@
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode};
 use rustix::io::Errno;
 
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::stop::Stop;
+use crate::store::own::held::{self, OWN};
+use crate::store::own::vetted;
 
 /// The link to the newest snapshot.
 pub(super) const LATEST: &str = "latest";
-/// What is not a snapshot lies in here.
-const OWN: &str = ".ringsync";
 /// How long to wait before a lock that is taken is tried again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -53,12 +53,12 @@ impl Layout {
     /// Closes what is ours to others, if it was open to them and this user may. Returns whether it did.
     pub(super) fn close(&self) -> Result<bool> {
         let path = self.own_directory();
-        let stat = std::fs::symlink_metadata(&path).at(Operation::UseStore, || &path)?;
-        if !stat.is_dir() || stat.mode() & 0o077 == 0 || stat.uid() != rustix::process::geteuid().as_raw() {
+        let held = held::open_own(&path).at(Operation::UseStore, || &path)?;
+        let stat = rustix::fs::fstat(&held).at(Operation::UseStore, || &path)?;
+        if stat.st_mode & 0o077 == 0 || stat.st_uid != rustix::process::geteuid().as_raw() {
             return Ok(false);
         }
-        let closed = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(&path, closed).at(Operation::SetMode, || &path)?;
+        rustix::fs::fchmod(&held, Mode::RWXU).at(Operation::SetMode, || &path)?;
         Ok(true)
     }
 
@@ -66,11 +66,11 @@ impl Layout {
     pub(super) fn unmake(&self, new: &[PathBuf]) {
         if new.contains(&self.own_directory()) {
             for directory in [self.doomed(), self.manifests(), self.own("nothing")] {
-                std::fs::remove_dir(directory).ok();
+                held::remove_directory(&directory).ok();
             }
             // The lock last: what another run makes from then on is its own.
             for file in [self.journal(), self.record(), self.own("lock")] {
-                std::fs::remove_file(file).ok();
+                held::remove(&file).ok();
             }
         }
         for path in new.iter().rev() {
@@ -95,6 +95,11 @@ impl Layout {
         self.require_own(&self.own_directory())
     }
 
+    /// Refuses what another user may have put to what is ours, which this process alone changes.
+    pub(super) fn vet(&self) -> Result<()> {
+        vetted::vet(&self.own_directory())
+    }
+
     /// Refuses a directory of a store in which another user may exchange what is ours. The store may be a symlink.
     fn require_own(&self, path: &Path) -> Result<()> {
         let user = rustix::process::geteuid().as_raw();
@@ -113,11 +118,11 @@ impl Layout {
                 stat.uid()
             ));
         }
-        if stat.mode() & 0o002 != 0 && stat.mode() & 0o1000 == 0 {
+        if stat.mode() & 0o002 != 0 {
             return refuse("everybody may write to it, and could change what is kept: chmod o-w".into());
         }
         // What root reads and writes another user could lead elsewhere.
-        if user == 0 && stat.gid() != 0 && stat.mode() & 0o020 != 0 && stat.mode() & 0o1000 == 0 {
+        if user == 0 && stat.gid() != 0 && stat.mode() & 0o020 != 0 {
             return refuse(format!(
                 "its group (gid {}) may write to it, and could change what root keeps: chmod g-w",
                 stat.gid()
@@ -194,9 +199,8 @@ impl Layout {
     /// Has `latest` lead to a snapshot. There is no moment in which it leads nowhere.
     pub(super) fn point_latest_at(&self, name: &str) -> Result<()> {
         let (new, latest) = (self.own("latest"), self.latest());
-        super::record::remove(&new)?;
-        std::os::unix::fs::symlink(name, &new).at(Operation::Link, || &latest)?;
-        std::fs::rename(&new, &latest).at(Operation::Rename, || &latest)?;
+        held::symlink(name, &new).at(Operation::Link, || &latest)?;
+        held::rename(&new, &latest).at(Operation::Rename, || &latest)?;
         super::record::flush_around(&latest)
     }
 
@@ -224,8 +228,7 @@ impl Layout {
         // `status` takes a shared lock for a moment.
         let mut moments = MOMENTS;
         loop {
-            let file = File::options().create(true).append(true).open(&path);
-            let file = file.at(Operation::UseStore, || &path)?;
+            let file = held::open_to_lock(&path).at(Operation::UseStore, || &path)?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 // A run that could not begin has removed it meanwhile.
                 Ok(()) if !is_at(&file, &path) => {}

@@ -21,6 +21,7 @@ mod layout;
 pub mod look;
 mod mounted;
 pub mod name;
+mod own;
 mod prune;
 mod record;
 mod removal;
@@ -38,6 +39,7 @@ use crate::error::{Context, Operation, Result};
 use crate::event::Summary;
 use crate::stop::Stop;
 use crate::store::layout::{LATEST, Layout};
+use crate::store::own::held;
 use crate::store::record::known;
 
 pub use crate::store::prune::{Decision, Prune, prune};
@@ -86,6 +88,7 @@ impl Held {
     /// Takes the store's lock, and learns what a run that was killed had begun to finish.
     fn take(layout: Layout, wait: bool, stop: &Stop) -> Result<Self> {
         let lock = layout.lock(wait, stop)?;
+        layout.vet()?;
         layout.require_latest()?;
         let (snapshots, next) = known(&layout)?;
         Ok(Held { layout, snapshots, next, _lock: lock })
@@ -106,12 +109,12 @@ impl Held {
 /// to it (rename(2)).
 fn rename_tree(from: &Path, to: &Path) -> Result<()> {
     let is_refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
-    match std::fs::rename(from, to) {
-        Err(error) if is_refused(&error) => {
-            let permissions = std::fs::metadata(from).at(Operation::Rename, || from)?.permissions();
+    match held::rename(from, to) {
+        Err(error) if is_refused(&error) && from.symlink_metadata().is_ok_and(|stat| stat.is_dir()) => {
+            let permissions = std::fs::symlink_metadata(from).at(Operation::Rename, || from)?.permissions();
             let writable = Permissions::from_mode(permissions.mode() | 0o200);
             std::fs::set_permissions(from, writable).at(Operation::SetMode, || from)?;
-            let renamed = std::fs::rename(from, to);
+            let renamed = held::rename(from, to);
             let now = if renamed.is_ok() { to } else { from };
             std::fs::set_permissions(now, permissions).at(Operation::SetMode, || now)?;
             renamed.at(Operation::Rename, || from)

@@ -79,6 +79,9 @@ pub struct Decision {
 pub fn prune(prune: &Prune, stop: &Stop) -> Result<(Vec<Decision>, Vec<Error>)> {
     let layout = Layout::new(&prune.store);
     layout.require_ours()?;
+    if !prune.dry_run {
+        layout.close()?;
+    }
     let mut held = Held::take(layout, prune.wait, stop)?;
     carry_out(prune, &mut held, stop)
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::JsonPath;
 use crate::store::layout::{LATEST, Layout};
+use crate::store::own::held;
 use crate::store::retention::Candidate;
 
 /// The version of the lines that this program writes, and the newest one that it reads.
@@ -87,7 +87,7 @@ struct Version {
 /// Reads the record. No file is no snapshot. A last line without an end was being written when its run was killed: its
 /// snapshot is found again by what stands beside the record.
 pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
-    let file = match open_file(path) {
+    let file = match held::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         file => file.at(Operation::UseStore, || path)?,
     };
@@ -118,16 +118,6 @@ pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
     let next = after(snapshots.last());
     snapshots.retain(|record| layout.may_have(&record.name));
     Ok((snapshots, next))
-}
-
-/// Opens a file of ours to read it. The store may be another user's, who may have put a FIFO or a symlink in its place.
-pub(super) fn open_file(path: &Path) -> std::io::Result<File> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(std::io::Error::other("it is no regular file")),
-    }
 }
 
 /// Whether a newer program has written a line.
@@ -175,25 +165,22 @@ pub(super) fn write(path: &Path, records: &[Record]) -> Result<()> {
 pub(super) fn replace(path: &Path, text: &[u8]) -> Result<()> {
     let new = path.with_extension("new");
     let at = || path.to_path_buf();
-    let mut file = File::create(&new).at(Operation::Write, at)?;
+    let mut file = held::create(&new).at(Operation::Write, at)?;
     file.write_all(text).at(Operation::Write, at)?;
     file.sync_all().at(Operation::Flush, at)?;
-    std::fs::rename(&new, path).at(Operation::Rename, at)?;
+    held::rename(&new, path).at(Operation::Rename, at)?;
     flush_around(path)
 }
 
 /// Removes a file of ours, if it is there.
 pub(super) fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.at(Operation::Remove, || path),
-    }
+    held::remove(path).at(Operation::Remove, || path)
 }
 
 /// Flushes the directory that a path lies in. One that can't be flushed is no error: its file system has nothing to flush.
 pub(super) fn flush_around(path: &Path) -> Result<()> {
     let Some(around) = path.parent() else { return Ok(()) };
-    let flushed = File::open(around).and_then(|around| around.sync_all());
+    let flushed = held::open_own(around).and_then(|around| File::from(around).sync_all());
     match flushed {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(()),
         flushed => flushed.at(Operation::Flush, || around),

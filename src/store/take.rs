@@ -13,6 +13,7 @@ use crate::stop::Stop;
 use crate::store::attempt::{self, Attempt};
 use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
+use crate::store::own::held;
 use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
 use crate::store::shortage::{NoRoom, is_full, is_no_room, missing_bytes};
@@ -403,7 +404,7 @@ fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<Vec<Error>
     // The snapshot is there, whatever comes now.
     let broken_off = layout.broken_off();
     let mut left = vec![record::remove(&layout.journal())];
-    if broken_off.exists() {
+    if !held::is_absent(&broken_off) {
         left.push(removal::doom(&layout, &broken_off));
     }
     let mut left: Vec<Error> = left.into_iter().filter_map(Result::err).collect();

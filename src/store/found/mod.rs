@@ -63,6 +63,7 @@ fn hold(layout: &Layout, wait: bool, stop: &Stop) -> Result<std::fs::File> {
     layout.make()?;
     layout.close()?;
     let lock = layout.lock(wait, stop)?;
+    layout.vet()?;
     layout.require_latest()?;
     Ok(lock)
 }

@@ -11,6 +11,7 @@ use crate::stop::Stop;
 use crate::store::found::{directories, hold, names, refusal, tree, write_down};
 use crate::store::layout::Layout;
 use crate::store::name;
+use crate::store::own::held;
 use crate::store::record::{self, Record};
 use crate::text::Escaped;
 
@@ -96,7 +97,7 @@ pub fn rebuild(rebuild: &Rebuild, stop: &Stop) -> Result<Rebuilt> {
 fn legible(layout: &Layout, left_out: &mut Vec<Error>) -> Result<Vec<Record>> {
     let mut records: Vec<Record> = Vec::new();
     for path in [layout.record(), layout.pending()] {
-        let text = match std::fs::read(&path) {
+        let text = match held::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             text => text.at(Operation::UseStore, || &path)?,
         };
@@ -126,7 +127,7 @@ fn foreign(layout: &Layout, name: &str) -> Option<String> {
     if let Some(why) = name::refusal(name.as_ref()) {
         return Some(format!("it is left as it is: {why}"));
     }
-    if layout.manifest(name).exists() {
+    if !held::is_absent(&layout.manifest(name)) {
         return None;
     }
     if names::told(name, &TimeZone::UTC, false).is_some() {

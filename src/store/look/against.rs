@@ -18,7 +18,7 @@ use crate::event::{EntryEvent, Kind, Reporter};
 use crate::io::path::open_entry;
 use crate::stat::{proc_path, stat_open};
 use crate::stop::Stop;
-use crate::store::record::open_file;
+use crate::store::own::held;
 
 /// As many sums as this: 1 MiB.
 const SUMS: usize = 1 << 16;
@@ -105,7 +105,7 @@ fn each_line(
     mut take: impl FnMut(&Path, &Record) -> bool,
 ) -> Result<()> {
     let at = || manifest;
-    let file = open_file(manifest).at(Operation::ReadManifest, at)?;
+    let file = held::open(manifest).at(Operation::ReadManifest, at)?;
     for line in Reader::new(BufReader::new(file)) {
         let (_, Ok(line)) = line.at(Operation::ReadManifest, at)? else { continue };
         for (from, to) in places {

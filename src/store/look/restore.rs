@@ -12,6 +12,7 @@ use crate::store::is_broken_off;
 use crate::store::look::against::Against;
 use crate::store::look::find::{Found, View, within};
 use crate::store::look::missing::Missing;
+use crate::store::own::held;
 use crate::text::Escaped;
 
 /// As many paths of a partial snapshot are told.
@@ -169,5 +170,5 @@ fn leaves_some(run: &Config) -> bool {
 
 /// Whether a store has no hashes of a snapshot, or no record at all; one that may not be looked at has some.
 fn is_absent(manifest: &Path) -> bool {
-    matches!(manifest.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+    held::is_absent(manifest)
 }

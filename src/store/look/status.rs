@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::error::Result;
 use crate::store::layout::Layout;
 use crate::store::look::find::{Found, View};
-use crate::store::record::open_file;
+use crate::store::own::held;
 use crate::store::retention::AHEAD;
 
 /// How a store is.
@@ -109,7 +109,7 @@ fn is_open(layout: &Layout) -> bool {
 
 /// Whether a run holds the lock. To ask for it together with others takes it for a moment, which runs wait for.
 fn is_at_work(layout: &Layout) -> Option<bool> {
-    let lock = match open_file(&layout.own("lock")) {
+    let lock = match held::open(&layout.own("lock")) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(false),
         lock => lock.ok()?,
     };
