@@ -34,9 +34,8 @@ impl Layout {
         Layout { store: store.to_path_buf() }
     }
 
-    /// Makes the store, if there is none, and the directory for what is ours in it. Returns those that were made.
-    pub(super) fn make(&self) -> Result<Vec<PathBuf>> {
-        let mut new = Vec::new();
+    /// Makes the store, if there is none, and the directory for what is ours in it, and adds those that were made.
+    fn make(&self, new: &mut Vec<PathBuf>) -> Result<()> {
         for path in [&self.store, &self.own_directory()] {
             match DirBuilder::new().mode(0o700).create(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -47,7 +46,7 @@ impl Layout {
             }
             self.require_own(path)?;
         }
-        Ok(new)
+        Ok(())
     }
 
     /// Closes what is ours to others, if it was open to them and this user may. Returns whether it did.
@@ -62,14 +61,37 @@ impl Layout {
         Ok(true)
     }
 
-    /// Removes what was made for a store in which nothing could be begun.
+    /// Makes the store, if there is none, closes what is ours in it, and has it for this process alone. Returns what was made,
+    /// and whether something was open to others.
+    pub(super) fn make_and_lock(&self, wait: bool, stop: &Stop) -> Result<(Vec<PathBuf>, bool, File)> {
+        let (mut new, mut closed) = (Vec::new(), false);
+        let mut tries = MOMENTS;
+        loop {
+            let made = self.make(&mut new).and_then(|()| {
+                closed |= self.close()?;
+                self.lock(wait, stop)
+            });
+            match made {
+                // A run that could not begin has removed what it had made, the directory of the lock with it.
+                Err(error) if error.errno() == Some(Errno::NOENT) && tries > 0 => tries -= 1,
+                lock => return Ok((new, closed, lock?)),
+            }
+        }
+    }
+
+    /// Removes what was made for a store in which nothing could be begun. The caller has the lock; another run may have had
+    /// it before, and have taken a snapshot.
     pub(super) fn unmake(&self, new: &[PathBuf]) {
+        let is_in_use = |path: PathBuf| !held::is_absent(&path);
+        if [self.record(), self.pending(), self.incomplete(), self.broken_off()].into_iter().any(is_in_use) {
+            return;
+        }
         if new.contains(&self.own_directory()) {
             for directory in [self.doomed(), self.manifests(), self.own("nothing")] {
                 held::remove_directory(&directory).ok();
             }
             // The lock last: what another run makes from then on is its own.
-            for file in [self.journal(), self.record(), self.own("lock")] {
+            for file in [self.journal(), self.own("lock")] {
                 held::remove(&file).ok();
             }
         }

@@ -88,6 +88,11 @@ impl Held {
     /// Takes the store's lock, and learns what a run that was killed had begun to finish.
     fn take(layout: Layout, wait: bool, stop: &Stop) -> Result<Self> {
         let lock = layout.lock(wait, stop)?;
+        Self::new(layout, lock)
+    }
+
+    /// The same with the lock.
+    fn new(layout: Layout, lock: File) -> Result<Self> {
         layout.vet()?;
         layout.require_latest()?;
         let (snapshots, next) = known(&layout)?;

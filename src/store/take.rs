@@ -196,9 +196,9 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         let summary = attempt::foretell(take, &layout, reporter, stop)?;
         return Ok(Taken::new(summary, layout.is_open_to_others()));
     }
-    let new = layout.make()?;
-    let (open_to_others, closed) = (layout.is_open_to_others(), layout.close()?);
-    let mut held = Held::take(layout, take.wait, stop)?;
+    let (new, closed, lock) = layout.make_and_lock(take.wait, stop)?;
+    let open_to_others = layout.is_open_to_others();
+    let mut held = Held::new(layout, lock)?;
     let several = take.run.sources.is_some();
     refuse(take, several, &held.layout, &held.snapshots)?;
     removal::prepare(&held.layout)?;

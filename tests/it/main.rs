@@ -64,6 +64,7 @@ mod select;
 mod show;
 mod snapshots;
 mod spared;
+mod store_attacks;
 mod store_rules;
 mod support;
 mod swapped;
@@ -150,6 +151,7 @@ fn main() {
         schema::TESTS,
         show::TESTS,
         snapshots::TESTS,
+        store_attacks::TESTS,
         store_rules::TESTS,
         spared::TESTS,
         swapped::TESTS,

@@ -1,0 +1,165 @@
+//! What runs on a store, or others who may write to it, could do to snapshots that are in it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::fs::FileType;
+
+use crate::snapshots::{assert_tidy, directories, inode, list, name_of, names, snapshot, take};
+use crate::support::mount::{Image, Mount};
+use crate::support::needs::{Need, tests};
+use crate::support::tree::{file, mode, node, noise};
+use crate::support::user::{ALICE, give, give_tree, program_of_alice};
+use crate::support::{Ran, assert_equal, await_of, finish, program_with, run, scratch};
+
+tests![
+    nothing_is_reached_through_a_link_in_what_is_ours,
+    what_others_put_to_what_is_ours_is_refused: [Need::Root],
+    a_store_that_everybody_may_write_to_is_refused: [Need::Root],
+    nothing_waits_for_a_fifo,
+    a_run_that_can_not_begin_removes_no_record: [Need::Tool("strace")],
+];
+
+fn prune(store: &Path, options: &[&str], code: i32) -> Ran {
+    let mut command = snapshot(&[&"prune", &store]);
+    command.args(options);
+    run(command).exits(code)
+}
+
+/// A source of one file, and a store with this number of snapshots of it.
+fn stored(home: &Path, count: usize) -> (PathBuf, PathBuf, Vec<String>) {
+    let (source, store) = (home.join("src"), home.join("store"));
+    file(source.join("d/f"), "contents");
+    let names = (0..count).map(|_| name_of(&take(&source, &store, &[], 0))).collect();
+    (source, store, names)
+}
+
+fn nothing_is_reached_through_a_link_in_what_is_ours() {
+    let ours = [
+        "doomed", "manifests", "nothing", "incomplete", "broken-off", "journal", "lock", "snapshots.new",
+        "pending.new", "snapshots.jsonl", "sorting", "clone-from",
+    ];
+    for name in ours {
+        let home = scratch();
+        let (source, store, _) = stored(home.path(), 2);
+        let victim = home.path().join("victim");
+        let place = store.join(".ringsync").join(name);
+        fs::remove_dir_all(&place).ok();
+        fs::remove_file(&place).ok();
+        match name {
+            "doomed" | "manifests" | "nothing" | "incomplete" | "broken-off" => {
+                file(victim.join("precious.b3"), "contents");
+            }
+            _ => file(&victim, "contents"),
+        }
+        symlink(&victim, &place).unwrap();
+        let ran = run(snapshot(&[&"take", &source, &store])).exits(3);
+        assert!(ran.err.contains(name), "{name}: {}", ran.err);
+        prune(&store, &["--keep-last=1", "--yes"], 3);
+        let kept = if victim.is_dir() { victim.join("precious.b3") } else { victim };
+        assert_eq!(fs::read_to_string(kept).unwrap(), "contents", "{name}");
+        assert_eq!(directories(&store).len(), 2, "{name}");
+        fs::remove_file(&place).unwrap();
+        take(&source, &store, &[], 0);
+    }
+}
+
+fn what_others_put_to_what_is_ours_is_refused() {
+    let home = scratch();
+    let (source, store, _) = stored(home.path(), 2);
+    for (name, is_directory) in [("doomed", true), ("journal", false), ("manifests/x.b3", false)] {
+        let place = store.join(".ringsync").join(name);
+        fs::remove_dir_all(&place).ok();
+        if is_directory {
+            fs::create_dir(&place).unwrap();
+        } else {
+            file(&place, "theirs");
+        }
+        give(&place, ALICE);
+        let ran = take(&source, &store, &[], 3);
+        assert!(ran.err.contains("it is another user's"), "{}", ran.err);
+        prune(&store, &["--keep-last=1"], 3);
+        run(snapshot(&[&"rebuild", &store])).exits(3);
+        assert!(place.exists());
+        fs::remove_dir(&place).or_else(|_| fs::remove_file(&place)).unwrap();
+    }
+    take(&source, &store, &[], 0);
+}
+
+/// Who may write to it may put something there, also where they can't remove what others have.
+fn a_store_that_everybody_may_write_to_is_refused() {
+    let home = scratch();
+    let (source, store, _) = stored(home.path(), 2);
+    for open in [store.clone(), store.join(".ringsync")] {
+        for bits in [0o777, 0o1777, 0o1707] {
+            mode(&open, bits);
+            let ran = take(&source, &store, &[], 3);
+            assert!(ran.err.contains("everybody may write to it"), "{}", ran.err);
+            prune(&store, &["--keep-last=1"], 3);
+            run(snapshot(&[&"rebuild", &store])).exits(3);
+        }
+        mode(&open, 0o700);
+    }
+    take(&source, &store, &[], 0);
+    // What a group may write to is closed before anything is done there.
+    give_tree(home.path(), ALICE);
+    mode(home.path(), 0o755);
+    mode(store.join(".ringsync"), 0o770);
+    let mut command = program_of_alice();
+    command.args(["snapshot", "prune", "--keep-last=1", "--yes"]).arg(&store);
+    run(command).exits(0);
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(fs::metadata(store.join(".ringsync")).unwrap().mode() & 0o777, 0o700);
+}
+
+fn nothing_waits_for_a_fifo() {
+    let home = scratch();
+    let (source, store, _) = stored(home.path(), 1);
+    // Each with a run that would wait, and whether it goes on without the file.
+    let cases = [
+        ("lock", "take", 3),
+        ("lock", "prune", 3),
+        ("lock", "rebuild", 3),
+        ("journal", "take", 0),
+        ("snapshots.new", "take", 0),
+        ("pending.new", "take", 0),
+        ("snapshots.jsonl", "rebuild", 3),
+        ("pending.json", "rebuild", 3),
+    ];
+    for (name, word, code) in cases {
+        let place = store.join(".ringsync").join(name);
+        let kept = fs::read(&place).ok();
+        fs::remove_file(&place).ok();
+        node(&place, FileType::Fifo, (0, 0));
+        let command = match word {
+            "take" => snapshot(&[&word, &source, &store]),
+            "prune" => snapshot(&[&word, &"--keep-last=9", &store]),
+            _ => snapshot(&[&word, &store]),
+        };
+        let ran = run(command);
+        assert_eq!(ran.code, Some(code), "{name}, {word}: {}", ran.err);
+        if code == 3 {
+            assert!(ran.err.contains("no regular file"), "{name}, {word}: {}", ran.err);
+            fs::remove_file(&place).unwrap();
+            kept.map(|text| file(&place, text));
+        }
+    }
+}
+
+/// It had to wait for a run that has taken a snapshot meanwhile.
+fn a_run_that_can_not_begin_removes_no_record() {
+    let home = scratch();
+    let (source, store) = (home.path().join("src"), home.path().join("store"));
+    file(source.join("f"), "contents");
+    let mut waits = program_with(&["inject=flock:delay_enter=1500000:when=1"]);
+    waits.args(["snapshot", "take", "--wait"]).args([&home.path().join("missing"), &store]);
+    let mut waits = waits.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    await_of(&mut waits, "the lock is there", || store.join(".ringsync/lock").exists());
+    let name = name_of(&take(&source, &store, &[], 0));
+    finish(waits, Duration::from_secs(60)).exits(3);
+    assert!(store.join(".ringsync/snapshots.jsonl").exists());
+    assert_eq!(names(&store), [name]);
+}
