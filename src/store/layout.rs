@@ -238,9 +238,12 @@ impl Layout {
         }
     }
 
-    /// Whether a snapshot may still be there: what can't be looked at is not gone.
+    /// Whether a snapshot may still be there: what can't be looked at is not gone. What is no directory is none.
     pub(super) fn may_have(&self, name: &str) -> bool {
-        !matches!(self.snapshot(name).symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+        match self.snapshot(name).symlink_metadata() {
+            Ok(stat) => stat.is_dir(),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        }
     }
 
     /// Has the store for this process alone, until what is returned is dropped. With `wait` that may take until another one

@@ -204,7 +204,7 @@ fn remove(
         return removal::empty(&held.layout, stop);
     }
     // The link never leads to what is gone.
-    let is_doomed = |record: &Record| doomed.iter().any(|doomed| doomed.sequence == record.sequence);
+    let is_doomed = |record: &Record| doomed.iter().any(|doomed| doomed.name == record.name);
     if let Some(newest) = held.snapshots.iter().rev().find(|record| !is_doomed(record)) {
         held.layout.point_latest_at(&newest.name)?;
     }
@@ -227,7 +227,7 @@ fn remove(
 /// Takes one out of sight, and out of the record.
 fn doom(held: &mut Held, record: &Record) -> Result<()> {
     removal::doom(&held.layout, &held.layout.snapshot(&record.name))?;
-    held.snapshots.retain(|kept| kept.sequence != record.sequence);
+    held.snapshots.retain(|kept| kept.name != record.name);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What is known of each snapshot: a line of JSON each in `.ringsync/snapshots.jsonl`, in the order they were taken.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -84,8 +85,7 @@ struct Version {
     format: u32,
 }
 
-/// Reads the record. No file is no snapshot. A last line without an end was being written when its run was killed: its
-/// snapshot is found again by what stands beside the record.
+/// Reads the record. No file is no snapshot. The last line may have lost its end: it is written whole, or not at all.
 pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
     let file = match held::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -97,7 +97,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
     loop {
         line.clear();
         reader.read_until(b'\n', &mut line).at(Operation::UseStore, || path)?;
-        if line.last() != Some(&b'\n') {
+        if line.is_empty() {
             return Ok(records);
         }
         records.push(parse(&line, records.len() + 1, path)?);
@@ -107,7 +107,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
 /// The snapshots that are there, the oldest first, and the sequence number of the next one. A run that was killed may have given
 /// one its name, and not got to write the record: what it had written down before tells it.
 pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
-    let mut snapshots = read(&layout.record())?;
+    let mut snapshots = in_order(read(&layout.record())?);
     let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
     let next = after(snapshots.last());
     let pending = read(&layout.pending())?.pop();
@@ -118,6 +118,16 @@ pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
     let next = after(snapshots.last());
     snapshots.retain(|record| layout.may_have(&record.name));
     Ok((snapshots, next))
+}
+
+/// Puts records in their order, which is that of their numbers. Of two with one name the later one is its snapshot's.
+fn in_order(mut records: Vec<Record>) -> Vec<Record> {
+    records.sort_by_key(|record| record.sequence);
+    let mut seen = HashSet::new();
+    let is_last: Vec<bool> = records.iter().rev().map(|record| seen.insert(record.name.clone())).collect();
+    let mut is_last = is_last.into_iter().rev();
+    records.retain(|_| is_last.next().unwrap_or(true));
+    records
 }
 
 /// Whether a newer program has written a line.

@@ -21,6 +21,9 @@ tests![
     a_store_that_everybody_may_write_to_is_refused: [Need::Root],
     nothing_waits_for_a_fifo,
     a_run_that_can_not_begin_removes_no_record: [Need::Tool("strace")],
+    what_is_no_directory_is_no_snapshot,
+    the_record_counts_by_its_numbers,
+    a_record_without_its_last_end_is_whole,
 ];
 
 fn prune(store: &Path, options: &[&str], code: i32) -> Ran {
@@ -47,6 +50,7 @@ fn nothing_is_reached_through_a_link_in_what_is_ours() {
         let (source, store, _) = stored(home.path(), 2);
         let victim = home.path().join("victim");
         let place = store.join(".ringsync").join(name);
+        let kept = fs::read(&place).ok();
         fs::remove_dir_all(&place).ok();
         fs::remove_file(&place).ok();
         match name {
@@ -59,10 +63,11 @@ fn nothing_is_reached_through_a_link_in_what_is_ours() {
         let ran = run(snapshot(&[&"take", &source, &store])).exits(3);
         assert!(ran.err.contains(name), "{name}: {}", ran.err);
         prune(&store, &["--keep-last=1", "--yes"], 3);
-        let kept = if victim.is_dir() { victim.join("precious.b3") } else { victim };
-        assert_eq!(fs::read_to_string(kept).unwrap(), "contents", "{name}");
+        let precious = if victim.is_dir() { victim.join("precious.b3") } else { victim };
+        assert_eq!(fs::read_to_string(precious).unwrap(), "contents", "{name}");
         assert_eq!(directories(&store).len(), 2, "{name}");
         fs::remove_file(&place).unwrap();
+        kept.map(|text| file(&place, text));
         take(&source, &store, &[], 0);
     }
 }
@@ -162,4 +167,55 @@ fn a_run_that_can_not_begin_removes_no_record() {
     finish(waits, Duration::from_secs(60)).exits(3);
     assert!(store.join(".ringsync/snapshots.jsonl").exists());
     assert_eq!(names(&store), [name]);
+}
+
+fn what_is_no_directory_is_no_snapshot() {
+    for is_link in [false, true] {
+        let home = scratch();
+        let (_, store, all) = stored(home.path(), 3);
+        let newest = store.join(&all[2]);
+        fs::remove_dir_all(&newest).unwrap();
+        if is_link {
+            symlink("nowhere", &newest).unwrap();
+        } else {
+            file(&newest, "contents");
+        }
+        assert_eq!(names(&store), all[..2]);
+        prune(&store, &["--keep-last=1", "--yes"], 0);
+        assert_eq!(names(&store), [&*all[1]]);
+        assert!(store.join(&all[1]).join("d/f").exists());
+        assert_eq!(fs::read_link(store.join("latest")).unwrap(), Path::new(&all[1]));
+    }
+}
+
+/// Lines in another order, and twice.
+fn the_record_counts_by_its_numbers() {
+    let home = scratch();
+    let (source, store, all) = stored(home.path(), 3);
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let text = fs::read_to_string(&record).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.reverse();
+    fs::write(&record, lines.join("\n") + "\n").unwrap();
+    assert_eq!(names(&store), all);
+    fs::write(&record, format!("{text}{}\n{}\n", lines[0], lines[2])).unwrap();
+    assert_eq!(names(&store), all);
+    prune(&store, &["--keep-last=2"], 0);
+    assert_eq!(names(&store), all[1..]);
+    assert_eq!(directories(&store), [store.join(&all[1]), store.join(&all[2])]);
+    take(&source, &store, &[], 0);
+    assert_eq!(list(&store)[2]["sequence"], 4);
+}
+
+fn a_record_without_its_last_end_is_whole() {
+    let home = scratch();
+    let (_, store, all) = stored(home.path(), 2);
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.trim_end()).unwrap();
+    assert_eq!(names(&store), all);
+    fs::write(&record, &text[..text.len() - 10]).unwrap();
+    let ran = prune(&store, &["--keep-last=1", "--yes"], 3);
+    assert!(ran.err.contains("line 2 is not a snapshot's"), "{}", ran.err);
+    assert_eq!(directories(&store).len(), 2);
 }
