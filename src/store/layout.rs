@@ -220,10 +220,19 @@ impl Layout {
 
     /// Has `latest` lead to a snapshot. There is no moment in which it leads nowhere.
     pub(super) fn point_latest_at(&self, name: &str) -> Result<()> {
+        // There may be no room for another link.
+        if self.leads_to() == Some(name.into()) {
+            return Ok(());
+        }
         let (new, latest) = (self.own("latest"), self.latest());
         held::symlink(name, &new).at(Operation::Link, || &latest)?;
         held::rename(&new, &latest).at(Operation::Rename, || &latest)?;
         super::record::flush_around(&latest)
+    }
+
+    /// Where `latest` leads, if it is there.
+    pub(super) fn leads_to(&self) -> Option<PathBuf> {
+        std::fs::read_link(self.latest()).ok()
     }
 
     /// Refuses a store in which `latest` can't be made.

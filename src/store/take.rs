@@ -163,6 +163,21 @@ impl Taken {
         }
     }
 
+    /// Of a run that could not begin again after there was made room for it.
+    fn broken_off(
+        error: Error,
+        open_to_others: bool,
+        pruned: Vec<Pruned>,
+        reporter: &mut dyn Reporter,
+    ) -> Self {
+        reporter.error(&error);
+        let mut taken = Taken::new(Summary::new(Outcome::BrokenOff, Totals::default()), open_to_others);
+        taken.summary.totals.errors = 1;
+        taken.summary.errors.push(error);
+        pruned.into_iter().for_each(|made| taken.note_pruned(made));
+        taken
+    }
+
     /// The worse of what the run came to and of what pruning came to.
     pub fn outcome(&self) -> Outcome {
         let pruning = self.prune_errors.iter().map(|error| error.outcome().max(Outcome::Failed)).max();
@@ -208,7 +223,12 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     if is_room_made {
         attempt = Attempt::make(take, &held, reporter, stop);
     }
-    let attempt = attempt.inspect_err(|_| held.layout.unmake(&new))?;
+    let attempt = match attempt {
+        Err(error) if !pruned.is_empty() => {
+            return Ok(Taken::broken_off(error, open_to_others, pruned, reporter));
+        }
+        attempt => attempt.inspect_err(|_| held.layout.unmake(&new))?,
+    };
     let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
     taken.closed = closed;

@@ -24,6 +24,7 @@ tests![
     what_is_no_directory_is_no_snapshot,
     the_record_counts_by_its_numbers,
     a_record_without_its_last_end_is_whole,
+    a_disk_without_an_inode_is_pruned: [Need::Root],
 ];
 
 fn prune(store: &Path, options: &[&str], code: i32) -> Ran {
@@ -42,8 +43,18 @@ fn stored(home: &Path, count: usize) -> (PathBuf, PathBuf, Vec<String>) {
 
 fn nothing_is_reached_through_a_link_in_what_is_ours() {
     let ours = [
-        "doomed", "manifests", "nothing", "incomplete", "broken-off", "journal", "lock", "snapshots.new",
-        "pending.new", "snapshots.jsonl", "sorting", "clone-from",
+        "doomed",
+        "manifests",
+        "nothing",
+        "incomplete",
+        "broken-off",
+        "journal",
+        "lock",
+        "snapshots.new",
+        "pending.new",
+        "snapshots.jsonl",
+        "sorting",
+        "clone-from",
     ];
     for name in ours {
         let home = scratch();
@@ -218,4 +229,44 @@ fn a_record_without_its_last_end_is_whole() {
     let ran = prune(&store, &["--keep-last=1", "--yes"], 3);
     assert!(ran.err.contains("line 2 is not a snapshot's"), "{}", ran.err);
     assert_eq!(directories(&store).len(), 2);
+}
+
+/// Makes files until there is no inode left.
+fn fill_inodes(directory: &Path) {
+    fs::create_dir(directory).unwrap();
+    for number in 0.. {
+        if fs::File::create(directory.join(number.to_string())).is_err() {
+            break;
+        }
+    }
+}
+
+fn a_disk_without_an_inode_is_pruned() {
+    let home = scratch();
+    let point = home.path().join("mnt");
+    fs::create_dir(&point).unwrap();
+    let mount = Mount::tmpfs_at(&point, "40M,nr_inodes=200");
+    let (source, store) = (home.path().join("src"), mount.path().join("store"));
+    file(source.join("d/f"), "contents");
+    let first = [(); 4].map(|()| name_of(&take(&source, &store, &[], 0)));
+    fill_inodes(&mount.path().join("full"));
+    prune(&store, &["--keep-last=2"], 0);
+    assert_eq!(names(&store), first[2..]);
+    fs::remove_dir_all(mount.path().join("full")).unwrap();
+    // The newest one goes as well: there is room for another link when the first one has gone.
+    take(&source, &store, &["--name=y"], 0);
+    let last = name_of(&take(&source, &store, &[], 0));
+    take(&source, &store, &["--name=x"], 0);
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let text = fs::read_to_string(&record).unwrap();
+    let at = text.rfind("\"complete\":true").unwrap();
+    fs::write(
+        &record,
+        text[..at].to_owned() + &text[at..].replace("\"complete\":true", "\"complete\":false"),
+    )
+    .unwrap();
+    fill_inodes(&mount.path().join("full"));
+    prune(&store, &["--name=y", "--name=x"], 0);
+    assert_eq!(names(&store), [&*first[2], &*first[3], &*last]);
+    assert_eq!(fs::read_link(store.join("latest")).unwrap(), Path::new(&last));
 }
