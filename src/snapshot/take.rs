@@ -79,6 +79,9 @@ fn warn(store: &Path, taken: &Taken) {
     if taken.closed {
         message(".ringsync in the store was open to others: it is closed to them now (mode 700)");
     }
+    if taken.dropped > 0 {
+        message("there was no room: what earlier runs that were broken off had left was removed");
+    }
     for error in taken.left.iter().chain(&taken.prune_errors) {
         message(words::told(error));
     }

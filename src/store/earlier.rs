@@ -9,7 +9,7 @@ use crate::store::hashes::manifest;
 use crate::store::layout::{Layout, manifest_name};
 use crate::store::own::held;
 use crate::store::record::Record;
-use crate::store::{Held, mounted, rename_tree};
+use crate::store::{Held, mounted, removal, rename_tree};
 
 /// A tree, and the name of its manifest in the directory for what is ours. There may be none.
 pub(super) struct Tree {
@@ -62,14 +62,35 @@ fn put_away(layout: &Layout) -> Result<u32> {
     held::make_directory(&broken_off).at(Operation::Create, || &broken_off)?;
     rename_tree(&incomplete, &path_of(count))?;
     let journal = layout.journal();
+    let (mark, hashes) = (layout.own(mark(count)), layout.own(broken_off_manifest(count)));
+    held::remove(&mark).at(Operation::Remove, || &mark)?;
+    let mut has_hashes = false;
     if !held::is_absent(&journal) {
         // Without these the files are used all the same, once they were compared: there may be no room for them.
         if let Ok((Head { mounted: Some(mounted), .. }, _)) = journal::read(&journal) {
-            held::write(&layout.own(mark(count)), mounted.as_bytes()).ok();
+            held::write(&mark, mounted.as_bytes()).ok();
         }
-        manifest::write(layout, &journal, &layout.own(broken_off_manifest(count))).ok();
+        has_hashes = manifest::write(layout, &journal, &hashes).is_ok();
+    }
+    if !has_hashes {
+        held::remove(&hashes).at(Operation::Remove, || &hashes)?; // of a tree that was here before
     }
     Ok(count + 1)
+}
+
+/// Takes the trees out of sight that runs which were broken off had left before the last one: there is no room for them. What
+/// the last one took from them it has. Their manifests stay, since its journal tells of those. Returns how many they were.
+pub(super) fn drop_broken_off(layout: &Layout) -> Result<usize> {
+    let broken_off = layout.broken_off();
+    let mut count = 0;
+    for name in held::list(&broken_off).at(Operation::ListDirectory, || &broken_off)? {
+        let path = broken_off.join(name);
+        if path.extension().is_none() {
+            removal::doom(layout, &path)?;
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// Tells which mount a run that was broken off has written to.

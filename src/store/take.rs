@@ -17,7 +17,7 @@ use crate::store::own::held;
 use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
 use crate::store::shortage::{NoRoom, is_full, is_no_room, missing_bytes};
-use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree, sources};
+use crate::store::{Held, earlier, is_broken_off, name, prune, record, removal, rename_tree, sources};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -138,6 +138,8 @@ pub struct Taken {
     pub open_to_others: bool,
     /// Others could read or change what the program keeps in the store, and can no longer.
     pub closed: bool,
+    /// How many trees that runs which were broken off had left were removed, since there was no room for them.
+    pub dropped: usize,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
     /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
@@ -156,6 +158,7 @@ impl Taken {
             unfit: None,
             open_to_others,
             closed: false,
+            dropped: 0,
             left: Vec::new(),
             pruned: Vec::new(),
             prune_errors: Vec::new(),
@@ -219,7 +222,8 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let mut attempt = Attempt::make(take, &held, reporter, stop);
-    let (pruned, is_room_made) = make_room(take, &mut held, &mut attempt, stop);
+    let mut dropped = 0;
+    let (pruned, is_room_made) = make_room(take, &mut held, &mut attempt, &mut dropped, stop);
     if is_room_made {
         attempt = Attempt::make(take, &held, reporter, stop);
     }
@@ -231,7 +235,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     };
     let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
-    taken.closed = closed;
+    (taken.closed, taken.dropped) = (closed, dropped);
     pruned.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
@@ -264,12 +268,14 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
 /// What was pruned to make room.
 type Pruned = Result<(Vec<Decision>, Vec<Error>)>;
 
-/// Where a run found no room: removes what a prune that was killed has left, and what the rules release. Returns whether there is
+/// Where a run found no room: removes what runs that were broken off and prunes that were killed have left, and what the rules
+/// release. Returns whether there is
 /// more room than there was, too.
 fn make_room(
     take: &Take,
     held: &mut Held,
     attempt: &mut Result<Attempt>,
+    dropped: &mut usize,
     stop: &Stop,
 ) -> (Vec<Pruned>, bool) {
     let missing = match attempt {
@@ -284,6 +290,10 @@ fn make_room(
         return (Vec::new(), false);
     }
     let mut pruned = Vec::new();
+    *dropped = earlier::drop_broken_off(&held.layout).unwrap_or_else(|error| {
+        pruned.push(Err(error));
+        0
+    });
     let mut has_room = removal::is_due(&held.layout);
     if has_room {
         pruned.push(removal::empty(&held.layout, stop).map(|errors| (Vec::new(), errors)));

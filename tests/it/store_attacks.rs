@@ -25,6 +25,8 @@ tests![
     the_record_counts_by_its_numbers,
     a_record_without_its_last_end_is_whole,
     a_disk_without_an_inode_is_pruned: [Need::Root],
+    what_was_broken_off_does_not_fill_a_store: [Need::Root],
+    nothing_is_restored_into_a_mounted_part_of_the_store: [Need::Root],
 ];
 
 fn prune(store: &Path, options: &[&str], code: i32) -> Ran {
@@ -269,4 +271,52 @@ fn a_disk_without_an_inode_is_pruned() {
     prune(&store, &["--name=y", "--name=x"], 0);
     assert_eq!(names(&store), [&*first[2], &*first[3], &*last]);
     assert_eq!(fs::read_link(store.join("latest")).unwrap(), Path::new(&last));
+}
+
+fn nothing_is_restored_into_a_mounted_part_of_the_store() {
+    let home = scratch();
+    let (source, store, all) = stored(home.path(), 1);
+    file(source.join("d/f"), "other contents");
+    take(&source, &store, &[], 0);
+    let mount = Mount::bind(&store.join(&all[0]));
+    for destination in [mount.path().to_path_buf(), mount.path().join("new"), mount.path().join("d")] {
+        let ran = run(snapshot(&[&"restore", &store, &destination])).exits(3);
+        assert!(ran.err.contains("into the store itself"), "{}", ran.err);
+    }
+    // Its parent has the store mounted in it.
+    let around = mount.path().parent().unwrap();
+    let ran = run(snapshot(&[&"restore", &store, &around])).exits(3);
+    assert!(ran.err.contains("is mounted in the destination"), "{}", ran.err);
+    assert_eq!(fs::read_to_string(store.join(&all[0]).join("d/f")).unwrap(), "contents");
+    run(snapshot(&[&"restore", &store, &home.path().join("back")])).exits(0);
+    assert_eq!(fs::read_to_string(home.path().join("back/d/f")).unwrap(), "other contents");
+}
+
+fn what_was_broken_off_does_not_fill_a_store() {
+    let (home, mount) = (scratch(), Mount::new("tmpfs", "20M"));
+    let (big, small, store) =
+        (home.path().join("big"), home.path().join("small"), mount.path().join("store"));
+    file(big.join("f"), noise(1, 9 << 20));
+    file(big.join("g"), noise(2, 7 << 20));
+    for number in 0..12 {
+        file(small.join(format!("{number}")), noise(10 + number, 1 << 20));
+    }
+    let mut command = snapshot(&[&"take", &"--bwlimit=8M", &"--jobs=1", &big, &store]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let left = store.join(".ringsync/incomplete");
+    let is_large = || {
+        use std::os::unix::fs::MetadataExt;
+        let entries = fs::read_dir(&left).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.metadata().ok()).map(|stat| stat.blocks() * 512).sum::<u64>()
+            > 10 << 20
+    };
+    await_of(&mut child, "most of it is written", is_large);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ran = take(&small, &store, &[], 0);
+    assert!(ran.err.contains("what earlier runs that were broken off had left was removed"), "{}", ran.err);
+    assert_equal(&small, &store.join(name_of(&ran)));
+    let manifest = store.join(".ringsync/manifests").join(name_of(&ran) + ".b3");
+    assert_eq!(fs::read_to_string(manifest).unwrap().lines().count(), 12, "also of those of the first try");
+    assert_tidy(&store);
 }

@@ -4,9 +4,13 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags};
+
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::{Both, Reporter, Summary};
+use crate::roots::nearest_existing;
+use crate::roots::overlap::{Location, mounts, mounts_below, place};
 use crate::stop::Stop;
 use crate::store::is_broken_off;
 use crate::store::look::against::Against;
@@ -15,6 +19,7 @@ use crate::store::look::missing::Missing;
 use crate::store::own::held;
 use crate::text::Escaped;
 
+const INTO_STORE: &str = "nothing is restored into the store itself: name another destination";
 /// As many paths of a partial snapshot are told.
 const KEPT: usize = 10;
 
@@ -97,11 +102,34 @@ fn refuse_store(view: &View, destination: &Path) -> Result<()> {
     let Ok(destination) = std::path::absolute(destination) else { return Ok(()) };
     let existing = destination.ancestors().find_map(|path| path.canonicalize().ok());
     let is_store = |path: &Path| inode(path) == Some(store);
-    match existing.is_some_and(|existing| existing.ancestors().any(is_store)) {
-        true => {
-            Err(view.refusal("nothing is restored into the store itself: name another destination".into()))
+    if existing.is_some_and(|existing| existing.ancestors().any(is_store)) {
+        return Err(view.refusal(INTO_STORE.into()));
+    }
+    refuse_mounted(view, &destination)
+}
+
+/// The same where what is mounted shows a part of the store in another place.
+fn refuse_mounted(view: &View, destination: &Path) -> Result<()> {
+    let mounts = mounts();
+    let hold = |path: &Path| {
+        let held = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        place(&held.ok()?, &mounts)
+    };
+    // What the destination is not, the engine says.
+    let Ok((existing, missing)) = nearest_existing(destination) else { return Ok(()) };
+    let (Some(store), Some(to)) = (hold(view.layout.store()), hold(&existing)) else { return Ok(()) };
+    let to = if missing.as_os_str().is_empty() { to } else { to.join(missing) };
+    if store.way_within(&to).is_some() {
+        return Err(view.refusal(INTO_STORE.into()));
+    }
+    let is_elsewhere = |mount: &&Location| !mount.seen_at().starts_with(store.seen_at());
+    let mut below = mounts_below(&to, &mounts).filter(is_elsewhere);
+    match below.find(|mount| store.way_within(mount).is_some()) {
+        Some(mount) => {
+            let at = Escaped::path(mount.seen_at());
+            Err(view.refusal(format!("a part of it is mounted in the destination ({at}): unmount that")))
         }
-        false => Ok(()),
+        None => Ok(()),
     }
 }
 
