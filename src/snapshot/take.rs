@@ -11,7 +11,7 @@ use crate::report::lines::message;
 use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
-use crate::snapshot::list::{json, line, tell_of_clock};
+use crate::snapshot::list::{json, line, tell_of_clock, tell_of_gone};
 use crate::snapshot::missing::{TOLD, elsewhere};
 use ringsync::store::look::View;
 use ringsync::store::{Decision, NoRoom, Record, Store, Taken};
@@ -73,6 +73,7 @@ fn warn(store: &Path, taken: &Taken) {
     {
         view.missing(record, TOLD).iter().for_each(|missing| message(elsewhere(missing)));
     }
+    tell_of_gone(&taken.gone);
     if taken.open_to_others {
         message("others can write to the store, and may change what is kept in it: chmod go-w");
     }

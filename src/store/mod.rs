@@ -54,6 +54,8 @@ pub use crate::store::take::{MinEntries, Take, Taken, Unfit, take};
 pub struct Store {
     /// Its snapshots, the oldest first.
     pub snapshots: Vec<Record>,
+    /// The names of those that the record has, and of which there is no directory any more.
+    pub gone: Vec<String>,
     layout: Layout,
 }
 
@@ -65,7 +67,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self> {
         let layout = Layout::new(path);
         layout.require()?;
-        Ok(Store { snapshots: known(&layout)?.0, layout })
+        Ok(Store { snapshots: known(&layout)?.0, gone: record::gone(&layout)?, layout })
     }
 
     /// Where a snapshot lies.

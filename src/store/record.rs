@@ -120,6 +120,12 @@ pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
     Ok((snapshots, next))
 }
 
+/// The names that the record has, and of which there is no directory any more: the next run that writes it forgets them.
+pub(super) fn gone(layout: &Layout) -> Result<Vec<String>> {
+    let records = in_order(read(&layout.record())?).into_iter();
+    Ok(records.map(|record| record.name).filter(|name| !layout.may_have(name)).collect())
+}
+
 /// Puts records in their order, which is that of their numbers. Of two with one name the later one is its snapshot's.
 fn in_order(mut records: Vec<Record>) -> Vec<Record> {
     records.sort_by_key(|record| record.sequence);

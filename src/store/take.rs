@@ -140,6 +140,8 @@ pub struct Taken {
     pub closed: bool,
     /// How many trees that runs which were broken off had left were removed, since there was no room for them.
     pub dropped: usize,
+    /// The names of snapshots that the record had, and of which there was no directory any more.
+    pub gone: Vec<String>,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
     /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
@@ -159,6 +161,7 @@ impl Taken {
             open_to_others,
             closed: false,
             dropped: 0,
+            gone: Vec::new(),
             left: Vec::new(),
             pruned: Vec::new(),
             prune_errors: Vec::new(),
@@ -217,6 +220,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let (new, closed, lock) = layout.make_and_lock(take.wait, stop)?;
     let open_to_others = layout.is_open_to_others();
     let mut held = Held::new(layout, lock)?;
+    let gone = record::gone(&held.layout)?;
     let several = take.run.sources.is_some();
     refuse(take, several, &held.layout, &held.snapshots)?;
     removal::prepare(&held.layout)?;
@@ -235,7 +239,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     };
     let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
-    (taken.closed, taken.dropped) = (closed, dropped);
+    (taken.closed, taken.dropped, taken.gone) = (closed, dropped, gone);
     pruned.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it

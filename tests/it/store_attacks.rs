@@ -25,6 +25,10 @@ tests![
     the_record_counts_by_its_numbers,
     a_record_without_its_last_end_is_whole,
     a_disk_without_an_inode_is_pruned: [Need::Root],
+    what_a_stranger_has_put_there_is_no_snapshot: [Need::Root],
+    a_snapshot_that_is_not_there_is_told,
+    a_name_is_no_longer_than_its_manifest_can_be,
+    a_clock_before_1970_is_no_reason_not_to_back_up: [Need::Tool("faketime")],
     what_was_broken_off_does_not_fill_a_store: [Need::Root],
     nothing_is_restored_into_a_mounted_part_of_the_store: [Need::Root],
 ];
@@ -194,6 +198,7 @@ fn what_is_no_directory_is_no_snapshot() {
             file(&newest, "contents");
         }
         assert_eq!(names(&store), all[..2]);
+        symlink("nowhere", store.join(".ringsync/doomed/0")).unwrap();
         prune(&store, &["--keep-last=1", "--yes"], 0);
         assert_eq!(names(&store), [&*all[1]]);
         assert!(store.join(&all[1]).join("d/f").exists());
@@ -319,4 +324,61 @@ fn what_was_broken_off_does_not_fill_a_store() {
     let manifest = store.join(".ringsync/manifests").join(name_of(&ran) + ".b3");
     assert_eq!(fs::read_to_string(manifest).unwrap().lines().count(), 12, "also of those of the first try");
     assert_tidy(&store);
+}
+
+fn what_a_stranger_has_put_there_is_no_snapshot() {
+    let home = scratch();
+    let (_, store, all) = stored(home.path(), 1);
+    let theirs = store.join("2020-01-01_000000Z");
+    file(theirs.join("f"), "theirs");
+    give_tree(&theirs, ALICE);
+    let added = || run(snapshot(&[&"rebuild", &"-n", &store])).exits(0);
+    // Root's own of a source of theirs may look like that.
+    assert!(added().out.contains("2020-01-01"));
+    mode(&store, 0o1777);
+    let ran = added();
+    assert!(!ran.out.contains("2020-01-01") && ran.err.contains("it belongs to another user"), "{}", ran.err);
+    mode(&store, 0o700);
+    give(&store, ALICE + 1);
+    assert!(!added().out.contains("2020-01-01"));
+    give(&store, 0);
+    assert_eq!(names(&store), all);
+}
+
+fn a_snapshot_that_is_not_there_is_told() {
+    let home = scratch();
+    let (source, store, all) = stored(home.path(), 3);
+    let told = |name: &str| format!("snapshot {name} is in the record, and not in the store any more");
+    fs::rename(store.join(&all[0]), home.path().join("moved")).unwrap();
+    let ran = prune(&store, &["-n", "--keep-last=5"], 0);
+    assert!(ran.err.contains(&told(&all[0])), "{}", ran.err);
+    let ran = take(&source, &store, &[], 0);
+    assert!(ran.err.contains(&told(&all[0])), "{}", ran.err);
+    fs::rename(home.path().join("moved"), store.join(&all[0])).unwrap();
+    run(snapshot(&[&"rebuild", &store])).exits(0);
+    let ran = take(&source, &store, &[], 0);
+    assert!(!ran.err.contains("not in the store any more"), "{}", ran.err);
+    assert_eq!(names(&store).len(), 5);
+}
+
+fn a_name_is_no_longer_than_its_manifest_can_be() {
+    let home = scratch();
+    let (source, store, _) = stored(home.path(), 1);
+    for length in [252, 255] {
+        let ran = take(&source, &store, &["--name", &"n".repeat(length)], 3);
+        assert!(ran.err.contains("251 bytes at most"), "{}", ran.err);
+        assert_tidy(&store);
+    }
+    take(&source, &store, &["--name", &"n".repeat(251)], 0);
+    assert_tidy(&store);
+}
+
+fn a_clock_before_1970_is_no_reason_not_to_back_up() {
+    let home = scratch();
+    let (source, store, _) = stored(home.path(), 1);
+    let mut command = std::process::Command::new("faketime");
+    command.arg("1960-11-24").arg(crate::support::program()).args(["snapshot", "take"]);
+    command.args([&source, &store]);
+    run(command).exits(0);
+    assert_eq!(names(&store).len(), 2);
 }

@@ -1,6 +1,7 @@
 //! Makes the record of a store again from what lies there.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -121,6 +122,9 @@ fn legible(layout: &Layout, left_out: &mut Vec<Error>) -> Result<Vec<Record>> {
 
 /// Why a directory is not this program's, as far as that can be told.
 fn foreign(layout: &Layout, name: &str) -> Option<String> {
+    if is_strangers(layout, name) {
+        return Some("it is left as it is: it belongs to another user, who may have put it there".into());
+    }
     if name::time(name).is_some() {
         return None;
     }
@@ -134,6 +138,17 @@ fn foreign(layout: &Layout, name: &str) -> Option<String> {
         return Some(format!("it is left as it is: `adopt` takes {} over", Escaped::name(name.as_ref())));
     }
     names::is_scratch(name).then(|| "it is left as it is: no snapshot is called so".into())
+}
+
+/// Whether another user may have put it there. What root takes has the owner that it has in its source.
+fn is_strangers(layout: &Layout, name: &str) -> bool {
+    let (Ok(store), Ok(tree)) = (std::fs::metadata(layout.store()), layout.snapshot(name).symlink_metadata())
+    else {
+        return false;
+    };
+    let is_trusted = tree.uid() == 0 || tree.uid() == store.uid();
+    let may_be_put = store.uid() != 0 || store.mode() & 0o022 != 0;
+    !is_trusted && may_be_put && held::is_absent(&layout.manifest(name))
 }
 
 /// When a named snapshot was taken: its manifest was written then. Its directory has the time that its source had.
