@@ -29,6 +29,7 @@ tests![
     a_snapshot_that_is_not_there_is_told,
     a_name_is_no_longer_than_its_manifest_can_be,
     a_clock_before_1970_is_no_reason_not_to_back_up: [Need::Tool("faketime")],
+    what_has_no_hash_is_not_vouched_for,
     what_was_broken_off_does_not_fill_a_store: [Need::Root],
     nothing_is_restored_into_a_mounted_part_of_the_store: [Need::Root],
 ];
@@ -381,4 +382,31 @@ fn a_clock_before_1970_is_no_reason_not_to_back_up() {
     command.args([&source, &store]);
     run(command).exits(0);
     assert_eq!(names(&store).len(), 2);
+}
+
+fn what_has_no_hash_is_not_vouched_for() {
+    let home = scratch();
+    let (source, store) = (crate::snapshots::source(home.path()), home.path().join("store"));
+    let name = name_of(&take(&source, &store, &[], 0));
+    let manifest = store.join(".ringsync/manifests").join(name + ".b3");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let to = home.path().join("to");
+    let restore = |code: i32, unknown: Option<usize>| {
+        // Into a new destination, and one that has all.
+        fs::remove_dir_all(&to).ok();
+        for _ in 0..2 {
+            let ran = run(snapshot(&[&"restore", &"--verify", &store, &to])).exits(code);
+            let told = unknown.map(|count| format!("the store has none of them: {count}\n"));
+            let is_told = told.as_ref().is_none_or(|told| ran.err.contains(told));
+            assert!(is_told && ran.err.contains("has none of them") == told.is_some(), "{}", ran.err);
+        }
+    };
+    restore(0, None);
+    fs::write(&manifest, lines[..lines.len() - 3].join("\n") + "\n").unwrap();
+    restore(0, Some(3));
+    fs::write(&manifest, format!("garbage\n{}\n", lines[1..].join("\n"))).unwrap();
+    restore(23, Some(1));
+    fs::remove_file(&manifest).unwrap();
+    restore(0, Some(lines.len()));
 }

@@ -163,29 +163,44 @@ fn partial(view: &View, snapshot: &Found) -> Option<Partial> {
     })
 }
 
+/// What came of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Restored {
+    /// Of the run.
+    pub summary: Summary,
+    /// The files that are not what they were when the snapshot was taken.
+    pub wrong: Vec<Error>,
+    /// How many files were to be compared, and could not, since the store has no hash of them.
+    pub unknown: u64,
+}
+
 /// Restores. Where what was written is read back, and the store has the hashes of the snapshot's files, it is compared with
-/// these as well. The second value are the files that are not what they were when the snapshot was taken.
+/// these as well.
 ///
 /// # Errors
 /// When nothing could be begun, as for [`sync`](crate::sync()).
-pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> Result<(Summary, Vec<Error>)> {
-    let checks = restore.run.reads_back() && restore.run.writes() && !is_absent(&restore.manifest);
+pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Restored> {
+    let checks = restore.run.reads_back() && restore.run.writes();
     let mut against = checks.then(|| Against::new(leaves_some(&restore.run)));
     let mut summary = match &mut against {
         Some(against) => crate::engine::sync(&restore.run, &mut Both(reporter, against), stop)?,
         None => crate::engine::sync(&restore.run, reporter, stop)?,
     };
-    let mut wrong = Vec::new();
+    let (mut wrong, mut unknown) = (Vec::new(), 0);
     if let Some(against) = against.filter(|_| !is_broken_off(&summary)) {
         let trees = (&*restore.snapshot.path, &*restore.run.destination);
-        // What can't be compared is not known to be right.
-        let compared = against.compare(&restore.manifest, &restore.places, trees, stop);
-        wrong = compared.unwrap_or_else(|error| vec![error]);
+        unknown = against.files();
+        if !held::is_absent(&restore.manifest) {
+            // What can't be compared is not known to be right.
+            let compared = against.compare(&restore.manifest, &restore.places, trees, stop);
+            (wrong, unknown) = compared.unwrap_or_else(|error| (vec![error], unknown));
+        }
     }
     if restore.partial.is_some() || !wrong.is_empty() {
         summary.outcome = summary.outcome.max(Outcome::Failed);
     }
-    Ok((summary, wrong))
+    Ok(Restored { summary, wrong, unknown })
 }
 
 /// Whether a run may leave files alone that the snapshot has.
@@ -194,9 +209,4 @@ fn leaves_some(run: &Config) -> bool {
     let by_size = select.max_size.is_some() || select.min_size.is_some();
     let by_path = select.has_rules() || select.gitignore || select.paths.is_some() || select.one_file_system;
     by_size || by_path || compare.update || compare.existing || compare.ignore_existing
-}
-
-/// Whether a store has no hashes of a snapshot, or no record at all; one that may not be looked at has some.
-fn is_absent(manifest: &Path) -> bool {
-    held::is_absent(manifest)
 }
