@@ -169,6 +169,15 @@ impl Taken {
         }
     }
 
+    /// Takes note of why it is no snapshot. Returns whether it is none.
+    fn refuse(&mut self, unfit: Option<Unfit>) -> bool {
+        self.unfit = unfit;
+        if self.unfit.is_some() {
+            self.summary.outcome = self.summary.outcome.max(Outcome::DeletionRefused);
+        }
+        self.unfit.is_some()
+    }
+
     /// Of a run that could not begin again after there was made room for it.
     fn broken_off(
         error: Error,
@@ -214,8 +223,10 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     sources::refuse_overlap(&take.run, &take.store)?;
     if take.dry_run {
-        let summary = attempt::foretell(take, &layout, reporter, stop)?;
-        return Ok(Taken::new(summary, layout.is_open_to_others()));
+        let (summary, unfit) = attempt::foretell(take, &layout, reporter, stop)?;
+        let mut taken = Taken::new(summary, layout.is_open_to_others());
+        taken.refuse(unfit);
+        return Ok(taken);
     }
     let (new, closed, lock) = layout.make_and_lock(take.wait, stop)?;
     let open_to_others = layout.is_open_to_others();
@@ -246,9 +257,9 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         taken.no_room = is_full(&taken.summary).then(|| NoRoom::find(take, &taken.summary, &held, stop));
         return Ok(taken);
     }
-    taken.unfit = unfit(&taken.summary.totals, is_gone, take, &held);
-    if taken.unfit.is_some() {
-        taken.summary.outcome = taken.summary.outcome.max(Outcome::DeletionRefused);
+    let written = |source: &Path| Some(held.layout.incomplete().join(source.file_name()?));
+    let unfit = unfit(&taken.summary.totals, is_gone, take, (&held.layout, &held.snapshots), &written);
+    if taken.refuse(unfit) {
         removal::doom(&held.layout, &held.layout.incomplete())?;
         record::remove(&held.layout.journal())?;
         taken.left = removal::empty(&held.layout, stop)?;
@@ -335,16 +346,23 @@ pub(super) fn refuse(take: &Take, several: bool, layout: &Layout, snapshots: &[R
     Err(refusal(take, why.into()))
 }
 
-/// Whether the source has too little to be what it was.
-fn unfit(totals: &Totals, gone: bool, take: &Take, held: &Held) -> Option<Unfit> {
-    let newest = held.snapshots.iter().rev().find(|record| record.complete);
+/// Whether the source has too little to be what it was. `written` tells where what is taken of one of several sources lies.
+pub(super) fn unfit(
+    totals: &Totals,
+    gone: bool,
+    take: &Take,
+    (layout, snapshots): (&Layout, &[Record]),
+    written: &dyn Fn(&Path) -> Option<PathBuf>,
+) -> Option<Unfit> {
+    let newest = snapshots.iter().rev().find(|record| record.complete);
     let entries = entries(totals, take.run.sources.is_some());
     let mut emptied = None;
     let least = match take.min_entries {
         MinEntries::Entries(least) => least,
         MinEntries::Percent(percent) => {
             let had = newest.map_or(0, |record| record.entries);
-            emptied = newest.filter(|_| percent > 0).and_then(|newest| emptied_source(take, held, newest));
+            let has_emptied = |newest: &Record| emptied_source(take, &layout.snapshot(&newest.name), written);
+            emptied = newest.filter(|_| percent > 0).and_then(has_emptied);
             (u128::from(had) * u128::from(percent)).div_ceil(100) as u64
         }
     };
@@ -355,7 +373,7 @@ fn unfit(totals: &Totals, gone: bool, take: &Take, held: &Held) -> Option<Unfit>
 }
 
 /// One of several sources that is empty, and was not when the newest complete snapshot was taken.
-fn emptied_source(take: &Take, held: &Held, newest: &Record) -> Option<PathBuf> {
+fn emptied_source(take: &Take, newest: &Path, written: &dyn Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
     let first = |path: &Path| {
         let is_directory = path.symlink_metadata().is_ok_and(|stat| stat.is_dir());
         is_directory
@@ -363,9 +381,8 @@ fn emptied_source(take: &Take, held: &Held, newest: &Record) -> Option<PathBuf> 
             .flatten()
     };
     let has_left = |source: &&PathBuf| {
-        let Some(name) = source.file_name() else { return false };
-        let [now, before] = [held.layout.incomplete(), held.layout.snapshot(&newest.name)];
-        first(&now.join(name)) == Some(false) && first(&before.join(name)) == Some(true)
+        let (Some(now), Some(name)) = (written(source), source.file_name()) else { return false };
+        first(&now) == Some(false) && first(&newest.join(name)) == Some(true)
     };
     take.run.sources.as_ref()?.iter().find(has_left).cloned()
 }
