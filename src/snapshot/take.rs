@@ -77,13 +77,18 @@ fn warn(store: &Path, taken: &Taken) {
     if taken.open_to_others {
         message("others can write to the store, and may change what is kept in it: chmod go-w");
     }
+    if taken.lets_others_in {
+        message(
+            "others can get into the store: who owns a file of SRC can change it in all snapshots: chmod 700",
+        );
+    }
     if taken.closed {
         message(".ringsync in the store was open to others: it is closed to them now (mode 700)");
     }
     if taken.dropped > 0 {
         message("there was no room: what earlier runs that were broken off had left was removed");
     }
-    for error in taken.left.iter().chain(&taken.prune_errors) {
+    for error in taken.undone.iter().chain(&taken.left).chain(&taken.prune_errors) {
         message(words::told(error));
     }
     if let Some(no_room) = &taken.no_room {

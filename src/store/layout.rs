@@ -158,6 +158,11 @@ impl Layout {
         std::fs::metadata(&self.store).is_ok_and(|stat| stat.mode() & 0o022 != 0)
     }
 
+    /// Whether others can get into a store of root's: who owns a file of a source can change it in all snapshots then.
+    pub(super) fn lets_others_in(&self) -> bool {
+        std::fs::metadata(&self.store).is_ok_and(|stat| stat.uid() == 0 && stat.mode() & 0o011 != 0)
+    }
+
     pub(super) fn store(&self) -> &Path {
         &self.store
     }

@@ -214,7 +214,7 @@ fn remove(
         }
     };
     errors.extend(more);
-    held.write_down()?;
+    errors.extend(held.write_down().err());
     for decision in decisions {
         if !decision.verdict.keeps() && held.snapshots.contains(&decision.snapshot) {
             decision.verdict = Verdict::Keep(vec![why_spared.into()]);
@@ -250,9 +250,12 @@ fn is_full(error: &Error) -> bool {
 
 /// Takes one out of sight, and out of the record.
 fn doom(held: &mut Held, record: &Record) -> Result<()> {
-    removal::doom(&held.layout, &held.layout.snapshot(&record.name))?;
-    held.snapshots.retain(|kept| kept.name != record.name);
-    Ok(())
+    let doomed = removal::doom(&held.layout, &held.layout.snapshot(&record.name));
+    // What could not be flushed is out of sight all the same.
+    if doomed.is_ok() || !held.layout.may_have(&record.name) {
+        held.snapshots.retain(|kept| kept.name != record.name);
+    }
+    doomed
 }
 
 fn remove_all(held: &mut Held, doomed: &[Record], stop: &Stop) -> Result<Vec<Error>> {

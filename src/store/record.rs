@@ -183,7 +183,7 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> Result<()> {
     let at = || path.to_path_buf();
     let mut file = held::create(&new).at(Operation::Write, at)?;
     file.write_all(text).at(Operation::Write, at)?;
-    file.sync_all().at(Operation::Flush, at)?;
+    or_nothing_to_flush(file.sync_all()).at(Operation::Flush, at)?;
     held::rename(&new, path).at(Operation::Rename, at)?;
     flush_around(path)
 }
@@ -197,8 +197,12 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 pub(super) fn flush_around(path: &Path) -> Result<()> {
     let Some(around) = path.parent() else { return Ok(()) };
     let flushed = held::open_own(around).and_then(|around| File::from(around).sync_all());
+    or_nothing_to_flush(flushed).at(Operation::Flush, || around)
+}
+
+fn or_nothing_to_flush(flushed: std::io::Result<()>) -> std::io::Result<()> {
     match flushed {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(()),
-        flushed => flushed.at(Operation::Flush, || around),
+        flushed => flushed,
     }
 }

@@ -44,6 +44,9 @@ pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
         return Ok(Vec::new());
     }
     let nothing = layout.own("nothing");
+    if has_entries(&nothing)? {
+        doom(layout, &nothing)?; // what is removed would become what is in it
+    }
     make_private(&nothing)?;
     let config = Config::new(&nothing, &doomed).with(|config| {
         config.delete = Some(Delete::default().with(|delete| {

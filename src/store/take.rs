@@ -138,6 +138,10 @@ pub struct Taken {
     pub open_to_others: bool,
     /// Others could read or change what the program keeps in the store, and can no longer.
     pub closed: bool,
+    /// The store is root's, and others can get into it: who owns a file of a source can change it in all snapshots.
+    pub lets_others_in: bool,
+    /// What could not be done any more when the snapshot had its name: the record, or `latest`, lacks it.
+    pub undone: Vec<Error>,
     /// How many trees that runs which were broken off had left were removed, since there was no room for them.
     pub dropped: usize,
     /// The names of snapshots that the record had, and of which there was no directory any more.
@@ -160,6 +164,8 @@ impl Taken {
             unfit: None,
             open_to_others,
             closed: false,
+            lets_others_in: false,
+            undone: Vec::new(),
             dropped: 0,
             gone: Vec::new(),
             left: Vec::new(),
@@ -195,8 +201,9 @@ impl Taken {
 
     /// The worse of what the run came to and of what pruning came to.
     pub fn outcome(&self) -> Outcome {
-        let pruning = self.prune_errors.iter().map(|error| error.outcome().max(Outcome::Failed)).max();
-        self.summary.outcome.max(pruning.unwrap_or_default())
+        let late = self.prune_errors.iter().chain(&self.undone);
+        let late = late.map(|error| error.outcome().max(Outcome::Failed)).max();
+        self.summary.outcome.max(late.unwrap_or_default())
     }
 
     fn note_pruned(&mut self, pruned: Result<(Vec<Decision>, Vec<Error>)>) {
@@ -251,6 +258,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
     (taken.closed, taken.dropped, taken.gone) = (closed, dropped, gone);
+    taken.lets_others_in = held.layout.lets_others_in();
     pruned.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
@@ -272,7 +280,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     if take.durable {
         flush(&store, &take.store)?;
     }
-    taken.left = give_name(&mut held, &record, stop)?;
+    (taken.undone, taken.left) = give_name(&mut held, &record, stop)?;
     taken.snapshot = Some(record);
     if let Some(prune) = take.prune.as_ref().filter(|_| !stop.is_stopped()) {
         taken.note_pruned(prune::carry_out(prune, &mut held, stop));
@@ -444,15 +452,15 @@ fn describe(
     }
 }
 
-/// Gives a snapshot its name: what it is is written down before, so that it is known whatever is killed.
-fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<Vec<Error>> {
+/// Gives a snapshot its name: what it is is written down before, so that it is known whatever is killed. Returns what could not
+/// be done any more then, and why what was broken off is left.
+fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<(Vec<Error>, Vec<Error>)> {
     let layout = held.layout.clone();
     record::write(&layout.pending(), std::slice::from_ref(record))?;
     rename_tree(&layout.incomplete(), &layout.snapshot(&record.name))?;
-    record::flush_around(&layout.incomplete())?;
-    held.snapshots.push(record.clone());
-    held.write_down()?;
     // The snapshot is there, whatever comes now.
+    held.snapshots.push(record.clone());
+    let undone = record::flush_around(&layout.incomplete()).and_then(|()| held.write_down()).err();
     let broken_off = layout.broken_off();
     let mut left = vec![record::remove(&layout.journal())];
     if !held::is_absent(&broken_off) {
@@ -463,5 +471,5 @@ fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<Vec<Error>
         Ok(errors) => left.extend(errors),
         Err(error) => left.push(error),
     }
-    Ok(left)
+    Ok((undone.into_iter().collect(), left))
 }

@@ -30,6 +30,13 @@ tests![
     a_name_is_no_longer_than_its_manifest_can_be,
     a_clock_before_1970_is_no_reason_not_to_back_up: [Need::Tool("faketime")],
     what_has_no_hash_is_not_vouched_for,
+    what_is_missing_of_a_whole_source_is_named: [Need::Root, Need::Tool("setpriv")],
+    a_count_never_leaves_its_tree: [Need::Root],
+    a_dry_run_refuses_what_is_no_snapshot,
+    what_lies_about_hinders_no_removal,
+    a_store_of_roots_that_others_get_into_is_told: [Need::Root],
+    a_snapshot_without_its_link_is_one: [Need::Tool("strace")],
+    what_could_not_be_flushed_is_told_with_what_went: [Need::Tool("strace")],
     what_was_broken_off_does_not_fill_a_store: [Need::Root],
     nothing_is_restored_into_a_mounted_part_of_the_store: [Need::Root],
 ];
@@ -409,4 +416,115 @@ fn what_has_no_hash_is_not_vouched_for() {
     restore(23, Some(1));
     fs::remove_file(&manifest).unwrap();
     restore(0, Some(lines.len()));
+}
+
+fn what_is_missing_of_a_whole_source_is_named() {
+    let home = scratch();
+    let (a, b, store) = (home.path().join("a"), home.path().join("b"), home.path().join("store"));
+    file(a.join("f"), "contents");
+    file(b.join("g"), "contents");
+    mode(home.path(), 0o755);
+    give_tree(home.path(), ALICE);
+    let take_both = |code: i32| {
+        let mut command = program_of_alice();
+        command.args(["snapshot", "take", "--min-entries=1"]).args([&a, &b, &store]);
+        run(command).exits(code)
+    };
+    let first = name_of(&take_both(0));
+    let told = format!("the newest earlier snapshot that has a is {first}");
+    mode(&a, 0o000);
+    let ran = take_both(23);
+    assert!(ran.err.contains(&told), "{}", ran.err);
+    let listed = run(snapshot(&[&"list", &store])).exits(0);
+    assert!(listed.out.contains("has a is") || listed.err.contains("has a is"), "{listed:?}");
+    fs::rename(&a, home.path().join("gone")).unwrap();
+    let ran = take_both(23);
+    assert!(ran.err.contains(&told), "{}", ran.err);
+}
+
+/// Where a directory becomes a symlink while it is counted.
+fn a_count_never_leaves_its_tree() {
+    let home = scratch();
+    let (_, store, all) = stored(home.path(), 1);
+    let (outside, tree) = (home.path().join("outside"), store.join(&all[0]));
+    for number in 0..50 {
+        file(outside.join(format!("{number}")), "x");
+        file(tree.join(format!("more/{number}/f")), "x");
+    }
+    symlink(&outside, tree.join("link")).unwrap();
+    let exchange = || {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        renameat_with(CWD, tree.join("link"), CWD, tree.join("d"), RenameFlags::EXCHANGE).unwrap();
+    };
+    crate::support::meanwhile(exchange, || {
+        for _ in 0..30 {
+            fs::remove_file(store.join(".ringsync/snapshots.jsonl")).unwrap();
+            let ran = run(snapshot(&[&"rebuild", &store]));
+            assert!(ran.code == Some(0) || ran.code == Some(23), "{ran:?}");
+            let entries = list(&store)[0]["entries"].as_u64().unwrap();
+            assert!((102..=104).contains(&entries), "{entries}");
+        }
+    });
+}
+
+fn a_dry_run_refuses_what_is_no_snapshot() {
+    let home = scratch();
+    let (_, store, _) = stored(home.path(), 1);
+    let empty = home.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    for options in [&["-n"][..], &[]] {
+        let ran = take(&empty, &store, options, 25);
+        assert!(ran.err.contains("no snapshot: the source is empty"), "{}", ran.err);
+    }
+    take(&empty, &home.path().join("other"), &["-n"], 25);
+    assert!(!home.path().join("other").exists());
+}
+
+fn what_lies_about_hinders_no_removal() {
+    let home = scratch();
+    let (_, store, all) = stored(home.path(), 3);
+    file(store.join(".ringsync/nothing/litter"), "contents");
+    prune(&store, &["--keep-last=2"], 0);
+    assert_eq!(names(&store), all[1..]);
+    assert_tidy(&store);
+}
+
+fn a_store_of_roots_that_others_get_into_is_told() {
+    let home = scratch();
+    let (source, store) = (home.path().join("src"), home.path().join("store"));
+    file(source.join("f"), "contents");
+    fs::create_dir(&store).unwrap();
+    mode(&store, 0o755);
+    let told = |ran: &Ran| ran.err.matches("others can get into the store").count();
+    assert_eq!(told(&take(&source, &store, &[], 0)), 1);
+    assert!(run(snapshot(&[&"status", &store])).exits(0).out.contains("others may get into the store"));
+    mode(&store, 0o700);
+    assert_eq!(told(&take(&source, &store, &[], 0)), 0);
+    assert!(!run(snapshot(&[&"status", &store])).exits(0).out.contains("others may"));
+}
+
+/// On a file system that has no symlinks.
+fn a_snapshot_without_its_link_is_one() {
+    let home = scratch();
+    let (source, store) = (home.path().join("src"), home.path().join("store"));
+    file(source.join("f"), "contents");
+    let mut command = program_with(&["inject=symlink,symlinkat:error=EPERM"]);
+    command.args(["snapshot", "take"]).args([&source, &store]);
+    let ran = run(command).exits(23);
+    assert!(ran.err.contains("latest"), "{}", ran.err);
+    let name = name_of(&ran);
+    assert_eq!(names(&store), [&*name]);
+    assert_equal(&source, &store.join(name));
+}
+
+fn what_could_not_be_flushed_is_told_with_what_went() {
+    for (error, code) in [("EINVAL", 0), ("EIO", 23)] {
+        let home = scratch();
+        let (_, store, all) = stored(home.path(), 3);
+        let mut command = program_with(&[&format!("inject=fsync:error={error}")]);
+        command.args(["snapshot", "prune", "--keep-last=2"]).arg(&store);
+        let ran = run(command).exits(code);
+        assert!(ran.out.contains(&format!("removed {}\n", all[0])), "{ran:?}");
+        assert_eq!(names(&store), all[1..]);
+    }
 }
