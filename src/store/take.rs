@@ -16,8 +16,8 @@ use crate::store::layout::Layout;
 use crate::store::own::held;
 use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
-use crate::store::shortage::{NoRoom, is_full, is_no_room, missing_bytes};
-use crate::store::{Held, earlier, is_broken_off, name, prune, record, removal, rename_tree, sources};
+use crate::store::shortage::{MadeRoom, NoRoom, Pruned, is_full, make_room};
+use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree, sources};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -244,9 +244,8 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let mut attempt = Attempt::make(take, &held, reporter, stop);
-    let mut dropped = 0;
-    let (pruned, is_room_made) = make_room(take, &mut held, &mut attempt, &mut dropped, stop);
-    if is_room_made {
+    let MadeRoom { pruned, dropped, is_more } = make_room(take, &mut held, &mut attempt, stop);
+    if is_more {
         attempt = Attempt::make(take, &held, reporter, stop);
     }
     let attempt = match attempt {
@@ -286,48 +285,6 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         taken.note_pruned(prune::carry_out(prune, &mut held, stop));
     }
     Ok(taken)
-}
-
-/// What was pruned to make room.
-type Pruned = Result<(Vec<Decision>, Vec<Error>)>;
-
-/// Where a run found no room: removes what runs that were broken off and prunes that were killed have left, and what the rules
-/// release. Returns whether there is
-/// more room than there was, too.
-fn make_room(
-    take: &Take,
-    held: &mut Held,
-    attempt: &mut Result<Attempt>,
-    dropped: &mut usize,
-    stop: &Stop,
-) -> (Vec<Pruned>, bool) {
-    let missing = match attempt {
-        Ok(attempt) if is_full(&attempt.summary) => {
-            attempt.journal.flush();
-            missing_bytes(&attempt.summary.totals)
-        }
-        Err(error) if is_no_room(error) => 0,
-        _ => return (Vec::new(), false),
-    };
-    if stop.is_stopped() {
-        return (Vec::new(), false);
-    }
-    let mut pruned = Vec::new();
-    *dropped = earlier::drop_broken_off(&held.layout).unwrap_or_else(|error| {
-        pruned.push(Err(error));
-        0
-    });
-    let mut has_room = removal::is_due(&held.layout);
-    if has_room {
-        pruned.push(removal::empty(&held.layout, stop).map(|errors| (Vec::new(), errors)));
-    }
-    if let Some(prune) = &take.prune {
-        let made = prune::make_room(prune, held, (missing, take.name.is_some()), stop);
-        let goes = |decision: &Decision| !decision.verdict.keeps();
-        has_room |= made.as_ref().is_ok_and(|(decisions, _)| decisions.iter().any(goes));
-        pruned.push(made);
-    }
-    (pruned, has_room)
 }
 
 fn refusal(take: &Take, why: String) -> Error {
