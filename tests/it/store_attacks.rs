@@ -287,6 +287,10 @@ fn a_disk_without_an_inode_is_pruned() {
     prune(&store, &["--name=y", "--name=x"], 0);
     assert_eq!(names(&store), [&*first[2], &*first[3], &*last]);
     assert_eq!(fs::read_link(store.join("latest")).unwrap(), Path::new(&last));
+    fs::remove_dir_all(mount.path().join("full")).unwrap();
+    fill_inodes(&mount.path().join("full"));
+    let new = name_of(&take(&source, &store, &["--prune", "--keep-last=2", "--yes"], 0));
+    assert_eq!(names(&store), [&*last, &*new]);
 }
 
 fn nothing_is_restored_into_a_mounted_part_of_the_store() {
