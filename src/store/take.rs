@@ -230,10 +230,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     sources::refuse_overlap(&take.run, &take.store)?;
     if take.dry_run {
-        let (summary, unfit) = attempt::foretell(take, &layout, reporter, stop)?;
-        let mut taken = Taken::new(summary, layout.is_open_to_others());
-        taken.refuse(unfit);
-        return Ok(taken);
+        return foretell(take, &layout, reporter, stop);
     }
     let (new, closed, lock) = layout.make_and_lock(take.wait, stop)?;
     let open_to_others = layout.is_open_to_others();
@@ -284,6 +281,14 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     if let Some(prune) = take.prune.as_ref().filter(|_| !stop.is_stopped()) {
         taken.note_pruned(prune::carry_out(prune, &mut held, stop));
     }
+    Ok(taken)
+}
+
+/// Has the run tell what it would do.
+fn foretell(take: &Take, layout: &Layout, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Taken> {
+    let (summary, unfit) = attempt::foretell(take, layout, reporter, stop)?;
+    let mut taken = Taken::new(summary, layout.is_open_to_others());
+    taken.refuse(unfit);
     Ok(taken)
 }
 
