@@ -75,10 +75,7 @@ pub(super) fn make_room(
 ) -> MadeRoom {
     let mut made = MadeRoom::default();
     let missing = match attempt {
-        Ok(attempt) if is_full(&attempt.summary) => {
-            attempt.journal.flush();
-            missing_bytes(&attempt.summary.totals)
-        }
+        Ok(attempt) if is_full(&attempt.summary) => missing_bytes(&attempt.summary.totals),
         Err(error) if is_no_room(error) => 0,
         _ => return made,
     };
@@ -98,6 +95,10 @@ pub(super) fn make_room(
         let goes = |decision: &Decision| !decision.verdict.keeps();
         made.is_more |= pruned.as_ref().is_ok_and(|(decisions, _)| decisions.iter().any(goes));
         made.pruned.push(pruned);
+    }
+    // The next run reads it, and there was no room for it before.
+    if let Ok(attempt) = attempt {
+        attempt.journal.flush();
     }
     made
 }

@@ -29,7 +29,7 @@ const KEPT: usize = 100;
 #[derive(Debug)]
 pub(super) struct Against {
     sums: Vec<u128>,
-    /// Files that it told of.
+    /// Files that are to be compared.
     files: u64,
     /// Which files the run has reported, where it may leave others alone: those are not compared.
     told: Option<HashSet<u64>>,
@@ -37,7 +37,10 @@ pub(super) struct Against {
 
 impl Reporter for Against {
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(hash) = event.hash.filter(|_| event.kind == Kind::File && event.error.is_none()) {
+        if event.kind != Kind::File || event.error.is_some() {
+            return;
+        }
+        if let Some(hash) = event.hash {
             let path = directory.join(event.name());
             let sum = &mut self.sums[number(&path)];
             *sum = sum.wrapping_add(digest(&path, &hash));
@@ -45,6 +48,8 @@ impl Reporter for Against {
             if let Some(told) = &mut self.told {
                 told.insert(short(&path));
             }
+        } else if self.told.is_none() {
+            self.files += 1; // what did not change is compared by the manifest's lines
         }
     }
 }
@@ -75,7 +80,7 @@ impl Against {
         Against { sums: vec![0; SUMS], files: 0, told: leaves_some.then(HashSet::new) }
     }
 
-    /// How many files it told of.
+    /// How many files are to be compared.
     pub(super) fn files(&self) -> u64 {
         self.files
     }
