@@ -85,7 +85,8 @@ struct Version {
     format: u32,
 }
 
-/// Reads the record. No file is no snapshot. The last line may have lost its end: it is written whole, or not at all.
+/// Reads the record. No file is no snapshot. A last line without an end that can't be read was being written when its
+/// run was killed: its snapshot is found again by what stands beside the record.
 pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
     let file = match held::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -97,7 +98,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
     loop {
         line.clear();
         reader.read_until(b'\n', &mut line).at(Operation::UseStore, || path)?;
-        if line.is_empty() {
+        if line.last() != Some(&b'\n') {
+            let is_newer = is_newer(&line);
+            let last = if line.is_empty() { None } else { Some(parse(&line, records.len() + 1, path)) };
+            records.extend(last.filter(|last| last.is_ok() || is_newer).transpose()?);
             return Ok(records);
         }
         records.push(parse(&line, records.len() + 1, path)?);
