@@ -98,13 +98,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
     loop {
         line.clear();
         reader.read_until(b'\n', &mut line).at(Operation::UseStore, || path)?;
-        if line.last() != Some(&b'\n') {
-            let is_newer = is_newer(&line);
-            let last = if line.is_empty() { None } else { Some(parse(&line, records.len() + 1, path)) };
-            records.extend(last.filter(|last| last.is_ok() || is_newer).transpose()?);
+        if line.is_empty() {
             return Ok(records);
         }
-        records.push(parse(&line, records.len() + 1, path)?);
+        let is_cut = line.last() != Some(&b'\n');
+        match parse(&line, records.len() + 1, path) {
+            Err(_) if is_cut && !is_newer(&line) => return Ok(records),
+            record => records.push(record?),
+        }
     }
 }
 
