@@ -24,8 +24,9 @@ pub(crate) fn now() -> u64 {
 }
 
 fn clock(id: ClockId) -> u64 {
-    // It fails only for a clock that does not exist.
-    clock_gettime(id).map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+    // It fails only for a clock that does not exist. Programs that pretend another time may have it before zero.
+    let nanoseconds = |seconds: u64, rest: u64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+    clock_gettime(id).map_or(0, |time| nanoseconds(time.tv_sec() as u64, time.tv_nsec() as u64))
 }
 
 /// The figures of one ring, being taken.

@@ -63,6 +63,17 @@ pub(super) fn tell_of_clock(snapshots: &[Record]) {
     }
 }
 
+/// Tells which snapshots the record has, and the store has not.
+pub(super) fn tell_of_gone(names: &[String]) {
+    for name in names {
+        let name = Escaped::name(name.as_ref());
+        message(format!(
+            "snapshot {name} is in the record, and not in the store any more: it is forgotten (if it comes back, \
+             `rebuild` takes it in again)"
+        ));
+    }
+}
+
 pub(super) fn json(record: &Record) -> anyhow::Result<Vec<u8>> {
     line(&Line { event: "snapshot", record, ahead: record.started > Timestamp::now() })
 }

@@ -8,9 +8,9 @@ use crate::exit::{exit_code, print};
 use crate::report::lines::message;
 use crate::report::words;
 use crate::signals::{LIMIT, stop_on_signal};
-use crate::snapshot::list::tell_of_clock;
-use ringsync::store::Record;
+use crate::snapshot::list::{tell_of_clock, tell_of_gone};
 use ringsync::store::retention::Verdict;
+use ringsync::store::{Record, Store};
 use ringsync::{EXIT_USAGE, Escaped, Outcome, Stop};
 
 pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
@@ -23,7 +23,9 @@ pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
     };
     let stop = Stop::default();
     stop_on_signal(&stop, Some(LIMIT))?;
+    let gone = Store::open(&prune.store).map_or(Vec::new(), |store| store.gone);
     let (decisions, errors) = ringsync::store::prune(&prune, &stop)?;
+    tell_of_gone(&gone);
     let snapshots: Vec<Record> = decisions.iter().map(|decision| decision.snapshot.clone()).collect();
     tell_of_clock(&snapshots);
     let mut text = String::new();

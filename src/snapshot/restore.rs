@@ -11,7 +11,7 @@ use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
 use crate::snapshot::list::line;
 use crate::snapshot::missing::{MissingLine, elsewhere};
 use crate::supervisor::{is_supervised, prepare_child, supervise};
-use ringsync::store::look::{Found, Partial};
+use ringsync::store::look::{Found, Partial, Restored};
 use ringsync::{Escaped, Stop};
 
 pub(super) fn restore(arguments: &RestoreArgs) -> anyhow::Result<ExitCode> {
@@ -26,9 +26,15 @@ pub(super) fn restore(arguments: &RestoreArgs) -> anyhow::Result<ExitCode> {
     let stop = Stop::default();
     stop_on_signal(&stop, Some(LIMIT))?;
     clear_before_stop()?;
-    let (summary, wrong) = ringsync::store::look::restore(&restore, reporter.as_mut(), &stop)?;
+    let restored = ringsync::store::look::restore(&restore, reporter.as_mut(), &stop)?;
+    let Restored { summary, wrong, unknown, .. } = restored;
     for error in &wrong {
         reporter.error(error);
+    }
+    if unknown > 0 {
+        message(format!(
+            "files that could not be compared with the snapshot's hashes, since the store has none of them: {unknown}"
+        ));
     }
     let mut trouble = None;
     if let Some(partial) = &restore.partial {

@@ -44,7 +44,9 @@ fn text(status: &Status) -> String {
     }
     parts.extend((status.at_work == Some(true)).then(|| "a run is at work".into()));
     parts.extend(status.broken_off.then(|| "a run was broken off".into()));
-    parts.extend(status.open_to_others.then(|| "others may write to the store, or read .ringsync".into()));
+    parts.extend(
+        status.open_to_others.then(|| "others may get into the store, write to it, or read .ringsync".into()),
+    );
     let word = if status.troubles.is_empty() { "OK" } else { "NOT OK" };
     format!("{word}: {}", parts.join(", "))
 }

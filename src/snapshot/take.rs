@@ -11,7 +11,7 @@ use crate::report::lines::message;
 use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
-use crate::snapshot::list::{json, line, tell_of_clock};
+use crate::snapshot::list::{json, line, tell_of_clock, tell_of_gone};
 use crate::snapshot::missing::{TOLD, elsewhere};
 use ringsync::store::look::View;
 use ringsync::store::{Decision, NoRoom, Record, Store, Taken};
@@ -73,13 +73,22 @@ fn warn(store: &Path, taken: &Taken) {
     {
         view.missing(record, TOLD).iter().for_each(|missing| message(elsewhere(missing)));
     }
+    tell_of_gone(&taken.gone);
     if taken.open_to_others {
         message("others can write to the store, and may change what is kept in it: chmod go-w");
+    }
+    if taken.lets_others_in {
+        message(
+            "others can get into the store: who owns a file of SRC can change it in all snapshots: chmod 700",
+        );
     }
     if taken.closed {
         message(".ringsync in the store was open to others: it is closed to them now (mode 700)");
     }
-    for error in taken.left.iter().chain(&taken.prune_errors) {
+    if taken.dropped > 0 {
+        message("there was no room: what earlier runs that were broken off had left was removed");
+    }
+    for error in taken.undone.iter().chain(&taken.left).chain(&taken.prune_errors) {
         message(words::told(error));
     }
     if let Some(no_room) = &taken.no_room {

@@ -1,19 +1,21 @@
 //! One run of the engine for a snapshot.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::{Both, EntryEvent, Incomplete, JsonPath, Mode, Reporter, Summary};
 use crate::options::Reuse;
 use crate::stop::Stop;
 use crate::store::hashes::journal::{Head, Journal};
 use crate::store::layout::Layout;
+use crate::store::own::held;
 use crate::store::record::known;
 use crate::store::sources::Sources;
-use crate::store::take::{Take, refuse};
-use crate::store::{Held, clones, earlier, mounted, record};
+use crate::store::take::{Take, Unfit, refuse, unfit};
+use crate::store::{Held, clones, earlier, is_broken_off, mounted, record};
 
 /// As many paths that are missing are kept.
 const KEPT: usize = 100;
@@ -47,27 +49,28 @@ impl Attempt {
         let head = Head { earlier, mounted: mounted::identity(held.layout.store()) };
         let mut journal = Journal::create(&held.layout.journal(), &head)?;
         if take.run.sources.is_some() {
-            std::fs::create_dir(&incomplete).at(Operation::Create, || &incomplete)?;
+            held::make_directory_of(&incomplete, 0o777.into()).at(Operation::Create, || &incomplete)?;
         }
         let started = Timestamp::now();
-        let mut missing = Missing::default();
+        let mut missing = Missing::of(&take.run);
         let sources = Sources::note(&take.run);
         let summary =
             crate::engine::sync(&config, &mut Both(&mut *reporter, Both(&mut missing, &mut journal)), stop);
         let mut summary = summary.inspect_err(|_| {
-            std::fs::remove_dir(&incomplete).ok();
+            held::remove_directory(&incomplete).ok();
             // It tells nothing of what runs before have left.
             record::remove(&held.layout.journal()).ok();
         })?;
         for error in sources.lost() {
             reporter.error(&error);
+            missing.error(&error);
             missing.is_partial = true;
             summary.totals.errors += 1;
             summary.outcome = summary.outcome.max(Outcome::Failed);
             summary.errors.truncate(Incomplete::KEPT - 1);
             summary.errors.push(error);
         }
-        let (Missing { is_partial, paths: missing }, is_gone) = (missing, sources.are_gone());
+        let (Missing { is_partial, paths: missing, .. }, is_gone) = (missing, sources.are_gone());
         Ok(Attempt { started, is_partial, missing, is_gone, summary, journal })
     }
 }
@@ -79,7 +82,7 @@ pub(super) fn foretell(
     layout: &Layout,
     reporter: &mut dyn Reporter,
     stop: &Stop,
-) -> Result<Summary> {
+) -> Result<(Summary, Option<Unfit>)> {
     let snapshots = known(layout)?.0;
     refuse(take, take.run.sources.is_some(), layout, &snapshots)?;
     let store = std::path::absolute(layout.store()).at(Operation::UseStore, || layout.store())?;
@@ -97,17 +100,49 @@ pub(super) fn foretell(
     config.destination = layout.own("dry-run");
     config.link_dest = earlier::newest(&snapshots).map(|record| store.join(&record.name)).collect();
     (config.delete, config.backup, config.fsync, config.reuse) = (None, None, false, Reuse::Link);
-    crate::engine::sync(&config, reporter, stop)
+    let summary = crate::engine::sync(&config, reporter, stop)?;
+    let unfit = match is_broken_off(&summary) {
+        true => None,
+        false => unfit(&summary.totals, false, take, (layout, &snapshots), &|source| Some(source.into())),
+    };
+    Ok((summary, unfit))
 }
 
 /// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.
-#[derive(Default)]
 struct Missing {
+    /// The sources, and where each is in the snapshot.
+    sources: Vec<(PathBuf, PathBuf)>,
     is_partial: bool,
     paths: Vec<JsonPath>,
 }
 
 impl Missing {
+    fn of(run: &Config) -> Self {
+        let several =
+            |source: &PathBuf| (source.clone(), source.file_name().map(PathBuf::from).unwrap_or_default());
+        let sources = match &run.sources {
+            Some(sources) => sources.iter().map(several).collect(),
+            None => vec![(run.source.clone(), PathBuf::new())],
+        };
+        Missing { sources, is_partial: false, paths: Vec::new() }
+    }
+
+    /// Where the snapshot has what lies at a path.
+    fn place(&self, path: &Path) -> Option<PathBuf> {
+        let place = |(source, place): &(PathBuf, PathBuf)| {
+            let below = path.strip_prefix(source).ok()?;
+            Some(if below.as_os_str().is_empty() { place.clone() } else { place.join(below) })
+        };
+        self.sources.iter().find_map(place)
+    }
+
+    fn add(&mut self, path: &Path) {
+        let path = JsonPath::new(path);
+        if self.paths.len() < KEPT && !self.paths.contains(&path) {
+            self.paths.push(path);
+        }
+    }
+
     fn note(&mut self, error: &Error) -> bool {
         let is_missing = !matches!(error.cause, Cause::NotKept(_)) && error.outcome() != Outcome::Vanished;
         self.is_partial |= is_missing;
@@ -118,12 +153,16 @@ impl Missing {
 impl Reporter for Missing {
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
         let Some(error) = &event.error else { return };
-        if self.note(error) && self.paths.len() < KEPT {
-            self.paths.push(JsonPath::new(&directory.join(event.name())));
+        if self.note(error) {
+            self.add(&directory.join(event.name()));
         }
     }
 
     fn error(&mut self, error: &Error) {
-        self.note(error);
+        if self.note(error)
+            && let Some(place) = self.place(&error.path)
+        {
+            self.add(&place);
+        }
     }
 }

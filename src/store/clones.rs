@@ -1,12 +1,12 @@
 //! Whether a store's file system can clone files (ioctl_ficlone(2)).
 
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::options::{Reflink, Reuse};
 use crate::store::layout::Layout;
+use crate::store::own::held;
 use crate::store::record;
 use crate::store::shortage::is_no_room;
 
@@ -29,9 +29,7 @@ pub(super) fn reuse(layout: &Layout, clone: Reflink) -> Result<Reuse> {
 /// Tries it with two small files.
 fn can_clone(layout: &Layout) -> Result<bool> {
     let (one, other) = (layout.own("clone-from"), layout.own("clone-to"));
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(true);
-    let make = |path: &Path| options.open(path).at(Operation::Create, || path);
+    let make = |path: &Path| held::create(path).at(Operation::Create, || path);
     let clone = || {
         let (mut from, to) = (make(&one)?, make(&other)?);
         from.write_all(&[1; 4096]).at(Operation::Write, || &one)?;

@@ -7,8 +7,9 @@ use crate::error::{Context, Operation, Result};
 use crate::store::hashes::journal::{self, Head};
 use crate::store::hashes::manifest;
 use crate::store::layout::{Layout, manifest_name};
+use crate::store::own::held;
 use crate::store::record::Record;
-use crate::store::{Held, mounted, rename_tree};
+use crate::store::{Held, mounted, removal, rename_tree};
 
 /// A tree, and the name of its manifest in the directory for what is ours. There may be none.
 pub(super) struct Tree {
@@ -37,7 +38,7 @@ pub(super) fn trees(held: &Held) -> Result<Vec<Tree>> {
         .collect();
     let count = put_away(layout)?;
     let mounted = mounted::identity(layout.store());
-    let was_mounted = |number| std::fs::read_to_string(layout.own(mark(number))).ok();
+    let was_mounted = |number| String::from_utf8(held::read(&layout.own(mark(number))).ok()?).ok();
     let broken_off = (0..count).rev().map(|number| Tree {
         path: layout.broken_off().join(number.to_string()),
         manifest: broken_off_manifest(number),
@@ -54,21 +55,42 @@ pub(super) fn trees(held: &Held) -> Result<Vec<Tree>> {
 fn put_away(layout: &Layout) -> Result<u32> {
     let (incomplete, broken_off) = (layout.incomplete(), layout.broken_off());
     let path_of = |number: u32| broken_off.join(number.to_string());
-    let count = (0..u32::MAX).find(|number| !path_of(*number).exists()).unwrap_or(u32::MAX);
-    if incomplete.symlink_metadata().is_err() {
+    let count = (0..u32::MAX).find(|number| held::is_absent(&path_of(*number))).unwrap_or(u32::MAX);
+    if held::is_absent(&incomplete) {
         return Ok(count); // the journal, if there is one, is of none of them
     }
-    std::fs::create_dir_all(&broken_off).at(Operation::Create, || &broken_off)?;
+    held::make_directory(&broken_off).at(Operation::Create, || &broken_off)?;
     rename_tree(&incomplete, &path_of(count))?;
     let journal = layout.journal();
-    if journal.exists() {
+    let (mark, hashes) = (layout.own(mark(count)), layout.own(broken_off_manifest(count)));
+    held::remove(&mark).at(Operation::Remove, || &mark)?;
+    let mut has_hashes = false;
+    if !held::is_absent(&journal) {
         // Without these the files are used all the same, once they were compared: there may be no room for them.
         if let Ok((Head { mounted: Some(mounted), .. }, _)) = journal::read(&journal) {
-            std::fs::write(layout.own(mark(count)), mounted).ok();
+            held::write(&mark, mounted.as_bytes()).ok();
         }
-        manifest::write(layout, &journal, &layout.own(broken_off_manifest(count))).ok();
+        has_hashes = manifest::write(layout, &journal, &hashes).is_ok();
+    }
+    if !has_hashes {
+        held::remove(&hashes).at(Operation::Remove, || &hashes)?; // of a tree that was here before
     }
     Ok(count + 1)
+}
+
+/// Takes the trees out of sight that runs which were broken off had left before the last one: there is no room for them. What
+/// the last one took from them it has. Their manifests stay, since its journal tells of those. Returns how many they were.
+pub(super) fn drop_broken_off(layout: &Layout) -> Result<usize> {
+    let broken_off = layout.broken_off();
+    let mut count = 0;
+    for name in held::list(&broken_off).at(Operation::ListDirectory, || &broken_off)? {
+        let path = broken_off.join(name);
+        if path.extension().is_none() {
+            removal::doom(layout, &path)?;
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// Tells which mount a run that was broken off has written to.

@@ -2,20 +2,20 @@
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode};
 use rustix::io::Errno;
 
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::stop::Stop;
+use crate::store::own::held::{self, OWN};
+use crate::store::own::vetted;
 
 /// The link to the newest snapshot.
 pub(super) const LATEST: &str = "latest";
-/// What is not a snapshot lies in here.
-const OWN: &str = ".ringsync";
 /// How long to wait before a lock that is taken is tried again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -34,9 +34,8 @@ impl Layout {
         Layout { store: store.to_path_buf() }
     }
 
-    /// Makes the store, if there is none, and the directory for what is ours in it. Returns those that were made.
-    pub(super) fn make(&self) -> Result<Vec<PathBuf>> {
-        let mut new = Vec::new();
+    /// Makes the store, if there is none, and the directory for what is ours in it, and adds those that were made.
+    fn make(&self, new: &mut Vec<PathBuf>) -> Result<()> {
         for path in [&self.store, &self.own_directory()] {
             match DirBuilder::new().mode(0o700).create(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -47,30 +46,53 @@ impl Layout {
             }
             self.require_own(path)?;
         }
-        Ok(new)
+        Ok(())
     }
 
     /// Closes what is ours to others, if it was open to them and this user may. Returns whether it did.
     pub(super) fn close(&self) -> Result<bool> {
         let path = self.own_directory();
-        let stat = std::fs::symlink_metadata(&path).at(Operation::UseStore, || &path)?;
-        if !stat.is_dir() || stat.mode() & 0o077 == 0 || stat.uid() != rustix::process::geteuid().as_raw() {
+        let held = held::open_own(&path).at(Operation::UseStore, || &path)?;
+        let stat = rustix::fs::fstat(&held).at(Operation::UseStore, || &path)?;
+        if stat.st_mode & 0o077 == 0 || stat.st_uid != rustix::process::geteuid().as_raw() {
             return Ok(false);
         }
-        let closed = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(&path, closed).at(Operation::SetMode, || &path)?;
+        rustix::fs::fchmod(&held, Mode::RWXU).at(Operation::SetMode, || &path)?;
         Ok(true)
     }
 
-    /// Removes what was made for a store in which nothing could be begun.
+    /// Makes the store, if there is none, closes what is ours in it, and has it for this process alone. Returns what was made,
+    /// and whether something was open to others.
+    pub(super) fn make_and_lock(&self, wait: bool, stop: &Stop) -> Result<(Vec<PathBuf>, bool, File)> {
+        let (mut new, mut closed) = (Vec::new(), false);
+        let mut tries = MOMENTS;
+        loop {
+            let made = self.make(&mut new).and_then(|()| {
+                closed |= self.close()?;
+                self.lock(wait, stop)
+            });
+            match made {
+                // A run that could not begin has removed what it had made, the directory of the lock with it.
+                Err(error) if error.errno() == Some(Errno::NOENT) && tries > 0 => tries -= 1,
+                lock => return Ok((new, closed, lock?)),
+            }
+        }
+    }
+
+    /// Removes what was made for a store in which nothing could be begun. The caller has the lock; another run may have had
+    /// it before, and have taken a snapshot.
     pub(super) fn unmake(&self, new: &[PathBuf]) {
+        let is_in_use = |path: PathBuf| !held::is_absent(&path);
+        if [self.record(), self.pending(), self.incomplete(), self.broken_off()].into_iter().any(is_in_use) {
+            return;
+        }
         if new.contains(&self.own_directory()) {
             for directory in [self.doomed(), self.manifests(), self.own("nothing")] {
-                std::fs::remove_dir(directory).ok();
+                held::remove_directory(&directory).ok();
             }
             // The lock last: what another run makes from then on is its own.
-            for file in [self.journal(), self.record(), self.own("lock")] {
-                std::fs::remove_file(file).ok();
+            for file in [self.journal(), self.own("lock")] {
+                held::remove(&file).ok();
             }
         }
         for path in new.iter().rev() {
@@ -95,6 +117,11 @@ impl Layout {
         self.require_own(&self.own_directory())
     }
 
+    /// Refuses what another user may have put to what is ours, which this process alone changes.
+    pub(super) fn vet(&self) -> Result<()> {
+        vetted::vet(&self.own_directory())
+    }
+
     /// Refuses a directory of a store in which another user may exchange what is ours. The store may be a symlink.
     fn require_own(&self, path: &Path) -> Result<()> {
         let user = rustix::process::geteuid().as_raw();
@@ -113,11 +140,11 @@ impl Layout {
                 stat.uid()
             ));
         }
-        if stat.mode() & 0o002 != 0 && stat.mode() & 0o1000 == 0 {
+        if stat.mode() & 0o002 != 0 {
             return refuse("everybody may write to it, and could change what is kept: chmod o-w".into());
         }
         // What root reads and writes another user could lead elsewhere.
-        if user == 0 && stat.gid() != 0 && stat.mode() & 0o020 != 0 && stat.mode() & 0o1000 == 0 {
+        if user == 0 && stat.gid() != 0 && stat.mode() & 0o020 != 0 {
             return refuse(format!(
                 "its group (gid {}) may write to it, and could change what root keeps: chmod g-w",
                 stat.gid()
@@ -129,6 +156,11 @@ impl Layout {
     /// Whether others than its owner may write to the store.
     pub(super) fn is_open_to_others(&self) -> bool {
         std::fs::metadata(&self.store).is_ok_and(|stat| stat.mode() & 0o022 != 0)
+    }
+
+    /// Whether others can get into a store of root's: who owns a file of a source can change it in all snapshots then.
+    pub(super) fn lets_others_in(&self) -> bool {
+        std::fs::metadata(&self.store).is_ok_and(|stat| stat.uid() == 0 && stat.mode() & 0o011 != 0)
     }
 
     pub(super) fn store(&self) -> &Path {
@@ -193,11 +225,19 @@ impl Layout {
 
     /// Has `latest` lead to a snapshot. There is no moment in which it leads nowhere.
     pub(super) fn point_latest_at(&self, name: &str) -> Result<()> {
+        // There may be no room for another link.
+        if self.leads_to() == Some(name.into()) {
+            return Ok(());
+        }
         let (new, latest) = (self.own("latest"), self.latest());
-        super::record::remove(&new)?;
-        std::os::unix::fs::symlink(name, &new).at(Operation::Link, || &latest)?;
-        std::fs::rename(&new, &latest).at(Operation::Rename, || &latest)?;
+        held::symlink(name, &new).at(Operation::Link, || &latest)?;
+        held::rename(&new, &latest).at(Operation::Rename, || &latest)?;
         super::record::flush_around(&latest)
+    }
+
+    /// Where `latest` leads, if it is there.
+    pub(super) fn leads_to(&self) -> Option<PathBuf> {
+        std::fs::read_link(self.latest()).ok()
     }
 
     /// Refuses a store in which `latest` can't be made.
@@ -212,9 +252,12 @@ impl Layout {
         }
     }
 
-    /// Whether a snapshot may still be there: what can't be looked at is not gone.
+    /// Whether a snapshot may still be there: what can't be looked at is not gone. What is no directory is none.
     pub(super) fn may_have(&self, name: &str) -> bool {
-        !matches!(self.snapshot(name).symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+        match self.snapshot(name).symlink_metadata() {
+            Ok(stat) => stat.is_dir(),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        }
     }
 
     /// Has the store for this process alone, until what is returned is dropped. With `wait` that may take until another one
@@ -224,8 +267,7 @@ impl Layout {
         // `status` takes a shared lock for a moment.
         let mut moments = MOMENTS;
         loop {
-            let file = File::options().create(true).append(true).open(&path);
-            let file = file.at(Operation::UseStore, || &path)?;
+            let file = held::open_to_lock(&path).at(Operation::UseStore, || &path)?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 // A run that could not begin has removed it meanwhile.
                 Ok(()) if !is_at(&file, &path) => {}

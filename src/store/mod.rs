@@ -21,6 +21,7 @@ mod layout;
 pub mod look;
 mod mounted;
 pub mod name;
+mod own;
 mod prune;
 mod record;
 mod removal;
@@ -38,6 +39,7 @@ use crate::error::{Context, Operation, Result};
 use crate::event::Summary;
 use crate::stop::Stop;
 use crate::store::layout::{LATEST, Layout};
+use crate::store::own::held;
 use crate::store::record::known;
 
 pub use crate::store::prune::{Decision, Prune, prune};
@@ -52,6 +54,8 @@ pub use crate::store::take::{MinEntries, Take, Taken, Unfit, take};
 pub struct Store {
     /// Its snapshots, the oldest first.
     pub snapshots: Vec<Record>,
+    /// The names of those that the record has, and of which there is no directory any more.
+    pub gone: Vec<String>,
     layout: Layout,
 }
 
@@ -63,7 +67,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self> {
         let layout = Layout::new(path);
         layout.require()?;
-        Ok(Store { snapshots: known(&layout)?.0, layout })
+        Ok(Store { snapshots: known(&layout)?.0, gone: record::gone(&layout)?, layout })
     }
 
     /// Where a snapshot lies.
@@ -86,6 +90,12 @@ impl Held {
     /// Takes the store's lock, and learns what a run that was killed had begun to finish.
     fn take(layout: Layout, wait: bool, stop: &Stop) -> Result<Self> {
         let lock = layout.lock(wait, stop)?;
+        Self::new(layout, lock)
+    }
+
+    /// The same with the lock.
+    fn new(layout: Layout, lock: File) -> Result<Self> {
+        layout.vet()?;
         layout.require_latest()?;
         let (snapshots, next) = known(&layout)?;
         Ok(Held { layout, snapshots, next, _lock: lock })
@@ -106,12 +116,12 @@ impl Held {
 /// to it (rename(2)).
 fn rename_tree(from: &Path, to: &Path) -> Result<()> {
     let is_refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
-    match std::fs::rename(from, to) {
-        Err(error) if is_refused(&error) => {
-            let permissions = std::fs::metadata(from).at(Operation::Rename, || from)?.permissions();
+    match held::rename(from, to) {
+        Err(error) if is_refused(&error) && from.symlink_metadata().is_ok_and(|stat| stat.is_dir()) => {
+            let permissions = std::fs::symlink_metadata(from).at(Operation::Rename, || from)?.permissions();
             let writable = Permissions::from_mode(permissions.mode() | 0o200);
             std::fs::set_permissions(from, writable).at(Operation::SetMode, || from)?;
-            let renamed = std::fs::rename(from, to);
+            let renamed = held::rename(from, to);
             let now = if renamed.is_ok() { to } else { from };
             std::fs::set_permissions(now, permissions).at(Operation::SetMode, || now)?;
             renamed.at(Operation::Rename, || from)

@@ -24,6 +24,9 @@ pub(super) fn time(name: &str) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(time).ok()
 }
 
+/// With what a manifest's name has in addition while it is written, it is as long as a name can be (255 bytes).
+const LONGEST: usize = 251;
+
 /// Why a snapshot can't have a name, if it can't: it must be one that a shell lists and that no snapshot has by its time.
 pub fn refusal(name: &OsStr) -> Option<&'static str> {
     let bytes = name.as_bytes();
@@ -32,6 +35,8 @@ pub fn refusal(name: &OsStr) -> Option<&'static str> {
         Some("a name is one part of a path")
     } else if bytes[0] == b'.' || bytes[0] == b'-' {
         Some("a name begins with neither a dot nor a hyphen")
+    } else if bytes.len() > LONGEST {
+        Some("a name has 251 bytes at most")
     } else if bytes == super::LATEST.as_bytes() {
         Some("`latest` is the link to the newest snapshot")
     } else if std::str::from_utf8(bytes).map_or(true, |text| text.chars().any(char::is_control)) {
@@ -62,7 +67,8 @@ mod tests {
         {
             assert!(refusal(name.as_ref()).is_some(), "{name:?}");
         }
-        for name in ["before-upgrade", "2026", "grün", "latest2"] {
+        assert!(refusal("n".repeat(252).as_ref()).is_some());
+        for name in ["before-upgrade", "2026", "grün", "latest2", &"n".repeat(251)] {
             assert_eq!(refusal(name.as_ref()), None, "{name:?}");
         }
     }

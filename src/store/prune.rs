@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rustix::io::Errno;
 
 use crate::error::{Cause, Error, Operation, Result};
 use crate::stop::Stop;
@@ -79,6 +80,9 @@ pub struct Decision {
 pub fn prune(prune: &Prune, stop: &Stop) -> Result<(Vec<Decision>, Vec<Error>)> {
     let layout = Layout::new(&prune.store);
     layout.require_ours()?;
+    if !prune.dry_run {
+        layout.close()?;
+    }
     let mut held = Held::take(layout, prune.wait, stop)?;
     carry_out(prune, &mut held, stop)
 }
@@ -200,19 +204,17 @@ fn remove(
     if doomed.is_empty() {
         return removal::empty(&held.layout, stop);
     }
-    // The link never leads to what is gone.
-    let is_doomed = |record: &Record| doomed.iter().any(|doomed| doomed.sequence == record.sequence);
-    if let Some(newest) = held.snapshots.iter().rev().find(|record| !is_doomed(record)) {
-        held.layout.point_latest_at(&newest.name)?;
-    }
-    let (errors, why_spared) = match keep_free {
+    let mut errors = point_away_from(held, &doomed, stop)?;
+    let doomed: Vec<Record> = doomed.into_iter().filter(|record| held.snapshots.contains(record)).collect();
+    let (more, why_spared) = match keep_free {
         None => (remove_all(held, &doomed, stop)?, "it could not be removed"),
         Some(keep_free) => {
             let most = if prune.force { all } else { all / 2 };
             remove_while_short(held, &doomed, (keep_free, missing, most), stop)?
         }
     };
-    held.write_down()?;
+    errors.extend(more);
+    errors.extend(held.write_down().err());
     for decision in decisions {
         if !decision.verdict.keeps() && held.snapshots.contains(&decision.snapshot) {
             decision.verdict = Verdict::Keep(vec![why_spared.into()]);
@@ -221,11 +223,39 @@ fn remove(
     Ok(errors)
 }
 
+/// Has `latest` lead to the newest one that stays: it never leads to what is gone. Where there is no room for the link, others
+/// that are to go, the oldest first, go before.
+fn point_away_from(held: &mut Held, doomed: &[Record], stop: &Stop) -> Result<Vec<Error>> {
+    let mut errors = Vec::new();
+    let is_doomed = |record: &&Record| doomed.iter().any(|doomed| doomed.name == record.name);
+    let Some(newest) = held.snapshots.iter().rev().find(|record| !is_doomed(record)).cloned() else {
+        return Ok(errors);
+    };
+    let target = held.layout.leads_to();
+    let mut others = doomed.iter().filter(|record| target.as_deref() != Some(record.name.as_ref()));
+    loop {
+        match (held.layout.point_latest_at(&newest.name), others.next()) {
+            (Err(error), Some(other)) if is_full(&error) && !stop.is_stopped() => {
+                errors.extend(doom(held, other).err());
+                errors.extend(removal::empty(&held.layout, stop)?);
+            }
+            (pointed, _) => return pointed.map(|()| errors),
+        }
+    }
+}
+
+fn is_full(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT))
+}
+
 /// Takes one out of sight, and out of the record.
 fn doom(held: &mut Held, record: &Record) -> Result<()> {
-    removal::doom(&held.layout, &held.layout.snapshot(&record.name))?;
-    held.snapshots.retain(|kept| kept.sequence != record.sequence);
-    Ok(())
+    let doomed = removal::doom(&held.layout, &held.layout.snapshot(&record.name));
+    // What could not be flushed is out of sight all the same.
+    if doomed.is_ok() || !held.layout.may_have(&record.name) {
+        held.snapshots.retain(|kept| kept.name != record.name);
+    }
+    doomed
 }
 
 fn remove_all(held: &mut Held, doomed: &[Record], stop: &Stop) -> Result<Vec<Error>> {

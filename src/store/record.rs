@@ -1,8 +1,8 @@
 //! What is known of each snapshot: a line of JSON each in `.ringsync/snapshots.jsonl`, in the order they were taken.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::JsonPath;
 use crate::store::layout::{LATEST, Layout};
+use crate::store::own::held;
 use crate::store::retention::Candidate;
 
 /// The version of the lines that this program writes, and the newest one that it reads.
@@ -84,10 +85,10 @@ struct Version {
     format: u32,
 }
 
-/// Reads the record. No file is no snapshot. A last line without an end was being written when its run was killed: its
-/// snapshot is found again by what stands beside the record.
+/// Reads the record. No file is no snapshot. A last line without an end that can't be read was being written when its
+/// run was killed: its snapshot is found again by what stands beside the record.
 pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
-    let file = match open_file(path) {
+    let file = match held::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         file => file.at(Operation::UseStore, || path)?,
     };
@@ -97,17 +98,21 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
     loop {
         line.clear();
         reader.read_until(b'\n', &mut line).at(Operation::UseStore, || path)?;
-        if line.last() != Some(&b'\n') {
+        if line.is_empty() {
             return Ok(records);
         }
-        records.push(parse(&line, records.len() + 1, path)?);
+        let is_cut = line.last() != Some(&b'\n');
+        match parse(&line, records.len() + 1, path) {
+            Err(_) if is_cut && !is_newer(&line) => return Ok(records),
+            record => records.push(record?),
+        }
     }
 }
 
 /// The snapshots that are there, the oldest first, and the sequence number of the next one. A run that was killed may have given
 /// one its name, and not got to write the record: what it had written down before tells it.
 pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
-    let mut snapshots = read(&layout.record())?;
+    let mut snapshots = in_order(read(&layout.record())?);
     let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
     let next = after(snapshots.last());
     let pending = read(&layout.pending())?.pop();
@@ -120,14 +125,20 @@ pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
     Ok((snapshots, next))
 }
 
-/// Opens a file of ours to read it. The store may be another user's, who may have put a FIFO or a symlink in its place.
-pub(super) fn open_file(path: &Path) -> std::io::Result<File> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(std::io::Error::other("it is no regular file")),
-    }
+/// The names that the record has, and of which there is no directory any more: the next run that writes it forgets them.
+pub(super) fn gone(layout: &Layout) -> Result<Vec<String>> {
+    let records = in_order(read(&layout.record())?).into_iter();
+    Ok(records.map(|record| record.name).filter(|name| !layout.may_have(name)).collect())
+}
+
+/// Puts records in their order, which is that of their numbers. Of two with one name the later one is its snapshot's.
+fn in_order(mut records: Vec<Record>) -> Vec<Record> {
+    records.sort_by_key(|record| record.sequence);
+    let mut seen = HashSet::new();
+    let is_last: Vec<bool> = records.iter().rev().map(|record| seen.insert(record.name.clone())).collect();
+    let mut is_last = is_last.into_iter().rev();
+    records.retain(|_| is_last.next().unwrap_or(true));
+    records
 }
 
 /// Whether a newer program has written a line.
@@ -175,27 +186,28 @@ pub(super) fn write(path: &Path, records: &[Record]) -> Result<()> {
 pub(super) fn replace(path: &Path, text: &[u8]) -> Result<()> {
     let new = path.with_extension("new");
     let at = || path.to_path_buf();
-    let mut file = File::create(&new).at(Operation::Write, at)?;
+    let mut file = held::create(&new).at(Operation::Write, at)?;
     file.write_all(text).at(Operation::Write, at)?;
-    file.sync_all().at(Operation::Flush, at)?;
-    std::fs::rename(&new, path).at(Operation::Rename, at)?;
+    or_nothing_to_flush(file.sync_all()).at(Operation::Flush, at)?;
+    held::rename(&new, path).at(Operation::Rename, at)?;
     flush_around(path)
 }
 
 /// Removes a file of ours, if it is there.
 pub(super) fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.at(Operation::Remove, || path),
-    }
+    held::remove(path).at(Operation::Remove, || path)
 }
 
 /// Flushes the directory that a path lies in. One that can't be flushed is no error: its file system has nothing to flush.
 pub(super) fn flush_around(path: &Path) -> Result<()> {
     let Some(around) = path.parent() else { return Ok(()) };
-    let flushed = File::open(around).and_then(|around| around.sync_all());
+    let flushed = held::open_own(around).and_then(|around| File::from(around).sync_all());
+    or_nothing_to_flush(flushed).at(Operation::Flush, || around)
+}
+
+fn or_nothing_to_flush(flushed: std::io::Result<()>) -> std::io::Result<()> {
     match flushed {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(()),
-        flushed => flushed.at(Operation::Flush, || around),
+        flushed => flushed,
     }
 }

@@ -1,8 +1,6 @@
 //! How a tree of a store is removed: it is renamed away first, so that no snapshot is there in part, and then the engine
 //! empties what was put there, on all its threads. What a killed run has left of it goes with the next one.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use crate::config::Config;
@@ -12,6 +10,7 @@ use crate::options::Delete;
 use crate::stop::Stop;
 use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
+use crate::store::own::held;
 use crate::store::record::flush_around;
 use crate::store::rename_tree;
 
@@ -19,7 +18,7 @@ use crate::store::rename_tree;
 pub(super) fn doom(layout: &Layout, path: &Path) -> Result<()> {
     let doomed = layout.doomed();
     make_private(&doomed)?;
-    let free = (0_u32..).map(|number| doomed.join(number.to_string())).find(|path| !path.exists());
+    let free = (0_u32..).map(|number| doomed.join(number.to_string())).find(|path| held::is_absent(path));
     let Some(free) = free else { return Ok(()) };
     rename_tree(path, &free)?;
     flush_around(path)
@@ -45,6 +44,9 @@ pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
         return Ok(Vec::new());
     }
     let nothing = layout.own("nothing");
+    if has_entries(&nothing)? {
+        doom(layout, &nothing)?; // what is removed would become what is in it
+    }
     make_private(&nothing)?;
     let config = Config::new(&nothing, &doomed).with(|config| {
         config.delete = Some(Delete::default().with(|delete| {
@@ -65,12 +67,9 @@ pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
 
 /// Whether there is anything in a directory, if it is there.
 fn has_entries(directory: &Path) -> Result<bool> {
-    match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        entries => Ok(entries.at(Operation::ListDirectory, || directory)?.next().is_some()),
-    }
+    Ok(!held::list(directory).at(Operation::ListDirectory, || directory)?.is_empty())
 }
 
 fn make_private(path: &Path) -> Result<()> {
-    DirBuilder::new().mode(0o700).recursive(true).create(path).at(Operation::Create, || path)
+    held::make_directory(path).at(Operation::Create, || path)
 }

@@ -1,14 +1,15 @@
-//! A run of `take` that found no room: how much it lacked, and what would make room.
+//! A run of `take` that found no room: how much it lacked, what makes room for it, and what would.
 
 use rustix::io::Errno;
 
-use crate::error::{Error, Outcome};
+use crate::error::{Error, Outcome, Result};
 use crate::event::{Summary, Totals};
 use crate::stop::Stop;
-use crate::store::prune::room_to_make;
+use crate::store::attempt::Attempt;
+use crate::store::prune::{self, Decision, room_to_make};
 use crate::store::space::Freed;
 use crate::store::take::Take;
-use crate::store::{Held, Record};
+use crate::store::{Held, Record, earlier, removal};
 
 /// What would make room. Bytes that snapshots which stay have as well are not counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,57 @@ impl NoRoom {
     }
 }
 
+/// What was pruned to make room.
+pub(super) type Pruned = Result<(Vec<Decision>, Vec<Error>)>;
+
+/// What was done where a run found no room.
+#[derive(Default)]
+pub(super) struct MadeRoom {
+    pub(super) pruned: Vec<Pruned>,
+    /// Trees of runs that were broken off.
+    pub(super) dropped: usize,
+    /// There is more room than there was.
+    pub(super) is_more: bool,
+}
+
+/// Where a run found no room: removes what runs that were broken off and prunes that were killed have left, and what the rules
+/// release.
+pub(super) fn make_room(
+    take: &Take,
+    held: &mut Held,
+    attempt: &mut Result<Attempt>,
+    stop: &Stop,
+) -> MadeRoom {
+    let mut made = MadeRoom::default();
+    let missing = match attempt {
+        Ok(attempt) if is_full(&attempt.summary) => missing_bytes(&attempt.summary.totals),
+        Err(error) if is_no_room(error) => 0,
+        _ => return made,
+    };
+    if stop.is_stopped() {
+        return made;
+    }
+    match earlier::drop_broken_off(&held.layout) {
+        Ok(dropped) => made.dropped = dropped,
+        Err(error) => made.pruned.push(Err(error)),
+    }
+    if removal::is_due(&held.layout) {
+        made.is_more = true;
+        made.pruned.push(removal::empty(&held.layout, stop).map(|errors| (Vec::new(), errors)));
+    }
+    if let Some(prune) = &take.prune {
+        let pruned = prune::make_room(prune, held, (missing, take.name.is_some()), stop);
+        let goes = |decision: &Decision| !decision.verdict.keeps();
+        made.is_more |= pruned.as_ref().is_ok_and(|(decisions, _)| decisions.iter().any(goes));
+        made.pruned.push(pruned);
+    }
+    // The next run reads it, and there was no room for it before.
+    if let Ok(attempt) = attempt {
+        attempt.journal.flush();
+    }
+    made
+}
+
 /// Whether a run was broken off for want of room.
 pub(super) fn is_full(summary: &Summary) -> bool {
     let is_told = || summary.errors.iter().any(is_no_room);
@@ -63,6 +115,6 @@ pub(super) fn is_no_room(error: &Error) -> bool {
 }
 
 /// What a run lacked at the least.
-pub(super) fn missing_bytes(totals: &Totals) -> u64 {
+fn missing_bytes(totals: &Totals) -> u64 {
     totals.bytes_missing.max(totals.bytes_expected.saturating_sub(totals.bytes))
 }

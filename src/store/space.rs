@@ -2,11 +2,13 @@
 //! what snapshots share only that counts of which all names lie in those that go.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Context, Operation, Result};
+use crate::event::Kind;
+use crate::stat::{Inode, Stat};
 use crate::stop::Stop;
+use crate::store::own::walk;
 
 /// How much of a file system is to be free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,39 +58,33 @@ pub(super) struct Freed {
     /// Bytes. What extents are shared with other files, on file systems that can, is counted as if it were not.
     pub(super) bytes: u64,
     /// Of each file that has names elsewhere: how many are still to be found.
-    left: HashMap<(u64, u64), u64>,
+    left: HashMap<Inode, u32>,
 }
 
 impl Freed {
     /// Counts one more tree. What can't be looked at counts as if it stayed, and so does what is mounted in it.
     pub(super) fn add(&mut self, tree: &Path, stop: &Stop) {
-        let Ok(root) = tree.symlink_metadata() else { return };
-        let mut directories = vec![PathBuf::from(tree)];
+        let Ok(root) = walk::top(tree) else { return };
         self.count(&root);
-        while let Some(directory) = directories.pop().filter(|_| !stop.is_stopped()) {
-            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-                let Ok(stat) = entry.metadata() else { continue };
-                if stat.dev() != root.dev() {
-                    continue;
-                }
-                self.count(&stat);
-                if stat.is_dir() {
-                    directories.push(entry.path());
-                }
+        let each = |stat: &Stat| {
+            let is_within = stat.inode.device == root.inode.device;
+            if is_within {
+                self.count(stat);
             }
-        }
+            is_within
+        };
+        walk::walk(tree, stop, each, drop);
     }
 
-    fn count(&mut self, stat: &std::fs::Metadata) {
-        let key = (stat.dev(), stat.ino());
-        if !stat.is_dir() && stat.nlink() > 1 {
-            let left = self.left.entry(key).or_insert(stat.nlink());
+    fn count(&mut self, stat: &Stat) {
+        if stat.kind != Kind::Directory && stat.links > 1 {
+            let left = self.left.entry(stat.inode).or_insert(stat.links);
             *left = left.saturating_sub(1);
             if *left > 0 {
                 return;
             }
-            self.left.remove(&key);
+            self.left.remove(&stat.inode);
         }
-        self.bytes += stat.blocks() * 512;
+        self.bytes += stat.allocated;
     }
 }

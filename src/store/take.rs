@@ -13,9 +13,10 @@ use crate::stop::Stop;
 use crate::store::attempt::{self, Attempt};
 use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
+use crate::store::own::held;
 use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
-use crate::store::shortage::{NoRoom, is_full, is_no_room, missing_bytes};
+use crate::store::shortage::{MadeRoom, NoRoom, Pruned, is_full, make_room};
 use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree, sources};
 use crate::text::Escaped;
 
@@ -137,6 +138,14 @@ pub struct Taken {
     pub open_to_others: bool,
     /// Others could read or change what the program keeps in the store, and can no longer.
     pub closed: bool,
+    /// The store is root's, and others can get into it: who owns a file of a source can change it in all snapshots.
+    pub lets_others_in: bool,
+    /// What could not be done any more when the snapshot had its name: the record, or `latest`, lacks it.
+    pub undone: Vec<Error>,
+    /// How many trees that runs which were broken off had left were removed, since there was no room for them.
+    pub dropped: usize,
+    /// The names of snapshots that the record had, and of which there was no directory any more.
+    pub gone: Vec<String>,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
     /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
@@ -155,6 +164,10 @@ impl Taken {
             unfit: None,
             open_to_others,
             closed: false,
+            lets_others_in: false,
+            undone: Vec::new(),
+            dropped: 0,
+            gone: Vec::new(),
             left: Vec::new(),
             pruned: Vec::new(),
             prune_errors: Vec::new(),
@@ -162,10 +175,35 @@ impl Taken {
         }
     }
 
+    /// Takes note of why it is no snapshot. Returns whether it is none.
+    fn refuse(&mut self, unfit: Option<Unfit>) -> bool {
+        self.unfit = unfit;
+        if self.unfit.is_some() {
+            self.summary.outcome = self.summary.outcome.max(Outcome::DeletionRefused);
+        }
+        self.unfit.is_some()
+    }
+
+    /// Of a run that could not begin again after there was made room for it.
+    fn broken_off(
+        error: Error,
+        open_to_others: bool,
+        pruned: Vec<Pruned>,
+        reporter: &mut dyn Reporter,
+    ) -> Self {
+        reporter.error(&error);
+        let mut taken = Taken::new(Summary::new(Outcome::BrokenOff, Totals::default()), open_to_others);
+        taken.summary.totals.errors = 1;
+        taken.summary.errors.push(error);
+        pruned.into_iter().for_each(|made| taken.note_pruned(made));
+        taken
+    }
+
     /// The worse of what the run came to and of what pruning came to.
     pub fn outcome(&self) -> Outcome {
-        let pruning = self.prune_errors.iter().map(|error| error.outcome().max(Outcome::Failed)).max();
-        self.summary.outcome.max(pruning.unwrap_or_default())
+        let late = self.prune_errors.iter().chain(&self.undone);
+        let late = late.map(|error| error.outcome().max(Outcome::Failed)).max();
+        self.summary.outcome.max(late.unwrap_or_default())
     }
 
     fn note_pruned(&mut self, pruned: Result<(Vec<Decision>, Vec<Error>)>) {
@@ -192,34 +230,40 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     sources::refuse_overlap(&take.run, &take.store)?;
     if take.dry_run {
-        let summary = attempt::foretell(take, &layout, reporter, stop)?;
-        return Ok(Taken::new(summary, layout.is_open_to_others()));
+        return foretell(take, &layout, reporter, stop);
     }
-    let new = layout.make()?;
-    let (open_to_others, closed) = (layout.is_open_to_others(), layout.close()?);
-    let mut held = Held::take(layout, take.wait, stop)?;
+    let (new, closed, lock) = layout.make_and_lock(take.wait, stop)?;
+    let open_to_others = layout.is_open_to_others();
+    let mut held = Held::new(layout, lock)?;
+    let gone = record::gone(&held.layout)?;
     let several = take.run.sources.is_some();
     refuse(take, several, &held.layout, &held.snapshots)?;
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let mut attempt = Attempt::make(take, &held, reporter, stop);
-    let (pruned, is_room_made) = make_room(take, &mut held, &mut attempt, stop);
-    if is_room_made {
+    let MadeRoom { pruned, dropped, is_more } = make_room(take, &mut held, &mut attempt, stop);
+    if is_more {
         attempt = Attempt::make(take, &held, reporter, stop);
     }
-    let attempt = attempt.inspect_err(|_| held.layout.unmake(&new))?;
+    let attempt = match attempt {
+        Err(error) if !pruned.is_empty() => {
+            return Ok(Taken::broken_off(error, open_to_others, pruned, reporter));
+        }
+        attempt => attempt.inspect_err(|_| held.layout.unmake(&new))?,
+    };
     let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
-    taken.closed = closed;
+    (taken.closed, taken.dropped, taken.gone) = (closed, dropped, gone);
+    taken.lets_others_in = held.layout.lets_others_in();
     pruned.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
         taken.no_room = is_full(&taken.summary).then(|| NoRoom::find(take, &taken.summary, &held, stop));
         return Ok(taken);
     }
-    taken.unfit = unfit(&taken.summary.totals, is_gone, take, &held);
-    if taken.unfit.is_some() {
-        taken.summary.outcome = taken.summary.outcome.max(Outcome::DeletionRefused);
+    let written = |source: &Path| Some(held.layout.incomplete().join(source.file_name()?));
+    let unfit = unfit(&taken.summary.totals, is_gone, take, (&held.layout, &held.snapshots), &written);
+    if taken.refuse(unfit) {
         removal::doom(&held.layout, &held.layout.incomplete())?;
         record::remove(&held.layout.journal())?;
         taken.left = removal::empty(&held.layout, stop)?;
@@ -232,7 +276,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     if take.durable {
         flush(&store, &take.store)?;
     }
-    taken.left = give_name(&mut held, &record, stop)?;
+    (taken.undone, taken.left) = give_name(&mut held, &record, stop)?;
     taken.snapshot = Some(record);
     if let Some(prune) = take.prune.as_ref().filter(|_| !stop.is_stopped()) {
         taken.note_pruned(prune::carry_out(prune, &mut held, stop));
@@ -240,40 +284,12 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     Ok(taken)
 }
 
-/// What was pruned to make room.
-type Pruned = Result<(Vec<Decision>, Vec<Error>)>;
-
-/// Where a run found no room: removes what a prune that was killed has left, and what the rules release. Returns whether there is
-/// more room than there was, too.
-fn make_room(
-    take: &Take,
-    held: &mut Held,
-    attempt: &mut Result<Attempt>,
-    stop: &Stop,
-) -> (Vec<Pruned>, bool) {
-    let missing = match attempt {
-        Ok(attempt) if is_full(&attempt.summary) => {
-            attempt.journal.flush();
-            missing_bytes(&attempt.summary.totals)
-        }
-        Err(error) if is_no_room(error) => 0,
-        _ => return (Vec::new(), false),
-    };
-    if stop.is_stopped() {
-        return (Vec::new(), false);
-    }
-    let mut pruned = Vec::new();
-    let mut has_room = removal::is_due(&held.layout);
-    if has_room {
-        pruned.push(removal::empty(&held.layout, stop).map(|errors| (Vec::new(), errors)));
-    }
-    if let Some(prune) = &take.prune {
-        let made = prune::make_room(prune, held, (missing, take.name.is_some()), stop);
-        let goes = |decision: &Decision| !decision.verdict.keeps();
-        has_room |= made.as_ref().is_ok_and(|(decisions, _)| decisions.iter().any(goes));
-        pruned.push(made);
-    }
-    (pruned, has_room)
+/// Has the run tell what it would do.
+fn foretell(take: &Take, layout: &Layout, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Taken> {
+    let (summary, unfit) = attempt::foretell(take, layout, reporter, stop)?;
+    let mut taken = Taken::new(summary, layout.is_open_to_others());
+    taken.refuse(unfit);
+    Ok(taken)
 }
 
 fn refusal(take: &Take, why: String) -> Error {
@@ -300,16 +316,23 @@ pub(super) fn refuse(take: &Take, several: bool, layout: &Layout, snapshots: &[R
     Err(refusal(take, why.into()))
 }
 
-/// Whether the source has too little to be what it was.
-fn unfit(totals: &Totals, gone: bool, take: &Take, held: &Held) -> Option<Unfit> {
-    let newest = held.snapshots.iter().rev().find(|record| record.complete);
+/// Whether the source has too little to be what it was. `written` tells where what is taken of one of several sources lies.
+pub(super) fn unfit(
+    totals: &Totals,
+    gone: bool,
+    take: &Take,
+    (layout, snapshots): (&Layout, &[Record]),
+    written: &dyn Fn(&Path) -> Option<PathBuf>,
+) -> Option<Unfit> {
+    let newest = snapshots.iter().rev().find(|record| record.complete);
     let entries = entries(totals, take.run.sources.is_some());
     let mut emptied = None;
     let least = match take.min_entries {
         MinEntries::Entries(least) => least,
         MinEntries::Percent(percent) => {
             let had = newest.map_or(0, |record| record.entries);
-            emptied = newest.filter(|_| percent > 0).and_then(|newest| emptied_source(take, held, newest));
+            let has_emptied = |newest: &Record| emptied_source(take, &layout.snapshot(&newest.name), written);
+            emptied = newest.filter(|_| percent > 0).and_then(has_emptied);
             (u128::from(had) * u128::from(percent)).div_ceil(100) as u64
         }
     };
@@ -320,7 +343,7 @@ fn unfit(totals: &Totals, gone: bool, take: &Take, held: &Held) -> Option<Unfit>
 }
 
 /// One of several sources that is empty, and was not when the newest complete snapshot was taken.
-fn emptied_source(take: &Take, held: &Held, newest: &Record) -> Option<PathBuf> {
+fn emptied_source(take: &Take, newest: &Path, written: &dyn Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
     let first = |path: &Path| {
         let is_directory = path.symlink_metadata().is_ok_and(|stat| stat.is_dir());
         is_directory
@@ -328,9 +351,8 @@ fn emptied_source(take: &Take, held: &Held, newest: &Record) -> Option<PathBuf> 
             .flatten()
     };
     let has_left = |source: &&PathBuf| {
-        let Some(name) = source.file_name() else { return false };
-        let [now, before] = [held.layout.incomplete(), held.layout.snapshot(&newest.name)];
-        first(&now.join(name)) == Some(false) && first(&before.join(name)) == Some(true)
+        let (Some(now), Some(name)) = (written(source), source.file_name()) else { return false };
+        first(&now) == Some(false) && first(&newest.join(name)) == Some(true)
     };
     take.run.sources.as_ref()?.iter().find(has_left).cloned()
 }
@@ -392,18 +414,18 @@ fn describe(
     }
 }
 
-/// Gives a snapshot its name: what it is is written down before, so that it is known whatever is killed.
-fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<Vec<Error>> {
+/// Gives a snapshot its name: what it is is written down before, so that it is known whatever is killed. Returns what could not
+/// be done any more then, and why what was broken off is left.
+fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<(Vec<Error>, Vec<Error>)> {
     let layout = held.layout.clone();
     record::write(&layout.pending(), std::slice::from_ref(record))?;
     rename_tree(&layout.incomplete(), &layout.snapshot(&record.name))?;
-    record::flush_around(&layout.incomplete())?;
-    held.snapshots.push(record.clone());
-    held.write_down()?;
     // The snapshot is there, whatever comes now.
+    held.snapshots.push(record.clone());
+    let undone = record::flush_around(&layout.incomplete()).and_then(|()| held.write_down()).err();
     let broken_off = layout.broken_off();
     let mut left = vec![record::remove(&layout.journal())];
-    if broken_off.exists() {
+    if !held::is_absent(&broken_off) {
         left.push(removal::doom(&layout, &broken_off));
     }
     let mut left: Vec<Error> = left.into_iter().filter_map(Result::err).collect();
@@ -411,5 +433,5 @@ fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<Vec<Error>
         Ok(errors) => left.extend(errors),
         Err(error) => left.push(error),
     }
-    Ok(left)
+    Ok((undone.into_iter().collect(), left))
 }

@@ -274,7 +274,7 @@ fn an_adoption_that_is_killed_is_gone_on_with() {
             (home.path().join(format!("from{number}")), home.path().join(format!("to{number}")));
         fs::create_dir(&around).unwrap();
         trees(home.path(), &around, &made);
-        let mut command = program_with(&[&format!("inject=rename:signal=KILL:when={number}")]);
+        let mut command = program_with(&[&format!("inject=renameat:signal=KILL:when={number}")]);
         command.args(["snapshot", "adopt", "--timezone=UTC"]).arg(&store);
         command.args(made.map(|name| around.join(name)));
         killed += u32::from(run(command).code != Some(0));

@@ -68,6 +68,7 @@ mod select;
 mod show;
 mod snapshots;
 mod spared;
+mod store_attacks;
 mod store_rules;
 mod subvolumes;
 mod support;
@@ -161,6 +162,7 @@ fn main() {
         schema::TESTS,
         show::TESTS,
         snapshots::TESTS,
+        store_attacks::TESTS,
         store_rules::TESTS,
         subvolumes::TESTS,
         spared::TESTS,

@@ -60,9 +60,8 @@ fn number(snapshots: &mut [Record]) -> u64 {
 
 /// Has a store, which is made if it is missing, for this process alone.
 fn hold(layout: &Layout, wait: bool, stop: &Stop) -> Result<std::fs::File> {
-    layout.make()?;
-    layout.close()?;
-    let lock = layout.lock(wait, stop)?;
+    let (_, _, lock) = layout.make_and_lock(wait, stop)?;
+    layout.vet()?;
     layout.require_latest()?;
     Ok(lock)
 }

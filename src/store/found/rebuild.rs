@@ -1,6 +1,7 @@
 //! Makes the record of a store again from what lies there.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use crate::stop::Stop;
 use crate::store::found::{directories, hold, names, refusal, tree, write_down};
 use crate::store::layout::Layout;
 use crate::store::name;
+use crate::store::own::held;
 use crate::store::record::{self, Record};
 use crate::text::Escaped;
 
@@ -96,7 +98,7 @@ pub fn rebuild(rebuild: &Rebuild, stop: &Stop) -> Result<Rebuilt> {
 fn legible(layout: &Layout, left_out: &mut Vec<Error>) -> Result<Vec<Record>> {
     let mut records: Vec<Record> = Vec::new();
     for path in [layout.record(), layout.pending()] {
-        let text = match std::fs::read(&path) {
+        let text = match held::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             text => text.at(Operation::UseStore, || &path)?,
         };
@@ -120,19 +122,33 @@ fn legible(layout: &Layout, left_out: &mut Vec<Error>) -> Result<Vec<Record>> {
 
 /// Why a directory is not this program's, as far as that can be told.
 fn foreign(layout: &Layout, name: &str) -> Option<String> {
+    if is_strangers(layout, name) {
+        return Some("it is left as it is: it belongs to another user, who may have put it there".into());
+    }
     if name::time(name).is_some() {
         return None;
     }
     if let Some(why) = name::refusal(name.as_ref()) {
         return Some(format!("it is left as it is: {why}"));
     }
-    if layout.manifest(name).exists() {
+    if !held::is_absent(&layout.manifest(name)) {
         return None;
     }
     if names::told(name, &TimeZone::UTC, false).is_some() {
         return Some(format!("it is left as it is: `adopt` takes {} over", Escaped::name(name.as_ref())));
     }
     names::is_scratch(name).then(|| "it is left as it is: no snapshot is called so".into())
+}
+
+/// Whether another user may have put it there. What root takes has the owner that it has in its source.
+fn is_strangers(layout: &Layout, name: &str) -> bool {
+    let (Ok(store), Ok(tree)) = (std::fs::metadata(layout.store()), layout.snapshot(name).symlink_metadata())
+    else {
+        return false;
+    };
+    let is_trusted = tree.uid() == 0 || tree.uid() == store.uid();
+    let may_be_put = store.uid() != 0 || store.mode() & 0o022 != 0;
+    !is_trusted && may_be_put && held::is_absent(&layout.manifest(name))
 }
 
 /// When a named snapshot was taken: its manifest was written then. Its directory has the time that its source had.

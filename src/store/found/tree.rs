@@ -1,12 +1,14 @@
 //! What is in a tree, and the record of one whose run nothing is known of.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::error::{Context, Error, Operation};
-use crate::event::Incomplete;
+use crate::error::Error;
+use crate::event::{Incomplete, Kind};
+use crate::stat::Stat;
 use crate::stop::Stop;
+use crate::store::own::walk::walk;
 use crate::store::record::{FORMAT, Record};
 
 /// What a walk has found.
@@ -21,29 +23,17 @@ pub(super) struct Counted {
 /// Walks a tree. Of what can't be read the first errors are added to `errors`. Stops early if it is told to.
 pub(super) fn count(tree: &Path, errors: &mut Vec<Error>, stop: &Stop) -> Counted {
     let mut counted = Counted::default();
-    let mut directories = vec![PathBuf::from(tree)];
-    while let Some(directory) = directories.pop().filter(|_| !stop.is_stopped()) {
-        if let Err(error) = list(&directory, &mut counted, &mut directories)
-            && errors.len() < Incomplete::KEPT
-        {
+    let each = |stat: &Stat| {
+        counted.entries += 1;
+        counted.bytes += if stat.kind == Kind::File { stat.size } else { 0 };
+        true
+    };
+    walk(tree, stop, each, |error| {
+        if errors.len() < Incomplete::KEPT {
             errors.push(error);
         }
-    }
+    });
     counted
-}
-
-fn list(directory: &Path, counted: &mut Counted, directories: &mut Vec<PathBuf>) -> crate::error::Result<()> {
-    for entry in std::fs::read_dir(directory).at(Operation::ListDirectory, || directory)? {
-        let entry = entry.at(Operation::ListDirectory, || directory)?;
-        let stat = entry.metadata().at(Operation::StatSource, || entry.path())?;
-        counted.entries += 1;
-        if stat.is_dir() {
-            directories.push(entry.path());
-        } else if stat.is_file() {
-            counted.bytes += stat.len();
-        }
-    }
-    Ok(())
 }
 
 /// The record of a tree that was begun at this time. Whether something is missing in it nobody knows: `missing` says what is known.

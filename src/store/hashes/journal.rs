@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Operation, Result};
 use crate::event::{Action, EntryEvent, Kind, Reporter};
+use crate::store::own::held;
 
 /// The first line, in JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ pub(crate) struct Counts {
 impl Journal {
     /// Begins one in place of what is there.
     pub(crate) fn create(path: &Path, head: &Head) -> Result<Self> {
-        let file = File::create(path).at(Operation::Write, || path)?;
+        let file = held::create(path).at(Operation::Write, || path)?;
         let mut file = BufWriter::with_capacity(1 << 16, file);
         let line = serde_json::to_vec(head).map_err(io::Error::from);
         let written = line.and_then(|line| file.write_all(&line)).and_then(|()| file.write_all(b"\n"));
@@ -132,7 +133,7 @@ pub(crate) fn write(to: &mut impl Write, path: &[u8], known: Known) -> io::Resul
 
 /// Reads a journal: its head, and then the lines.
 pub(crate) fn read(path: &Path) -> Result<(Head, Lines)> {
-    let file = File::open(path).at(Operation::UseStore, || path)?;
+    let file = held::open(path).at(Operation::UseStore, || path)?;
     let mut lines = Lines::of(file);
     let mut line = Vec::new();
     lines.input.read_until(b'\n', &mut line).at(Operation::UseStore, || path)?;

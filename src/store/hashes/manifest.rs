@@ -16,6 +16,7 @@ use crate::error::{Context, Operation, Result};
 use crate::store::hashes::journal::{self, Known};
 use crate::store::hashes::sorted::Sorted;
 use crate::store::layout::Layout;
+use crate::store::own::held;
 use crate::store::record;
 
 /// The manifest of an earlier tree, read along with the lines that ask for it.
@@ -24,7 +25,7 @@ struct Earlier(Option<Peekable<Reader<BufReader<File>>>>);
 impl Earlier {
     /// One that is missing knows nothing.
     fn open(path: &Path) -> Self {
-        let file = File::open(path).ok();
+        let file = held::open(path).ok();
         Earlier(file.map(|file| Reader::new(BufReader::new(file)).peekable()))
     }
 
@@ -57,7 +58,7 @@ pub(crate) fn write(layout: &Layout, journal: &Path, path: &Path) -> Result<()> 
     let at = || path.to_path_buf();
     let new = path.with_extension("new");
     let sorted = Sorted::new(lines, &layout.own("sorting")).at(Operation::WriteManifest, at)?;
-    let file = File::create(&new).at(Operation::WriteManifest, at)?;
+    let file = held::create(&new).at(Operation::WriteManifest, at)?;
     let mut file = BufWriter::with_capacity(1 << 16, file);
     for entry in sorted {
         let entry = entry.at(Operation::WriteManifest, at)?;
@@ -75,20 +76,18 @@ pub(crate) fn write(layout: &Layout, journal: &Path, path: &Path) -> Result<()> 
     let file =
         file.into_inner().map_err(std::io::IntoInnerError::into_error).at(Operation::WriteManifest, at)?;
     drop(file);
-    std::fs::rename(&new, path).at(Operation::Rename, at)
+    held::rename(&new, path).at(Operation::Rename, at)
 }
 
 /// Removes the manifests of snapshots that are not there any more.
 pub(crate) fn remove_orphans(layout: &Layout) -> Result<()> {
     let manifests = layout.manifests();
-    let Ok(entries) = std::fs::read_dir(&manifests) else { return Ok(()) };
-    for entry in entries {
-        let entry = entry.at(Operation::ListDirectory, || &manifests)?;
-        let name = PathBuf::from(entry.file_name());
+    for name in held::list(&manifests).at(Operation::ListDirectory, || &manifests)? {
+        let name = PathBuf::from(name);
         let snapshot = name.file_stem().filter(|_| name.extension() == Some(OsStr::new("b3")));
         let snapshot = snapshot.and_then(OsStr::to_str);
         if snapshot.is_none_or(|snapshot| !layout.may_have(snapshot)) {
-            record::remove(&entry.path())?;
+            record::remove(&manifests.join(&name))?;
         }
     }
     Ok(())

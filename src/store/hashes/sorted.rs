@@ -9,6 +9,7 @@ use std::iter::Peekable;
 use std::path::Path;
 
 use crate::store::hashes::journal::{self, Entry, Lines};
+use crate::store::own::held;
 
 /// Bytes of lines that are sorted at once, as far as their paths tell.
 const PART: usize = 32 << 20;
@@ -88,9 +89,8 @@ impl Iterator for Sorted {
 
 /// Writes a part to a file without a name.
 fn put_away(part: &[Entry], scratch: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    let file = options.read(true).write(true).create(true).truncate(true).open(scratch)?;
-    std::fs::remove_file(scratch)?;
+    let file = held::create(scratch)?;
+    held::remove(scratch)?;
     let mut to = BufWriter::new(file);
     for entry in part {
         journal::write(&mut to, &entry.path, entry.known)?;

@@ -18,7 +18,7 @@ use crate::event::{EntryEvent, Kind, Reporter};
 use crate::io::path::open_entry;
 use crate::stat::{proc_path, stat_open};
 use crate::stop::Stop;
-use crate::store::record::open_file;
+use crate::store::own::held;
 
 /// As many sums as this: 1 MiB.
 const SUMS: usize = 1 << 16;
@@ -29,19 +29,27 @@ const KEPT: usize = 100;
 #[derive(Debug)]
 pub(super) struct Against {
     sums: Vec<u128>,
+    /// Files that are to be compared.
+    files: u64,
     /// Which files the run has reported, where it may leave others alone: those are not compared.
     told: Option<HashSet<u64>>,
 }
 
 impl Reporter for Against {
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(hash) = event.hash.filter(|_| event.kind == Kind::File && event.error.is_none()) {
+        if event.kind != Kind::File || event.error.is_some() {
+            return;
+        }
+        if let Some(hash) = event.hash {
             let path = directory.join(event.name());
             let sum = &mut self.sums[number(&path)];
             *sum = sum.wrapping_add(digest(&path, &hash));
+            self.files += 1;
             if let Some(told) = &mut self.told {
                 told.insert(short(&path));
             }
+        } else if self.told.is_none() {
+            self.files += 1; // what did not change is compared by the manifest's lines
         }
     }
 }
@@ -69,10 +77,15 @@ fn digest(path: &Path, hash: &Hash) -> u128 {
 impl Against {
     /// Of a run that may leave files alone, or does not.
     pub(super) fn new(leaves_some: bool) -> Self {
-        Against { sums: vec![0; SUMS], told: leaves_some.then(HashSet::new) }
+        Against { sums: vec![0; SUMS], files: 0, told: leaves_some.then(HashSet::new) }
     }
 
-    /// Compares with a manifest. `places` are the paths in the snapshot, and what they became in the destination; `trees` the
+    /// How many files are to be compared.
+    pub(super) fn files(&self) -> u64 {
+        self.files
+    }
+
+    /// Compares with a manifest, and tells also how many files it has no hash of. `places` are the paths in the snapshot, and what they became in the destination; `trees` the
     /// snapshot and the destination.
     pub(super) fn compare(
         mut self,
@@ -80,49 +93,72 @@ impl Against {
         places: &[(PathBuf, PathBuf)],
         (snapshot, destination): (&Path, &Path),
         stop: &Stop,
-    ) -> Result<Vec<Error>> {
-        each_line(manifest, places, |path, line| {
+    ) -> Result<(Vec<Error>, u64)> {
+        let is_told = |path: &Path| self.told.as_ref().is_none_or(|told| told.contains(&short(path)));
+        let mut known = 0_u64;
+        let malformed = each_line(manifest, places, |path, line| {
             let sum = &mut self.sums[number(path)];
             *sum = sum.wrapping_sub(digest(path, &line.hash));
+            known += u64::from(is_told(path));
             !stop.is_stopped()
         })?;
-        let mut wrong = Vec::new();
+        let mut wrong: Vec<Error> = malformed.into_iter().collect();
         each_line(manifest, places, |path, line| {
-            let is_told = self.told.as_ref().is_none_or(|told| told.contains(&short(path)));
-            if self.sums[number(path)] != 0 && is_told {
-                wrong.extend(complaint(snapshot, destination, path, line, stop));
+            if self.sums[number(path)] != 0 && is_told(path) {
+                let restored = hash(destination, path, stop);
+                known -= u64::from(matches!(restored, Ok(None)));
+                wrong.extend(complaint(snapshot, (destination, path), restored, line, stop));
             }
             !stop.is_stopped() && wrong.len() < KEPT
         })?;
-        Ok(wrong)
+        Ok((wrong, self.files.saturating_sub(known)))
     }
 }
 
-/// Hands on the lines of a manifest that are about what was restored, with the path in the destination.
+/// Hands on the lines of a manifest that are about what was restored, with the path in the destination. Returns what is wrong
+/// with the first line that is none.
 fn each_line(
     manifest: &Path,
     places: &[(PathBuf, PathBuf)],
     mut take: impl FnMut(&Path, &Record) -> bool,
-) -> Result<()> {
+) -> Result<Option<Error>> {
     let at = || manifest;
-    let file = open_file(manifest).at(Operation::ReadManifest, at)?;
+    let mut malformed = None;
+    let file = held::open(manifest).at(Operation::ReadManifest, at)?;
     for line in Reader::new(BufReader::new(file)) {
-        let (_, Ok(line)) = line.at(Operation::ReadManifest, at)? else { continue };
+        let line = match line.at(Operation::ReadManifest, at)? {
+            (_, Ok(line)) => line,
+            (number, Err(_)) => {
+                malformed.get_or_insert_with(|| no_line(manifest, number));
+                continue;
+            }
+        };
         for (from, to) in places {
             let Ok(below) = line.path.strip_prefix(from) else { continue };
             let path = if below.as_os_str().is_empty() { to.clone() } else { to.join(below) };
             if !take(&path, &line) {
-                return Ok(());
+                return Ok(malformed);
             }
         }
     }
-    Ok(())
+    Ok(malformed)
+}
+
+fn no_line(manifest: &Path, number: u64) -> Error {
+    let why = format!("line {number} is damaged: the file that it told of can't be compared");
+    Error::new(Operation::ReadManifest, manifest, Cause::Refused(why))
 }
 
 /// What is wrong with a file, if anything is. One that the destination does not have was left out, or is an error already.
-fn complaint(snapshot: &Path, destination: &Path, path: &Path, line: &Record, stop: &Stop) -> Option<Error> {
+fn complaint(
+    snapshot: &Path,
+    (destination, path): (&Path, &Path),
+    restored: std::io::Result<Option<Hash>>,
+    line: &Record,
+    stop: &Stop,
+) -> Option<Error> {
     let at = |cause: Cause| Some(Error::new(Operation::Verify, destination.join(path), cause));
-    match hash(destination, path, stop) {
+    match restored {
         Ok(restored) if restored? == line.hash => return None,
         Ok(_) => {}
         Err(error) => return at(error.into()),

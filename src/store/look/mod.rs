@@ -12,6 +12,6 @@ mod versions;
 pub use crate::store::look::diff::{Diff, diff};
 pub use crate::store::look::find::{Found, View, place, within};
 pub use crate::store::look::missing::Missing;
-pub use crate::store::look::restore::{Partial, Restore, restore};
+pub use crate::store::look::restore::{Partial, Restore, Restored, restore};
 pub use crate::store::look::status::{Status, Trouble, status};
 pub use crate::store::look::versions::{Version, Versions, versions};

@@ -4,16 +4,22 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags};
+
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
 use crate::event::{Both, Reporter, Summary};
+use crate::roots::nearest_existing;
+use crate::roots::overlap::{Location, mounts, mounts_below, place};
 use crate::stop::Stop;
 use crate::store::is_broken_off;
 use crate::store::look::against::Against;
 use crate::store::look::find::{Found, View, within};
 use crate::store::look::missing::Missing;
+use crate::store::own::held;
 use crate::text::Escaped;
 
+const INTO_STORE: &str = "nothing is restored into the store itself: name another destination";
 /// As many paths of a partial snapshot are told.
 const KEPT: usize = 10;
 
@@ -96,11 +102,34 @@ fn refuse_store(view: &View, destination: &Path) -> Result<()> {
     let Ok(destination) = std::path::absolute(destination) else { return Ok(()) };
     let existing = destination.ancestors().find_map(|path| path.canonicalize().ok());
     let is_store = |path: &Path| inode(path) == Some(store);
-    match existing.is_some_and(|existing| existing.ancestors().any(is_store)) {
-        true => {
-            Err(view.refusal("nothing is restored into the store itself: name another destination".into()))
+    if existing.is_some_and(|existing| existing.ancestors().any(is_store)) {
+        return Err(view.refusal(INTO_STORE.into()));
+    }
+    refuse_mounted(view, &destination)
+}
+
+/// The same where what is mounted shows a part of the store in another place.
+fn refuse_mounted(view: &View, destination: &Path) -> Result<()> {
+    let mounts = mounts();
+    let hold = |path: &Path| {
+        let held = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        place(&held.ok()?, &mounts)
+    };
+    // What the destination is not, the engine says.
+    let Ok((existing, missing)) = nearest_existing(destination) else { return Ok(()) };
+    let (Some(store), Some(to)) = (hold(view.layout.store()), hold(&existing)) else { return Ok(()) };
+    let to = if missing.as_os_str().is_empty() { to } else { to.join(missing) };
+    if store.way_within(&to).is_some() {
+        return Err(view.refusal(INTO_STORE.into()));
+    }
+    let is_elsewhere = |mount: &&Location| !mount.seen_at().starts_with(store.seen_at());
+    let mut below = mounts_below(&to, &mounts).filter(is_elsewhere);
+    match below.find(|mount| store.way_within(mount).is_some()) {
+        Some(mount) => {
+            let at = Escaped::path(mount.seen_at());
+            Err(view.refusal(format!("a part of it is mounted in the destination ({at}): unmount that")))
         }
-        false => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -134,29 +163,44 @@ fn partial(view: &View, snapshot: &Found) -> Option<Partial> {
     })
 }
 
+/// What came of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Restored {
+    /// Of the run.
+    pub summary: Summary,
+    /// The files that are not what they were when the snapshot was taken.
+    pub wrong: Vec<Error>,
+    /// How many files were to be compared, and could not, since the store has no hash of them.
+    pub unknown: u64,
+}
+
 /// Restores. Where what was written is read back, and the store has the hashes of the snapshot's files, it is compared with
-/// these as well. The second value are the files that are not what they were when the snapshot was taken.
+/// these as well.
 ///
 /// # Errors
 /// When nothing could be begun, as for [`sync`](crate::sync()).
-pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> Result<(Summary, Vec<Error>)> {
-    let checks = restore.run.reads_back() && restore.run.writes() && !is_absent(&restore.manifest);
+pub fn restore(restore: &Restore, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Restored> {
+    let checks = restore.run.reads_back() && restore.run.writes();
     let mut against = checks.then(|| Against::new(leaves_some(&restore.run)));
     let mut summary = match &mut against {
         Some(against) => crate::engine::sync(&restore.run, &mut Both(reporter, against), stop)?,
         None => crate::engine::sync(&restore.run, reporter, stop)?,
     };
-    let mut wrong = Vec::new();
+    let (mut wrong, mut unknown) = (Vec::new(), 0);
     if let Some(against) = against.filter(|_| !is_broken_off(&summary)) {
         let trees = (&*restore.snapshot.path, &*restore.run.destination);
-        // What can't be compared is not known to be right.
-        let compared = against.compare(&restore.manifest, &restore.places, trees, stop);
-        wrong = compared.unwrap_or_else(|error| vec![error]);
+        unknown = against.files();
+        if !held::is_absent(&restore.manifest) {
+            // What can't be compared is not known to be right.
+            let compared = against.compare(&restore.manifest, &restore.places, trees, stop);
+            (wrong, unknown) = compared.unwrap_or_else(|error| (vec![error], unknown));
+        }
     }
     if restore.partial.is_some() || !wrong.is_empty() {
         summary.outcome = summary.outcome.max(Outcome::Failed);
     }
-    Ok((summary, wrong))
+    Ok(Restored { summary, wrong, unknown })
 }
 
 /// Whether a run may leave files alone that the snapshot has.
@@ -165,9 +209,4 @@ fn leaves_some(run: &Config) -> bool {
     let by_size = select.max_size.is_some() || select.min_size.is_some();
     let by_path = select.has_rules() || select.gitignore || select.paths.is_some() || select.one_file_system;
     by_size || by_path || compare.update || compare.existing || compare.ignore_existing
-}
-
-/// Whether a store has no hashes of a snapshot, or no record at all; one that may not be looked at has some.
-fn is_absent(manifest: &Path) -> bool {
-    matches!(manifest.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::error::Result;
 use crate::store::layout::Layout;
 use crate::store::look::find::{Found, View};
-use crate::store::record::open_file;
+use crate::store::own::held;
 use crate::store::retention::AHEAD;
 
 /// How a store is.
@@ -31,7 +31,8 @@ pub struct Status {
     pub at_work: Option<bool>,
     /// A run was broken off, and no other one has gone on from there yet.
     pub broken_off: bool,
-    /// Others than its owner may write to the store, or to what the program keeps in it, or read the latter.
+    /// Others than its owner may write to the store, or to what the program keeps in it, or read the latter; or they can get
+    /// into a store of root's, and change files of theirs in it.
     pub open_to_others: bool,
     /// Why it is not well, the worst first; nothing if it is.
     pub troubles: Vec<Trouble>,
@@ -93,7 +94,7 @@ pub fn status(store: &Path, max_age: Duration) -> Result<Status> {
         newest_complete: view.newest_complete().map(|complete| complete.name.clone()),
         broken_off: at_work != Some(true)
             && [layout.incomplete(), layout.broken_off()].iter().any(|path| path.symlink_metadata().is_ok()),
-        open_to_others: layout.is_open_to_others() || is_open(layout),
+        open_to_others: layout.is_open_to_others() || layout.lets_others_in() || is_open(layout),
         newest,
         age,
         ahead,
@@ -109,7 +110,7 @@ fn is_open(layout: &Layout) -> bool {
 
 /// Whether a run holds the lock. To ask for it together with others takes it for a moment, which runs wait for.
 fn is_at_work(layout: &Layout) -> Option<bool> {
-    let lock = match open_file(&layout.own("lock")) {
+    let lock = match held::open(&layout.own("lock")) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(false),
         lock => lock.ok()?,
     };

@@ -16,7 +16,7 @@ use crate::stat::{Inode, stat_open};
 use crate::stop::Stop;
 use crate::store::look::against::hash_held;
 use crate::store::look::find::{Found, View, within};
-use crate::store::record::open_file;
+use crate::store::own::held;
 
 /// One version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,7 +140,7 @@ fn hash_of(view: &View, snapshot: &Found, path: &Path, held: &OwnedFd, stop: &St
 }
 
 fn known_hash(manifest: &Path, path: &Path, stop: &Stop) -> Option<Hash> {
-    let lines = Reader::new(BufReader::new(open_file(manifest).ok()?));
+    let lines = Reader::new(BufReader::new(held::open(manifest).ok()?));
     let mut lines = lines.take_while(|_| !stop.is_stopped()).map_while(std::io::Result::ok);
     lines.find_map(|(_, line)| line.ok().filter(|line| line.path == path).map(|line| line.hash))
 }
