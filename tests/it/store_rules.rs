@@ -15,6 +15,7 @@ use crate::support::{Ran, assert_equal, await_of, finish, run, scratch};
 
 tests![
     a_wrong_clock_is_told_and_hinders_nothing,
+    a_date_out_of_order_takes_no_place,
     take_and_prune_are_one_run,
     rules_and_prune_need_each_other,
     nothing_is_pruned_without_a_snapshot,
@@ -88,6 +89,28 @@ fn a_wrong_clock_is_told_and_hinders_nothing() {
     }
     let ahead: Vec<bool> = list(&store).iter().map(|line| line["ahead"] == true).collect();
     assert_eq!(ahead, [true, false]);
+}
+
+fn a_date_out_of_order_takes_no_place() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    let all = [(); 5].map(|()| name_of(&take(&source, &store, &[], 0)));
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let mut text = String::new();
+    for (line, day) in fs::read_to_string(&record).unwrap().lines().zip([10, 11, 3, 12, 13]) {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["started"] = format!("2026-01-{day:02}T02:30:00Z").into();
+        text += &format!("{line}\n");
+    }
+    fs::write(&record, text).unwrap();
+    let told = |daily: u32| prune(&store, &["-n", "--timezone=UTC", &format!("--keep-daily={daily}")], 0).out;
+    let expected = |lines: [&str; 5]| -> String {
+        all.iter().zip(lines).map(|(name, line)| line.replace('@', name) + "\n").collect()
+    };
+    let (gone, newest) = ("would remove @", "keep @: newest complete, daily");
+    let wrong = "keep @: dated out of order, daily";
+    assert_eq!(told(3), expected([gone, "keep @: daily", wrong, "keep @: daily", newest]));
+    assert_eq!(told(2), expected([gone, gone, gone, "keep @: daily", newest]));
 }
 
 fn rules_and_prune_need_each_other() {
