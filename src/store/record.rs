@@ -47,9 +47,15 @@ pub struct Record {
     /// Files that are clones of an earlier snapshot's.
     #[serde(default)]
     pub cloned: u64,
-    /// Bytes that were written, and bytes of all files, each name of a file counted.
+    /// Bytes that were written.
     pub bytes_copied: u64,
-    #[allow(missing_docs)]
+    /// Bytes of files that are hard links to an earlier snapshot's.
+    #[serde(default)]
+    pub bytes_linked: u64,
+    /// Bytes that clones share with an earlier snapshot's files: of one that has changed only some.
+    #[serde(default)]
+    pub bytes_cloned: u64,
+    /// Bytes of all files, each name of a file counted. What is more than the three above has another name in the snapshot.
     pub bytes: u64,
     /// The options of the run, as its caller gave them.
     #[serde(default)]

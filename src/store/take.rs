@@ -227,7 +227,8 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     let counts = journal.finish()?;
     let mut record = describe(take, &held, (started, several, !is_partial), &taken.summary);
-    (record.cloned, record.bytes_copied, record.missing) = (counts.cloned, counts.bytes_copied, missing);
+    record.missing = missing;
+    counts.put(&mut record);
     manifest::write(&held.layout, &held.layout.journal(), &held.layout.manifest(&record.name))?;
     if take.durable {
         flush(&store, &take.store)?;
@@ -389,6 +390,8 @@ fn describe(
         exit_code: summary.outcome.exit_code(),
         version: env!("CARGO_PKG_VERSION").into(),
         rebuilt: false,
+        bytes_linked: 0,
+        bytes_cloned: 0,
     }
 }
 

@@ -118,7 +118,16 @@ fn what_did_not_change_is_one_more_hard_link() {
     assert!(first.join("d2/f2").exists(), "the older one has what it had");
     assert_eq!(fs::read_link(store.join("latest")).unwrap(), Path::new(second.file_name().unwrap()));
     let records = list(&store);
-    assert_eq!(records[1]["bytes_copied"], 3 + 1000);
+    let bytes = |number: usize, key| records[number][format!("bytes{key}")].as_u64().unwrap();
+    assert_eq!((bytes(0, "_linked"), bytes(0, "_cloned")), (0, 0));
+    assert_eq!((bytes(1, "_copied"), bytes(1, "_cloned")), (3 + 1000, 0));
+    // Another name of one file is the one thing that is shared with none before.
+    let again = fs::metadata(source.join("d1/again")).unwrap().len();
+    assert_eq!(bytes(1, "_linked"), bytes(1, "") - 3 - 1000 - again);
+    let table = run(snapshot(&[&"list", &store])).exits(0).out;
+    let columns: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(columns[0], ["SNAPSHOT", "ENTRIES", "NEW", "SHARED", "ALL"]);
+    assert_eq!(columns[2][2..6], ["1003", "B", "16.60", "KiB"], "{table}");
     assert_eq!((&records[0]["sequence"], &records[1]["sequence"]), (&1.into(), &2.into()));
     assert_eq!(records[1]["entries"], 24);
     assert_tidy(&store);

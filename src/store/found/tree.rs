@@ -69,6 +69,8 @@ pub(super) fn record_of(
         linked: 0,
         cloned: 0,
         bytes_copied: 0,
+        bytes_linked: 0,
+        bytes_cloned: 0,
         bytes: counted.bytes,
         options: Vec::new(),
         errors: u64::from(missing.is_some()),
