@@ -79,6 +79,13 @@ fn warn(store: &Path, taken: &Taken) {
     if taken.closed {
         message(".ringsync in the store was open to others: it is closed to them now (mode 700)");
     }
+    for name in &taken.doubted {
+        let name = Escaped::name(name.as_ref());
+        message(format!(
+            "snapshot {name} was taken with --no-fsync, and the machine has been started anew since: its files were compared \
+             by contents before they were linked"
+        ));
+    }
     for error in taken.left.iter().chain(&taken.prune_errors) {
         message(words::told(error));
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::JsonPath;
 use crate::store::layout::{LATEST, Layout};
+use crate::store::mounted;
 use crate::store::retention::Candidate;
 
 /// The version of the lines that this program writes, and the newest one that it reads.
@@ -67,6 +68,10 @@ pub struct Record {
     /// What is missing in it: the first paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<JsonPath>,
+    /// It was not put on stable storage: which start of the machine it was taken in. After another one a crash may have taken
+    /// contents of its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unflushed: Option<String>,
     /// The exit code of the run.
     pub exit_code: u8,
     /// The program's version.
@@ -81,6 +86,12 @@ impl Record {
     /// What rules look at.
     pub fn candidate(&self) -> Candidate {
         Candidate::new(self.started, self.complete, self.named)
+    }
+
+    /// Whether a crash may have taken contents of its files, without a trace of that in their sizes and times.
+    pub(super) fn is_doubted(&self) -> bool {
+        let is_of_now = |taken: &String| mounted::boot().as_ref() == Some(taken);
+        self.unflushed.as_ref().is_some_and(|taken| !is_of_now(taken))
     }
 }
 

@@ -16,7 +16,9 @@ use crate::store::layout::Layout;
 use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
 use crate::store::shortage::{NoRoom, is_full, is_no_room, missing_bytes};
-use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree, sources};
+use crate::store::{
+    Held, earlier, is_broken_off, mounted, name, prune, record, removal, rename_tree, sources,
+};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -139,6 +141,9 @@ pub struct Taken {
     pub closed: bool,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
+    /// Earlier snapshots that were not put on stable storage before the machine was started anew: their files were compared by
+    /// contents.
+    pub doubted: Vec<String>,
     /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
     pub pruned: Vec<Decision>,
     #[allow(missing_docs)]
@@ -156,6 +161,7 @@ impl Taken {
             open_to_others,
             closed: false,
             left: Vec::new(),
+            doubted: Vec::new(),
             pruned: Vec::new(),
             prune_errors: Vec::new(),
             no_room: None,
@@ -202,6 +208,8 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     refuse(take, several, &held.layout, &held.snapshots)?;
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
+    let doubted = earlier::newest(&held.snapshots).filter(|record| record.is_doubted());
+    let doubted = doubted.map(|record| record.name.clone()).collect();
     let mut attempt = Attempt::make(take, &held, reporter, stop);
     let (pruned, is_room_made) = make_room(take, &mut held, &mut attempt, stop);
     if is_room_made {
@@ -210,7 +218,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let attempt = attempt.inspect_err(|_| held.layout.unmake(&new))?;
     let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
-    taken.closed = closed;
+    (taken.closed, taken.doubted) = (closed, doubted);
     pruned.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
@@ -382,16 +390,17 @@ fn describe(
         linked: totals.count(Action::Linked),
         cloned: 0,
         bytes_copied: totals.bytes,
+        bytes_linked: 0,
+        bytes_cloned: 0,
         bytes: totals.source_bytes,
         options: take.options.clone(),
         errors: totals.errors,
         first_errors: summary.errors.iter().map(ToString::to_string).collect(),
         missing: Vec::new(),
+        unflushed: (!take.durable).then(|| mounted::boot().unwrap_or_default()),
         exit_code: summary.outcome.exit_code(),
         version: env!("CARGO_PKG_VERSION").into(),
         rebuilt: false,
-        bytes_linked: 0,
-        bytes_cloned: 0,
     }
 }
 

@@ -27,6 +27,7 @@ tests![
     more_than_half_goes_only_if_told_to,
     read_only_directories_are_no_hindrance: [Need::Root, Need::Tool("setpriv")],
     a_newer_record_is_refused_and_nothing_is_changed,
+    what_was_not_flushed_before_a_new_start_is_compared,
     what_nobody_can_use_leaves_nothing_behind,
     a_store_of_somebody_else_is_refused: [Need::Root],
     what_is_mounted_in_a_snapshot_stays: [Need::Root],
@@ -399,6 +400,35 @@ fn read_only_directories_are_no_hindrance() {
     assert_eq!(directories(&store).len(), 1);
     assert_equal(&source, &directories(&store)[0]);
     assert_tidy(&store);
+}
+
+fn what_was_not_flushed_before_a_new_start_is_compared() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let takes = |options: &[&str]| {
+        let ran = take(&source, &store, options, 0);
+        let told = ran.err.contains("was taken with --no-fsync, and the machine has been started anew");
+        (store.join(name_of(&ran)), told)
+    };
+    let (first, _) = takes(&["--no-fsync"]);
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert_eq!(list(&store)[0]["unflushed"], boot.trim());
+    // A crash has taken its contents, and left all else.
+    let damaged = first.join("d1/f4");
+    let time = fs::metadata(&damaged).unwrap().modified().unwrap();
+    fs::write(&damaged, [0; 1000]).unwrap();
+    fs::File::options().write(true).open(&damaged).unwrap().set_modified(time).unwrap();
+    let (second, told) = takes(&["--no-fsync"]);
+    assert!(!told && inode(second.join("d1/f4")) == inode(&damaged), "the machine runs on");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace(boot.trim(), "another")).unwrap();
+    let (third, told) = takes(&[]);
+    assert!(told);
+    assert_equal(&source, &third);
+    assert_eq!(inode(third.join("d1/f1")), inode(first.join("d1/f1")));
+    assert!(list(&store)[2].get("unflushed").is_none());
+    assert!(!takes(&[]).1, "it is said once");
 }
 
 fn a_newer_record_is_refused_and_nothing_is_changed() {

@@ -76,6 +76,7 @@ pub(super) fn record_of(
         errors: u64::from(missing.is_some()),
         first_errors: missing.map(String::from).into_iter().collect(),
         missing: Vec::new(),
+        unflushed: None,
         exit_code: 0,
         version: env!("CARGO_PKG_VERSION").into(),
         rebuilt: true,
