@@ -102,32 +102,52 @@ struct Version {
 }
 
 /// Reads the record. No file is no snapshot. A last line without an end was being written when its run was killed: its
-/// snapshot is found again by what stands beside the record.
-pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
+/// snapshot is found again by what stands beside the record. Of a line that can't be read `refuse` says whether that is an
+/// error; one of a newer program always is.
+fn read(path: &Path, refuse: &mut dyn FnMut(Error) -> Result<()>) -> Result<Vec<Record>> {
     let file = match open_file(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         file => file.at(Operation::UseStore, || path)?,
     };
     let mut reader = BufReader::new(file);
     let mut records = Vec::new();
-    let mut line = Vec::new();
+    let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
         reader.read_until(b'\n', &mut line).at(Operation::UseStore, || path)?;
         if line.last() != Some(&b'\n') {
             return Ok(records);
         }
-        records.push(parse(&line, records.len() + 1, path)?);
+        number += 1;
+        match parse(&line, number, path) {
+            Ok(record) => records.push(record),
+            Err(error) if is_newer(&line) => return Err(error),
+            Err(error) => refuse(error)?,
+        }
     }
 }
 
 /// The snapshots that are there, the oldest first, and the sequence number of the next one. A run that was killed may have given
 /// one its name, and not got to write the record: what it had written down before tells it.
 pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
-    let mut snapshots = read(&layout.record())?;
+    known_or(layout, &mut Err)
+}
+
+/// The same, as far as the record can be read, and why lines of it can't.
+pub(super) fn legible(layout: &Layout) -> Result<(Vec<Record>, Vec<Error>)> {
+    let mut illegible = Vec::new();
+    let (snapshots, _) = known_or(layout, &mut |error| {
+        illegible.push(error);
+        Ok(())
+    })?;
+    Ok((snapshots, illegible))
+}
+
+fn known_or(layout: &Layout, refuse: &mut dyn FnMut(Error) -> Result<()>) -> Result<(Vec<Record>, u64)> {
+    let mut snapshots = read(&layout.record(), refuse)?;
     let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
     let next = after(snapshots.last());
-    let pending = read(&layout.pending())?.pop();
+    let pending = read(&layout.pending(), refuse)?.pop();
     // One that was found again since is there under another number.
     let is_known = |pending: &Record| snapshots.iter().any(|record| record.name == pending.name);
     let pending = pending.filter(|pending| pending.sequence >= next && !is_known(pending));
@@ -169,7 +189,7 @@ pub(super) fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
 }
 
 fn illegible(number: usize, error: &serde_json::Error) -> String {
-    format!("line {number} is not a snapshot's ({error}): `rebuild` makes the record again")
+    format!("line {number} is not a snapshot's ({error}): `snapshot rebuild` makes the record again")
 }
 
 /// Whether a snapshot's directory can be called so.

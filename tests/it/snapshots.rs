@@ -437,14 +437,14 @@ fn a_newer_record_is_refused_and_nothing_is_changed() {
     take(&source, &store, &[], 0);
     let path = store.join(".ringsync/snapshots.jsonl");
     let text = fs::read_to_string(&path).unwrap();
-    for (wrong, said) in [
-        (text.replace("\"format\":1", "\"format\":2"), "format 2"),
-        ("nonsense\n".into(), "line 1"),
-        (text.replace("\"name\":\"", "\"name\":\"../"), "names no directory"),
+    for (wrong, said, listed) in [
+        (text.replace("\"format\":1", "\"format\":2"), "format 2", 3),
+        ("nonsense\n".into(), "line 1", 0),
+        (text.replace("\"name\":\"", "\"name\":\"../"), "names no directory", 0),
     ] {
         fs::write(&path, &wrong).unwrap();
-        for arguments in [["list", "--json"], ["prune", "--keep-last=1"]] {
-            let ran = run(snapshot(&[&arguments[0], &arguments[1], &store])).exits(3);
+        for (arguments, code) in [(["list", "--json"], listed), (["prune", "--keep-last=1"], 3)] {
+            let ran = run(snapshot(&[&arguments[0], &arguments[1], &store])).exits(code);
             assert!(ran.err.contains(said), "{}", ran.err);
         }
         take(&source, &store, &[], 3);
