@@ -30,6 +30,7 @@ tests![
     what_was_not_flushed_before_a_new_start_is_compared,
     what_nobody_can_use_leaves_nothing_behind,
     a_store_of_somebody_else_is_refused: [Need::Root],
+    a_removal_makes_few_calls_besides: [Need::Tool("strace")],
     what_is_mounted_in_a_snapshot_stays: [Need::Root],
     a_snapshot_that_can_not_be_renamed_keeps_no_other: [Need::Root],
     a_full_disk_can_be_pruned: [Need::FileSystem("ext4")],
@@ -503,6 +504,30 @@ fn whole_and_durable_on_ext4() {
     run(snapshot(&[&"prune", &"--keep-last=1", &store])).exits(0);
     assert_eq!(directories(&store).len(), 1);
     assert_equal(&source, &directories(&store)[0]);
+}
+
+/// Threads that remove are not woken for each directory, nor is another one told of each.
+fn a_removal_makes_few_calls_besides() {
+    let home = scratch();
+    let (source, store) = (home.path().join("src"), home.path().join("store"));
+    for number in 0..800 {
+        file(source.join(format!("{}/{number}/f", number % 8)), "contents");
+    }
+    for _ in 0..3 {
+        take(&source, &store, &["--no-fsync"], 0);
+    }
+    let counts = home.path().join("counts");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-c", "-o"]).arg(&counts).arg(program());
+    command.args(["snapshot", "prune", "--keep-last=1", "--yes"]).arg(&store);
+    run(command).exits(0);
+    let text = fs::read_to_string(&counts).unwrap();
+    let calls = |call: &str| -> u64 {
+        let line = text.lines().find(|line| line.ends_with(&format!(" {call}")));
+        line.map_or(0, |line| line.split_whitespace().nth(3).unwrap().parse().unwrap())
+    };
+    assert!(calls("unlinkat") >= 2 * 2 * 800, "{text}");
+    assert!(calls("futex") < 800, "{text}");
 }
 
 fn what_is_mounted_in_a_snapshot_stays() {
