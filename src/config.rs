@@ -86,6 +86,8 @@ pub struct Config {
     /// If this run is broken off, a later one takes what it has written for an earlier tree. Of those trees, by their numbers,
     /// that are such themselves a crash may have taken contents.
     pub(crate) salvage: Option<Vec<usize>>,
+    /// No event tells of an entry that was deleted: at the end their number is told.
+    pub(crate) counts_deleted: bool,
     /// What counts as changed, and what is left alone.
     pub compare: Compare,
     /// Changes to the modes of the source, made before anything is compared with them.
@@ -161,6 +163,7 @@ impl Config {
             link_dest: Vec::new(),
             reuse: Reuse::default(),
             salvage: None,
+            counts_deleted: false,
             compare: Compare::default(),
             chmod: Chmod::default(),
             owner: Owner::default(),

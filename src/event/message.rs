@@ -13,6 +13,8 @@ pub(crate) enum Event {
     Found { entries: u64, directories: u64, complete: bool },
     /// Entries of some directories were done.
     Entries(Vec<Entries>),
+    /// This number of entries were deleted, and are not told one by one.
+    Deleted(u64),
     /// A large file was begun: this is how many bytes are to come.
     Expected(u64),
     /// Bytes of a large file were copied.

@@ -133,7 +133,12 @@ impl Totals {
 
     /// Counts one more entry to which `action` was done.
     pub fn add(&mut self, action: Action) {
-        self.counts[Self::index(action)] += 1;
+        self.add_all(action, 1);
+    }
+
+    /// Counts entries that the same was done to.
+    pub(crate) fn add_all(&mut self, action: Action, count: u64) {
+        self.counts[Self::index(action)] += count;
     }
 
     fn index(action: Action) -> usize {

@@ -21,7 +21,7 @@ pub(super) fn list(arguments: &SnapshotListArgs) -> anyhow::Result<ExitCode> {
     let view = View::open(&arguments.store)?;
     let records: Vec<Record> = view.snapshots.iter().filter_map(|found| found.record.clone()).collect();
     tell_of_clock(&records);
-    if let Some(error) = &view.unread {
+    for error in &view.unread {
         message(words::told(error));
     }
     if arguments.json {
@@ -97,13 +97,14 @@ fn table(view: &View) -> String {
         return "no snapshots\n".into();
     }
     // Writing to a string can't fail.
-    writeln!(text, "{:widest$}  {:>12} {:>12} {:>12}", "SNAPSHOT", "ENTRIES", "NEW", "ALL").ok();
+    writeln!(text, "{:widest$}  {:>12} {:>12} {:>12} {:>12}", "SNAPSHOT", "ENTRIES", "NEW", "SHARED", "ALL")
+        .ok();
     for found in all() {
         let name = Escaped::name(found.name.as_ref()).to_string();
         match &found.record {
             Some(record) => row(&mut text, &format!("{name:widest$}"), record, view),
             None => {
-                writeln!(text, "{name:widest$}  {0:>12} {0:>12} {0:>12}  without a record", "-").ok();
+                writeln!(text, "{name:widest$}  {0:>12} {0:>12} {0:>12} {0:>12}  without a record", "-").ok();
             }
         }
     }
@@ -118,9 +119,10 @@ fn row(text: &mut String, name: &str, record: &Record, view: &View) {
     let marks = if marks.is_empty() { String::new() } else { format!("  {}", marks.join(", ")) };
     writeln!(
         text,
-        "{name}  {:>12} {:>12} {:>12}{marks}",
+        "{name}  {:>12} {:>12} {:>12} {:>12}{marks}",
         figures.count(record.entries),
         figures.bytes(record.bytes_copied),
+        figures.bytes(record.bytes_linked.saturating_add(record.bytes_cloned)),
         figures.bytes(record.bytes),
     )
     .ok();

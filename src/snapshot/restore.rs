@@ -22,6 +22,7 @@ pub(super) fn restore(arguments: &RestoreArgs) -> anyhow::Result<ExitCode> {
         }
         prepare_child();
     }
+    restore.damage.iter().for_each(message);
     let mut reporter = arguments.reporter(&restore.run)?;
     let stop = Stop::default();
     stop_on_signal(&stop, Some(LIMIT))?;

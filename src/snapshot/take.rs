@@ -88,6 +88,13 @@ fn warn(store: &Path, taken: &Taken) {
     if taken.dropped > 0 {
         message("there was no room: what earlier runs that were broken off had left was removed");
     }
+    for name in &taken.doubted {
+        let name = Escaped::name(name.as_ref());
+        message(format!(
+            "snapshot {name} was taken with --no-fsync, and the machine has been started anew since: its files were compared \
+             by contents before they were linked"
+        ));
+    }
     for error in taken.undone.iter().chain(&taken.left).chain(&taken.prune_errors) {
         message(words::told(error));
     }

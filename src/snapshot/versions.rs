@@ -21,6 +21,7 @@ pub(super) fn versions(arguments: &VersionsArgs) -> anyhow::Result<ExitCode> {
     let stop = Stop::default();
     stop_on_signal(&stop, Some(LIMIT))?;
     let found = ringsync::store::look::versions(&arguments.store, &arguments.path, &stop)?;
+    found.damage.iter().for_each(message);
     let mut text = Vec::new();
     match arguments.json {
         true => {

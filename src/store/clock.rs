@@ -18,7 +18,7 @@ pub struct Ahead {
     pub started: Timestamp,
     #[allow(missing_docs)]
     pub now: Timestamp,
-    /// By more than an hour: no rule looks at it.
+    /// By more than an hour: no rule looks at its date.
     pub is_left_alone: bool,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for Ahead {
         let started = self.started.strftime("%FT%TZ");
         write!(f, "the clock says {now}, and snapshot {name} is dated {started}: one of them is wrong")?;
         if self.is_left_alone {
-            f.write_str(", and no rule looks at the snapshot")?;
+            f.write_str(", and no rule looks at that date")?;
         }
         Ok(())
     }

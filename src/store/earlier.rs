@@ -33,7 +33,7 @@ pub(super) fn trees(held: &Held) -> Result<Vec<Tree>> {
         .map(|record| Tree {
             path: layout.snapshot(&record.name),
             manifest: manifest_name(&record.name),
-            is_doubted: false,
+            is_doubted: record.is_doubted(),
         })
         .collect();
     let count = put_away(layout)?;

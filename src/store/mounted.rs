@@ -10,8 +10,14 @@ const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
 /// The kernel's start and its mount. `None`: the kernel does not tell.
 pub(super) fn identity(path: &Path) -> Option<String> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let boot = boot()?;
     let stat = rustix::fs::statx(CWD, path, AtFlags::empty(), MNT_ID_UNIQUE).ok()?;
     let is_told = stat.stx_mask & MNT_ID_UNIQUE.bits() != 0;
-    is_told.then(|| format!("{} {}", boot.trim(), stat.stx_mnt_id))
+    is_told.then(|| format!("{boot} {}", stat.stx_mnt_id))
+}
+
+/// Which start of the kernel this is. `None`: it does not tell.
+pub(super) fn boot() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(boot.trim().to_owned())
 }

@@ -158,7 +158,7 @@ fn decide(prune: &Prune, held: &Held, next: Option<Candidate>) -> Result<Vec<Dec
 }
 
 /// With [`Prune::keep_free`]: spares the newest complete ones, and what need not go since there is room. In what is removed
-/// the room is measured again after each; here it is foretold.
+/// the room is measured again after each; in a dry run it is foretold, and so is where the removal would stop.
 fn spare_while_free(
     prune: &Prune,
     held: &Held,
@@ -173,15 +173,24 @@ fn spare_while_free(
     }
     let room = Room::of(held.layout.store())?;
     let wanted = keep_free.bytes(&room).saturating_add(missing);
-    let mut freed = Freed::default();
-    for decision in decisions.iter_mut().filter(|decision| !decision.verdict.keeps()) {
-        if room.free.saturating_add(freed.bytes) >= wanted {
-            decision.verdict = Verdict::Keep(vec!["enough is free".into()]);
+    let most = most(prune, held.snapshots.len());
+    let (mut freed, mut vain) = (Freed::default(), InVain::default());
+    let may_go = decisions.iter_mut().filter(|decision| !decision.verdict.keeps());
+    for (gone, decision) in may_go.enumerate() {
+        let free = room.free.saturating_add(freed.bytes);
+        if let Some(why) = vain.why_to_stop((free, wanted), (gone, most)) {
+            decision.verdict = Verdict::Keep(vec![why.into()]);
         } else if prune.dry_run {
             freed.add(&held.layout.snapshot(&decision.snapshot.name), stop);
+            vain.note(free, room.free.saturating_add(freed.bytes));
         }
     }
     Ok(())
+}
+
+/// How many snapshots of `all` may go while space is short.
+fn most(prune: &Prune, all: usize) -> usize {
+    if prune.force { all } else { all / 2 }
 }
 
 /// Removes what is to go. Returns the first errors of what could not be removed, of which the verdict is another one then.
@@ -208,10 +217,7 @@ fn remove(
     let doomed: Vec<Record> = doomed.into_iter().filter(|record| held.snapshots.contains(record)).collect();
     let (more, why_spared) = match keep_free {
         None => (remove_all(held, &doomed, stop)?, "it could not be removed"),
-        Some(keep_free) => {
-            let most = if prune.force { all } else { all / 2 };
-            remove_while_short(held, &doomed, (keep_free, missing, most), stop)?
-        }
+        Some(keep_free) => remove_while_short(held, &doomed, (keep_free, missing, most(prune, all)), stop)?,
     };
     errors.extend(more);
     errors.extend(held.write_down().err());
@@ -278,14 +284,8 @@ fn remove_while_short(
     let wanted = keep_free.bytes(&room).saturating_add(missing);
     let mut vain = InVain::default();
     for (gone, record) in doomed.iter().enumerate() {
-        if room.free >= wanted {
-            return Ok((errors, "enough is free"));
-        }
-        if vain.is_seen(wanted) {
-            return Ok((errors, "the removal of three others freed nothing"));
-        }
-        if gone == most {
-            return Ok((errors, "half of all are gone"));
+        if let Some(why) = vain.why_to_stop((room.free, wanted), (gone, most)) {
+            return Ok((errors, why));
         }
         if stop.is_stopped() {
             break;
@@ -311,6 +311,15 @@ struct InVain {
 impl InVain {
     fn note(&mut self, before: u64, after: u64) {
         self.removals.push((before, after.saturating_sub(before)));
+    }
+
+    /// Why no more is to go, with this number of bytes free, and this number of snapshots gone of the most that may go.
+    fn why_to_stop(&self, (free, wanted): (u64, u64), (gone, most): (usize, usize)) -> Option<&'static str> {
+        match free >= wanted {
+            true => Some("enough is free"),
+            false if self.is_seen(wanted) => Some("the removal of three others freed nothing"),
+            false => (gone >= most).then_some("half of all are gone"),
+        }
     }
 
     /// Whether the last ones have freed next to nothing of what was wanted.

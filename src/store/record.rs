@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::JsonPath;
 use crate::store::layout::{LATEST, Layout};
+use crate::store::mounted;
 use crate::store::own::held;
 use crate::store::retention::Candidate;
 
@@ -48,9 +49,15 @@ pub struct Record {
     /// Files that are clones of an earlier snapshot's.
     #[serde(default)]
     pub cloned: u64,
-    /// Bytes that were written, and bytes of all files, each name of a file counted.
+    /// Bytes that were written.
     pub bytes_copied: u64,
-    #[allow(missing_docs)]
+    /// Bytes of files that are hard links to an earlier snapshot's.
+    #[serde(default)]
+    pub bytes_linked: u64,
+    /// Bytes that clones share with an earlier snapshot's files: of one that has changed only some.
+    #[serde(default)]
+    pub bytes_cloned: u64,
+    /// Bytes of all files, each name of a file counted. What is more than the three above has another name in the snapshot.
     pub bytes: u64,
     /// The options of the run, as its caller gave them.
     #[serde(default)]
@@ -62,6 +69,10 @@ pub struct Record {
     /// What is missing in it: the first paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<JsonPath>,
+    /// It was not put on stable storage: which start of the machine it was taken in. After another one a crash may have taken
+    /// contents of its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unflushed: Option<String>,
     /// The exit code of the run.
     pub exit_code: u8,
     /// The program's version.
@@ -77,6 +88,12 @@ impl Record {
     pub fn candidate(&self) -> Candidate {
         Candidate::new(self.started, self.complete, self.named)
     }
+
+    /// Whether a crash may have taken contents of its files, without a trace of that in their sizes and times.
+    pub(super) fn is_doubted(&self) -> bool {
+        let is_of_now = |taken: &String| mounted::boot().as_ref() == Some(taken);
+        self.unflushed.as_ref().is_some_and(|taken| !is_of_now(taken))
+    }
 }
 
 /// Of a line that may be a newer program's.
@@ -85,16 +102,17 @@ struct Version {
     format: u32,
 }
 
-/// Reads the record. No file is no snapshot. A last line without an end that can't be read was being written when its
-/// run was killed: its snapshot is found again by what stands beside the record.
-pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
+/// Reads the record. No file is no snapshot. A last line without an end that can't be read was being written when its run was
+/// killed: its snapshot is found again by what stands beside the record. Of another line that can't be read `refuse` says
+/// whether that is an error; one of a newer program always is.
+fn read(path: &Path, refuse: &mut dyn FnMut(Error) -> Result<()>) -> Result<Vec<Record>> {
     let file = match held::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         file => file.at(Operation::UseStore, || path)?,
     };
     let mut reader = BufReader::new(file);
     let mut records = Vec::new();
-    let mut line = Vec::new();
+    let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
         reader.read_until(b'\n', &mut line).at(Operation::UseStore, || path)?;
@@ -102,9 +120,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
             return Ok(records);
         }
         let is_cut = line.last() != Some(&b'\n');
-        match parse(&line, records.len() + 1, path) {
-            Err(_) if is_cut && !is_newer(&line) => return Ok(records),
-            record => records.push(record?),
+        number += 1;
+        match parse(&line, number, path) {
+            Ok(record) => records.push(record),
+            Err(error) if is_newer(&line) => return Err(error),
+            Err(_) if is_cut => return Ok(records),
+            Err(error) => refuse(error)?,
         }
     }
 }
@@ -112,10 +133,24 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
 /// The snapshots that are there, the oldest first, and the sequence number of the next one. A run that was killed may have given
 /// one its name, and not got to write the record: what it had written down before tells it.
 pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
-    let mut snapshots = in_order(read(&layout.record())?);
+    known_or(layout, &mut Err)
+}
+
+/// The same, as far as the record can be read, and why lines of it can't.
+pub(super) fn legible(layout: &Layout) -> Result<(Vec<Record>, Vec<Error>)> {
+    let mut illegible = Vec::new();
+    let (snapshots, _) = known_or(layout, &mut |error| {
+        illegible.push(error);
+        Ok(())
+    })?;
+    Ok((snapshots, illegible))
+}
+
+fn known_or(layout: &Layout, refuse: &mut dyn FnMut(Error) -> Result<()>) -> Result<(Vec<Record>, u64)> {
+    let mut snapshots = in_order(read(&layout.record(), refuse)?);
     let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
     let next = after(snapshots.last());
-    let pending = read(&layout.pending())?.pop();
+    let pending = read(&layout.pending(), refuse)?.pop();
     // One that was found again since is there under another number.
     let is_known = |pending: &Record| snapshots.iter().any(|record| record.name == pending.name);
     let pending = pending.filter(|pending| pending.sequence >= next && !is_known(pending));
@@ -127,7 +162,7 @@ pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
 
 /// The names that the record has, and of which there is no directory any more: the next run that writes it forgets them.
 pub(super) fn gone(layout: &Layout) -> Result<Vec<String>> {
-    let records = in_order(read(&layout.record())?).into_iter();
+    let records = in_order(read(&layout.record(), &mut Err)?).into_iter();
     Ok(records.map(|record| record.name).filter(|name| !layout.may_have(name)).collect())
 }
 
@@ -163,7 +198,7 @@ pub(super) fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
 }
 
 fn illegible(number: usize, error: &serde_json::Error) -> String {
-    format!("line {number} is not a snapshot's ({error}): `rebuild` makes the record again")
+    format!("line {number} is not a snapshot's ({error}): `snapshot rebuild` makes the record again")
 }
 
 /// Whether a snapshot's directory can be called so.

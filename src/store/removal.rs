@@ -55,6 +55,7 @@ pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
         // What is mounted in it stays.
         config.select.one_file_system = true;
         config.state = None;
+        config.counts_deleted = true;
     });
     let summary = crate::engine::sync(&config, &mut Silent, stop)?;
     let mut errors = summary.errors;

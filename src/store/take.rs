@@ -17,7 +17,9 @@ use crate::store::own::held;
 use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
 use crate::store::shortage::{MadeRoom, NoRoom, Pruned, is_full, make_room};
-use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree, sources};
+use crate::store::{
+    Held, earlier, is_broken_off, mounted, name, prune, record, removal, rename_tree, sources,
+};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -148,6 +150,9 @@ pub struct Taken {
     pub gone: Vec<String>,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
+    /// Earlier snapshots that were not put on stable storage before the machine was started anew: their files were compared by
+    /// contents.
+    pub doubted: Vec<String>,
     /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
     pub pruned: Vec<Decision>,
     #[allow(missing_docs)]
@@ -169,6 +174,7 @@ impl Taken {
             dropped: 0,
             gone: Vec::new(),
             left: Vec::new(),
+            doubted: Vec::new(),
             pruned: Vec::new(),
             prune_errors: Vec::new(),
             no_room: None,
@@ -240,6 +246,8 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     refuse(take, several, &held.layout, &held.snapshots)?;
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
+    let doubted = earlier::newest(&held.snapshots).filter(|record| record.is_doubted());
+    let doubted = doubted.map(|record| record.name.clone()).collect();
     let mut attempt = Attempt::make(take, &held, reporter, stop);
     let MadeRoom { pruned, dropped, is_more } = make_room(take, &mut held, &mut attempt, stop);
     if is_more {
@@ -254,6 +262,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
     (taken.closed, taken.dropped, taken.gone) = (closed, dropped, gone);
+    taken.doubted = doubted;
     taken.lets_others_in = held.layout.lets_others_in();
     pruned.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
@@ -271,7 +280,8 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     let counts = journal.finish()?;
     let mut record = describe(take, &held, (started, several, !is_partial), &taken.summary);
-    (record.cloned, record.bytes_copied, record.missing) = (counts.cloned, counts.bytes_copied, missing);
+    record.missing = missing;
+    counts.put(&mut record);
     manifest::write(&held.layout, &held.layout.journal(), &held.layout.manifest(&record.name))?;
     if take.durable {
         flush(&store, &take.store)?;
@@ -403,11 +413,14 @@ fn describe(
         linked: totals.count(Action::Linked),
         cloned: 0,
         bytes_copied: totals.bytes,
+        bytes_linked: 0,
+        bytes_cloned: 0,
         bytes: totals.source_bytes,
         options: take.options.clone(),
         errors: totals.errors,
         first_errors: summary.errors.iter().map(ToString::to_string).collect(),
         missing: Vec::new(),
+        unflushed: (!take.durable).then(|| mounted::boot().unwrap_or_default()),
         exit_code: summary.outcome.exit_code(),
         version: env!("CARGO_PKG_VERSION").into(),
         rebuilt: false,

@@ -93,7 +93,7 @@ fn what_can_be_read_of_a_record_is_kept() {
     lines.insert(3, "\u{0}\u{0}");
     fs::write(&path, lines.join("\n") + "\n").unwrap();
     let ran = take(&source, &store, &[], 3);
-    assert!(ran.err.contains("`rebuild` makes the record again"), "{}", ran.err);
+    assert!(ran.err.contains("`snapshot rebuild` makes the record again"), "{}", ran.err);
     let manifests = tree_of(&store.join(".ringsync/manifests"));
     let ran = rebuild(&store, &[], 0);
     assert!(

@@ -20,6 +20,7 @@ tests![
     no_symlink_is_followed,
     a_partial_one_is_restored_and_said: [Need::Root, Need::Tool("setpriv")],
     a_store_without_a_record_is_restored_from,
+    a_damaged_record_is_told_and_hinders_no_look,
     what_a_new_record_does_not_know_is_listed,
     the_one_that_latest_leads_to_needs_no_record,
     each_version_is_told_once,
@@ -208,6 +209,54 @@ fn a_store_without_a_record_is_restored_from() {
     assert_eq!(lines[0]["recorded"], false);
     assert!(!store.join(".ringsync").exists());
     run(snapshot(&[&"restore", &source, &to])).exits(3);
+}
+
+fn a_damaged_record_is_told_and_hinders_no_look() {
+    let home = scratch();
+    let (source, store, to) = (source(home.path()), home.path().join("store"), home.path().join("to"));
+    let all = [0, 1, 2, 3].map(|number| {
+        file(source.join("d0/f3"), format!("contents {number}"));
+        take(&source, &store)
+    });
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let whole = fs::read_to_string(&record).unwrap();
+    for damaged in [&[1][..], &[3], &[0, 2], &[0, 1, 2, 3]] {
+        let line = |(number, line): (usize, &str)| match damaged.contains(&number) {
+            true => "{\"format\":1,\"seq\n".to_owned(),
+            false => format!("{line}\n"),
+        };
+        fs::write(&record, whole.lines().enumerate().map(line).collect::<String>()).unwrap();
+        let told_of = |ran: Ran, damaged: &[usize]| {
+            for number in damaged {
+                let wanted = format!("snapshots.jsonl: line {} is not a snapshot's", number + 1);
+                assert!(ran.err.contains(&wanted) && ran.err.contains("`snapshot rebuild`"), "{ran:#?}");
+            }
+            ran
+        };
+        let told = |ran| told_of(ran, damaged);
+        let lines = told(run(snapshot(&[&"list", &"--json", &store])).exits(0)).json();
+        assert_lines_described(&lines);
+        let listed: Vec<&str> = lines.iter().map(|line| line["name"].as_str().unwrap()).collect();
+        assert_eq!(listed, all, "{damaged:?}");
+        let without = |line: &serde_json::Value| line["event"] == "unrecorded";
+        assert_eq!(lines.iter().filter(|line| without(line)).count(), damaged.len());
+        told(run(snapshot(&[&"restore", &store, &to])).exits(0));
+        assert_equal(&source, &to);
+        told(run(snapshot(&[&"restore", &at(&store, &all[1]), &to])).exits(0));
+        assert_eq!(fs::read_to_string(to.join("d0/f3")).unwrap(), "contents 1");
+        let ran = told(run(snapshot(&[&"versions", &store, &"d0/f3"])).exits(0));
+        assert_eq!(ran.out.lines().count(), 4, "{}", ran.out);
+        told(run(snapshot(&[&"diff", &store, &all[1], &"latest"])).exits(23));
+        let ran = run(snapshot(&[&"status", &store])).exits(23);
+        assert!(ran.out.starts_with("NOT OK: ") && ran.out.contains("damaged record"), "{}", ran.out);
+        // What is changed needs all of it.
+        let before = fs::read(&record).unwrap();
+        let first = &damaged[..1];
+        told_of(run(snapshot(&[&"take", &source, &store])).exits(3), first);
+        told_of(run(snapshot(&[&"prune", &"--keep-last=1", &"--yes", &store])).exits(3), first);
+        assert_eq!(fs::read(&record).unwrap(), before);
+        assert_eq!(fs::read_dir(&store).unwrap().count(), 6);
+    }
 }
 
 fn what_a_new_record_does_not_know_is_listed() {

@@ -27,8 +27,10 @@ tests![
     more_than_half_goes_only_if_told_to,
     read_only_directories_are_no_hindrance: [Need::Root, Need::Tool("setpriv")],
     a_newer_record_is_refused_and_nothing_is_changed,
+    what_was_not_flushed_before_a_new_start_is_compared,
     what_nobody_can_use_leaves_nothing_behind,
     a_store_of_somebody_else_is_refused: [Need::Root],
+    a_removal_makes_few_calls_besides: [Need::Tool("strace")],
     what_is_mounted_in_a_snapshot_stays: [Need::Root],
     a_snapshot_that_can_not_be_renamed_keeps_no_other: [Need::Root],
     a_full_disk_can_be_pruned: [Need::FileSystem("ext4")],
@@ -118,7 +120,16 @@ fn what_did_not_change_is_one_more_hard_link() {
     assert!(first.join("d2/f2").exists(), "the older one has what it had");
     assert_eq!(fs::read_link(store.join("latest")).unwrap(), Path::new(second.file_name().unwrap()));
     let records = list(&store);
-    assert_eq!(records[1]["bytes_copied"], 3 + 1000);
+    let bytes = |number: usize, key| records[number][format!("bytes{key}")].as_u64().unwrap();
+    assert_eq!((bytes(0, "_linked"), bytes(0, "_cloned")), (0, 0));
+    assert_eq!((bytes(1, "_copied"), bytes(1, "_cloned")), (3 + 1000, 0));
+    // Another name of one file is the one thing that is shared with none before.
+    let again = fs::metadata(source.join("d1/again")).unwrap().len();
+    assert_eq!(bytes(1, "_linked"), bytes(1, "") - 3 - 1000 - again);
+    let table = run(snapshot(&[&"list", &store])).exits(0).out;
+    let columns: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(columns[0], ["SNAPSHOT", "ENTRIES", "NEW", "SHARED", "ALL"]);
+    assert_eq!(columns[2][2..6], ["1003", "B", "16.60", "KiB"], "{table}");
     assert_eq!((&records[0]["sequence"], &records[1]["sequence"]), (&1.into(), &2.into()));
     assert_eq!(records[1]["entries"], 24);
     assert_tidy(&store);
@@ -392,20 +403,49 @@ fn read_only_directories_are_no_hindrance() {
     assert_tidy(&store);
 }
 
+fn what_was_not_flushed_before_a_new_start_is_compared() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let takes = |options: &[&str]| {
+        let ran = take(&source, &store, options, 0);
+        let told = ran.err.contains("was taken with --no-fsync, and the machine has been started anew");
+        (store.join(name_of(&ran)), told)
+    };
+    let (first, _) = takes(&["--no-fsync"]);
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert_eq!(list(&store)[0]["unflushed"], boot.trim());
+    // A crash has taken its contents, and left all else.
+    let damaged = first.join("d1/f4");
+    let time = fs::metadata(&damaged).unwrap().modified().unwrap();
+    fs::write(&damaged, [0; 1000]).unwrap();
+    fs::File::options().write(true).open(&damaged).unwrap().set_modified(time).unwrap();
+    let (second, told) = takes(&["--no-fsync"]);
+    assert!(!told && inode(second.join("d1/f4")) == inode(&damaged), "the machine runs on");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace(boot.trim(), "another")).unwrap();
+    let (third, told) = takes(&[]);
+    assert!(told);
+    assert_equal(&source, &third);
+    assert_eq!(inode(third.join("d1/f1")), inode(first.join("d1/f1")));
+    assert!(list(&store)[2].get("unflushed").is_none());
+    assert!(!takes(&[]).1, "it is said once");
+}
+
 fn a_newer_record_is_refused_and_nothing_is_changed() {
     let home = scratch();
     let (source, store) = (source(home.path()), home.path().join("store"));
     take(&source, &store, &[], 0);
     let path = store.join(".ringsync/snapshots.jsonl");
     let text = fs::read_to_string(&path).unwrap();
-    for (wrong, said) in [
-        (text.replace("\"format\":1", "\"format\":2"), "format 2"),
-        ("nonsense\n".into(), "line 1"),
-        (text.replace("\"name\":\"", "\"name\":\"../"), "names no directory"),
+    for (wrong, said, listed) in [
+        (text.replace("\"format\":1", "\"format\":2"), "format 2", 3),
+        ("nonsense\n".into(), "line 1", 0),
+        (text.replace("\"name\":\"", "\"name\":\"../"), "names no directory", 0),
     ] {
         fs::write(&path, &wrong).unwrap();
-        for arguments in [["list", "--json"], ["prune", "--keep-last=1"]] {
-            let ran = run(snapshot(&[&arguments[0], &arguments[1], &store])).exits(3);
+        for (arguments, code) in [(["list", "--json"], listed), (["prune", "--keep-last=1"], 3)] {
+            let ran = run(snapshot(&[&arguments[0], &arguments[1], &store])).exits(code);
             assert!(ran.err.contains(said), "{}", ran.err);
         }
         take(&source, &store, &[], 3);
@@ -464,6 +504,30 @@ fn whole_and_durable_on_ext4() {
     run(snapshot(&[&"prune", &"--keep-last=1", &store])).exits(0);
     assert_eq!(directories(&store).len(), 1);
     assert_equal(&source, &directories(&store)[0]);
+}
+
+/// Threads that remove are not woken for each directory, nor is another one told of each.
+fn a_removal_makes_few_calls_besides() {
+    let home = scratch();
+    let (source, store) = (home.path().join("src"), home.path().join("store"));
+    for number in 0..800 {
+        file(source.join(format!("{}/{number}/f", number % 8)), "contents");
+    }
+    for _ in 0..3 {
+        take(&source, &store, &["--no-fsync"], 0);
+    }
+    let counts = home.path().join("counts");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-c", "-o"]).arg(&counts).arg(program());
+    command.args(["snapshot", "prune", "--keep-last=1", "--yes"]).arg(&store);
+    run(command).exits(0);
+    let text = fs::read_to_string(&counts).unwrap();
+    let calls = |call: &str| -> u64 {
+        let line = text.lines().find(|line| line.ends_with(&format!(" {call}")));
+        line.map_or(0, |line| line.split_whitespace().nth(3).unwrap().parse().unwrap())
+    };
+    assert!(calls("unlinkat") >= 2 * 2 * 800, "{text}");
+    assert!(calls("futex") < 800, "{text}");
 }
 
 fn what_is_mounted_in_a_snapshot_stays() {

@@ -15,6 +15,7 @@ use crate::support::{Ran, assert_equal, await_of, finish, run, scratch};
 
 tests![
     a_wrong_clock_is_told_and_hinders_nothing,
+    a_date_out_of_order_takes_no_place,
     take_and_prune_are_one_run,
     rules_and_prune_need_each_other,
     nothing_is_pruned_without_a_snapshot,
@@ -22,6 +23,7 @@ tests![
     a_full_disk_is_told_with_what_would_help: [Need::Root],
     no_more_goes_than_space_takes: [Need::Root],
     removals_that_free_nothing_come_to_an_end: [Need::Root],
+    a_dry_run_names_what_goes_for_want_of_room: [Need::Root],
     no_snapshot_is_taken_into_a_snapshot,
     a_disk_in_the_source_takes_snapshots: [Need::Root],
     what_is_ours_is_closed_to_others: [Need::Root],
@@ -88,6 +90,28 @@ fn a_wrong_clock_is_told_and_hinders_nothing() {
     }
     let ahead: Vec<bool> = list(&store).iter().map(|line| line["ahead"] == true).collect();
     assert_eq!(ahead, [true, false]);
+}
+
+fn a_date_out_of_order_takes_no_place() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    let all = [(); 5].map(|()| name_of(&take(&source, &store, &[], 0)));
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let mut text = String::new();
+    for (line, day) in fs::read_to_string(&record).unwrap().lines().zip([10, 11, 3, 12, 13]) {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["started"] = format!("2026-01-{day:02}T02:30:00Z").into();
+        text += &format!("{line}\n");
+    }
+    fs::write(&record, text).unwrap();
+    let told = |daily: u32| prune(&store, &["-n", "--timezone=UTC", &format!("--keep-daily={daily}")], 0).out;
+    let expected = |lines: [&str; 5]| -> String {
+        all.iter().zip(lines).map(|(name, line)| line.replace('@', name) + "\n").collect()
+    };
+    let (gone, newest) = ("would remove @", "keep @: newest complete, daily");
+    let wrong = "keep @: dated out of order, daily";
+    assert_eq!(told(3), expected([gone, "keep @: daily", wrong, "keep @: daily", newest]));
+    assert_eq!(told(2), expected([gone, gone, gone, "keep @: daily", newest]));
 }
 
 fn rules_and_prune_need_each_other() {
@@ -200,6 +224,31 @@ fn removals_that_free_nothing_come_to_an_end() {
     assert_eq!(ran.out.lines().count(), 3, "{}", ran.out);
     assert_eq!(names(&store).len(), 11);
     assert!(fs::metadata(store.join("latest/f")).unwrap().nlink() >= 11);
+}
+
+fn a_dry_run_names_what_goes_for_want_of_room() {
+    let home = scratch();
+    let (_source, _mount, full) = on_a_small_disk(home.path(), "20M", &[1; 17]);
+    let shared = Mount::new("tmpfs", "8M");
+    let same = shared.path().join("store");
+    file(home.path().join("same/f"), noise(1, 1 << 20));
+    for _ in 0..14 {
+        take(&home.path().join("same"), &same, &[], 0);
+    }
+    for (store, options, count, why) in [
+        (&full, &["--keep-free=95%"][..], 8, "half of all are gone"),
+        (&full, &["--keep-free=95%", "--yes"], 2, "one of the 7 newest complete"),
+        (&same, &["--keep-free=7900K", "--yes"], 3, "the removal of three others freed nothing"),
+    ] {
+        let told = prune(store, &[options, &["-n"]].concat(), 0).out;
+        let foretold: Vec<&str> =
+            told.lines().filter_map(|line| line.strip_prefix("would remove ")).collect();
+        assert_eq!(foretold.len(), count, "{options:?}: {told}");
+        assert!(told.lines().any(|line| line.ends_with(why)), "{options:?}: {told}");
+        let ran = prune(store, options, 0);
+        let gone: Vec<&str> = ran.out.lines().filter_map(|line| line.strip_prefix("removed ")).collect();
+        assert_eq!(gone, foretold, "{options:?}");
+    }
 }
 
 fn no_snapshot_is_taken_into_a_snapshot() {

@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod compare;
 pub(crate) mod copying;
 pub(crate) mod delete;
+pub(crate) mod differences;
 pub(crate) mod engine;
 pub(crate) mod keep;
 pub(crate) mod list;

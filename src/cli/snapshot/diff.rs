@@ -5,11 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::engine::EngineArgs;
-use crate::cli::args::keep::KeepArgs;
-use crate::cli::args::select::SelectArgs;
-use crate::cli::args::show::SHOW;
-use crate::cli::check::reporter;
+use crate::cli::args::differences::DifferencesArgs;
 use crate::cli::values::local::local;
 use ringsync::event::Reporter;
 use ringsync::store::look::Diff;
@@ -38,22 +34,7 @@ pub(crate) struct DiffArgs {
     checksum: bool,
 
     #[command(flatten)]
-    select: SelectArgs,
-    #[command(flatten)]
-    keep: KeepArgs,
-
-    /// Errors alone: the exit code tells
-    #[arg(short, long, help_heading = SHOW)]
-    quiet: bool,
-    /// Figures at the end: of the run, of each ring, and what held it back
-    #[arg(long, help_heading = SHOW)]
-    stats: bool,
-    /// One JSON object a line on standard output
-    #[arg(long, help_heading = SHOW)]
-    json: bool,
-
-    #[command(flatten)]
-    engine: EngineArgs,
+    differences: DifferencesArgs,
 }
 
 impl DiffArgs {
@@ -64,10 +45,7 @@ impl DiffArgs {
     pub(crate) fn diff(&self) -> ringsync::Result<Diff> {
         let mut diff = Diff::new(&self.store, &self.from, &self.to)?;
         let config = &mut diff.run;
-        self.select.apply(config)?;
-        self.keep.apply(config);
-        self.engine.apply(config);
-        config.stats = self.stats;
+        self.differences.apply(config)?;
         if self.checksum {
             config.compare = Compare::default().with(|compare| compare.by = CompareBy::Contents);
         }
@@ -76,6 +54,6 @@ impl DiffArgs {
 
     /// The reporter that fits the options and where the output goes.
     pub(crate) fn reporter(&self) -> Box<dyn Reporter> {
-        reporter(self.quiet, self.stats, self.json)
+        self.differences.reporter()
     }
 }

@@ -11,8 +11,8 @@ use crate::cli::values::local::local;
 /// Tell whether a store is kept up, in one line
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It is well if the newest snapshot is complete, not older than --max-age, and not dated more than an hour \
-ahead of the clock. The line also tells whether a run is at work or was broken off, and whether others may write to STORE.\n\n\
+    after_help = "It is well if the newest snapshot is complete, not older than --max-age, not dated more than an hour \
+ahead of the clock, and the record can be read. The line also tells whether a run is at work or was broken off, and whether others may write to STORE.\n\n\
 Exit codes: 0 well, 1 usage, 3 STORE can't be used, 23 not well."
 )]
 pub(crate) struct StatusArgs {

@@ -69,6 +69,8 @@ pub(crate) struct Removal<'a> {
     pub(crate) keeps_mounts: bool,
     pub(crate) open: AtomicUsize,
     count: AtomicU64,
+    /// Entries that are gone and that no event tells of.
+    pub(crate) untold: AtomicU64,
     pub(crate) kept: AtomicBool,
     trouble: Mutex<Option<Error>>,
     stack: Stack<Chore<'a>>,
@@ -76,7 +78,8 @@ pub(crate) struct Removal<'a> {
 
 impl<'a> Removal<'a> {
     pub(crate) fn of(run: &'a Run, doing: Doing) -> Self {
-        let (open, count, kept) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        let (open, kept) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (count, untold) = (AtomicU64::new(0), AtomicU64::new(0));
         let (limit, trouble) = (descriptor_limit() / 8, Mutex::default());
         let (threads, watched, stack) = (run.offers.len(), None, Stack::default());
         let (expected, keeps_mounts) = (None, false);
@@ -90,6 +93,7 @@ impl<'a> Removal<'a> {
             keeps_mounts,
             open,
             count,
+            untold,
             kept,
             trouble,
             stack,
@@ -124,8 +128,12 @@ impl<'a> Removal<'a> {
             }
             self.work();
         });
+        let untold = self.untold.into_inner();
+        if untold > 0 {
+            self.run.report_blocking(Event::Deleted(untold));
+        }
         let trouble = self.trouble.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Removed { count: self.count.into_inner(), kept: self.kept.into_inner(), trouble }
+        Removed { count: self.count.into_inner() + untold, kept: self.kept.into_inner(), trouble }
     }
 }
 
@@ -320,10 +328,15 @@ impl<'a> Removal<'a> {
 
     fn remove_names(&self, subtree: &Subtree, names: &[(CString, Kind)]) {
         let mut events = Vec::new();
+        let (quiet, mut gone) = (self.quiet(subtree), 0);
         for (name, kind) in names {
             if self.is_stopped() {
                 subtree.kept.store(true, Ordering::Relaxed);
                 break;
+            }
+            if self.goes_quietly(quiet.as_ref(), name, AtFlags::empty()) {
+                gone += 1;
+                continue;
             }
             let mounted = || subtree.fd().is_ok_and(|fd| self.is_mounted(subtree, &fd, name));
             if self.keeps_mounts(subtree) && mounted() {
@@ -332,6 +345,7 @@ impl<'a> Removal<'a> {
             }
             events.extend(self.remove_name(subtree, name, *kind, AtFlags::empty()));
         }
+        self.untold.fetch_add(gone, Ordering::Relaxed);
         self.report(subtree.path(), events);
     }
 
@@ -383,6 +397,11 @@ impl<'a> Removal<'a> {
                 self.remove_aside(&above, &subtree.name);
             } else {
                 self.close(&subtree);
+                if self.goes_quietly(self.quiet(&above).as_ref(), &subtree.name, AtFlags::REMOVEDIR) {
+                    self.untold.fetch_add(1, Ordering::Relaxed);
+                    subtree = above;
+                    continue;
+                }
                 let event = self.remove_name(&above, &subtree.name, Kind::Directory, AtFlags::REMOVEDIR);
                 self.report(above.path(), event.into_iter().collect());
             }

@@ -81,6 +81,20 @@ impl Removal<'_> {
         self.fail(Error::new(Operation::Remove, self.run.destination_path(&path), cause));
     }
 
+    /// A directory from which names go without being told one by one, if it is one.
+    pub(crate) fn quiet(&self, subtree: &Subtree) -> Option<Arc<OwnedFd>> {
+        let is_quiet = self.run.config.counts_deleted
+            && self.doing == Doing::Remove
+            && self.run.backups.is_none()
+            && !self.keeps_mounts(subtree);
+        is_quiet.then(|| subtree.fd().ok()).flatten()
+    }
+
+    /// Removes a name from such a directory. What does not go is for others to remove, or to tell.
+    pub(crate) fn goes_quietly(&self, within: Option<&Arc<OwnedFd>>, name: &CStr, flags: AtFlags) -> bool {
+        within.is_some_and(|fd| rustix::fs::unlinkat(fd, name, flags).is_ok())
+    }
+
     /// Removes a name. Where the directory's mode forbids that to its owner, who is not root, the mode is changed
     /// first.
     pub(crate) fn unlink(&self, subtree: &Subtree, name: &CStr, flags: AtFlags) -> Result<()> {

@@ -173,6 +173,7 @@ impl Tally<'_> {
                 self.totals.directories.0 += directories;
                 self.totals.complete = complete;
             }
+            Event::Deleted(count) => self.totals.add_all(Action::Deleted, count),
             Event::Expected(bytes) => {
                 self.totals.bytes_expected += bytes;
                 self.totals.at_work.begin(bytes);

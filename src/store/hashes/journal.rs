@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Operation, Result};
 use crate::event::{Action, EntryEvent, Kind, Reporter};
 use crate::store::own::held;
+use crate::store::record::Record;
 
 /// The first line, in JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -53,6 +54,33 @@ pub(crate) struct Counts {
     pub(crate) cloned: u64,
     /// Bytes that they had not, and that were written.
     pub(crate) bytes_copied: u64,
+    /// Bytes that are there by hard links to what they had.
+    pub(crate) bytes_linked: u64,
+    /// Bytes that clones share with what they had.
+    pub(crate) bytes_cloned: u64,
+}
+
+impl Counts {
+    fn add(&mut self, event: &EntryEvent) {
+        let shared = event.reused.map_or(0, |reused| reused.bytes);
+        self.bytes_copied += event.bytes.saturating_sub(shared);
+        match (event.reused, event.action) {
+            (None, _) => {}
+            (Some(_), Action::Linked) => self.bytes_linked += shared,
+            (Some(_), action) => {
+                self.cloned += u64::from(action.is_change());
+                self.bytes_cloned += shared;
+            }
+        }
+    }
+
+    /// Puts them into the record of the run's snapshot.
+    pub(crate) fn put(self, record: &mut Record) {
+        record.cloned = self.cloned;
+        record.bytes_copied = self.bytes_copied;
+        record.bytes_linked = self.bytes_linked;
+        record.bytes_cloned = self.bytes_cloned;
+    }
 }
 
 impl Journal {
@@ -99,11 +127,7 @@ impl Journal {
 
 impl Reporter for Journal {
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        let shared = event.reused.map_or(0, |reused| reused.bytes);
-        self.counts.bytes_copied += event.bytes.saturating_sub(shared);
-        if event.reused.is_some() {
-            self.counts.cloned += u64::from(event.action != Action::Linked && event.action.is_change());
-        }
+        self.counts.add(event);
         if event.kind != Kind::File || event.error.is_some() {
             return;
         }

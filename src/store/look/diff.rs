@@ -21,6 +21,8 @@ pub struct Diff {
     pub from: Found,
     /// What it became.
     pub to: Found,
+    /// Lines of the store's record that can't be read, and what to do: texts for people.
+    pub damage: Vec<String>,
 }
 
 crate::options::with!(Diff);
@@ -34,7 +36,8 @@ impl Diff {
         let view = View::open(store)?;
         let (from, to) = (view.find(from)?, view.find(to)?);
         let run = Config::new(&to.path, &from.path);
-        Ok(Diff { run, from, to })
+        let damage = view.damage().map(ToString::to_string).collect();
+        Ok(Diff { run, from, to, damage })
     }
 }
 

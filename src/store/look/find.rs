@@ -65,34 +65,39 @@ pub struct View {
     pub snapshots: Vec<Found>,
     /// Directories named by time that a record does not tell of: it was lost, and begun anew.
     pub unrecorded: Vec<Found>,
-    /// Why the record could not be read, though there may be one: this user may not.
-    pub unread: Option<Error>,
+    /// Why the record, or which lines of it, could not be read.
+    pub unread: Vec<Error>,
     pub(super) layout: Layout,
 }
 
 impl View {
-    /// Looks at a store. Without a record that this user can read, its snapshots are the directories that are named by time.
+    /// Looks at a store. Without a record that this user can read, its snapshots are the directories that are named by time;
+    /// where only some lines can't be read, these directories as well.
     ///
     /// # Errors
     /// When the directory can't be used, has neither a record nor a snapshot, or a record of a newer program.
     pub fn open(store: &Path) -> Result<Self> {
         let layout = Layout::new(store);
         std::fs::metadata(store).at(Operation::UseStore, || store)?;
-        let mut view = View { snapshots: Vec::new(), unrecorded: Vec::new(), unread: None, layout };
-        match record::known(&view.layout) {
-            Ok((records, _)) if !records.is_empty() => {
+        let mut view = View { snapshots: Vec::new(), unrecorded: Vec::new(), unread: Vec::new(), layout };
+        match record::legible(&view.layout) {
+            Ok((records, unread)) if !records.is_empty() => {
                 view.snapshots = records.into_iter().map(|record| view.of_record(record)).collect();
                 let mut others = view.by_name().unwrap_or_default(); // of a store that can't be listed: none
                 others.retain(|other| view.snapshots.iter().all(|found| found.name != other.name));
-                view.unrecorded = others;
+                match unread.is_empty() {
+                    true => view.unrecorded = others,
+                    false => view.insert(others),
+                }
+                view.unread = unread;
                 return Ok(view);
             }
-            Ok(_) => {}
-            Err(error) if error.errno() == Some(Errno::ACCESS) => view.unread = Some(error),
+            Ok((_, unread)) => view.unread = unread,
+            Err(error) if error.errno() == Some(Errno::ACCESS) => view.unread = vec![error],
             Err(error) => return Err(error),
         }
         view.snapshots = view.by_name()?;
-        if view.snapshots.is_empty() && view.unread.is_none() {
+        if view.snapshots.is_empty() && view.unread.is_empty() {
             view.layout.require()?;
         }
         Ok(view)
@@ -101,6 +106,26 @@ impl View {
     fn of_record(&self, record: Record) -> Found {
         let path = self.layout.snapshot(&record.name);
         Found { name: record.name.clone(), path, started: Some(record.started), record: Some(record) }
+    }
+
+    /// Puts snapshots whose lines can't be read among the others: each after those that were begun no later. The one that
+    /// `latest` leads to is the last.
+    fn insert(&mut self, others: Vec<Found>) {
+        let latest = std::fs::read_link(self.layout.latest()).ok();
+        let is_latest = |found: &Found| latest.as_deref() == Some(Path::new(&found.name));
+        let (last, others): (Vec<Found>, Vec<Found>) = others.into_iter().partition(is_latest);
+        // To the second: that, and the order in it, is all that names tell.
+        let order = |found: &Found| (found.started.map(Timestamp::as_second), found.name.clone());
+        for other in others {
+            let at = self.snapshots.iter().rposition(|earlier| order(earlier) <= order(&other));
+            self.snapshots.insert(at.map_or(0, |at| at + 1), other);
+        }
+        self.snapshots.extend(last);
+    }
+
+    /// Which lines of the record are damaged, and what to do.
+    pub fn damage(&self) -> impl Iterator<Item = &Error> {
+        self.unread.iter().filter(|error| error.errno() != Some(Errno::ACCESS))
     }
 
     /// The directories that are named by time, and the one that `latest` leads to as the last one.

@@ -33,6 +33,8 @@ pub struct Restore {
     pub snapshot: Found,
     /// What may be missing, if nobody asked for this snapshot by its name and something is.
     pub partial: Option<Partial>,
+    /// Lines of the store's record that can't be read, and what to do: texts for people.
+    pub damage: Vec<String>,
     /// Paths in the snapshot, and their names in the destination. Of all that it has: an empty path each.
     places: Vec<(PathBuf, PathBuf)>,
     manifest: PathBuf,
@@ -91,7 +93,8 @@ impl Restore {
             places.push((PathBuf::new(), PathBuf::new()));
         }
         let partial = partial(&view, &snapshot).filter(|_| name.is_none());
-        Ok(Restore { run, partial, places, manifest: view.manifest(&snapshot), snapshot })
+        let damage = view.damage().map(ToString::to_string).collect();
+        Ok(Restore { run, partial, damage, places, manifest: view.manifest(&snapshot), snapshot })
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Trouble {
     Partial,
     /// The newest one is dated ahead of the clock: how old it is nobody can tell.
     Ahead,
+    /// Lines of the record can't be read: no snapshot is taken until it is made again.
+    Damaged,
 }
 
 impl fmt::Display for Trouble {
@@ -62,6 +64,7 @@ impl fmt::Display for Trouble {
             Trouble::AgeUnknown => "of unknown age",
             Trouble::Partial => "partial",
             Trouble::Ahead => "dated ahead of the clock",
+            Trouble::Damaged => "damaged record (`snapshot rebuild` makes it again)",
         })
     }
 }
@@ -88,6 +91,7 @@ pub fn status(store: &Path, max_age: Duration) -> Result<Status> {
             troubles.extend(ahead.contains(&newest.name).then_some(Trouble::Ahead));
         }
     }
+    troubles.extend(view.damage().next().map(|_| Trouble::Damaged));
     let layout = &view.layout;
     let at_work = is_at_work(layout);
     Ok(Status {

@@ -56,6 +56,8 @@ pub struct Versions {
     pub versions: Vec<Version>,
     /// What could not be looked at.
     pub errors: Vec<Error>,
+    /// Lines of the store's record that can't be read, and what to do: texts for people.
+    pub damage: Vec<String>,
 }
 
 /// Finds the versions of what lies under `path`, which begins at the top of each snapshot. Names of one inode are one
@@ -65,7 +67,8 @@ pub struct Versions {
 /// When the store can't be used.
 pub fn versions(store: &Path, path: &Path, stop: &Stop) -> Result<Versions> {
     let (view, path) = (View::open(store)?, within(path)?);
-    let mut found = Versions { versions: Vec::new(), errors: Vec::new() };
+    let damage = view.damage().map(ToString::to_string).collect();
+    let mut found = Versions { versions: Vec::new(), errors: Vec::new(), damage };
     let mut inodes: HashMap<Inode, usize> = HashMap::new();
     for snapshot in view.snapshots.iter().take_while(|_| !stop.is_stopped()) {
         match look(&view, snapshot, &path, &inodes, stop) {
