@@ -1,6 +1,7 @@
 //! `ringsync snapshot list`: a line a snapshot, the oldest first.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -60,6 +61,21 @@ struct Unrecorded<'a> {
 pub(super) fn tell_of_clock(snapshots: &[Record]) {
     for ahead in dated_ahead(snapshots, Timestamp::now()) {
         message(ahead);
+    }
+}
+
+/// Tells how many snapshots have no record.
+pub(super) fn tell_of_lost_record(view: &View, store: &Path) {
+    let store = Escaped::path(store);
+    match view.without_record() {
+        0 => {}
+        1 => message(format!(
+            "1 snapshot has no record, and prune does not see it: `ringsync snapshot rebuild {store}` takes it in"
+        )),
+        count => message(format!(
+            "{count} snapshots have no record, and prune does not see them: `ringsync snapshot rebuild {store}` takes \
+             them in"
+        )),
     }
 }
 

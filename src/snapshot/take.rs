@@ -11,10 +11,10 @@ use crate::report::lines::message;
 use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
-use crate::snapshot::list::{json, line, tell_of_clock};
+use crate::snapshot::list::{json, line, tell_of_clock, tell_of_lost_record};
 use crate::snapshot::missing::{TOLD, elsewhere};
 use ringsync::store::look::View;
-use ringsync::store::{Decision, NoRoom, Record, Store, Taken};
+use ringsync::store::{Decision, NoRoom, Record, Taken};
 use ringsync::{EXIT_USAGE, Escaped, Operation, Outcome, Stop};
 
 pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
@@ -65,13 +65,12 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
 
 /// Says what is not as it should be in the store, and what could not be done.
 fn warn(store: &Path, taken: &Taken) {
-    if let Ok(store) = Store::open(store) {
-        tell_of_clock(&store.snapshots);
-    }
-    if let Some(record) = taken.snapshot.as_ref().filter(|record| !record.missing.is_empty())
-        && let Ok(view) = View::open(store)
-    {
-        view.missing(record, TOLD).iter().for_each(|missing| message(elsewhere(missing)));
+    if let Ok(view) = View::open(store) {
+        let records: Vec<Record> = view.snapshots.iter().filter_map(|found| found.record.clone()).collect();
+        tell_of_clock(&records);
+        tell_of_lost_record(&view, store);
+        let missing = taken.snapshot.iter().flat_map(|record| view.missing(record, TOLD));
+        missing.for_each(|missing| message(elsewhere(&missing)));
     }
     if taken.open_to_others {
         message("others can write to the store, and may change what is kept in it: chmod go-w");

@@ -11,8 +11,8 @@ use crate::stop::Stop;
 use crate::store::hashes::journal::{Head, Journal};
 use crate::store::layout::Layout;
 use crate::store::record::known;
-use crate::store::sources::Sources;
-use crate::store::take::{Take, refuse};
+use crate::store::sources::{Sources, refuse};
+use crate::store::take::Take;
 use crate::store::{Held, clones, earlier, mounted, record};
 
 /// As many paths that are missing are kept.
@@ -81,7 +81,7 @@ pub(super) fn foretell(
     stop: &Stop,
 ) -> Result<Summary> {
     let snapshots = known(layout)?.0;
-    refuse(take, take.run.sources.is_some(), layout, &snapshots)?;
+    refuse(layout, take.name.as_deref(), take.run.sources.is_some(), &snapshots)?;
     let store = std::path::absolute(layout.store()).at(Operation::UseStore, || layout.store())?;
     let mut config = take.run.clone();
     match layout.require() {
@@ -95,7 +95,9 @@ pub(super) fn foretell(
     config.make_parents = true;
     // Nothing is called so.
     config.destination = layout.own("dry-run");
-    config.link_dest = earlier::newest(&snapshots).map(|record| store.join(&record.name)).collect();
+    let recorded = earlier::newest(&snapshots).map(|record| record.name.clone());
+    let earlier = recorded.chain(earlier::unrecorded(layout, &snapshots));
+    config.link_dest = earlier.map(|name| store.join(name)).collect();
     (config.delete, config.backup, config.fsync, config.reuse) = (None, None, false, Reuse::Link);
     crate::engine::sync(&config, reporter, stop)
 }

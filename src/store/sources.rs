@@ -1,5 +1,6 @@
 //! What a snapshot is taken of: that the store does not lie in it, nor it in the store, and that it is still there at the end.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::roots::nearest_existing;
 use crate::roots::nested::is_kept_out;
 use crate::roots::overlap::{mounts, mounts_below, place};
+use crate::store::layout::Layout;
+use crate::store::name;
+use crate::store::record::Record;
 use crate::text::Escaped;
 
 /// All that are named.
@@ -59,6 +63,52 @@ pub(super) fn refuse_overlap(run: &Config, store: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a source that is a store, or lies in a snapshot of one.
+pub(super) fn refuse_stores(run: &Config, store: &Path) -> Result<()> {
+    for path in named(run) {
+        let Ok(source) = path.canonicalize() else { continue }; // the engine says so
+        let what = match &source {
+            source if Layout::new(source).is_store() => "is a store of snapshots itself",
+            source if lies_in_snapshot(source) => "lies in a snapshot",
+            _ => continue,
+        };
+        let why = format!("SRC ({}) {what}: are SRC and STORE swapped?", Escaped::path(path));
+        return Err(Error::new(Operation::UseStore, store, Cause::Refused(why)));
+    }
+    Ok(())
+}
+
+/// Refuses a name that is taken, and another shape than that of the snapshots there are.
+pub(super) fn refuse(layout: &Layout, name: Option<&str>, several: bool, snapshots: &[Record]) -> Result<()> {
+    let refused = |why: String| Err(Error::new(Operation::UseStore, layout.store(), Cause::Refused(why)));
+    if let Some(name) = name.filter(|name| layout.snapshot(name).symlink_metadata().is_ok()) {
+        return refused(format!("{} is there already", Escaped::name(name.as_ref())));
+    }
+    let shape = match snapshots.last() {
+        Some(newest) if newest.several != several => newest.several,
+        _ => return Ok(()),
+    };
+    let why = match shape {
+        false => {
+            "its snapshots have the contents of one source at their top: take several into another store"
+        }
+        true => "its snapshots have several sources, each under its own name: take one into another store",
+    };
+    refused(why.into())
+}
+
+/// Whether a directory around this one is a snapshot of a store, or what the program keeps in one.
+fn lies_in_snapshot(source: &Path) -> bool {
+    source.ancestors().any(|tree| {
+        let (Some(around), Some(name)) = (tree.parent(), tree.file_name().and_then(OsStr::to_str)) else {
+            return false;
+        };
+        let layout = Layout::new(around);
+        let is_own = || layout.own("") == tree.join("") || layout.manifest(name).exists();
+        (name::time(name).is_some() || is_own()) && layout.is_store()
+    })
 }
 
 /// The sources as a run finds them. What vanishes of them as a whole is not what vanishes of a directory: it was to be taken.

@@ -39,6 +39,8 @@ pub struct Take {
     pub durable: bool,
     /// Wait while another run is at work in the store.
     pub wait: bool,
+    /// Also into a directory that is no store yet, and has other files.
+    pub allow_other_files: bool,
     /// Prune the store afterwards, without another run in between, and before that where there is no room. What it says of
     /// the store, of names, of dry runs and of waiting is not looked at.
     pub prune: Option<Prune>,
@@ -62,6 +64,7 @@ impl Take {
             min_entries,
             durable: true,
             wait: false,
+            allow_other_files: false,
             prune: None,
             options: Vec::new(),
             dry_run: false,
@@ -188,9 +191,14 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let layout = Layout::new(&take.store);
     if let Some((name, why)) = take.name.as_ref().and_then(|name| Some((name, name::refusal(name.as_ref())?)))
     {
-        return Err(refusal(take, format!("{}: {why}", Escaped::name(name.as_ref()))));
+        let why = format!("{}: {why}", Escaped::name(name.as_ref()));
+        return Err(Error::new(Operation::UseStore, &take.store, Cause::Refused(why)));
     }
     sources::refuse_overlap(&take.run, &take.store)?;
+    sources::refuse_stores(&take.run, &take.store)?;
+    if !take.allow_other_files {
+        layout.refuse_used()?;
+    }
     if take.dry_run {
         let summary = attempt::foretell(take, &layout, reporter, stop)?;
         return Ok(Taken::new(summary, layout.is_open_to_others()));
@@ -199,7 +207,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let (open_to_others, closed) = (layout.is_open_to_others(), layout.close()?);
     let mut held = Held::take(layout, take.wait, stop)?;
     let several = take.run.sources.is_some();
-    refuse(take, several, &held.layout, &held.snapshots)?;
+    sources::refuse(&held.layout, take.name.as_deref(), several, &held.snapshots)?;
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let mut attempt = Attempt::make(take, &held, reporter, stop);
@@ -274,30 +282,6 @@ fn make_room(
         pruned.push(made);
     }
     (pruned, has_room)
-}
-
-fn refusal(take: &Take, why: String) -> Error {
-    Error::new(Operation::UseStore, &take.store, Cause::Refused(why))
-}
-
-/// Refuses a name that is taken, and another shape than that of the snapshots there are.
-pub(super) fn refuse(take: &Take, several: bool, layout: &Layout, snapshots: &[Record]) -> Result<()> {
-    if let Some(name) = &take.name
-        && layout.snapshot(name).symlink_metadata().is_ok()
-    {
-        return Err(refusal(take, format!("{} is there already", Escaped::name(name.as_ref()))));
-    }
-    let shape = match snapshots.last() {
-        Some(newest) if newest.several != several => newest.several,
-        _ => return Ok(()),
-    };
-    let why = match shape {
-        false => {
-            "its snapshots have the contents of one source at their top: take several into another store"
-        }
-        true => "its snapshots have several sources, each under its own name: take one into another store",
-    };
-    Err(refusal(take, why.into()))
 }
 
 /// Whether the source has too little to be what it was.

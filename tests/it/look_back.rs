@@ -201,9 +201,9 @@ fn a_store_without_a_record_is_restored_from() {
     let lines = run(snapshot(&[&"list", &"--json", &store])).exits(0).json();
     assert_lines_described(&lines);
     assert_eq!((lines.len(), &lines[0]["name"]), (2, &first.as_str().into()));
-    let ran = run(snapshot(&[&"status", &store])).exits(0);
-    assert!(ran.out.contains("without a record"), "{}", ran.out);
-    let lines = run(snapshot(&[&"status", &"--json", &store])).exits(0).json();
+    let ran = run(snapshot(&[&"status", &store])).exits(23);
+    assert!(ran.out.starts_with("NOT OK: ") && ran.out.contains("without a record"), "{}", ran.out);
+    let lines = run(snapshot(&[&"status", &"--json", &store])).exits(23).json();
     assert_lines_described(&lines);
     assert_eq!(lines[0]["recorded"], false);
     assert!(!store.join(".ringsync").exists());
@@ -347,8 +347,9 @@ fn a_store_is_well_or_not() {
     drop(lock);
     fs::create_dir(store.join(".ringsync/incomplete")).unwrap();
     mode(&store, 0o777);
-    let ran = run(snapshot(&[&"status", &store])).exits(0);
-    assert!(ran.out.contains("a run was broken off") && ran.out.contains("others may"), "{}", ran.out);
+    let ran = run(snapshot(&[&"status", &store])).exits(23);
+    assert!(ran.out.contains("a run was broken off") && ran.out.contains("others may change"), "{}", ran.out);
+    mode(&store, 0o755);
     let record = store.join(".ringsync/snapshots.jsonl");
     let text = fs::read_to_string(&record).unwrap();
     let dated = |hours: i64| {

@@ -12,8 +12,9 @@ use crate::cli::values::local::local;
 #[derive(Debug, Args)]
 #[command(
     after_help = "It is well if the newest snapshot is complete, not older than --max-age, and not dated more than an hour \
-ahead of the clock. The line also tells whether a run is at work or was broken off, and whether others may write to STORE.\n\n\
-Exit codes: 0 well, 1 usage, 3 STORE can't be used, 23 not well."
+ahead of the clock, if each snapshot has a record, and if others can't change what is kept. The line also tells whether a run is at \
+work or was broken off, and whether others may write to STORE.\n\n\
+Exit codes: 0 well, 1 usage, 3 STORE can't be used, or its record can't be read by this user, 23 not well."
 )]
 pub(crate) struct StatusArgs {
     /// The directory that holds the snapshots

@@ -55,6 +55,9 @@ pub(crate) struct TakeArgs {
     /// Wait while another run is at work in STORE
     #[arg(long)]
     wait: bool,
+    /// Also where STORE is no store yet, and has other files
+    #[arg(long)]
+    allow_other_files: bool,
     /// Read each copied file back from STORE and compare
     #[arg(long)]
     verify: bool,
@@ -132,6 +135,7 @@ impl TakeArgs {
             take.dry_run = self.dry_run;
             take.durable = !self.no_fsync;
             take.wait = self.wait;
+            take.allow_other_files = self.allow_other_files;
             let prune = || Prune::new(store, Rules::default()).with(|prune| self.rules.apply(prune));
             take.options = self.options();
             take.prune = self.prune.then(prune);

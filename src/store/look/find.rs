@@ -117,16 +117,16 @@ impl View {
             }
         }
         found.sort_by(|one, other| one.name.cmp(&other.name));
-        let target = std::fs::read_link(self.layout.latest()).ok();
-        let latest =
-            target.as_ref().and_then(|name| name.to_str()).filter(|name| record::is_part_of_path(name));
-        if let Some(name) = latest.filter(|name| name::time(name).is_none())
-            && self.layout.snapshot(name).symlink_metadata().is_ok_and(|stat| stat.is_dir())
-        {
-            let path = self.layout.snapshot(name);
-            found.push(Found { path, name: name.into(), started: None, record: None });
+        if let Some(name) = self.layout.led_to().filter(|name| name::time(name).is_none()) {
+            found.push(Found { path: self.layout.snapshot(&name), name, started: None, record: None });
         }
         Ok(found)
+    }
+
+    /// How many have no record, though there may be one: it was lost. `prune` does not see them, and `rebuild` takes them in.
+    pub fn without_record(&self) -> usize {
+        let lost = self.snapshots.iter().filter(|found| found.record.is_none() && self.unread.is_none());
+        self.unrecorded.len() + lost.count()
     }
 
     /// The newest one.

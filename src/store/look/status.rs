@@ -33,6 +33,8 @@ pub struct Status {
     pub broken_off: bool,
     /// Others than its owner may write to the store, or to what the program keeps in it, or read the latter.
     pub open_to_others: bool,
+    /// How many snapshots have no record, though there may be one.
+    pub unrecorded: usize,
     /// Why it is not well, the worst first; nothing if it is.
     pub troubles: Vec<Trouble>,
 }
@@ -51,6 +53,10 @@ pub enum Trouble {
     Partial,
     /// The newest one is dated ahead of the clock: how old it is nobody can tell.
     Ahead,
+    /// Snapshots have no record: `prune` does not see them.
+    Unrecorded,
+    /// Others may change what is kept, and `take` refuses that.
+    Open,
 }
 
 impl fmt::Display for Trouble {
@@ -61,6 +67,8 @@ impl fmt::Display for Trouble {
             Trouble::AgeUnknown => "of unknown age",
             Trouble::Partial => "partial",
             Trouble::Ahead => "dated ahead of the clock",
+            Trouble::Unrecorded => "snapshots without a record (rebuild takes them in)",
+            Trouble::Open => "others may change what is kept, so that take refuses the store",
         })
     }
 }
@@ -68,9 +76,13 @@ impl fmt::Display for Trouble {
 /// Looks at a store, whose newest snapshot may be as old as this.
 ///
 /// # Errors
-/// When the store can't be used.
+/// When the store can't be used, or this user can't read its record.
 pub fn status(store: &Path, max_age: Duration) -> Result<Status> {
     let view = View::open(store)?;
+    if let Some(error) = &view.unread {
+        let why = format!("how it is can't be told, since its record can't be read: {error}");
+        return Err(view.refusal(why));
+    }
     let now = Timestamp::now();
     let newest = view.snapshots.last().cloned();
     let age = newest.as_ref().and_then(|newest| Some(now.duration_since(newest.started?)));
@@ -88,6 +100,9 @@ pub fn status(store: &Path, max_age: Duration) -> Result<Status> {
         }
     }
     let layout = &view.layout;
+    let unrecorded = view.without_record();
+    troubles.extend((unrecorded > 0).then_some(Trouble::Unrecorded));
+    troubles.extend(layout.is_refused_to_owner().then_some(Trouble::Open));
     let at_work = is_at_work(layout);
     Ok(Status {
         newest_complete: view.newest_complete().map(|complete| complete.name.clone()),
@@ -98,6 +113,7 @@ pub fn status(store: &Path, max_age: Duration) -> Result<Status> {
         age,
         ahead,
         at_work,
+        unrecorded,
         troubles,
     })
 }
