@@ -13,6 +13,7 @@ use crate::store::record::Record;
 use crate::store::retention::{Candidate, Rules, Verdict};
 use crate::store::space::{Freed, KeepFree, Room};
 use crate::store::{Held, removal};
+use crate::text::Escaped;
 
 /// How many complete snapshots, the newest ones, stay however short space is.
 const NEVER_BELOW: usize = 7;
@@ -33,7 +34,7 @@ pub struct Prune {
     pub rules: Rules,
     /// What no rule names goes only until this much is free, the oldest first; the 7 newest complete ones never do.
     pub keep_free: Option<KeepFree>,
-    /// Named snapshots that go. With any the rules are not looked at.
+    /// The names of snapshots that go, also of those called by a time. With any the rules are not looked at.
     pub names: Vec<String>,
     /// The calendar.
     pub zone: TimeZone,
@@ -127,13 +128,14 @@ pub(super) fn room_to_make(
 fn decide(prune: &Prune, held: &Held, next: Option<Candidate>) -> Result<Vec<Decision>> {
     let decision = |snapshot: &Record, verdict| Decision { snapshot: snapshot.clone(), verdict };
     let newest = held.snapshots.iter().rev().find(|record| record.complete);
-    let stays = || Verdict::Keep(vec!["newest complete".into()]);
     if prune.names.is_empty() {
         let mut candidates: Vec<_> = held.snapshots.iter().map(Record::candidate).collect();
         candidates.extend(next);
         let verdicts = prune.rules.judge(&candidates, Timestamp::now(), &prune.zone);
         let judged = held.snapshots.iter().zip(verdicts).map(|(record, verdict)| match verdict {
-            Verdict::Remove if newest == Some(record) => decision(record, stays()),
+            Verdict::Remove if newest == Some(record) => {
+                decision(record, Verdict::Keep(vec!["newest complete".into()]))
+            }
             verdict => decision(record, verdict),
         });
         return Ok(judged.collect());
@@ -142,13 +144,20 @@ fn decide(prune: &Prune, held: &Held, next: Option<Candidate>) -> Result<Vec<Dec
     if let Some(missing) =
         prune.names.iter().find(|name| !held.snapshots.iter().any(|record| record.name == **name))
     {
-        let why = format!("there is no snapshot {missing}");
+        let missing = Escaped::name(missing.as_ref());
+        let why = format!("there is no snapshot {missing}: nothing is removed");
         return Err(Error::new(Operation::UseStore, &prune.store, Cause::Refused(why)));
     }
-    let judge = |record: &Record| match (is_asked(record), newest == Some(record)) {
-        (true, false) => Verdict::Remove,
-        (true, true) => stays(),
-        (false, _) => Verdict::Keep(vec!["not asked for".into()]),
+    if let Some(newest) = newest.filter(|newest| is_asked(newest)) {
+        let name = Escaped::name(newest.name.as_ref());
+        let why = format!(
+            "{name} is the newest complete snapshot, which always stays: take another one before. Nothing is removed"
+        );
+        return Err(Error::new(Operation::UseStore, &prune.store, Cause::Refused(why)));
+    }
+    let judge = |record: &Record| match is_asked(record) {
+        true => Verdict::Remove,
+        false => Verdict::Keep(vec!["not asked for".into()]),
     };
     Ok(held.snapshots.iter().map(|record| decision(record, judge(record))).collect())
 }

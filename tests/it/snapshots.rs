@@ -294,7 +294,8 @@ fn names_are_taken_once_and_go_only_by_name() {
     assert_eq!(directories(&store).len(), 1);
     // The newest complete one stays even then.
     let last = names(&store).remove(0);
-    run(snapshot(&[&"prune", &"--yes", &format!("--name={last}"), &store])).exits(0);
+    let ran = run(snapshot(&[&"prune", &"--yes", &format!("--name={last}"), &store])).exits(3);
+    assert!(ran.err.contains(&format!("{last} is the newest complete snapshot")), "{}", ran.err);
     assert_eq!(names(&store), [last]);
 }
 
