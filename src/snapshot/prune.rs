@@ -45,6 +45,9 @@ pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
             _ => None,
         };
     }
+    if let Some(why) = ringsync::store::refusal(&prune, &decisions).filter(|_| arguments.is_dry_run()) {
+        text += &format!("{why}\n");
+    }
     let printed = print(text.as_bytes());
     for error in &errors {
         message(words::told(error));

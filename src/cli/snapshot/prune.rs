@@ -18,7 +18,7 @@ The newest complete one always stays, which --name can't change; no rule looks a
 With --keep-free the rules say what must stay, and the others go only while space is short: without a rule, the oldest. It \
 stops when three removals in a row freed less than 1 % of what is missing (and less than 100 MiB), and at half of all snapshots if there is no --yes.\n\n\
 Exit codes: 0, 1 usage, 3 STORE can't be used, or more than half of its snapshots would go, 20 interrupted, 23 something could \
-not be removed: the next run goes on.")]
+not be removed, and the next run goes on, or --keep-free could not be reached.")]
 pub(crate) struct PruneArgs {
     /// The directory that holds the snapshots
     #[arg(value_name = "STORE", value_parser = local())]
