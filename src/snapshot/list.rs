@@ -101,12 +101,17 @@ fn table(view: &View) -> String {
     if view.snapshots.is_empty() {
         return "no snapshots\n".into();
     }
+    let records = || view.snapshots.iter().filter_map(|found| found.record.as_ref());
+    let mut sources: Vec<_> =
+        records().map(|one| &one.sources).filter(|sources| !sources.is_empty()).collect();
+    sources.dedup();
+    let has_several = sources.len() > 1;
     // Writing to a string can't fail.
     writeln!(text, "{:widest$}  {:>12} {:>12} {:>12}", "SNAPSHOT", "ENTRIES", "NEW", "ALL").ok();
     for found in all() {
         let name = Escaped::name(found.name.as_ref()).to_string();
         match &found.record {
-            Some(record) => row(&mut text, &format!("{name:widest$}"), record, view),
+            Some(record) => row(&mut text, &format!("{name:widest$}"), (record, has_several), view),
             None => {
                 writeln!(text, "{name:widest$}  {0:>12} {0:>12} {0:>12}  without a record", "-").ok();
             }
@@ -116,16 +121,21 @@ fn table(view: &View) -> String {
 }
 
 /// What the record says of a snapshot, and of a partial one what is missing and where it is.
-fn row(text: &mut String, name: &str, record: &Record, view: &View) {
+fn row(text: &mut String, name: &str, (record, tells_sources): (&Record, bool), view: &View) {
     let figures = NumberFormat::Human;
     let marks = [(!record.complete, "partial"), (record.named, "named"), (record.rebuilt, "rebuilt")];
     let marks: Vec<&str> = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
-    let marks = if marks.is_empty() { String::new() } else { format!("  {}", marks.join(", ")) };
+    let mut marks = if marks.is_empty() { String::new() } else { format!("  {}", marks.join(", ")) };
+    if tells_sources && !record.sources.is_empty() {
+        let sources = record.sources.iter().map(|source| Escaped::name(source.as_ref()).to_string());
+        marks += &format!("  of {}", sources.collect::<Vec<_>>().join(" "));
+    }
+    // Of what nobody has seen being taken no one knows what was copied.
+    let new = if record.rebuilt { "-".into() } else { figures.bytes(record.bytes_copied).to_string() };
     writeln!(
         text,
-        "{name}  {:>12} {:>12} {:>12}{marks}",
+        "{name}  {:>12} {new:>12} {:>12}{marks}",
         figures.count(record.entries),
-        figures.bytes(record.bytes_copied),
         figures.bytes(record.bytes),
     )
     .ok();

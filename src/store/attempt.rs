@@ -10,6 +10,7 @@ use crate::options::Reuse;
 use crate::stop::Stop;
 use crate::store::hashes::journal::{Head, Journal};
 use crate::store::layout::Layout;
+use crate::store::prune::{self, Pruned};
 use crate::store::record::known;
 use crate::store::sources::{Sources, refuse};
 use crate::store::take::Take;
@@ -72,14 +73,14 @@ impl Attempt {
     }
 }
 
-/// Has the engine tell what it would do in a store, of which there may be none. What runs that were broken off have left is not
+/// Has the engine tell what it would do in a store, of which there may be none, and tells what pruning would do then. What runs that were broken off have left is not
 /// looked at.
 pub(super) fn foretell(
     take: &Take,
     layout: &Layout,
     reporter: &mut dyn Reporter,
     stop: &Stop,
-) -> Result<Summary> {
+) -> Result<(Summary, Pruned)> {
     let snapshots = known(layout)?.0;
     refuse(layout, take.name.as_deref(), take.run.sources.is_some(), &snapshots)?;
     let store = std::path::absolute(layout.store()).at(Operation::UseStore, || layout.store())?;
@@ -91,6 +92,13 @@ pub(super) fn foretell(
             store.parent().map(std::fs::metadata).transpose().at(Operation::Create, || &store)?;
         }
     }
+    let pruned = match (&take.prune, layout.require()) {
+        (Some(prune), Ok(())) => {
+            let held = Held::look(layout.clone())?;
+            Some(prune::foretell(prune, &held, take.name.is_some(), stop)?)
+        }
+        _ => None,
+    };
     config.mode = Mode::DryRun;
     config.make_parents = true;
     // Nothing is called so.
@@ -99,7 +107,7 @@ pub(super) fn foretell(
     let earlier = recorded.chain(earlier::unrecorded(layout, &snapshots));
     config.link_dest = earlier.map(|name| store.join(name)).collect();
     (config.delete, config.backup, config.fsync, config.reuse) = (None, None, false, Reuse::Link);
-    crate::engine::sync(&config, reporter, stop)
+    Ok((crate::engine::sync(&config, reporter, stop)?, pruned.unwrap_or_default()))
 }
 
 /// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.

@@ -88,6 +88,14 @@ impl Layout {
             || self.led_to().is_some_and(|name| name::time(&name).is_some())
     }
 
+    /// The store that has a directory as a snapshot, or as what is the program's own, and its name there.
+    pub(super) fn around(tree: &Path) -> Option<(Layout, &str)> {
+        let (around, name) = (tree.parent()?, tree.file_name()?.to_str()?);
+        let layout = Layout::new(around);
+        let is_ours = name::time(name).is_some() || name == OWN || layout.manifest(name).exists();
+        (is_ours && layout.is_store()).then_some((layout, name))
+    }
+
     /// The name of the directory in the store that `latest` leads to.
     pub(super) fn led_to(&self) -> Option<String> {
         let target = std::fs::read_link(self.latest()).ok()?.into_os_string().into_string().ok()?;

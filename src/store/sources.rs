@@ -1,9 +1,8 @@
 //! What a snapshot is taken of: that the store does not lie in it, nor it in the store, and that it is still there at the end.
 
-use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -13,7 +12,6 @@ use crate::roots::nearest_existing;
 use crate::roots::nested::is_kept_out;
 use crate::roots::overlap::{mounts, mounts_below, place};
 use crate::store::layout::Layout;
-use crate::store::name;
 use crate::store::record::Record;
 use crate::text::Escaped;
 
@@ -71,7 +69,7 @@ pub(super) fn refuse_stores(run: &Config, store: &Path) -> Result<()> {
         let Ok(source) = path.canonicalize() else { continue }; // the engine says so
         let what = match &source {
             source if Layout::new(source).is_store() => "is a store of snapshots itself",
-            source if lies_in_snapshot(source) => "lies in a snapshot",
+            source if source.ancestors().any(|tree| Layout::around(tree).is_some()) => "lies in a snapshot",
             _ => continue,
         };
         let why = format!("SRC ({}) {what}: are SRC and STORE swapped?", Escaped::path(path));
@@ -99,16 +97,28 @@ pub(super) fn refuse(layout: &Layout, name: Option<&str>, several: bool, snapsho
     refused(why.into())
 }
 
-/// Whether a directory around this one is a snapshot of a store, or what the program keeps in one.
-fn lies_in_snapshot(source: &Path) -> bool {
-    source.ancestors().any(|tree| {
-        let (Some(around), Some(name)) = (tree.parent(), tree.file_name().and_then(OsStr::to_str)) else {
-            return false;
-        };
-        let layout = Layout::new(around);
-        let is_own = || layout.own("") == tree.join("") || layout.manifest(name).exists();
-        (name::time(name).is_some() || is_own()) && layout.is_store()
-    })
+/// What the record says that a snapshot was taken of.
+pub(super) fn recorded(run: &Config) -> Vec<String> {
+    named(run).iter().map(|path| absolute(path).to_string_lossy().into_owned()).collect()
+}
+
+/// A path that means the same from any directory. Symlinks stay, unless `..` may lead back over one.
+fn absolute(path: &Path) -> PathBuf {
+    let leads_back = path.components().any(|part| part == Component::ParentDir);
+    let resolved = leads_back.then(|| path.canonicalize().ok()).flatten();
+    let path = resolved.or_else(|| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_path_buf());
+    path.components().collect()
+}
+
+/// What the newest snapshot was taken of, if that is something else than what a run is to take.
+pub(super) fn before(run: &Config, snapshots: &[Record]) -> Option<Vec<String>> {
+    let sorted = |mut sources: Vec<String>| {
+        sources.sort();
+        sources
+    };
+    let before = &snapshots.last()?.sources;
+    let is_known = !before.is_empty() && before.iter().all(|source| source.starts_with('/'));
+    (is_known && sorted(before.clone()) != sorted(recorded(run))).then(|| before.clone())
 }
 
 /// The sources as a run finds them. What vanishes of them as a whole is not what vanishes of a directory: it was to be taken.

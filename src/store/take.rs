@@ -13,8 +13,8 @@ use crate::stop::Stop;
 use crate::store::attempt::{self, Attempt};
 use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
-use crate::store::prune::{Decision, Prune};
-use crate::store::record::{FORMAT, Record};
+use crate::store::prune::{Decision, Prune, Pruned};
+use crate::store::record::{FORMAT, Record, known};
 use crate::store::shortage::{NoRoom, is_full, is_no_room, missing_bytes};
 use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree, sources};
 use crate::text::Escaped;
@@ -122,7 +122,12 @@ impl fmt::Display for Unfit {
         if let Some((name, entries)) = &self.newest {
             write!(f, ", and snapshot {name} has {entries}")?;
         }
-        f.write_str(": is it mounted?")
+        f.write_str(": is it mounted?")?;
+        match self.entries {
+            0 => Ok(()),
+            _ if self.gone => Ok(()),
+            entries => write!(f, " If it is to have no more, give --min-entries {entries}"),
+        }
     }
 }
 
@@ -136,13 +141,16 @@ pub struct Taken {
     pub snapshot: Option<Record>,
     /// Why there is none, though the run came to its end.
     pub unfit: Option<Unfit>,
+    /// What the snapshot before was taken of, if that is something else.
+    pub other_sources: Option<Vec<String>>,
     /// Others can write to the store, and may change what is kept in it.
     pub open_to_others: bool,
     /// Others could read or change what the program keeps in the store, and can no longer.
     pub closed: bool,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
-    /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
+    /// What became of each snapshot where [`Take::prune`] was carried out, or would become of it in a dry run, and why it was
+    /// not, or not all of it.
     pub pruned: Vec<Decision>,
     #[allow(missing_docs)]
     pub prune_errors: Vec<Error>,
@@ -156,6 +164,7 @@ impl Taken {
             summary,
             snapshot: None,
             unfit: None,
+            other_sources: None,
             open_to_others,
             closed: false,
             left: Vec::new(),
@@ -171,7 +180,7 @@ impl Taken {
         self.summary.outcome.max(pruning.unwrap_or_default())
     }
 
-    fn note_pruned(&mut self, pruned: Result<(Vec<Decision>, Vec<Error>)>) {
+    fn note_pruned(&mut self, pruned: Result<Pruned>) {
         match pruned {
             Ok((decisions, errors)) => {
                 self.pruned.extend(decisions);
@@ -200,14 +209,18 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         layout.refuse_used()?;
     }
     if take.dry_run {
-        let summary = attempt::foretell(take, &layout, reporter, stop)?;
-        return Ok(Taken::new(summary, layout.is_open_to_others()));
+        let (summary, pruned) = attempt::foretell(take, &layout, reporter, stop)?;
+        let mut taken = Taken::new(summary, layout.is_open_to_others());
+        taken.note_pruned(Ok(pruned));
+        taken.other_sources = sources::before(&take.run, &known(&layout)?.0);
+        return Ok(taken);
     }
     let new = layout.make()?;
     let (open_to_others, closed) = (layout.is_open_to_others(), layout.close()?);
     let mut held = Held::take(layout, take.wait, stop)?;
     let several = take.run.sources.is_some();
     sources::refuse(&held.layout, take.name.as_deref(), several, &held.snapshots)?;
+    let other_sources = sources::before(&take.run, &held.snapshots);
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let mut attempt = Attempt::make(take, &held, reporter, stop);
@@ -218,7 +231,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let attempt = attempt.inspect_err(|_| held.layout.unmake(&new))?;
     let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
-    taken.closed = closed;
+    (taken.closed, taken.other_sources) = (closed, other_sources);
     pruned.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
@@ -248,9 +261,6 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     Ok(taken)
 }
 
-/// What was pruned to make room.
-type Pruned = Result<(Vec<Decision>, Vec<Error>)>;
-
 /// Where a run found no room: removes what a prune that was killed has left, and what the rules release. Returns whether there is
 /// more room than there was, too.
 fn make_room(
@@ -258,7 +268,7 @@ fn make_room(
     held: &mut Held,
     attempt: &mut Result<Attempt>,
     stop: &Stop,
-) -> (Vec<Pruned>, bool) {
+) -> (Vec<Result<Pruned>>, bool) {
     let missing = match attempt {
         Ok(attempt) if is_full(&attempt.summary) => {
             attempt.journal.flush();
@@ -346,10 +356,6 @@ fn describe(
         |earlier: &u32| held.layout.snapshot(&name::of_time(started, *earlier)).symlink_metadata().is_err();
     let by_time = || (0..).find(free).map(|earlier| name::of_time(started, earlier)).unwrap_or_default();
     let totals = &summary.totals;
-    let sources = match &take.run.sources {
-        Some(sources) => sources.clone(),
-        None => vec![take.run.source.clone()],
-    };
     Record {
         format: FORMAT,
         sequence: held.next,
@@ -359,7 +365,7 @@ fn describe(
         finished: Timestamp::now(),
         complete,
         several,
-        sources: sources.iter().map(|source| source.to_string_lossy().into_owned()).collect(),
+        sources: sources::recorded(&take.run),
         entries: entries(totals, several),
         copied: totals.count(Action::Created),
         linked: totals.count(Action::Linked),

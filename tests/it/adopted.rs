@@ -270,6 +270,14 @@ fn what_can_not_be_adopted_is_refused() {
         assert!(ran.err.contains(why), "{}", ran.err);
         assert!(!store.exists());
     }
+    fs::create_dir_all(home.path().join("rs/daily.0")).unwrap();
+    let ran = adopt(&[&store, &home.path().join("rs")], &[], 3);
+    assert!(
+        ran.err.contains("directories in it do: name these, ") && ran.err.contains("/rs/*"),
+        "{}",
+        ran.err
+    );
+    adopt(&[&home.path().join("missing")], &[], 3);
     let name = name_of(&take(&source, &store, &[], 0));
     let ran = adopt(&[&store, &store.join(&name)], &[], 3);
     assert!(ran.err.contains("it is a snapshot of this store already"), "{}", ran.err);

@@ -108,7 +108,7 @@ fn what_is_not_there_is_said_to_be_elsewhere() {
     refused(newest, "d0/f3", &format!("the newest one that has it is {first}"));
     refused(newest, "never", "nor in any other");
     refused(newest, "../store", "no `..`");
-    refused(newest, "/etc", "begin at its top");
+    refused(newest, "/etc", "nor in any other");
     refused(newest, ".", "leave it out");
     refused(&at(&store, "never"), "d0", "there is no snapshot never");
     refused(&at(&store, "../src"), "d0", "No such file");
@@ -170,6 +170,14 @@ fn a_partial_one_is_restored_and_said() {
     let missing = lines.last().unwrap()["missing"].as_array().unwrap().clone();
     let wanted = serde_json::json!({ "path": "d0/f3", "newest": first });
     assert!(missing.len() == 2 && missing.contains(&wanted), "{missing:#?}");
+    // What it lacks lies elsewhere.
+    let of = |path: &'static str, code| {
+        let ran = alice(&["restore".as_ref(), store.as_ref(), path.as_ref(), to.as_ref()], code);
+        assert_eq!(ran.err.contains("is partial"), code == 23, "{}", ran.err);
+    };
+    of("d1", 0);
+    of("d0/f6", 0);
+    of("d0", 23);
     let asked = at(&store, &second);
     alice(&["restore".as_ref(), asked.as_ref(), to.as_ref()], 0);
     let ran = run(snapshot(&[&"list", &store])).exits(0);
@@ -255,7 +263,10 @@ fn each_version_is_told_once() {
         names.push(take(&source, &store));
     }
     let ran = run(snapshot(&[&"versions", &store, &"d0/f3"])).exits(0);
-    assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
+    let header = "SINCE                         SIZE  MODIFIED              BLAKE3        SNAPSHOTS\n";
+    assert!(ran.out.starts_with(header) && ran.out.lines().count() == 3, "{}", ran.out);
+    let digits = &blake3::hash(b"three").to_string()[..12];
+    assert!(ran.out.contains(&format!("  {digits}  in {}", names[2])), "{}", ran.out);
     let lines = run(snapshot(&[&"versions", &"--json", &store, &"./d0/f3"])).exits(0).json();
     assert_lines_described(&lines);
     assert_eq!(lines[0]["snapshots"], serde_json::json!([names[0], names[1], names[3]]));

@@ -12,6 +12,7 @@ use crate::store::is_broken_off;
 use crate::store::look::against::Against;
 use crate::store::look::find::{Found, View, within};
 use crate::store::look::missing::Missing;
+use crate::store::record::Record;
 use crate::text::Escaped;
 
 /// As many paths of a partial snapshot are told.
@@ -25,7 +26,8 @@ pub struct Restore {
     pub run: Config,
     /// What is read.
     pub snapshot: Found,
-    /// What may be missing, if nobody asked for this snapshot by its name and something is.
+    /// What may be missing, if nobody asked for this snapshot by its name and something is, or may be, under a path that was
+    /// asked for.
     pub partial: Option<Partial>,
     /// Paths in the snapshot, and their names in the destination. Of all that it has: an empty path each.
     places: Vec<(PathBuf, PathBuf)>,
@@ -84,7 +86,9 @@ impl Restore {
         if places.is_empty() {
             places.push((PathBuf::new(), PathBuf::new()));
         }
-        let partial = partial(&view, &snapshot).filter(|_| name.is_none());
+        let is_whole =
+            !paths.is_empty() && snapshot.record.as_ref().is_some_and(|record| has_whole(record, &places));
+        let partial = partial(&view, &snapshot).filter(|_| name.is_none() && !is_whole);
         Ok(Restore { run, partial, places, manifest: view.manifest(&snapshot), snapshot })
     }
 }
@@ -132,6 +136,14 @@ fn partial(view: &View, snapshot: &Found) -> Option<Partial> {
         missing: view.missing(record, KEPT),
         newest_complete: view.newest_complete().map(|complete| complete.name.clone()),
     })
+}
+
+/// Whether nothing is missing under these paths: what is, is known, and lies elsewhere.
+fn has_whole(record: &Record, places: &[(PathBuf, PathBuf)]) -> bool {
+    let is_apart =
+        |lack: &PathBuf| places.iter().all(|(path, _)| !lack.starts_with(path) && !path.starts_with(lack));
+    record.errors == record.missing.len() as u64
+        && record.missing.iter().all(|lack| lack.to_path().as_ref().is_some_and(is_apart))
 }
 
 /// Restores. Where what was written is read back, and the store has the hashes of the snapshot's files, it is compared with
