@@ -110,7 +110,7 @@ pub(super) fn foretell(prune: &Prune, held: &Held, named: bool, stop: &Stop) -> 
     let mut decisions = decide(&prune, held, Some(Candidate::new(Timestamp::now(), true, named)))?;
     // The next one is the newest then.
     for decision in &mut decisions {
-        if decision.verdict.reasons() == [NEWEST] {
+        if reasons(decision) == [NEWEST] {
             decision.verdict = Verdict::Remove;
         }
     }
@@ -118,6 +118,14 @@ pub(super) fn foretell(prune: &Prune, held: &Held, named: bool, stop: &Stop) -> 
     let refused = too_many(&prune, &decisions, held.snapshots.len() + 1)
         .map(|why| Error::new(Operation::UseStore, held.layout.store(), Cause::Refused(why)));
     Ok((decisions, refused.into_iter().collect()))
+}
+
+/// Why one stays.
+fn reasons(decision: &Decision) -> &[String] {
+    match &decision.verdict {
+        Verdict::Keep(reasons) => reasons,
+        Verdict::Remove => &[],
+    }
 }
 
 /// That less is free than [`Prune::keep_free`] wants, though all has gone that may.
@@ -129,7 +137,7 @@ fn still_short(prune: &Prune, held: &Held, decisions: &[Decision]) -> Result<Opt
         return Ok(None);
     }
     let mut reasons: Vec<&str> =
-        decisions.iter().filter_map(|one| one.verdict.reasons().first()).map(|why| &**why).collect();
+        decisions.iter().filter_map(|one| reasons(one).first()).map(|why| &**why).collect();
     reasons.sort_unstable();
     reasons.dedup();
     let why = format!(

@@ -59,14 +59,6 @@ impl Verdict {
     pub fn keeps(&self) -> bool {
         matches!(self, Verdict::Keep(_))
     }
-
-    /// Why it stays.
-    pub(super) fn reasons(&self) -> &[String] {
-        match self {
-            Verdict::Keep(reasons) => reasons,
-            Verdict::Remove => &[],
-        }
-    }
 }
 
 /// How far ahead of the clock a snapshot may be dated. One that is further was taken by a wrong clock: it stays, and no rule
