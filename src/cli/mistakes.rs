@@ -5,8 +5,12 @@ use std::collections::{HashMap, HashSet};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Error};
 
+use crate::cli::snapshot::words::instead_of;
 use crate::cli::{Cli, rsync};
 use ringsync::Escaped;
+
+/// The command that has commands.
+const SNAPSHOT: &str = "snapshot";
 
 /// Said where no command is named.
 const NO_COMMAND: &str = "a command comes first: ringsync sync SRC DST makes DST hold what SRC holds";
@@ -49,9 +53,15 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
 pub(super) fn explain(mut error: Error) -> Error {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let Some((name, arguments)) = arguments.split_first() else { return error };
+    let Some((mut name, mut arguments)) = arguments.split_first() else { return error };
     let mut cli = Cli::command();
     cli.build();
+    if let (Some(family), Some((command, rest))) = (cli.find_subcommand(name), arguments.split_first())
+        && family.find_subcommand(command).is_some()
+    {
+        cli = family.clone();
+        (name, arguments) = (command, rest);
+    }
     let text = match error.kind() {
         ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument => match cli.find_subcommand(name) {
             Some(command) => advice(&cli, command, arguments, surplus(&error)),
@@ -62,9 +72,12 @@ pub(super) fn explain(mut error: Error) -> Error {
             Some(command) => one_dash(&Given::new(&cli, command, arguments)).join(NEXT),
             None => String::new(),
         },
-        ErrorKind::InvalidSubcommand if error.get(ContextKind::SuggestedSubcommand).is_none() => {
-            NO_COMMAND.to_owned()
-        }
+        ErrorKind::InvalidSubcommand => match other_command(&cli, name, arguments) {
+            Some(text) => text,
+            None if error.get(ContextKind::SuggestedSubcommand).is_some() => String::new(),
+            None if cli.find_subcommand(name).is_some() => String::new(),
+            None => NO_COMMAND.to_owned(),
+        },
         _ => String::new(),
     };
     if text.is_empty() {
@@ -82,6 +95,20 @@ pub(super) fn explain(mut error: Error) -> Error {
     }
 }
 
+/// What to write in place of a word that is no command, if that is known.
+fn other_command(cli: &Command, name: &str, arguments: &[String]) -> Option<String> {
+    let snapshot = cli.find_subcommand(SNAPSHOT)?;
+    match arguments.first() {
+        Some(word) if name == SNAPSHOT => {
+            Some(format!("there is no snapshot {}: {}", Escaped::name(word.as_ref()), instead_of(word)?))
+        }
+        _ => {
+            let command = snapshot.find_subcommand(name)?.get_name();
+            Some(format!("{command} is a command of snapshot: ringsync snapshot {command}"))
+        }
+    }
+}
+
 /// From one line of advice to the next.
 const NEXT: &str = "\n       ";
 
@@ -96,6 +123,7 @@ fn surplus(error: &Error) -> Option<&str> {
 /// What to do instead, a line for each reason; nothing, if none is known.
 fn advice(cli: &Command, command: &Command, arguments: &[String], surplus: Option<&str>) -> String {
     let name = command.get_name();
+    let family = if cli.get_name() == SNAPSHOT { "snapshot " } else { "" };
     let given = Given::new(cli, command, arguments);
     let mut lines = one_dash(&given);
     // A word after an option with one dash may be its value.
@@ -115,7 +143,8 @@ fn advice(cli: &Command, command: &Command, arguments: &[String], surplus: Optio
         if let Some((_, _, reason)) = reason {
             lines.push(format!("{name} has no {option}: {reason}"));
         } else if let Some(other) = cli.get_subcommands().find(|other| known(other).contains_key(option)) {
-            lines.push(format!("{name} has no {option}, which is an option of {}", other.get_name()));
+            let other = other.get_name();
+            lines.push(format!("{family}{name} has no {option}, which is an option of {family}{other}"));
         }
     }
     if let Some(surplus) = surplus.filter(|_| matches!(name, "sync" | "check")) {

@@ -53,17 +53,20 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// The command line of this process. `sync -h`, or `copy -h`, with nothing else asks for help, as rsync has it;
+    /// The command line of this process. `sync -h`, or `snapshot take -h`, with nothing else asks for help, as rsync has it;
     /// with anything else it asks for numbers with units.
     ///
     /// # Errors
     /// When it can't be understood; also when help or the version is asked for.
     pub(crate) fn of_process() -> Result<Self, clap::Error> {
         let mut arguments: Vec<OsString> = std::env::args_os().collect();
-        if let [_, command, option] = &mut arguments[..]
-            && (command == "sync" || command == "copy")
-            && option == "-h"
-        {
+        let (command, option) = match &mut arguments[..] {
+            [_, command, option] => (command, option),
+            [_, snapshot, command, option] if snapshot == "snapshot" => (command, option),
+            _ => return Cli::try_parse_from(arguments).map_err(mistakes::explain),
+        };
+        let takes_it = ["sync", "copy", "take", "restore"].iter().any(|name| command == name);
+        if takes_it && option == "-h" {
             *option = "--help".into();
         }
         Cli::try_parse_from(arguments).map_err(mistakes::explain)

@@ -97,7 +97,10 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     if let (Some(manifest), Some(single)) = (&mut manifest, &run.roots.single) {
         manifest.set_single(OsStr::from_bytes(single.destination.to_bytes()));
     }
-    let progress = Progress::new(reporter, stop, manifest, trace)?;
+    let mut progress = Progress::new(reporter, stop, manifest, trace)?;
+    if !config.link_dest.is_empty() {
+        progress.count_directories_apart();
+    }
     let root = match root {
         Err(error) if matches!(error.cause, Cause::NothingShared { .. }) => {
             return Ok(progress.refuse(&start, error));

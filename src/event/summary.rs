@@ -17,6 +17,9 @@ pub struct Totals {
     pub complete: bool,
     /// Entries that are done, whatever became of them.
     pub done: u64,
+    /// Directories among the entries created, where a run links to earlier trees: these can't share them. Elsewhere none is
+    /// counted here.
+    pub directories_apart: u64,
     /// Bytes known to be copied: those done, and the rest of the large files begun.
     pub bytes_expected: u64,
     /// Bytes copied.

@@ -241,11 +241,18 @@ impl Reporter for Lines {
 pub fn summary_line(summary: &Summary, mode: Mode, figures: NumberFormat) -> String {
     let totals = &summary.totals;
     let Totals { bytes, elapsed, errors, .. } = *totals;
+    let apart = totals.directories_apart;
+    let count = |action| totals.count(action) - if action == Action::Created { apart } else { 0 };
     let mut parts: Vec<String> = Action::ALL
         .into_iter()
-        .filter(|action| totals.count(*action) > 0)
-        .map(|action| format!("{} {}", figures.count(totals.count(action)), mode.word(action)))
+        .filter(|action| count(*action) > 0)
+        .map(|action| format!("{} {}", figures.count(count(action)), mode.word(action)))
         .collect();
+    match apart {
+        0 => {}
+        1 => parts.push("1 directory".into()),
+        apart => parts.push(format!("{} directories", figures.count(apart))),
+    }
     if parts.is_empty() {
         parts.push(if summary.outcome == Outcome::Done { "nothing to do" } else { "nothing done" }.into());
     }

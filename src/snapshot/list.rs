@@ -1,6 +1,7 @@
 //! `ringsync snapshot list`: a line a snapshot, the oldest first.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -74,6 +75,21 @@ pub(super) fn tell_of_gone(names: &[String]) {
     }
 }
 
+/// Tells how many snapshots have no record.
+pub(super) fn tell_of_lost_record(view: &View, store: &Path) {
+    let store = Escaped::path(store);
+    match view.without_record() {
+        0 => {}
+        1 => message(format!(
+            "1 snapshot has no record, and prune does not see it: `ringsync snapshot rebuild {store}` takes it in"
+        )),
+        count => message(format!(
+            "{count} snapshots have no record, and prune does not see them: `ringsync snapshot rebuild {store}` takes \
+             them in"
+        )),
+    }
+}
+
 pub(super) fn json(record: &Record) -> anyhow::Result<Vec<u8>> {
     line(&Line { event: "snapshot", record, ahead: record.started > Timestamp::now() })
 }
@@ -96,13 +112,18 @@ fn table(view: &View) -> String {
     if view.snapshots.is_empty() {
         return "no snapshots\n".into();
     }
+    let records = || view.snapshots.iter().filter_map(|found| found.record.as_ref());
+    let mut sources: Vec<_> =
+        records().map(|one| &one.sources).filter(|sources| !sources.is_empty()).collect();
+    sources.dedup();
+    let has_several = sources.len() > 1;
     // Writing to a string can't fail.
     writeln!(text, "{:widest$}  {:>12} {:>12} {:>12} {:>12}", "SNAPSHOT", "ENTRIES", "NEW", "SHARED", "ALL")
         .ok();
     for found in all() {
         let name = Escaped::name(found.name.as_ref()).to_string();
         match &found.record {
-            Some(record) => row(&mut text, &format!("{name:widest$}"), record, view),
+            Some(record) => row(&mut text, &format!("{name:widest$}"), (record, has_several), view),
             None => {
                 writeln!(text, "{name:widest$}  {0:>12} {0:>12} {0:>12} {0:>12}  without a record", "-").ok();
             }
@@ -112,16 +133,21 @@ fn table(view: &View) -> String {
 }
 
 /// What the record says of a snapshot, and of a partial one what is missing and where it is.
-fn row(text: &mut String, name: &str, record: &Record, view: &View) {
+fn row(text: &mut String, name: &str, (record, tells_sources): (&Record, bool), view: &View) {
     let figures = NumberFormat::Human;
     let marks = [(!record.complete, "partial"), (record.named, "named"), (record.rebuilt, "rebuilt")];
     let marks: Vec<&str> = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
-    let marks = if marks.is_empty() { String::new() } else { format!("  {}", marks.join(", ")) };
+    let mut marks = if marks.is_empty() { String::new() } else { format!("  {}", marks.join(", ")) };
+    if tells_sources && !record.sources.is_empty() {
+        let sources = record.sources.iter().map(|source| Escaped::name(source.as_ref()).to_string());
+        marks += &format!("  of {}", sources.collect::<Vec<_>>().join(" "));
+    }
+    // Of what nobody has seen being taken no one knows what was copied.
+    let new = if record.rebuilt { "-".into() } else { figures.bytes(record.bytes_copied).to_string() };
     writeln!(
         text,
-        "{name}  {:>12} {:>12} {:>12} {:>12}{marks}",
+        "{name}  {:>12} {new:>12} {:>12} {:>12}{marks}",
         figures.count(record.entries),
-        figures.bytes(record.bytes_copied),
         figures.bytes(record.bytes_linked.saturating_add(record.bytes_cloned)),
         figures.bytes(record.bytes),
     )

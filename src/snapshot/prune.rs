@@ -8,9 +8,10 @@ use crate::exit::{exit_code, print};
 use crate::report::lines::message;
 use crate::report::words;
 use crate::signals::{LIMIT, stop_on_signal};
-use crate::snapshot::list::{tell_of_clock, tell_of_gone};
+use crate::snapshot::list::{tell_of_clock, tell_of_gone, tell_of_lost_record};
+use ringsync::store::look::View;
 use ringsync::store::retention::Verdict;
-use ringsync::store::{Record, Store};
+use ringsync::store::{Decision, Record, Store};
 use ringsync::{EXIT_USAGE, Escaped, Outcome, Stop};
 
 pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
@@ -28,8 +29,13 @@ pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
     tell_of_gone(&gone);
     let snapshots: Vec<Record> = decisions.iter().map(|decision| decision.snapshot.clone()).collect();
     tell_of_clock(&snapshots);
+    if let Ok(view) = View::open(&prune.store) {
+        tell_of_lost_record(&view, &prune.store);
+    }
     let mut text = String::new();
-    for decision in &decisions {
+    let is_meant =
+        |decision: &&Decision| prune.names.is_empty() || prune.names.contains(&decision.snapshot.name);
+    for decision in decisions.iter().filter(is_meant) {
         let name = Escaped::name(decision.snapshot.name.as_ref());
         // Writing to a string can't fail.
         match &decision.verdict {
@@ -40,6 +46,9 @@ pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
             }
             _ => None,
         };
+    }
+    if let Some(why) = ringsync::store::refusal(&prune, &decisions).filter(|_| arguments.is_dry_run()) {
+        text += &format!("{why}\n");
     }
     let printed = print(text.as_bytes());
     for error in &errors {

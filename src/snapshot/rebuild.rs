@@ -28,8 +28,15 @@ pub(super) fn rebuild(arguments: &RebuildArgs) -> anyhow::Result<ExitCode> {
 
 /// What was counted.
 pub(super) fn counts(record: &Record) -> String {
-    let figures = NumberFormat::Human;
-    format!("{} entries, {}", figures.count(record.entries), figures.bytes(record.bytes))
+    format!("{}, {}", entries(record.entries), NumberFormat::Human.bytes(record.bytes))
+}
+
+/// A number of entries.
+pub(super) fn entries(count: u64) -> String {
+    match count {
+        1 => "1 entry".into(),
+        count => format!("{} entries", NumberFormat::Human.count(count)),
+    }
 }
 
 /// Says what was done, if it was, and what could not be.

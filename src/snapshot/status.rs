@@ -26,7 +26,6 @@ fn text(status: &Status) -> String {
     if let Some(newest) = &status.newest {
         parts.push(format!("snapshot {}", Escaped::name(newest.name.as_ref())));
         parts.extend(status.age.map(old));
-        parts.extend(newest.record.is_none().then(|| "without a record that can be read".into()));
     }
     for trouble in &status.troubles {
         parts.push(trouble.to_string());
@@ -44,9 +43,8 @@ fn text(status: &Status) -> String {
     }
     parts.extend((status.at_work == Some(true)).then(|| "a run is at work".into()));
     parts.extend(status.broken_off.then(|| "a run was broken off".into()));
-    parts.extend(
-        status.open_to_others.then(|| "others may get into the store, write to it, or read .ringsync".into()),
-    );
+    let is_open = status.open_to_others && !status.troubles.contains(&Trouble::Open);
+    parts.extend(is_open.then(|| "others may get into the store, write to it, or read .ringsync".into()));
     let word = if status.troubles.is_empty() { "OK" } else { "NOT OK" };
     format!("{word}: {}", parts.join(", "))
 }
@@ -79,6 +77,7 @@ struct Line<'a> {
     at_work: Option<bool>,
     broken_off: bool,
     open_to_others: bool,
+    unrecorded: usize,
 }
 
 impl<'a> Line<'a> {
@@ -100,6 +99,7 @@ impl<'a> Line<'a> {
             at_work: status.at_work,
             broken_off: status.broken_off,
             open_to_others: status.open_to_others,
+            unrecorded: status.unrecorded,
         }
     }
 }

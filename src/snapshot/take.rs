@@ -11,10 +11,11 @@ use crate::report::lines::message;
 use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
-use crate::snapshot::list::{json, line, tell_of_clock, tell_of_gone};
+use crate::snapshot::list::{json, line, tell_of_clock, tell_of_gone, tell_of_lost_record};
 use crate::snapshot::missing::{TOLD, elsewhere};
+use crate::snapshot::rebuild::entries;
 use ringsync::store::look::View;
-use ringsync::store::{Decision, NoRoom, Record, Store, Taken};
+use ringsync::store::{Decision, NoRoom, Record, Taken};
 use ringsync::{EXIT_USAGE, Escaped, Operation, Outcome, Stop};
 
 pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
@@ -38,11 +39,13 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
     warn(&take.store, &taken);
     let (outcome, removed) = (taken.outcome(), removed(&taken.pruned));
     let Taken { summary, snapshot, unfit, .. } = taken;
+    let dry_run = arguments.is_dry_run();
     let mut said = match arguments.closing() {
         _ if removed.is_empty() => Vec::new(),
-        Closing::Json => line(&Pruned { event: "pruned", removed })?,
+        Closing::Json => line(&Pruned { event: "pruned", removed, dry_run })?,
         Closing::Text => {
-            removed.iter().map(|name| format!("removed {name}\n")).collect::<String>().into_bytes()
+            let word = if dry_run { "would remove" } else { "removed" };
+            removed.iter().map(|name| format!("{word} {name}\n")).collect::<String>().into_bytes()
         }
         Closing::Nothing => Vec::new(),
     };
@@ -57,6 +60,10 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
             message(format!("no snapshot: {unfit}"));
             Vec::new()
         }
+        (None, None, _) if !dry_run => {
+            message("no snapshot: the next run goes on with what was written");
+            Vec::new()
+        }
         _ => Vec::new(),
     });
     let mut trouble = say(&said);
@@ -65,13 +72,20 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
 
 /// Says what is not as it should be in the store, and what could not be done.
 fn warn(store: &Path, taken: &Taken) {
-    if let Ok(store) = Store::open(store) {
-        tell_of_clock(&store.snapshots);
+    if let Ok(view) = View::open(store) {
+        let records: Vec<Record> = view.snapshots.iter().filter_map(|found| found.record.clone()).collect();
+        tell_of_clock(&records);
+        tell_of_lost_record(&view, store);
+        let missing = taken.snapshot.iter().flat_map(|record| view.missing(record, TOLD));
+        missing.for_each(|missing| message(elsewhere(&missing)));
     }
-    if let Some(record) = taken.snapshot.as_ref().filter(|record| !record.missing.is_empty())
-        && let Ok(view) = View::open(store)
-    {
-        view.missing(record, TOLD).iter().for_each(|missing| message(elsewhere(missing)));
+    if let Some(before) = &taken.other_sources {
+        let before: Vec<_> = before.iter().map(|source| Escaped::name(source.as_ref()).to_string()).collect();
+        message(format!(
+            "the snapshot before was taken of {}, and this run takes something else: a store is for one tree, and for \
+             another one name another STORE",
+            before.join(", ")
+        ));
     }
     tell_of_gone(&taken.gone);
     if taken.open_to_others {
@@ -113,6 +127,8 @@ fn removed(decisions: &[Decision]) -> Vec<String> {
 struct Pruned {
     event: &'static str,
     removed: Vec<String>,
+    /// They would be.
+    dry_run: bool,
 }
 
 /// What would make room.
@@ -147,9 +163,9 @@ fn closing(record: &Record) -> String {
     let partial = if record.complete { "" } else { ", partial: what the errors name is missing" };
     let figures = NumberFormat::Human;
     format!(
-        "snapshot {}: {} entries, {} of {} new{partial}\n",
+        "snapshot {}: {}, {} of {} new{partial}\n",
         Escaped::name(record.name.as_ref()),
-        figures.count(record.entries),
+        entries(record.entries),
         figures.bytes(record.bytes_copied),
         figures.bytes(record.bytes),
     )

@@ -48,11 +48,15 @@ pub(super) fn versions(arguments: &VersionsArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(outcome, false, || trouble.take()))
 }
 
+/// As many digits of a hash tell versions apart; JSON has all.
+const DIGITS: usize = 12;
+
 fn table(versions: &[Version]) -> String {
-    let mut text = String::new();
+    let (begun, size, modified_at) = ("SINCE", "SIZE", "MODIFIED");
+    let mut text = format!("{begun:20}  {size:>12}  {modified_at:20}  {:DIGITS$}  SNAPSHOTS\n", "BLAKE3");
     for version in versions {
         let what = match (version.kind, &version.hash, &version.target) {
-            (Kind::File, Some(hash), _) => hash.to_string(),
+            (Kind::File, Some(hash), _) => hash.to_string()[..DIGITS].to_owned(),
             (Kind::File, None, _) => "unreadable".into(),
             (_, _, Some(target)) => format!("-> {}", Escaped::path(target)),
             (kind, ..) => kind.name().into(),
@@ -66,7 +70,7 @@ fn table(versions: &[Version]) -> String {
         // Writing to a string can't fail.
         writeln!(
             text,
-            "{:20}  {:>12}  {:20}  {what}  {which}",
+            "{:20}  {:>12}  {:20}  {what:DIGITS$}  {which}",
             version.started.map_or_else(|| "-".into(), second),
             NumberFormat::Human.bytes(version.attributes.size),
             modified(version).map_or_else(|| "-".into(), second),

@@ -12,9 +12,10 @@ use crate::stop::Stop;
 use crate::store::hashes::journal::{Head, Journal};
 use crate::store::layout::Layout;
 use crate::store::own::held;
+use crate::store::prune::{self, Pruned};
 use crate::store::record::known;
-use crate::store::sources::Sources;
-use crate::store::take::{Take, Unfit, refuse, unfit};
+use crate::store::sources::{Sources, refuse};
+use crate::store::take::{Take, Unfit, unfit};
 use crate::store::{Held, clones, earlier, is_broken_off, mounted, record};
 
 /// As many paths that are missing are kept.
@@ -75,16 +76,16 @@ impl Attempt {
     }
 }
 
-/// Has the engine tell what it would do in a store, of which there may be none. What runs that were broken off have left is not
+/// Has the engine tell what it would do in a store, of which there may be none, and tells what pruning would do then. What runs that were broken off have left is not
 /// looked at.
 pub(super) fn foretell(
     take: &Take,
     layout: &Layout,
     reporter: &mut dyn Reporter,
     stop: &Stop,
-) -> Result<(Summary, Option<Unfit>)> {
+) -> Result<(Summary, Option<Unfit>, Pruned)> {
     let snapshots = known(layout)?.0;
-    refuse(take, take.run.sources.is_some(), layout, &snapshots)?;
+    refuse(layout, take.name.as_deref(), take.run.sources.is_some(), &snapshots)?;
     let store = std::path::absolute(layout.store()).at(Operation::UseStore, || layout.store())?;
     let mut config = take.run.clone();
     match layout.require() {
@@ -94,18 +95,27 @@ pub(super) fn foretell(
             store.parent().map(std::fs::metadata).transpose().at(Operation::Create, || &store)?;
         }
     }
+    let pruned = match (&take.prune, layout.require()) {
+        (Some(prune), Ok(())) => {
+            let held = Held::look(layout.clone())?;
+            Some(prune::foretell(prune, &held, take.name.is_some(), stop)?)
+        }
+        _ => None,
+    };
     config.mode = Mode::DryRun;
     config.make_parents = true;
     // Nothing is called so.
     config.destination = layout.own("dry-run");
-    config.link_dest = earlier::newest(&snapshots).map(|record| store.join(&record.name)).collect();
+    let recorded = earlier::newest(&snapshots).map(|record| record.name.clone());
+    let earlier = recorded.chain(earlier::unrecorded(layout, &snapshots));
+    config.link_dest = earlier.map(|name| store.join(name)).collect();
     (config.delete, config.backup, config.fsync, config.reuse) = (None, None, false, Reuse::Link);
     let summary = crate::engine::sync(&config, reporter, stop)?;
     let unfit = match is_broken_off(&summary) {
         true => None,
         false => unfit(&summary.totals, false, take, (layout, &snapshots), &|source| Some(source.into())),
     };
-    Ok((summary, unfit))
+    Ok((summary, unfit, pruned.unwrap_or_default()))
 }
 
 /// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.

@@ -1,5 +1,5 @@
-//! The trees whose files a new snapshot uses again: the newest snapshot, the newest complete one, and what was written by runs
-//! that were broken off.
+//! The trees whose files a new snapshot uses again: the newest snapshot, the newest complete one, a newer one that has lost its
+//! record, and what was written by runs that were broken off.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::store::hashes::manifest;
 use crate::store::layout::{Layout, manifest_name};
 use crate::store::own::held;
 use crate::store::record::Record;
-use crate::store::{Held, mounted, removal, rename_tree};
+use crate::store::{Held, mounted, name, removal, rename_tree};
 
 /// A tree, and the name of its manifest in the directory for what is ours. There may be none.
 pub(super) struct Tree {
@@ -26,14 +26,28 @@ pub(super) fn newest(snapshots: &[Record]) -> impl Iterator<Item = &Record> {
     newest.into_iter().chain(complete.filter(move |complete| Some(*complete) != newest))
 }
 
+/// The newest directory that is called by a time, where the record knows of none that is as new: the record was lost. Without
+/// any record it is the one that `latest` leads to.
+pub(super) fn unrecorded(layout: &Layout, snapshots: &[Record]) -> Option<String> {
+    if let Some(latest) = layout.led_to().filter(|_| snapshots.is_empty()) {
+        return Some(latest);
+    }
+    let is_known = |name: &String| snapshots.iter().any(|record| record.name == *name);
+    let newest = layout.dated().into_iter().rfind(|name| !is_known(name))?;
+    let is_older = |record: &Record| Some(record.started) < name::time(&newest);
+    snapshots.last().is_none_or(is_older).then_some(newest)
+}
+
 /// The trees, the first to be looked at first. What was being written last is put to what was broken off before it.
 pub(super) fn trees(held: &Held) -> Result<Vec<Tree>> {
     let layout = &held.layout;
-    let mut trees: Vec<Tree> = newest(&held.snapshots)
-        .map(|record| Tree {
-            path: layout.snapshot(&record.name),
-            manifest: manifest_name(&record.name),
-            is_doubted: record.is_doubted(),
+    let recorded = newest(&held.snapshots).map(|record| (record.name.clone(), record.is_doubted()));
+    let trees = recorded.chain(unrecorded(layout, &held.snapshots).map(|name| (name, false)));
+    let mut trees: Vec<Tree> = trees
+        .map(|(name, is_doubted)| Tree {
+            path: layout.snapshot(&name),
+            manifest: manifest_name(&name),
+            is_doubted,
         })
         .collect();
     let count = put_away(layout)?;

@@ -11,8 +11,11 @@ use rustix::io::Errno;
 
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::stop::Stop;
+use crate::store::name;
 use crate::store::own::held::{self, OWN};
 use crate::store::own::vetted;
+use crate::store::record::is_part_of_path;
+use crate::text::Escaped;
 
 /// The link to the newest snapshot.
 pub(super) const LATEST: &str = "latest";
@@ -100,6 +103,56 @@ impl Layout {
         }
     }
 
+    /// Whether this is a store: a run has had its lock or written its record, or `latest` leads to a snapshot.
+    pub(super) fn is_store(&self) -> bool {
+        let is_there = |path: PathBuf| !held::is_absent(&path);
+        self.own_directory().is_dir() && (is_there(self.own("lock")) || is_there(self.record()))
+            || self.led_to().is_some_and(|name| name::time(&name).is_some())
+    }
+
+    /// The store that has a directory as a snapshot, or as what is the program's own, and its name there.
+    pub(super) fn around(tree: &Path) -> Option<(Layout, &str)> {
+        let (around, name) = (tree.parent()?, tree.file_name()?.to_str()?);
+        let layout = Layout::new(around);
+        let is_ours = name::time(name).is_some() || name == OWN || layout.manifest(name).exists();
+        (is_ours && layout.is_store()).then_some((layout, name))
+    }
+
+    /// The name of the directory in the store that `latest` leads to.
+    pub(super) fn led_to(&self) -> Option<String> {
+        let target = std::fs::read_link(self.latest()).ok()?.into_os_string().into_string().ok()?;
+        let is_directory =
+            |name: &String| self.snapshot(name).symlink_metadata().is_ok_and(|stat| stat.is_dir());
+        Some(target).filter(|name| is_part_of_path(name)).filter(is_directory)
+    }
+
+    /// Refuses to make a store of a directory that is used for something else.
+    pub(super) fn refuse_used(&self) -> Result<()> {
+        if self.own_directory().symlink_metadata().is_ok() || !self.dated().is_empty() {
+            return Ok(());
+        }
+        let Ok(entries) = std::fs::read_dir(&self.store) else { return Ok(()) };
+        let Some(other) = entries.flatten().find(|entry| entry.file_name() != "lost+found") else {
+            return Ok(());
+        };
+        let why = format!(
+            "it is no store, and has other files ({}): are SRC and STORE swapped? Name an empty directory, or one that \
+             is to be made; or give --allow-other-files",
+            Escaped::name(&other.file_name())
+        );
+        Err(Error::new(Operation::UseStore, &self.store, Cause::Refused(why)))
+    }
+
+    /// The names of the directories that are called by a time, the oldest first. A store that can't be listed has none.
+    pub(super) fn dated(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.store).into_iter().flatten().flatten();
+        let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let names = directories.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut dated: Vec<String> = names.filter(|name| name::time(name).is_some()).collect();
+        dated.sort();
+        dated
+    }
+
     /// Refuses what is no store.
     pub(super) fn require(&self) -> Result<()> {
         std::fs::metadata(&self.store).at(Operation::UseStore, || &self.store)?;
@@ -134,23 +187,14 @@ impl Layout {
         if !stat.is_dir() {
             return refuse("it is no directory".into());
         }
-        if stat.uid() != 0 && stat.uid() != user {
-            return refuse(format!(
-                "it belongs to another user (uid {}), who could change what is kept: make a store of your own",
-                stat.uid()
-            ));
-        }
-        if stat.mode() & 0o002 != 0 {
-            return refuse("everybody may write to it, and could change what is kept: chmod o-w".into());
-        }
-        // What root reads and writes another user could lead elsewhere.
-        if user == 0 && stat.gid() != 0 && stat.mode() & 0o020 != 0 {
-            return refuse(format!(
-                "its group (gid {}) may write to it, and could change what root keeps: chmod g-w",
-                stat.gid()
-            ));
-        }
-        Ok(())
+        danger(&stat, user).map_or(Ok(()), refuse)
+    }
+
+    /// Whether its owner can't take snapshots into it, since others may exchange what is kept.
+    pub(super) fn is_refused_to_owner(&self) -> bool {
+        let is_refused = |stat: std::fs::Metadata| danger(&stat, stat.uid()).is_some();
+        let (store, own) = (std::fs::metadata(&self.store), self.own_directory().symlink_metadata());
+        store.is_ok_and(is_refused) || own.is_ok_and(is_refused)
     }
 
     /// Whether others than its owner may write to the store.
@@ -285,6 +329,23 @@ impl Layout {
             }
         }
     }
+}
+
+/// Why a directory of a store is not safe for this user, if it is not.
+fn danger(stat: &std::fs::Metadata, user: u32) -> Option<String> {
+    if stat.uid() != 0 && stat.uid() != user {
+        return Some(format!(
+            "it belongs to another user (uid {}), who could change what is kept: make a store of your own",
+            stat.uid()
+        ));
+    }
+    if stat.mode() & 0o002 != 0 {
+        return Some("everybody may write to it, and could change what is kept: chmod o-w".into());
+    }
+    // What root reads and writes another user could lead elsewhere.
+    (user == 0 && stat.gid() != 0 && stat.mode() & 0o020 != 0).then(|| {
+        format!("its group (gid {}) may write to it, and could change what root keeps: chmod g-w", stat.gid())
+    })
 }
 
 /// The manifest of a snapshot, from the directory for what is ours.

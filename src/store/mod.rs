@@ -42,7 +42,7 @@ use crate::store::layout::{LATEST, Layout};
 use crate::store::own::held;
 use crate::store::record::known;
 
-pub use crate::store::prune::{Decision, Prune, prune};
+pub use crate::store::prune::{Decision, Prune, prune, refusal};
 pub use crate::store::record::Record;
 pub use crate::store::shortage::NoRoom;
 pub use crate::store::space::KeepFree;
@@ -99,6 +99,13 @@ impl Held {
         layout.require_latest()?;
         let (snapshots, next) = known(&layout)?;
         Ok(Held { layout, snapshots, next, _lock: lock })
+    }
+
+    /// The same of a store in which nothing is changed, and which another run may change meanwhile.
+    fn look(layout: Layout) -> Result<Self> {
+        let directory = File::open(layout.store()).at(Operation::UseStore, || layout.store())?;
+        let (snapshots, next) = known(&layout)?;
+        Ok(Held { layout, snapshots, next, _lock: directory })
     }
 
     /// Writes the record, and has `latest` lead to the newest snapshot.

@@ -14,6 +14,7 @@ use crate::store::record::Record;
 use crate::store::retention::{Candidate, Rules, Verdict};
 use crate::store::space::{Freed, KeepFree, Room};
 use crate::store::{Held, removal};
+use crate::text::Escaped;
 
 /// How many complete snapshots, the newest ones, stay however short space is.
 const NEVER_BELOW: usize = 7;
@@ -23,6 +24,9 @@ const IN_VAIN: usize = 3;
 /// and less than this number of bytes.
 const NEXT_TO_NOTHING: u64 = 100;
 const LITTLE: u64 = 100 << 20;
+
+/// Why the newest complete one stays.
+const NEWEST: &str = "newest complete";
 
 /// What to prune.
 #[derive(Debug, Clone)]
@@ -34,7 +38,7 @@ pub struct Prune {
     pub rules: Rules,
     /// What no rule names goes only until this much is free, the oldest first; the 7 newest complete ones never do.
     pub keep_free: Option<KeepFree>,
-    /// Named snapshots that go. With any the rules are not looked at.
+    /// The names of snapshots that go, also of those called by a time. With any the rules are not looked at.
     pub names: Vec<String>,
     /// The calendar.
     pub zone: TimeZone,
@@ -73,11 +77,14 @@ pub struct Decision {
     pub verdict: Verdict,
 }
 
+/// What became of each snapshot, and the first errors.
+pub(super) type Pruned = (Vec<Decision>, Vec<Error>);
+
 /// Prunes a store. Returns what became of each snapshot, the oldest first, and the first errors of what could not be removed.
 ///
 /// # Errors
 /// When the store can't be used, or more than half of its snapshots were to go: nothing has gone then.
-pub fn prune(prune: &Prune, stop: &Stop) -> Result<(Vec<Decision>, Vec<Error>)> {
+pub fn prune(prune: &Prune, stop: &Stop) -> Result<Pruned> {
     let layout = Layout::new(&prune.store);
     layout.require_ours()?;
     if !prune.dry_run {
@@ -88,14 +95,61 @@ pub fn prune(prune: &Prune, stop: &Stop) -> Result<(Vec<Decision>, Vec<Error>)> 
 }
 
 /// The same in a store that is held.
-pub(super) fn carry_out(prune: &Prune, held: &mut Held, stop: &Stop) -> Result<(Vec<Decision>, Vec<Error>)> {
+pub(super) fn carry_out(prune: &Prune, held: &mut Held, stop: &Stop) -> Result<Pruned> {
     let mut decisions = decide(prune, held, None)?;
     spare_while_free(prune, held, &mut decisions, 0, stop)?;
     if prune.dry_run {
         return Ok((decisions, Vec::new()));
     }
-    let errors = remove(prune, held, &mut decisions, 0, stop)?;
+    let mut errors = remove(prune, held, &mut decisions, 0, stop)?;
+    if errors.is_empty() && !stop.is_stopped() {
+        errors.extend(still_short(prune, held, &decisions)?);
+    }
     Ok((decisions, errors))
+}
+
+/// What [`carry_out`] would do once there is one more snapshot, which may be named, and why it would not. Nothing is changed.
+pub(super) fn foretell(prune: &Prune, held: &Held, named: bool, stop: &Stop) -> Result<Pruned> {
+    let prune = Prune { dry_run: true, ..prune.clone() };
+    let mut decisions = decide(&prune, held, Some(Candidate::new(Timestamp::now(), true, named)))?;
+    // The next one is the newest then.
+    for decision in &mut decisions {
+        if reasons(decision) == [NEWEST] {
+            decision.verdict = Verdict::Remove;
+        }
+    }
+    spare_while_free(&prune, held, &mut decisions, 0, stop)?;
+    let refused = too_many(&prune, &decisions, held.snapshots.len() + 1)
+        .map(|why| Error::new(Operation::UseStore, held.layout.store(), Cause::Refused(why)));
+    Ok((decisions, refused.into_iter().collect()))
+}
+
+/// Why one stays.
+fn reasons(decision: &Decision) -> &[String] {
+    match &decision.verdict {
+        Verdict::Keep(reasons) => reasons,
+        Verdict::Remove => &[],
+    }
+}
+
+/// That less is free than [`Prune::keep_free`] wants, though all has gone that may.
+fn still_short(prune: &Prune, held: &Held, decisions: &[Decision]) -> Result<Option<Error>> {
+    let Some(keep_free) = prune.keep_free.filter(|_| prune.names.is_empty()) else { return Ok(None) };
+    let room = Room::of(held.layout.store())?;
+    let wanted = keep_free.bytes(&room);
+    if room.free >= wanted {
+        return Ok(None);
+    }
+    let mut reasons: Vec<&str> =
+        decisions.iter().filter_map(|one| reasons(one).first()).map(|why| &**why).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    let why = format!(
+        "{} bytes are free there, and {wanted} are to be: what is left stays ({})",
+        room.free,
+        reasons.join("; ")
+    );
+    Ok(Some(Error::new(Operation::UseStore, held.layout.store(), Cause::Refused(why))))
 }
 
 /// Removes what a run needs that found no room, `missing` bytes as far as that is known: what is not named by a rule when the
@@ -105,7 +159,7 @@ pub(super) fn make_room(
     held: &mut Held,
     (missing, named): (u64, bool),
     stop: &Stop,
-) -> Result<(Vec<Decision>, Vec<Error>)> {
+) -> Result<Pruned> {
     let mut decisions = decide(prune, held, Some(Candidate::new(Timestamp::now(), true, named)))?;
     spare_while_free(prune, held, &mut decisions, missing, stop)?;
     let errors = remove(prune, held, &mut decisions, missing, stop)?;
@@ -131,13 +185,12 @@ pub(super) fn room_to_make(
 fn decide(prune: &Prune, held: &Held, next: Option<Candidate>) -> Result<Vec<Decision>> {
     let decision = |snapshot: &Record, verdict| Decision { snapshot: snapshot.clone(), verdict };
     let newest = held.snapshots.iter().rev().find(|record| record.complete);
-    let stays = || Verdict::Keep(vec!["newest complete".into()]);
     if prune.names.is_empty() {
         let mut candidates: Vec<_> = held.snapshots.iter().map(Record::candidate).collect();
         candidates.extend(next);
         let verdicts = prune.rules.judge(&candidates, Timestamp::now(), &prune.zone);
         let judged = held.snapshots.iter().zip(verdicts).map(|(record, verdict)| match verdict {
-            Verdict::Remove if newest == Some(record) => decision(record, stays()),
+            Verdict::Remove if newest == Some(record) => decision(record, Verdict::Keep(vec![NEWEST.into()])),
             verdict => decision(record, verdict),
         });
         return Ok(judged.collect());
@@ -146,13 +199,20 @@ fn decide(prune: &Prune, held: &Held, next: Option<Candidate>) -> Result<Vec<Dec
     if let Some(missing) =
         prune.names.iter().find(|name| !held.snapshots.iter().any(|record| record.name == **name))
     {
-        let why = format!("there is no snapshot {missing}");
+        let missing = Escaped::name(missing.as_ref());
+        let why = format!("there is no snapshot {missing}: nothing is removed");
         return Err(Error::new(Operation::UseStore, &prune.store, Cause::Refused(why)));
     }
-    let judge = |record: &Record| match (is_asked(record), newest == Some(record)) {
-        (true, false) => Verdict::Remove,
-        (true, true) => stays(),
-        (false, _) => Verdict::Keep(vec!["not asked for".into()]),
+    if let Some(newest) = newest.filter(|newest| is_asked(newest)) {
+        let name = Escaped::name(newest.name.as_ref());
+        let why = format!(
+            "{name} is the newest complete snapshot, which always stays: take another one before. Nothing is removed"
+        );
+        return Err(Error::new(Operation::UseStore, &prune.store, Cause::Refused(why)));
+    }
+    let judge = |record: &Record| match is_asked(record) {
+        true => Verdict::Remove,
+        false => Verdict::Keep(vec!["not asked for".into()]),
     };
     Ok(held.snapshots.iter().map(|record| decision(record, judge(record))).collect())
 }
@@ -193,6 +253,19 @@ fn most(prune: &Prune, all: usize) -> usize {
     if prune.force { all } else { all / 2 }
 }
 
+/// Why nothing of what is decided is done, if it is not: more than half of all would go, and nobody has said yes to that.
+pub fn refusal(prune: &Prune, decisions: &[Decision]) -> Option<String> {
+    too_many(prune, decisions, decisions.len())
+}
+
+fn too_many(prune: &Prune, decisions: &[Decision], all: usize) -> Option<String> {
+    let gone = decisions.iter().filter(|decision| !decision.verdict.keeps()).count();
+    let by_space = prune.keep_free.is_some() && prune.names.is_empty();
+    (gone * 2 > all && !prune.force && !by_space).then(|| {
+        format!("{gone} of {all} snapshots would go, more than half: nothing is removed without --yes")
+    })
+}
+
 /// Removes what is to go. Returns the first errors of what could not be removed, of which the verdict is another one then.
 fn remove(
     prune: &Prune,
@@ -204,10 +277,9 @@ fn remove(
     let goes = |decision: &&Decision| !decision.verdict.keeps();
     let doomed: Vec<Record> =
         decisions.iter().filter(goes).map(|decision| decision.snapshot.clone()).collect();
-    let (gone, all) = (doomed.len(), held.snapshots.len());
+    let all = held.snapshots.len();
     let keep_free = prune.keep_free.filter(|_| prune.names.is_empty());
-    if gone * 2 > all && !prune.force && keep_free.is_none() {
-        let why = format!("{gone} of {all} snapshots would go: nothing is removed");
+    if let Some(why) = refusal(prune, decisions) {
         return Err(Error::new(Operation::UseStore, held.layout.store(), Cause::Refused(why)));
     }
     if doomed.is_empty() {

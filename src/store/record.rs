@@ -38,7 +38,7 @@ pub struct Record {
     pub complete: bool,
     /// Whether the sources lie in it each under its own name.
     pub several: bool,
-    /// What it was taken of, as the user named it. What is no UTF-8 became U+FFFD.
+    /// What it was taken of, as absolute paths. What is no UTF-8 became U+FFFD.
     pub sources: Vec<String>,
     /// Entries of the source, directories included.
     pub entries: u64,

@@ -6,7 +6,7 @@ use crate::error::{Error, Outcome, Result};
 use crate::event::{Summary, Totals};
 use crate::stop::Stop;
 use crate::store::attempt::Attempt;
-use crate::store::prune::{self, Decision, room_to_make};
+use crate::store::prune::{self, Decision, Pruned, room_to_make};
 use crate::store::space::Freed;
 use crate::store::take::Take;
 use crate::store::{Held, Record, earlier, removal};
@@ -52,13 +52,10 @@ impl NoRoom {
     }
 }
 
-/// What was pruned to make room.
-pub(super) type Pruned = Result<(Vec<Decision>, Vec<Error>)>;
-
 /// What was done where a run found no room.
 #[derive(Default)]
 pub(super) struct MadeRoom {
-    pub(super) pruned: Vec<Pruned>,
+    pub(super) pruned: Vec<Result<Pruned>>,
     /// Trees of runs that were broken off.
     pub(super) dropped: usize,
     /// There is more room than there was.

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -11,6 +11,8 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::roots::nearest_existing;
 use crate::roots::nested::is_kept_out;
 use crate::roots::overlap::{mounts, place};
+use crate::store::layout::Layout;
+use crate::store::record::Record;
 use crate::text::Escaped;
 
 /// All that are named.
@@ -59,6 +61,64 @@ pub(super) fn refuse_overlap(run: &Config, store: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a source that is a store, or lies in a snapshot of one.
+pub(super) fn refuse_stores(run: &Config, store: &Path) -> Result<()> {
+    for path in named(run) {
+        let Ok(source) = path.canonicalize() else { continue }; // the engine says so
+        let what = match &source {
+            source if Layout::new(source).is_store() => "is a store of snapshots itself",
+            source if source.ancestors().any(|tree| Layout::around(tree).is_some()) => "lies in a snapshot",
+            _ => continue,
+        };
+        let why = format!("SRC ({}) {what}: are SRC and STORE swapped?", Escaped::path(path));
+        return Err(Error::new(Operation::UseStore, store, Cause::Refused(why)));
+    }
+    Ok(())
+}
+
+/// Refuses a name that is taken, and another shape than that of the snapshots there are.
+pub(super) fn refuse(layout: &Layout, name: Option<&str>, several: bool, snapshots: &[Record]) -> Result<()> {
+    let refused = |why: String| Err(Error::new(Operation::UseStore, layout.store(), Cause::Refused(why)));
+    if let Some(name) = name.filter(|name| layout.snapshot(name).symlink_metadata().is_ok()) {
+        return refused(format!("{} is there already", Escaped::name(name.as_ref())));
+    }
+    let shape = match snapshots.last() {
+        Some(newest) if newest.several != several => newest.several,
+        _ => return Ok(()),
+    };
+    let why = match shape {
+        false => {
+            "its snapshots have the contents of one source at their top: take several into another store"
+        }
+        true => "its snapshots have several sources, each under its own name: take one into another store",
+    };
+    refused(why.into())
+}
+
+/// What the record says that a snapshot was taken of.
+pub(super) fn recorded(run: &Config) -> Vec<String> {
+    named(run).iter().map(|path| absolute(path).to_string_lossy().into_owned()).collect()
+}
+
+/// A path that means the same from any directory. Symlinks stay, unless `..` may lead back over one.
+fn absolute(path: &Path) -> PathBuf {
+    let leads_back = path.components().any(|part| part == Component::ParentDir);
+    let resolved = leads_back.then(|| path.canonicalize().ok()).flatten();
+    let path = resolved.or_else(|| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_path_buf());
+    path.components().collect()
+}
+
+/// What the newest snapshot was taken of, if that is something else than what a run is to take.
+pub(super) fn before(run: &Config, snapshots: &[Record]) -> Option<Vec<String>> {
+    let sorted = |mut sources: Vec<String>| {
+        sources.sort();
+        sources
+    };
+    let before = &snapshots.last()?.sources;
+    let is_known = !before.is_empty() && before.iter().all(|source| source.starts_with('/'));
+    (is_known && sorted(before.clone()) != sorted(recorded(run))).then(|| before.clone())
 }
 
 /// The sources as a run finds them. What vanishes of them as a whole is not what vanishes of a directory: it was to be taken.

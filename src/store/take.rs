@@ -14,9 +14,9 @@ use crate::store::attempt::{self, Attempt};
 use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
 use crate::store::own::held;
-use crate::store::prune::{Decision, Prune};
-use crate::store::record::{FORMAT, Record};
-use crate::store::shortage::{MadeRoom, NoRoom, Pruned, is_full, make_room};
+use crate::store::prune::{Decision, Prune, Pruned};
+use crate::store::record::{FORMAT, Record, known};
+use crate::store::shortage::{MadeRoom, NoRoom, is_full, make_room};
 use crate::store::{
     Held, earlier, is_broken_off, mounted, name, prune, record, removal, rename_tree, sources,
 };
@@ -42,6 +42,8 @@ pub struct Take {
     pub durable: bool,
     /// Wait while another run is at work in the store.
     pub wait: bool,
+    /// Also into a directory that is no store yet, and has other files.
+    pub allow_other_files: bool,
     /// Prune the store afterwards, without another run in between, and before that where there is no room. What it says of
     /// the store, of names, of dry runs and of waiting is not looked at.
     pub prune: Option<Prune>,
@@ -65,6 +67,7 @@ impl Take {
             min_entries,
             durable: true,
             wait: false,
+            allow_other_files: false,
             prune: None,
             options: Vec::new(),
             dry_run: false,
@@ -122,7 +125,12 @@ impl fmt::Display for Unfit {
         if let Some((name, entries)) = &self.newest {
             write!(f, ", and snapshot {name} has {entries}")?;
         }
-        f.write_str(": is it mounted?")
+        f.write_str(": is it mounted?")?;
+        match self.entries {
+            0 => Ok(()),
+            _ if self.gone => Ok(()),
+            entries => write!(f, " If it is to have no more, give --min-entries {entries}"),
+        }
     }
 }
 
@@ -136,6 +144,8 @@ pub struct Taken {
     pub snapshot: Option<Record>,
     /// Why there is none, though the run came to its end.
     pub unfit: Option<Unfit>,
+    /// What the snapshot before was taken of, if that is something else.
+    pub other_sources: Option<Vec<String>>,
     /// Others can write to the store, and may change what is kept in it.
     pub open_to_others: bool,
     /// Others could read or change what the program keeps in the store, and can no longer.
@@ -153,7 +163,8 @@ pub struct Taken {
     /// Earlier snapshots that were not put on stable storage before the machine was started anew: their files were compared by
     /// contents.
     pub doubted: Vec<String>,
-    /// What became of each snapshot where [`Take::prune`] was carried out, and why it was not, or not all of it.
+    /// What became of each snapshot where [`Take::prune`] was carried out, or would become of it in a dry run, and why it was
+    /// not, or not all of it.
     pub pruned: Vec<Decision>,
     #[allow(missing_docs)]
     pub prune_errors: Vec<Error>,
@@ -167,6 +178,7 @@ impl Taken {
             summary,
             snapshot: None,
             unfit: None,
+            other_sources: None,
             open_to_others,
             closed: false,
             lets_others_in: false,
@@ -194,7 +206,7 @@ impl Taken {
     fn broken_off(
         error: Error,
         open_to_others: bool,
-        pruned: Vec<Pruned>,
+        pruned: Vec<Result<Pruned>>,
         reporter: &mut dyn Reporter,
     ) -> Self {
         reporter.error(&error);
@@ -212,7 +224,7 @@ impl Taken {
         self.summary.outcome.max(late.unwrap_or_default())
     }
 
-    fn note_pruned(&mut self, pruned: Result<(Vec<Decision>, Vec<Error>)>) {
+    fn note_pruned(&mut self, pruned: Result<Pruned>) {
         match pruned {
             Ok((decisions, errors)) => {
                 self.pruned.extend(decisions);
@@ -232,9 +244,14 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let layout = Layout::new(&take.store);
     if let Some((name, why)) = take.name.as_ref().and_then(|name| Some((name, name::refusal(name.as_ref())?)))
     {
-        return Err(refusal(take, format!("{}: {why}", Escaped::name(name.as_ref()))));
+        let why = format!("{}: {why}", Escaped::name(name.as_ref()));
+        return Err(Error::new(Operation::UseStore, &take.store, Cause::Refused(why)));
     }
     sources::refuse_overlap(&take.run, &take.store)?;
+    sources::refuse_stores(&take.run, &take.store)?;
+    if !take.allow_other_files {
+        layout.refuse_used()?;
+    }
     if take.dry_run {
         return foretell(take, &layout, reporter, stop);
     }
@@ -243,7 +260,8 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let mut held = Held::new(layout, lock)?;
     let gone = record::gone(&held.layout)?;
     let several = take.run.sources.is_some();
-    refuse(take, several, &held.layout, &held.snapshots)?;
+    sources::refuse(&held.layout, take.name.as_deref(), several, &held.snapshots)?;
+    let other_sources = sources::before(&take.run, &held.snapshots);
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let doubted = earlier::newest(&held.snapshots).filter(|record| record.is_doubted());
@@ -262,7 +280,7 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
     (taken.closed, taken.dropped, taken.gone) = (closed, dropped, gone);
-    taken.doubted = doubted;
+    (taken.doubted, taken.other_sources) = (doubted, other_sources);
     taken.lets_others_in = held.layout.lets_others_in();
     pruned.into_iter().for_each(|made| taken.note_pruned(made));
     if is_broken_off(&taken.summary) {
@@ -296,34 +314,12 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
 
 /// Has the run tell what it would do.
 fn foretell(take: &Take, layout: &Layout, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Taken> {
-    let (summary, unfit) = attempt::foretell(take, layout, reporter, stop)?;
+    let (summary, unfit, pruned) = attempt::foretell(take, layout, reporter, stop)?;
     let mut taken = Taken::new(summary, layout.is_open_to_others());
+    taken.note_pruned(Ok(pruned));
+    taken.other_sources = sources::before(&take.run, &known(layout)?.0);
     taken.refuse(unfit);
     Ok(taken)
-}
-
-fn refusal(take: &Take, why: String) -> Error {
-    Error::new(Operation::UseStore, &take.store, Cause::Refused(why))
-}
-
-/// Refuses a name that is taken, and another shape than that of the snapshots there are.
-pub(super) fn refuse(take: &Take, several: bool, layout: &Layout, snapshots: &[Record]) -> Result<()> {
-    if let Some(name) = &take.name
-        && layout.snapshot(name).symlink_metadata().is_ok()
-    {
-        return Err(refusal(take, format!("{} is there already", Escaped::name(name.as_ref()))));
-    }
-    let shape = match snapshots.last() {
-        Some(newest) if newest.several != several => newest.several,
-        _ => return Ok(()),
-    };
-    let why = match shape {
-        false => {
-            "its snapshots have the contents of one source at their top: take several into another store"
-        }
-        true => "its snapshots have several sources, each under its own name: take one into another store",
-    };
-    Err(refusal(take, why.into()))
 }
 
 /// Whether the source has too little to be what it was. `written` tells where what is taken of one of several sources lies.
@@ -394,10 +390,6 @@ fn describe(
         |earlier: &u32| held.layout.snapshot(&name::of_time(started, *earlier)).symlink_metadata().is_err();
     let by_time = || (0..).find(free).map(|earlier| name::of_time(started, earlier)).unwrap_or_default();
     let totals = &summary.totals;
-    let sources = match &take.run.sources {
-        Some(sources) => sources.clone(),
-        None => vec![take.run.source.clone()],
-    };
     Record {
         format: FORMAT,
         sequence: held.next,
@@ -407,7 +399,7 @@ fn describe(
         finished: Timestamp::now(),
         complete,
         several,
-        sources: sources.iter().map(|source| source.to_string_lossy().into_owned()).collect(),
+        sources: sources::recorded(&take.run),
         entries: entries(totals, several),
         copied: totals.count(Action::Created),
         linked: totals.count(Action::Linked),

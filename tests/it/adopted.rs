@@ -141,8 +141,19 @@ fn what_is_no_store_gets_no_record() {
         fs::create_dir(store.join(name)).unwrap();
     }
     let ran = rebuild(&store, &[], 0);
-    assert!(ran.out.starts_with("added mine: 0 entries") && ran.out.lines().count() == 1, "{}", ran.out);
+    assert_eq!(ran.out, "nothing to add\n");
     assert!(ran.err.contains("`adopt` takes daily.0 over"), "{}", ran.err);
+    assert!(ran.err.contains("it is empty, and its name is no time"), "{}", ran.err);
+    // What may be one of ours is never the newest.
+    let newest = latest(&store);
+    file(store.join("mine/f"), "contents");
+    for _ in 0..2 {
+        rebuild(&store, &[], 0);
+        assert_eq!((names(&store), latest(&store)), (vec!["mine".into(), newest.clone()], newest.clone()));
+        fs::remove_file(store.join(".ringsync/snapshots.jsonl")).unwrap();
+    }
+    let next = name_of(&take(&source, &store, &[], 0));
+    assert_eq!(inode(store.join(&next).join("d0/f0")), inode(store.join(&newest).join("d0/f0")));
 }
 
 /// Makes trees that share what did not change, each with one more file.
@@ -259,6 +270,14 @@ fn what_can_not_be_adopted_is_refused() {
         assert!(ran.err.contains(why), "{}", ran.err);
         assert!(!store.exists());
     }
+    fs::create_dir_all(home.path().join("rs/daily.0")).unwrap();
+    let ran = adopt(&[&store, &home.path().join("rs")], &[], 3);
+    assert!(
+        ran.err.contains("directories in it do: name these, ") && ran.err.contains("/rs/*"),
+        "{}",
+        ran.err
+    );
+    adopt(&[&home.path().join("missing")], &[], 3);
     let name = name_of(&take(&source, &store, &[], 0));
     let ran = adopt(&[&store, &store.join(&name)], &[], 3);
     assert!(ran.err.contains("it is a snapshot of this store already"), "{}", ran.err);

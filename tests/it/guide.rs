@@ -108,17 +108,26 @@ fn timers_start_what_the_guide_says() {
     let units = text("ini");
     let start =
         units.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/ringsync ")).unwrap();
-    assert!(
-        text("crontab").ends_with(&format!("mountpoint -q /mnt/backup && /usr/local/bin/ringsync {start}\n"))
-    );
+    let crontab = text("crontab");
+    let line = crontab.lines().last().and_then(|line| line.strip_prefix("30 2 * * *  ")).expect("a line");
+    assert!(line.ends_with(&format!("; /usr/local/bin/ringsync {start}")), "{line}");
+    assert!(units.contains("\nExecStartPre=mountpoint /mnt/backup\n"), "what is not mounted is a failure");
     assert!(!text("crontab").contains('%'), "cron takes it for the end of a line");
     assert!(units.contains("RequiresMountsFor=/srv /mnt/backup\n"));
     assert!(units.contains("OnFailure=nightly-failed.service\n"));
     assert!(text("console").contains("$ sudo install -m 755 ~/.cargo/bin/ringsync /usr/local/bin"));
-    // As a timer does: without any environment, and from the root of the file system.
+    // A disk that is not mounted is said, and nothing is written beneath.
     let home = scratch();
-    file(home.path().join("srv/file"), "x");
     fs::create_dir(home.path().join("mnt")).expect("a directory");
+    let place = home.path().join("mnt");
+    let line = line.replace("/mnt/backup", &place.display().to_string());
+    let line = line.replace("/usr/local/bin/ringsync", "echo not reached:");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line]);
+    let ran = run(command).exits(1);
+    assert_eq!(ran.out, format!("{} is not mounted: no snapshot\n", place.display()));
+    // As a timer does: without any environment, and from the root of the file system.
+    file(home.path().join("srv/file"), "x");
     let start = start.replace("/srv /mnt/backup", &format!("{0}/srv {0}/mnt", home.path().display()));
     for _ in 0..2 {
         let mut command = Command::new("env");
@@ -128,7 +137,8 @@ fn timers_start_what_the_guide_says() {
     }
     assert_eq!(fs::metadata(home.path().join("mnt/srv/latest/file")).expect("a file").nlink(), 2);
     if on_path("systemd-analyze") {
-        let units = units.replace("/usr/local/bin/ringsync", "/bin/true");
+        let units =
+            units.replace("/usr/local/bin/ringsync", "/bin/true").replace("=mountpoint ", "=/bin/true ");
         let names =
             ["nightly.service", "nightly-failed.service", "nightly.timer"].map(|name| home.path().join(name));
         let parts = units.split("# /etc/systemd/system/").skip(1);

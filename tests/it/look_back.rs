@@ -109,7 +109,7 @@ fn what_is_not_there_is_said_to_be_elsewhere() {
     refused(newest, "d0/f3", &format!("the newest one that has it is {first}"));
     refused(newest, "never", "nor in any other");
     refused(newest, "../store", "no `..`");
-    refused(newest, "/etc", "begin at its top");
+    refused(newest, "/etc", "nor in any other");
     refused(newest, ".", "leave it out");
     refused(&at(&store, "never"), "d0", "there is no snapshot never");
     refused(&at(&store, "../src"), "d0", "No such file");
@@ -171,6 +171,14 @@ fn a_partial_one_is_restored_and_said() {
     let missing = lines.last().unwrap()["missing"].as_array().unwrap().clone();
     let wanted = serde_json::json!({ "path": "d0/f3", "newest": first });
     assert!(missing.len() == 2 && missing.contains(&wanted), "{missing:#?}");
+    // What it lacks lies elsewhere.
+    let of = |path: &'static str, code| {
+        let ran = alice(&["restore".as_ref(), store.as_ref(), path.as_ref(), to.as_ref()], code);
+        assert_eq!(ran.err.contains("is partial"), code == 23, "{}", ran.err);
+    };
+    of("d1", 0);
+    of("d0/f6", 0);
+    of("d0", 23);
     let asked = at(&store, &second);
     alice(&["restore".as_ref(), asked.as_ref(), to.as_ref()], 0);
     let ran = run(snapshot(&[&"list", &store])).exits(0);
@@ -202,9 +210,9 @@ fn a_store_without_a_record_is_restored_from() {
     let lines = run(snapshot(&[&"list", &"--json", &store])).exits(0).json();
     assert_lines_described(&lines);
     assert_eq!((lines.len(), &lines[0]["name"]), (2, &first.as_str().into()));
-    let ran = run(snapshot(&[&"status", &store])).exits(0);
-    assert!(ran.out.contains("without a record"), "{}", ran.out);
-    let lines = run(snapshot(&[&"status", &"--json", &store])).exits(0).json();
+    let ran = run(snapshot(&[&"status", &store])).exits(23);
+    assert!(ran.out.starts_with("NOT OK: ") && ran.out.contains("without a record"), "{}", ran.out);
+    let lines = run(snapshot(&[&"status", &"--json", &store])).exits(23).json();
     assert_lines_described(&lines);
     assert_eq!(lines[0]["recorded"], false);
     assert!(!store.join(".ringsync").exists());
@@ -304,7 +312,10 @@ fn each_version_is_told_once() {
         names.push(take(&source, &store));
     }
     let ran = run(snapshot(&[&"versions", &store, &"d0/f3"])).exits(0);
-    assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
+    let header = "SINCE                         SIZE  MODIFIED              BLAKE3        SNAPSHOTS\n";
+    assert!(ran.out.starts_with(header) && ran.out.lines().count() == 3, "{}", ran.out);
+    let digits = &blake3::hash(b"three").to_string()[..12];
+    assert!(ran.out.contains(&format!("  {digits}  in {}", names[2])), "{}", ran.out);
     let lines = run(snapshot(&[&"versions", &"--json", &store, &"./d0/f3"])).exits(0).json();
     assert_lines_described(&lines);
     assert_eq!(lines[0]["snapshots"], serde_json::json!([names[0], names[1], names[3]]));
@@ -396,8 +407,9 @@ fn a_store_is_well_or_not() {
     drop(lock);
     fs::create_dir(store.join(".ringsync/incomplete")).unwrap();
     mode(&store, 0o777);
-    let ran = run(snapshot(&[&"status", &store])).exits(0);
-    assert!(ran.out.contains("a run was broken off") && ran.out.contains("others may"), "{}", ran.out);
+    let ran = run(snapshot(&[&"status", &store])).exits(23);
+    assert!(ran.out.contains("a run was broken off") && ran.out.contains("others may change"), "{}", ran.out);
+    mode(&store, 0o755);
     let record = store.join(".ringsync/snapshots.jsonl");
     let text = fs::read_to_string(&record).unwrap();
     let dated = |hours: i64| {

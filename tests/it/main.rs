@@ -29,6 +29,7 @@ mod engines;
 mod errors;
 mod faithful;
 mod faults;
+mod first_use;
 mod flags;
 mod frozen;
 mod fuse;
@@ -124,6 +125,7 @@ fn main() {
         errors::TESTS,
         faithful::TESTS,
         faults::TESTS,
+        first_use::TESTS,
         flags::TESTS,
         frozen::TESTS,
         fuse::TESTS,

@@ -180,6 +180,7 @@ fn a_source_that_is_gone_makes_no_snapshot() {
     file(source.join("a"), "");
     let ran = take(&source, &store, &["--min-entries=50%"], 25);
     assert!(ran.err.contains("has 1 of the 13 entries that it must have"), "{}", ran.err);
+    assert!(ran.err.contains("is it mounted? If it is to have no more, give --min-entries 1"), "{}", ran.err);
     assert_eq!((names(&store), directories(&store).len()), (vec![first.clone()], 1));
     assert_eq!(fs::read_link(store.join("latest")).unwrap(), Path::new(&first));
     assert_tidy(&store);
@@ -305,7 +306,8 @@ fn names_are_taken_once_and_go_only_by_name() {
     assert_eq!(directories(&store).len(), 1);
     // The newest complete one stays even then.
     let last = names(&store).remove(0);
-    run(snapshot(&[&"prune", &"--yes", &format!("--name={last}"), &store])).exits(0);
+    let ran = run(snapshot(&[&"prune", &"--yes", &format!("--name={last}"), &store])).exits(3);
+    assert!(ran.err.contains(&format!("{last} is the newest complete snapshot")), "{}", ran.err);
     assert_eq!(names(&store), [last]);
 }
 

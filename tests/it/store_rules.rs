@@ -28,6 +28,7 @@ tests![
     a_disk_in_the_source_takes_snapshots: [Need::Root],
     what_is_ours_is_closed_to_others: [Need::Root],
     a_dry_run_tells_and_makes_nothing,
+    a_dry_run_tells_what_would_be_pruned,
     a_source_that_vanishes_is_not_a_file_that_does: [Need::Root],
     a_disk_without_a_single_block_is_pruned: [Need::Root, Need::FileSystem("ext4")],
     what_a_killed_prune_has_left_makes_room: [Need::Root],
@@ -62,10 +63,33 @@ fn take_and_prune_are_one_run() {
     assert_eq!(lines.last().unwrap()["event"], "snapshot");
     // More than half: there is a snapshot, and nothing goes.
     let ran = take(&source, &store, &["--prune", "--keep-last=1"], 23);
-    assert!(ran.err.contains("3 of 4 snapshots would go: nothing is removed"), "{}", ran.err);
+    let guard = "4 snapshots would go, more than half: nothing is removed without --yes";
+    assert!(ran.err.contains(&format!("3 of {guard}")), "{}", ran.err);
     assert_eq!(names(&store).len(), 4);
+    let ran = prune(&store, &["-n", "--keep-last=1"], 0);
+    assert!(ran.out.ends_with(&format!("\n3 of {guard}\n")), "{}", ran.out);
+    assert!(!prune(&store, &["-n", "--keep-last=1", "--yes"], 0).out.contains("--yes"));
     take(&source, &store, &["--prune", "--keep-last=1", "--yes", "--timezone=UTC"], 0);
     assert_eq!(names(&store).len(), 1);
+}
+
+fn a_dry_run_tells_what_would_be_pruned() {
+    let home = scratch();
+    let (source, store) = (small_source(home.path()), home.path().join("store"));
+    take(&source, &store, &["-n", "--prune", "--keep-last=2"], 0);
+    assert!(!store.exists());
+    let all = [(); 3].map(|()| name_of(&take(&source, &store, &[], 0)));
+    let before = tree_of(&store);
+    let ran = take(&source, &store, &["-n", "--prune", "--keep-last=3"], 0);
+    assert!(ran.out.ends_with(&format!("would remove {}\n", all[0])), "{}", ran.out);
+    let ran = take(&source, &store, &["-n", "--prune", "--keep-last=1"], 23);
+    assert_eq!(ran.out.matches("would remove").count(), 3, "the new one stays: {}", ran.out);
+    assert!(ran.err.contains("3 of 4 snapshots would go, more than half"), "{}", ran.err);
+    let lines = take(&source, &store, &["-n", "--json", "--prune", "--keep-last=3"], 0).json();
+    assert_lines_described(&lines);
+    assert_eq!(lines.last().unwrap()["removed"], serde_json::json!([all[0]]));
+    assert_eq!(lines.last().unwrap()["dry_run"], true);
+    assert!(tree_of(&store) == before);
 }
 
 fn a_wrong_clock_is_told_and_hinders_nothing() {
@@ -124,6 +148,8 @@ fn rules_and_prune_need_each_other() {
         assert!(ran.err.contains("--prune is not given"), "{}", ran.err);
     }
     take(&source, &store, &["--prune", "--keep-free=100%"], 1);
+    let ran = take(&source, &store, &["--prune", "--keep-free=10"], 1);
+    assert!(ran.err.contains("give a unit, as 10G"), "{}", ran.err);
     assert!(!store.exists());
 }
 
@@ -201,9 +227,14 @@ fn no_more_goes_than_space_takes() {
     assert_eq!(ran.out.lines().count(), 3, "{}{}", ran.out, ran.err);
     assert_eq!(names(&store), all[3..]);
     // What rules name stays, and so do the 7 newest ones.
-    prune(&store, &["--keep-free=90%", "--keep-last=8"], 0);
+    let short = |options: &[&str]| {
+        let ran = prune(&store, options, 23);
+        assert!(ran.err.contains(" bytes are free there, and "), "{}", ran.err);
+        assert!(ran.err.contains("are to be: what is left stays ("), "{}", ran.err);
+    };
+    short(&["--keep-free=90%", "--keep-last=8"]);
     assert_eq!(names(&store), all[4..]);
-    prune(&store, &["--keep-free=90%", "--yes"], 0);
+    short(&["--keep-free=90%", "--yes"]);
     assert_eq!(names(&store), all[5..]);
     assert!(fs::metadata(mount.path()).unwrap().is_dir());
     let ran = take(&home.path().join("src"), &store, &["--prune", "--keep-free=1K"], 0);
@@ -220,7 +251,8 @@ fn removals_that_free_nothing_come_to_an_end() {
         take(&source, &store, &[], 0);
     }
     // Nothing but a name in each, and that of directories without blocks of their own.
-    let ran = prune(&store, &["--keep-free=7900K", "--yes"], 0);
+    let ran = prune(&store, &["--keep-free=7900K", "--yes"], 23);
+    assert!(ran.err.contains("the removal of three others freed nothing"), "{}", ran.err);
     assert_eq!(ran.out.lines().count(), 3, "{}", ran.out);
     assert_eq!(names(&store).len(), 11);
     assert!(fs::metadata(store.join("latest/f")).unwrap().nlink() >= 11);
@@ -342,7 +374,7 @@ fn a_dry_run_tells_and_makes_nothing() {
         for line in ["linked    d/f", "created   new", "created   g"] {
             assert!(ran.out.lines().any(|told| told.starts_with(line)), "{line}: {}", ran.out);
         }
-        assert!(ran.out.contains("dry run: 4 created, 1 linked"), "{}", ran.out);
+        assert!(ran.out.contains("dry run: 2 created, 1 linked, 2 directories"), "{}", ran.out);
     }
     let lines = take(&source, &store, &["-n", "--json"], 0).json();
     assert_lines_described(&lines);
@@ -351,7 +383,6 @@ fn a_dry_run_tells_and_makes_nothing() {
     drop(lock);
     // What is refused is refused.
     take(&source, &home.path().join("no/store"), &["-n"], 3);
-    take(&source, &store, &["-n", "--prune", "--keep-last=1"], 1);
     take(&source, &store, &["-n", "--name=latest"], 3);
     take(&source, &store, &["--name=once"], 0);
     take(&source, &store, &["-n", "--name=once"], 3);

@@ -5,6 +5,7 @@ use jiff::Span;
 use jiff::tz::TimeZone;
 
 use crate::cli::values::size::parse_size;
+use crate::cli::values::span::parts;
 use ringsync::store::retention::Rules;
 use ringsync::store::{KeepFree, Prune};
 
@@ -30,7 +31,7 @@ pub(crate) struct KeepRuleArgs {
     /// Of years
     #[arg(long, value_name = "N", default_value_t, group = "rules", hide_default_value = true)]
     keep_yearly: u32,
-    /// All that are not older than TIME before the newest one: 30d, 1y5m7d2h
+    /// All that are not older than TIME before the newest one: 30d, 2w, 1y5m7d2h
     #[arg(long, value_name = "TIME", value_parser = parse_within, group = "rules")]
     keep_within: Option<Span>,
     /// Remove what no rule names only until SIZE, or N% of the file system, is free: the oldest first, and none of the 7
@@ -79,22 +80,21 @@ impl KeepRuleArgs {
     }
 }
 
-/// Reads years, months, days and hours as restic(1) writes them: `m` are months.
+/// Reads years, months, weeks, days and hours as restic(1) writes them: `m` are months.
 fn parse_within(text: &str) -> Result<Span, String> {
-    let wrong = || "not a time: years, months, days and hours, as 30d or 1y5m7d2h".to_owned();
-    let (mut span, mut rest) = (Span::new(), text);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let number: i64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let with = match rest.as_bytes()[digits] {
-            b'y' => span.try_years(number),
-            b'm' => span.try_months(number),
-            b'd' => span.try_days(number),
-            b'h' => span.try_hours(number),
+    let wrong = || "not a time: years, months, weeks, days and hours, as 30d, 2w or 1y5m7d2h".to_owned();
+    let mut span = Span::new();
+    for (number, unit) in parts(text).ok_or_else(wrong)? {
+        let number = i64::from(number);
+        let with = match unit {
+            "y" => span.try_years(span.get_years() as i64 + number),
+            "m" => span.try_months(span.get_months() as i64 + number),
+            "w" => span.try_weeks(span.get_weeks() as i64 + number),
+            "d" => span.try_days(span.get_days() as i64 + number),
+            "h" => span.try_hours(span.get_hours() as i64 + number),
             _ => return Err(wrong()),
         };
         span = with.map_err(|_| "it is longer than all time".to_owned())?;
-        rest = &rest[digits + 1..];
     }
     if span.is_zero() { Err(wrong()) } else { Ok(span) }
 }
@@ -104,13 +104,21 @@ pub(super) fn parse_zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name).map_err(|_| "no such time zone is known here: one as Europe/Berlin, or UTC".into())
 }
 
+/// Fewer bytes than this are meant to be something else.
+const LEAST: u64 = 1 << 20;
+
 fn parse_free(text: &str) -> Result<KeepFree, String> {
     match text.strip_suffix('%') {
         Some(number) => match number.parse() {
             Ok(percent) if percent < 100 => Ok(KeepFree::Percent(percent)),
             _ => Err("not a percentage from 0% to 99%".into()),
         },
-        None => parse_size(text).map(KeepFree::Bytes),
+        None => match parse_size(text)? {
+            1..LEAST if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Err("it is a number of bytes: give a unit, as 10G, or a percentage, as 10%".into())
+            }
+            bytes => Ok(KeepFree::Bytes(bytes)),
+        },
     }
 }
 
@@ -123,7 +131,9 @@ mod tests {
         let of = |text| parse_within(text).map(|span| span.to_string());
         assert_eq!(of("30d").as_deref(), Ok("P30D"));
         assert_eq!(of("1y5m7d2h").as_deref(), Ok("P1Y5M7DT2H"));
-        for text in ["", "d", "30", "0d", "5w", "-1d", "1.5d", "99999999999999999999d", "99999999y", "3dä"] {
+        assert_eq!(of("1w2d").as_deref(), Ok("P1W2D"));
+        for text in ["", "d", "30", "0d", "5min", "-1d", "1.5d", "99999999999999999999d", "99999999y", "3dä"]
+        {
             assert!(of(text).is_err(), "{text}");
         }
     }

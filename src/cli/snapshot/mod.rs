@@ -10,6 +10,7 @@ mod restore;
 mod status;
 mod take;
 mod versions;
+pub(super) mod words;
 
 use clap::{Args, Subcommand};
 

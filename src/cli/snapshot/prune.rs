@@ -14,18 +14,18 @@ use ringsync::store::retention::Rules;
 #[command(after_help = "\
 Rules have the meaning that restic gives them, by the local calendar. Of each period the newest complete snapshot stays, or \
 the newest partial one where there is none; a rule that has fewer periods than it counts keeps the oldest snapshot as well. \
-The newest complete one always stays, as do named ones, and those dated more than an hour ahead of the clock. One that a wrong \
-clock dated before earlier ones takes no place of others: it stays as long as one would that was begun together with the \
-snapshot before it, or after it.\n\n\
+The newest complete one always stays, which --name can't change; no rule looks at named ones, and at those dated more than an \
+hour ahead of the clock. One that a wrong clock dated before earlier ones takes no place of others: it stays as long as one \
+would that was begun together with the snapshot before it, or after it.\n\n\
 With --keep-free the rules say what must stay, and the others go only while space is short: without a rule, the oldest. It \
 stops when three removals in a row freed less than 1 % of what is missing (and less than 100 MiB), and at half of all snapshots if there is no --yes.\n\n\
 Exit codes: 0, 1 usage, 3 STORE can't be used, or more than half of its snapshots would go, 20 interrupted, 23 something could \
-not be removed: the next run goes on.")]
+not be removed, and the next run goes on, or --keep-free could not be reached.")]
 pub(crate) struct PruneArgs {
     /// The directory that holds the snapshots
     #[arg(value_name = "STORE", value_parser = local())]
     store: PathBuf,
-    /// Remove the snapshot with this name, and no other; may be given more than once
+    /// Remove the snapshot that `list` calls NAME, dated or named, and no other; may be given more than once
     #[arg(long, value_name = "NAME", conflicts_with = "rules")]
     name: Vec<String>,
     /// Remove nothing, tell what would go

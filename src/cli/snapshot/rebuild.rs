@@ -11,7 +11,8 @@ use ringsync::store::found::Rebuild;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What can still be read of the record is kept. Every other directory in STORE becomes a snapshot: by the time it is called by, or \
-as a named one. They are counted for that, and marked as rebuilt: whether something is missing in them is not known. What \
+as a named one. They are counted for that, and marked as rebuilt: whether something is missing in them is not known. A directory \
+that was not taken with --name, as far as is known, becomes the oldest one, and an empty one is left out. What \
 belongs to other programs is left alone: see adopt.\n\n\
 Exit codes: 0, 1 usage, 3 STORE can't be used, or its record is a newer program's, 20 interrupted (nothing is written), 23 \
 something could not be counted.")]

@@ -15,14 +15,17 @@ use ringsync::{Config, Escaped};
 #[derive(Debug, Args)]
 #[command(
     disable_help_flag = true,
+    override_usage = "ringsync snapshot restore [OPTIONS] STORE[@NAME] [PATH]... DST",
     after_help = "Without PATH all that the snapshot has goes into DST, which becomes what the source was, as with sync; each \
-PATH, which begins at the snapshot's top, is put into DST under its own name, as with copy. Nothing is deleted, what else DST has \
-stays, and no symlink is followed. Names of one inode become hard links again. With --verify the files are compared with the \
+PATH, which begins at the snapshot's top, is put into DST under its own name, as with copy. So that 2026/lake.jpg gets where it \
+was, DST is the directory 2026. What differs is replaced, also what is newer in DST: -n -i tells before, --backup keeps it, \
+--ignore-existing leaves alone what is there, --update what is newer. Nothing is deleted, what else DST has stays, and no \
+symlink is followed. Names of one inode become hard links again. With --verify the files are compared with the \
 hashes that STORE keeps as well.\n\n\
 Nothing is written to STORE, which may be read-only, or lack .ringsync: then its directories that are named by time are the \
 snapshots.\n\n\
 Exit codes: those of copy; 3 also where there is no such snapshot, or it lacks a PATH, and 23 where no NAME is given and the \
-newest snapshot is partial."
+newest snapshot is partial, unless what it lacks lies under none of the PATHs."
 )]
 pub(crate) struct RestoreArgs {
     /// The store, and @ with the name of a snapshot [default: the newest]; what of it; where to put it

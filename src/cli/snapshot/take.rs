@@ -22,15 +22,17 @@ use ringsync::{Config, Escaped, Hashing};
 #[derive(Debug, Args)]
 #[command(
     disable_help_flag = true,
+    override_usage = "ringsync snapshot take [OPTIONS] SRC... STORE",
     after_help = "Of one directory the contents are at the top of the snapshot; a file, or several SRCs, are in it each \
 under its own name, and STORE is for one or the other. All that a file has is kept, as with sync.\n\n\
 A snapshot in which something is missing that could not be read is marked as partial (23). What vanished while it was read, \
 or metadata that STORE's file system can't hold, leave it complete. With 11 or 20 there is none: the next run goes on \
 with what was written.\n\n\
-With -n nothing is made, not even STORE: what would be copied, and what is one more hard link, is told, and the exit code is \
-that of sync -n. What was broken off is not looked at, nor --min-entries.\n\n\
+With -n nothing is made, not even STORE: what would be copied, what is one more hard link, and what --prune would remove, is told, \
+and the exit code is that of sync -n, or 23 where that would be refused. What was broken off is not looked at, nor --min-entries.\n\n\
 Exit codes: those of sync; 3 also where another run is at work in STORE, and 25 where SRC, or one of several that was not, is empty, or there are fewer \
-entries than --min-entries: no snapshot is made then, and nothing is pruned; 23 also where something could not be pruned."
+entries than --min-entries: no snapshot is made then, and nothing is pruned; 23 also where \
+something could not be pruned, or more than half of all snapshots would go and there is no --yes."
 )]
 pub(crate) struct TakeArgs {
     /// What to take: a directory, or several directories and files, and last the store
@@ -46,8 +48,8 @@ pub(crate) struct TakeArgs {
     /// with never, what did not change is a hard link
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     clone: ReflinkArg,
-    /// Make nothing, tell what would be copied and linked
-    #[arg(short = 'n', long, conflicts_with = "prune")]
+    /// Make nothing, tell what would be copied and linked, and with --prune what would go
+    #[arg(short = 'n', long)]
     dry_run: bool,
     /// Don't wait for stable storage: after a power cut the snapshot may be damaged
     #[arg(long)]
@@ -55,6 +57,9 @@ pub(crate) struct TakeArgs {
     /// Wait while another run is at work in STORE
     #[arg(long)]
     wait: bool,
+    /// Also where STORE is no store yet, and has other files
+    #[arg(long)]
+    allow_other_files: bool,
     /// Read each copied file back from STORE and compare
     #[arg(long)]
     verify: bool,
@@ -132,6 +137,7 @@ impl TakeArgs {
             take.dry_run = self.dry_run;
             take.durable = !self.no_fsync;
             take.wait = self.wait;
+            take.allow_other_files = self.allow_other_files;
             let prune = || Prune::new(store, Rules::default()).with(|prune| self.rules.apply(prune));
             take.options = self.options();
             take.prune = self.prune.then(prune);
@@ -148,6 +154,10 @@ impl TakeArgs {
         let opening = format!("snapshot of {} into {}", named.join(" "), Escaped::path(store));
         let source = if sources.len() == 1 { &*config.source } else { Path::new("") };
         self.show.reporter(source, config, opening)
+    }
+
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run
     }
 
     /// Whether the closing line is for people, for a program, or is not wanted.

@@ -10,7 +10,7 @@ use crate::cli::values::local::local;
 #[derive(Debug, Args)]
 #[command(
     after_help = "A line for each distinct version, the oldest first: when its first snapshot was begun, its size and \
-modification time, its BLAKE3 hash, and the first and the last snapshot that have it, with their number. Files are told apart by \
+modification time, the first digits of its BLAKE3 hash (all with --json), and the first and the last snapshot that have it, with their number. Files are told apart by \
 their contents, symlinks by where they lead, directories by their metadata.\n\n\
 Exit codes: 0, 1 usage, 3 STORE can't be used, 20 interrupted, 23 no snapshot has PATH, or something could not be read."
 )]

@@ -7,3 +7,4 @@ pub(crate) mod owner;
 pub(crate) mod rate;
 pub(crate) mod reflink;
 pub(crate) mod size;
+pub(crate) mod span;

@@ -44,6 +44,8 @@ struct Tally<'a> {
     errors: FirstErrors,
     /// What differs is what the run is to tell.
     check: bool,
+    /// Directories that are created are counted apart.
+    apart: bool,
     manifest: Option<Hashes>,
     trace: Option<TraceFile>,
     rings: Vec<Ring>,
@@ -66,11 +68,17 @@ impl<'a> Progress<'a> {
             outcome: Outcome::default(),
             errors: FirstErrors::default(),
             check: false,
+            apart: false,
             manifest,
             trace,
             rings: Vec::new(),
         };
         Ok(Progress { runtime, tally })
+    }
+
+    /// Has directories that are created counted apart: the run links to earlier trees.
+    pub(crate) fn count_directories_apart(&mut self) {
+        self.tally.apart = true;
     }
 
     /// Reports a run that ends, by this error, before anything is written.
@@ -213,6 +221,8 @@ impl Tally<'_> {
             if let Some(shared) = &mut totals.shared {
                 shared.count(event);
             }
+            let is_apart = self.apart && event.action == Action::Created && event.kind == Kind::Directory;
+            totals.directories_apart += u64::from(is_apart);
             totals.link_limits += u64::from(event.link_limit);
             totals.links_refused += u64::from(event.link_refused);
             totals.grew += u64::from(event.live == Some(Live::Grew));

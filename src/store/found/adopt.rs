@@ -16,6 +16,7 @@ use crate::store::found::{directories, hold, number, refusal, tree, write_down};
 use crate::store::layout::Layout;
 use crate::store::record::{self, Record, known};
 use crate::store::{name, rename_tree};
+use crate::text::Escaped;
 
 /// What to take over, and where to.
 #[derive(Debug, Clone)]
@@ -128,7 +129,8 @@ fn find(adopt: &Adopt, known: &[Record]) -> Result<Vec<Tree>> {
         trees.push(named(adopt, path)?);
     }
     let names = match directories(&adopt.store) {
-        Err(error) if error.errno() == Some(Errno::NOENT) => Vec::new(),
+        // One that is missing is made for trees that are named.
+        Err(error) if error.errno() == Some(Errno::NOENT) && !adopt.trees.is_empty() => Vec::new(),
         names => names?.0,
     };
     let layout = Layout::new(&adopt.store);
@@ -166,9 +168,15 @@ fn named(adopt: &Adopt, path: &Path) -> Result<Tree> {
     match name.and_then(|name| told(name, &adopt.zone, true)) {
         Some(told) => Tree::new(path.to_path_buf(), told),
         None => {
-            let why =
-                "its name tells no time, as daily.0, 2024-01-31-023000 and 2024-01-31_023000 do: rename it";
-            Err(Error::new(Operation::UseDirectory, path, Cause::Refused(why.into())))
+            let has_trees = directories(path)?.0.iter().any(|name| told(name, &adopt.zone, false).is_some());
+            let why = if has_trees {
+                let path = Escaped::path(path);
+                format!("its name tells no time, and directories in it do: name these, {path}/*")
+            } else {
+                "its name tells no time, as daily.0, 2024-01-31-023000 and 2024-01-31_023000 do: rename it"
+                    .into()
+            };
+            Err(Error::new(Operation::UseDirectory, path, Cause::Refused(why)))
         }
     }
 }

@@ -52,8 +52,9 @@ pub struct Rebuilt {
 }
 
 /// Makes the record of a store again. What can still be read of it is kept, in its order. Every other directory becomes a
-/// snapshot: by its name, if that is a time, or as a named one, by the time of its manifest or of its directory. Each comes
-/// after those that were begun before it. If this is stopped nothing is written.
+/// snapshot: by its name, if that is a time, or as a named one, by the time of its manifest. Each comes after those that were
+/// begun before it. A directory that has neither, and to which `latest` does not lead, may be anything: it comes before all
+/// others, and an empty one, or one beside which there is no other, is left out. If this is stopped nothing is written.
 ///
 /// # Errors
 /// When the store can't be used, its record is a newer program's, or nothing in it looks like a store's.
@@ -72,9 +73,11 @@ pub fn rebuild(rebuild: &Rebuild, stop: &Stop) -> Result<Rebuilt> {
     let known: HashSet<String> = snapshots.iter().map(|record| record.name.clone()).collect();
     names.retain(|name| !known.contains(name));
     let (mut added, mut errors) = (Vec::new(), Vec::new());
+    let mut strays = Vec::new();
     let several = snapshots.last().is_some_and(|newest| newest.several);
+    let has_others = !snapshots.is_empty() || names.iter().any(|name| is_ours(&layout, name));
     for name in names {
-        if let Some(why) = foreign(&layout, &name) {
+        if let Some(why) = foreign(&layout, &name, has_others) {
             left_out.push(refusal(&layout.snapshot(&name), why));
             continue;
         }
@@ -83,11 +86,15 @@ pub fn rebuild(rebuild: &Rebuild, stop: &Stop) -> Result<Rebuilt> {
             None => (true, time_of(&layout, &name)?),
         };
         let counted = tree::count(&layout.snapshot(&name), &mut errors, stop);
-        added.push(tree::record_of((name, named), started, several, None, &counted));
+        let list = if is_ours(&layout, &name) { &mut added } else { &mut strays };
+        list.push(tree::record_of((name, named), started, several, None, &counted));
     }
-    added.sort_by(|one, other| order(one).cmp(&order(other)));
-    let names = added.iter().map(|record| record.name.clone()).collect();
+    for list in [&mut strays, &mut added] {
+        list.sort_by(|one, other| order(one).cmp(&order(other)));
+    }
+    let names = strays.iter().chain(&added).map(|record| record.name.clone()).collect();
     insert(&mut snapshots, added);
+    snapshots.splice(..0, strays);
     if let Some(lock) = lock.filter(|_| !stop.is_stopped()) {
         snapshots = write_down(layout, snapshots, lock)?;
     }
@@ -120,24 +127,40 @@ fn legible(layout: &Layout, left_out: &mut Vec<Error>) -> Result<Vec<Record>> {
     Ok(records)
 }
 
+/// Whether a directory is certainly a snapshot: it is called by a time, has a manifest, or `latest` leads to it.
+fn is_ours(layout: &Layout, name: &str) -> bool {
+    name::time(name).is_some()
+        || name::refusal(name.as_ref()).is_none()
+            && (!held::is_absent(&layout.manifest(name))
+                || layout.led_to().is_some_and(|newest| newest == name))
+}
+
 /// Why a directory is not this program's, as far as that can be told.
-fn foreign(layout: &Layout, name: &str) -> Option<String> {
+fn foreign(layout: &Layout, name: &str, has_others: bool) -> Option<String> {
     if is_strangers(layout, name) {
         return Some("it is left as it is: it belongs to another user, who may have put it there".into());
     }
-    if name::time(name).is_some() {
+    if is_ours(layout, name) {
         return None;
     }
     if let Some(why) = name::refusal(name.as_ref()) {
         return Some(format!("it is left as it is: {why}"));
     }
-    if !held::is_absent(&layout.manifest(name)) {
-        return None;
-    }
     if names::told(name, &TimeZone::UTC, false).is_some() {
         return Some(format!("it is left as it is: `adopt` takes {} over", Escaped::name(name.as_ref())));
     }
-    names::is_scratch(name).then(|| "it is left as it is: no snapshot is called so".into())
+    let is_empty =
+        || std::fs::read_dir(layout.snapshot(name)).is_ok_and(|mut entries| entries.next().is_none());
+    let why = if names::is_scratch(name) {
+        "no snapshot is called so"
+    } else if is_empty() {
+        "it is empty, and its name is no time"
+    } else if !has_others {
+        "nothing tells that it is a snapshot; a symlink `latest` that leads to it does"
+    } else {
+        return None;
+    };
+    Some(format!("it is left as it is: {why}"))
 }
 
 /// Whether another user may have put it there. What root takes has the owner that it has in its source.

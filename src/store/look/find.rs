@@ -98,6 +98,12 @@ impl View {
         }
         view.snapshots = view.by_name()?;
         if view.snapshots.is_empty() && view.unread.is_empty() {
+            let whole = store.canonicalize().unwrap_or_default();
+            if let Some((around, name)) = Layout::around(&whole) {
+                let (around, name) =
+                    (Escaped::path(around.store()).to_string(), Escaped::name(name.as_ref()));
+                return Err(view.refusal(format!("it is a snapshot, and no store: write {around}@{name}")));
+            }
             view.layout.require()?;
         }
         Ok(view)
@@ -123,6 +129,11 @@ impl View {
         self.snapshots.extend(last);
     }
 
+    /// Why this user can't read the record.
+    pub(super) fn closed(&self) -> Option<&Error> {
+        self.unread.iter().find(|error| error.errno() == Some(Errno::ACCESS))
+    }
+
     /// Which lines of the record are damaged, and what to do.
     pub fn damage(&self) -> impl Iterator<Item = &Error> {
         self.unread.iter().filter(|error| error.errno() != Some(Errno::ACCESS))
@@ -142,16 +153,16 @@ impl View {
             }
         }
         found.sort_by(|one, other| one.name.cmp(&other.name));
-        let target = std::fs::read_link(self.layout.latest()).ok();
-        let latest =
-            target.as_ref().and_then(|name| name.to_str()).filter(|name| record::is_part_of_path(name));
-        if let Some(name) = latest.filter(|name| name::time(name).is_none())
-            && self.layout.snapshot(name).symlink_metadata().is_ok_and(|stat| stat.is_dir())
-        {
-            let path = self.layout.snapshot(name);
-            found.push(Found { path, name: name.into(), started: None, record: None });
+        if let Some(name) = self.layout.led_to().filter(|name| name::time(name).is_none()) {
+            found.push(Found { path: self.layout.snapshot(&name), name, started: None, record: None });
         }
         Ok(found)
+    }
+
+    /// How many have no record, though there may be one: it was lost. `prune` does not see them, and `rebuild` takes them in.
+    pub fn without_record(&self) -> usize {
+        let lost = self.snapshots.iter().filter(|found| found.record.is_none() && self.unread.is_empty());
+        self.unrecorded.len() + lost.count()
     }
 
     /// The newest one.
@@ -172,7 +183,7 @@ impl View {
         self.snapshots.iter().rev().find(|found| found.has(path))
     }
 
-    /// The one of this name, or the newest one for `latest`.
+    /// The one of this name, the newest one for `latest`, or for a day, as `2026-11-28`, the newest of that (UTC).
     ///
     /// # Errors
     /// When there is none.
@@ -181,6 +192,14 @@ impl View {
             return self.newest().cloned();
         }
         if let Some(found) = self.snapshots.iter().find(|found| *found.name == *name) {
+            return Ok(found.clone());
+        }
+        let is_of_day = |found: &&Found| {
+            name.len() == "2026-11-28".len()
+                && name::time(&found.name).is_some()
+                && found.name.as_bytes().starts_with(name.as_bytes())
+        };
+        if let Some(found) = self.snapshots.iter().rev().find(is_of_day) {
             return Ok(found.clone());
         }
         let unrecorded = name.to_str().filter(|name| record::is_part_of_path(name));
@@ -221,12 +240,13 @@ pub fn place(text: &Path) -> (PathBuf, Option<OsString>) {
     place.map_or_else(whole, |(store, name)| (store.to_path_buf(), Some(OsString::from_vec(name.to_vec()))))
 }
 
-/// A path below the top of a snapshot, as names alone: without `.` and slashes at the end.
+/// A path below the top of a snapshot, as names alone: without `.` and slashes at its ends.
 ///
 /// # Errors
-/// When it leads out of the snapshot: it is absolute, or has `..` in it.
+/// When it leads out of the snapshot: it has `..` in it.
 pub fn within(path: &Path) -> Result<PathBuf> {
-    let names = path.components().filter(|component| *component != Component::CurDir);
+    let is_part = |part: &Component<'_>| !matches!(part, Component::CurDir | Component::RootDir);
+    let names = path.components().filter(is_part);
     let names = names.map(|component| match component {
         Component::Normal(name) => Ok(name),
         _ => {

@@ -17,6 +17,7 @@ use crate::store::look::against::Against;
 use crate::store::look::find::{Found, View, within};
 use crate::store::look::missing::Missing;
 use crate::store::own::held;
+use crate::store::record::Record;
 use crate::text::Escaped;
 
 const INTO_STORE: &str = "nothing is restored into the store itself: name another destination";
@@ -31,7 +32,8 @@ pub struct Restore {
     pub run: Config,
     /// What is read.
     pub snapshot: Found,
-    /// What may be missing, if nobody asked for this snapshot by its name and something is.
+    /// What may be missing, if nobody asked for this snapshot by its name and something is, or may be, under a path that was
+    /// asked for.
     pub partial: Option<Partial>,
     /// Lines of the store's record that can't be read, and what to do: texts for people.
     pub damage: Vec<String>,
@@ -92,7 +94,9 @@ impl Restore {
         if places.is_empty() {
             places.push((PathBuf::new(), PathBuf::new()));
         }
-        let partial = partial(&view, &snapshot).filter(|_| name.is_none());
+        let is_whole =
+            !paths.is_empty() && snapshot.record.as_ref().is_some_and(|record| has_whole(record, &places));
+        let partial = partial(&view, &snapshot).filter(|_| name.is_none() && !is_whole);
         let damage = view.damage().map(ToString::to_string).collect();
         Ok(Restore { run, partial, damage, places, manifest: view.manifest(&snapshot), snapshot })
     }
@@ -164,6 +168,14 @@ fn partial(view: &View, snapshot: &Found) -> Option<Partial> {
         missing: view.missing(record, KEPT),
         newest_complete: view.newest_complete().map(|complete| complete.name.clone()),
     })
+}
+
+/// Whether nothing is missing under these paths: what is, is known, and lies elsewhere.
+fn has_whole(record: &Record, places: &[(PathBuf, PathBuf)]) -> bool {
+    let is_apart =
+        |lack: &PathBuf| places.iter().all(|(path, _)| !lack.starts_with(path) && !path.starts_with(lack));
+    record.errors == record.missing.len() as u64
+        && record.missing.iter().all(|lack| lack.to_path().as_ref().is_some_and(is_apart))
 }
 
 /// What came of it.

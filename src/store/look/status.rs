@@ -34,6 +34,8 @@ pub struct Status {
     /// Others than its owner may write to the store, or to what the program keeps in it, or read the latter; or they can get
     /// into a store of root's, and change files of theirs in it.
     pub open_to_others: bool,
+    /// How many snapshots have no record, though there may be one.
+    pub unrecorded: usize,
     /// Why it is not well, the worst first; nothing if it is.
     pub troubles: Vec<Trouble>,
 }
@@ -54,6 +56,10 @@ pub enum Trouble {
     Ahead,
     /// Lines of the record can't be read: no snapshot is taken until it is made again.
     Damaged,
+    /// Snapshots have no record: `prune` does not see them.
+    Unrecorded,
+    /// Others may change what is kept, and `take` refuses that.
+    Open,
 }
 
 impl fmt::Display for Trouble {
@@ -65,6 +71,8 @@ impl fmt::Display for Trouble {
             Trouble::Partial => "partial",
             Trouble::Ahead => "dated ahead of the clock",
             Trouble::Damaged => "damaged record (`snapshot rebuild` makes it again)",
+            Trouble::Unrecorded => "snapshots without a record (rebuild takes them in)",
+            Trouble::Open => "others may change what is kept, so that take refuses the store",
         })
     }
 }
@@ -72,9 +80,13 @@ impl fmt::Display for Trouble {
 /// Looks at a store, whose newest snapshot may be as old as this.
 ///
 /// # Errors
-/// When the store can't be used.
+/// When the store can't be used, or this user can't read its record.
 pub fn status(store: &Path, max_age: Duration) -> Result<Status> {
     let view = View::open(store)?;
+    if let Some(error) = view.closed() {
+        let why = format!("how it is can't be told, since its record can't be read: {error}");
+        return Err(view.refusal(why));
+    }
     let now = Timestamp::now();
     let newest = view.snapshots.last().cloned();
     let age = newest.as_ref().and_then(|newest| Some(now.duration_since(newest.started?)));
@@ -93,6 +105,9 @@ pub fn status(store: &Path, max_age: Duration) -> Result<Status> {
     }
     troubles.extend(view.damage().next().map(|_| Trouble::Damaged));
     let layout = &view.layout;
+    let unrecorded = view.without_record();
+    troubles.extend((unrecorded > 0).then_some(Trouble::Unrecorded));
+    troubles.extend(layout.is_refused_to_owner().then_some(Trouble::Open));
     let at_work = is_at_work(layout);
     Ok(Status {
         newest_complete: view.newest_complete().map(|complete| complete.name.clone()),
@@ -103,6 +118,7 @@ pub fn status(store: &Path, max_age: Duration) -> Result<Status> {
         age,
         ahead,
         at_work,
+        unrecorded,
         troubles,
     })
 }
