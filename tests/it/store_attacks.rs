@@ -512,13 +512,21 @@ fn a_snapshot_without_its_link_is_one() {
     let home = scratch();
     let (source, store) = (home.path().join("src"), home.path().join("store"));
     file(source.join("f"), "contents");
-    let mut command = program_with(&["inject=symlink,symlinkat:error=EPERM"]);
-    command.args(["snapshot", "take"]).args([&source, &store]);
-    let ran = run(command).exits(23);
-    assert!(ran.err.contains("latest"), "{}", ran.err);
-    let name = name_of(&ran);
-    assert_eq!(names(&store), [&*name]);
-    assert_equal(&source, &store.join(name));
+    let without_links = |arguments: &[&Path]| {
+        let mut command = program_with(&["inject=symlink,symlinkat:error=EPERM"]);
+        command.arg("snapshot").args(arguments);
+        run(command).exits(23)
+    };
+    let [first, second] = [(); 2].map(|()| {
+        let ran = without_links(&[Path::new("take"), &source, &store]);
+        assert!(ran.err.contains("latest"), "{}", ran.err);
+        name_of(&ran)
+    });
+    assert_eq!(names(&store), [&*first, &*second]);
+    assert_equal(&source, &store.join(&second));
+    let ran = without_links(&[Path::new("prune"), Path::new("--keep-last=1"), &store]);
+    assert!(ran.out.contains(&format!("removed {first}\n")), "{ran:?}");
+    assert_eq!(names(&store), [second]);
 }
 
 fn what_could_not_be_flushed_is_told_with_what_went() {
