@@ -11,12 +11,13 @@ use crate::event::{Action, Reporter, Summary, Totals};
 use crate::options::Reflink;
 use crate::stop::Stop;
 use crate::store::attempt::{self, Attempt};
+use crate::store::hashes::journal::Journal;
 use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
 use crate::store::own::held;
 use crate::store::prune::{Decision, Prune};
 use crate::store::record::{FORMAT, Record};
-use crate::store::shortage::{MadeRoom, NoRoom, Pruned, is_full, make_room};
+use crate::store::shortage::{MadeRoom, NoRoom, is_full, make_room, with_room};
 use crate::store::{Held, is_broken_off, name, prune, record, removal, rename_tree, sources};
 use crate::text::Escaped;
 
@@ -185,18 +186,24 @@ impl Taken {
     }
 
     /// Of a run that could not begin again after there was made room for it.
-    fn broken_off(
-        error: Error,
-        open_to_others: bool,
-        pruned: Vec<Pruned>,
-        reporter: &mut dyn Reporter,
-    ) -> Self {
+    fn broken_off(error: Error, open_to_others: bool, room: MadeRoom, reporter: &mut dyn Reporter) -> Self {
+        let mut taken = Taken::new(Summary::new(Outcome::Done, Totals::default()), open_to_others);
+        taken.note_room(room);
+        taken.broken_off_by(error, reporter)
+    }
+
+    /// The same of one that could not come to its end.
+    fn broken_off_by(mut self, error: Error, reporter: &mut dyn Reporter) -> Self {
         reporter.error(&error);
-        let mut taken = Taken::new(Summary::new(Outcome::BrokenOff, Totals::default()), open_to_others);
-        taken.summary.totals.errors = 1;
-        taken.summary.errors.push(error);
-        pruned.into_iter().for_each(|made| taken.note_pruned(made));
-        taken
+        self.summary.outcome = self.summary.outcome.max(Outcome::BrokenOff);
+        self.summary.totals.errors += 1;
+        self.summary.errors.push(error);
+        self
+    }
+
+    fn note_room(&mut self, room: MadeRoom) {
+        self.dropped += room.dropped;
+        room.pruned.into_iter().for_each(|made| self.note_pruned(made));
     }
 
     /// The worse of what the run came to and of what pruning came to.
@@ -241,21 +248,21 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     removal::prepare(&held.layout)?;
     let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
     let mut attempt = Attempt::make(take, &held, reporter, stop);
-    let MadeRoom { pruned, dropped, is_more } = make_room(take, &mut held, &mut attempt, stop);
-    if is_more {
+    let room = make_room(take, &mut held, &mut attempt, stop);
+    if room.is_more {
         attempt = Attempt::make(take, &held, reporter, stop);
     }
     let attempt = match attempt {
-        Err(error) if !pruned.is_empty() => {
-            return Ok(Taken::broken_off(error, open_to_others, pruned, reporter));
+        Err(error) if !room.pruned.is_empty() => {
+            return Ok(Taken::broken_off(error, open_to_others, room, reporter));
         }
         attempt => attempt.inspect_err(|_| held.layout.unmake(&new))?,
     };
-    let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
+    let Attempt { started, is_partial, missing, is_gone, summary, mut journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
-    (taken.closed, taken.dropped, taken.gone) = (closed, dropped, gone);
+    (taken.closed, taken.gone) = (closed, gone);
     taken.lets_others_in = held.layout.lets_others_in();
-    pruned.into_iter().for_each(|made| taken.note_pruned(made));
+    taken.note_room(room);
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
         taken.no_room = is_full(&taken.summary).then(|| NoRoom::find(take, &taken.summary, &held, stop));
@@ -269,10 +276,15 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         taken.left = removal::empty(&held.layout, stop)?;
         return Ok(taken);
     }
-    let counts = journal.finish()?;
     let mut record = describe(take, &held, (started, several, !is_partial), &taken.summary);
+    let written = write_manifest(take, &mut held, &mut taken, (&mut journal, &record.name), stop);
+    let counts = match written.and_then(|()| journal.finish()) {
+        Err(error) if !taken.pruned.is_empty() => {
+            return Ok(taken.broken_off_by(error, reporter));
+        }
+        counts => counts?,
+    };
     (record.cloned, record.bytes_copied, record.missing) = (counts.cloned, counts.bytes_copied, missing);
-    manifest::write(&held.layout, &held.layout.journal(), &held.layout.manifest(&record.name))?;
     if take.durable {
         flush(&store, &take.store)?;
     }
@@ -282,6 +294,23 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         taken.note_pruned(prune::carry_out(prune, &mut held, stop));
     }
     Ok(taken)
+}
+
+/// Writes the manifest of what a run has written to its end. Where there is no room for it, some is made.
+fn write_manifest(
+    take: &Take,
+    held: &mut Held,
+    taken: &mut Taken,
+    (journal, name): (&mut Journal, &str),
+    stop: &Stop,
+) -> Result<()> {
+    let mut room = MadeRoom::default();
+    let written = with_room(take, held, &mut room, stop, |held| {
+        journal.flush()?;
+        manifest::write(&held.layout, &held.layout.journal(), &held.layout.manifest(name))
+    });
+    taken.note_room(room);
+    written
 }
 
 /// Has the run tell what it would do.
