@@ -15,7 +15,8 @@ use crate::store::own::held;
 use crate::store::prune::{self, Pruned};
 use crate::store::record::known;
 use crate::store::sources::{Sources, refuse};
-use crate::store::take::{Take, Unfit, unfit};
+use crate::store::take::Take;
+use crate::store::unfit::{Unfit, unfit};
 use crate::store::{Held, clones, earlier, is_broken_off, mounted, record};
 
 /// As many paths that are missing are kept.

@@ -30,6 +30,7 @@ mod shortage;
 mod sources;
 mod space;
 mod take;
+mod unfit;
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -46,7 +47,8 @@ pub use crate::store::prune::{Decision, Prune, prune, refusal};
 pub use crate::store::record::Record;
 pub use crate::store::shortage::NoRoom;
 pub use crate::store::space::KeepFree;
-pub use crate::store::take::{MinEntries, Take, Taken, Unfit, take};
+pub use crate::store::take::{Take, Taken, take};
+pub use crate::store::unfit::{MinEntries, Unfit};
 
 /// A store, as it is now.
 #[derive(Debug)]

@@ -317,6 +317,8 @@ fn point_away_from(held: &mut Held, doomed: &[Record], stop: &Stop) -> Result<Ve
                 errors.extend(doom(held, other).err());
                 errors.extend(removal::empty(&held.layout, stop)?);
             }
+            // There is none, and the file system may have no symlinks: that is told in the end.
+            (Err(_), _) if target.is_none() => return Ok(errors),
             (pointed, _) => return pointed.map(|()| errors),
         }
     }

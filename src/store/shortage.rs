@@ -79,8 +79,35 @@ pub(super) fn make_room(
     if stop.is_stopped() {
         return made;
     }
+    free(take, held, missing, &mut made, stop);
+    // The next run reads it, and there was no room for it before: what it lacks has no hash.
+    if let Ok(attempt) = attempt {
+        attempt.journal.flush().ok();
+    }
+    made
+}
+
+/// Does what takes a little room when a run has come to its end, and once more where there was none and some was made.
+pub(super) fn with_room(
+    take: &Take,
+    held: &mut Held,
+    made: &mut MadeRoom,
+    stop: &Stop,
+    mut work: impl FnMut(&Held) -> Result<()>,
+) -> Result<()> {
+    match work(held) {
+        Err(error) if is_no_room(&error) && !stop.is_stopped() => {
+            free(take, held, 0, made, stop);
+            work(held)
+        }
+        done => done,
+    }
+}
+
+/// Removes what may go where `missing` bytes are.
+fn free(take: &Take, held: &mut Held, missing: u64, made: &mut MadeRoom, stop: &Stop) {
     match earlier::drop_broken_off(&held.layout) {
-        Ok(dropped) => made.dropped = dropped,
+        Ok(dropped) => made.dropped += dropped,
         Err(error) => made.pruned.push(Err(error)),
     }
     if removal::is_due(&held.layout) {
@@ -93,11 +120,6 @@ pub(super) fn make_room(
         made.is_more |= pruned.as_ref().is_ok_and(|(decisions, _)| decisions.iter().any(goes));
         made.pruned.push(pruned);
     }
-    // The next run reads it, and there was no room for it before.
-    if let Ok(attempt) = attempt {
-        attempt.journal.flush();
-    }
-    made
 }
 
 /// Whether a run was broken off for want of room.

@@ -1,6 +1,5 @@
 //! Taking a snapshot.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -11,12 +10,14 @@ use crate::event::{Action, Reporter, Summary, Totals};
 use crate::options::Reflink;
 use crate::stop::Stop;
 use crate::store::attempt::{self, Attempt};
+use crate::store::hashes::journal::Journal;
 use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
 use crate::store::own::held;
 use crate::store::prune::{Decision, Prune, Pruned};
 use crate::store::record::{FORMAT, Record, known};
-use crate::store::shortage::{MadeRoom, NoRoom, is_full, make_room};
+use crate::store::shortage::{MadeRoom, NoRoom, is_full, make_room, with_room};
+use crate::store::unfit::{MinEntries, Unfit, entries, unfit};
 use crate::store::{
     Held, earlier, is_broken_off, mounted, name, prune, record, removal, rename_tree, sources,
 };
@@ -71,65 +72,6 @@ impl Take {
             prune: None,
             options: Vec::new(),
             dry_run: false,
-        }
-    }
-}
-
-/// How much a source must have to be taken for what it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MinEntries {
-    /// This number of entries.
-    Entries(u64),
-    /// This percentage of what the newest complete snapshot has.
-    Percent(u8),
-}
-
-impl Default for MinEntries {
-    fn default() -> Self {
-        MinEntries::Percent(10)
-    }
-}
-
-/// Why what was written is no snapshot: its source is not what it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unfit {
-    /// Entries that the source has.
-    pub entries: u64,
-    /// It vanished while it was read.
-    pub gone: bool,
-    /// One of several sources that is empty, and was not.
-    pub emptied: Option<PathBuf>,
-    /// The least that it was to have.
-    pub least: u64,
-    /// The newest complete snapshot, and how many it has.
-    pub newest: Option<(String, u64)>,
-}
-
-impl fmt::Display for Unfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(emptied), Some((name, _))) = (&self.emptied, &self.newest) {
-            let emptied = Escaped::path(emptied);
-            return write!(
-                f,
-                "{emptied} is empty, and snapshot {name} has something of it: is it mounted? If it is to be empty, give \
-                 --min-entries as a number"
-            );
-        }
-        match self.entries {
-            _ if self.gone => f.write_str("the source has vanished")?,
-            0 => f.write_str("the source is empty")?,
-            entries => write!(f, "the source has {entries} of the {} entries that it must have", self.least)?,
-        }
-        if let Some((name, entries)) = &self.newest {
-            write!(f, ", and snapshot {name} has {entries}")?;
-        }
-        f.write_str(": is it mounted?")?;
-        match self.entries {
-            0 => Ok(()),
-            _ if self.gone => Ok(()),
-            entries => write!(f, " If it is to have no more, give --min-entries {entries}"),
         }
     }
 }
@@ -203,18 +145,24 @@ impl Taken {
     }
 
     /// Of a run that could not begin again after there was made room for it.
-    fn broken_off(
-        error: Error,
-        open_to_others: bool,
-        pruned: Vec<Result<Pruned>>,
-        reporter: &mut dyn Reporter,
-    ) -> Self {
+    fn broken_off(error: Error, open_to_others: bool, room: MadeRoom, reporter: &mut dyn Reporter) -> Self {
+        let mut taken = Taken::new(Summary::new(Outcome::Done, Totals::default()), open_to_others);
+        taken.note_room(room);
+        taken.broken_off_by(error, reporter)
+    }
+
+    /// The same of one that could not come to its end.
+    fn broken_off_by(mut self, error: Error, reporter: &mut dyn Reporter) -> Self {
         reporter.error(&error);
-        let mut taken = Taken::new(Summary::new(Outcome::BrokenOff, Totals::default()), open_to_others);
-        taken.summary.totals.errors = 1;
-        taken.summary.errors.push(error);
-        pruned.into_iter().for_each(|made| taken.note_pruned(made));
-        taken
+        self.summary.outcome = self.summary.outcome.max(Outcome::BrokenOff);
+        self.summary.totals.errors += 1;
+        self.summary.errors.push(error);
+        self
+    }
+
+    fn note_room(&mut self, room: MadeRoom) {
+        self.dropped += room.dropped;
+        room.pruned.into_iter().for_each(|made| self.note_pruned(made));
     }
 
     /// The worse of what the run came to and of what pruning came to.
@@ -267,22 +215,22 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let doubted = earlier::newest(&held.snapshots).filter(|record| record.is_doubted());
     let doubted = doubted.map(|record| record.name.clone()).collect();
     let mut attempt = Attempt::make(take, &held, reporter, stop);
-    let MadeRoom { pruned, dropped, is_more } = make_room(take, &mut held, &mut attempt, stop);
-    if is_more {
+    let room = make_room(take, &mut held, &mut attempt, stop);
+    if room.is_more {
         attempt = Attempt::make(take, &held, reporter, stop);
     }
     let attempt = match attempt {
-        Err(error) if !pruned.is_empty() => {
-            return Ok(Taken::broken_off(error, open_to_others, pruned, reporter));
+        Err(error) if !room.pruned.is_empty() => {
+            return Ok(Taken::broken_off(error, open_to_others, room, reporter));
         }
         attempt => attempt.inspect_err(|_| held.layout.unmake(&new))?,
     };
-    let Attempt { started, is_partial, missing, is_gone, summary, journal } = attempt;
+    let Attempt { started, is_partial, missing, is_gone, summary, mut journal } = attempt;
     let mut taken = Taken::new(summary, open_to_others);
-    (taken.closed, taken.dropped, taken.gone) = (closed, dropped, gone);
+    (taken.closed, taken.gone) = (closed, gone);
     (taken.doubted, taken.other_sources) = (doubted, other_sources);
     taken.lets_others_in = held.layout.lets_others_in();
-    pruned.into_iter().for_each(|made| taken.note_pruned(made));
+    taken.note_room(room);
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
         taken.no_room = is_full(&taken.summary).then(|| NoRoom::find(take, &taken.summary, &held, stop));
@@ -296,11 +244,16 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         taken.left = removal::empty(&held.layout, stop)?;
         return Ok(taken);
     }
-    let counts = journal.finish()?;
     let mut record = describe(take, &held, (started, several, !is_partial), &taken.summary);
+    let written = write_manifest(take, &mut held, &mut taken, (&mut journal, &record.name), stop);
+    let counts = match written.and_then(|()| journal.finish()) {
+        Err(error) if !taken.pruned.is_empty() => {
+            return Ok(taken.broken_off_by(error, reporter));
+        }
+        counts => counts?,
+    };
     record.missing = missing;
     counts.put(&mut record);
-    manifest::write(&held.layout, &held.layout.journal(), &held.layout.manifest(&record.name))?;
     if take.durable {
         flush(&store, &take.store)?;
     }
@@ -312,6 +265,23 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     Ok(taken)
 }
 
+/// Writes the manifest of what a run has written to its end. Where there is no room for it, some is made.
+fn write_manifest(
+    take: &Take,
+    held: &mut Held,
+    taken: &mut Taken,
+    (journal, name): (&mut Journal, &str),
+    stop: &Stop,
+) -> Result<()> {
+    let mut room = MadeRoom::default();
+    let written = with_room(take, held, &mut room, stop, |held| {
+        journal.flush()?;
+        manifest::write(&held.layout, &held.layout.journal(), &held.layout.manifest(name))
+    });
+    taken.note_room(room);
+    written
+}
+
 /// Has the run tell what it would do.
 fn foretell(take: &Take, layout: &Layout, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Taken> {
     let (summary, unfit, pruned) = attempt::foretell(take, layout, reporter, stop)?;
@@ -320,52 +290,6 @@ fn foretell(take: &Take, layout: &Layout, reporter: &mut dyn Reporter, stop: &St
     taken.other_sources = sources::before(&take.run, &known(layout)?.0);
     taken.refuse(unfit);
     Ok(taken)
-}
-
-/// Whether the source has too little to be what it was. `written` tells where what is taken of one of several sources lies.
-pub(super) fn unfit(
-    totals: &Totals,
-    gone: bool,
-    take: &Take,
-    (layout, snapshots): (&Layout, &[Record]),
-    written: &dyn Fn(&Path) -> Option<PathBuf>,
-) -> Option<Unfit> {
-    let newest = snapshots.iter().rev().find(|record| record.complete);
-    let entries = entries(totals, take.run.sources.is_some());
-    let mut emptied = None;
-    let least = match take.min_entries {
-        MinEntries::Entries(least) => least,
-        MinEntries::Percent(percent) => {
-            let had = newest.map_or(0, |record| record.entries);
-            let has_emptied = |newest: &Record| emptied_source(take, &layout.snapshot(&newest.name), written);
-            emptied = newest.filter(|_| percent > 0).and_then(has_emptied);
-            (u128::from(had) * u128::from(percent)).div_ceil(100) as u64
-        }
-    };
-    let least = least.max(1);
-    let newest = newest.map(|record| (record.name.clone(), record.entries));
-    let is_unfit = gone || emptied.is_some() || entries < least;
-    is_unfit.then_some(Unfit { entries, gone, emptied, least, newest })
-}
-
-/// One of several sources that is empty, and was not when the newest complete snapshot was taken.
-fn emptied_source(take: &Take, newest: &Path, written: &dyn Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
-    let first = |path: &Path| {
-        let is_directory = path.symlink_metadata().is_ok_and(|stat| stat.is_dir());
-        is_directory
-            .then(|| std::fs::read_dir(path).map(|mut entries| entries.next().is_some()).ok())
-            .flatten()
-    };
-    let has_left = |source: &&PathBuf| {
-        let (Some(now), Some(name)) = (written(source), source.file_name()) else { return false };
-        first(&now) == Some(false) && first(&newest.join(name)) == Some(true)
-    };
-    take.run.sources.as_ref()?.iter().find(has_left).cloned()
-}
-
-/// Those at the top of the snapshot and below: of one directory the walk counts the directory as well.
-fn entries(totals: &Totals, several: bool) -> u64 {
-    if several { totals.found } else { totals.found.saturating_sub(1) }
 }
 
 /// Has all that was written on stable storage. Where that is refused for one file system (by a container, or a FUSE), it is

@@ -38,6 +38,7 @@ tests![
     a_snapshot_without_its_link_is_one: [Need::Tool("strace")],
     what_could_not_be_flushed_is_told_with_what_went: [Need::Tool("strace")],
     what_was_broken_off_does_not_fill_a_store: [Need::Root],
+    what_rules_release_makes_room_for_hashes: [Need::FileSystem("btrfs")],
     nothing_is_restored_into_a_mounted_part_of_the_store: [Need::Root],
 ];
 
@@ -512,13 +513,21 @@ fn a_snapshot_without_its_link_is_one() {
     let home = scratch();
     let (source, store) = (home.path().join("src"), home.path().join("store"));
     file(source.join("f"), "contents");
-    let mut command = program_with(&["inject=symlink,symlinkat:error=EPERM"]);
-    command.args(["snapshot", "take"]).args([&source, &store]);
-    let ran = run(command).exits(23);
-    assert!(ran.err.contains("latest"), "{}", ran.err);
-    let name = name_of(&ran);
-    assert_eq!(names(&store), [&*name]);
-    assert_equal(&source, &store.join(name));
+    let without_links = |arguments: &[&Path]| {
+        let mut command = program_with(&["inject=symlink,symlinkat:error=EPERM"]);
+        command.arg("snapshot").args(arguments);
+        run(command).exits(23)
+    };
+    let [first, second] = [(); 2].map(|()| {
+        let ran = without_links(&[Path::new("take"), &source, &store]);
+        assert!(ran.err.contains("latest"), "{}", ran.err);
+        name_of(&ran)
+    });
+    assert_eq!(names(&store), [&*first, &*second]);
+    assert_equal(&source, &store.join(&second));
+    let ran = without_links(&[Path::new("prune"), Path::new("--keep-last=1"), &store]);
+    assert!(ran.out.contains(&format!("removed {first}\n")), "{ran:?}");
+    assert_eq!(names(&store), [second]);
 }
 
 fn what_could_not_be_flushed_is_told_with_what_went() {
@@ -531,4 +540,23 @@ fn what_could_not_be_flushed_is_told_with_what_went() {
         assert!(ran.out.contains(&format!("removed {}\n", all[0])), "{ran:?}");
         assert_eq!(names(&store), all[1..]);
     }
+}
+
+/// A file system that has room for links, and for no file.
+fn what_rules_release_makes_room_for_hashes() {
+    let (home, mount) = (scratch(), Mount::new("btrfs", "400M"));
+    let (source, store) = (home.path().join("src"), mount.path().join("store"));
+    for number in 0..4 {
+        file(source.join("f"), noise(number, 5 << 20));
+        take(&source, &store, &[], 0);
+    }
+    let mut filler = fs::File::create(mount.path().join("full")).unwrap();
+    for size in [1 << 20, 4096] {
+        while std::io::Write::write_all(&mut filler, &noise(9, size)).is_ok() {}
+    }
+    filler.sync_all().ok();
+    let ran = take(&source, &store, &["--clone=never", "--prune", "--keep-last=2", "--yes"], 0);
+    assert_eq!(names(&store).len(), 2, "{ran:?}");
+    assert_eq!(names(&store)[1], name_of(&ran));
+    assert_tidy(&store);
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context, Error, Operation, Result};
+use crate::error::{Context, Operation, Result};
 use crate::event::{Action, EntryEvent, Kind, Reporter};
 use crate::store::own::held;
 use crate::store::record::Record;
@@ -41,9 +41,9 @@ pub(crate) struct Entry {
 /// Writes the lines of a run.
 pub(crate) struct Journal {
     path: PathBuf,
-    /// `None` after an error, which is kept.
-    file: Option<BufWriter<File>>,
-    trouble: Option<Error>,
+    file: BufWriter<File>,
+    /// What could not be written yet: there may be room later.
+    waiting: Vec<u8>,
     counts: Counts,
 }
 
@@ -91,15 +91,20 @@ impl Journal {
         let line = serde_json::to_vec(head).map_err(io::Error::from);
         let written = line.and_then(|line| file.write_all(&line)).and_then(|()| file.write_all(b"\n"));
         written.at(Operation::Write, || path)?;
-        Ok(Journal { path: path.to_path_buf(), file: Some(file), trouble: None, counts: Counts::default() })
+        Ok(Journal { path: path.to_path_buf(), file, waiting: Vec::new(), counts: Counts::default() })
     }
 
-    /// Has what is known so far in its file. What goes wrong shows when it is ended.
-    pub(crate) fn flush(&mut self) {
-        if let Some(Err(error)) = self.file.as_mut().map(Write::flush) {
-            self.trouble = Some(Error::new(Operation::Write, &self.path, error));
-            self.file = None;
+    /// Has what is known so far in its file.
+    ///
+    /// # Errors
+    /// When not all of it could be written. It may be tried again.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.file.flush().at(Operation::Write, || &self.path)?;
+        while !self.waiting.is_empty() {
+            let length = self.file.get_mut().write(&self.waiting).at(Operation::Write, || &self.path)?;
+            self.waiting.drain(..length);
         }
+        Ok(())
     }
 
     /// Ends it.
@@ -107,20 +112,16 @@ impl Journal {
     /// # Errors
     /// When not all of it could be written.
     pub(crate) fn finish(mut self) -> Result<Counts> {
-        if let Some(error) = self.trouble.take() {
-            return Err(error);
-        }
-        if let Some(mut file) = self.file.take() {
-            file.flush().at(Operation::Write, || &self.path)?;
-        }
+        self.flush()?;
         Ok(self.counts)
     }
 
     fn add(&mut self, path: &Path, known: Known) {
-        let Some(file) = &mut self.file else { return };
-        if let Err(error) = write(file, path.as_os_str().as_bytes(), known) {
-            self.trouble = Some(Error::new(Operation::Write, &self.path, error));
-            self.file = None;
+        let mut line = Vec::new();
+        // Writing to memory can't fail.
+        write(&mut line, path.as_os_str().as_bytes(), known).ok();
+        if !self.waiting.is_empty() || self.file.write_all(&line).is_err() {
+            self.waiting.extend(line);
         }
     }
 }
