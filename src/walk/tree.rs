@@ -291,20 +291,20 @@ impl<S: Sink> Walk<'_, S> {
             _ => scope,
         };
         let Some(top) = self.levels.last_mut() else { return false };
-        let directory = top.directory.clone();
         match scope {
             Ok(scope) if is_inside => {
-                self.sink.set_scope(&directory, scope.clone());
+                self.sink.set_scope(&top.directory, scope.clone());
                 top.scope = scope;
                 return true;
             }
             Ok(_) => {
                 top.rest = Rest::nothing();
+                let directory = top.directory.clone();
                 self.leave_out(&directory, verdict);
             }
             Err(error) => {
                 top.rest = Rest::nothing();
-                self.sink.mark_unlisted(&directory);
+                self.sink.mark_unlisted(&top.directory);
                 self.sink.report(Event::Failed(error));
             }
         }
