@@ -180,6 +180,23 @@ impl Notice {
                 names(Setting::LinkDest),
                 why.told(names)
             ),
+            Notice::NoKey(error) => {
+                let error = error.told(names);
+                format!("what a killed run leaves can't be told from other files later: {error}")
+            }
+            Notice::Subvolume(_)
+            | Notice::MoreSubvolumes(_)
+            | Notice::Snapshots { .. }
+            | Notice::Kept { .. }
+            | Notice::MisplacedRule { .. }
+            | Notice::IdleRule { .. }
+            | Notice::MoreIdleRules(_) => self.told_of_selection(names).unwrap_or_default(),
+        }
+    }
+
+    /// The text of one about what is read of the source, and what stays in the destination for that.
+    fn told_of_selection(&self, names: Names) -> Option<String> {
+        Some(match self {
             Notice::Subvolume(path) => format!(
                 "{} is a subvolume of the same file system, and is not read: {} enters it",
                 Escaped::path(path),
@@ -214,11 +231,8 @@ impl Notice {
             }
             Notice::MoreIdleRules(1) => "one more rule has matched nothing".to_owned(),
             Notice::MoreIdleRules(more) => format!("{more} more rules have matched nothing"),
-            Notice::NoKey(error) => {
-                let error = error.told(names);
-                format!("what a killed run leaves can't be told from other files later: {error}")
-            }
-        }
+            _ => return None,
+        })
     }
 }
 

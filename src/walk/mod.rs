@@ -6,6 +6,7 @@ mod later;
 mod level;
 mod lister;
 pub(crate) mod listing;
+mod patient;
 mod sink;
 mod tree;
 

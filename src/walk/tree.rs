@@ -8,8 +8,6 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
 
 use async_channel::Sender;
 
@@ -25,8 +23,8 @@ use crate::walk::batch::{BATCH, Batch, Entry, Parcel};
 use crate::walk::bounds::{Bounds, Verdict};
 use crate::walk::later::{Later, LeftOut};
 use crate::walk::level::{Base, Level, Rest, Route, names_in, wanted};
-use crate::walk::lister::{Lister, Told};
 use crate::walk::listing::{Found, Unlisted};
+use crate::walk::patient::TimedLister;
 use crate::walk::sink::Sink;
 
 /// Directories kept open at most while those below them are listed.
@@ -35,7 +33,7 @@ const OPEN_LISTINGS: usize = 128;
 /// fit in `PATH_MAX`, 4096 bytes. Longer ways are gone step by step.
 pub(super) const LONG_PATH: usize = 3500;
 /// For such ways this many times as many are kept open.
-const LANDINGS: usize = 4;
+pub(super) const LANDINGS: usize = 4;
 /// The smallest batch, while the copy tasks wait for work.
 const SMALLEST: usize = 4;
 /// A directory itself is as much work as this many entries.
@@ -56,7 +54,7 @@ pub(super) struct Walk<'a, S: Sink> {
     pub(super) levels: Vec<Level<S::Directory>>,
     /// How many of them are open, and how many should be at most.
     pub(super) open: usize,
-    most_open: usize,
+    pub(super) most_open: usize,
     /// Entries found and not reported yet, and directories among them.
     found: u64,
     directories: u64,
@@ -72,13 +70,7 @@ pub(super) struct Walk<'a, S: Sink> {
     pub(super) above: usize,
     /// The destination, where it lies below the source: it is not read, however it came to be found.
     destination: Option<Inode>,
-    patience: Option<TimedLister>,
-}
-
-/// `--timeout`: who lists, and how long an answer may take.
-struct TimedLister {
-    lister: Lister,
-    limit: Duration,
+    pub(super) patience: Option<TimedLister>,
 }
 
 /// Fewer where descriptors are scarce.
@@ -98,10 +90,7 @@ pub(crate) fn walk<S: Sink>(
     sink: &S,
     parcels: &Sender<Parcel<S::Directory>>,
 ) -> Result<()> {
-    let patience = match config.timeout {
-        Some(limit) => Some(TimedLister { lister: Lister::start()?, limit }),
-        None => None,
-    };
+    let patience = config.timeout.map(TimedLister::start).transpose()?;
     let destination = roots.destination.fd.as_ref().filter(|_| roots.nested);
     let destination = destination.and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
     let mut walk = Walk {
@@ -201,7 +190,7 @@ impl<S: Sink> Walk<'_, S> {
     }
 
     /// Adds an entry that is no directory to the directory on top.
-    fn add(&mut self, found: Found) {
+    pub(super) fn add(&mut self, found: Found) {
         if self.is_hidden(&found) {
             return;
         }
@@ -287,7 +276,7 @@ impl<S: Sink> Walk<'_, S> {
 
     /// The directory on top is open, and these rules hold in it. Returns whether it is to be read: one whose rules can't
     /// be, or that lies elsewhere, is not, and one that waits is no longer on top.
-    fn enter(&mut self, fd: &OwnedFd, scope: Result<Option<Arc<Scope>>>) -> bool {
+    pub(super) fn enter(&mut self, fd: &OwnedFd, scope: Result<Option<Arc<Scope>>>) -> bool {
         let verdict = self.judge(fd);
         if let Verdict::Later(subvolume, device) = verdict {
             self.put_off((subvolume, device));
@@ -302,20 +291,20 @@ impl<S: Sink> Walk<'_, S> {
             _ => scope,
         };
         let Some(top) = self.levels.last_mut() else { return false };
-        let directory = top.directory.clone();
         match scope {
             Ok(scope) if is_inside => {
-                self.sink.set_scope(&directory, scope.clone());
+                self.sink.set_scope(&top.directory, scope.clone());
                 top.scope = scope;
                 return true;
             }
             Ok(_) => {
                 top.rest = Rest::nothing();
+                let directory = top.directory.clone();
                 self.leave_out(&directory, verdict);
             }
             Err(error) => {
                 top.rest = Rest::nothing();
-                self.sink.mark_unlisted(&directory);
+                self.sink.mark_unlisted(&top.directory);
                 self.sink.report(Event::Failed(error));
             }
         }
@@ -351,7 +340,13 @@ impl<S: Sink> Walk<'_, S> {
         Some(Route { base, below, scope, name, names })
     }
 
-    fn push_level(&mut self, directory: S::Directory, route: Route, fd: Option<Arc<OwnedFd>>, rest: Rest) {
+    pub(super) fn push_level(
+        &mut self,
+        directory: S::Directory,
+        route: Route,
+        fd: Option<Arc<OwnedFd>>,
+        rest: Rest,
+    ) {
         self.open += usize::from(fd.is_some());
         let Route { name, names, .. } = route;
         let (scope, entries) = (None, Vec::new());
@@ -373,61 +368,6 @@ impl<S: Sink> Walk<'_, S> {
         if (length < LONG_PATH || self.open > LANDINGS * self.most_open) && top.fd.take().is_some() {
             self.open -= 1;
         }
-    }
-
-    /// Has a directory listed to its end. One whose listing gives no answer for too long is left behind, and who listed it.
-    fn list_patiently(&mut self, directory: S::Directory, route: Route) -> Result<()> {
-        let Some(patience) = &mut self.patience else { return Ok(()) };
-        let (limit, length) = (patience.limit, route.below.len());
-        let answers = patience.lister.list(route.clone());
-        self.push_level(directory, route, None, Rest::nothing());
-        let (mut names, depth) = (Vec::new(), self.levels.len());
-        loop {
-            match answers.recv_timeout(limit) {
-                Ok(told) => {
-                    if !told.into_iter().all(|told| self.take_told(told, length, &mut names)) {
-                        break;
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    let (operation, cause) = (Operation::ListSource, Cause::TimedOut(limit));
-                    self.report_unlisted(Unlisted { name: None, operation, cause });
-                    self.sink.leave_behind();
-                    self.patience = Some(TimedLister { lister: Lister::start()?, limit });
-                    break;
-                }
-            }
-        }
-        if let Some(top) = self.levels.get_mut(depth - 1) {
-            top.rest = Rest::Directories(names.into_iter());
-        }
-        Ok(())
-    }
-
-    /// Takes note of what the lister tells of the directory on top. Returns whether to go on with it.
-    fn take_told(&mut self, told: Told, length: usize, names: &mut Vec<CString>) -> bool {
-        match told {
-            Told::Opened(fd, scope) => {
-                let depth = self.levels.len();
-                let goes_on = self.enter(&fd, scope);
-                if self.levels.len() < depth {
-                    return false;
-                }
-                let is_landing = length >= LONG_PATH && self.open < LANDINGS * self.most_open;
-                if (self.open < self.most_open || is_landing)
-                    && let Some(top) = self.levels.last_mut()
-                {
-                    top.fd = Some(fd);
-                    self.open += 1;
-                }
-                return goes_on;
-            }
-            Told::Entry(found) if found.kind == Kind::Directory => names.push(found.name),
-            Told::Entry(found) => self.add(found),
-            Told::Unlisted(unlisted) => self.report_unlisted(unlisted),
-        }
-        true
     }
 
     /// Small while the copy tasks run out of work, so that few files still keep all of them busy.
@@ -484,7 +424,7 @@ impl<S: Sink> Walk<'_, S> {
     }
 
     /// Reports that not all entries of the directory on top, or of the named one in it, are known.
-    fn report_unlisted(&mut self, unlisted: Unlisted) {
+    pub(super) fn report_unlisted(&mut self, unlisted: Unlisted) {
         if let Some(top) = self.levels.last() {
             self.sink.report_unlisted(&top.directory, unlisted);
         }

@@ -69,9 +69,9 @@ fn directories_that_an_earlier_tree_has_are_no_news() {
         });
         file(source.join("changed/file"), "another");
         file(source.join("new/file"), "new");
-        mode(&source.join("opened"), 0o700);
-        modified(&source.join("touched"), 1_000_000, 5);
-        modified(&source.join("changed"), 1_000_000, 5);
+        mode(source.join("opened"), 0o700);
+        modified(source.join("touched"), 1_000_000, 5);
+        modified(source.join("changed"), 1_000_000, 5);
         let sync = |options: &[&str], name: &str| {
             let options = [&["--link-dest=../dst"], options].concat();
             sync_with(engine, &options, &source, &home.path().join(name)).exits(0)
