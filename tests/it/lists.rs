@@ -308,7 +308,7 @@ fn standard_input_is_named_once() {
         &home.path().join("src"),
         &home.path().join("dst"),
     );
-    assert!(ran.exits(1).err.contains("use rule -: standard input was read already"));
+    assert!(ran.exits(1).err.contains(": standard input was read already"));
     for once in
         [&["--exclude-from=-", "--exclude=-", "--filter=- -"][..], &["--files-from=-", "--filter=: -"]]
     {
