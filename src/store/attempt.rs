@@ -114,7 +114,11 @@ pub(super) fn foretell(
     let summary = crate::engine::sync(&config, reporter, stop)?;
     let unfit = match is_broken_off(&summary) {
         true => None,
-        false => unfit(&summary.totals, false, take, (layout, &snapshots), &|source| Some(source.into())),
+        false => {
+            unfit(&summary.totals, false, (&take.run, take.min_entries), (layout, &snapshots), &|source| {
+                Some(source.into())
+            })
+        }
     };
     Ok((summary, unfit, pruned.unwrap_or_default()))
 }

@@ -237,7 +237,13 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         return Ok(taken);
     }
     let written = |source: &Path| Some(held.layout.incomplete().join(source.file_name()?));
-    let unfit = unfit(&taken.summary.totals, is_gone, take, (&held.layout, &held.snapshots), &written);
+    let unfit = unfit(
+        &taken.summary.totals,
+        is_gone,
+        (&take.run, take.min_entries),
+        (&held.layout, &held.snapshots),
+        &written,
+    );
     if taken.refuse(unfit) {
         removal::doom(&held.layout, &held.layout.incomplete())?;
         record::remove(&held.layout.journal())?;

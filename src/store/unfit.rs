@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::config::Config;
 use crate::event::Totals;
 use crate::store::layout::Layout;
 use crate::store::record::Record;
-use crate::store::take::Take;
 use crate::text::Escaped;
 
 /// How much a source must have to be taken for what it was.
@@ -72,18 +72,18 @@ impl fmt::Display for Unfit {
 pub(super) fn unfit(
     totals: &Totals,
     gone: bool,
-    take: &Take,
+    (run, min_entries): (&Config, MinEntries),
     (layout, snapshots): (&Layout, &[Record]),
     written: &dyn Fn(&Path) -> Option<PathBuf>,
 ) -> Option<Unfit> {
     let newest = snapshots.iter().rev().find(|record| record.complete);
-    let entries = entries(totals, take.run.sources.is_some());
+    let entries = entries(totals, run.sources.is_some());
     let mut emptied = None;
-    let least = match take.min_entries {
+    let least = match min_entries {
         MinEntries::Entries(least) => least,
         MinEntries::Percent(percent) => {
             let had = newest.map_or(0, |record| record.entries);
-            let has_emptied = |newest: &Record| emptied_source(take, &layout.snapshot(&newest.name), written);
+            let has_emptied = |newest: &Record| emptied_source(run, &layout.snapshot(&newest.name), written);
             emptied = newest.filter(|_| percent > 0).and_then(has_emptied);
             (u128::from(had) * u128::from(percent)).div_ceil(100) as u64
         }
@@ -95,7 +95,11 @@ pub(super) fn unfit(
 }
 
 /// One of several sources that is empty, and was not when the newest complete snapshot was taken.
-fn emptied_source(take: &Take, newest: &Path, written: &dyn Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
+fn emptied_source(
+    run: &Config,
+    newest: &Path,
+    written: &dyn Fn(&Path) -> Option<PathBuf>,
+) -> Option<PathBuf> {
     let first = |path: &Path| {
         let is_directory = path.symlink_metadata().is_ok_and(|stat| stat.is_dir());
         is_directory
@@ -106,7 +110,7 @@ fn emptied_source(take: &Take, newest: &Path, written: &dyn Fn(&Path) -> Option<
         let (Some(now), Some(name)) = (written(source), source.file_name()) else { return false };
         first(&now) == Some(false) && first(&newest.join(name)) == Some(true)
     };
-    take.run.sources.as_ref()?.iter().find(has_left).cloned()
+    run.sources.as_ref()?.iter().find(has_left).cloned()
 }
 
 /// Those at the top of the snapshot and below: of one directory the walk counts the directory as well.

@@ -175,9 +175,7 @@ fn a_file_whose_times_never_stand_still_is_whole() {
     }
 }
 
-fn change_start(bytes: &mut Vec<u8>) {
-    bytes[0] = bytes[0].wrapping_add(1);
-}
+const CHANGE_START: fn(&mut Vec<u8>) = |bytes| bytes[0] = bytes[0].wrapping_add(1);
 
 fn what_changes_is_taken_on_demand_and_marked() {
     let (fuse, home) = (Fuse::new(), scratch());
@@ -188,7 +186,7 @@ fn what_changes_is_taken_on_demand_and_marked() {
             file(source.join("d/db"), &bytes);
             file(source.join("still"), "still");
             file(destination.join("d/db"), "older");
-            fuse.spoil(Call::Read, "db", Effect::Change(change_start), usize::MAX);
+            fuse.spoil(Call::Read, "db", Effect::Change(CHANGE_START), usize::MAX);
             let sums = home.path().join("sums");
             let options = ["--json", "--take-changing", "--manifest", sums.to_str().unwrap()];
             let ran = sync_with(engine, &options, &source, &destination).exits(0);
@@ -240,7 +238,7 @@ fn a_mixture_is_replaced_though_its_source_has_its_old_time() {
             let (source, destination) = trees(&fuse, home.path(), &format!("{engine}{size}"));
             file(source.join("db"), noise(1, size));
             modified(source.join("db"), 2_000_000, 7);
-            fuse.spoil(Call::Read, "db", Effect::Sneak(change_start), usize::MAX);
+            fuse.spoil(Call::Read, "db", Effect::Sneak(CHANGE_START), usize::MAX);
             sync_with(engine, &[], &source, &destination).exits(23);
             assert!(!destination.join("db").exists());
             sync_with(engine, &["--take-changing"], &source, &destination).exits(0);
@@ -255,7 +253,7 @@ fn a_mixture_is_replaced_though_its_source_has_its_old_time() {
 fn a_tree_of_logs_is_a_handful_of_lines() {
     let (fuse, home) = (Fuse::new(), scratch());
     for &engine in ENGINES.iter() {
-        let (source, destination) = trees(&fuse, home.path(), &engine.to_string());
+        let (source, destination) = trees(&fuse, home.path(), engine);
         for number in 0..20 {
             file(source.join(format!("{number}/log")), noise(number, 1000));
         }

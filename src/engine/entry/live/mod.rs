@@ -80,7 +80,8 @@ pub(crate) async fn look_again(
 ) -> Result<Seen> {
     let Read { before, after, .. } = read;
     let is_state = is_state(item, source, &read, new).await?;
-    if !is_state && !(item.run().config.take_changing && reading.attempt >= ATTEMPTS) {
+    let takes_all = item.run().config.take_changing && reading.attempt >= ATTEMPTS;
+    if !is_state && !takes_all {
         return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
     }
     let now = stat_open(source).at(Operation::StatSource, || item.source_path())?;
