@@ -77,7 +77,10 @@ impl Shared {
         let is_made = matches!(event.action, Action::Created | Action::Updated | Action::Linked);
         if event.kind == Kind::File && (is_made || event.action == Action::Failed) {
             self.of += 1;
-            self.files += u64::from(is_made && event.reused.is_some());
+            let size = event.source.map_or(0, |source| source.size);
+            let is_whole =
+                event.action == Action::Linked || event.reused.is_some_and(|reused| reused.bytes >= size);
+            self.files += u64::from(is_made && event.reused.is_some() && is_whole);
         }
     }
 }

@@ -39,7 +39,7 @@ impl Handful {
 
     /// What to say of a file that changed while it was read, and is there all the same.
     pub(crate) fn live(&mut self, directory: &Path, event: &EntryEvent) -> Option<String> {
-        let live = event.live?;
+        let live = event.live.filter(|_| !event.follows)?;
         let count = self.live.entry(live_kind(live)).or_default();
         *count += 1;
         if *count > TOLD {

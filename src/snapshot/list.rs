@@ -69,7 +69,7 @@ pub(super) fn tell_of_gone(names: &[String]) {
     for name in names {
         let name = Escaped::name(name.as_ref());
         message(format!(
-            "snapshot {name} is in the record, and not in the store any more: it is forgotten (if it comes back, \
+            "snapshot {name} is in the record, and not in the store any more: the next snapshot forgets it (if it comes back, \
              `rebuild` takes it in again)"
         ));
     }

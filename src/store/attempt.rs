@@ -64,6 +64,9 @@ impl Attempt {
             record::remove(&held.layout.journal()).ok();
         })?;
         for error in sources.lost() {
+            if missing.has(&error.path) {
+                continue; // the engine has told it
+            }
             reporter.error(&error);
             missing.error(&error);
             missing.is_partial = true;
@@ -77,8 +80,8 @@ impl Attempt {
     }
 }
 
-/// Has the engine tell what it would do in a store, of which there may be none, and tells what pruning would do then. What runs that were broken off have left is not
-/// looked at.
+/// Has the engine tell what it would do in a store, of which there may be none, and tells what pruning would do then. What runs
+/// that were broken off have left is not looked at.
 pub(super) fn foretell(
     take: &Take,
     layout: &Layout,
@@ -120,6 +123,7 @@ pub(super) fn foretell(
             })
         }
     };
+    let pruned = pruned.filter(|_| unfit.is_none() && !is_broken_off(&summary));
     Ok((summary, unfit, pruned.unwrap_or_default()))
 }
 
@@ -149,6 +153,10 @@ impl Missing {
             Some(if below.as_os_str().is_empty() { place.clone() } else { place.join(below) })
         };
         self.sources.iter().find_map(place)
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        self.place(path).is_some_and(|place| self.paths.contains(&JsonPath::new(&place)))
     }
 
     fn add(&mut self, path: &Path) {

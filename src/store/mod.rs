@@ -85,7 +85,9 @@ struct Held {
     snapshots: Vec<Record>,
     /// The sequence number of the next one.
     next: u64,
-    _lock: File,
+    /// Lies on the store's file system, and was opened before anything was written: what could not be is told when it is
+    /// flushed.
+    lock: File,
 }
 
 impl Held {
@@ -100,14 +102,14 @@ impl Held {
         layout.vet()?;
         layout.require_latest()?;
         let (snapshots, next) = known(&layout)?;
-        Ok(Held { layout, snapshots, next, _lock: lock })
+        Ok(Held { layout, snapshots, next, lock })
     }
 
     /// The same of a store in which nothing is changed, and which another run may change meanwhile.
     fn look(layout: Layout) -> Result<Self> {
         let directory = File::open(layout.store()).at(Operation::UseStore, || layout.store())?;
         let (snapshots, next) = known(&layout)?;
-        Ok(Held { layout, snapshots, next, _lock: directory })
+        Ok(Held { layout, snapshots, next, lock: directory })
     }
 
     /// Writes the record, and has `latest` lead to the newest snapshot.

@@ -288,7 +288,7 @@ fn remove(
     let mut errors = point_away_from(held, &doomed, stop)?;
     let doomed: Vec<Record> = doomed.into_iter().filter(|record| held.snapshots.contains(record)).collect();
     let (more, why_spared) = match keep_free {
-        None => (remove_all(held, &doomed, stop)?, "it could not be removed"),
+        None => (remove_all(held, &doomed, stop), "it could not be removed"),
         Some(keep_free) => remove_while_short(held, &doomed, (keep_free, missing, most(prune, all)), stop)?,
     };
     errors.extend(more);
@@ -315,7 +315,7 @@ fn point_away_from(held: &mut Held, doomed: &[Record], stop: &Stop) -> Result<Ve
         match (held.layout.point_latest_at(&newest.name), others.next()) {
             (Err(error), Some(other)) if is_full(&error) && !stop.is_stopped() => {
                 errors.extend(doom(held, other).err());
-                errors.extend(removal::empty(&held.layout, stop)?);
+                errors.extend(emptied(held, stop));
             }
             // There is none, and the file system may have no symlinks: that is told in the end.
             (Err(_), _) if target.is_none() => return Ok(errors),
@@ -338,11 +338,16 @@ fn doom(held: &mut Held, record: &Record) -> Result<()> {
     doomed
 }
 
-fn remove_all(held: &mut Held, doomed: &[Record], stop: &Stop) -> Result<Vec<Error>> {
+/// Removes what is out of sight. The first errors: what is gone is to be written down whatever came of that.
+fn emptied(held: &Held, stop: &Stop) -> Vec<Error> {
+    removal::empty(&held.layout, stop).unwrap_or_else(|error| vec![error])
+}
+
+fn remove_all(held: &mut Held, doomed: &[Record], stop: &Stop) -> Vec<Error> {
     let mut errors: Vec<Error> = doomed.iter().filter_map(|record| doom(held, record).err()).collect();
     // There may be no room for the record before.
-    errors.extend(removal::empty(&held.layout, stop)?);
-    Ok(errors)
+    errors.extend(emptied(held, stop));
+    errors
 }
 
 /// Removes one after the other, the oldest first, until enough is free, or it turns out that this is no help, or `most` of them
@@ -367,8 +372,14 @@ fn remove_while_short(
         let manifest = std::fs::metadata(held.layout.manifest(&record.name));
         let manifest = manifest.map_or(0, |manifest| manifest.blocks() * 512);
         errors.extend(doom(held, record).err());
-        errors.extend(removal::empty(&held.layout, stop)?);
-        let now = Room::of(held.layout.store())?;
+        errors.extend(emptied(held, stop));
+        let now = match Room::of(held.layout.store()) {
+            Ok(now) => now,
+            Err(error) => {
+                errors.push(error);
+                break;
+            }
+        };
         vain.note(room.free, now.free.saturating_sub(manifest));
         room = now;
     }

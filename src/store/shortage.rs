@@ -79,7 +79,7 @@ pub(super) fn make_room(
     if stop.is_stopped() {
         return made;
     }
-    free(take, held, missing, &mut made, stop);
+    free(take, held, (missing, attempt.is_ok()), &mut made, stop);
     // The next run reads it, and there was no room for it before: what it lacks has no hash.
     if let Ok(attempt) = attempt {
         attempt.journal.flush().ok();
@@ -97,28 +97,38 @@ pub(super) fn with_room(
 ) -> Result<()> {
     match work(held) {
         Err(error) if is_no_room(&error) && !stop.is_stopped() => {
-            free(take, held, 0, made, stop);
+            free(take, held, (0, true), made, stop);
             work(held)
         }
         done => done,
     }
 }
 
-/// Removes what may go where `missing` bytes are.
-fn free(take: &Take, held: &mut Held, missing: u64, made: &mut MadeRoom, stop: &Stop) {
-    match earlier::drop_broken_off(&held.layout) {
-        Ok(dropped) => made.dropped += dropped,
-        Err(error) => made.pruned.push(Err(error)),
-    }
-    if removal::is_due(&held.layout) {
-        made.is_more = true;
-        made.pruned.push(removal::empty(&held.layout, stop).map(|errors| (Vec::new(), errors)));
-    }
+/// Removes what may go where `missing` bytes are: where nothing else does, also what runs that were broken off have left, if
+/// the last one `is_linked` to it.
+fn free(take: &Take, held: &mut Held, (missing, is_linked): (u64, bool), made: &mut MadeRoom, stop: &Stop) {
+    empty_due(held, made, stop);
     if let Some(prune) = &take.prune {
         let pruned = prune::make_room(prune, held, (missing, take.name.is_some()), stop);
         let goes = |decision: &Decision| !decision.verdict.keeps();
         made.is_more |= pruned.as_ref().is_ok_and(|(decisions, _)| decisions.iter().any(goes));
         made.pruned.push(pruned);
+    }
+    if made.is_more || !is_linked {
+        return;
+    }
+    match earlier::drop_broken_off(&held.layout) {
+        Ok(dropped) => made.dropped += dropped,
+        Err(error) => made.pruned.push(Err(error)),
+    }
+    empty_due(held, made, stop);
+}
+
+/// Removes what is out of sight already.
+fn empty_due(held: &Held, made: &mut MadeRoom, stop: &Stop) {
+    if removal::is_due(&held.layout) {
+        made.is_more = true;
+        made.pruned.push(removal::empty(&held.layout, stop).map(|errors| (Vec::new(), errors)));
     }
 }
 

@@ -144,20 +144,21 @@ impl Taken {
         self.unfit.is_some()
     }
 
-    /// Of a run that could not begin again after there was made room for it.
-    fn broken_off(error: Error, open_to_others: bool, room: MadeRoom, reporter: &mut dyn Reporter) -> Self {
-        let mut taken = Taken::new(Summary::new(Outcome::Done, Totals::default()), open_to_others);
-        taken.note_room(room);
-        taken.broken_off_by(error, reporter)
-    }
-
-    /// The same of one that could not come to its end.
+    /// Of a run that could not begin again, or come to its end, after there was made room for it.
     fn broken_off_by(mut self, error: Error, reporter: &mut dyn Reporter) -> Self {
         reporter.error(&error);
         self.summary.outcome = self.summary.outcome.max(Outcome::BrokenOff);
         self.summary.totals.errors += 1;
         self.summary.errors.push(error);
         self
+    }
+
+    /// The error, or what there is to tell beside it.
+    fn failed(self, error: Error, reporter: &mut dyn Reporter) -> Result<Self> {
+        match self.pruned.is_empty() && self.dropped == 0 && self.left.is_empty() {
+            true => Err(error),
+            false => Ok(self.broken_off_by(error, reporter)),
+        }
     }
 
     fn note_room(&mut self, room: MadeRoom) {
@@ -190,6 +191,35 @@ impl Taken {
 /// sources are several where they were one; when what was written could not be flushed or get its name.
 pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Taken> {
     let layout = Layout::new(&take.store);
+    refuse(take, &layout)?;
+    if take.dry_run {
+        return foretell(take, &layout, reporter, stop);
+    }
+    let (new, closed, lock) = layout.make_and_lock(take.wait, stop)?;
+    let mut held = Held::new(layout, lock)?;
+    let several = take.run.sources.is_some();
+    sources::refuse(&held.layout, take.name.as_deref(), several, &held.snapshots)?;
+    removal::prepare(&held.layout)?;
+    let mut taken = Taken { closed, ..found(take, &held)? };
+    let mut attempt = Attempt::make(take, &held, reporter, stop);
+    let room = make_room(take, &mut held, &mut attempt, stop);
+    if room.is_more {
+        attempt = Attempt::make(take, &held, reporter, stop);
+    }
+    let has_pruned = !room.pruned.is_empty();
+    taken.note_room(room);
+    match attempt {
+        Ok(attempt) => conclude(take, held, taken, attempt, reporter, stop),
+        Err(error) if has_pruned => Ok(taken.broken_off_by(error, reporter)),
+        Err(error) => {
+            held.layout.unmake(&new);
+            Err(error)
+        }
+    }
+}
+
+/// Refuses what needs no lock to be seen: a name that is none, and a source or a store that is the wrong one.
+fn refuse(take: &Take, layout: &Layout) -> Result<()> {
     if let Some((name, why)) = take.name.as_ref().and_then(|name| Some((name, name::refusal(name.as_ref())?)))
     {
         let why = format!("{}: {why}", Escaped::name(name.as_ref()));
@@ -197,40 +227,33 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     }
     sources::refuse_overlap(&take.run, &take.store)?;
     sources::refuse_stores(&take.run, &take.store)?;
-    if !take.allow_other_files {
-        layout.refuse_used()?;
-    }
-    if take.dry_run {
-        return foretell(take, &layout, reporter, stop);
-    }
-    let (new, closed, lock) = layout.make_and_lock(take.wait, stop)?;
-    let open_to_others = layout.is_open_to_others();
-    let mut held = Held::new(layout, lock)?;
-    let gone = record::gone(&held.layout)?;
-    let several = take.run.sources.is_some();
-    sources::refuse(&held.layout, take.name.as_deref(), several, &held.snapshots)?;
-    let other_sources = sources::before(&take.run, &held.snapshots);
-    removal::prepare(&held.layout)?;
-    let store = std::fs::File::open(held.layout.store()).at(Operation::UseStore, || &take.store)?;
+    if take.allow_other_files { Ok(()) } else { layout.refuse_used() }
+}
+
+/// What is to be told of the store as it was found.
+fn found(take: &Take, held: &Held) -> Result<Taken> {
+    let none = Summary::new(Outcome::Done, Totals::default());
     let doubted = earlier::newest(&held.snapshots).filter(|record| record.is_doubted());
-    let doubted = doubted.map(|record| record.name.clone()).collect();
-    let mut attempt = Attempt::make(take, &held, reporter, stop);
-    let room = make_room(take, &mut held, &mut attempt, stop);
-    if room.is_more {
-        attempt = Attempt::make(take, &held, reporter, stop);
-    }
-    let attempt = match attempt {
-        Err(error) if !room.pruned.is_empty() => {
-            return Ok(Taken::broken_off(error, open_to_others, room, reporter));
-        }
-        attempt => attempt.inspect_err(|_| held.layout.unmake(&new))?,
-    };
+    Ok(Taken {
+        gone: record::gone(&held.layout)?,
+        doubted: doubted.map(|record| record.name.clone()).collect(),
+        other_sources: sources::before(&take.run, &held.snapshots),
+        lets_others_in: held.layout.lets_others_in(),
+        ..Taken::new(none, held.layout.is_open_to_others())
+    })
+}
+
+/// Makes a snapshot of what a run has written, if it is one.
+fn conclude(
+    take: &Take,
+    mut held: Held,
+    mut taken: Taken,
+    attempt: Attempt,
+    reporter: &mut dyn Reporter,
+    stop: &Stop,
+) -> Result<Taken> {
     let Attempt { started, is_partial, missing, is_gone, summary, mut journal } = attempt;
-    let mut taken = Taken::new(summary, open_to_others);
-    (taken.closed, taken.gone) = (closed, gone);
-    (taken.doubted, taken.other_sources) = (doubted, other_sources);
-    taken.lets_others_in = held.layout.lets_others_in();
-    taken.note_room(room);
+    taken.summary = summary;
     if is_broken_off(&taken.summary) {
         journal.finish().ok(); // the next run does without what is lost of it
         taken.no_room = is_full(&taken.summary).then(|| NoRoom::find(take, &taken.summary, &held, stop));
@@ -250,25 +273,38 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
         taken.left = removal::empty(&held.layout, stop)?;
         return Ok(taken);
     }
-    let mut record = describe(take, &held, (started, several, !is_partial), &taken.summary);
+    let mut record = describe(take, &held, (started, !is_partial), &taken.summary);
     let written = write_manifest(take, &mut held, &mut taken, (&mut journal, &record.name), stop);
     let counts = match written.and_then(|()| journal.finish()) {
-        Err(error) if !taken.pruned.is_empty() => {
-            return Ok(taken.broken_off_by(error, reporter));
-        }
-        counts => counts?,
+        Ok(counts) => counts,
+        Err(error) => return taken.failed(error, reporter),
     };
     record.missing = missing;
     counts.put(&mut record);
-    if take.durable {
-        flush(&store, &take.store)?;
+    if let Err(error) = if take.durable { flush(&held) } else { Ok(()) } {
+        // The kernel has told it once. A later flush would succeed, and name what only the page cache has.
+        taken.left = forget_written(&held.layout);
+        return taken.failed(error, reporter);
     }
-    (taken.undone, taken.left) = give_name(&mut held, &record, stop)?;
+    match give_name(&mut held, &record, stop) {
+        Ok(ended) => (taken.undone, taken.left) = ended,
+        Err(error) => return taken.failed(error, reporter),
+    }
     taken.snapshot = Some(record);
     if let Some(prune) = take.prune.as_ref().filter(|_| !stop.is_stopped()) {
         taken.note_pruned(prune::carry_out(prune, &mut held, stop));
     }
     Ok(taken)
+}
+
+/// Takes all out of sight that runs have written, and of which there is no snapshot. Why it could not.
+fn forget_written(layout: &Layout) -> Vec<Error> {
+    let written = [
+        removal::doom(layout, &layout.incomplete()).err(),
+        earlier::drop_broken_off(layout).err(),
+        record::remove(&layout.journal()).err(),
+    ];
+    written.into_iter().flatten().collect()
 }
 
 /// Writes the manifest of what a run has written to its end. Where there is no room for it, some is made.
@@ -300,26 +336,21 @@ fn foretell(take: &Take, layout: &Layout, reporter: &mut dyn Reporter, stop: &St
 
 /// Has all that was written on stable storage. Where that is refused for one file system (by a container, or a FUSE), it is
 /// done for all.
-fn flush(store: &std::fs::File, path: &Path) -> Result<()> {
-    match rustix::fs::syncfs(store) {
+fn flush(held: &Held) -> Result<()> {
+    match rustix::fs::syncfs(&held.lock) {
         Err(errno) if crate::engine::is_flush_refusal(errno) => {
             rustix::fs::sync();
             Ok(())
         }
-        flushed => flushed.at(Operation::Flush, || path),
+        flushed => flushed.at(Operation::Flush, || held.layout.store()),
     }
 }
 
-fn describe(
-    take: &Take,
-    held: &Held,
-    (started, several, complete): (Timestamp, bool, bool),
-    summary: &Summary,
-) -> Record {
+fn describe(take: &Take, held: &Held, (started, complete): (Timestamp, bool), summary: &Summary) -> Record {
     let free =
         |earlier: &u32| held.layout.snapshot(&name::of_time(started, *earlier)).symlink_metadata().is_err();
     let by_time = || (0..).find(free).map(|earlier| name::of_time(started, earlier)).unwrap_or_default();
-    let totals = &summary.totals;
+    let (totals, several) = (&summary.totals, take.run.sources.is_some());
     Record {
         format: FORMAT,
         sequence: held.next,

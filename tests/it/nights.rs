@@ -228,10 +228,13 @@ fn longest(snapshots: &[Known]) -> usize {
 /// would name it with the date of the right one before it, or after it.
 fn kept(snapshots: &[Known], now: i64) -> Vec<String> {
     let ahead = |known: &Known| known.time > now + 3600;
-    let is_right = |at: usize| {
-        let others = [&snapshots[..at], &snapshots[at + 1..]].concat();
-        !ahead(&snapshots[at]) && longest(&others) < longest(snapshots)
+    let without = |left_out: Option<usize>| -> Vec<Known> {
+        let all = snapshots.iter().enumerate();
+        let others = all.filter(|(at, known)| !ahead(known) && Some(*at) != left_out);
+        others.map(|(_, known)| known.clone()).collect()
     };
+    let is_right =
+        |at: usize| !ahead(&snapshots[at]) && longest(&without(Some(at))) < longest(&without(None));
     let places = || 0..snapshots.len();
     let right: Vec<Known> = places().filter(|&at| is_right(at)).map(|at| snapshots[at].clone()).collect();
     let mut names = named(&right);

@@ -37,6 +37,7 @@ tests![
     a_store_of_roots_that_others_get_into_is_told: [Need::Root],
     a_snapshot_without_its_link_is_one: [Need::Tool("strace")],
     what_could_not_be_flushed_is_told_with_what_went: [Need::Tool("strace")],
+    what_the_disk_has_not_taken_is_not_linked_to: [Need::Tool("strace")],
     what_was_broken_off_does_not_fill_a_store: [Need::Root],
     what_rules_release_makes_room_for_hashes: [Need::FileSystem("btrfs")],
     nothing_is_restored_into_a_mounted_part_of_the_store: [Need::Root],
@@ -540,6 +541,29 @@ fn what_could_not_be_flushed_is_told_with_what_went() {
         assert!(ran.out.contains(&format!("removed {}\n", all[0])), "{ran:?}");
         assert_eq!(names(&store), all[1..]);
     }
+}
+
+/// The kernel tells once of what it could not write. What only its cache has is no snapshot, and no base of one.
+fn what_the_disk_has_not_taken_is_not_linked_to() {
+    let home = scratch();
+    let (source, store, all) = stored(home.path(), 1);
+    file(source.join("new"), noise(1, 100_000));
+    let mut command = program_with(&["inject=syncfs:error=EIO"]);
+    command.args(["snapshot", "take"]).args([&source, &store]);
+    let ran = run(command);
+    assert!(ran.code != Some(0) && ran.err.contains("Input/output error"), "{ran:?}");
+    assert_eq!(names(&store), all);
+    for left in ["incomplete", "broken-off", "journal"] {
+        assert!(!store.join(".ringsync").join(left).exists(), "{left}");
+    }
+    let ran = take(&source, &store, &["--json"], 0);
+    assert_eq!(
+        ran.json().iter().find(|line| line["event"] == "summary").unwrap()["bytes"],
+        100_000,
+        "{ran:?}"
+    );
+    assert_equal(&source, &store.join(names(&store).pop().unwrap()));
+    assert_tidy(&store);
 }
 
 /// A file system that has room for links, and for no file.

@@ -29,7 +29,7 @@ A snapshot in which something is missing that could not be read is marked as par
 or metadata that STORE's file system can't hold, leave it complete. With 11 or 20 there is none: the next run goes on \
 with what was written.\n\n\
 With -n nothing is made, not even STORE: what would be copied, what is one more hard link, and what --prune would remove, is told, \
-and the exit code is that of sync -n, or 23 where that would be refused. What was broken off is not looked at, nor --min-entries.\n\n\
+and the exit code is that of sync -n, or 23 where pruning would be refused, or 25 as without it. What was broken off is not looked at.\n\n\
 Exit codes: those of sync; 3 also where another run is at work in STORE, and 25 where SRC, or one of several that was not, is empty, or there are fewer \
 entries than --min-entries: no snapshot is made then, and nothing is pruned; 23 also where \
 something could not be pruned, or more than half of all snapshots would go and there is no --yes."

@@ -1,7 +1,7 @@
 //! Copying one regular file: a new one is made, filled (fill.rs) and given its name. What stands in the way of that, and
 //! may pass, is tried again here.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -57,20 +57,17 @@ async fn copy_streamed(
     };
     item.lane.io.in_place(Call::Create, try_name).at(Operation::Create, || item.path())?;
     item.lane.io.in_place(Call::Create, || refused::try_nameless(item.pair, before.size, item.run()));
-    let mut again = true;
-    let mut reading = Reading { attempt: 1, apart: true, holes: true };
+    let mut patience = Patience::new(item);
     let mut old = true; // what is there has not been written over yet, and has no backup yet
-    // What is taken as it comes is read once more if it became shorter each time.
-    let most = ATTEMPTS + usize::from(item.run().config.take_changing);
     let mut shortage = Shortage::default();
     loop {
         let settled = settle(item, source, before).await?;
-        (before, reading.apart) = (settled.stat, settled.apart);
+        (before, patience.reading.apart) = (settled.stat, settled.apart);
         shortage.begin(item);
         item.lane.doing(Operation::Create);
         let xattrs = source_xattrs(item, source, &before)?;
         let wanted = Wanted { stat: &before, xattrs: xattrs.as_ref() };
-        let (new, flags) = match new_file_with_flags(item, source, wanted, taken) {
+        let (new, flags) = match new_file_with_flags(item, source, wanted, (taken, patience.reading)) {
             Ok(made) => made,
             Err(error) => {
                 shortage.wait(item, None, error).await?;
@@ -80,10 +77,14 @@ async fn copy_streamed(
         if new.is_in_place() && std::mem::take(&mut old) {
             Box::pin(in_place::keep_old(item, &new)).await?; // what is written over is not there any more
         }
-        let error = match fill(item, source, wanted, (reading, base), &new, streamed).await {
+        let filled = fill(item, source, wanted, (patience.reading, base), &new, streamed).await;
+        let error = match filled {
             Ok(Filled { contents, mut applied, modified, live }) => {
                 if taken == Taken::Entry && !new.is_in_place() && std::mem::take(&mut old) {
-                    keep_old::keep(item).await?;
+                    if let Err(error) = keep_old::keep(item).await {
+                        new.remove(within, item.target());
+                        return Err(error);
+                    }
                 }
                 applied.lacks.extend(flags);
                 let named = match give_name(item, new, modified, taken, applied) {
@@ -99,13 +100,44 @@ async fn copy_streamed(
             }
             Err(error) => error,
         };
-        let tried_again = match error.cause {
-            Cause::Changed if reading.attempt < most => {
-                reading.attempt += 1;
+        if !patience.bears(&error, item)
+            && let Err(error) = shortage.wait(item, Some(&new), error).await
+        {
+            give_up(item, within, new, &error);
+            return Err(error);
+        }
+        streamed.end(item.run()).await;
+        new.remove(within, item.target());
+        before = stat_again(item, source)?;
+    }
+}
+
+/// What is tried again, and how many times.
+struct Patience {
+    reading: Reading,
+    /// As many readings at most.
+    readings: usize,
+    /// What was read back may differ from what was written once.
+    compares_again: bool,
+}
+
+impl Patience {
+    fn new(item: &Item<'_>) -> Self {
+        let reading = Reading { attempt: 1, apart: true, holes: true };
+        // What is taken as it comes is read once more if it became shorter each time.
+        let readings = ATTEMPTS + usize::from(item.run().config.take_changing);
+        Patience { reading, readings, compares_again: true }
+    }
+
+    /// Whether a copy that failed is tried again.
+    fn bears(&mut self, error: &Error, item: &Item<'_>) -> bool {
+        match error.cause {
+            Cause::Changed if self.reading.attempt < self.readings => {
+                self.reading.attempt += 1;
                 true
             }
-            Cause::FalseHole => std::mem::take(&mut reading.holes),
-            Cause::Mismatch | Cause::MismatchInPlace => std::mem::take(&mut again),
+            Cause::FalseHole => std::mem::take(&mut self.reading.holes),
+            Cause::Mismatch | Cause::MismatchInPlace => std::mem::take(&mut self.compares_again),
             // Some programs behind FUSE take no bytes beyond a file's end, as a part of a large file is: FAT's.
             Cause::Io(_)
                 if error.operation == Operation::Write && error.errno().is_some_and(refuses_place) =>
@@ -113,23 +145,16 @@ async fn copy_streamed(
                 item.pair.file_system.begin_writing_in_order()
             }
             _ => false,
-        };
-        let error = match tried_again {
-            true => None,
-            false => shortage.wait(item, Some(&new), error).await.err(),
-        };
-        let Some(error) = error else {
-            streamed.end(item.run()).await;
-            new.remove(within, item.target());
-            before = stat_again(item, source)?;
-            continue;
-        };
-        if matches!(error.cause, Cause::NoRoom { .. }) && new.is_empty() {
-            new.remove(within, item.target());
-        } else if new.discard(within, item.target()) {
-            item.pair.mark_broken_off();
         }
-        return Err(error);
+    }
+}
+
+/// Leaves what there is of a new file to the next run, if that can go on there, and else nothing.
+fn give_up(item: &Item<'_>, within: &OwnedFd, new: NewFile, error: &Error) {
+    if matches!(error.cause, Cause::NoRoom { .. }) && new.is_empty() {
+        new.remove(within, item.target());
+    } else if new.discard(within, item.target()) {
+        item.pair.mark_broken_off();
     }
 }
 
@@ -178,9 +203,9 @@ fn new_file_with_flags(
     item: &Item<'_>,
     file: &File,
     wanted: Wanted<'_>,
-    taken: Taken,
+    (taken, reading): (Taken, Reading),
 ) -> Result<(NewFile, Option<Error>)> {
-    let new = new_file(item, file, wanted, taken)?;
+    let new = new_file(item, file, wanted, (taken, reading))?;
     match flags::give(item, file, &new) {
         Ok(lack) => Ok((new, lack)),
         Err(error) => {
@@ -199,13 +224,19 @@ fn source_xattrs(item: &Item<'_>, source: &File, stat: &Stat) -> Result<Option<X
 }
 
 /// Makes, or opens, the file to write to.
-fn new_file(item: &Item<'_>, file: &File, wanted: Wanted<'_>, taken: Taken) -> Result<NewFile> {
+fn new_file(
+    item: &Item<'_>,
+    file: &File,
+    wanted: Wanted<'_>,
+    (taken, reading): (Taken, Reading),
+) -> Result<NewFile> {
     let (run, source) = (item.run(), wanted.stat);
     let config = &run.config;
     // A file without a size may have contents all the same, whose length is not known: it is made anew.
     if config.in_place
         && taken == Taken::Entry
         && source.size > 0
+        && !reading.takes_less()
         && let Some(existing) = in_place::open(item, file, source)
     {
         return Ok(NewFile::existing(existing));

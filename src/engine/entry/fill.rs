@@ -186,19 +186,16 @@ async fn copy_contents(
         };
         return Ok(Contents { hash, bytes: stat.data(), cloned: true, ..Contents::NONE });
     }
-    if let Some(base) = base.filter(|_| stat.size > LARGE_FILE && !new.has_contents())
+    if let Some(base) =
+        base.filter(|_| stat.size > LARGE_FILE && !new.has_contents() && !reading.takes_less())
         && share_extents(&base.file, base.size, new).await.is_ok()
     {
         new.mark_cloned();
-        return mend_clone(item, source, stat, base, new, streamed).await;
+        return mend_clone(item, source, stat, (reading, base), new, streamed).await;
     }
     let in_order =
         (item.pair.file_system.is_written_in_order() || reading.takes_less()) && !new.has_contents();
-    let layout = if reading.holes && !in_order {
-        sparse::layout(&source.fd, stat, source.family)
-    } else {
-        Layout::Dense
-    };
+    let layout = if in_order { Layout::Dense } else { layout_of(source, stat, reading) };
     // With room beyond its end its stat does not tell how much of a file is data.
     let hides_holes = layout == Layout::Sparse && stat.allocated >= stat.size;
     item.take_room(stat.size, if hides_holes { 0 } else { stat.data() }, new).await?;
@@ -216,16 +213,25 @@ async fn copy_contents(
     Ok(Contents { hash, bytes, expected: streamed.expected(), ..Contents::NONE })
 }
 
+/// How the source's bytes lie. Where a hole was found to be none, for the file system errs or somebody filled it, all is read, and
+/// what is all zeroes left out.
+fn layout_of(source: &File, stat: &Stat, reading: Reading) -> Layout {
+    match reading.holes {
+        true => sparse::layout(&source.fd, stat, source.family),
+        false => Layout::Doubtful,
+    }
+}
+
 /// Has the clone of an older state hold what the source does: only blocks that differ are written.
 async fn mend_clone(
     item: &Item<'_>,
     source: &File,
     stat: &Stat,
-    base: &Base,
+    (reading, base): (Reading, &Base),
     new: &NewFile,
     streamed: &Streamed,
 ) -> Result<Contents> {
-    let layout = sparse::layout(&source.fd, stat, source.family);
+    let layout = layout_of(source, stat, reading);
     let _admission = item.lane.admission().await;
     let copied = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
     let (hash, bytes, written) = copied;

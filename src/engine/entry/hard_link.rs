@@ -57,6 +57,7 @@ async fn named_first(item: &Item<'_>, copied: &Copied, before: Option<&Stat>) ->
         inode: inode_of(item, copied.action, before).await?,
         hash: copied.hash,
         reused: copied.reused.map(|reused| Reused { bytes: 0, ..reused }),
+        live: copied.live,
         is_new: !keeps_inode(copied.action),
     })
 }
@@ -64,7 +65,8 @@ async fn named_first(item: &Item<'_>, copied: &Copied, before: Option<&Stat>) ->
 impl Leader {
     /// What is reported of a name that was linked to it already.
     fn unchanged(&self) -> Copied {
-        Copied { hash: self.hash, reused: self.reused, follows: true, ..Copied::unchanged() }
+        let Leader { hash, reused, live, .. } = *self;
+        Copied { hash, reused, live, follows: true, ..Copied::unchanged() }
     }
 }
 
@@ -226,8 +228,9 @@ fn linked(item: &Item<'_>, leader: &Leader, source: &Stat, destination: Option<&
     let changes = Changes { contents: false, ..changes };
     let name = || PointsTo::Name(leader.directory.path_of(&leader.name));
     let points_to = run.config.details.then(name);
-    let (action, hash, reused) = (Action::Linked, leader.hash, leader.reused);
-    Copied { action, hash, reused, changes, points_to, follows: true, ..Copied::skipped() }
+    let Leader { hash, reused, live, .. } = *leader;
+    let action = Action::Linked;
+    Copied { action, hash, reused, live, changes, points_to, follows: true, ..Copied::skipped() }
 }
 
 /// Puts the contents that get one more name on stable storage: where they were there before this run, nobody has yet.

@@ -225,8 +225,9 @@ impl Tally<'_> {
             totals.directories_apart += u64::from(is_apart);
             totals.link_limits += u64::from(event.link_limit);
             totals.links_refused += u64::from(event.link_refused);
-            totals.grew += u64::from(event.live == Some(Live::Grew));
-            totals.changing += u64::from(event.live == Some(Live::Changing));
+            let live = event.live.filter(|_| !event.follows);
+            totals.grew += u64::from(live == Some(Live::Grew));
+            totals.changing += u64::from(live == Some(Live::Changing));
             if let Some(expected) = event.expected {
                 totals.end_large(expected.get(), event.bytes);
             } else {

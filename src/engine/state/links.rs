@@ -14,7 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::engine::state::directory::Directory;
 use crate::engine::state::watched::{Watched, patiently};
-use crate::event::Reused;
+use crate::event::{Live, Reused};
 use crate::stat::{Identity, Inode};
 
 /// The name that the others are linked to.
@@ -28,6 +28,8 @@ pub(crate) struct Leader {
     pub(crate) hash: Option<blake3::Hash>,
     /// The earlier tree that has the contents, if one has.
     pub(crate) reused: Option<Reused>,
+    /// What its source did while it was read.
+    pub(crate) live: Option<Live>,
     /// This run has made or replaced it.
     pub(crate) is_new: bool,
 }

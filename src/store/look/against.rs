@@ -85,8 +85,8 @@ impl Against {
         self.files
     }
 
-    /// Compares with a manifest, and tells also how many files it has no hash of. `places` are the paths in the snapshot, and what they became in the destination; `trees` the
-    /// snapshot and the destination.
+    /// Compares with a manifest, and tells also how many files it has no hash of. `places` are the paths in the snapshot, and
+    /// what they became in the destination; `trees` the snapshot and the destination.
     pub(super) fn compare(
         mut self,
         manifest: &Path,

@@ -118,14 +118,17 @@ impl Rules {
         (now, zone): (Timestamp, &TimeZone),
         reasons: &mut [Vec<String>],
     ) {
-        let times: Vec<Timestamp> = numbers.iter().map(|&index| candidates[index].time).collect();
+        let is_ahead = |&index: &usize| candidates[index].time.duration_since(now) > AHEAD;
+        let (ahead, others): (Vec<usize>, Vec<usize>) = numbers.iter().partition(|index| is_ahead(index));
+        for index in ahead {
+            reasons[index].push("dated ahead of the clock".into());
+        }
+        let times: Vec<Timestamp> = others.iter().map(|&index| candidates[index].time).collect();
         // From the newest on.
         let (mut right, mut wrong) = (Vec::new(), Vec::new());
-        for (&index, is_in_order) in numbers.iter().zip(in_order(&times)).rev() {
+        for (&index, is_in_order) in others.iter().zip(in_order(&times)).rev() {
             let Candidate { time, complete, .. } = candidates[index];
-            if time.duration_since(now) > AHEAD {
-                reasons[index].push("dated ahead of the clock".into());
-            } else if is_in_order {
+            if is_in_order {
                 right.push(Dated::new(index, time, complete, zone));
             } else {
                 wrong.push(index);
@@ -279,8 +282,8 @@ mod tests {
         assert_eq!(kept(&[1, 2, 3, 14, 15, 16, 7, 8, 9, 10], 16), [7, 8, 9]);
         assert_eq!(
             kept(&[1, 2, 3, 14, 15, 16, 7, 8], 9),
-            [0, 1, 2, 3, 4, 5, 6, 7],
-            "as long as they are ahead"
+            [2, 3, 4, 5, 6, 7],
+            "what is ahead stays, and is no reference"
         );
         // Of two nights nobody can tell, nor where each night goes back.
         assert_eq!(kept(&[20, 10], 30), [0, 1]);
@@ -302,10 +305,11 @@ mod tests {
         };
         let times: Vec<Timestamp> = candidates.iter().map(|candidate| candidate.time).collect();
         let is_ahead = |index: usize| times[index] > now + SignedDuration::from_hours(1);
-        let is_right = |index: usize| {
-            let others = [&times[..index], &times[index + 1..]].concat();
-            !is_ahead(index) && longest(&others) < longest(&times)
+        let without = |index: Option<usize>| -> Vec<Timestamp> {
+            (0..times.len()).filter(|&at| !is_ahead(at) && Some(at) != index).map(|at| times[at]).collect()
         };
+        let is_right =
+            |index: usize| !is_ahead(index) && longest(&without(Some(index))) < longest(&without(None));
         let right: Vec<usize> = (0..times.len()).filter(|&index| is_right(index)).collect();
         let stay = |numbers: &[usize], dates: &[Timestamp]| -> Vec<usize> {
             by_text(dates, format, count).into_iter().map(|at| numbers[at]).collect()

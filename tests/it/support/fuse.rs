@@ -201,6 +201,11 @@ impl Fuse {
         self.memory.state().rules.push(rule);
     }
 
+    /// From now on the kernel keeps the pages of files that it has read, as of a network's.
+    pub fn keep_pages(&self) {
+        self.memory.state().keeps_pages = true;
+    }
+
     /// From now on names are found in either case, and listed in lower case, as on a disk from elsewhere.
     pub fn fold_names(&self) {
         self.memory.state().folding = Folding::Lower;
@@ -297,6 +302,8 @@ struct State {
     habits: Vec<Habit>,
     /// Files that were written since they were opened.
     dirty: HashSet<INodeNo>,
+    /// The kernel keeps what it has read of a file.
+    keeps_pages: bool,
     folding: Folding,
     picky: bool,
     written: usize,
@@ -331,6 +338,7 @@ impl State {
             rules: Vec::new(),
             habits: Vec::new(),
             dirty: HashSet::new(),
+            keeps_pages: false,
             folding: Folding::Nothing,
             picky: false,
             written: 0,
@@ -789,7 +797,9 @@ impl Filesystem for Memory {
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         spoil!(self, Open, ino, b"", reply);
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+        let kept = self.state().keeps_pages;
+        let flags = if kept { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::FOPEN_DIRECT_IO };
+        reply.opened(FileHandle(0), flags);
     }
 
     fn create(

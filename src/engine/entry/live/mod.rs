@@ -5,6 +5,7 @@
 pub(crate) mod steady;
 
 use blake3::Hash;
+use rustix::fs::Advice;
 
 use crate::content::hash::SEGMENT;
 use crate::engine::entry::item::Item;
@@ -13,7 +14,7 @@ use crate::engine::entry::{contents, read_back};
 use crate::engine::own::new_file::NewFile;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Live;
-use crate::io::file::{File, set_size};
+use crate::io::file::{File, is_faithful, set_size};
 use crate::metadata::xattr::Xattrs;
 use crate::stat::{Stat, Time, stat_open};
 
@@ -23,7 +24,12 @@ const SAMPLED: u64 = 1 << 30;
 const SAMPLES: u64 = 256;
 const SAMPLE: u64 = 64 << 10;
 /// Bytes before the old end, which are compared in full.
-const TAIL: u64 = 2 * SEGMENT;
+const TAIL: u64 = 4 * SEGMENT;
+
+/// How many times metadata that change are looked at.
+const LOOKS: usize = 8;
+/// Seconds: twice as many as any file system rounds times by.
+const ROUNDED: i64 = 4;
 
 /// One reading of a source.
 #[derive(Debug, Clone, Copy)]
@@ -82,26 +88,54 @@ pub(crate) async fn look_again(
     let is_state = is_state(item, source, &read, new).await?;
     let takes_all = item.run().config.take_changing && reading.attempt >= ATTEMPTS;
     if !is_state && !takes_all {
+        forget_pages(source);
         return Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed));
     }
-    let now = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-    let stat = item.adopt_open(now, source)?;
-    let wanted = || item.source_xattrs(&stat, Some(source));
-    let xattrs = item.run().rules.keep.xattrs.then(wanted).transpose()?;
+    let (stat, xattrs) = metadata_of_now(item, source)?;
     let (live, modified) = match is_state {
-        false => (Some(Live::Changing), time_of_mixture(before, &now)),
+        false => (Some(Live::Changing), time_of_mixture(before, &stat, item.run().rules.compare.window)),
         true if after.size > before.size => (Some(Live::Grew), before.modified),
         true => (None, after.modified),
     };
     Ok(Seen { stat: Stat { size: before.size, modified, ..stat }, xattrs, live })
 }
 
-/// The time of what is no state of the file: the next run has to see that the file has another one.
-fn time_of_mixture(before: &Stat, now: &Stat) -> Time {
-    match now.modified == before.modified {
-        true => Time { seconds: before.modified.seconds.saturating_sub(1), ..before.modified },
-        false => before.modified,
+/// Has the kernel read anew what it keeps of a file on a network, or behind a program: that may be older than what is there,
+/// and a second look at it would be the first one once more.
+fn forget_pages(source: &File) {
+    if !is_faithful(&source.fd) {
+        rustix::fs::fadvise(&source.fd, 0, None, Advice::DontNeed).ok();
     }
+}
+
+/// The source's metadata, which belong together: nothing changed between the looks at its mode and at its ACL. Where that never
+/// comes about the mode is what it was each time.
+fn metadata_of_now(item: &Item<'_>, source: &File) -> Result<(Stat, Option<Xattrs>)> {
+    let look = || stat_open(source).at(Operation::StatSource, || item.source_path());
+    let mut now = look()?;
+    for left in (0..LOOKS).rev() {
+        let stat = item.adopt_open(now, source)?;
+        let wanted = || item.source_xattrs(&stat, Some(source));
+        let xattrs = item.run().rules.keep.xattrs.then(wanted).transpose()?;
+        let then = look()?;
+        if then.changed == now.changed {
+            return Ok((stat, xattrs));
+        }
+        if left == 0 {
+            return Ok((Stat { mode: stat.mode & then.mode, ..stat }, xattrs));
+        }
+        now = then;
+    }
+    Err(Error::new(Operation::StatSource, item.source_path(), Cause::Changed))
+}
+
+/// A time for what is no state of the file: it is none that the file has, also where times are rounded, or compared with a
+/// `window` of seconds, so that the next run copies it again.
+fn time_of_mixture(before: &Stat, now: &Stat, window: Option<u64>) -> Time {
+    let earlier = before.modified.min(now.modified);
+    let apart =
+        ROUNDED.saturating_add(window.unwrap_or_default().saturating_mul(2).min(i64::MAX as u64) as i64);
+    Time { seconds: earlier.seconds.saturating_sub(apart), ..earlier }
 }
 
 /// Whether what was read is what the file, or its beginning, held at one time.
@@ -112,6 +146,7 @@ async fn is_state(item: &Item<'_>, source: &File, read: &Read<'_>, new: &NewFile
     }
     // From here on a write shows in the times: it will not have those of `after`.
     pass_tick(item, source, after).await?;
+    forget_pages(source);
     let looked = async {
         if item.run().config.trust_append && before.size > SAMPLED && after.size > before.size {
             return is_sampled(item, source, before.size, new).await;
