@@ -80,11 +80,13 @@ async fn copy_streamed(
         let filled = fill(item, source, wanted, (patience.reading, base), &new, streamed).await;
         let error = match filled {
             Ok(Filled { contents, mut applied, modified, live }) => {
-                if taken == Taken::Entry && !new.is_in_place() && std::mem::take(&mut old) {
-                    if let Err(error) = keep_old::keep(item).await {
-                        new.remove(within, item.target());
-                        return Err(error);
-                    }
+                if taken == Taken::Entry
+                    && !new.is_in_place()
+                    && std::mem::take(&mut old)
+                    && let Err(error) = keep_old::keep(item).await
+                {
+                    new.remove(within, item.target());
+                    return Err(error);
                 }
                 applied.lacks.extend(flags);
                 let named = match give_name(item, new, modified, taken, applied) {
