@@ -271,7 +271,7 @@ fn several_names_and_capabilities_whose_attributes_can_not_be_listed_are_told() 
         assert_eq!(made(&ran), 0, "{}", ran.out);
         for name in ["able", "linked"] {
             let told = format!("/{name}: those that SRC lacks, to be removed, which can't be listed: ");
-            // The first name to come is told of.
+            // The first name to come is named.
             assert!(
                 ran.err.contains(&told) || ran.err.contains(&told.replace("linked", "other")),
                 "{}",

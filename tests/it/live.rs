@@ -37,6 +37,17 @@ fn trees(fuse: &Fuse, home: &Path, place: &str) -> (PathBuf, PathBuf) {
     (fuse.path().join(place), home.join(place))
 }
 
+/// A case for each engine and size, with trees of its own: the source's lies on the file system that changes files.
+fn each(sizes: &[usize], case: impl Fn(&Fuse, &str, usize, &Path, &Path)) {
+    let (fuse, home) = (Fuse::new(), scratch());
+    for &engine in ENGINES.iter() {
+        for &size in sizes {
+            let (source, destination) = trees(&fuse, home.path(), &format!("{engine}{size}"));
+            case(&fuse, engine, size, &source, &destination);
+        }
+    }
+}
+
 /// A number of the line that closes JSON.
 fn count(ran: &Ran, key: &str) -> u64 {
     ran.summary()[key].as_u64().unwrap_or_else(|| panic!("no {key}: {ran:?}"))
@@ -162,116 +173,96 @@ fn a_log_that_is_written_to_all_the_time_is_copied() {
 }
 
 fn a_file_whose_times_never_stand_still_is_whole() {
-    let (fuse, home) = (Fuse::new(), scratch());
-    for &engine in ENGINES.iter() {
-        for size in SIZES {
-            let (source, destination) = trees(&fuse, home.path(), &format!("{engine}{size}"));
-            let bytes = noise(1, size);
-            file(source.join("f"), &bytes);
-            fuse.spoil(Call::Getattr, "f", Effect::Change(|_| ()), usize::MAX);
-            fuse.spoil(Call::Read, "f", Effect::Change(|_| ()), usize::MAX);
-            let ran = sync_with(engine, &[], &source, &destination).exits(0);
-            fuse.release();
-            assert_eq!(ran.err, "");
-            assert_eq!(fs::read(destination.join("f")).unwrap(), bytes);
-        }
-    }
+    each(&SIZES, |fuse, engine, size, source, destination| {
+        let bytes = noise(1, size);
+        file(source.join("f"), &bytes);
+        fuse.spoil(Call::Getattr, "f", Effect::Change(|_| ()), usize::MAX);
+        fuse.spoil(Call::Read, "f", Effect::Change(|_| ()), usize::MAX);
+        let ran = sync_with(engine, &[], source, destination).exits(0);
+        fuse.release();
+        assert_eq!(ran.err, "");
+        assert_eq!(fs::read(destination.join("f")).unwrap(), bytes);
+    });
 }
 
 /// The kernel has the pages of the first look, between which the file changed, and is not told that they are old.
 fn a_second_look_is_no_look_at_what_the_kernel_keeps() {
-    let (fuse, home) = (Fuse::new(), scratch());
     let change_both = |bytes: &mut Vec<u8>| {
         for at in [0, bytes.len() - 1] {
             bytes[at] = bytes[at].wrapping_add(1);
         }
     };
-    fuse.keep_pages();
-    for &engine in ENGINES.iter() {
-        for size in &SIZES[1..] {
-            let (source, destination) = trees(&fuse, home.path(), &format!("{engine}{size}"));
-            file(source.join("f"), noise(1, *size));
-            fuse.spoil(Call::Read, "f", Effect::Change(change_both), usize::MAX);
-            sync_with(engine, &[], &source, &destination).exits(23);
-            fuse.release();
-            assert!(!destination.join("f").exists());
-        }
-    }
+    each(&SIZES[1..], |fuse, engine, size, source, destination| {
+        fuse.keep_pages();
+        file(source.join("f"), noise(1, size));
+        fuse.spoil(Call::Read, "f", Effect::Change(change_both), usize::MAX);
+        sync_with(engine, &[], source, destination).exits(23);
+        fuse.release();
+        assert!(!destination.join("f").exists());
+    });
 }
 
 const CHANGE_START: fn(&mut Vec<u8>) = |bytes| bytes[0] = bytes[0].wrapping_add(1);
 
 fn what_changes_is_taken_on_demand_and_marked() {
-    let (fuse, home) = (Fuse::new(), scratch());
-    for &engine in ENGINES.iter() {
-        for size in SIZES {
-            let (source, destination) = trees(&fuse, home.path(), &format!("{engine}{size}"));
-            let bytes = noise(1, size);
-            file(source.join("d/db"), &bytes);
-            file(source.join("still"), "still");
-            file(destination.join("d/db"), "older");
-            fuse.spoil(Call::Read, "db", Effect::Change(CHANGE_START), usize::MAX);
-            let sums = home.path().join("sums");
-            let options = ["--json", "--take-changing", "--manifest", sums.to_str().unwrap()];
-            let ran = sync_with(engine, &options, &source, &destination).exits(0);
-            fuse.release();
-            assert_eq!(count(&ran, "changing"), 1);
-            assert!(ran.out.contains(r#""live":"changing""#), "{}", ran.out);
-            let told = "d/db changed each time that it was read: the copy may be a mixture of what it was\n";
-            assert_eq!(ran.err, format!("ringsync: {told}"));
-            assert_eq!(fs::read(destination.join("d/db")).unwrap()[1..], bytes[1..]);
-            let lines = fs::read_to_string(&sums).unwrap();
-            let lines: Vec<_> = lines.lines().collect();
-            let mark = lines.iter().position(|line| *line == "# changing: d/db").expect("a mark");
-            assert!(lines[mark + 1].ends_with("  d/db") && lines.len() == 3, "{lines:?}");
-            let mut verify = Command::new(program());
-            verify.arg("verify").args([&sums, &destination]);
-            run(verify).exits(0);
-            assert_no_litter(&destination);
-            let ran = sync_with(engine, &["--json"], &source, &destination).exits(0);
-            assert_eq!(count(&ran, "updated"), 1, "it is no state that SRC has: it is copied again");
-            assert_equal(&source, &destination);
-        }
-    }
+    each(&SIZES, |fuse, engine, size, source, destination| {
+        let bytes = noise(1, size);
+        file(source.join("d/db"), &bytes);
+        file(source.join("still"), "still");
+        file(destination.join("d/db"), "older");
+        fuse.spoil(Call::Read, "db", Effect::Change(CHANGE_START), usize::MAX);
+        let sums = destination.with_extension("sums");
+        let options = ["--json", "--take-changing", "--manifest", sums.to_str().unwrap()];
+        let ran = sync_with(engine, &options, source, destination).exits(0);
+        fuse.release();
+        assert_eq!(count(&ran, "changing"), 1);
+        assert!(ran.out.contains(r#""live":"changing""#), "{}", ran.out);
+        let told = "d/db changed each time that it was read: the copy may be a mixture of what it was\n";
+        assert_eq!(ran.err, format!("ringsync: {told}"));
+        assert_eq!(fs::read(destination.join("d/db")).unwrap()[1..], bytes[1..]);
+        let lines = fs::read_to_string(&sums).unwrap();
+        let lines: Vec<_> = lines.lines().collect();
+        let mark = lines.iter().position(|line| *line == "# changing: d/db").expect("a mark");
+        assert!(lines[mark + 1].ends_with("  d/db") && lines.len() == 3, "{lines:?}");
+        let mut verify = Command::new(program());
+        verify.arg("verify").arg(&sums).arg(destination);
+        run(verify).exits(0);
+        assert_no_litter(destination);
+        let ran = sync_with(engine, &["--json"], source, destination).exits(0);
+        assert_eq!(count(&ran, "updated"), 1, "it is no state that SRC has: it is copied again");
+        assert_equal(source, destination);
+    });
 }
 
 fn what_is_cut_off_each_time_is_taken_on_demand() {
-    let (fuse, home) = (Fuse::new(), scratch());
-    for &engine in ENGINES.iter() {
-        for size in SIZES {
-            let (source, destination) = trees(&fuse, home.path(), &format!("{engine}{size}"));
-            let bytes = noise(1, size);
-            file(source.join("f"), &bytes);
-            fuse.spoil(Call::Read, "f", Effect::Change(|bytes| bytes.truncate(bytes.len() - 1)), usize::MAX);
-            let ran = sync_with(engine, &["--json", "--take-changing"], &source, &destination).exits(0);
-            fuse.release();
-            assert_eq!(count(&ran, "changing"), 1);
-            let copy = fs::read(destination.join("f")).unwrap();
-            assert!(bytes.starts_with(&copy) && copy.len() > size / 2, "{} of {size}", copy.len());
-            sync_with(engine, &[], &source, &destination).exits(0);
-            assert_equal(&source, &destination);
-        }
-    }
+    each(&SIZES, |fuse, engine, size, source, destination| {
+        let bytes = noise(1, size);
+        file(source.join("f"), &bytes);
+        fuse.spoil(Call::Read, "f", Effect::Change(|bytes| bytes.truncate(bytes.len() - 1)), usize::MAX);
+        let ran = sync_with(engine, &["--json", "--take-changing"], source, destination).exits(0);
+        fuse.release();
+        assert_eq!(count(&ran, "changing"), 1);
+        let copy = fs::read(destination.join("f")).unwrap();
+        assert!(bytes.starts_with(&copy) && copy.len() > size / 2, "{} of {size}", copy.len());
+        sync_with(engine, &[], source, destination).exits(0);
+        assert_equal(source, destination);
+    });
 }
 
 /// Who writes and sets the time back leaves no other trace than that the inode changed.
 fn a_mixture_is_replaced_though_its_source_has_its_old_time() {
-    let (fuse, home) = (Fuse::new(), scratch());
-    for &engine in ENGINES.iter() {
-        for size in SIZES {
-            let (source, destination) = trees(&fuse, home.path(), &format!("{engine}{size}"));
-            file(source.join("db"), noise(1, size));
-            modified(source.join("db"), 2_000_000, 7);
-            fuse.spoil(Call::Read, "db", Effect::Sneak(CHANGE_START), usize::MAX);
-            sync_with(engine, &[], &source, &destination).exits(23);
-            assert!(!destination.join("db").exists());
-            sync_with(engine, &["--take-changing"], &source, &destination).exits(0);
-            fuse.release();
-            assert_eq!(fs::metadata(source.join("db")).unwrap().mtime(), 2_000_000);
-            sync_with(engine, &["--modify-window=3"], &source, &destination).exits(0);
-            assert_equal(&source, &destination);
-        }
-    }
+    each(&SIZES, |fuse, engine, size, source, destination| {
+        file(source.join("db"), noise(1, size));
+        modified(source.join("db"), 2_000_000, 7);
+        fuse.spoil(Call::Read, "db", Effect::Sneak(CHANGE_START), usize::MAX);
+        sync_with(engine, &[], source, destination).exits(23);
+        assert!(!destination.join("db").exists());
+        sync_with(engine, &["--take-changing"], source, destination).exits(0);
+        fuse.release();
+        assert_eq!(fs::metadata(source.join("db")).unwrap().mtime(), 2_000_000);
+        sync_with(engine, &["--modify-window=3"], source, destination).exits(0);
+        assert_equal(source, destination);
+    });
 }
 
 fn a_snapshot_of_a_log_that_grows_is_complete() {

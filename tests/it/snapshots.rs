@@ -508,7 +508,7 @@ fn whole_and_durable_on_ext4() {
     assert_equal(&source, &directories(&store)[0]);
 }
 
-/// Threads that remove are not woken for each directory, nor is another one told of each.
+/// Threads that remove are not woken for each directory, and no other one hears of each.
 fn a_removal_makes_few_calls_besides() {
     let home = scratch();
     let (source, store) = (home.path().join("src"), home.path().join("store"));

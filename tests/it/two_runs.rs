@@ -183,20 +183,24 @@ fn assert_whole_files(source: &Path, destination: &Path) {
     }
 }
 
+/// Two files that can be held up, one in a directory that is new, the other over 8 MiB in one that is there, and one that is
+/// copied at once.
+fn slow_and_quick(trees: &[PathBuf]) {
+    for tree in trees {
+        file(tree.join("new/slow"), noise(1, 5000));
+        file(tree.join("d/slow"), noise(2, 10 << 20));
+        file(tree.join("d/quick"), "quick");
+    }
+}
+
 /// One run is held up in the middle of a file; the other one comes to the end meanwhile.
 fn a_run_leaves_what_another_one_is_at_work_on() {
     let lists: &[&[&str]] =
         &[&["--delete"], &["--delete", "--partial"], &["--delete", "--backup-dir=../kept"]];
     for (options, dies) in lists.iter().flat_map(|options| [(options, false), (options, true)]) {
-        let home = scratch();
+        let (home, fuse) = (scratch(), Fuse::new());
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        let fuse = Fuse::new();
-        for tree in [fuse.path().join("src"), source.clone()] {
-            // The one in a new directory, the other over 8 MiB in one that is there.
-            file(tree.join("new/slow"), noise(1, 5000));
-            file(tree.join("d/slow"), noise(2, 10 << 20));
-            file(tree.join("d/quick"), "quick");
-        }
+        slow_and_quick(&[fuse.path().join("src"), source.clone()]);
         file(destination.join("d/slow"), "old");
         file(destination.join("d/extra"), "extra");
         fuse.hold(Call::Read, "slow");
@@ -342,14 +346,9 @@ fn a_lock_is_on_the_directory_and_leaves_nothing() {
 /// The other run is killed when this one is already done with the directory.
 fn what_is_left_beside_a_run_that_is_done_is_removed_by_the_next() {
     for options in [&["--partial"][..], &["--partial", "--delete"], &["--delete", "--backup-dir=../kept"]] {
-        let home = scratch();
+        let (home, fuse) = (scratch(), Fuse::new());
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
-        let fuse = Fuse::new();
-        for tree in [fuse.path().join("src"), source.clone()] {
-            file(tree.join("new/slow"), noise(1, 5000));
-            file(tree.join("d/slow"), noise(2, 10 << 20));
-            file(tree.join("d/quick"), "quick");
-        }
+        slow_and_quick(&[fuse.path().join("src"), source.clone()]);
         fs::create_dir_all(destination.join("d")).unwrap();
         fuse.hold(Call::Read, "slow");
         fuse.hold(Call::Read, "slow");

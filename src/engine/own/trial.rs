@@ -215,7 +215,7 @@ fn try_out(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Wanted<'_>) -> R
                 let read = xattr::read(&inode.into(), rules.privileges.namespaces, place.path);
                 match place.pair.file_system.attributes(read) {
                     Err(error) if error.errno().is_some_and(metadata::is_refusal) => {
-                        // What was there before would have been told of.
+                        // What was there before would have been said.
                         lacks.extend(bare.then(|| metadata::lack_of_unlisted(error)));
                         None
                     }

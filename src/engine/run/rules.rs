@@ -1,4 +1,4 @@
-//! What is told of rules that do nothing: a mistake in one is found in no other way.
+//! What a run says of rules that do nothing: a mistake in one is found in no other way.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

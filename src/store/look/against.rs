@@ -145,7 +145,7 @@ fn each_line(
 }
 
 fn no_line(manifest: &Path, number: u64) -> Error {
-    let why = format!("line {number} is damaged: the file that it told of can't be compared");
+    let why = format!("line {number} is damaged: the file that it was for can't be compared");
     Error::new(Operation::ReadManifest, manifest, Cause::Refused(why))
 }
 
