@@ -384,6 +384,10 @@ fn describe(take: &Take, held: &Held, (started, complete): (Timestamp, bool), su
 /// be done any more then, and why what was broken off is left.
 fn give_name(held: &mut Held, record: &Record, stop: &Stop) -> Result<(Vec<Error>, Vec<Error>)> {
     let layout = held.layout.clone();
+    if !held::is_absent(&layout.pending()) {
+        // A run that was killed has written down one that the record lacks: this one would take its place.
+        held.write_down()?;
+    }
     record::write(&layout.pending(), std::slice::from_ref(record))?;
     rename_tree(&layout.incomplete(), &layout.snapshot(&record.name))?;
     // The snapshot is there, whatever comes now.

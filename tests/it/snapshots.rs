@@ -37,6 +37,7 @@ tests![
     what_can_not_be_listed_keeps_no_other: [Need::Root, Need::Tool("setpriv")],
     a_snapshot_out_of_reach_is_not_forgotten,
     what_a_killed_run_had_written_down_is_known,
+    a_second_kill_loses_nothing_either: [Need::Tool("strace")],
     two_runs_never_share_a_lock: [Need::Tool("strace")],
     lines_of_json_are_as_described,
     whole_and_durable_on_ext4: [Need::FileSystem("ext4")],
@@ -644,6 +645,33 @@ fn what_a_killed_run_had_written_down_is_known() {
     fs::write(&pending, last.replace(&both[1], "never-was").replace("\"sequence\":2", "\"sequence\":4"))
         .unwrap();
     assert_eq!(names(&store).len(), 3);
+}
+
+/// The run before was killed when its snapshot had its name and the record lacked it, and the next one is killed at each rename.
+fn a_second_kill_loses_nothing_either() {
+    let home = scratch();
+    let source = source(home.path());
+    for number in 1.. {
+        let store = home.path().join(format!("store{number}"));
+        let both = [(); 2].map(|()| name_of(&take(&source, &store, &[], 0)));
+        let record = store.join(".ringsync/snapshots.jsonl");
+        let text = fs::read_to_string(&record).unwrap();
+        let (first, last) = text.split_once('\n').unwrap();
+        fs::write(store.join(".ringsync/pending.json"), last).unwrap();
+        fs::write(&record, format!("{first}\n")).unwrap();
+        let mut command = program_with(&[&format!("inject=renameat,renameat2:signal=KILL:when={number}")]);
+        command.args([&"snapshot" as &dyn AsRef<std::ffi::OsStr>, &"take", &source, &store]);
+        let was_killed = run(command).code != Some(0);
+        name_of(&take(&source, &store, &[], 0));
+        let listed: Vec<PathBuf> = names(&store).iter().map(|name| store.join(name)).collect();
+        assert_eq!(directories(&store), listed, "killed at rename {number}");
+        assert!(both.iter().all(|name| listed.contains(&store.join(name))));
+        assert_tidy(&store);
+        if !was_killed {
+            assert!(number > 4, "a run renames a pending record, a snapshot, a record and `latest`");
+            break;
+        }
+    }
 }
 
 /// A run that can't begin removes what it has made, also the lock that another one waits for.
