@@ -58,6 +58,8 @@ pub struct Config {
     pub source: PathBuf,
     /// What shall hold the same afterwards. May be a symlink to a directory.
     pub destination: PathBuf,
+    /// A source that is a symlink is copied as one, and not what it leads to.
+    pub source_itself: bool,
     /// Instead of `source`: what to put into `destination`, each under its own name. See [`Config::copy`].
     pub(crate) sources: Option<Vec<PathBuf>>,
     /// The source is this directory, which is no symlink, or the sources lie in it: no symlink on the way to them is followed.
@@ -151,6 +153,7 @@ impl Config {
         Config {
             source: source.into(),
             destination: destination.into(),
+            source_itself: false,
             sources: None,
             within: None,
             shares_inodes: false,
@@ -192,8 +195,8 @@ impl Config {
     }
 
     /// The defaults for putting each of `sources`, files or directories, into `directory`, under its own name. That one is
-    /// not itself mirrored. A source that is a symlink is copied as one. Goes with neither [`Config::delete`] nor
-    /// [`Selection::paths`].
+    /// not itself mirrored. A source that is a symlink is copied as one. [`Config::delete`] is about what lies in the sources that
+    /// are directories. Goes not with [`Selection::paths`].
     pub fn copy(
         sources: impl IntoIterator<Item = impl Into<PathBuf>>,
         directory: impl Into<PathBuf>,

@@ -118,6 +118,8 @@ pub struct Delete {
     pub limit: Option<DeleteLimit>,
     /// Also where the source is empty, which is more often a disk that is not mounted.
     pub allow_empty_source: bool,
+    /// Also where nothing that the destination has at its top is in the source, as if they were swapped.
+    pub allow_strangers: bool,
 }
 
 /// The most that may be deleted.

@@ -144,6 +144,11 @@ pub fn message(text: impl std::fmt::Display) {
     terminal::above(|| writeln!(io::stderr(), "ringsync: {text}").ok());
 }
 
+/// The same without the program's name.
+pub fn warn(text: impl std::fmt::Display) {
+    terminal::above(|| writeln!(io::stderr(), "{text}").ok());
+}
+
 /// What to say of a tree of `--link-dest` that is not there.
 pub(crate) fn missing(missing: &Missing) -> String {
     let others = if missing.has_others { ", though there are other trees beside it" } else { "" };

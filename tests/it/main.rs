@@ -63,6 +63,7 @@ mod reality;
 mod recased;
 mod report;
 mod rings;
+mod rsync;
 mod schema;
 mod secret;
 mod select;
@@ -161,6 +162,7 @@ fn main() {
         select::TESTS,
         report::TESTS,
         rings::TESTS,
+        rsync::TESTS,
         schema::TESTS,
         show::TESTS,
         snapshots::TESTS,
