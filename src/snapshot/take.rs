@@ -88,6 +88,7 @@ fn warn(store: &Path, taken: &Taken) {
         ));
     }
     tell_of_gone(&taken.gone);
+    taken.cut.iter().for_each(|error| message(words::told(error)));
     if taken.open_to_others {
         message("others can write to the store, and may change what is kept in it: chmod go-w");
     }

@@ -88,7 +88,7 @@ pub(super) fn foretell(
     reporter: &mut dyn Reporter,
     stop: &Stop,
 ) -> Result<(Summary, Option<Unfit>, Pruned)> {
-    let snapshots = known(layout)?.0;
+    let snapshots = known(layout)?.snapshots;
     refuse(layout, take.name.as_deref(), take.run.sources.is_some(), &snapshots)?;
     let store = std::path::absolute(layout.store()).at(Operation::UseStore, || layout.store())?;
     let mut config = take.run.clone();
@@ -111,7 +111,7 @@ pub(super) fn foretell(
     // Nothing is called so.
     config.destination = layout.own("dry-run");
     let recorded = earlier::newest(&snapshots).map(|record| record.name.clone());
-    let earlier = recorded.chain(earlier::unrecorded(layout, &snapshots));
+    let earlier = earlier::unrecorded(layout, &snapshots).into_iter().chain(recorded);
     config.link_dest = earlier.map(|name| store.join(name)).collect();
     (config.delete, config.backup, config.fsync, config.reuse) = (None, None, false, Reuse::Link);
     let summary = crate::engine::sync(&config, reporter, stop)?;

@@ -257,6 +257,20 @@ impl Layout {
         self.own(manifest_name(name))
     }
 
+    /// Whether a directory was taken under a name: it has a manifest, as far as this user can see.
+    pub(super) fn has_manifest(&self, name: &str) -> bool {
+        is_part_of_path(name) && held::stat(&self.manifest(name)).is_ok()
+    }
+
+    /// Whether another user may have put a directory there. What root takes has the owner that it has in its source.
+    pub(super) fn is_strangers(&self, name: &str) -> bool {
+        let tree = self.snapshot(name).symlink_metadata();
+        let (Ok(store), Ok(tree)) = (std::fs::metadata(&self.store), tree) else { return false };
+        let is_trusted = tree.uid() == 0 || tree.uid() == store.uid();
+        let may_be_put = store.uid() != 0 || store.mode() & 0o022 != 0;
+        !is_trusted && may_be_put && held::is_absent(&self.manifest(name))
+    }
+
     /// What the run that writes to `incomplete` knows of its files.
     pub(super) fn journal(&self) -> PathBuf {
         self.own("journal")

@@ -100,6 +100,8 @@ pub struct Taken {
     pub dropped: usize,
     /// The names of snapshots that the record had, and of which there was no directory any more.
     pub gone: Vec<String>,
+    /// That the record's last line was cut off, and what to do.
+    pub cut: Option<Error>,
     /// The first errors of what runs that were broken off had left, and could not be removed.
     pub left: Vec<Error>,
     /// Earlier snapshots that were not put on stable storage before the machine was started anew: their files were compared by
@@ -127,6 +129,7 @@ impl Taken {
             undone: Vec::new(),
             dropped: 0,
             gone: Vec::new(),
+            cut: None,
             left: Vec::new(),
             doubted: Vec::new(),
             pruned: Vec::new(),
@@ -200,12 +203,13 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let several = take.run.sources.is_some();
     sources::refuse(&held.layout, take.name.as_deref(), several, &held.snapshots)?;
     removal::prepare(&held.layout)?;
-    let mut taken = Taken { closed, ..found(take, &held)? };
+    let mut taken = Taken { closed, ..found(take, &mut held) };
     let mut attempt = Attempt::make(take, &held, reporter, stop);
     let room = make_room(take, &mut held, &mut attempt, stop);
     if room.is_more {
         attempt = Attempt::make(take, &held, reporter, stop);
     }
+    taken.cut = held.cut.take();
     let has_pruned = !room.pruned.is_empty();
     taken.note_room(room);
     match attempt {
@@ -231,16 +235,16 @@ fn refuse(take: &Take, layout: &Layout) -> Result<()> {
 }
 
 /// What is to be told of the store as it was found.
-fn found(take: &Take, held: &Held) -> Result<Taken> {
+fn found(take: &Take, held: &mut Held) -> Taken {
     let none = Summary::new(Outcome::Done, Totals::default());
     let doubted = earlier::newest(&held.snapshots).filter(|record| record.is_doubted());
-    Ok(Taken {
-        gone: record::gone(&held.layout)?,
+    Taken {
+        gone: std::mem::take(&mut held.gone),
         doubted: doubted.map(|record| record.name.clone()).collect(),
         other_sources: sources::before(&take.run, &held.snapshots),
         lets_others_in: held.layout.lets_others_in(),
         ..Taken::new(none, held.layout.is_open_to_others())
-    })
+    }
 }
 
 /// Makes a snapshot of what a run has written, if it is one.
@@ -329,7 +333,9 @@ fn foretell(take: &Take, layout: &Layout, reporter: &mut dyn Reporter, stop: &St
     let (summary, unfit, pruned) = attempt::foretell(take, layout, reporter, stop)?;
     let mut taken = Taken::new(summary, layout.is_open_to_others());
     taken.note_pruned(Ok(pruned));
-    taken.other_sources = sources::before(&take.run, &known(layout)?.0);
+    let known = known(layout)?;
+    taken.other_sources = sources::before(&take.run, &known.snapshots);
+    taken.cut = known.cut;
     taken.refuse(unfit);
     Ok(taken)
 }
@@ -377,6 +383,7 @@ fn describe(take: &Take, held: &Held, (started, complete): (Timestamp, bool), su
         exit_code: summary.outcome.exit_code(),
         version: env!("CARGO_PKG_VERSION").into(),
         rebuilt: false,
+        adopted: false,
     }
 }
 

@@ -1,7 +1,6 @@
 //! Makes the record of a store again from what lies there.
 
 use std::collections::HashSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -13,7 +12,7 @@ use crate::store::found::{directories, hold, names, refusal, tree, write_down};
 use crate::store::layout::Layout;
 use crate::store::name;
 use crate::store::own::held;
-use crate::store::record::{self, Record};
+use crate::store::record::{Known, Record, legible};
 use crate::text::Escaped;
 
 /// Which store, and how.
@@ -69,7 +68,8 @@ pub fn rebuild(rebuild: &Rebuild, stop: &Stop) -> Result<Rebuilt> {
     if lock.is_some() {
         names = directories(&rebuild.store)?.0; // another run may have been at work until now
     }
-    let mut snapshots = legible(&layout, &mut left_out)?;
+    let Known { mut snapshots, illegible, cut, .. } = legible(&layout)?;
+    left_out.extend(illegible.into_iter().chain(cut));
     let known: HashSet<String> = snapshots.iter().map(|record| record.name.clone()).collect();
     names.retain(|name| !known.contains(name));
     let (mut added, mut errors) = (Vec::new(), Vec::new());
@@ -93,7 +93,7 @@ pub fn rebuild(rebuild: &Rebuild, stop: &Stop) -> Result<Rebuilt> {
         list.sort_by(|one, other| order(one).cmp(&order(other)));
     }
     let names = strays.iter().chain(&added).map(|record| record.name.clone()).collect();
-    insert(&mut snapshots, added);
+    insert(&layout, &mut snapshots, added);
     snapshots.splice(..0, strays);
     if let Some(lock) = lock.filter(|_| !stop.is_stopped()) {
         snapshots = write_down(layout, snapshots, lock)?;
@@ -101,34 +101,8 @@ pub fn rebuild(rebuild: &Rebuild, stop: &Stop) -> Result<Rebuilt> {
     Ok(Rebuilt { snapshots, added: names, left_out, errors })
 }
 
-/// The lines of the record that can be read, of snapshots that are there.
-fn legible(layout: &Layout, left_out: &mut Vec<Error>) -> Result<Vec<Record>> {
-    let mut records: Vec<Record> = Vec::new();
-    for path in [layout.record(), layout.pending()] {
-        let text = match held::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            text => text.at(Operation::UseStore, || &path)?,
-        };
-        for (number, line) in
-            (1..).zip(text.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.is_empty())
-        {
-            match record::parse(line, number, &path) {
-                Err(error) if record::is_newer(line) => return Err(error),
-                Err(error) => left_out.push(error),
-                Ok(record) => {
-                    records.retain(|earlier| earlier.name != record.name);
-                    records.push(record);
-                }
-            }
-        }
-    }
-    records.retain(|record| layout.may_have(&record.name));
-    records.sort_by_key(|record| record.sequence);
-    Ok(records)
-}
-
 /// Whether a directory is certainly a snapshot: it is called by a time, has a manifest, or `latest` leads to it.
-fn is_ours(layout: &Layout, name: &str) -> bool {
+pub(super) fn is_ours(layout: &Layout, name: &str) -> bool {
     name::time(name).is_some()
         || name::refusal(name.as_ref()).is_none()
             && (!held::is_absent(&layout.manifest(name))
@@ -137,7 +111,7 @@ fn is_ours(layout: &Layout, name: &str) -> bool {
 
 /// Why a directory is not this program's, as far as that can be told.
 fn foreign(layout: &Layout, name: &str, has_others: bool) -> Option<String> {
-    if is_strangers(layout, name) {
+    if layout.is_strangers(name) {
         return Some("it is left as it is: it belongs to another user, who may have put it there".into());
     }
     if is_ours(layout, name) {
@@ -163,17 +137,6 @@ fn foreign(layout: &Layout, name: &str, has_others: bool) -> Option<String> {
     Some(format!("it is left as it is: {why}"))
 }
 
-/// Whether another user may have put it there. What root takes has the owner that it has in its source.
-fn is_strangers(layout: &Layout, name: &str) -> bool {
-    let (Ok(store), Ok(tree)) = (std::fs::metadata(layout.store()), layout.snapshot(name).symlink_metadata())
-    else {
-        return false;
-    };
-    let is_trusted = tree.uid() == 0 || tree.uid() == store.uid();
-    let may_be_put = store.uid() != 0 || store.mode() & 0o022 != 0;
-    !is_trusted && may_be_put && held::is_absent(&layout.manifest(name))
-}
-
 /// When a named snapshot was taken: its manifest was written then. Its directory has the time that its source had.
 fn time_of(layout: &Layout, name: &str) -> Result<Timestamp> {
     let modified = |path: &Path| std::fs::symlink_metadata(path).and_then(|stat| stat.modified());
@@ -188,10 +151,12 @@ fn order(record: &Record) -> (i64, &str) {
     (record.started.as_second(), &record.name)
 }
 
-/// Puts each after the last one that was begun no later.
-fn insert(snapshots: &mut Vec<Record>, added: Vec<Record>) {
+/// Puts each after the last one that was begun no later; what was taken here comes after all that was adopted.
+fn insert(layout: &Layout, snapshots: &mut Vec<Record>, added: Vec<Record>) {
     for record in added {
         let at = snapshots.iter().rposition(|earlier| order(earlier) <= order(&record));
-        snapshots.insert(at.map_or(0, |at| at + 1), record);
+        let taken = layout.has_manifest(&record.name);
+        let adopted = snapshots.iter().rposition(|earlier| taken && earlier.adopted);
+        snapshots.insert(at.max(adopted).map_or(0, |at| at + 1), record);
     }
 }
