@@ -20,6 +20,7 @@ tests![
     trees_of_rsync_time_backup_are_adopted,
     trees_of_the_nightly_script_are_adopted,
     what_can_not_be_adopted_is_refused: [Need::Root],
+    what_is_adopted_comes_before_what_was_taken,
     an_adoption_that_is_killed_is_gone_on_with: [Need::Tool("strace")],
 ];
 
@@ -308,4 +309,41 @@ fn an_adoption_that_is_killed_is_gone_on_with() {
         assert_eq!(complete, [true, false, true], "{number}");
     }
     assert!(killed >= 5, "{killed}");
+}
+
+/// Whatever the dates say: a directory that may be no snapshot is the oldest one, and what was taken keeps its order.
+fn what_is_adopted_comes_before_what_was_taken() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    take(&source, &store, &[], 0);
+    take(&source, &store, &["--name=kept"], 0);
+    take(&source, &store, &[], 0);
+    file(store.join("mine/f"), "contents");
+    modified(store.join("mine"), 4_000_000_000, 0);
+    // All that was taken is rebuilt.
+    fs::remove_file(store.join(".ringsync/snapshots.jsonl")).unwrap();
+    rebuild(&store, &[], 0);
+    let taken = names(&store)[1..].to_vec();
+    let last = taken[2].clone();
+    let mut adopted: Vec<String> = Vec::new();
+    // The second one is dated later than all, and the third one before the first.
+    for (tree, time) in [("daily.0", 1_700_000_000), ("daily.1", 3_000_000_000), ("daily.2", 1_600_000_000)] {
+        let tree = home.path().join(tree);
+        file(tree.join("f"), "contents");
+        modified(&tree, time, 0);
+        let ran = adopt(&[&store, &tree], &[], 0);
+        adopted.push(ran.out.rsplit(" as ").next().unwrap().split(':').next().unwrap().to_owned());
+        adopted.sort();
+        let order = [&["mine".into()], &adopted[..], &taken].concat();
+        assert_eq!((names(&store), latest(&store)), (order, last.clone()));
+    }
+    assert_lines_described(&list(&store));
+    // Nor does what was taken, and lost its record, become adopted.
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let text = fs::read_to_string(&record).unwrap();
+    let (rest, _) = text.trim_end().rsplit_once('\n').unwrap();
+    fs::write(&record, format!("{rest}\n")).unwrap();
+    assert_eq!(adopt(&[&store], &[], 0).out, "nothing to adopt\n");
+    rebuild(&store, &[], 0);
+    assert_eq!((names(&store).last(), latest(&store)), (Some(&last), last.clone()));
 }
