@@ -22,6 +22,8 @@ tests![
     a_full_disk_is_not_taken_for_damage: [Need::Root],
     a_last_line_that_is_cut_off_is_told,
     what_is_named_needs_no_line,
+    what_differs_is_told_by_path,
+    a_list_has_local_times,
 ];
 
 fn what_was_damaged_in_the_store_is_found() {
@@ -217,4 +219,51 @@ fn what_is_named_needs_no_line() {
     run(snapshot(&[&"restore", &at(&store, "kept"), &to])).exits(0);
     let ran = run(snapshot(&[&"rebuild", &store])).exits(0);
     assert!(ran.out.starts_with("added kept: "), "{}", ran.out);
+}
+
+fn what_differs_is_told_by_path() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let first = take(&source, &store);
+    for number in 0..300 {
+        file(source.join(format!("d{}/e{}/n{number}", number % 5, number % 7)), "new");
+    }
+    fs::remove_dir_all(source.join("d1/e3")).unwrap();
+    fs::remove_file(source.join("d2/f2")).unwrap();
+    file(source.join("d0/f3"), "changed");
+    let second = take(&source, &store);
+    for (from, to) in [(&first, &second), (&second, &first)] {
+        let ran = run(snapshot(&[&"diff", &"--jobs=4", &store, from, to])).exits(23);
+        let (entries, _) = ran.out.trim_end().rsplit_once('\n').unwrap();
+        let paths: Vec<&Path> = entries.lines().map(|line| Path::new(&line[12..])).collect();
+        assert!(paths.len() > 250 && paths.is_sorted(), "{}", ran.out);
+        let lines = run(snapshot(&[&"diff", &"--json", &"--jobs=4", &store, from, to])).exits(23).json();
+        let entries = lines.iter().filter(|line| line["event"] == "entry");
+        let paths: Vec<&Path> = entries.map(|line| Path::new(line["path"].as_str().unwrap())).collect();
+        assert!(paths.len() > 250 && paths.is_sorted());
+        assert_eq!(lines.last().unwrap()["event"], "summary");
+    }
+}
+
+fn a_list_has_local_times() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let name = take(&source, &store);
+    let line = run(snapshot(&[&"list", &"--json", &store])).exits(0).json().remove(0);
+    let started: jiff::Timestamp = line["started"].as_str().unwrap().parse().unwrap();
+    let there = started + jiff::SignedDuration::from_hours(5);
+    let mut command = snapshot(&[&"list", &store]);
+    let ran = run({
+        command.env("TZ", "XXX-5");
+        command
+    })
+    .exits(0);
+    let lines: Vec<Vec<&str>> = ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["SNAPSHOT", "LOCAL", "TIME", "AGE", "ENTRIES", "NEW", "SHARED", "ALL"]);
+    let time = there.strftime("%F %H:%M").to_string();
+    let (day, minute) = time.split_once(' ').unwrap();
+    assert_eq!((lines[1][0], lines[1][1], lines[1][2], lines[1][4]), (&*name, day, minute, "s"));
+    fs::remove_dir_all(store.join(".ringsync")).unwrap();
+    let ran = run(snapshot(&[&"list", &store])).exits(0);
+    assert!(ran.out.contains(" s ") && ran.out.contains("without a record"), "{}", ran.out);
 }

@@ -21,6 +21,8 @@ use crate::text::Escaped;
 pub struct Rebuild {
     #[allow(missing_docs)]
     pub store: PathBuf,
+    /// Directories in it that are snapshots, as the caller knows: no others become some. None: all that may be.
+    pub names: Vec<String>,
     /// Write nothing, and tell what would be added.
     pub dry_run: bool,
     /// Wait while another run is at work in the store.
@@ -32,7 +34,7 @@ crate::options::with!(Rebuild);
 impl Rebuild {
     /// The defaults for a store.
     pub fn new(store: impl Into<PathBuf>) -> Self {
-        Rebuild { store: store.into(), dry_run: false, wait: false }
+        Rebuild { store: store.into(), names: Vec::new(), dry_run: false, wait: false }
     }
 }
 
@@ -53,14 +55,17 @@ pub struct Rebuilt {
 /// Makes the record of a store again. What can still be read of it is kept, in its order. Every other directory becomes a
 /// snapshot: by its name, if that is a time, or as a named one, by the time of its manifest. Each comes after those that were
 /// begun before it. A directory that has neither, and to which `latest` does not lead, may be anything: it comes before all
-/// others, and an empty one, or one beside which there is no other, is left out. If this is stopped nothing is written.
+/// others, and an empty one, or one beside which there is no other, is left out, unless it is named. If this is stopped nothing is
+/// written.
 ///
 /// # Errors
-/// When the store can't be used, its record is a newer program's, or nothing in it looks like a store's.
+/// When the store can't be used, its record is a newer program's, nothing in it looks like a store's and none is named, or one
+/// that is named is no directory there, a snapshot already, or another program's or user's.
 pub fn rebuild(rebuild: &Rebuild, stop: &Stop) -> Result<Rebuilt> {
     let layout = Layout::new(&rebuild.store);
     let (mut names, mut left_out) = directories(&rebuild.store)?;
-    if layout.require().is_err() && !names.iter().any(|name| name::time(name).is_some()) {
+    let is_asked = !rebuild.names.is_empty();
+    if !is_asked && layout.require().is_err() && !names.iter().any(|name| name::time(name).is_some()) {
         let why = "it is no store: it has no record, and no directory that is called by a time";
         return Err(refusal(&rebuild.store, why));
     }
@@ -72,12 +77,17 @@ pub fn rebuild(rebuild: &Rebuild, stop: &Stop) -> Result<Rebuilt> {
     left_out.extend(illegible.into_iter().chain(cut));
     let known: HashSet<String> = snapshots.iter().map(|record| record.name.clone()).collect();
     names.retain(|name| !known.contains(name));
+    if is_asked {
+        names = asked(&layout, &rebuild.names, &names, &known)?;
+    }
     let (mut added, mut errors) = (Vec::new(), Vec::new());
     let mut strays = Vec::new();
     let several = snapshots.last().is_some_and(|newest| newest.several);
-    let has_others = !snapshots.is_empty() || names.iter().any(|name| is_ours(&layout, name));
+    let has_others = is_asked || !snapshots.is_empty() || names.iter().any(|name| is_ours(&layout, name));
     for name in names {
-        if let Some(why) = foreign(&layout, &name, has_others) {
+        let why = foreign(&layout, &name);
+        let doubt = || doubt(&layout, &name, has_others).filter(|_| !is_asked);
+        if let Some(why) = why.or_else(doubt) {
             left_out.push(refusal(&layout.snapshot(&name), why));
             continue;
         }
@@ -109,23 +119,49 @@ pub(super) fn is_ours(layout: &Layout, name: &str) -> bool {
                 || layout.led_to().is_some_and(|newest| newest == name))
 }
 
+/// The directories that the caller names, each once, in their order.
+fn asked(
+    layout: &Layout,
+    names: &[String],
+    there: &[String],
+    known: &HashSet<String>,
+) -> Result<Vec<String>> {
+    for name in names {
+        let why = match (known.contains(name), there.contains(name)) {
+            (true, _) => Some("it is a snapshot of this store already".to_owned()),
+            (_, false) => Some("there is no such directory in the store".to_owned()),
+            _ => foreign(layout, name),
+        };
+        if let Some(why) = why {
+            return Err(refusal(&layout.snapshot(name), why));
+        }
+    }
+    Ok(there.iter().filter(|name| names.contains(name)).cloned().collect())
+}
+
 /// Why a directory is not this program's, as far as that can be told.
-fn foreign(layout: &Layout, name: &str, has_others: bool) -> Option<String> {
-    if layout.is_strangers(name) {
-        return Some("it is left as it is: it belongs to another user, who may have put it there".into());
-    }
-    if is_ours(layout, name) {
+fn foreign(layout: &Layout, name: &str) -> Option<String> {
+    let why = if layout.is_strangers(name) {
+        "it belongs to another user, who may have put it there".into()
+    } else if is_ours(layout, name) {
         return None;
-    }
-    if let Some(why) = name::refusal(name.as_ref()) {
-        return Some(format!("it is left as it is: {why}"));
-    }
-    if names::told(name, &TimeZone::UTC, false).is_some() {
-        return Some(format!("it is left as it is: `adopt` takes {} over", Escaped::name(name.as_ref())));
-    }
+    } else if let Some(why) = name::refusal(name.as_ref()) {
+        why.into()
+    } else if names::told(name, &TimeZone::UTC, false).is_some() {
+        format!("`adopt` takes {} over", Escaped::name(name.as_ref()))
+    } else {
+        return None;
+    };
+    Some(format!("it is left as it is: {why}"))
+}
+
+/// Why a directory may be anything, if it may.
+fn doubt(layout: &Layout, name: &str, has_others: bool) -> Option<String> {
     let is_empty =
         || std::fs::read_dir(layout.snapshot(name)).is_ok_and(|mut entries| entries.next().is_none());
-    let why = if names::is_scratch(name) {
+    let why = if is_ours(layout, name) {
+        return None;
+    } else if names::is_scratch(name) {
         "no snapshot is called so"
     } else if is_empty() {
         "it is empty, and its name is no time"
@@ -134,7 +170,7 @@ fn foreign(layout: &Layout, name: &str, has_others: bool) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("it is left as it is: {why}"))
+    Some(format!("it is left as it is: {why} (`rebuild STORE {}` takes it in)", Escaped::name(name.as_ref())))
 }
 
 /// When a named snapshot was taken: its manifest was written then. Its directory has the time that its source had.
