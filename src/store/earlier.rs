@@ -8,8 +8,9 @@ use crate::store::hashes::journal::{self, Head};
 use crate::store::hashes::manifest;
 use crate::store::layout::{Layout, manifest_name};
 use crate::store::own::held;
+use crate::store::prune::removal;
 use crate::store::record::Record;
-use crate::store::{Held, mounted, name, removal, rename_tree};
+use crate::store::{Held, mounted, name, rename_tree};
 
 /// A tree, and the name of its manifest in the directory for what is ours. There may be none.
 pub(super) struct Tree {
@@ -35,7 +36,9 @@ pub(super) fn unrecorded(layout: &Layout, snapshots: &[Record]) -> Option<String
     }
     let is_known = |name: &String| snapshots.iter().any(|record| record.name == *name);
     let newest = layout.dated().into_iter().rfind(|name| !is_known(name) && is_ours(name))?;
-    let is_older = |record: &Record| Some(record.started) < name::time(&newest);
+    // To the second: that, and the order in it, is all that names tell.
+    let time = name::time(&newest)?.as_second();
+    let is_older = |record: &Record| (record.started.as_second(), &record.name) < (time, &newest);
     snapshots.last().is_none_or(is_older).then_some(newest)
 }
 

@@ -52,16 +52,21 @@ impl Layout {
         Ok(())
     }
 
-    /// Closes what is ours to others, if it was open to them and this user may. Returns whether it did.
+    /// Closes what is ours to others, if it was open to them and this user may. Returns whether that has helped: there are file
+    /// systems that have no modes of their own.
     pub(super) fn close(&self) -> Result<bool> {
         let path = self.own_directory();
         let held = held::open_own(&path).at(Operation::UseStore, || &path)?;
-        let stat = rustix::fs::fstat(&held).at(Operation::UseStore, || &path)?;
-        if stat.st_mode & 0o077 == 0 || stat.st_uid != rustix::process::geteuid().as_raw() {
+        let stat = || rustix::fs::fstat(&held).at(Operation::UseStore, || &path);
+        let was = stat()?;
+        if was.st_mode & 0o077 == 0 || was.st_uid != rustix::process::geteuid().as_raw() {
             return Ok(false);
         }
-        rustix::fs::fchmod(&held, Mode::RWXU).at(Operation::SetMode, || &path)?;
-        Ok(true)
+        match rustix::fs::fchmod(&held, Mode::RWXU) {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            closed => closed.at(Operation::SetMode, || &path)?,
+        }
+        Ok(stat()?.st_mode & 0o077 == 0)
     }
 
     /// Makes the store, if there is none, closes what is ours in it, and has it for this process alone. Returns what was made,

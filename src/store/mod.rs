@@ -24,12 +24,12 @@ pub mod name;
 mod own;
 mod prune;
 mod record;
-mod removal;
 pub mod retention;
 mod shortage;
 mod sources;
 mod space;
 mod take;
+mod taken;
 mod unfit;
 
 use std::fs::{File, Permissions};
@@ -47,7 +47,8 @@ pub use crate::store::prune::{Decision, Prune, prune, refusal};
 pub use crate::store::record::Record;
 pub use crate::store::shortage::NoRoom;
 pub use crate::store::space::KeepFree;
-pub use crate::store::take::{Take, Taken, take};
+pub use crate::store::take::{Take, take};
+pub use crate::store::taken::Taken;
 pub use crate::store::unfit::{MinEntries, Unfit};
 
 /// A store, as it is now.

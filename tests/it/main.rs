@@ -71,6 +71,7 @@ mod snapshots;
 mod spared;
 mod store_attacks;
 mod store_rules;
+mod store_stuck;
 mod subvolumes;
 mod support;
 mod swapped;
@@ -166,6 +167,7 @@ fn main() {
         snapshots::TESTS,
         store_attacks::TESTS,
         store_rules::TESTS,
+        store_stuck::TESTS,
         subvolumes::TESTS,
         spared::TESTS,
         swapped::TESTS,

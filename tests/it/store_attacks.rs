@@ -27,6 +27,7 @@ tests![
     a_disk_without_an_inode_is_pruned: [Need::Root],
     what_a_stranger_has_put_there_is_no_snapshot: [Need::Root],
     what_a_stranger_has_put_there_is_not_linked_to: [Need::Root, Need::Tool("setpriv")],
+    what_was_planted_as_broken_off_is_not_believed: [Need::Root, Need::Tool("setpriv")],
     a_snapshot_that_is_not_there_is_told,
     a_name_is_no_longer_than_its_manifest_can_be,
     a_clock_before_1970_is_no_reason_not_to_back_up: [Need::Tool("faketime")],
@@ -382,6 +383,34 @@ fn what_a_stranger_has_put_there_is_not_linked_to() {
         command.args(["snapshot", "take"]).args([&source, &store]);
         let name = name_of(&run(command).exits(0));
         assert_eq!(fs::read_to_string(store.join(name).join("d/new")).unwrap(), "mine", "{lost}");
+    }
+}
+
+/// Others could write to what is ours until now: what looks as if a run had been broken off may be theirs.
+fn what_was_planted_as_broken_off_is_not_believed() {
+    for place in ["incomplete", "broken-off/0"] {
+        let home = scratch();
+        mode(home.path(), 0o755);
+        let (source, store, _) = stored(home.path(), 1);
+        let planted = store.join(".ringsync").join(place);
+        for (tree, text) in [(&source, "mine"), (&planted, "evil")] {
+            file(tree.join("d/new"), text);
+            modified(tree.join("d/new"), 1_700_000_000, 1);
+        }
+        give(&planted, ALICE + 1);
+        // Root's own has the owner that it has in its source: it is compared by contents.
+        let name = name_of(&take(&source, &store, &[], 0));
+        assert_eq!(fs::read_to_string(store.join(name).join("d/new")).unwrap(), "mine", "{place}");
+        // Another user's own is their own.
+        file(planted.join("d/f"), "evil");
+        give_tree(&store, ALICE);
+        give_tree(&source, ALICE);
+        give(&planted, ALICE + 1);
+        let mut command = program_of_alice();
+        command.args(["snapshot", "take"]).args([&source, &store]);
+        let ran = run(command).exits(3);
+        assert!(ran.err.contains("it is another user's"), "{}", ran.err);
+        assert_eq!(fs::read_to_string(planted.join("d/f")).unwrap(), "evil");
     }
 }
 
