@@ -195,6 +195,15 @@ impl EntryEvent {
         }
     }
 
+    /// The same once more, if it has no error.
+    pub(crate) fn again(&self) -> Option<Self> {
+        if self.error.is_some() || self.lacks.is_some() {
+            return None;
+        }
+        let (name, points_to) = (self.name.clone(), self.points_to.clone());
+        Some(EntryEvent { name, points_to, error: None, lacks: None, ..*self })
+    }
+
     /// The same of one that differed.
     pub fn changed(kind: Kind, action: Action, changes: Changes) -> Self {
         EntryEvent { changes, ..EntryEvent::done(kind, action) }

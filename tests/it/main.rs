@@ -72,6 +72,7 @@ mod snapshots;
 mod spared;
 mod store_attacks;
 mod store_rules;
+mod store_stuck;
 mod subvolumes;
 mod support;
 mod swapped;
@@ -168,6 +169,7 @@ fn main() {
         snapshots::TESTS,
         store_attacks::TESTS,
         store_rules::TESTS,
+        store_stuck::TESTS,
         subvolumes::TESTS,
         spared::TESTS,
         swapped::TESTS,
