@@ -6,6 +6,7 @@
 
 mod adopted;
 mod again;
+mod alt_dest;
 mod bench;
 mod beneath;
 mod bounded;
@@ -102,6 +103,7 @@ fn main() {
     let tests = [
         adopted::TESTS,
         again::TESTS,
+        alt_dest::TESTS,
         bench::TESTS,
         beneath::TESTS,
         bounded::TESTS,
