@@ -80,10 +80,10 @@ pub struct Config {
     pub own_files: Vec<PathBuf>,
     /// Keep what is replaced or deleted.
     pub backup: Option<Backup>,
-    /// Trees of earlier runs, the first one first: what is the same there becomes a hard link to it. Relative paths begin at
-    /// the destination.
+    /// Trees of earlier runs, the first one first: what is the same there becomes a hard link to it, or what `reuse` says.
+    /// Relative paths begin at the destination.
     pub link_dest: Vec<PathBuf>,
-    /// How files of those trees are used again.
+    /// How entries of those trees are used again.
     pub reuse: Reuse,
     /// If this run is broken off, a later one takes what it has written for an earlier tree. Of those trees, by their numbers,
     /// that are such themselves a crash may have taken contents.

@@ -6,6 +6,7 @@
 
 mod adopted;
 mod again;
+mod alt_dest;
 mod bench;
 mod beneath;
 mod bounded;
@@ -104,6 +105,7 @@ fn main() {
     let tests = [
         adopted::TESTS,
         again::TESTS,
+        alt_dest::TESTS,
         bench::TESTS,
         beneath::TESTS,
         bounded::TESTS,
