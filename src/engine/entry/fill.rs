@@ -76,7 +76,7 @@ pub(crate) async fn fill(
     let mut contents = copy_contents(item, source, before, (reading, base), new, streamed).await?;
     item.lane.doing_as(Operation::StatSource, Stage::Finish);
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-    if !reading.has_moved(before, &after) {
+    if !reading.has_moved(source, before, &after) {
         let applied = finish(item, wanted, &contents, new).await?;
         return Ok(Filled { contents, applied, modified: before.modified, live: None });
     }
