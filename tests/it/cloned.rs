@@ -242,7 +242,7 @@ fn one_percent(kind: &str) {
         file.write_all_at(&blocks(2, place, SMALL as usize), place).unwrap();
     }
     let (last, second, at_once) = take();
-    // Beside blocks that are written anew xfs keeps others ready, until it is unmounted or half an hour has passed.
+    // Beside blocks that are written anew xfs keeps others ready, until it is unmounted or some minutes have passed.
     let mount = image.mount();
     let more = used(mount.path()).saturating_sub(before);
     eprintln!(
