@@ -70,7 +70,7 @@ impl Attempt {
         };
         let (lost, is_gone) = looked.unwrap_or_else(|late| (vec![late], false));
         for error in lost {
-            if missing.has(&error.path) {
+            if missing.has(&error.path) && error.outcome() != Outcome::TimedOut {
                 continue; // the engine has told it
             }
             reporter.error(&error);

@@ -238,7 +238,7 @@ fn what_differs_is_told_by_path() {
         let paths: Vec<&Path> = entries.lines().map(|line| Path::new(&line[12..])).collect();
         assert!(paths.len() > 250 && paths.is_sorted(), "{}", ran.out);
         let lines = run(snapshot(&[&"diff", &"--json", &"--jobs=4", &store, from, to])).exits(23).json();
-        let entries = lines.iter().filter(|line| line["event"] == "entry");
+        let entries = lines.iter().filter(|line| line["event"] == "file");
         let paths: Vec<&Path> = entries.map(|line| Path::new(line["path"].as_str().unwrap())).collect();
         assert!(paths.len() > 250 && paths.is_sorted());
         assert_eq!(lines.last().unwrap()["event"], "summary");
