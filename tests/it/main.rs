@@ -48,6 +48,7 @@ mod live;
 mod look_back;
 mod look_doubt;
 mod manifest;
+mod mapped;
 mod mistakes;
 mod modes;
 mod named;
@@ -144,6 +145,7 @@ fn main() {
         look_doubt::TESTS,
         library::TESTS,
         manifest::TESTS,
+        mapped::TESTS,
         mistakes::TESTS,
         modes::TESTS,
         named::TESTS,
