@@ -51,6 +51,7 @@ mod manifest;
 mod mapped;
 mod mistakes;
 mod modes;
+mod moving;
 mod named;
 mod names;
 mod nested;
@@ -148,6 +149,7 @@ fn main() {
         mapped::TESTS,
         mistakes::TESTS,
         modes::TESTS,
+        moving::TESTS,
         named::TESTS,
         names::TESTS,
         nights::TESTS,
