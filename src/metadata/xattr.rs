@@ -155,6 +155,11 @@ pub(crate) fn follow_mode(xattrs: &mut Xattrs, mode: u32) {
     }
 }
 
+/// Takes the file capability, if there is one, from some attributes.
+pub(crate) fn drop_capability(xattrs: &mut Xattrs) {
+    xattrs.retain(|(name, _)| name.as_c_str() != CAPABILITY);
+}
+
 /// The access ACL of `holder`. One that can't be read is an empty one, which grants nothing; a file system that is not
 /// `faithful` answers with EIO where it has none.
 pub(crate) fn access_acl_of(holder: &Holder<'_>, faithful: bool) -> Option<Vec<u8>> {

@@ -49,8 +49,10 @@ mod live;
 mod look_back;
 mod look_doubt;
 mod manifest;
+mod mapped;
 mod mistakes;
 mod modes;
+mod moving;
 mod named;
 mod names;
 mod nested;
@@ -148,8 +150,10 @@ fn main() {
         look_doubt::TESTS,
         library::TESTS,
         manifest::TESTS,
+        mapped::TESTS,
         mistakes::TESTS,
         modes::TESTS,
+        moving::TESTS,
         named::TESTS,
         names::TESTS,
         nights::TESTS,

@@ -2,10 +2,10 @@
 //! refuses that they become copies.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::engine::entry::earlier::{self, differs};
@@ -23,7 +23,7 @@ use crate::io::rename::{Taken, take_place};
 use crate::metadata::flags::frozen_at;
 use crate::options::Reuse;
 use crate::plan::compare::changes;
-use crate::stat::{Inode, Stat, stat_open};
+use crate::stat::{Identity, Inode, Stat, stat_open};
 use crate::text::Escaped;
 
 /// Mirrors one of several names of an inode.
@@ -34,7 +34,8 @@ pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Opt
     {
         return Ok(left); // each name for itself
     }
-    let (identity, links) = (item.identity(&source.stat), source.stat.links);
+    let identity = born(&item, &source).unwrap_or_else(|| item.identity(&source.stat));
+    let links = source.stat.links;
     let Some(claim) = item.run().links.claim(identity, links, item.lane.watched()).await else {
         let limit = item.run().config.timeout.unwrap_or_default();
         return Err(Error::new(Operation::Link, item.path(), Cause::TimedOut(limit)));
@@ -55,6 +56,21 @@ pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Opt
             Ok(copied)
         }
     }
+}
+
+/// Which file a source is by its inode and the time of its birth, where the kernel knows that: a file that grows or changes
+/// while its names are mirrored is one file all the same, and a new one that has got the number of one that is gone is another.
+fn born(item: &Item<'_>, source: &SourceEntry) -> Option<Identity> {
+    if is_union(&item.pair.source) {
+        return None;
+    }
+    let (place, name, follow) = match &source.file {
+        Some(file) => (file.as_fd(), c"", AtFlags::EMPTY_PATH),
+        None => (item.pair.source.as_fd(), &*item.entry.name, AtFlags::SYMLINK_NOFOLLOW),
+    };
+    let fields = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let found = rustix::fs::statx(place, name, follow | AtFlags::NO_AUTOMOUNT, fields).ok()?;
+    Identity::of_birth(&found).filter(|born| born.inode == source.stat.inode)
 }
 
 /// The item as the name that others are linked to.

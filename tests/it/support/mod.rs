@@ -4,6 +4,7 @@ pub mod attacker;
 pub mod chance;
 pub mod changed;
 pub mod fuse;
+pub mod mapping;
 pub mod mount;
 pub mod needs;
 pub mod tree;
