@@ -31,11 +31,13 @@ pub enum Action {
     Failed,
     /// It was left out: its directory failed, its type is not kept, or it is to be left alone in the destination.
     Skipped,
+    /// It was listed, and the source does not have it any more, or not its directory: nothing was done. It may have moved.
+    Vanished,
 }
 
 impl Action {
     /// All of them, in the order of reports.
-    pub const ALL: [Action; 8] = [
+    pub const ALL: [Action; 9] = [
         Action::Created,
         Action::Updated,
         Action::Metadata,
@@ -43,12 +45,13 @@ impl Action {
         Action::Deleted,
         Action::Unchanged,
         Action::Skipped,
+        Action::Vanished,
         Action::Failed,
     ];
 
     /// Whether something was, or would be, changed in the destination.
     pub fn is_change(self) -> bool {
-        !matches!(self, Action::Unchanged | Action::Skipped | Action::Failed)
+        !matches!(self, Action::Unchanged | Action::Skipped | Action::Vanished | Action::Failed)
     }
 
     /// The word used in reports.
@@ -62,6 +65,7 @@ impl Action {
             Action::Deleted => "deleted",
             Action::Failed => "failed",
             Action::Skipped => "skipped",
+            Action::Vanished => "vanished",
         }
     }
 }
@@ -158,7 +162,7 @@ pub struct EntryEvent {
     pub reused: Option<Reused>,
     /// What its source did while it was read.
     pub live: Option<Live>,
-    /// Why it failed.
+    /// Why it failed, or how it was found to have vanished.
     pub error: Option<Box<Error>>,
     /// See [`EntryEvent::lacks`]; nearly always nothing, and no larger than that.
     pub(crate) lacks: Option<Box<[Error]>>,

@@ -28,7 +28,7 @@ pub fn letters(event: &EntryEvent) -> String {
         Action::Unchanged if event.follows => 'h',
         Action::Created | Action::Updated if kind == Kind::File && !is_local(event) => '>',
         Action::Created | Action::Updated => 'c',
-        Action::Metadata | Action::Unchanged | Action::Failed | Action::Skipped => '.',
+        Action::Metadata | Action::Unchanged | Action::Failed | Action::Skipped | Action::Vanished => '.',
     };
     let mut text = String::from_iter([doing, what]);
     if changes.new {

@@ -297,7 +297,7 @@ impl Mode {
             Action::Linked => "linked otherwise",
             Action::Deleted => "extra",
             Action::Unchanged => "equal",
-            Action::Failed | Action::Skipped => action.name(),
+            Action::Failed | Action::Skipped | Action::Vanished => action.name(),
         }
     }
 

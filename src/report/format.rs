@@ -106,7 +106,7 @@ impl Format {
             Action::Deleted if !itemized && !self.has('o') => {
                 return Some(format!("deleting {}", itemize::name(directory, event)));
             }
-            Action::Failed | Action::Skipped => return None,
+            Action::Failed | Action::Skipped | Action::Vanished => return None,
             Action::Unchanged if !(itemized && unchanged) => return None,
             Action::Metadata if !itemized && event.kind != Kind::Directory => return None,
             _ => {}

@@ -182,11 +182,6 @@ pub(crate) fn stall(stall: &Stall) -> String {
     )
 }
 
-/// Tells what an entry lacks, unless that was told of enough others.
-pub(crate) fn tell_lacks(lacks: &mut Handful, event: &EntryEvent) {
-    lacks.of(event).into_iter().for_each(|error| message(words::told(error)));
-}
-
 impl Reporter for Lines {
     fn start(&mut self, start: &Start) {
         self.mode = start.mode;
@@ -198,10 +193,7 @@ impl Reporter for Lines {
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(error) = self.lacks.failure(event) {
-            message(words::told(error));
-        }
-        tell_lacks(&mut self.lacks, event);
+        self.lacks.of(event).into_iter().for_each(message);
         if let Some(text) = self.lacks.live(directory, event).filter(|_| !self.verbosity.quiet) {
             message(text);
         }
@@ -211,9 +203,7 @@ impl Reporter for Lines {
     }
 
     fn error(&mut self, error: &Error) {
-        if self.lacks.takes(error) {
-            message(words::told(error));
-        }
+        self.lacks.error(error).into_iter().for_each(message);
     }
 
     fn notice(&mut self, notice: &Notice) {

@@ -156,7 +156,7 @@ fn explained(ran: &Ran) {
         "the hard link's first name was replaced during the run",
         "it was replaced during the run",
         "No such file or directory",
-        "vanished from SRC",
+        "vanished from SRC during the run",
         "a directory that is not empty is in the way",
         "nothing is deleted in it until the next run: names that were mirrored have vanished since",
     ];
