@@ -60,7 +60,6 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("-m --prune-empty-dirs", "empty directories are mirrored"),
     ("-T --temp-dir", "new files have no name until they are whole"),
     ("-y --fuzzy", "files are copied whole, or with --inplace block by block"),
-    ("-C --cvs-exclude", "use --gitignore, or rules with --filter"),
     ("-8 --8-bit-output", "names are shown as UTF-8, with control characters escaped"),
     ("--iconv", "names are bytes, and kept as they are"),
     ("--list-only", "use find, or ringsync sync --dry-run -vv"),

@@ -106,6 +106,10 @@ impl Wishes {
                 Rule::Filter(rule) => select.filter(rule),
             }?;
         }
+        if self.cvs {
+            select.filter(OsStr::new(":C"))?;
+            select.filter(OsStr::new("-C"))?;
+        }
         let size = |name: &str, text: &Option<OsString>| match text {
             Some(text) => parse_size(text.to_str().unwrap_or_default())
                 .map(Some)

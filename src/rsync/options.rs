@@ -85,7 +85,7 @@ pub(super) const OPTIONS: &[Spec] = &[
     long(&["include"], Text, Never, Works),
     long(&["exclude-from"], Text, Never, Works),
     long(&["include-from"], Text, Never, Works),
-    both(b'C', &["cvs-exclude"], Nothing, Never, Lacks),
+    both(b'C', &["cvs-exclude"], Nothing, Never, Works),
     both(b'0', &["from0"], Nothing, Long, Works),
     long(&["files-from"], Text, Never, Lacks),
     long(&["ignore-missing-args"], Nothing, Never, Lacks),

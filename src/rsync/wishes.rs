@@ -19,6 +19,7 @@ pub(super) struct Wishes {
     /// How often `-F` was given.
     pub(super) rule_files: u8,
     pub(super) from0: bool,
+    pub(super) cvs: bool,
     pub(super) make_path: bool,
     pub(super) checksum: bool,
     pub(super) ignore_times: bool,
@@ -125,6 +126,7 @@ impl Wishes {
             "include" => self.rules.push(Rule::Include(value)),
             "exclude-from" => self.rules.push(Rule::ExcludeFrom(value.into())),
             "include-from" => self.rules.push(Rule::IncludeFrom(value.into())),
+            "cvs-exclude" => self.cvs = true,
             "from0" => self.from0 = on,
             "mkpath" => self.make_path = on,
             "checksum" => self.checksum = on,

@@ -3,6 +3,7 @@
 //! The first rule that matches decides; what none matches is included (`rule.rs`, `pattern.rs`). Rules may also come
 //! from files in the directories of the source (`scope.rs`). An excluded directory is not read at all.
 
+mod cvs;
 mod git;
 mod git_pattern;
 mod given;
@@ -201,6 +202,12 @@ impl Selection {
                     self.elements.push(Element::PerDirectory(self.per_directory.len()));
                     self.per_directory.push(file);
                 }
+                // Those that match nothing are no mistake of the user's.
+                Line::Cvs => self.elements.extend(cvs::rules()?.into_iter().map(|rule| {
+                    let given = Given::new(rule, origin.clone());
+                    given.mark_used();
+                    Element::Rule(given)
+                })),
                 Line::Clear => {
                     self.elements.clear();
                     self.per_directory.clear();

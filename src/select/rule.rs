@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use crate::select::cvs;
 use crate::select::pattern::Pattern;
 use crate::select::without_mark;
 use crate::text::Escaped;
@@ -127,6 +128,8 @@ pub(crate) enum Line {
     PerDirectory(PerDirectory),
     /// Forget what came before.
     Clear,
+    /// What CVS leaves out.
+    Cvs,
 }
 
 /// How the lines of a file are to be read.
@@ -155,6 +158,17 @@ impl Template {
     /// For `--include` and `--exclude`, and for files of their patterns.
     pub(crate) fn of_option(include: bool) -> Self {
         Template { bare: Some(include), old: true, ..Template::default() }
+    }
+
+    /// For lists of words that are left out, as CVS has them.
+    pub(crate) fn of_cvs() -> Self {
+        Template { words: true, ..Template::of_option(false) }
+    }
+
+    /// The same for rules that don't hold in a directory that is being deleted.
+    pub(crate) fn perishable(mut self) -> Self {
+        self.modifiers.perishable = true;
+        self
     }
 
     /// The same for files whose lines end in NUL bytes, if `nul`.
@@ -219,6 +233,10 @@ impl Template {
         match kind {
             Word::Clear if modifiers.is_empty() && argument.is_empty() => return Ok(vec![Line::Clear]),
             Word::Clear => return Err("clear takes nothing".into()),
+            Word::Exclude if modifiers == b"C" && argument.is_empty() => return Ok(vec![Line::Cvs]),
+            Word::Merge | Word::DirMerge if modifiers.contains(&b'C') && argument.is_empty() => {
+                return self.file(kind, modifiers, cvs::FILE.as_bytes());
+            }
             Word::Merge | Word::DirMerge if argument.is_empty() => return Err(empty()),
             Word::Merge | Word::DirMerge => {
                 return self.file(kind, modifiers, argument);
@@ -256,6 +274,10 @@ impl Template {
                 b'+' => template.bare = Some(true),
                 b'w' => template.words = true,
                 b'n' if kind == Word::DirMerge => own = true,
+                b'C' => {
+                    (template.bare, template.old, template.words) = (Some(false), true, true);
+                    own = kind == Word::DirMerge;
+                }
                 b'e' => left_out = true,
                 modifier => template.modifiers.take(*modifier)?,
             }
@@ -291,9 +313,8 @@ impl Modifiers {
                 let side = if modifier == b's' { Side::Source } else { Side::Destination };
                 self.side = if self.side.is_some_and(|other| other != side) { None } else { Some(side) };
             }
-            b'C' | b'x' => {
-                return Err(format!("the modifier {} is not supported", char::from(modifier)));
-            }
+            b'C' => return Err("the modifier C is for -C alone, and for files of rules".into()),
+            b'x' => return Err("the modifier x is not supported".into()),
             other => return Err(format!("there is no modifier {}", [other].escape_ascii())),
         }
         Ok(())
@@ -381,6 +402,9 @@ mod tests {
         assert!(matches!(rules("!").unwrap()[..], [Line::Clear]));
         assert!(matches!(rules("clear").unwrap()[..], [Line::Clear]));
         assert!(matches!(rules(":e .rules").unwrap()[..], [Line::Rule(_), Line::PerDirectory(_)]));
+        assert!(matches!(rules("-C").unwrap()[..], [Line::Cvs]));
+        assert!(matches!(&rules(":C").unwrap()[..], [Line::PerDirectory(file)]
+            if file.own && file.file == PathBuf::from(".cvsignore")));
         assert!(rules("# nothing\n\n").unwrap().is_empty());
     }
 
@@ -389,8 +413,9 @@ mod tests {
         for (line, why) in [
             ("exlude a", "there is no rule exlude"),
             ("-z a", "there is no modifier z"),
-            ("-C", "exclude takes an argument"),
-            ("-C a", "the modifier C is not supported"),
+            ("+C", "include takes an argument"),
+            ("-C a", "the modifier C is for -C alone, and for files of rules"),
+            ("-x a", "the modifier x is not supported"),
             ("merge", "merge takes an argument"),
             ("! a", "clear takes nothing"),
         ] {

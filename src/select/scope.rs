@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::select::cvs;
 use crate::select::git::Git;
 use crate::select::rule::{Line, PerDirectory, Question, Rule, Side};
 use crate::select::rule_file::read;
@@ -225,6 +226,7 @@ impl Scope {
         while let Some(line) = pending.pop() {
             match line {
                 Line::Rule(rule) => rules.push(rule),
+                Line::Cvs => rules.extend(cvs::rules()?),
                 Line::Clear => {
                     rules.clear();
                     above = None;

@@ -17,6 +17,7 @@ tests![
     what_is_kept_is_what_letters_say: [Need::Root, Need::Tool("rsync")],
     times_are_whole_seconds: [Need::Tool("rsync")],
     what_is_deleted_is_what_rsync_deletes: [Need::Tool("rsync")],
+    what_cvs_leaves_out_is_left_out: [Need::Tool("rsync")],
     a_list_is_what_rsync_lists: [Need::Tool("rsync")],
     the_name_rsync_is_enough,
     what_is_not_to_be_had_is_refused,
@@ -244,6 +245,47 @@ fn what_is_deleted_is_what_rsync_deletes() {
         "-ab --delete --backup-dir=../kept src/ dst",
         "-a --delete src/ missing dst",
         "-an --delete src/ dst",
+    ] {
+        both(plant, &arguments.split(' ').collect::<Vec<_>>(), Told::Nothing);
+    }
+}
+
+fn what_cvs_leaves_out_is_left_out() {
+    let plant = |home: &Path| {
+        let names = [
+            "a.o",
+            "keep",
+            "x~",
+            "core",
+            "core.c",
+            "#x#",
+            "tags",
+            "mine",
+            "sub/mine",
+            "sub/b.old",
+            ".git/x",
+            "x$",
+            "_$y",
+        ];
+        for name in names.iter().chain(&["sub/.git", "CVS/Root", "sub/keep.bak", "sub/deep/local"]) {
+            file(home.join("src").join(name), name);
+        }
+        file(home.join("src/.cvsignore"), "mine\n");
+        file(home.join("src/sub/.cvsignore"), "! keep.*  local");
+        for name in ["dst/core", "dst/gone/a.o", "dst/sub/extra", "dst/sub/b.old"] {
+            file(home.join(name), name);
+        }
+    };
+    for arguments in [
+        "-aC src/ dst",
+        "-aC --delete src/ dst",
+        "-aC --delete --delete-excluded src/ dst",
+        "-a --include=core -C src/ dst",
+        "-a --filter=:C src/ dst",
+        "-a -f-C -f+_core src/ dst",
+        "-a -f+_core -f-C --exclude=keep src/ dst",
+        "-a -f:C -f-C --delete src/ dst",
+        "-a -f:C_.cvsignore src/ dst",
     ] {
         both(plant, &arguments.split(' ').collect::<Vec<_>>(), Told::Nothing);
     }

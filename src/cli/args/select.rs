@@ -34,6 +34,9 @@ struct Options {
     /// Take rules from .rsync-filter files in SRC; twice: and leave these out
     #[arg(short = 'F', action = clap::ArgAction::Count)]
     filter_files: u8,
+    /// Leave out what CVS would: object files, backups of editors, what .cvsignore files name
+    #[arg(short = 'C', long)]
+    cvs_exclude: bool,
     /// Leave out what git would not track
     #[arg(long)]
     gitignore: bool,
@@ -184,6 +187,11 @@ impl SelectArgs {
                 Rule::IncludeFrom(file) => select.include_from(file),
                 Rule::Filter(rule) => select.filter(rule),
             }?;
+        }
+        if self.options.cvs_exclude {
+            // All other rules come before.
+            select.filter(":C".as_ref())?;
+            select.filter("-C".as_ref())?;
         }
         (select.max_size, select.min_size) = (max_size, min_size);
         (select.gitignore, select.one_file_system) = (gitignore, one_file_system);
