@@ -64,6 +64,7 @@ async fn copy_streamed(
         let settled = settle(item, source, before).await?;
         before = settled.stat;
         patience.reading.apart = settled.apart && settled.shows_stores;
+        patience.in_order = item.pair.file_system.is_written_in_order();
         shortage.begin(item);
         item.lane.doing(Operation::Create);
         let xattrs = source_xattrs(item, source, &before)?;
@@ -122,6 +123,8 @@ struct Patience {
     readings: usize,
     /// What was read back may differ from what was written once.
     compares_again: bool,
+    /// Files were written in order already when the reading began.
+    in_order: bool,
 }
 
 impl Patience {
@@ -129,7 +132,7 @@ impl Patience {
         let reading = Reading { attempt: 1, apart: true, holes: true };
         // What is taken as it comes is read once more if it became shorter each time.
         let readings = ATTEMPTS + usize::from(item.run().config.take_changing);
-        Patience { reading, readings, compares_again: true }
+        Patience { reading, readings, compares_again: true, in_order: false }
     }
 
     /// Whether a copy that failed is tried again.
@@ -145,7 +148,7 @@ impl Patience {
             Cause::Io(_)
                 if error.operation == Operation::Write && error.errno().is_some_and(refuses_place) =>
             {
-                item.pair.file_system.begin_writing_in_order()
+                !self.in_order && item.pair.file_system.begin_writing_in_order()
             }
             _ => false,
         }

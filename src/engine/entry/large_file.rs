@@ -38,7 +38,7 @@ pub(crate) struct LargeCopy {
     pub(crate) bytes: u64,
     /// Those of them that differed, and were written, where the new file had contents.
     pub(crate) written: u64,
-    /// The source's stat when a first segment had been copied.
+    /// The source's stat when a first piece of it had been read.
     pub(crate) begun: Option<Stat>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct LargeFile {
     written: AtomicU64,
     /// Bytes that were reported.
     told: AtomicU64,
-    /// The source's stat when a first segment had been copied.
+    /// The source's stat when a first piece of it had been read.
     begun: OnceLock<Option<Stat>>,
     /// Its path below the root, for a trace.
     path: Option<PathBuf>,
@@ -205,6 +205,11 @@ impl LargeFile {
         !matches!(self.purpose, Purpose::Hash)
     }
 
+    /// A piece of the file has been read that is to be copied.
+    pub(crate) fn mark_begun(&self) {
+        self.begun.get_or_init(|| stat_open(&self.source).ok());
+    }
+
     /// Counts bytes that differed, and were written.
     pub(crate) fn add_written(&self, bytes: u64) {
         self.written.fetch_add(bytes, Ordering::Relaxed);
@@ -245,9 +250,6 @@ impl LargeFile {
                 segments.put(segment.start, hasher);
             }
             self.copied.fetch_add(copied, Ordering::Relaxed);
-            if self.is_counted() {
-                self.begun.get_or_init(|| stat_open(&self.source).ok());
-            }
             if self.is_counted() && lane.run.rate.is_none() {
                 self.add_told(copied);
                 lane.run.report(Event::Bytes(copied)).await;

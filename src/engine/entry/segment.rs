@@ -191,6 +191,7 @@ impl LargeFile {
                 let doubtful = self.layout == Layout::Doubtful;
                 let read = if doubtful { whole_blocks(read, length, data.start) } else { read };
                 if self.is_counted() {
+                    self.mark_begun();
                     lane.count(read).await;
                     if lane.run.rate.is_some() {
                         self.add_told(read as u64);

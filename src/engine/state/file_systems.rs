@@ -145,7 +145,8 @@ impl FileSystem {
 
     /// From now on files are. Returns whether that may help: the kernel's own file systems take bytes anywhere.
     pub(crate) fn begin_writing_in_order(&self) -> bool {
-        !self.is_faithful && !self.in_order.swap(true, Ordering::Relaxed)
+        self.in_order.fetch_or(!self.is_faithful, Ordering::Relaxed);
+        !self.is_faithful
     }
 
     /// Attributes that were read on it. Programs behind FUSE answer with EIO where they have none, for example rclone.
