@@ -141,7 +141,7 @@ impl Error {
             {
                 Outcome::BrokenOff
             }
-            (Cause::VanishedSince, _) => Outcome::Vanished,
+            (Cause::VanishedSince | Cause::MayHaveMoved, _) => Outcome::Vanished,
             (_, Some(Errno::NOENT)) if self.operation.reads_source() => Outcome::Vanished,
             _ => Outcome::Failed,
         }
