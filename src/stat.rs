@@ -188,6 +188,31 @@ impl From<&Stat> for Attributes {
     }
 }
 
+/// The number that a mount alone has ever had (linux/stat.h, `STATX_MNT_ID_UNIQUE`): since Linux 6.8. Others are given again.
+pub(crate) const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+/// Which directory it is, and in which mount it was found, if the kernel tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    inode: Inode,
+    mount: Option<u64>,
+}
+
+impl Place {
+    pub(crate) fn of(directory: &OwnedFd) -> rustix::io::Result<Self> {
+        let fields = StatxFlags::INO | StatxFlags::MNT_ID | UNIQUE_MOUNT;
+        let x = rustix::fs::statx(directory, c"", AtFlags::EMPTY_PATH, fields)?;
+        let inode = Inode::new((x.stx_dev_major, x.stx_dev_minor), x.stx_ino);
+        Ok(Place { inode, mount: mount_of(&x) })
+    }
+}
+
+/// The number of the mount that something was found in.
+pub(crate) fn mount_of(found: &Statx) -> Option<u64> {
+    let told = (StatxFlags::MNT_ID | UNIQUE_MOUNT).bits() & found.stx_mask;
+    (told != 0).then_some(found.stx_mnt_id)
+}
+
 /// Whether something is mounted at a name, or with an empty one at a directory itself. Kernels before 5.8 only show it by
 /// another device.
 pub(crate) fn is_mount_point(directory: &OwnedFd, name: &CStr) -> bool {

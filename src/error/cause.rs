@@ -88,6 +88,9 @@ pub enum Cause {
     /// Names that were mirrored are missing since, in the source or in the destination: what is extra beside them stays until the
     /// next run.
     VanishedSince,
+    /// The source's directory has changed since the run began: what only its mirror has stays until the next run, since it may have
+    /// moved to a place in the source that was read before.
+    MayHaveMoved,
     /// The destination takes this name of the source, and that of the entry, for one: two cases, two forms of Unicode, or dots
     /// or blanks at the end. Which of the two is there stays.
     NamesMeet(PathBuf),
@@ -156,6 +159,7 @@ impl Cause {
             Cause::Interrupted => return "interrupted".into(),
             Cause::OtherNames => return OTHER_NAMES.into(),
             Cause::VanishedSince => return VANISHED_SINCE.into(),
+            Cause::MayHaveMoved => return MAY_HAVE_MOVED.into(),
             Cause::Withheld(why) => return (*why).into(),
             Cause::NotKept(lack) => return lack.told(names),
             Cause::Refused(why) => why.clone(),
@@ -234,6 +238,9 @@ pub(crate) const OTHER_NAMES: &str =
 
 pub(crate) const VANISHED_SINCE: &str =
     "nothing is deleted in it until the next run: names that were mirrored have vanished since";
+
+pub(crate) const MAY_HAVE_MOVED: &str = "nothing is deleted in it until the next run: its directory in SRC has changed since \
+    this one began, and what is missing there may have moved to where SRC had been read";
 
 pub(crate) fn inside_source(by_several_paths: bool, names: Names) -> String {
     let (rule, mounts) = (names(Setting::Exclude), names(Setting::OneFileSystem));

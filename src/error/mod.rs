@@ -141,7 +141,7 @@ impl Error {
             {
                 Outcome::BrokenOff
             }
-            (Cause::VanishedSince, _) => Outcome::Vanished,
+            (Cause::VanishedSince | Cause::MayHaveMoved, _) => Outcome::Vanished,
             _ if self.tells_vanished() => Outcome::Vanished,
             _ => Outcome::Failed,
         }

@@ -111,7 +111,7 @@ fn kind(error: &Error) -> Option<String> {
             return Some(format!("change what is in a directory that is {how}"));
         }
         Cause::Frozen { how, .. } => return Some(format!("change what is {how}")),
-        Cause::VanishedSince => return Some(error.cause.to_string()),
+        Cause::VanishedSince | Cause::MayHaveMoved => return Some(error.cause.to_string()),
         _ if error.tells_vanished() => return Some("vanished from SRC during the run".into()),
         _ => return None,
     };

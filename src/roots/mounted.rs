@@ -5,12 +5,13 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::config::Config;
 use crate::roots::Roots;
 use crate::roots::overlap::{Location, mounts, mounts_below, place};
 use crate::select::Paths;
+use crate::stat::{UNIQUE_MOUNT, mount_of};
 
 /// The mounts below SRC.
 #[derive(Debug, Default)]
@@ -18,8 +19,9 @@ pub(crate) struct Mounted(Vec<Mount>);
 
 #[derive(Debug)]
 struct Mount {
-    /// A number alone may be another mount's later.
+    /// A number alone may be another mount's later, but for the unique ones.
     number: u64,
+    unique: Option<u64>,
     seen_at: PathBuf,
     /// Where it lies below the roots.
     below: PathBuf,
@@ -36,7 +38,7 @@ impl Mounted {
         let mut note = |source: &Location, name: &Path, mount: &Location| {
             let way = mount.seen_at().strip_prefix(source.seen_at()).unwrap_or(Path::new(""));
             let (number, seen_at) = (mount.mount(), mount.seen_at().to_path_buf());
-            found.push(Mount { number, seen_at, below: name.join(way) });
+            found.push(Mount { number, unique: unique(&seen_at), seen_at, below: name.join(way) });
         };
         match &roots.several {
             None => {
@@ -68,7 +70,7 @@ impl Mounted {
         Mounted(found)
     }
 
-    /// Where below the roots a mount has left since: of several, one in the other, the outermost.
+    /// Where below the roots a mount has left since, and may be back: of several, one in the other, the outermost.
     pub(crate) fn left(&self) -> Vec<&Path> {
         if self.0.is_empty() {
             return Vec::new();
@@ -76,12 +78,20 @@ impl Mounted {
         let now = mounts();
         let is_there = |mount: &&Mount| {
             now.iter().any(|now| now.mount() == mount.number && now.seen_at() == mount.seen_at)
+                && unique(&mount.seen_at) == mount.unique
         };
         let left: Vec<&Path> =
             self.0.iter().filter(|mount| !is_there(mount)).map(|m| m.below.as_path()).collect();
         let is_outermost = |path: &&Path| !left.iter().any(|other| other != path && path.starts_with(other));
         left.iter().copied().filter(is_outermost).collect()
     }
+}
+
+/// The number that no other mount than the one at a path ever has, if the kernel tells. Nobody is asked for it on a network.
+fn unique(seen_at: &Path) -> Option<u64> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    let found = rustix::fs::statx(CWD, seen_at, flags, UNIQUE_MOUNT).ok()?;
+    mount_of(&found).filter(|_| found.stx_mask & UNIQUE_MOUNT.bits() != 0)
 }
 
 /// Whether a list is about a path, or something on the way to it or below it.

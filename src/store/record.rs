@@ -59,6 +59,9 @@ pub struct Record {
     pub bytes_cloned: u64,
     /// Bytes of all files, each name of a file counted. What is more than the three above has another name in the snapshot.
     pub bytes: u64,
+    /// Files that changed each time that they were read, and may be mixtures: the manifest marks them.
+    #[serde(default)]
+    pub changing: u64,
     /// The options of the run, as its caller gave them.
     #[serde(default)]
     pub options: Vec<String>,

@@ -262,6 +262,7 @@ fn describe(take: &Take, held: &Held, (started, complete): (Timestamp, bool), su
         bytes_linked: 0,
         bytes_cloned: 0,
         bytes: totals.source_bytes,
+        changing: totals.changing,
         options: take.options.clone(),
         errors: totals.errors,
         first_errors: summary.errors.iter().map(ToString::to_string).collect(),

@@ -1,6 +1,7 @@
 //! What appears, vanishes and moves in SRC during a run that takes long: the rest is mirrored, what is missing is told, and the
 //! mirror of what is not known any more is left alone.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,9 @@ tests![
     a_mount_that_leaves_is_an_error_and_its_mirror_stays: [Need::Fuse],
     a_mount_that_leaves_with_its_directory_keeps_its_mirror: [Need::Fuse],
     a_source_that_is_a_mount_and_leaves_is_an_error: [Need::Fuse],
+    a_mount_that_leaves_and_comes_back_keeps_its_mirror: [Need::Fuse],
+    a_mount_that_comes_and_leaves_costs_no_mirror: [Need::Fuse],
+    what_moves_to_where_was_read_already_keeps_its_mirror: [Need::Fuse],
 ];
 
 /// A source whose first directory, `a`, is held up when it is listed: nothing after it is known to a run before that.
@@ -42,6 +46,29 @@ impl Source {
         let mut child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         await_of(&mut child, "the first directory is listed", || self.0.held() > 0);
         change();
+        self.0.release();
+        finish(child, Duration::from_secs(60))
+    }
+
+    /// The same, and something else once it has come to `z`.
+    fn before_and_after(
+        &self,
+        arguments: &[&str],
+        paths: &[&Path],
+        before: impl FnOnce(),
+        after: impl FnOnce(),
+    ) -> Ran {
+        for name in ["a", "z"] {
+            self.0.hold(Call::Readdir, name);
+        }
+        let mut command = Command::new(program());
+        command.args(arguments).args(paths).stdin(Stdio::null());
+        let mut child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        await_of(&mut child, "the first directory is listed", || self.0.held() > 0);
+        before();
+        self.0.let_on();
+        await_of(&mut child, "the last directory is listed", || self.0.held() > 0);
+        after();
         self.0.release();
         finish(child, Duration::from_secs(60))
     }
@@ -181,4 +208,98 @@ fn a_source_that_is_a_mount_and_leaves_is_an_error() {
     let ran = source.meanwhile(&["copy"], &[&first, &second, &into], || drop(disk));
     let ran = ran.exits(23);
     assert!(ran.err.contains("disk: what was mounted there has left"), "{}", ran.err);
+}
+
+/// What is mounted anew most often gets the number that the other mount had.
+fn a_mount_that_leaves_and_comes_back_keeps_its_mirror() {
+    for &engine in ENGINES.iter() {
+        for options in [&["--delete"][..], &["--delete", "-n"], &[]] {
+            let (source, home) = (Source::new(), scratch());
+            let (from, destination) = (source.path(), home.path().join("dst"));
+            file(from.join("z/f"), "last");
+            let disk = with_disk(&source, &destination, &[]);
+            file(destination.join("extra"), "extra");
+            let arguments = [&["sync", "--engine", engine], options].concat();
+            let mut back = None;
+            let leaves = || drop(disk);
+            let comes = || {
+                back = Some(Mount::tmpfs_at(&from.join("disk"), "1M"));
+                file(from.join("disk/g"), "there too");
+            };
+            let ran = source.before_and_after(&arguments, &[&from, &destination], leaves, comes);
+            let ran = ran.exits(23);
+            assert!(ran.err.contains("disk: what was mounted there has left"), "{options:?}: {}", ran.err);
+            assert_eq!(fs::read(destination.join("disk/d/f")).unwrap(), b"on the disk", "{}", ran.err);
+            assert_eq!(fs::read(destination.join("disk/g")).unwrap(), b"there too", "{}", ran.err);
+            assert_eq!(destination.join("extra").exists(), options != ["--delete"], "{}", ran.err);
+            sync_with(engine, &["--delete"], &from, &destination).exits(0);
+            assert_equal(&from, &destination);
+        }
+    }
+}
+
+fn a_mount_that_comes_and_leaves_costs_no_mirror() {
+    for &engine in ENGINES.iter() {
+        let (source, home) = (Source::new(), scratch());
+        let (from, destination) = (source.path(), home.path().join("dst"));
+        for name in ["z/f", "disk/f", "disk/deep/f"] {
+            file(from.join(name), name);
+        }
+        sync_with(engine, &[], &from, &destination).exits(0);
+        file(destination.join("extra"), "extra");
+        // It was empty before the run.
+        let (disk, empty) = (RefCell::new(None), home.path().join("empty"));
+        fs::create_dir(&empty).unwrap();
+        let comes = || drop(disk.replace(Some(Mount::bind_at(&empty, &from.join("disk")))));
+        let arguments = ["sync", "--delete", "--engine", engine];
+        let leaves = || drop(disk.take());
+        let ran = source.before_and_after(&arguments, &[&from, &destination], comes, leaves).exits(23);
+        assert!(ran.err.contains("disk: another directory was there for a while"), "{}", ran.err);
+        for name in ["disk/f", "disk/deep/f"] {
+            assert_eq!(fs::read_to_string(destination.join(name)).unwrap(), name, "{}", ran.err);
+        }
+        assert!(!destination.join("extra").exists(), "{}", ran.err);
+        sync_with(engine, &["--delete"], &from, &destination).exits(0);
+        assert_equal(&from, &destination);
+    }
+}
+
+/// `A` has been listed when `a` is.
+fn what_moves_to_where_was_read_already_keeps_its_mirror() {
+    for (&engine, dry) in ENGINES.iter().flat_map(|engine| [false, true].map(|dry| (engine, dry))) {
+        let (source, home) = (Source::new(), scratch());
+        let (from, destination) = (source.path(), home.path().join("dst"));
+        let moved = ["sub/precious", "sub/deep/precious", "file", "replaced/precious"];
+        for name in ["A/f", "quiet/f", "z/f"]
+            .into_iter()
+            .map(PathBuf::from)
+            .chain(moved.map(|name| Path::new("z").join(name)))
+        {
+            file(from.join(&name), "kept");
+        }
+        sync_with(engine, &[], &from, &destination).exits(0);
+        file(destination.join("quiet/extra"), "extra");
+        file(destination.join("z/extra"), "extra");
+        let options: &[&str] = if dry { &["-n"] } else { &[] };
+        let arguments = [&["sync", "--delete", "--engine", engine], options].concat();
+        let ran = source.meanwhile(&arguments, &[&from, &destination], || {
+            for name in ["sub", "file", "replaced"] {
+                fs::rename(from.join("z").join(name), from.join("A").join(name)).unwrap();
+            }
+            fs::write(from.join("z/replaced"), "by a file").unwrap();
+        });
+        let ran = ran.exits(24);
+        for name in moved {
+            let there = fs::read_to_string(destination.join("z").join(name));
+            assert!(there.is_ok_and(|there| there == "kept"), "{name}: {}", ran.err);
+        }
+        let told = format!(
+            "delete from {}: nothing is deleted in it until the next run",
+            destination.join("z").display()
+        );
+        assert_eq!(ran.err.matches(&told).count(), 1, "{}", ran.err);
+        assert_eq!(destination.join("quiet/extra").exists(), dry, "{}", ran.err);
+        sync_with(engine, &["--delete"], &from, &destination).exits(0);
+        assert_equal(&from, &destination);
+    }
 }

@@ -25,6 +25,7 @@ tests![
     what_is_cut_off_each_time_is_taken_on_demand: [Need::Fuse],
     a_mixture_is_replaced_though_its_source_has_its_old_time: [Need::Fuse],
     a_tree_of_logs_is_a_handful_of_lines: [Need::Fuse],
+    a_snapshot_of_what_changes_marks_it: [Need::Fuse],
     a_snapshot_of_a_log_that_grows_is_complete: [Need::Fuse],
     what_is_trusted_to_be_appended_to_is_sampled,
 ];
@@ -284,6 +285,41 @@ fn a_snapshot_of_a_log_that_grows_is_complete() {
         assert_eq!(snapshots[night - 1]["complete"], true, "{snapshots:?}");
         assert_eq!(fs::metadata(store.join("latest/log")).unwrap().len(), before);
     }
+}
+
+fn a_snapshot_of_what_changes_marks_it() {
+    let (fuse, home) = (Fuse::new(), scratch());
+    let (source, store) = (fuse.path().join("src"), home.path().join("store"));
+    file(source.join("d/db"), noise(1, 9 << 20));
+    file(source.join("still"), "still");
+    fuse.spoil(Call::Read, "db", Effect::Change(CHANGE_START), usize::MAX);
+    let ran = take(&source, &store, &["--name=mixed"], 23);
+    assert!(ran.err.contains("d/db: it changed while it was being read"), "{ran:?}");
+    fuse.spoil(Call::Read, "db", Effect::Change(CHANGE_START), usize::MAX);
+    let ran = take(&source, &store, &["--take-changing", "--name=taken"], 0);
+    fuse.release();
+    assert!(ran.err.contains("d/db changed each time that it was read"), "{ran:?}");
+    take(&source, &store, &["--name=still"], 0);
+    let manifest = |name: &str| {
+        let lines = fs::read_to_string(store.join(format!(".ringsync/manifests/{name}.b3"))).unwrap();
+        lines
+            .lines()
+            .map(|line| line.get(66..).filter(|_| !line.starts_with('#')).unwrap_or(line).to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(manifest("mixed"), ["still"]);
+    assert_eq!(manifest("taken"), ["# changing: d/db", "d/db", "still"]);
+    assert_eq!(manifest("still"), ["d/db", "still"]);
+    let told: Vec<_> =
+        list(&store).iter().map(|one| (one["changing"].as_u64(), one["complete"].as_bool())).collect();
+    assert_eq!(told, [(Some(0), Some(false)), (Some(1), Some(true)), (Some(0), Some(true))]);
+    assert_equal(&source.join("d"), &store.join("still/d"));
+    let mut restore = Command::new(program());
+    restore
+        .args(["snapshot", "restore", "--verify"])
+        .arg(format!("{}@taken", store.display()))
+        .arg(home.path().join("back"));
+    run(restore).exits(0);
 }
 
 fn a_tree_of_logs_is_a_handful_of_lines() {

@@ -62,6 +62,9 @@ pub(crate) struct TakeArgs {
     /// Also where STORE is no store yet, and has other files
     #[arg(long)]
     allow_other_files: bool,
+    /// Take what was read last of a file that changes each time, perhaps a mixture, and mark it
+    #[arg(long)]
+    take_changing: bool,
     /// Read each copied file back from STORE and compare
     #[arg(long)]
     verify: bool,
@@ -150,6 +153,7 @@ impl TakeArgs {
         self.keep.apply(&mut config);
         self.show.apply(&mut config);
         self.engine.apply(&mut config);
+        config.take_changing = self.take_changing;
         config.bandwidth = self.bwlimit.and_then(NonZeroU64::new);
         config.hashing = Some(Hashing::default().with(|hashing| hashing.verify = self.verify));
         Ok(Take::new(config, store).with(|take| {

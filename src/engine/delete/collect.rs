@@ -7,6 +7,7 @@ use crate::engine::Run;
 use crate::engine::delete::extras::Done;
 use crate::engine::delete::removal::{Doing, Removal};
 use crate::engine::delete::replace::{self, Stuck};
+use crate::engine::delete::settled::keep_settled;
 use crate::engine::run::blocking::in_thread;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::deletions::Doomed;
@@ -42,6 +43,7 @@ pub(crate) async fn carry_out(lane: &Lane) {
     let watched = lane.watched.clone();
     let removed = in_thread(lane, move |run| {
         let watched = watched.as_deref();
+        let doomed = keep_settled(run, doomed);
         let (ready, stuck, count) = replace::judge_all(run, waiting, watched);
         let judged = may_delete(run, &doomed, count, delete, watched);
         if judged.is_ok() {

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use crate::engine::Run;
 use crate::engine::delete::namesakes::Namesakes;
 use crate::engine::delete::removal::{Doing, Removal};
+use crate::engine::delete::settled::refuse_changed;
 use crate::engine::entry::item::Item;
 use crate::engine::own::{litter, set_aside};
 use crate::engine::run::blocking::in_thread;
@@ -29,7 +30,7 @@ use crate::io::list::{LIST, count, kind_of, names};
 use crate::io::temporary::is_partial;
 use crate::metadata::{self, HeldInode};
 use crate::select::Scope;
-use crate::stat::{Stat, Time, stat_open};
+use crate::stat::{Place, Stat, Time, stat_open};
 
 /// A directory that is done, and what is known of it.
 pub(crate) struct Done {
@@ -84,6 +85,14 @@ impl Done {
             // Where each name is listed as it was written, one that is missing in SRC now has vanished since it was mirrored.
             let cause = if self.pair.names.is_none() { Cause::VanishedSince } else { Cause::OtherNames };
             return Err(cause).at(Operation::Delete, at);
+        }
+        if run.config.delete.is_some() {
+            doomed = run.deletions.without_vanished(doomed); // which is told already
+        }
+        if !doomed.is_empty() && run.config.delete.is_some() {
+            refuse_changed(&self.pair.source, run).at(Operation::Delete, at)?;
+            let place = Place::of(&self.pair.source);
+            doomed.source = Some(place.at(Operation::StatSource, || run.source_path(&self.path))?);
         }
         Ok((!doomed.is_empty()).then_some(doomed))
     }

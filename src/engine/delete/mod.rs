@@ -6,6 +6,7 @@ pub(crate) mod extras;
 pub(crate) mod namesakes;
 pub(crate) mod removal;
 pub(crate) mod replace;
+pub(crate) mod settled;
 pub(crate) mod subtree;
 pub(crate) mod unlink;
 pub(crate) mod work_stack;

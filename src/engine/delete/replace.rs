@@ -14,6 +14,7 @@ use crate::engine::Run;
 use crate::engine::delete::aside::Aside;
 use crate::engine::delete::collect::doing;
 use crate::engine::delete::removal::{Doing, Removal, Removed};
+use crate::engine::delete::settled::refuse_changed;
 use crate::engine::entry::item::Item;
 use crate::engine::own::refused::explain_frozen;
 use crate::engine::run::blocking::in_thread;
@@ -77,6 +78,7 @@ fn judge(run: &Run, waiting: &InTheWay, watched: Option<&Watched>) -> Result<(St
     if run.is_own_path(&waiting.directory.path_of(target)) {
         return Err(Cause::DirectoryInTheWay);
     }
+    refuse_changed(&reopen(run.roots.source.fd.as_ref(), &waiting.directory)?, run)?;
     let within = reopen(run.roots.destination.fd.as_ref(), &waiting.directory)?;
     let found = rustix::fs::statx(&within, target, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS)?;
     let doomed = doomed(run, &waiting.directory, target.to_owned()).map_err(|error| error.cause)?;

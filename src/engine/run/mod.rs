@@ -26,6 +26,7 @@ use crate::engine::primitives::bandwidth::Rate;
 use crate::engine::primitives::channel::Channel;
 use crate::engine::primitives::disk::{Disk, Verdict};
 use crate::engine::primitives::heartbeat::Heartbeat;
+use crate::engine::primitives::onset::Onset;
 use crate::engine::primitives::reserve::Reserve;
 use crate::engine::run::offer::Offer;
 use crate::engine::run::staffing::{
@@ -90,6 +91,8 @@ pub(crate) struct Run {
     events: Sender<Event>,
     /// Since when spans are counted, by the gauges' clock.
     begun: u64,
+    /// The same by the clock of file systems.
+    pub(crate) onset: Onset,
     /// Where each ring says what it does.
     pub(crate) heartbeats: Vec<Heartbeat>,
     /// Threads that are stuck in the kernel.
@@ -327,6 +330,7 @@ pub(crate) fn new_run(
         offers: (0..threads).map(|_| Channel::bounded(tasks)).collect(),
         events,
         begun: metrics::now(),
+        onset: Onset::now(),
         heartbeats: (0..threads + reserve).map(|_| Heartbeat::default()).collect(),
         left_behind: AtomicUsize::new(0),
         reporting: AtomicUsize::new(threads + reserve + 1), // and the walk

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::state::directory::Directory;
 use crate::select::Scope;
-use crate::stat::{Inode, Stat};
+use crate::stat::{Inode, Place, Stat};
 use crate::walk::Entry;
 
 /// A directory of the destination, and what it has beyond the source.
@@ -25,12 +25,14 @@ pub(crate) struct Doomed {
     pub(crate) stat: Stat,
     /// Rules by which something in it may stay.
     pub(crate) scopes: Vec<Arc<Scope>>,
+    /// Its source, as it was listed.
+    pub(crate) source: Option<Place>,
     names: Vec<u8>,
 }
 
 impl Doomed {
     pub(crate) fn new(path: PathBuf, stat: Stat, scopes: Vec<Arc<Scope>>) -> Self {
-        Doomed { path, inode: stat.inode, stat, scopes, names: Vec::new() }
+        Doomed { path, inode: stat.inode, stat, scopes, source: None, names: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, name: &CStr) {
@@ -102,6 +104,11 @@ impl Deletions {
         vanished.extend(names.map(Path::to_path_buf));
         drop(vanished);
         self.protect(path);
+    }
+
+    /// What is left of it without what is known to have vanished.
+    pub(crate) fn without_vanished(&self, doomed: Doomed) -> Doomed {
+        doomed.without(&self.vanished.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Counts the entries of a directory of the destination.

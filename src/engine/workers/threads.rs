@@ -40,6 +40,9 @@ fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> 
     spawn_thread("walk", run, None, move |run| {
         run.tell_misplaced_rules();
         let Some(single) = &run.roots.single else {
+            if run.config.delete.is_some() && !run.roots.fresh {
+                run.onset.wait_for_a_tick();
+            }
             let scope = root.scope().cloned();
             return walk::walk((&run.config, &run.roots, &run.stop), (root, scope), &**run, &parcels);
         };

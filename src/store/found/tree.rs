@@ -62,6 +62,7 @@ pub(super) fn record_of(
         bytes_linked: 0,
         bytes_cloned: 0,
         bytes: counted.bytes,
+        changing: 0,
         options: Vec::new(),
         errors: u64::from(missing.is_some()),
         first_errors: missing.map(String::from).into_iter().collect(),

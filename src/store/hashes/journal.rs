@@ -10,7 +10,7 @@ use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Operation, Result};
-use crate::event::{Action, EntryEvent, Kind, Reporter};
+use crate::event::{Action, EntryEvent, Kind, Live, Reporter};
 use crate::store::own::held;
 use crate::store::record::Record;
 
@@ -27,6 +27,8 @@ pub(crate) struct Head {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
     Hash(Hash),
+    /// The same of a file that changed each time that it was read: they may be a mixture.
+    Changing(Hash),
     /// They are those that this earlier tree has under the same path.
     Earlier(u32),
 }
@@ -133,18 +135,22 @@ impl Reporter for Journal {
             return;
         }
         let earlier = event.reused.and_then(|reused| u32::try_from(reused.tree).ok());
-        let known = event.hash.map(Known::Hash).or(earlier.map(Known::Earlier));
+        let hash = match event.live {
+            Some(Live::Changing) => event.hash.map(Known::Changing),
+            _ => event.hash.map(Known::Hash),
+        };
+        let known = hash.or(earlier.map(Known::Earlier));
         if let Some(known) = known {
             self.add(&event.path(directory), known);
         }
     }
 }
 
-/// A line is `h` and a hash, or `e` and a number, then the path, and a NUL, which no path has.
+/// A line is `h`, or `c` of what may be a mixture, and a hash, or `e` and a number, then the path, and a NUL, which no path has.
 pub(crate) fn write(to: &mut impl Write, path: &[u8], known: Known) -> io::Result<()> {
     match known {
-        Known::Hash(hash) => {
-            to.write_all(b"h")?;
+        Known::Hash(hash) | Known::Changing(hash) => {
+            to.write_all(if matches!(known, Known::Hash(_)) { b"h" } else { b"c" })?;
             to.write_all(hash.as_bytes())?;
         }
         Known::Earlier(number) => {
@@ -181,10 +187,11 @@ impl Lines {
         let mut tag = [0];
         self.input.read_exact(&mut tag)?;
         let known = match tag[0] {
-            b'h' => {
+            tag @ (b'h' | b'c') => {
                 let mut hash = [0; blake3::OUT_LEN];
                 self.input.read_exact(&mut hash)?;
-                Known::Hash(Hash::from_bytes(hash))
+                let hash = Hash::from_bytes(hash);
+                if tag == b'h' { Known::Hash(hash) } else { Known::Changing(hash) }
             }
             _ => {
                 let mut number = [0; 4];

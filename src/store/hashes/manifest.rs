@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use blake3::Hash;
 
-use crate::content::manifest::format::format_line;
+use crate::content::manifest::format::{format_line, format_mark};
 use crate::content::manifest::{LINE_LIMIT, Reader, Record};
 use crate::error::{Context, Operation, Result};
 use crate::store::hashes::journal::{self, Known};
@@ -63,13 +63,17 @@ pub(crate) fn write(layout: &Layout, journal: &Path, path: &Path) -> Result<()> 
     for entry in sorted {
         let entry = entry.at(Operation::WriteManifest, at)?;
         let hash = match entry.known {
-            Known::Hash(hash) => Some(hash),
+            Known::Hash(hash) | Known::Changing(hash) => Some(hash),
             Known::Earlier(number) => {
                 earlier.get_mut(number as usize).and_then(|tree| tree.hash_of(&entry.path))
             }
         };
-        let line = hash.map(|hash| format_line(Path::new(OsStr::from_bytes(&entry.path)), &hash));
+        let name = Path::new(OsStr::from_bytes(&entry.path));
+        let line = hash.map(|hash| format_line(name, &hash));
         if let Some(line) = line.filter(|line| line.len() <= LINE_LIMIT + 1) {
+            if matches!(entry.known, Known::Changing(_)) {
+                file.write_all(&format_mark(name)).at(Operation::WriteManifest, at)?;
+            }
             file.write_all(&line).at(Operation::WriteManifest, at)?;
         }
     }

@@ -124,7 +124,7 @@ mod tests {
             let sorted = Sorted::in_parts(lines, &home.path().join("scratch"), limit).unwrap();
             let mut found: Vec<_> = sorted.map(|entry| entry.map(|entry| (entry.path, entry.known)).unwrap()).collect();
             prop_assert!(found.is_sorted_by(|(one, _), (other, _)| one <= other));
-            let number = |(_, known): &(Vec<u8>, Known)| match known { Known::Earlier(number) => *number, Known::Hash(_) => u32::MAX };
+            let number = |(_, known): &(Vec<u8>, Known)| match known { Known::Earlier(number) => *number, _ => u32::MAX };
             found.sort_by_key(number);
             let expected: Vec<_> = paths.into_iter().zip((0..).map(Known::Earlier)).collect();
             prop_assert_eq!(found, expected);

@@ -210,6 +210,12 @@ impl Fuse {
         self.memory.state().late_change = Some(LateChange { reads, name, change, mode });
     }
 
+    /// Answers what is held, and goes on to hold what comes to that.
+    pub fn let_on(&self) {
+        let stalled = std::mem::take(&mut self.memory.state().stalled);
+        stalled.into_iter().for_each(|answer| answer());
+    }
+
     /// From now on `call` goes wrong for everybody, always, but so many times before.
     pub fn spoil_after(&self, skip: usize, call: Call, effect: Effect) {
         let rule = Rule { call, subject: "", effect, skip, left: usize::MAX, fired: 0 };

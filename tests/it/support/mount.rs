@@ -75,6 +75,12 @@ impl Mount {
         Mount { point, _home: home }
     }
 
+    /// The same at a directory of the test's own.
+    pub fn bind_at(directory: &Path, point: &Path) -> Mount {
+        tool("mount", &["--bind", text(directory), text(point)]);
+        Mount { point: point.to_path_buf(), _home: scratch() }
+    }
+
     /// An overlay over `lower`, with what is written to it in `home`.
     pub fn overlay(lower: &Path, home: &Path) -> Mount {
         let [upper, work, merged] = ["upper", "work", "merged"].map(|name| home.join(name));
