@@ -116,6 +116,8 @@ impl Lines {
         let wanted = match event.action {
             Action::Failed => false,
             Action::Unchanged => verbose > 1,
+            // It is what the tree of `--link-dest` has.
+            Action::Created if event.kind == Kind::Directory && event.changes.is_empty() => verbose > 1,
             _ => verbose > 0,
         };
         let path = event.path(directory);
@@ -147,7 +149,11 @@ pub fn message(text: impl std::fmt::Display) {
 /// What to say of a tree of `--link-dest` that is not there.
 pub(crate) fn missing(missing: &Missing) -> String {
     let others = if missing.has_others { ", though there are other trees beside it" } else { "" };
-    format!("--link-dest {} does not exist{others}: nothing is linked to it", Escaped::path(&missing.path))
+    let from = if missing.named.is_relative() { ", seen from DST" } else { "" };
+    format!(
+        "--link-dest {} does not exist{from}{others}: nothing is linked to it",
+        Escaped::path(&missing.named)
+    )
 }
 
 /// Says what a run can't do that its user may take for granted, unless that `is_told` already, or not wanted.

@@ -187,8 +187,11 @@ fn three_changes_are_too_many() {
             assert_eq!(fuse.spoiled(Call::Read), 3 * reads, "it is read three times: {what}, {ran:?}");
             fuse.release();
             let torn = source.join("torn");
-            let line =
-                format!("ringsync: read source {}: it changed while it was being read\n", torn.display());
+            let line = format!(
+                "ringsync: read source {}: it changed while it was being read, each of 3 times: DST keeps what it had \
+                 (--take-changing takes what was read last)\n",
+                torn.display()
+            );
             assert_eq!(ran.err, line);
             assert_eq!(fs::read(destination.join("torn")).unwrap(), b"old");
             assert_eq!(fs::read(destination.join("other")).unwrap(), b"other");

@@ -320,6 +320,8 @@ fn a_run_that_waits_for_a_lock_can_be_interrupted() {
         rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
         let ran = finish(child, LIMIT).exits(20);
         assert!(!destination.join("mine").exists(), "{}", ran.err);
+        let told = format!("another run is at work in {}: waiting for its end", destination.display());
+        assert_eq!(ran.err.matches(&told).count(), 1, "{}", ran.err);
     }
     drop(directory);
     sync_with("auto", &["--lock", "--wait"], &source, &destination).exits(0);
