@@ -58,11 +58,14 @@ impl Paths {
         let mut lines = Lines::new(BufReader::with_capacity(CHUNK, input), separator);
         let mut root = Tree::default();
         let mut may_be_marked = separator == Separator::Line;
+        let mut is_marked = false; // by the mark of UTF-16, whose lines have NUL bytes
         while let Some(path) = lines.next(file)? {
             let is_first = std::mem::take(&mut may_be_marked);
+            is_marked |= is_first && matches!(path, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
             let path = if is_first { without_mark(path) } else { path };
             if path.contains(&0) {
-                let why = if is_first && is_utf_16(path) { UTF_16 } else { "a path in it has a NUL byte" };
+                let is_utf_16 = is_marked || is_first && is_utf_16(path);
+                let why = if is_utf_16 { UTF_16 } else { "a path in it has a NUL byte" };
                 return Err(Error::new(Operation::ReadPaths, file, Cause::Refused(why.into())));
             }
             let is_comment = separator == Separator::Line && matches!(path, [b'#' | b';', ..]);

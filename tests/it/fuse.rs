@@ -285,7 +285,10 @@ fn a_write_error_costs_its_file_alone() {
 /// nothing.
 fn a_listing_error_costs_its_directory_alone() {
     let (fuse, home) = (Fuse::new(), scratch());
-    let errors = [(libc::EIO, 23, "Input/output error (os error 5)"), (libc::ENOENT, 24, "it vanished from SRC during the run")];
+    let errors = [
+        (libc::EIO, 23, "Input/output error (os error 5)"),
+        (libc::ENOENT, 24, "it vanished from SRC during the run"),
+    ];
     for (engine, (errno, code, cause)) in
         ENGINES.iter().flat_map(|engine| errors.map(|error| (engine, error)))
     {
