@@ -49,6 +49,18 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("verify", "-n --dry-run", "it writes nothing"),
 ];
 
+/// An error about options of one command, which were looked at by ours and not clap's rules, with the usage of that command and
+/// not that of all.
+fn of_command(error: Error, command: Option<&mut Command>) -> Error {
+    let text = error.to_string();
+    let message =
+        text.strip_prefix("error: ").and_then(|text| text.split_once("\n\nUsage: ringsync <COMMAND>"));
+    match (command, message) {
+        (Some(command), Some((message, _))) => command.error(error.kind(), message),
+        _ => error,
+    }
+}
+
 /// The same error with a text that says more, where it is clear what was meant.
 pub(super) fn explain(mut error: Error) -> Error {
     let arguments: Vec<String> =
@@ -62,6 +74,7 @@ pub(super) fn explain(mut error: Error) -> Error {
         cli = family.clone();
         (name, arguments) = (command, rest);
     }
+    error = of_command(error, cli.find_subcommand_mut(name));
     let text = match error.kind() {
         ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument => match cli.find_subcommand(name) {
             Some(command) => advice(&cli, command, arguments, surplus(&error)),

@@ -34,7 +34,7 @@ use crate::engine::workers::stall::Stalls;
 use crate::engine::workers::threads::start_workers;
 use crate::engine::workers::watchdog::Watchdog;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::event::{Mode, Reporter, Start, Summary};
+use crate::event::{Mode, Notice, Reporter, Start, Summary};
 use crate::files::trace::TraceFile;
 use crate::io::limits::raise_descriptor_limit;
 use crate::roots::lock::{Locking, lock};
@@ -80,7 +80,7 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
     let Config { mode, fsync, reuse, .. } = *config;
     let reuse = (!config.link_dest.is_empty()).then_some(reuse);
     let mut start = Start { engine, threads, tasks, notices, missing: Vec::new(), mode, fsync, reuse };
-    let roots = match open_roots(config, stop) {
+    let roots = match open_roots(config, reporter, stop) {
         Err(error) if matches!(error.cause, Cause::Interrupted) => {
             return Ok(Progress::new(reporter, stop, manifest, trace)?.refuse(&start, error));
         }
@@ -120,11 +120,12 @@ pub fn sync(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result
 }
 
 /// Opens SRC and DST, and locks DST if the run is to have it alone. To wait for another run is no hang.
-fn open_roots(config: &Config, stop: &Stop) -> Result<Roots> {
+fn open_roots(config: &Config, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Roots> {
     loop {
         let opened = config.clone();
         let mut roots = within(config, move || roots::open(&opened))?;
-        if lock(&roots.destination, config, stop)? == Locking::Waited {
+        let waits = || reporter.notice(&Notice::AwaitsLock(config.destination.clone()));
+        if lock(&roots.destination, config, stop, waits)? == Locking::Waited {
             continue;
         }
         if let (true, Some(_), Some(fd)) = (roots.fresh, config.lock, &roots.destination.fd) {

@@ -35,8 +35,15 @@ pub enum Cause {
         /// How often, one after the other.
         times: u32,
     },
-    /// The source was written to while it was read, three times over.
+    /// The source was written to while it was read.
     Changed,
+    /// The same, and it was given up.
+    KeepsChanging {
+        /// How often it was read.
+        times: usize,
+        /// What the destination has of it.
+        destination: &'static str,
+    },
     /// The file system reported another type on opening than on listing.
     TypeChanged,
     /// Another directory has the name of one that was closed for a while.
@@ -175,6 +182,10 @@ impl Cause {
                 format!("{what} does not exist ({} makes it)", names(Setting::MakeParents))
             }
             Cause::InsideSource { by_several_paths } => inside_source(*by_several_paths, names),
+            Cause::KeepsChanging { times, destination } => format!(
+                "it changed while it was being read, each of {times} times: {destination} ({} takes what was read last)",
+                names(Setting::TakeChanging)
+            ),
             Cause::Locked => format!(
                 "it is locked, by another run with {} or another program (flock(2)) ({} waits for its end)",
                 names(Setting::Lock),

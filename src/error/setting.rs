@@ -34,6 +34,7 @@ pub enum Setting {
     Flags,
     Lock,
     LockWait,
+    TakeChanging,
 }
 
 /// What settings are called.
@@ -72,6 +73,7 @@ impl Setting {
             Setting::Flags => "keep.flags = true",
             Setting::Lock => "lock",
             Setting::LockWait => "a lock of Lock::Wait",
+            Setting::TakeChanging => "take_changing",
         }
     }
 }

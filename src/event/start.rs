@@ -14,6 +14,8 @@ use crate::text::Escaped;
 pub struct Missing {
     /// Where it should be.
     pub path: PathBuf,
+    /// As it was named: a relative path begins at the destination.
+    pub named: PathBuf,
     /// Other trees lie beside it: its name is more likely wrong than it is the first of a series.
     pub has_others: bool,
     /// What it was for.
@@ -23,7 +25,8 @@ pub struct Missing {
 impl Missing {
     /// Of a tree to link to that should be there, with no others beside it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Missing { path: path.into(), has_others: false, reuse: Reuse::Link }
+        let path = path.into();
+        Missing { named: path.clone(), path, has_others: false, reuse: Reuse::Link }
     }
 }
 
@@ -136,6 +139,10 @@ pub enum Notice {
     },
     /// As many more rules have decided nothing.
     MoreIdleRules(u64),
+    /// The list of paths names none: nothing is mirrored.
+    EmptyList,
+    /// Another run has the lock on this destination: its end is awaited.
+    AwaitsLock(PathBuf),
 }
 
 impl Notice {
@@ -192,7 +199,11 @@ impl Notice {
             | Notice::Kept { .. }
             | Notice::MisplacedRule { .. }
             | Notice::IdleRule { .. }
-            | Notice::MoreIdleRules(_) => self.told_of_selection(names).unwrap_or_default(),
+            | Notice::MoreIdleRules(_)
+            | Notice::EmptyList => self.told_of_selection(names).unwrap_or_default(),
+            Notice::AwaitsLock(path) => {
+                format!("another run is at work in {}: waiting for its end", Escaped::path(path))
+            }
         }
     }
 
@@ -229,10 +240,13 @@ impl Notice {
             ),
             Notice::IdleRule { rule, origin } => {
                 let origin = origin.told(names);
-                format!("the rule {rule} ({origin}) has matched nothing that earlier rules had left to it")
+                format!(
+                    "the rule {rule} ({origin}) matched nothing, or only what an earlier rule had already decided"
+                )
             }
-            Notice::MoreIdleRules(1) => "one more rule has matched nothing".to_owned(),
-            Notice::MoreIdleRules(more) => format!("{more} more rules have matched nothing"),
+            Notice::EmptyList => "the list of paths names none: nothing is mirrored".to_owned(),
+            Notice::MoreIdleRules(1) => "one more rule matched nothing".to_owned(),
+            Notice::MoreIdleRules(more) => format!("{more} more rules matched nothing"),
             _ => return None,
         })
     }

@@ -7,6 +7,9 @@ use crate::event::metrics::Ring;
 use crate::event::{Action, EntryEvent, Incomplete, Kind};
 use crate::options::Reuse;
 
+/// Of as many files the last one says nothing of the time that is left.
+const LAST_FILES: u64 = 100;
+
 /// Counts while a run goes on, and at its end.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -182,9 +185,15 @@ impl Totals {
         self.complete && self.bytes_expected > 0 && done + self.at_work.files >= found
     }
 
-    /// The time until the end, as far as can be told: not before the walk is over.
+    /// The time until the end, as far as can be told: not before the walk is over, nor while the last few files have not begun.
+    /// Their sizes are not known, and may be more than all that came before.
     pub fn remaining(&self) -> Option<Duration> {
         let done = self.fraction().filter(|done| *done > 0.0)?;
+        let (found, ended) = self.files();
+        let left = found.saturating_sub(ended);
+        if left > 0 && left * LAST_FILES < found && !self.knows_bytes() {
+            return None;
+        }
         Duration::try_from_secs_f64(self.elapsed.as_secs_f64() * (1.0 - done) / done).ok()
     }
 
@@ -247,6 +256,21 @@ mod tests {
         assert_eq!(totals.remaining(), Some(Duration::from_secs(10)));
         (totals.bytes, totals.bytes_expected) = (100, 400);
         assert_eq!(totals.remaining(), Some(Duration::from_secs(30)), "one large file is left");
+    }
+
+    #[test]
+    fn no_end_is_promised_while_the_last_files_have_not_begun() {
+        let mut totals = Totals { found: 3002, done: 2997, complete: true, ..Totals::default() };
+        totals.elapsed = Duration::from_secs(10);
+        (totals.bytes, totals.bytes_expected) = (60 << 20, 60 << 20);
+        assert_eq!(totals.remaining(), None);
+        for _ in 0..5 {
+            totals.at_work.begin(12 << 20);
+            totals.bytes_expected += 12 << 20;
+        }
+        assert_eq!(totals.remaining(), Some(Duration::from_secs(10)), "all have begun");
+        totals.done = 2900;
+        assert!(totals.remaining().is_some());
     }
 
     #[test]

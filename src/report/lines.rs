@@ -116,6 +116,8 @@ impl Lines {
         let wanted = match event.action {
             Action::Failed => false,
             Action::Unchanged => verbose > 1,
+            // It is what the tree of `--link-dest` has.
+            Action::Created if event.kind == Kind::Directory && event.changes.is_empty() => verbose > 1,
             _ => verbose > 0,
         };
         let path = event.path(directory);
@@ -157,7 +159,11 @@ pub(crate) fn missing(missing: &Missing) -> String {
         Reuse::Copy => ("copy", "copied from"),
         _ => ("link", "linked to"),
     };
-    format!("--{option}-dest {} does not exist{others}: nothing is {lacks} it", Escaped::path(&missing.path))
+    let from = if missing.named.is_relative() { ", seen from DST" } else { "" };
+    format!(
+        "--{option}-dest {} does not exist{from}{others}: nothing is {lacks} it",
+        Escaped::path(&missing.named)
+    )
 }
 
 /// Says what a run can't do that its user may take for granted, unless that `is_told` already, or not wanted.

@@ -34,6 +34,7 @@ pub(crate) fn option(setting: Setting) -> &'static str {
         Setting::Flags => "--flags",
         Setting::Lock => "--lock",
         Setting::LockWait => "--wait",
+        Setting::TakeChanging => "--take-changing",
         other => other.field(),
     }
 }
@@ -91,6 +92,10 @@ mod tests {
                  are these the right directories, in this order? (--max-delete 100% goes on all the same)",
             ),
             (Cause::TooManyDeletions(3), "nothing is deleted: it would be 3, more than --max-delete allows"),
+            (
+                Cause::KeepsChanging { times: 3, destination: "DST keeps what it had" },
+                "it changed while it was being read, each of 3 times: DST keeps what it had (--take-changing takes what was read                  last)",
+            ),
             (
                 Cause::SetAside,
                 "a run that was killed had set it aside (--delete removes it, with --backup-dir to the backups)",

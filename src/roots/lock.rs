@@ -28,11 +28,17 @@ pub(crate) enum Locking {
     Waited,
 }
 
-/// Locks the destination, if the run is to have it alone. With [`Lock::Wait`] that takes as long as another run has it.
+/// Locks the destination, if the run is to have it alone. With [`Lock::Wait`] that takes as long as another run has it: `waits` is
+/// called when that begins.
 ///
 /// # Errors
 /// `Locked`, `Interrupted` while it waits, or what the kernel says of a directory that can't be locked.
-pub(crate) fn lock(destination: &Root, config: &Config, stop: &Stop) -> Result<Locking> {
+pub(crate) fn lock(
+    destination: &Root,
+    config: &Config,
+    stop: &Stop,
+    mut waits: impl FnMut(),
+) -> Result<Locking> {
     let (Some(mode), Some(fd)) = (config.lock.filter(|_| config.writes()), &destination.fd) else {
         return Ok(Locking::Had);
     };
@@ -44,6 +50,9 @@ pub(crate) fn lock(destination: &Root, config: &Config, stop: &Stop) -> Result<L
             Err(Errno::WOULDBLOCK) if mode == Lock::Refuse => return refuse(Cause::Locked),
             Err(Errno::WOULDBLOCK) if stop.is_stopped() => return refuse(Cause::Interrupted),
             Err(Errno::WOULDBLOCK) => {
+                if locking == Locking::Had {
+                    waits();
+                }
                 locking = Locking::Waited;
                 std::thread::sleep(PATIENCE);
             }

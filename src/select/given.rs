@@ -14,7 +14,7 @@ use crate::select::{Element, Selection};
 pub(super) struct Given {
     pub(super) rule: Rule,
     pub(super) origin: RuleOrigin,
-    /// It decided about a name; all copies of the list share this.
+    /// It decided about a name, or why it can't was told; all copies of the list share this.
     used: Arc<AtomicBool>,
 }
 
@@ -54,7 +54,7 @@ impl Selection {
         idle.map(|given| (given.rule.to_string(), given.origin.clone()))
     }
 
-    /// The rules that begin with the path of the tree at `root`, which is absolute. Where the tree holds that path once more,
+    /// The rules that begin with the path of the tree at `root`, which is absolute: these are to be told now. Where the tree holds that path once more,
     /// they are right.
     pub(crate) fn misplaced(&self, root: &Path) -> Vec<Misplaced> {
         let within = root.join(root.strip_prefix("/").unwrap_or(root));
@@ -64,10 +64,11 @@ impl Selection {
         if root == Path::new("/") || found.peek().is_none() || within.symlink_metadata().is_ok() {
             return Vec::new();
         }
-        let misplaced = |(given, below): (&Given, Vec<u8>)| Misplaced {
-            rule: given.rule.to_string(),
-            origin: given.origin.clone(),
-            instead: if matches!(&below[..], b"" | b"/") { b"/*".to_vec() } else { below },
+        let misplaced = |(given, below): (&Given, Vec<u8>)| {
+            given.mark_used(); // it is told once
+            let (rule, origin) = (given.rule.to_string(), given.origin.clone());
+            let instead = if matches!(&below[..], b"" | b"/") { b"/*".to_vec() } else { below };
+            Misplaced { rule, origin, instead }
         };
         found.map(misplaced).collect()
     }

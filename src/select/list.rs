@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::content::manifest::LINE_LIMIT;
 use crate::error::{Cause, Context, Error, Operation, Result};
-use crate::select::{open, without_mark};
+use crate::select::{UTF_16, is_utf_16, open, without_mark};
 
 /// Paths below the source. The directories on the way to them are mirrored too, what else these hold is not.
 #[derive(Debug, Clone)]
@@ -58,14 +58,27 @@ impl Paths {
         let mut lines = Lines::new(BufReader::with_capacity(CHUNK, input), separator);
         let mut root = Tree::default();
         let mut may_be_marked = separator == Separator::Line;
+        let mut is_marked = false; // by the mark of UTF-16, whose lines have NUL bytes
         while let Some(path) = lines.next(file)? {
-            let path = if std::mem::take(&mut may_be_marked) { without_mark(path) } else { path };
+            let is_first = std::mem::take(&mut may_be_marked);
+            is_marked |= is_first && matches!(path, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
+            let path = if is_first { without_mark(path) } else { path };
+            if path.contains(&0) {
+                let is_utf_16 = is_marked || is_first && is_utf_16(path);
+                let why = if is_utf_16 { UTF_16 } else { "a path in it has a NUL byte" };
+                return Err(Error::new(Operation::ReadPaths, file, Cause::Refused(why.into())));
+            }
             let is_comment = separator == Separator::Line && matches!(path, [b'#' | b';', ..]);
             if !path.is_empty() && !is_comment {
                 root.add(path)?;
             }
         }
         Ok(Paths { root: Arc::new(root.finish()), recursive: false })
+    }
+
+    /// Whether it names nothing, not even the source itself.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.root.named && self.root.children.is_empty()
     }
 }
 

@@ -180,13 +180,16 @@ impl Selection {
             let cause = Cause::Refused("files of rules merge each other without end".into());
             return Err(Error::new(Operation::ReadRules, file, cause));
         }
-        if file == Path::new("-") && std::mem::replace(&mut self.reads_input, true) {
+        if is_standard_input(file) && std::mem::replace(&mut self.reads_input, true) {
             let cause = Cause::Refused("standard input was read already, and is empty by now".into());
             return Err(Error::new(Operation::UseRule, file, cause));
         }
         let text = read(file).at(Operation::ReadRules, || file)?;
-        let lines = template.lines(&text);
         let refused = |why| Error::new(Operation::ReadRules, file, Cause::Refused(why));
+        if is_utf_16(&text) {
+            return Err(refused(UTF_16.into()));
+        }
+        let lines = template.lines(&text);
         self.add(lines.map_err(refused)?, &RuleOrigin::File(file.to_path_buf()), depth)
     }
 
@@ -230,6 +233,26 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     open(file)?.read_to_end(&mut text)?;
     Ok(text)
+}
+
+/// Whether a file of a list is standard input, by `-` or by a name that the kernel has for it. What is read from it by one name
+/// can't be read by another one.
+pub fn is_standard_input(file: &Path) -> bool {
+    ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "/proc/thread-self/fd/0"]
+        .iter()
+        .any(|name| file == Path::new(name))
+}
+
+const UTF_16: &str = "it is UTF-16: save it as UTF-8";
+
+/// Whether a text is UTF-16, of which no line is what it looks like: it begins with the mark of one of its two orders, or with a
+/// character of one byte, and the other byte is 0.
+fn is_utf_16(text: &[u8]) -> bool {
+    match text {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => text.contains(&0),
+        [first, second, ..] => (*first == 0) != (*second == 0) && text.len() > 2,
+        _ => false,
+    }
 }
 
 /// A text without the byte order mark that some editors put before it: git passes over it.

@@ -18,8 +18,8 @@ pub(super) enum Verdict {
     Inside,
     /// It is on another file system.
     Elsewhere,
-    /// It is a subvolume, and these are not read.
-    Subvolume,
+    /// It is a subvolume, and these are not read. What it is of, if that can be told.
+    Subvolume(Option<Subvolume>),
     /// It is a snapshot of what is read.
     Snapshot,
     /// It is a snapshot, of what may be read later: it waits until all else is read. Its device.
@@ -49,7 +49,7 @@ impl Bounds {
     /// A source begins with this directory.
     pub(super) fn begin(&mut self, source: &OwnedFd) -> rustix::io::Result<()> {
         self.device = Some(stat_open(source)?.inode.device);
-        if self.crosses && is_btrfs(source) {
+        if is_btrfs(source) {
             // What can't be opened is not read either.
             let opened = rustix::fs::openat(source, c".", LIST, Mode::empty());
             let subvolume = opened.and_then(Subvolume::of);
@@ -69,7 +69,7 @@ impl Bounds {
             return Verdict::Elsewhere;
         }
         if !self.crosses {
-            return Verdict::Subvolume;
+            return Verdict::Subvolume(Subvolume::of(directory).ok());
         }
         match Subvolume::of(directory) {
             Ok(subvolume) if self.is_snapshot(&subvolume) => Verdict::Snapshot,
@@ -92,6 +92,13 @@ impl Bounds {
         if is_snapshot {
             self.known.insert(subvolume.uuid, subvolume.received);
         }
+        is_snapshot
+    }
+
+    /// Whether a subvolume that is not read is a snapshot of what the source has, if it is asked of all, the oldest first.
+    pub(super) fn is_left_snapshot(&mut self, subvolume: &Subvolume) -> bool {
+        let is_snapshot = self.is_snapshot(subvolume);
+        self.known.insert(subvolume.uuid, subvolume.received);
         is_snapshot
     }
 

@@ -30,28 +30,32 @@ pub(super) struct Later<D> {
 /// What was left out.
 #[derive(Debug, Default)]
 pub(super) struct LeftOut {
-    subvolumes: u64,
+    /// Subvolumes that are not read, of which it is not known yet whether they are snapshots.
+    subvolumes: Vec<(PathBuf, Option<Subvolume>)>,
     /// How many snapshots, and the first of them.
     snapshots: u64,
     snapshot: PathBuf,
+}
+
+impl LeftOut {
+    fn add_snapshot(&mut self, path: PathBuf) {
+        if self.snapshots == 0 {
+            self.snapshot = path;
+        }
+        self.snapshots += 1;
+    }
 }
 
 impl<S: Sink> Walk<'_, S> {
     /// Does not read a directory that lies beyond the bounds, and says so where nobody would expect it.
     pub(super) fn leave_out(&mut self, directory: &S::Directory, verdict: Verdict) {
         match verdict {
-            Verdict::Subvolume => {
-                self.left_out.subvolumes += 1;
-                if self.left_out.subvolumes <= NAMED {
-                    let path = self.sink.source_path(directory);
-                    self.sink.report(Event::Notice(Notice::Subvolume(path)));
-                }
+            Verdict::Subvolume(subvolume) => {
+                self.left_out.subvolumes.push((self.sink.source_path(directory), subvolume));
             }
             Verdict::Snapshot => {
-                if self.left_out.snapshots == 0 {
-                    self.left_out.snapshot = self.sink.source_path(directory);
-                }
-                self.left_out.snapshots += 1;
+                let path = self.sink.source_path(directory);
+                self.left_out.add_snapshot(path);
             }
             Verdict::Unknown(errno) => {
                 let why = format!(
@@ -67,12 +71,25 @@ impl<S: Sink> Walk<'_, S> {
         self.sink.mark_elsewhere(directory);
     }
 
-    /// Tells in the end of what was not named.
+    /// Tells in the end what was left out: subvolumes one by one, and how many snapshots there are.
     pub(super) fn tell_left_out(&mut self) {
-        let LeftOut { subvolumes, snapshots, snapshot } = std::mem::take(&mut self.left_out);
+        let mut met = std::mem::take(&mut self.left_out.subvolumes);
+        met.sort_by_key(|(_, subvolume)| subvolume.map(|subvolume| subvolume.id));
+        let mut subvolumes = 0;
+        for (path, subvolume) in met {
+            if subvolume.is_some_and(|subvolume| self.bounds.is_left_snapshot(&subvolume)) {
+                self.left_out.add_snapshot(path);
+                continue;
+            }
+            subvolumes += 1;
+            if subvolumes <= NAMED {
+                self.sink.report(Event::Notice(Notice::Subvolume(path)));
+            }
+        }
         if subvolumes > NAMED {
             self.sink.report(Event::Notice(Notice::MoreSubvolumes(subvolumes - NAMED)));
         }
+        let LeftOut { snapshots, snapshot, .. } = std::mem::take(&mut self.left_out);
         if snapshots > 0 {
             self.sink.report(Event::Notice(Notice::Snapshots { first: snapshot, count: snapshots }));
         }

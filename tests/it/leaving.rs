@@ -165,6 +165,8 @@ fn a_mount_that_leaves_is_an_error_and_its_mirror_stays() {
             assert_eq!(ran.code, Some(*code), "{options:?}: {ran:#?}");
             let told = format!("{}: what was mounted there has left", source.path().join("disk").display());
             assert_eq!(ran.err.contains(&told), *code == 23, "{options:?}: {}", ran.err);
+            let warns = ran.err.contains("the next run would delete it: mount it again first");
+            assert_eq!(warns, *code == 23 && options.contains(&"--delete"), "{options:?}: {}", ran.err);
             assert_eq!(snapshot(&destination.join("disk/d")), before);
             assert_eq!(fs::read(destination.join("disk/g")).unwrap(), b"there too");
             // What is extra elsewhere goes all the same.

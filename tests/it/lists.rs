@@ -20,6 +20,8 @@ tests![
     standard_input_is_named_once,
     gitignore_files_in_any_encoding_mean_what_git_means: [Need::Tool("git")],
     rules_and_paths_may_have_a_mark_and_be_in_latin_1,
+    a_list_in_utf_16_is_refused,
+    a_list_without_a_path_is_told,
 ];
 
 /// Lines of .gitignore files, each in a directory of its own with all the names.
@@ -223,7 +225,9 @@ fn a_rule_without_a_match_is_told_to_those_who_ask() {
         (lines.map(str::to_owned).collect(), ran.out)
     };
     let line = |rule: &str, origin: &str| {
-        format!("ringsync: the rule {rule} ({origin}) has matched nothing that earlier rules had left to it")
+        format!(
+            "ringsync: the rule {rule} ({origin}) matched nothing, or only what an earlier rule had already decided"
+        )
     };
     let all = [
         line("- /dri/", "--exclude"),
@@ -239,14 +243,14 @@ fn a_rule_without_a_match_is_told_to_those_who_ask() {
     assert_eq!(told(&["-v", "--delete"]).0, all[..3]);
     assert_eq!(told(&["-v", "--delete", "--filter=clear"]).0.len(), 0);
     let (lines, out) = told(&["--json"]);
-    assert!(lines.is_empty() && out.matches("has matched nothing").count() == 4, "{out}");
+    assert!(lines.is_empty() && out.matches("matched nothing, or only").count() == 4, "{out}");
     let log = home.path().join("log");
     told(&["-v", "--log-file", log.to_str().unwrap()]);
     assert!(!fs::read_to_string(log).unwrap().contains("matched nothing"));
     // A long list does not flood anybody.
     fs::write(&rules, (0..500).map(|number| format!("no-{number}\n")).collect::<String>()).unwrap();
     let lines = told(&["-v"]).0;
-    assert_eq!((lines.len(), lines[20].as_str()), (21, "ringsync: 482 more rules have matched nothing"));
+    assert_eq!((lines.len(), lines[20].as_str()), (21, "ringsync: 482 more rules matched nothing"));
 }
 
 fn a_rule_with_the_path_of_the_source_is_told_always() {
@@ -267,6 +271,11 @@ fn a_rule_with_the_path_of_the_source_is_told_always() {
     assert_eq!(told(&[&exclude], &link), ["/cache"], "by the path that a symlink leads to");
     assert_eq!(told(&[&format!("--exclude={}/cache", link.display())], &link), ["/cache"]);
     assert!(told(&[&exclude, "-q"], &source).is_empty());
+    // It is told once, also to those who ask for rules without a match.
+    let all = sync_with("threads", &["-v", &exclude], &source, &destination).exits(0);
+    assert!(!all.err.contains("matched nothing"), "{}", all.err);
+    let json = sync_with("threads", &["--json", &exclude], &source, &destination).exits(0);
+    assert_eq!(json.out.matches(r#""event":"notice""#).count(), 1, "{}", json.out);
     for right in
         [format!("--filter=-/ {at}/cache"), format!("--exclude={at}s/cache"), "--exclude=/cache".into()]
     {
@@ -294,9 +303,13 @@ fn standard_input_is_named_once() {
         &["--exclude-from=-", "--exclude-from", "-"],
         &["--include-from=-", "--filter=. -"],
         &["--filter=merge -", "--filter=merge_-"],
+        &["--exclude-from=-", "--files-from=/dev/stdin"],
+        &["--exclude-from=/proc/self/fd/0", "--include-from=/dev/fd/0"],
+        &["--filter=merge /dev/stdin", "--files-from=-"],
     ] {
         let ran = sync_with("threads", twice, &home.path().join("src"), &home.path().join("dst")).exits(1);
         assert!(ran.err.contains("standard input (-) can be read once"), "{twice:?}: {}", ran.err);
+        assert!(ran.err.contains("Usage: ringsync sync ") && !ran.err.contains("<COMMAND>"), "{}", ran.err);
         assert!(!home.path().join("dst").exists());
     }
     let merging = home.path().join("merging");
@@ -309,9 +322,60 @@ fn standard_input_is_named_once() {
         &home.path().join("dst"),
     );
     assert!(ran.exits(1).err.contains(": standard input was read already"));
+    let merging_again = home.path().join("merging again");
+    fs::write(&merging_again, "merge /dev/stdin\n").unwrap();
+    let merge = format!("--filter=merge {}", merging_again.display());
+    let paths = ["src", "dst"].map(|name| home.path().join(name));
+    let ran = sync_with("threads", &["--exclude-from=-", &merge], &paths[0], &paths[1]).exits(1);
+    assert!(ran.err.contains(": standard input was read already"), "{}", ran.err);
     for once in
         [&["--exclude-from=-", "--exclude=-", "--filter=- -"][..], &["--files-from=-", "--filter=: -"]]
     {
         sync_with("threads", once, &home.path().join("src"), &home.path().join("dst")).exits(0);
     }
+}
+
+fn a_list_in_utf_16_is_refused() {
+    let home = scratch();
+    let (source, destination, list) =
+        (home.path().join("src"), home.path().join("dst"), home.path().join("list"));
+    file(source.join("caf\u{e9}"), "x");
+    let utf_16 = |text: &str, mark: &str, order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        format!("{mark}{text}").encode_utf16().flat_map(order).collect()
+    };
+    for order in [u16::to_le_bytes, u16::to_be_bytes] {
+        for (text, mark) in [("caf\u{e9}\r\n", "\u{feff}"), ("caf\u{e9}\n", ""), ("\u{4e2d}\n", "\u{feff}")] {
+            fs::write(&list, utf_16(text, mark, order)).unwrap();
+            let named = list.display();
+            for option in ["--exclude-from=", "--include-from=", "--filter=merge ", "--files-from="] {
+                let ran =
+                    sync_with("threads", &[&format!("{option}{named}")], &source, &destination).exits(3);
+                assert!(
+                    ran.err.ends_with(&format!("{named}: it is UTF-16: save it as UTF-8\n")),
+                    "{}",
+                    ran.err
+                );
+                assert!(!destination.exists());
+            }
+        }
+    }
+    fs::write(&list, "a\0b\n").unwrap();
+    let listed = format!("--files-from={}", list.display());
+    let ran = sync_with("threads", &[&listed], &source, &destination).exits(3);
+    assert!(ran.err.contains(&format!("{}: a path in it has a NUL byte", list.display())), "{}", ran.err);
+}
+
+fn a_list_without_a_path_is_told() {
+    let home = scratch();
+    let (source, list) = (home.path().join("src"), home.path().join("list"));
+    file(source.join("a"), "x");
+    let told = |text: &str, options: &[&str]| {
+        fs::write(&list, text).unwrap();
+        let listed = format!("--files-from={}", list.display());
+        let options = [&[listed.as_str()], options].concat();
+        let ran = sync_with("threads", &options, &source, &home.path().join("dst")).exits(0);
+        ran.err.contains("the list of paths names none: nothing is mirrored")
+    };
+    assert!(told("", &[]) && told("# a\n\n", &[]) && told("", &["-0"]) && told("", &["--json"]));
+    assert!(!told("a\n", &[]) && !told(".\n", &[]) && !told("", &["-q"]));
 }

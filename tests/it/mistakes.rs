@@ -257,7 +257,7 @@ fn a_reference_that_is_mistyped_is_told_under_quiet() {
         assert_eq!(ran.err, "");
     }
     symlink("gone", snapshots.join("latest")).unwrap();
-    let told = "ringsync: --link-dest snapshots/two/../latest does not exist, though there are other trees beside it: \
+    let told = "ringsync: --link-dest ../latest does not exist, seen from DST, though there are other trees beside it: \
                 nothing is linked to it\n";
     for options in ["-q", "-q -n"] {
         let words = format!("sync {options} --link-dest ../latest src snapshots/two");

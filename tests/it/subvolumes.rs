@@ -13,6 +13,7 @@ use crate::support::{ENGINES, Ran, assert_equal, program, run, scratch, sync_wit
 
 tests![
     subvolumes_that_are_not_read_are_named: [Need::FileSystem("btrfs")],
+    snapshots_are_not_told_as_subvolumes_that_could_be_read: [Need::FileSystem("btrfs")],
     subvolumes_are_read_where_asked_and_snapshots_are_not: [Need::FileSystem("btrfs")],
     names_of_two_subvolumes_are_no_hard_links: [Need::FileSystem("btrfs")],
     what_was_received_is_no_snapshot: [Need::FileSystem("btrfs")],
@@ -108,6 +109,38 @@ fn subvolumes_that_are_not_read_are_named() {
         (told.len(), told.iter().any(|line| line == "ringsync: 3 more subvolumes are not read")),
         (6, true)
     );
+}
+
+/// Whichever are met first: the names of subvolumes come between those of their snapshots.
+fn snapshots_are_not_told_as_subvolumes_that_could_be_read() {
+    let mount = Mount::new("btrfs", "200M");
+    let source = mount.path().join("src");
+    subvolume(&source);
+    fs::create_dir_all(source.join(".snapshots")).unwrap();
+    let data = ["d/sv2", "sv1", "zhome"];
+    fs::create_dir(source.join("d")).unwrap();
+    for name in data {
+        subvolume(&source.join(name));
+    }
+    for number in 0..6 {
+        let of = source.join(data[number % 3]);
+        snapshot(&of, &source.join(format!(".snapshots/{number}")));
+    }
+    snapshot(&source, &source.join(".snapshots/of-all"));
+    snapshot(&source.join("sv1"), &source.join("sv1-before"));
+    snapshot(&source.join("sv1-before"), &source.join("again"));
+    let home = scratch();
+    for &engine in ENGINES.iter() {
+        let ran = sync_with(engine, &["-x"], &source, &home.path().join(engine)).exits(0);
+        let told = told(&ran, &source);
+        assert_eq!(told.len(), 4, "{told:?}");
+        for name in data {
+            let line = format!("ringsync: {name} is a subvolume of the same file system, and is not read");
+            assert!(told.iter().any(|told| told.starts_with(&line)), "{told:?}");
+        }
+        let rest = " and 8 more are snapshots of what SRC has, and are not read";
+        assert!(told.iter().any(|told| told.ends_with(rest)), "{told:?}");
+    }
 }
 
 /// A source with subvolumes of every kind, and what is to be read of it.

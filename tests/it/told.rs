@@ -95,6 +95,11 @@ fn directories_that_an_earlier_tree_has_are_no_news() {
         assert_eq!(directories(&listed.join("\n")), wanted, "{log}");
         let all = sync(&["-ii"], "all");
         assert!(all.out.contains("cd          same/deep/\n"), "{}", all.out);
+        let verbose = sync(&["-v"], "verbose");
+        assert!(!verbose.out.contains("created   same/"), "{}", verbose.out);
+        assert!(verbose.out.contains("created   touched/\n"), "{}", verbose.out);
+        let more = sync(&["-vv"], "more");
+        assert!(more.out.contains("created   same/deep/\n"), "{}", more.out);
         let json = sync(&["--json"], "json");
         assert_eq!(json.summary()["created"], 9, "{}", json.out);
     }

@@ -1,14 +1,14 @@
 //! Options that say what is mirrored: filter rules in the order in which they are given, lists of paths, sizes.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::cli::values::size::parse_size;
-use ringsync::{Config, Selection};
+use ringsync::{Config, Selection, is_standard_input};
 
 pub(crate) const SELECT: &str = "What is mirrored";
 
@@ -124,7 +124,7 @@ impl Options {
 impl Options {
     /// Standard input can be read once: the second list of it would be empty.
     fn refuse_input_twice(&self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        let is_input = |file: &&PathBuf| file.as_os_str() == "-";
+        let is_input = |file: &&PathBuf| is_standard_input(file);
         let listed = matches.try_get_one::<PathBuf>("files_from").ok().flatten();
         let files = |option: &'static str, files: &[PathBuf]| {
             files.iter().filter(is_input).map(move |_| option).collect::<Vec<_>>()
@@ -148,7 +148,8 @@ impl Options {
 fn merges_input(rule: &[u8]) -> bool {
     let is_end = |byte: &u8| b" _".contains(byte);
     let argument = rule.iter().position(is_end).map(|end| &rule[end + 1..]);
-    argument == Some(b"-") && (rule.starts_with(b".") || rule.starts_with(b"merge"))
+    let is_input = argument.is_some_and(|file| is_standard_input(Path::new(OsStr::from_bytes(file))));
+    is_input && (rule.starts_with(b".") || rule.starts_with(b"merge"))
 }
 
 /// The rules in the order in which they were given.

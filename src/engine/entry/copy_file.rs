@@ -40,7 +40,21 @@ pub(crate) async fn copy(
     if copied.is_err() {
         streamed.end(item.run()).await;
     }
-    copied
+    copied.map_err(|error| with_a_way_out(error, &item, taken))
+}
+
+/// Says of a source that changed each time what the destination has, and how it can be taken all the same.
+fn with_a_way_out(error: Error, item: &Item<'_>, taken: Taken) -> Error {
+    let config = &item.run().config;
+    if !matches!(error.cause, Cause::Changed) || config.take_changing {
+        return error;
+    }
+    let destination = match taken {
+        Taken::Nothing => "DST does not get it",
+        _ if config.in_place => "what DST has may be a mixture",
+        _ => "DST keeps what it had",
+    };
+    Error { cause: Cause::KeepsChanging { times: ATTEMPTS, destination }, ..error }
 }
 
 async fn copy_streamed(

@@ -258,8 +258,12 @@ impl Run {
         for below in self.mounted.left() {
             self.deletions.protect_vanished(below.to_path_buf());
             if is_read {
-                let why = "what was mounted there has left during the run: some of it may be missing";
-                let cause = Cause::Refused(why.into());
+                let mut why =
+                    "what was mounted there has left during the run: some of it may be missing".to_owned();
+                if self.config.delete.is_some() {
+                    why += ". Its mirror stays this time, and the next run would delete it: mount it again first";
+                }
+                let cause = Cause::Refused(why);
                 self.report(Event::Failed(Error::new(Operation::ListSource, self.source_path(below), cause)))
                     .await;
             }

@@ -6,15 +6,20 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::Run;
 use crate::event::{Event, Notice};
+use crate::select::Paths;
 use crate::text::Escaped;
 
 /// Rules without a match that are named one by one.
 const NAMED: usize = 20;
 
 impl Run {
-    /// Tells of rules that begin with the path of the tree that they are about, before anything is done.
+    /// Tells of rules that begin with the path of the tree that they are about, and of a list without a path, before anything is
+    /// done.
     pub(crate) fn tell_misplaced_rules(&self) {
         let select = &self.config.select;
+        if select.paths.as_ref().is_some_and(Paths::is_empty) {
+            self.report_blocking(Event::Notice(Notice::EmptyList));
+        }
         if !select.has_rules() {
             return;
         }

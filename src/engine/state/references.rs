@@ -60,7 +60,8 @@ impl References {
                     trees.extend(tree.fd.map(|fd| Tree { number, is_doubted: is_doubted(number), fd }))
                 }
                 Err(error) if error.errno() == Some(Errno::NOENT) => {
-                    missing.push(Missing { has_others: has_others(&path, roots), path, reuse })
+                    let has_others = has_others(&path, roots);
+                    missing.push(Missing { path, named: named.clone(), has_others, reuse });
                 }
                 Err(error) => return Err(Error { path, ..error }),
             }
