@@ -37,6 +37,7 @@ mod gain;
 mod guide;
 mod hostile;
 mod inplace;
+mod keeps;
 mod lacks;
 mod leaving;
 mod left_modes;
@@ -133,6 +134,7 @@ fn main() {
         guide::TESTS,
         hostile::TESTS,
         inplace::TESTS,
+        keeps::TESTS,
         lacks::TESTS,
         left_modes::TESTS,
         leaving::TESTS,

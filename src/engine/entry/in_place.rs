@@ -31,7 +31,7 @@ pub(crate) fn open(item: &Item<'_>, source: &File, want: &Stat) -> Option<OwnedF
 /// Whether it has the ACL of its source, or none, and no capability. What can't be read is not right.
 fn has_right_acl(item: &Item<'_>, source: &File, handle: &OwnedFd, want: &Stat) -> bool {
     let (run, target) = (item.run(), HeldInode::Handle(handle.as_fd()));
-    let wanted = match run.rules.keep.xattrs {
+    let wanted = match run.rules.keep.acls {
         true => item.source_xattrs(want, Some(source)),
         false => Ok(xattr::Xattrs::new()),
     };

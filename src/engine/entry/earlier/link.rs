@@ -83,7 +83,7 @@ async fn is_same(
         Decision::Keep(difference) => difference.is_empty(),
         _ => false,
     };
-    let wanted = match rules.keep.xattrs {
+    let wanted = match rules.keep.attributes() {
         true => Some(item.source_xattrs(&source.stat, source.file.as_ref())?),
         false => None,
     };
@@ -107,7 +107,7 @@ async fn is_same(
 }
 
 fn xattrs(item: &Item<'_>, tree: &OwnedFd, handle: &OwnedFd, have: &Stat) -> Result<xattr::Xattrs> {
-    let reach = item.run().rules.privileges.namespaces;
+    let reach = item.run().rules.reach();
     if have.kind != Kind::Symlink {
         return xattr::read(&HeldInode::Handle(handle.as_fd()).into(), reach, || item.path());
     }
