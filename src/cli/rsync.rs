@@ -61,7 +61,6 @@ const OTHERWISE: &[(&str, &str)] = &[
         "--write-batch --only-write-batch --read-batch",
         "there are no batches; use --manifest for a list of hashes",
     ),
-    ("--compare-dest --copy-dest", "use --link-dest, which links to what is the same in an older mirror"),
     ("--log-file-format", "--log-file has the lines of -i"),
     ("-V --version", "use ringsync --version"),
     ("--max-alloc", "memory does not grow with the number of files"),

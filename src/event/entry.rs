@@ -107,6 +107,8 @@ pub struct Reused {
     /// Bytes that are shared with it: all of a file that was linked or cloned, and of one that has changed what its clone
     /// could keep.
     pub bytes: u64,
+    /// The source's contents were not read, since they are the same there.
+    pub as_it_is: bool,
 }
 
 /// What a file of the source did while it was read, where it was copied all the same.
@@ -195,6 +197,15 @@ impl EntryEvent {
         }
     }
 
+    /// The same once more, if it has no error.
+    pub(crate) fn again(&self) -> Option<Self> {
+        if self.error.is_some() || self.lacks.is_some() {
+            return None;
+        }
+        let (name, points_to) = (self.name.clone(), self.points_to.clone());
+        Some(EntryEvent { name, points_to, error: None, lacks: None, ..*self })
+    }
+
     /// The same of one that differed.
     pub fn changed(kind: Kind, action: Action, changes: Changes) -> Self {
         EntryEvent { changes, ..EntryEvent::done(kind, action) }
@@ -203,6 +214,12 @@ impl EntryEvent {
     /// Of an entry that failed.
     pub fn failed(kind: Kind, error: Error) -> Self {
         EntryEvent { error: Some(Box::new(error)), ..EntryEvent::done(kind, Action::Failed) }
+    }
+
+    /// Whether the destination does not have it since an earlier tree has the same: [`Reuse::Compare`](crate::Reuse::Compare).
+    pub fn is_left_out(&self) -> bool {
+        let lacks = matches!(self.action, Action::Unchanged | Action::Deleted);
+        lacks && !self.follows && self.reused.is_some()
     }
 
     /// With what the source says of it.

@@ -60,7 +60,7 @@ pub struct Totals {
 pub struct Shared {
     /// How they come from there.
     pub reuse: Reuse,
-    /// Regular files that share their contents with such a tree's: links, or clones.
+    /// Regular files whose contents come from such a tree, or that were left out since it has them.
     pub files: u64,
     /// Regular files that the destination did not have as they are, so that each could have been one.
     pub of: u64,
@@ -74,6 +74,10 @@ impl Shared {
 
     /// Counts an entry that is done.
     pub(crate) fn count(&mut self, event: &EntryEvent) {
+        if event.kind == Kind::File && event.is_left_out() {
+            (self.files, self.of) = (self.files + 1, self.of + 1);
+            return;
+        }
         let is_made = matches!(event.action, Action::Created | Action::Updated | Action::Linked);
         if event.kind == Kind::File && (is_made || event.action == Action::Failed) {
             self.of += 1;

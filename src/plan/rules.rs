@@ -27,7 +27,7 @@ pub(crate) struct Rules {
 
 impl Keep {
     /// Whether entries of this type are mirrored.
-    pub(crate) fn takes(&self, kind: Kind) -> bool {
+    pub fn takes(&self, kind: Kind) -> bool {
         match kind {
             Kind::File | Kind::Directory => true,
             Kind::Symlink => self.symlinks,

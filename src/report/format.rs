@@ -155,7 +155,7 @@ impl Format {
 }
 
 /// As ls(1) shows them: `rwxr-sr-t`.
-fn permissions(mode: u32) -> String {
+pub(crate) fn permissions(mode: u32) -> String {
     let mut text = String::new();
     for (shift, special, set) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
         let bits = mode >> shift;

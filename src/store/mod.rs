@@ -24,30 +24,31 @@ pub mod name;
 mod own;
 mod prune;
 mod record;
-mod removal;
 pub mod retention;
 mod shortage;
 mod sources;
 mod space;
 mod take;
+mod taken;
 mod unfit;
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Operation, Result};
+use crate::error::{Context, Error, Operation, Result};
 use crate::event::Summary;
 use crate::stop::Stop;
 use crate::store::layout::{LATEST, Layout};
 use crate::store::own::held;
-use crate::store::record::known;
+use crate::store::record::{Known, known};
 
 pub use crate::store::prune::{Decision, Prune, prune, refusal};
 pub use crate::store::record::Record;
 pub use crate::store::shortage::NoRoom;
 pub use crate::store::space::KeepFree;
-pub use crate::store::take::{Take, Taken, take};
+pub use crate::store::take::{Take, take};
+pub use crate::store::taken::Taken;
 pub use crate::store::unfit::{MinEntries, Unfit};
 
 /// A store, as it is now.
@@ -58,6 +59,8 @@ pub struct Store {
     pub snapshots: Vec<Record>,
     /// The names of those that the record has, and of which there is no directory any more.
     pub gone: Vec<String>,
+    /// That the record's last line is cut off: its snapshot is not among these.
+    pub cut: Option<Error>,
     layout: Layout,
 }
 
@@ -69,7 +72,8 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self> {
         let layout = Layout::new(path);
         layout.require()?;
-        Ok(Store { snapshots: known(&layout)?.0, gone: record::gone(&layout)?, layout })
+        let Known { snapshots, gone, cut, .. } = known(&layout)?;
+        Ok(Store { snapshots, gone, cut, layout })
     }
 
     /// Where a snapshot lies.
@@ -85,6 +89,9 @@ struct Held {
     snapshots: Vec<Record>,
     /// The sequence number of the next one.
     next: u64,
+    /// What the record tells of others, as it was found.
+    gone: Vec<String>,
+    cut: Option<Error>,
     /// Lies on the store's file system, and was opened before anything was written: what could not be is told when it is
     /// flushed.
     lock: File,
@@ -101,15 +108,20 @@ impl Held {
     fn new(layout: Layout, lock: File) -> Result<Self> {
         layout.vet()?;
         layout.require_latest()?;
-        let (snapshots, next) = known(&layout)?;
-        Ok(Held { layout, snapshots, next, lock })
+        let known = known(&layout)?;
+        Ok(Held::of(layout, known, lock))
     }
 
     /// The same of a store in which nothing is changed, and which another run may change meanwhile.
     fn look(layout: Layout) -> Result<Self> {
         let directory = File::open(layout.store()).at(Operation::UseStore, || layout.store())?;
-        let (snapshots, next) = known(&layout)?;
-        Ok(Held { layout, snapshots, next, lock: directory })
+        let known = known(&layout)?;
+        Ok(Held::of(layout, known, directory))
+    }
+
+    fn of(layout: Layout, known: Known, lock: File) -> Self {
+        let Known { snapshots, next, gone, cut, .. } = known;
+        Held { layout, snapshots, next, gone, cut, lock }
     }
 
     /// Writes the record, and has `latest` lead to the newest snapshot.

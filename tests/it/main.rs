@@ -6,6 +6,7 @@
 
 mod adopted;
 mod again;
+mod alt_dest;
 mod bench;
 mod beneath;
 mod bounded;
@@ -64,6 +65,8 @@ mod reality;
 mod recased;
 mod report;
 mod rings;
+mod rsync;
+mod rsync_keeps;
 mod schema;
 mod secret;
 mod select;
@@ -72,6 +75,7 @@ mod snapshots;
 mod spared;
 mod store_attacks;
 mod store_rules;
+mod store_stuck;
 mod subvolumes;
 mod support;
 mod swapped;
@@ -103,6 +107,7 @@ fn main() {
     let tests = [
         adopted::TESTS,
         again::TESTS,
+        alt_dest::TESTS,
         bench::TESTS,
         beneath::TESTS,
         bounded::TESTS,
@@ -163,11 +168,14 @@ fn main() {
         select::TESTS,
         report::TESTS,
         rings::TESTS,
+        rsync::TESTS,
+        rsync_keeps::TESTS,
         schema::TESTS,
         show::TESTS,
         snapshots::TESTS,
         store_attacks::TESTS,
         store_rules::TESTS,
+        store_stuck::TESTS,
         subvolumes::TESTS,
         spared::TESTS,
         swapped::TESTS,

@@ -24,15 +24,47 @@ enum From {
     Wild(String),
 }
 
+/// Whose numbers are mapped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whose {
+    Users,
+    Groups,
+}
+
+impl Whose {
+    /// The number that a name, or a number, stands for; `None`: there is no text.
+    fn look_up(self, name: &str) -> Result<Option<u32>, String> {
+        match self {
+            Whose::Users => owner::user(name),
+            Whose::Groups => owner::group(name),
+        }
+    }
+
+    /// The name that a number has, or an empty one.
+    fn name(self, id: u32) -> String {
+        let name = match self {
+            Whose::Users => User::from_uid(Uid::from_raw(id)).ok().flatten().map(|user| user.name),
+            Whose::Groups => Group::from_gid(Gid::from_raw(id)).ok().flatten().map(|group| group.name),
+        };
+        name.unwrap_or_default()
+    }
+
+    /// Why this process may not give files to this one, if it may not.
+    fn refusal(self, id: u32) -> Option<String> {
+        let owner = Owner::default().with(|owner| match self {
+            Whose::Users => owner.user = Some(id),
+            Whose::Groups => owner.group = Some(id),
+        });
+        owner.refusal()
+    }
+}
+
 /// Reads a map of users.
 ///
 /// # Errors
 /// When a pair can't be understood, a name is unknown, or this process may not give files to whom they stand for.
 pub(crate) fn parse_users(text: &str) -> Result<IdMap, String> {
-    let owner_of = |user| Owner::default().with(|owner| owner.user = Some(user));
-    let pairs = pairs(text, owner::user, owner_of)?;
-    let name = |id| User::from_uid(Uid::from_raw(id)).ok().flatten().map(|user| user.name);
-    Ok(IdMap::new(move |id| map(&pairs, id, name)))
+    parse(text, Whose::Users)
 }
 
 /// Reads a map of groups.
@@ -40,25 +72,55 @@ pub(crate) fn parse_users(text: &str) -> Result<IdMap, String> {
 /// # Errors
 /// As for users.
 pub(crate) fn parse_groups(text: &str) -> Result<IdMap, String> {
-    let owner_of = |group| Owner::default().with(|owner| owner.group = Some(group));
-    let pairs = pairs(text, owner::group, owner_of)?;
-    let name = |id| Group::from_gid(Gid::from_raw(id)).ok().flatten().map(|group| group.name);
+    parse(text, Whose::Groups)
+}
+
+fn parse(text: &str, whose: Whose) -> Result<IdMap, String> {
+    let pairs = pairs(text, |name| whose.look_up(name), Err)?;
+    match pairs.iter().find_map(|pair| whose.refusal(pair.to)) {
+        Some(why) => Err(why),
+        None => Ok(IdMap::new(move |id| map(&pairs, id, |id| whose.name(id)))),
+    }
+}
+
+/// Reads a map as rsync does: of an unknown name it `tell`s, and goes on without the pair. Numbers have names only if they are
+/// `named`.
+///
+/// # Errors
+/// When a pair can't be understood.
+pub(crate) fn read_as_rsync(
+    text: &str,
+    whose: Whose,
+    named: bool,
+    tell: impl Fn(String),
+) -> Result<IdMap, String> {
+    let unknown = |why| {
+        tell(why);
+        Ok(())
+    };
+    let pairs = pairs(text, |name| whose.look_up(name), unknown)?;
+    let name = move |id| if named { whose.name(id) } else { String::new() };
     Ok(IdMap::new(move |id| map(&pairs, id, name)))
 }
 
+/// The pairs. What is to be done about one whose target `look_up` does not know, `unknown` says.
 fn pairs(
     text: &str,
     look_up: impl Fn(&str) -> Result<Option<u32>, String>,
-    owner_of: impl Fn(u32) -> Owner,
+    unknown: impl Fn(String) -> Result<(), String>,
 ) -> Result<Vec<Pair>, String> {
-    let pair = |text: &str| {
+    let mut pairs = Vec::new();
+    for text in text.split(',') {
         let shown = Escaped::name(text.as_ref());
         let (from, to) = text.split_once(':').ok_or_else(|| format!("{shown} has no colon: FROM:TO"))?;
-        let to = look_up(to)?.ok_or_else(|| format!("{shown} has nothing after its colon: FROM:TO"))?;
         let from = from_of(from).map_err(|why| format!("{}: {why}", Escaped::name(from.as_ref())))?;
-        owner_of(to).refusal().map_or(Ok(Pair { from, to }), Err)
-    };
-    text.split(',').map(pair).collect()
+        match look_up(to) {
+            Ok(Some(to)) => pairs.push(Pair { from, to }),
+            Ok(None) => return Err(format!("{shown} has nothing after its colon: FROM:TO")),
+            Err(why) => unknown(why)?,
+        }
+    }
+    Ok(pairs)
 }
 
 fn from_of(text: &str) -> Result<From, String> {
@@ -82,15 +144,13 @@ fn from_of(text: &str) -> Result<From, String> {
 }
 
 /// Whom the first pair that fits maps a number to.
-fn map(pairs: &[Pair], id: u32, name: impl Fn(u32) -> Option<String>) -> u32 {
+fn map(pairs: &[Pair], id: u32, name: impl Fn(u32) -> String) -> u32 {
     let mut known = None;
     let mut fits = |from: &From| match from {
         From::Numbers(numbers) => numbers.contains(&id),
         From::Wild(pattern) if pattern == "*" => true,
-        From::Name(one) => *known.get_or_insert_with(|| name(id).unwrap_or_default()) == *one,
-        From::Wild(pattern) => {
-            matches(pattern, known.get_or_insert_with(|| name(id).unwrap_or_default()).as_bytes())
-        }
+        From::Name(one) => *known.get_or_insert_with(|| name(id)) == *one,
+        From::Wild(pattern) => matches(pattern, known.get_or_insert_with(|| name(id)).as_bytes()),
     };
     pairs.iter().find(|pair| fits(&pair.from)).map_or(id, |pair| pair.to)
 }
@@ -105,16 +165,16 @@ mod tests {
             "admin" => Ok(Some(500)),
             number => number.parse().map(Some).map_err(|_| format!("there is no user {number}")),
         };
-        pairs(text, look_up, |_| Owner::default())
+        pairs(text, look_up, Err)
     }
 
     #[test]
     fn the_first_pair_that_fits_is_taken() {
         let name = |id| match id {
-            0 => Some("root".to_owned()),
-            7 => Some("wayne".to_owned()),
-            8 => Some("wanda".to_owned()),
-            _ => None,
+            0 => "root".to_owned(),
+            7 => "wayne".to_owned(),
+            8 => "wanda".to_owned(),
+            _ => String::new(),
         };
         for (text, expected) in [
             ("0-5:99,wayne:admin,*:1", [99, 500, 1, 1]),

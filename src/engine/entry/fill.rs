@@ -76,7 +76,7 @@ pub(crate) async fn fill(
     let mut contents = copy_contents(item, source, before, (reading, base), new, streamed).await?;
     item.lane.doing_as(Operation::StatSource, Stage::Finish);
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-    if !reading.has_moved(before, &after) {
+    if !reading.has_moved(source, before, &after) {
         let applied = finish(item, wanted, &contents, new).await?;
         return Ok(Filled { contents, applied, modified: before.modified, live: None });
     }
@@ -174,10 +174,9 @@ async fn copy_contents(
     streamed: &Streamed,
 ) -> Result<Contents> {
     if let Some(base) = base.filter(|base| base.has_all(stat))
-        && share_extents(&base.file, base.size, new).await.is_ok()
+        && let Some(contents) = Box::pin(take_all(item, base, reading, new, streamed)).await?
     {
-        let reused = Some(base.reused(stat.size));
-        return Ok(Contents { reused, cloned: true, ..Contents::NONE });
+        return Ok(contents);
     }
     if stat.size > 0 && !new.has_contents() && clone(item, source, stat, new).await? {
         let hash = match item.run().config.needs_hashes() {
@@ -188,11 +187,50 @@ async fn copy_contents(
     }
     if let Some(base) =
         base.filter(|_| stat.size > LARGE_FILE && !new.has_contents() && !reading.takes_less())
-        && share_extents(&base.file, base.size, new).await.is_ok()
+        && share_extents(&base.file, base.size(), new).await.is_ok()
     {
         new.mark_cloned();
         return mend_clone(item, source, stat, (reading, base), new, streamed).await;
     }
+    copy_bytes(item, source, stat, reading, new, streamed).await
+}
+
+/// Takes all from an earlier tree's file, which has the same: its extents, or else its bytes if these are wanted. `None`: the
+/// source's are to be copied.
+async fn take_all(
+    item: &Item<'_>,
+    base: &Base,
+    reading: Reading,
+    new: &NewFile,
+    streamed: &Streamed,
+) -> Result<Option<Contents>> {
+    let reused = Some(base.reused(base.size(), true));
+    let config = &item.run().config;
+    let shares = config.reflink != Reflink::Never || !config.reuse.copies();
+    if shares && base.size() > 0 && share_extents(&base.file, base.size(), new).await.is_ok() {
+        return Ok(Some(Contents { reused, cloned: true, ..Contents::NONE }));
+    }
+    let Some((file, stat)) = base.to_read().filter(|_| !new.has_contents()) else { return Ok(None) };
+    let copied = copy_bytes(item, file, stat, reading, new, streamed).await;
+    if copied.as_ref().is_err_and(|error| error.operation.reads_source()) {
+        base.spoil();
+    }
+    match copied {
+        Ok(contents) if base.is_steady() => Ok(Some(Contents { reused, ..contents })),
+        Err(error) if !error.operation.reads_source() => Err(error),
+        // The source is read when it is tried again.
+        _ => Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed)),
+    }
+}
+
+async fn copy_bytes(
+    item: &Item<'_>,
+    source: &File,
+    stat: &Stat,
+    reading: Reading,
+    new: &NewFile,
+    streamed: &Streamed,
+) -> Result<Contents> {
     let in_order =
         (item.pair.file_system.is_written_in_order() || reading.takes_less()) && !new.has_contents();
     let layout = if in_order { Layout::Dense } else { layout_of(source, stat, reading) };
@@ -235,7 +273,7 @@ async fn mend_clone(
     let _admission = item.lane.admission().await;
     let copied = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
     let (hash, bytes, written) = copied;
-    let reused = Some(base.reused(bytes.saturating_sub(written)));
+    let reused = Some(base.reused(bytes.saturating_sub(written), false));
     Ok(Contents { hash, bytes, expected: streamed.expected(), reused, cloned: false })
 }
 

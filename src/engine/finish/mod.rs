@@ -113,7 +113,11 @@ impl Directory {
         if self.parent.is_none() && !lane.run.stop.is_stopped() {
             lane.run.tell_left_mounts().await;
         }
-        if self.parent.is_none() && !self.implied && !lane.run.stop.is_stopped() {
+        if self.parent.is_none()
+            && lane.run.config.delete.is_some()
+            && lane.run.roots.single.is_none()
+            && !lane.run.stop.is_stopped()
+        {
             lane.outbox.send(&lane.run).await; // what was done is told before what is deleted
             Box::pin(collect::carry_out(lane)).await;
         }

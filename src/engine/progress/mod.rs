@@ -214,7 +214,7 @@ impl Tally<'_> {
             }
             let totals = &mut self.totals;
             // What is only in the destination was not found by the walk.
-            let is_found = event.action != Action::Deleted;
+            let is_found = event.action != Action::Deleted || event.is_left_out();
             totals.done += u64::from(is_found);
             totals.directories.1 += u64::from(is_found && event.kind == Kind::Directory);
             totals.add(event.action);

@@ -76,6 +76,11 @@ pub fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("ringsync-test-").tempdir_in(place).expect("a scratch directory")
 }
 
+/// The same on a disk, for what is too large for memory.
+pub fn scratch_on_disk() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("ringsync-test-").tempdir_in("/var/tmp").expect("a scratch directory")
+}
+
 /// Tells another thread that a test, or a part of it, is over, also when it failed.
 pub struct AtEnd<'a>(pub &'a std::sync::atomic::AtomicBool);
 

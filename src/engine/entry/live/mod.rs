@@ -2,6 +2,7 @@
 //! the file had: each byte is read once more and is what it was, so between the two readings the file held just these.
 //! That needs no times, which some file systems move with every look.
 
+pub(crate) mod mapped;
 pub(crate) mod steady;
 
 use blake3::Hash;
@@ -9,6 +10,7 @@ use rustix::fs::Advice;
 
 use crate::content::hash::SEGMENT;
 use crate::engine::entry::item::Item;
+use crate::engine::entry::live::mapped::may_hide_stores;
 use crate::engine::entry::live::steady::{ATTEMPTS, pass_tick};
 use crate::engine::entry::{contents, read_back};
 use crate::engine::own::new_file::NewFile;
@@ -36,7 +38,7 @@ const ROUNDED: i64 = 4;
 pub(crate) struct Reading {
     /// Its number, from 1.
     pub(crate) attempt: usize,
-    /// Whether every change since it began shows in the source's times (steady.rs).
+    /// Whether every change since it began shows in the source's times (steady.rs, mapped.rs).
     pub(crate) apart: bool,
     /// Whether the holes that the file system tells of are believed.
     pub(crate) holes: bool,
@@ -44,9 +46,10 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Whether the source changed since its stat was `before`, or may have.
-    pub(crate) fn has_moved(&self, before: &Stat, after: &Stat) -> bool {
+    pub(crate) fn has_moved(&self, source: &File, before: &Stat, after: &Stat) -> bool {
         // Files that never have a size (in /proc) have times that move with every look.
-        before.size + after.size > 0 && (!self.apart || after.differs_in_time(before))
+        before.size + after.size > 0
+            && (!self.apart || after.differs_in_time(before) || may_hide_stores(source, after))
     }
 
     /// Whether the file is read in order up to its end, wherever that is by then: parts of it were cut off each time.
