@@ -16,6 +16,7 @@ use crate::options::{
     Backup, Compare, Delete, Engine, Hashing, Keep, Lock, Owner, Reflink, Reuse, try_with, with,
 };
 use crate::plan::chmod::Chmod;
+use crate::plan::id_map::IdMap;
 use crate::plan::privileges::Privileges;
 use crate::plan::rules::Rules;
 use crate::select::Selection;
@@ -94,8 +95,12 @@ pub struct Config {
     pub compare: Compare,
     /// Changes to the modes of the source, made before anything is compared with them.
     pub chmod: Chmod,
-    /// Who is to own everything, no matter who owns the source. Takes [`Keep::owner`].
+    /// Who is to own everything, no matter who owns the source. A user takes [`Keep::owner`], a group [`Keep::group`].
     pub owner: Owner,
+    /// Which users take the place of the source's. `None`: none. Takes [`Keep::owner`].
+    pub users: Option<IdMap>,
+    /// The same for groups. Takes [`Keep::group`].
+    pub groups: Option<IdMap>,
     /// Where the machine key lies, by which a run knows what killed ones left in the destination:
     /// [`default_state_directory`] unless told otherwise. `None`: it knows nothing of them.
     pub state: Option<PathBuf>,
@@ -170,6 +175,8 @@ impl Config {
             compare: Compare::default(),
             chmod: Chmod::default(),
             owner: Owner::default(),
+            users: None,
+            groups: None,
             state: default_state_directory(),
             keep: Keep::default(),
             atomic: true,
@@ -233,6 +240,8 @@ impl Config {
             compare: self.compare,
             chmod: self.chmod.clone(),
             owner: self.owner,
+            users: self.users.clone(),
+            groups: self.groups.clone(),
             umask,
         }
     }

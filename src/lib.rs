@@ -118,6 +118,7 @@ pub use crate::options::{
     Backup, Compare, CompareBy, Delete, DeleteLimit, Engine, Hashing, Keep, Lock, Owner, Reflink, Reuse,
 };
 pub use crate::plan::chmod::{Chmod, InvalidChmod};
+pub use crate::plan::id_map::IdMap;
 pub use crate::select::{Paths, Selection, Separator, is_standard_input};
 pub use crate::stop::Stop;
 pub use crate::text::Escaped;

@@ -44,11 +44,18 @@ with!(Keep, Backup, Hashing, Delete, Compare, Owner);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Keep {
-    /// Owner and group.
+    /// The user.
     pub owner: bool,
+    /// The group.
+    pub group: bool,
     /// Modes. Without them a new entry has its source's permissions less the umask, and one that is there keeps its own.
     pub permissions: bool,
-    /// Extended attributes, POSIX ACLs and capabilities among them.
+    /// Without `permissions`: whether a file can be run. One that its source can't loses all of these rights; one that nobody
+    /// can, and somebody can in the source, gets them for all who may read it.
+    pub executability: bool,
+    /// POSIX ACLs. A directory's default ACL is one.
+    pub acls: bool,
+    /// Extended attributes, capabilities among them.
     pub xattrs: bool,
     /// Names that share an inode share one afterwards.
     pub hard_links: bool,
@@ -56,10 +63,14 @@ pub struct Keep {
     pub times: bool,
     /// Those of directories as well.
     pub directory_times: bool,
+    /// Those of symlinks as well.
+    pub symlink_times: bool,
     /// Symlinks. Without them they are left out, and stay as they are in the destination.
     pub symlinks: bool,
-    /// FIFOs, sockets and device nodes.
+    /// FIFOs and sockets.
     pub specials: bool,
+    /// Device nodes.
+    pub devices: bool,
     /// No copy on write (`FS_NOCOW_FL`, the C of chattr(1)) of files and directories. Other flags are left alone.
     pub flags: bool,
 }
@@ -68,13 +79,18 @@ impl Default for Keep {
     fn default() -> Self {
         Keep {
             owner: true,
+            group: true,
             permissions: true,
+            executability: false,
+            acls: true,
             xattrs: true,
             hard_links: true,
             times: true,
             directory_times: true,
+            symlink_times: true,
             symlinks: true,
             specials: true,
+            devices: true,
             flags: false,
         }
     }

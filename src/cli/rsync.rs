@@ -1,7 +1,7 @@
 //! Options of rsync that ringsync does not have, and what to do instead.
 
 /// What ringsync always does.
-const ALWAYS: &str = "-a --archive -r --recursive -l --links -H --hard-links -p --perms -E --executability -A --acls \
+const ALWAYS: &str = "-a --archive -r --recursive -l --links -H --hard-links -p --perms -A --acls \
     -X --xattrs -o --owner -g --group -D --devices --specials -t --times -S --sparse -W --whole-file --numeric-ids \
     --inc-recursive --i-r --no-inc-recursive --no-i-r";
 
@@ -21,13 +21,7 @@ pub(super) const WITH_VALUE: [&str; 4] = ["-e", "-M", "-B", "-T"];
 const OTHERWISE: &[(&str, &str)] = &[
     ("--info --debug", "use -v, -vv, --stats or --json"),
     ("--stderr --outbuf", "errors go to standard error, all else to standard output"),
-    ("--no-o --no-group --no-g", "use --no-owner, which is for owner and group"),
-    ("--no-acls --no-A --no-X", "use --no-xattrs, which is for attributes and ACLs"),
-    ("--no-H", "use --no-hard-links"),
-    ("--no-t", "use --no-times"),
-    ("--no-D --no-devices --drop-D", "use --no-specials"),
-    ("--no-p", "use --no-perms"),
-    ("--no-l", "use --no-links"),
+    ("--no-D --drop-D", "use --no-devices and --no-specials"),
     (
         "--no-recursive --no-r -d --dirs --old-dirs --old-d",
         "use --files-from to mirror directories without their contents",
@@ -43,12 +37,10 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("--copy-devices --write-devices", "devices are mirrored as such, never read or written"),
     ("-U --atimes -N --crtimes", "access and creation times are not kept"),
     ("--open-noatime", "mount SRC with noatime instead"),
-    ("-J --omit-link-times", "use --no-times, for the times of everything"),
     ("--fileflags", "use --flags, which keeps C of chattr(1), no copy on write"),
     ("--super", "run ringsync as root"),
     ("--fake-super", "owners and devices need root"),
     ("--copy-as", "use --chown, or run ringsync as that user"),
-    ("--usermap --groupmap", "use --chown, which gives everything to one user and group"),
     ("--preallocate", "files are written as they come, and their holes kept"),
     ("--checksum-choice --cc", "-c compares bytes, and all hashes are BLAKE3"),
     ("--delete-before", "use --delete, which deletes when all else is done"),

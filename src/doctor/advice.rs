@@ -97,6 +97,7 @@ impl Advice {
         self.add_option_for_attributes(destination);
         if self.is_lost(Subject::Owners) && !machine.leaves_owners() {
             self.suggest("--no-owner", "owners can't be set in DST");
+            self.suggest("--no-group", "groups can't be set in DST");
         }
         if self.is_lost(Subject::Modes) {
             self.suggest("--no-perms", "modes can't be set in DST");
@@ -110,19 +111,11 @@ impl Advice {
         if self.is_lost(Subject::HardLinks) {
             self.suggest("--no-hard-links", "DST has no hard links: each name gets a file of its own");
         }
-        let special: Vec<_> =
-            [Subject::Fifos, Subject::Devices].into_iter().filter(|subject| self.is_lost(*subject)).collect();
-        if !special.is_empty() {
-            let labels = labels(&special);
-            self.suggest(
-                "--no-specials",
-                match found.get(Subject::Fifos) {
-                    Some(Found::Yes) => {
-                        format!("DST has no {labels}; this also leaves out FIFOs and sockets, which it has")
-                    }
-                    _ => format!("DST has no {labels}: FIFOs, sockets and devices are left out"),
-                },
-            );
+        if self.is_lost(Subject::Fifos) {
+            self.suggest("--no-specials", "DST has no FIFOs: FIFOs and sockets are left out");
+        }
+        if self.is_lost(Subject::Devices) {
+            self.suggest("--no-devices", "DST has no devices: they are left out");
         }
         if found.refusal(Subject::Replace).is_some() {
             let why = "a finished file can't take the place of an old one: a kill leaves half a file";
@@ -132,21 +125,26 @@ impl Advice {
     }
 
     fn add_option_for_attributes(&mut self, destination: &Place) {
-        let attributes =
-            [Subject::UserAttributes, Subject::TrustedAttributes, Subject::Capabilities, Subject::Acls];
+        let attributes = [Subject::UserAttributes, Subject::TrustedAttributes, Subject::Capabilities];
         let attributes: Vec<_> = attributes.into_iter().filter(|subject| self.is_lost(*subject)).collect();
-        if attributes.is_empty() {
-            return;
+        if !attributes.is_empty() {
+            let also = match destination.findings.get(Subject::UserAttributes) {
+                Some(Found::Yes) => "this also leaves out attributes that DST could hold",
+                _ => "it leaves out all attributes",
+            };
+            let why = format!("files with {} would be errors; {also}", labels(&attributes));
+            self.suggest("--no-xattrs", why);
         }
-        let mut why = format!("files with {} would be errors; ", labels(&attributes));
-        why += match destination.findings.get(Subject::UserAttributes) {
-            Some(Found::Yes) => "this also leaves out attributes that DST could hold",
-            _ => "it leaves out all attributes and ACLs",
-        };
-        if attributes.contains(&Subject::Acls) && destination.may_be_ntfs() {
-            why += "; mount NTFS with permissions,acl to keep ACLs";
+        if self.is_lost(Subject::Acls) {
+            let more = match destination.may_be_ntfs() {
+                true => "; mount NTFS with permissions,acl to keep ACLs",
+                false => "",
+            };
+            self.suggest(
+                "--no-acls",
+                format!("files with ACLs would be errors; it leaves out all ACLs{more}"),
+            );
         }
-        self.suggest("--no-xattrs", why);
     }
 
     fn add_options_for_times(&mut self, found: &Findings) {
@@ -319,9 +317,9 @@ mod tests {
             (vec![], &[][..]),
             (vec![(UserAttributes, Found::Yes), (TimeStep, Found::Nanoseconds(1))], &[]),
             (vec![(UserAttributes, no())], &["--no-xattrs"]),
-            (vec![(Acls, no())], &["--no-xattrs"]),
-            (vec![(UserAttributes, no()), (Acls, no()), (Capabilities, no())], &["--no-xattrs"]),
-            (vec![(Owners, no())], &["--no-owner"]),
+            (vec![(Acls, no())], &["--no-acls"]),
+            (vec![(UserAttributes, no()), (Acls, no()), (Capabilities, no())], &["--no-xattrs", "--no-acls"]),
+            (vec![(Owners, no())], &["--no-owner", "--no-group"]),
             (vec![(Owners, Found::Untried("no root".into()))], &[]),
             (vec![(Modes, no()), (SetId, no())], &["--no-perms"]),
             (vec![(SetId, no())], &["--chmod ug-s"]),
@@ -332,7 +330,7 @@ mod tests {
             (vec![(TimeRange, no()), (Case, no()), (Characters, no())], &[]),
             (vec![(Symlinks, no()), (HardLinks, no())], &["--no-links", "--no-hard-links"]),
             (vec![(Fifos, no())], &["--no-specials"]),
-            (vec![(Devices, no())], &["--no-specials"]),
+            (vec![(Devices, no())], &["--no-devices"]),
             (vec![(Replace, no())], &["--no-atomic", "--inplace"]),
             (vec![(NamelessFiles, no()), (Clones, no()), (Holes, no()), (SyncFile, no())], &[]),
         ] {

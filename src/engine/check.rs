@@ -142,7 +142,7 @@ async fn changes(
         }
         _ => {}
     }
-    if rules.keep.xattrs {
+    if rules.keep.attributes() {
         let theirs = compared.as_ref().and_then(|compared: &Compared| compared.theirs.as_ref());
         let want = item.source_xattrs(source, opened.file.as_ref())?;
         if let Some(unread) = want.lacks().into_iter().next() {

@@ -11,7 +11,7 @@ use tokio::task::coop::consume_budget;
 use crate::config::Config;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::event::Mode;
-use crate::options::{DeleteLimit, Owner, Reflink};
+use crate::options::{DeleteLimit, Reflink};
 
 /// Tokio lets a task go on for fewer operations before it has to wait for its next turn.
 const LONGEST_TURN: usize = 1024;
@@ -78,7 +78,15 @@ fn contradiction(config: &Config) -> Option<&'static str> {
         (config.jobs == 0, "jobs is at least 1"),
         (!(1..=DEEPEST).contains(&config.depth), "depth is from 1 to 1024"),
         (matches!(limit, Some(DeleteLimit::Percent(101..))), "no more than 100 percent can be deleted"),
-        (config.owner != Owner::default() && !config.keep.owner, "owner takes keep.owner"),
+        (config.owner.user.is_some() && !config.keep.owner, "a user for everything takes keep.owner"),
+        (config.owner.group.is_some() && !config.keep.group, "a group for everything takes keep.group"),
+        (config.users.is_some() && !config.keep.owner, "a map of users takes keep.owner"),
+        (config.groups.is_some() && !config.keep.group, "a map of groups takes keep.group"),
+        (
+            config.users.is_some() && config.owner.user.is_some()
+                || config.groups.is_some() && config.owner.group.is_some(),
+            "one owner for everything leaves nothing to map",
+        ),
         (config.timeout.is_some_and(|limit| limit.is_zero()), "nothing is done within a time-out of no time"),
         (
             config.buffer.is_some_and(|bytes| !is_piece(bytes)),
@@ -93,7 +101,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::options::{Delete, Hashing, Keep};
+    use crate::options::{Delete, Hashing, Keep, Owner};
+    use crate::plan::id_map::IdMap;
     use crate::select::{Paths, Separator};
 
     #[test]
@@ -107,6 +116,8 @@ mod tests {
         let mut excluded = config();
         excluded.select.delete_excluded = true;
         let owner = Owner { user: Some(0), group: None };
+        let group = Owner { user: None, group: Some(0) };
+        let map = || Some(IdMap::new(|id| id));
         let up_to = |limit| {
             let delete = Some(Delete { limit: Some(limit), ..Delete::default() });
             Config { delete, ..config() }
@@ -118,6 +129,11 @@ mod tests {
             excluded,
             Config { in_place: true, reflink: Reflink::Always, ..config() },
             Config { owner, keep: Keep { owner: false, ..Keep::default() }, ..config() },
+            Config { owner: group, keep: Keep { group: false, ..Keep::default() }, ..config() },
+            Config { users: map(), keep: Keep { owner: false, ..Keep::default() }, ..config() },
+            Config { groups: map(), keep: Keep { group: false, ..Keep::default() }, ..config() },
+            Config { users: map(), owner, ..config() },
+            Config { groups: map(), owner: group, ..config() },
             Config { timeout: Some(Duration::ZERO), ..config() },
             Config { buffer: Some(1000), ..config() },
             Config { jobs: 0, ..config() },

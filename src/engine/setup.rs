@@ -87,7 +87,9 @@ pub(super) fn require_threads(config: &Config) -> Result<Chosen> {
 
 /// What is to be told of the power that root has not.
 pub(super) fn limits_of_root(config: &Config) -> Option<Notice> {
-    let limits = Privileges::of_process().limits().filter(|_| config.keep.owner && config.writes());
+    let limits = Privileges::of_process()
+        .limits()
+        .filter(|_| (config.keep.owner || config.keep.group) && config.writes());
     limits.map(Notice::LimitedRoot)
 }
 
@@ -97,11 +99,12 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
         run.roots.source.fd.clone().ok_or(rustix::io::Errno::NOENT).at(Operation::UseSource, path)?;
     let stat = stat_open(&source).at(Operation::UseSource, path)?;
     let writers = Writers::of(&stat, run.rules.privileges.user);
-    let mut stat = metadata::adopt(stat, &Holder::Link(proc_path(&source)), &run.rules, path)?;
+    let destination = run.roots.destination.fd.clone();
+    let holder = Holder::Link(proc_path(&source));
+    let mut stat = metadata::adopt(stat, &holder, (&run.rules, allowed_of_root(run)), path)?;
     if run.roots.several.is_some() {
         stat.modified = Time::NEVER; // nothing is mirrored to DIR itself: what killed runs left in it is looked for
     }
-    let destination = run.roots.destination.fd.clone();
     let have = destination.as_ref().map(stat_open).transpose().at(Operation::UseDestination, path)?;
     let mut file_system = Arc::default();
     if let (Some(fd), Some(stat)) = (&destination, &have) {
@@ -110,7 +113,7 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     }
     let existing = have.filter(|_| !run.roots.fresh);
     let implied = run.roots.single.is_some() || run.roots.several.is_some();
-    let xattrs = if run.rules.keep.xattrs && !implied {
+    let xattrs = if run.rules.keep.attributes() && !implied {
         let holder = Holder::Open(source.as_fd());
         let xattrs = xattr::read_source(&holder, &stat, &run.rules, path)?;
         if xattrs.hides_acl() {
@@ -121,6 +124,9 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
         None
     };
     let mut source = SourceDirectory { fd: source, stat, writers, xattrs };
+    if let (Some(made), true) = (&have, run.roots.fresh) {
+        source.inherit_setgid(made, run);
+    }
     if let (Some(fd), Some(have), false) = (&destination, &existing, implied) {
         keep_mode(&mut source, (fd, have), &file_system, run);
     }
@@ -146,6 +152,15 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     }
     root.set_scope(scope);
     Ok(root)
+}
+
+/// The permissions that DST itself may have where modes are left alone, if it is new: the default ACL that it has it from the
+/// directory around it.
+fn allowed_of_root(run: &Run) -> u32 {
+    let rules = &run.rules;
+    let inherits = !rules.keep.permissions && !rules.keep.acls && run.roots.fresh;
+    let directory = run.roots.destination.fd.as_ref().filter(|_| inherits);
+    directory.and_then(|fd| xattr::default_permissions(fd)).unwrap_or(0o777 & !rules.umask)
 }
 
 /// Keeps what DST itself, which has `have`, is to keep of its mode.

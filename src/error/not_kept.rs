@@ -12,33 +12,57 @@ use crate::error::setting::{Names, Setting};
 #[non_exhaustive]
 #[allow(missing_docs)] // each is its own description, see `setting`
 pub enum Property {
+    /// User and group.
     Owner,
+    User,
+    Group,
     Mode,
     Times,
     DirectoryTimes,
+    SymlinkTimes,
     Xattr,
     Acl,
     HardLink,
     Symlink,
     Special,
+    Device,
     Flags,
 }
 
 impl Property {
+    /// Of an owner that has these parts.
+    pub(crate) fn of_owner(user: bool, group: bool) -> Self {
+        match (user, group) {
+            (true, false) => Property::User,
+            (false, true) => Property::Group,
+            _ => Property::Owner,
+        }
+    }
+
+    /// Whether it is the user or the group.
+    pub(crate) fn is_owner(self) -> bool {
+        matches!(self, Property::Owner | Property::User | Property::Group)
+    }
+
     /// The setting that leaves it out, and what that does.
     fn setting(self) -> (Setting, &'static str) {
         match self {
-            Property::Owner => (Setting::NoOwner, "leaves owners and groups alone"),
+            Property::Owner => (Setting::NoOwnerNoGroup, "leaves owners and groups alone"),
+            Property::User => (Setting::NoOwner, "leaves owners alone"),
+            Property::Group => (Setting::NoGroup, "leaves groups alone"),
             Property::Mode => (Setting::NoPermissions, "leaves modes alone"),
             Property::Times => (Setting::NoTimes, "leaves times alone"),
             Property::DirectoryTimes => {
                 (Setting::OmitDirectoryTimes, "leaves the times of directories alone")
             }
-            Property::Xattr | Property::Acl => (Setting::NoXattrs, "leaves attributes and ACLs alone"),
+            Property::SymlinkTimes => (Setting::OmitLinkTimes, "leaves the times of symlinks alone"),
+            Property::Xattr => (Setting::NoXattrs, "leaves attributes alone"),
+            Property::Acl => (Setting::NoAcls, "leaves ACLs alone"),
             Property::HardLink => (Setting::NoHardLinks, "makes copies of hard links"),
             Property::Symlink => (Setting::NoSymlinks, "leaves symlinks out"),
             Property::Flags => (Setting::Flags, "asks for it"),
-            Property::Special => (Setting::NoSpecials, "leaves FIFOs, sockets and devices out"),
+            Property::Special => (Setting::NoSpecials, "leaves FIFOs and sockets out"),
+            Property::Device => (Setting::NoDevices, "leaves devices out"),
         }
     }
 }

@@ -11,12 +11,22 @@ const OTHER: u8 = 0x20;
 
 /// What an ACL grants the owning group: its entry, as far as the mask allows. One that can't be read grants nothing.
 pub(super) fn group_of(acl: &[u8]) -> u32 {
+    entry_of(acl, GROUP_OBJ).unwrap_or(0) & entry_of(acl, MASK).unwrap_or(7)
+}
+
+/// The permissions of an entry that an ACL has once at most.
+fn entry_of(acl: &[u8], tag: u8) -> Option<u32> {
     let entries = acl.get(4..).unwrap_or_default();
-    let of = |tag: u8| {
-        let entry = entries.chunks_exact(8).find(|entry| entry[0] == tag);
-        entry.map(|entry| u32::from(entry[2]) & 7)
-    };
-    of(GROUP_OBJ).unwrap_or(0) & of(MASK).unwrap_or(7)
+    let entry = entries.chunks_exact(8).find(|entry| entry[0] == tag);
+    entry.map(|entry| u32::from(entry[2]) & 7)
+}
+
+/// The permissions that an ACL is shown as in a mode: those of its mask, where there is one, for the group. One that can't be
+/// read grants nothing.
+pub(super) fn permissions(acl: &[u8]) -> u32 {
+    let group = entry_of(acl, MASK).or_else(|| entry_of(acl, GROUP_OBJ));
+    let of = |tag| entry_of(acl, tag).unwrap_or(0);
+    of(USER_OBJ) << 6 | group.unwrap_or(0) << 3 | of(OTHER)
 }
 
 /// Gives an ACL the permissions that chmod(2) would: the mask, where there is one, has the place of the group.
@@ -69,6 +79,13 @@ pub(super) mod tests {
         let mut broken = vec![2, 0];
         follow_mode(&mut broken, 0o777);
         assert_eq!(broken, [2, 0]);
+    }
+
+    #[test]
+    fn an_acl_shows_its_mask_for_the_group() {
+        assert_eq!(permissions(&acl(&[(1, 7), (2, 7), (4, 7), (0x10, 5), (0x20, 4)])), 0o754);
+        assert_eq!(permissions(&acl(&[(1, 6), (4, 3), (0x20, 1)])), 0o631);
+        assert_eq!(permissions(&[2, 0]), 0);
     }
 
     #[test]

@@ -210,7 +210,7 @@ fn tight(
         AclGiven::Unknown => closed_to_others(mode),
     };
     let (_, gid) = difference.owner.unwrap_or_default();
-    let is_tried = given != OwnerGiven::Yes && rules.keep.owner && tries_group(want.gid, rules);
+    let is_tried = given != OwnerGiven::Yes && tries_group(want.gid, rules);
     let lacks_group = is_tried && gid.unwrap_or(have.gid) != want.gid;
     if lacks_group { without_group(mode) } else { mode }
 }
@@ -238,7 +238,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     fn lack(&mut self, operation: Operation, refused: (Property, String), errno: Errno) -> Result<()> {
         // A mode or a time takes room on no file system but one that is full (btrfs).
         let lacks_room = matches!(errno, Errno::NOSPC | Errno::DQUOT);
-        let takes_none = !matches!(refused.0, Property::Owner | Property::Xattr | Property::Acl);
+        let takes_none = !refused.0.is_owner() && !matches!(refused.0, Property::Xattr | Property::Acl);
         let lacks_attributes =
             matches!(refused.0, Property::Xattr | Property::Acl) && self.inode.lacks_attributes(errno);
         if !self.is_refusal(errno) && !lacks_attributes || lacks_room && takes_none {
@@ -286,7 +286,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         }
         let text = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
         let wanted = format!("{}:{}", text(uid), text(gid));
-        self.lack(Operation::SetOwner, (Property::Owner, wanted), errno)?;
+        self.lack(Operation::SetOwner, (Property::of_owner(uid.is_some(), gid.is_some()), wanted), errno)?;
         let both = uid.is_some() && gid.is_some();
         let gid = gid.filter(|_| both && set_owner(self.inode, None, gid).is_ok());
         let uid = uid.filter(|_| both && gid.is_none() && set_owner(self.inode, uid, None).is_ok());
@@ -319,7 +319,8 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         }
         if given == OwnerGiven::Yes {
             let text = |(uid, gid)| format!("{uid}:{gid}");
-            self.became(Operation::SetOwner, Property::Owner, (text(wanted), text((now.uid, now.gid))));
+            let property = Property::of_owner(wanted.0 != now.uid, wanted.1 != now.gid);
+            self.became(Operation::SetOwner, property, (text(wanted), text((now.uid, now.gid))));
         }
         difference.owner = Some((Some(now.uid), Some(now.gid)));
         (changes.owner, changes.group) = (uid == Some(now.uid), gid == Some(now.gid));
@@ -335,7 +336,7 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         bare_and_sure: (bool, bool),
         squashed: bool,
     ) -> Result<(Changes, AclGiven<'x>)> {
-        let (root, reach) = (self.rules.privileges.root, self.rules.privileges.namespaces);
+        let (root, reach) = (self.rules.privileges.root, self.rules.reach());
         let (bare, sure) = bare_and_sure;
         let holds = equal::Holds { bare, sure };
         let mut set = equal::make_equal(self.inode, want, holds, reach);
@@ -379,7 +380,8 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
         if let Err(errno) = set_mode(self.inode, mode) {
             changes.mode = false;
             // Left alone, nobody misses it, but where a directory has the mode that no user chose.
-            if self.rules.keep.permissions || !self.is_refusal(errno) || self.is_left_unfinished() {
+            let is_kept = self.rules.keep.permissions || self.rules.keep.executability;
+            if is_kept || !self.is_refusal(errno) || self.is_left_unfinished() {
                 self.lack(Operation::SetMode, (Property::Mode, octal(mode)), errno)?;
             }
             return Ok(None);
@@ -405,7 +407,11 @@ impl<P: AsRef<Path>, F: Fn() -> P + Copy> Job<'_, F> {
     }
 
     fn times(&self) -> Property {
-        if self.wanted.kind == Kind::Directory { Property::DirectoryTimes } else { Property::Times }
+        match self.wanted.kind {
+            Kind::Directory => Property::DirectoryTimes,
+            Kind::Symlink => Property::SymlinkTimes,
+            _ => Property::Times,
+        }
     }
 
     fn lacks(&self, property: Property) -> bool {

@@ -11,7 +11,7 @@ use crate::metadata::apply::name_of;
 use crate::metadata::xattr::{
     self, ACCESS_ACL, Xattrs, get, is_acl, is_beyond, is_label, names, remove, try_read,
 };
-use crate::plan::privileges::Namespaces;
+use crate::plan::privileges::Reach;
 
 /// An attribute that could not be set, or removed.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ pub(super) fn make_equal(
     target: HeldInode<'_>,
     want: &Xattrs,
     Holds { bare, sure }: Holds,
-    reach: Namespaces,
+    reach: Reach,
 ) -> Set {
     let mut set = Set { changes: Changes::NONE, refused: Vec::new() };
     let have = match if bare { Ok(Xattrs::new()) } else { try_read(&target.into(), reach) } {
@@ -85,7 +85,7 @@ pub(super) fn make_equal(
         Err(errno) if target.lacks_attributes(errno) => Xattrs::new(),
         // What it has can't be told: all is set anew, and an ACL that was there may be left.
         Err(errno) => {
-            let name = ACCESS_ACL.into();
+            let name = if reach.acls { ACCESS_ACL.into() } else { CString::default() };
             set.refused.push(Refused { name, size: None, errno: Some(errno), unlisted: true });
             Xattrs::new()
         }
@@ -125,7 +125,7 @@ impl Set {
     /// Looks at what came of it: some file systems say yes, and keep nothing.
     fn look(&mut self, target: HeldInode<'_>, want: &Xattrs, had: &Xattrs) {
         let holder = target.into();
-        let Ok(listed) = names(&holder, Namespaces::All) else { return };
+        let Ok(listed) = names(&holder, Reach::ALL) else { return };
         let is_missing = |(name, value): &&(CString, Vec<u8>)| {
             let is_there = match get(&holder, name) {
                 Ok(found) => found == *value,

@@ -69,15 +69,15 @@ pub(crate) fn restore_mtime<P: AsRef<Path>>(
 }
 
 /// The stat of a source, whose attributes `holder` has, as the destination is to have it. Every stat of the source goes
-/// through here, once. Where ACLs are not kept the group gets what its own entry grants: the mode has the ACL's mask in its
+/// through here, once. `allowed` is what its directory lets new entries have where modes are left alone. Where ACLs are not kept the group gets what its own entry grants: the mode has the ACL's mask in its
 /// place (acl(5)), and that is often more.
 pub(crate) fn adopt<P: AsRef<Path>>(
     source: Stat,
     holder: &Holder<'_>,
-    rules: &Rules,
+    (rules, allowed): (&Rules, u32),
     path: impl FnOnce() -> P,
 ) -> Result<Stat> {
-    let mask_may_show = !rules.keep.xattrs && source.kind != Kind::Symlink && source.mode & 0o070 != 0;
+    let mask_may_show = !rules.keep.acls && source.kind != Kind::Symlink && source.mode & 0o070 != 0;
     let (mode, acl_unread) = match mask_may_show.then(|| xattr::mode_without_acl(holder, source.mode)) {
         Some(Err(errno)) if is_unread(errno) => {
             (source.mode & !0o070, rules.keep.permissions.then_some(errno))
@@ -85,7 +85,7 @@ pub(crate) fn adopt<P: AsRef<Path>>(
         Some(mode) => (mode.at(Operation::ReadXattrs, path)?, None),
         None => (source.mode, None),
     };
-    Ok(rules.adopt(Stat { mode, acl_unread, ..source }))
+    Ok(rules.adopt(Stat { mode, acl_unread, ..source }, allowed))
 }
 
 /// The lack of a source whose ACL could not be read, so that the mode it grants is not known.
@@ -104,17 +104,15 @@ pub(crate) fn model<P: AsRef<Path>>(
     rules: &Rules,
     path: impl Fn() -> P + Copy,
 ) -> Result<(Stat, Option<Xattrs>)> {
-    if rules.keep.xattrs {
-        let known = xattr::read_known(holder, rules.privileges.namespaces, path);
-        return Ok((have, Some(known.at(Operation::ReadXattrs, path)?)));
-    }
-    let mask_may_show = have.kind != Kind::Symlink && have.mode & 0o070 != 0;
+    let read = || xattr::read_known(holder, rules.reach(), path).at(Operation::ReadXattrs, path);
+    let known = rules.keep.attributes().then(read).transpose()?;
+    let mask_may_show = !rules.keep.acls && have.kind != Kind::Symlink && have.mode & 0o070 != 0;
     let mode = match mask_may_show.then(|| xattr::mode_without_acl(holder, have.mode)) {
         Some(Err(errno)) if is_unread(errno) => have.mode & !0o070,
         Some(mode) => mode.at(Operation::ReadXattrs, path)?,
         None => have.mode,
     };
-    Ok((Stat { mode, ..have }, None))
+    Ok((Stat { mode, ..have }, known))
 }
 
 /// The mode to make a regular file with that belongs to `group` then: no more than what it may have if nothing that has to
@@ -154,7 +152,9 @@ pub(crate) fn narrow<P: AsRef<Path>>(
 ) -> Result<Difference> {
     let same_acl = match xattrs {
         // Where nobody else is granted anything, no ACL can grant it.
-        Some(want) if have.mode & 0o077 != 0 => has_acl_of(target, want).at(Operation::ReadXattrs, path)?,
+        Some(want) if rules.keep.acls && have.mode & 0o077 != 0 => {
+            has_acl_of(target, want).at(Operation::ReadXattrs, path)?
+        }
         _ => true,
     };
     let difference = narrowed(want, have, same_acl, rules);

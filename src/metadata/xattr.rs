@@ -19,7 +19,7 @@ use crate::event::Changes;
 use crate::io::op;
 use crate::metadata::xattrs::is_unread;
 use crate::metadata::{HeldInode, acl};
-use crate::plan::privileges::Namespaces;
+use crate::plan::privileges::{Namespaces, Reach};
 use crate::plan::rules::Rules;
 use crate::stat::{Stat, proc_path};
 
@@ -61,11 +61,14 @@ pub(crate) const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
 pub(super) const ACCESS_ACL: &CStr = c"system.posix_acl_access";
 const CAPABILITY: &CStr = c"security.capability";
 
-fn is_kept(name: &[u8], reach: Namespaces) -> bool {
+fn is_kept(name: &[u8], reach: Reach) -> bool {
+    if name == ACCESS_ACL.to_bytes() || name == DEFAULT_ACL.to_bytes() {
+        return reach.acls;
+    }
     let is_signed = name == b"security.evm" || name == b"security.ima";
-    let of_all =
-        name == ACCESS_ACL.to_bytes() || name == DEFAULT_ACL.to_bytes() || name.starts_with(b"user.");
-    match reach {
+    let of_all = name.starts_with(b"user.");
+    match reach.namespaces {
+        _ if !reach.xattrs => false,
         Namespaces::User => of_all,
         Namespaces::Capabilities => of_all || name == CAPABILITY.to_bytes(),
         Namespaces::All if name.starts_with(b"security.") => !is_signed,
@@ -83,13 +86,13 @@ fn is_none(errno: Errno) -> bool {
 /// The kept attributes of `holder`, an empty list where the file system has none.
 pub(crate) fn read<P: AsRef<Path>>(
     holder: &Holder<'_>,
-    reach: Namespaces,
+    reach: Reach,
     path: impl Fn() -> P + Copy,
 ) -> Result<Xattrs> {
     try_read(holder, reach).at(Operation::ReadXattrs, path)
 }
 
-pub(super) fn try_read(holder: &Holder<'_>, reach: Namespaces) -> rustix::io::Result<Xattrs> {
+pub(super) fn try_read(holder: &Holder<'_>, reach: Reach) -> rustix::io::Result<Xattrs> {
     let mut found = Xattrs::new();
     for name in names(holder, reach)? {
         match get(holder, &name) {
@@ -110,7 +113,7 @@ pub(crate) const UNFINISHED: &CStr = c"user.ringsync.unfinished";
 /// The attributes of `holder` that can be read, and which can't.
 pub(super) fn read_known<P: AsRef<Path>>(
     holder: &Holder<'_>,
-    reach: Namespaces,
+    reach: Reach,
     path: impl Fn() -> P,
 ) -> rustix::io::Result<Xattrs> {
     let mut found = Xattrs::new();
@@ -118,6 +121,7 @@ pub(super) fn read_known<P: AsRef<Path>>(
         Err(errno) if is_unread(errno) => {
             found.mark_unread(None, errno, path());
             match get(holder, ACCESS_ACL) {
+                _ if !reach.acls => found.know_acl(None),
                 Ok(acl) => found.know_acl(Some(acl)),
                 Err(errno) if is_none(errno) => found.know_acl(None),
                 Err(_) => {}
@@ -146,7 +150,7 @@ pub(crate) fn read_source<P: AsRef<Path>>(
     rules: &Rules,
     path: impl Fn() -> P + Copy,
 ) -> Result<Xattrs> {
-    let mut found = read_known(holder, rules.privileges.namespaces, path).at(Operation::ReadXattrs, path)?;
+    let mut found = read_known(holder, rules.reach(), path).at(Operation::ReadXattrs, path)?;
     found.retain(|(name, _)| name.as_c_str() != UNFINISHED);
     if !rules.chmod.is_empty() || !rules.keep.permissions {
         follow_mode(&mut found, source.mode);
@@ -186,7 +190,7 @@ pub(super) fn mode_without_acl(holder: &Holder<'_>, mode: u32) -> rustix::io::Re
     }
 }
 
-pub(super) fn names(holder: &Holder<'_>, reach: Namespaces) -> rustix::io::Result<Vec<CString>> {
+pub(super) fn names(holder: &Holder<'_>, reach: Reach) -> rustix::io::Result<Vec<CString>> {
     // Nearly every file has no attributes at all, or few: one call into the stack answers for these.
     let mut short = [0_u8; 512];
     let long;
@@ -302,7 +306,7 @@ pub(crate) fn has_capability(target: HeldInode<'_>) -> rustix::io::Result<bool> 
 
 /// Whether an open file has neither an ACL nor a file capability, which would give somebody more than its mode shows.
 pub(crate) fn grants_nothing(file: &OwnedFd) -> rustix::io::Result<bool> {
-    let names = names(&Holder::Open(file.as_fd()), Namespaces::All)?;
+    let names = names(&Holder::Open(file.as_fd()), Reach::ALL)?;
     Ok(!names.iter().any(|name| is_acl(name) || name.as_c_str() == CAPABILITY))
 }
 
@@ -339,6 +343,12 @@ pub(super) fn remove(target: HeldInode<'_>, name: &CStr) -> rustix::io::Result<(
         HeldInode::Open(fd) => rustix::fs::fremovexattr(fd, name),
         HeldInode::Handle(fd) => rustix::fs::removexattr(proc_path(fd), name),
     }
+}
+
+/// The permissions in the default ACL of a directory, if it has one: the most that new entries get without being given more.
+pub(crate) fn default_permissions(directory: &OwnedFd) -> Option<u32> {
+    let acl = get(&Holder::Link(proc_path(directory)), DEFAULT_ACL).ok()?;
+    Some(acl::permissions(&acl))
 }
 
 /// Whether a directory has an ACL that new entries inherit, or nobody can tell that it has none. Behind FUSE, EIO tells that.
@@ -398,8 +408,12 @@ mod tests {
             ("security.ima", false, false, false),
         ] {
             let of = |reach| is_kept(name.as_bytes(), reach);
-            let found = (of(Namespaces::User), of(Namespaces::Capabilities), of(Namespaces::All));
+            let with = |namespaces| of(Reach { namespaces, ..Reach::ALL });
+            let found = (with(Namespaces::User), with(Namespaces::Capabilities), with(Namespaces::All));
             assert_eq!(found, (user, capabilities, all), "{name}");
+            let is_acl = name.contains("posix_acl");
+            assert_eq!(of(Reach { acls: false, ..Reach::ALL }), all && !is_acl, "{name}");
+            assert_eq!(of(Reach { xattrs: false, ..Reach::ALL }), all && is_acl, "{name}");
         }
     }
 }

@@ -138,7 +138,7 @@ pub(crate) fn keep(source: &Stat, destination: &Stat, rules: &Rules) -> Decision
 
 /// The metadata of `have` that must be set to make it equal to `want`.
 pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference {
-    let owner = if rules.keep.owner { owner_to_set(want, have, rules) } else { None };
+    let owner = owner_to_set(want, have, rules);
     let (uid, gid) = owner.unwrap_or_default();
     let mode = mode_to_give(want, uid.unwrap_or(have.uid), gid.unwrap_or(have.gid), rules);
     let is_left = !rules.keep.permissions && owner.is_none() && want.mode == have.mode;
@@ -155,9 +155,10 @@ pub(crate) fn differences(want: &Stat, have: &Stat, rules: &Rules) -> Difference
 /// run what it has meanwhile. Its owner and its group are right already, its permissions no wider, and it has no bits that
 /// would run it as somebody else. Where owners are not kept, one of the user who runs this is right as well.
 pub(crate) fn may_be_rewritten(want: &Stat, have: &Stat, rules: &Rules) -> bool {
-    let kept = rules.keep.owner && rules.privileges.chown;
-    let user = have.uid == want.uid || !kept && have.uid == rules.privileges.user;
-    let group = have.gid == want.gid || !kept && (have.mode & 0o070 == 0 || rules.is_own_group(have.gid));
+    let gives = |kept| kept && rules.privileges.chown;
+    let user = have.uid == want.uid || !gives(rules.keep.owner) && have.uid == rules.privileges.user;
+    let group = have.gid == want.gid
+        || !gives(rules.keep.group) && (have.mode & 0o070 == 0 || rules.is_own_group(have.gid));
     let no_wider = have.mode & !want.mode & 0o077 == 0;
     have.kind == Kind::File && have.links == 1 && have.mode & 0o6000 == 0 && user && group && no_wider
 }
@@ -172,11 +173,11 @@ pub(crate) fn gives_more(difference: &Difference, have: &Stat) -> bool {
     difference.owner.is_some() || difference.mode.is_some_and(widens)
 }
 
-/// Who should own the file, where that differs from who does and this process may say so. What the user has asked for is
+/// Who should own the file, where that is kept and differs from who does, and this process may say so. What the user has asked for is
 /// tried in any case: a file of somebody else's then becomes an error.
 pub(super) fn owner_to_set(want: &Stat, have: &Stat, rules: &Rules) -> Option<(Option<u32>, Option<u32>)> {
     let may = &rules.privileges;
-    let may_user = may.gives_to_user(want.uid) || rules.owner.user.is_some();
+    let may_user = rules.keep.owner && (may.gives_to_user(want.uid) || rules.owner.user.is_some());
     let uid = (want.uid != have.uid && may_user).then_some(want.uid);
     let gid = (want.gid != have.gid && tries_group(want.gid, rules)).then_some(want.gid);
     (uid.is_some() || gid.is_some()).then_some((uid, gid))
@@ -185,7 +186,9 @@ pub(super) fn owner_to_set(want: &Stat, have: &Stat, rules: &Rules) -> Option<(O
 /// Whether a file of another group is given to this one.
 pub(crate) fn tries_group(group: u32, rules: &Rules) -> bool {
     let may = &rules.privileges;
-    may.gives_to_group(group) || rules.owner.group.is_some() || may.groups.contains(&group)
+    let may_group =
+        || may.gives_to_group(group) || rules.owner.group.is_some() || may.groups.contains(&group);
+    rules.keep.group && may_group()
 }
 
 /// The mode, less setuid or setgid where the file will not belong to whom these bits were meant for. What the user asked
@@ -231,6 +234,8 @@ pub(super) mod tests {
             compare: PLAIN,
             chmod: Chmod::default(),
             owner: Owner::default(),
+            users: None,
+            groups: None,
             umask: 0o022,
         }
     }
@@ -376,7 +381,7 @@ pub(super) mod tests {
         let (mut root, user) = (rules(true), rules(false));
         root.privileges = Privileges::of(true, 0, vec![0]);
         let mut lax = root.clone();
-        lax.keep.owner = false;
+        (lax.keep.owner, lax.keep.group) = (false, false);
         for (what, change, expected) in table {
             let mut have = stat(Kind::File);
             change(&mut have);

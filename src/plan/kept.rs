@@ -36,7 +36,14 @@ impl Rules {
         shown: KeptMode,
         (planted, within): (bool, Option<&Stat>),
     ) -> KeptMode {
-        let is_handed_over = self.keep.owner && owner_to_set(want, have, self).is_some();
+        let shown = match self.keep.executability && want.kind == Kind::File {
+            true => KeptMode {
+                as_it_is: run_as_source(shown.as_it_is, want),
+                anew: run_as_source(shown.anew, want),
+            },
+            false => shown,
+        };
+        let is_handed_over = owner_to_set(want, have, self).is_some();
         let is_of_another = self.owner_of_new(want, within) != (have.uid, have.gid);
         let is_other = !matches!(want.kind, Kind::File | Kind::Directory);
         let less = |mode| if planted { unreadable(mode, want) } else { mode };
@@ -58,9 +65,18 @@ impl Rules {
         let shared = within.filter(|within| within.mode & 0o2000 != 0);
         let gid = shared.map_or(self.privileges.group, |within| within.gid);
         let new = Stat { uid: self.privileges.user, gid, ..*want };
-        let owner = if self.keep.owner { owner_to_set(want, &new, self) } else { None };
-        let (uid, gid) = owner.unwrap_or_default();
+        let (uid, gid) = owner_to_set(want, &new, self).unwrap_or_default();
         (uid.unwrap_or(new.uid), gid.unwrap_or(new.gid))
+    }
+}
+
+/// A mode that lets a file be run if its source can be: by all who may read it, where nobody could. Nobody runs it as somebody
+/// else for that.
+fn run_as_source(mode: u32, want: &Stat) -> u32 {
+    match (mode & 0o111 != 0, want.mode & 0o111 != 0) {
+        (true, false) => mode & !0o111,
+        (false, true) => (mode | (mode & 0o444) >> 2) & PERMISSIONS,
+        _ => mode,
     }
 }
 
@@ -109,11 +125,31 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_run_as_its_source_is() {
+        let mut rules = lax();
+        rules.keep.executability = true;
+        for (what, kind, source, had, expected) in [
+            ("can be run now", Kind::File, 0o700, 0o644, 0o755),
+            ("by those who read it", Kind::File, 0o711, 0o640, 0o750),
+            ("could be run", Kind::File, 0o644, 0o711, 0o600),
+            ("can be run by some", Kind::File, 0o755, 0o744, 0o744),
+            ("is not run as another user then", Kind::File, 0o755, 0o6644, 0o755),
+            ("keeps its bits", Kind::File, 0o755, 0o4755, 0o4755),
+            ("a directory", Kind::Directory, 0o700, 0o600, 0o600),
+        ] {
+            let want = Stat { mode: source, ..stat(kind) };
+            let shown = KeptMode { as_it_is: had, anew: had };
+            let found = rules.kept_mode(&want, &Stat { mode: had, ..stat(kind) }, shown, (false, None));
+            assert_eq!(found.as_it_is, expected, "{what}: {:o}", found.as_it_is);
+        }
+    }
+
+    #[test]
     fn a_new_file_belongs_to_whom_it_is_given_or_who_makes_it() {
         let (want, mut rules) = (Stat { uid: 1, gid: 2, ..stat(Kind::File) }, lax());
         let shared = Stat { gid: 5, mode: 0o2775, ..stat(Kind::Directory) };
         assert_eq!(rules.owner_of_new(&want, Some(&shared)), (1, 2));
-        rules.keep.owner = false;
+        (rules.keep.owner, rules.keep.group) = (false, false);
         assert_eq!(rules.owner_of_new(&want, Some(&shared)), (7, 5));
         assert_eq!(rules.owner_of_new(&want, Some(&Stat { mode: 0o775, ..shared })), (7, 9));
         let mut user = super::tests::rules(false);

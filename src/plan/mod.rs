@@ -3,6 +3,7 @@
 pub(crate) mod chmod;
 pub(crate) mod compare;
 pub(crate) mod delete;
+pub(crate) mod id_map;
 pub(crate) mod kept;
 pub(crate) mod names;
 pub(crate) mod narrow;

@@ -18,7 +18,7 @@ const ENTERED: u32 = 0o055;
 /// same access ACL, or none. A former owner loses the directory to the user who runs this, and everybody with them; a group
 /// or an ACL that is to change loses all permissions.
 pub(crate) fn narrowed(want: &Stat, have: &Stat, same_acl: bool, rules: &Rules) -> Difference {
-    let owner = if rules.keep.owner { owner_to_set(want, have, rules) } else { None };
+    let owner = owner_to_set(want, have, rules);
     let (uid, gid) = owner.unwrap_or_default();
     let mut granted = want.mode | !OTHERS;
     if gid.is_some() {
@@ -37,7 +37,7 @@ pub(crate) fn narrowed(want: &Stat, have: &Stat, same_acl: bool, rules: &Rules) 
 /// Whether others get into `have`, or see what it lists, whom `want` keeps out. Of another group everybody may be whom `want`
 /// has among all others, and among all others those of its own group.
 pub(crate) fn is_exposed(want: &Stat, have: &Stat, same_acl: bool, rules: &Rules) -> bool {
-    let owner = if rules.keep.owner { owner_to_set(want, have, rules) } else { None };
+    let owner = owner_to_set(want, have, rules);
     let other_group = owner.is_some_and(|(_, gid)| gid.is_some());
     let to_all = want.mode & want.mode >> 3 & 0o007;
     let granted = match other_group {
@@ -78,7 +78,7 @@ mod tests {
             assert_eq!(found, expected, "{what}");
         }
         let mut lax = root.clone();
-        lax.keep.owner = false;
+        (lax.keep.owner, lax.keep.group) = (false, false);
         assert!(narrowed(&of(0o755, 7, 8), &of(0o755, 6, 9), true, &lax).is_empty(), "owners are left alone");
     }
 

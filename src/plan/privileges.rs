@@ -38,6 +38,21 @@ pub(crate) enum Namespaces {
     All,
 }
 
+/// Which attributes a run reads and sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reach {
+    pub(crate) namespaces: Namespaces,
+    /// ACLs.
+    pub(crate) acls: bool,
+    /// All others.
+    pub(crate) xattrs: bool,
+}
+
+impl Reach {
+    /// All that there are.
+    pub(crate) const ALL: Reach = Reach { namespaces: Namespaces::All, acls: true, xattrs: true };
+}
+
 /// Ids that a user namespace has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Ids {

@@ -5,7 +5,8 @@ use crate::event::Kind;
 use crate::options::{Compare, CompareBy, Keep, Owner};
 use crate::plan::chmod::Chmod;
 use crate::plan::compare::mode_to_give;
-use crate::plan::privileges::Privileges;
+use crate::plan::id_map::IdMap;
+use crate::plan::privileges::{Privileges, Reach};
 use crate::plan::times::{Match, match_times};
 use crate::stat::{Stat, Time};
 
@@ -18,38 +19,59 @@ pub(crate) struct Rules {
     /// What modes and owners are to be, where they are not to be the source's.
     pub(crate) chmod: Chmod,
     pub(crate) owner: Owner,
+    pub(crate) users: Option<IdMap>,
+    pub(crate) groups: Option<IdMap>,
     /// Permission bits that the kernel takes from new files.
     pub(crate) umask: u32,
 }
 
 impl Keep {
     /// Whether entries of this type are mirrored.
-    pub(crate) fn takes(&self, kind: Kind) -> bool {
+    pub fn takes(&self, kind: Kind) -> bool {
         match kind {
             Kind::File | Kind::Directory => true,
             Kind::Symlink => self.symlinks,
-            _ => self.specials,
+            Kind::Fifo | Kind::Socket => self.specials,
+            Kind::CharDevice | Kind::BlockDevice => self.devices,
         }
+    }
+
+    /// Whether any attributes are read, ACLs among them.
+    pub(crate) fn attributes(&self) -> bool {
+        self.xattrs || self.acls
     }
 
     /// Whether entries of this type get their source's time.
     pub(crate) fn times_of(&self, kind: Kind) -> bool {
-        self.times && (self.directory_times || kind != Kind::Directory)
+        self.times
+            && match kind {
+                Kind::Directory => self.directory_times,
+                Kind::Symlink => self.symlink_times,
+                _ => true,
+            }
     }
 }
 
 impl Rules {
     /// The source's stat as the destination is to have it. setuid and setgid are the source's owner's and group's: they do
     /// not pass to others, unless they are asked for.
-    pub(crate) fn adopt(&self, source: Stat) -> Stat {
-        let uid = self.owner.user.unwrap_or(source.uid);
-        let gid = self.owner.group.unwrap_or(source.gid);
+    ///
+    /// Where modes are left alone a new entry gets those of its source's permissions that are `allowed`.
+    pub(crate) fn adopt(&self, source: Stat, allowed: u32) -> Stat {
+        let mapped = |map: &Option<IdMap>, id| map.as_ref().map_or(id, |map| map.get(id));
+        let uid = self.owner.user.unwrap_or_else(|| mapped(&self.users, source.uid));
+        let gid = self.owner.group.unwrap_or_else(|| mapped(&self.groups, source.gid));
         let mut mode = self.chmod.apply(source.mode, source.kind, self.umask);
         if !self.keep.permissions {
-            mode &= 0o777 & !self.umask;
+            mode &= 0o777 & allowed;
         }
         let wanted = Stat { mode, ..source };
         Stat { mode: mode_to_give(&wanted, uid, gid, self), uid, gid, ..source }
+    }
+
+    /// Which attributes are read and set.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach { namespaces: self.privileges.namespaces, acls: self.keep.acls, xattrs: self.keep.xattrs }
     }
 
     /// Whether the user who runs this is in a group.
@@ -127,10 +149,10 @@ mod tests {
         let chmod = "F6750,D700".parse().unwrap();
         let owner = Owner { user: Some(1), group: Some(9) };
         let rules = Rules { chmod, owner, ..rules(true) };
-        let want = rules.adopt(stat(Kind::File));
+        let want = rules.adopt(stat(Kind::File), 0o755);
         assert_eq!((want.mode, want.uid, want.gid), (0o6750, 1, 9));
-        assert_eq!(rules.adopt(stat(Kind::Directory)).mode, 0o700);
-        let link = rules.adopt(stat(Kind::Symlink));
+        assert_eq!(rules.adopt(stat(Kind::Directory), 0o755).mode, 0o700);
+        let link = rules.adopt(stat(Kind::Symlink), 0o755);
         assert_eq!((link.mode, link.uid), (0o644, 1), "a symlink has an owner and no mode");
         let mut unasked = rules.clone();
         unasked.chmod = Chmod::default();
@@ -142,17 +164,42 @@ mod tests {
         ] {
             unasked.owner = Owner { user, group };
             let source = Stat { mode, ..stat(Kind::File) };
-            assert_eq!(unasked.adopt(source).mode, expected, "{user:?} {group:?}");
+            assert_eq!(unasked.adopt(source, 0o755).mode, expected, "{user:?} {group:?}");
             let directory = Stat { mode, ..stat(Kind::Directory) };
-            assert_eq!(unasked.adopt(directory).mode, mode, "a directory is not run");
+            assert_eq!(unasked.adopt(directory, 0o755).mode, mode, "a directory is not run");
         }
         let difference = differences(&want, &stat(Kind::File), &rules);
         assert_eq!((difference.owner, difference.mode), (Some((Some(1), Some(9))), Some(0o6750)));
         // The owner is left alone: setuid was asked for all the same.
         let mut lax = rules.clone();
-        (lax.keep.owner, lax.owner) = (false, Owner::default());
-        let found = differences(&lax.adopt(Stat { uid: 1, ..stat(Kind::File) }), &stat(Kind::File), &lax);
+        (lax.keep.owner, lax.keep.group, lax.owner) = (false, false, Owner::default());
+        let found =
+            differences(&lax.adopt(Stat { uid: 1, ..stat(Kind::File) }, 0o755), &stat(Kind::File), &lax);
         assert_eq!((found.owner, found.mode), (None, Some(0o6750)));
+    }
+
+    #[test]
+    fn mapped_owners_take_the_place_of_the_source_s() {
+        let only = |from, to| Some(IdMap::new(move |id| if id == from { to } else { id }));
+        let mut rules = Rules { users: only(7, 70), groups: only(5, 50), ..rules(true) };
+        let setuid = Stat { mode: 0o6755, ..stat(Kind::File) };
+        let found = rules.adopt(setuid, 0o755);
+        assert_eq!((found.uid, found.gid, found.mode), (70, 8, 0o2755), "setuid was another user's");
+        let found = rules.adopt(Stat { uid: 1, gid: 5, ..setuid }, 0o755);
+        assert_eq!((found.uid, found.gid, found.mode), (1, 50, 0o4755));
+        rules.owner.group = Some(3);
+        assert_eq!(rules.adopt(Stat { gid: 5, ..setuid }, 0o755).gid, 3);
+    }
+
+    #[test]
+    fn a_new_entry_gets_what_is_allowed_where_modes_are_left_alone() {
+        let mut rules = rules(true);
+        let source = Stat { mode: 0o6777, ..stat(Kind::File) };
+        assert_eq!(rules.adopt(source, 0o750).mode, 0o6777);
+        rules.keep.permissions = false;
+        assert_eq!(rules.adopt(source, 0o750).mode, 0o750);
+        rules.chmod = "F604".parse().unwrap();
+        assert_eq!(rules.adopt(source, 0o750).mode, 0o600);
     }
 
     #[test]
@@ -176,6 +223,6 @@ mod tests {
         // It is asked for: what is somebody else's is tried, and is an error then, not passed over.
         let rules = Rules { owner: Owner { user: Some(7), group: None }, ..rules(false) };
         let have = Stat { uid: 1, ..stat(Kind::File) };
-        assert_eq!(differences(&rules.adopt(have), &have, &rules).owner, Some((Some(7), None)));
+        assert_eq!(differences(&rules.adopt(have, 0o755), &have, &rules).owner, Some((Some(7), None)));
     }
 }

@@ -7,7 +7,7 @@ use crate::stat::Stat;
 /// The mode to make a file with that belongs to `group` then: where it is to be given to another one, that may be refused,
 /// and so may a tighter mode.
 pub(crate) fn mode_at_first(want: &Stat, group: u32, rules: &Rules) -> u32 {
-    let changes_hands = rules.keep.owner && group != want.gid && tries_group(want.gid, rules);
+    let changes_hands = group != want.gid && tries_group(want.gid, rules);
     if changes_hands { without_group(want.mode) } else { want.mode }
 }
 

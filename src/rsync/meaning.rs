@@ -6,13 +6,14 @@ use std::num::NonZeroU64;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
-use crate::cli::values::owner::parse_owner;
+use crate::cli::values::id_map::{Whose, read_as_rsync};
 use crate::cli::values::rate::bytes_a_second;
 use crate::cli::values::size::parse_size;
+use crate::report::lines::warn;
 use crate::rsync::failure::{Failure, USAGE};
-use crate::rsync::wishes::{Keeps, Rule, Wishes};
+use crate::rsync::wishes::{Keeps, OwnerMap, Rule, Wishes};
 use ringsync::event::Mode;
-use ringsync::{Backup, Chmod, Compare, CompareBy, Config, Delete, Escaped, Keep, Selection};
+use ringsync::{Backup, Chmod, Compare, CompareBy, Config, Delete, Escaped, IdMap, Keep, Selection};
 
 impl Wishes {
     /// Refuses what contradicts itself, as rsync does.
@@ -31,7 +32,7 @@ impl Wishes {
         if self.backup_dir.is_none() && self.suffix.as_ref().is_some_and(|suffix| suffix.is_empty()) {
             return usage("--suffix cannot be empty without a --backup-dir");
         }
-        self.keep.refuse_halves()
+        self.keep.refuse_rivals()
     }
 
     /// Sets what the options say; the sources and the destination are set already.
@@ -43,11 +44,8 @@ impl Wishes {
         for chmod in &self.keep.chmod {
             config.chmod.extend(&self.chmod(chmod)?);
         }
-        if let Some(owner) = &self.keep.chown {
-            let text = owner.to_str().unwrap_or_default();
-            config.owner = parse_owner(text).map_err(|why| refused("--chown", owner, &why))?;
-            config.keep.owner = true;
-        }
+        config.users = self.keep.map(&self.keep.users, Whose::Users)?;
+        config.groups = self.keep.map(&self.keep.groups, Whose::Groups)?;
         config.select = self.selection()?;
         config.compare = self.compare();
         config.link_dest.clone_from(&self.link_dest);
@@ -150,32 +148,39 @@ impl Wishes {
 
 impl Keeps {
     /// What an entry keeps.
-    fn of(&self) -> Keep {
+    pub(super) fn of(&self) -> Keep {
         Keep::default().with(|keep| {
-            keep.owner = self.owner || self.group;
-            keep.permissions = self.perms;
+            (keep.owner, keep.group) = (self.owner, self.group);
+            (keep.permissions, keep.executability) = (self.perms, self.executability);
+            keep.acls = self.acls;
             keep.xattrs = self.xattrs;
             keep.hard_links = self.hard_links;
             keep.times = self.times;
             keep.directory_times = !self.omit_dir_times;
+            keep.symlink_times = !self.omit_link_times;
             keep.symlinks = self.links;
-            keep.specials = self.devices || self.specials;
+            (keep.devices, keep.specials) = (self.devices, self.specials);
         })
     }
 
-    /// Refuses what the engine has only together.
-    fn refuse_halves(&self) -> Result<(), Failure> {
-        for (one, other, names) in [
-            (self.owner, self.group, ["--owner", "--group"]),
-            (self.acls, self.xattrs, ["--acls", "--xattrs"]),
-            (self.devices, self.specials, ["--devices", "--specials"]),
-        ] {
-            let [name, without] = if one { names } else { [names[1], names[0]] };
-            if one != other {
-                return Err(Failure::lacking(&format!("{name} without {without}")));
-            }
-        }
-        Ok(())
+    /// Who takes the place of the source's users or groups, where that is said and they are kept.
+    fn map(&self, owners: &OwnerMap, whose: Whose) -> Result<Option<IdMap>, Failure> {
+        let is_kept = match whose {
+            Whose::Users => self.owner,
+            Whose::Groups => self.group,
+        };
+        let Some(map) = owners.map.as_ref().filter(|_| is_kept) else { return Ok(None) };
+        let tell = |why: String| warn(format_args!("rsync: {}: {why}", owners.option));
+        let read = read_as_rsync(map.to_str().unwrap_or_default(), whose, !self.numeric, tell);
+        read.map(Some).map_err(|why| Failure::new(format!("{}: {why}", owners.option), USAGE))
+    }
+
+    /// Refuses what is said twice.
+    fn refuse_rivals(&self) -> Result<(), Failure> {
+        let rival = [&self.users, &self.groups].into_iter().find_map(|owners| owners.rival);
+        let told =
+            |rival| format!("{rival} says again who is to own everything: give one of the options, once");
+        rival.map_or(Ok(()), |rival| Err(Failure::new(told(rival), USAGE)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! gives it a field, a line in `take`, and says in `meaning.rs` what of the engine it sets.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use crate::rsync::failure::Failure;
@@ -49,17 +50,41 @@ pub(super) struct Wishes {
 pub(super) struct Keeps {
     pub(super) links: bool,
     pub(super) perms: bool,
+    pub(super) executability: bool,
     pub(super) acls: bool,
     pub(super) xattrs: bool,
     pub(super) times: bool,
     pub(super) omit_dir_times: bool,
+    pub(super) omit_link_times: bool,
     pub(super) owner: bool,
     pub(super) group: bool,
     pub(super) devices: bool,
     pub(super) specials: bool,
     pub(super) hard_links: bool,
     pub(super) chmod: Vec<OsString>,
-    pub(super) chown: Option<OsString>,
+    pub(super) users: OwnerMap,
+    pub(super) groups: OwnerMap,
+    /// Users and groups have no names, for maps.
+    pub(super) numeric: bool,
+}
+
+/// Who is to own what the source's users, or groups, own: the value of `--usermap`, or what `--chown` says in its terms.
+#[derive(Debug, Default)]
+pub(super) struct OwnerMap {
+    pub(super) map: Option<OsString>,
+    /// Where it comes from.
+    pub(super) option: &'static str,
+    /// Another option says it as well.
+    pub(super) rival: Option<&'static str>,
+}
+
+impl OwnerMap {
+    fn set(&mut self, option: &'static str, map: OsString) {
+        if self.map.is_some() {
+            self.rival = Some(option);
+        }
+        (self.map, self.option) = (Some(map), option);
+    }
 }
 
 /// What is deleted, and when.
@@ -181,10 +206,12 @@ impl Keeps {
         match name {
             "links" => self.links = on,
             "perms" => self.perms = on,
+            "executability" => self.executability = on,
             "acls" => (self.acls, self.perms) = (on, self.perms || on),
             "xattrs" => self.xattrs = on,
             "times" => self.times = on,
             "omit-dir-times" => self.omit_dir_times = on,
+            "omit-link-times" => self.omit_link_times = on,
             "owner" => self.owner = on,
             "group" => self.group = on,
             "D" => (self.devices, self.specials) = (on, on),
@@ -192,10 +219,38 @@ impl Keeps {
             "specials" => self.specials = on,
             "hard-links" => self.hard_links = on,
             "chmod" => self.chmod.push(value.clone()),
-            "chown" => self.chown = Some(value.clone()),
+            "chown" => self.give_all(value.as_bytes()),
+            "usermap" => self.map_users("--usermap", value.clone()),
+            "groupmap" => self.map_groups("--groupmap", value.clone()),
+            "numeric-ids" => self.numeric = on,
             _ => return false,
         }
         true
+    }
+}
+
+impl Keeps {
+    /// `--chown`: everything to one user, one group, or both.
+    fn give_all(&mut self, owner: &[u8]) {
+        let mut parts = owner.splitn(2, |byte| *byte == b':');
+        let all = |part: &[u8]| OsString::from_vec([b"*:", part].concat());
+        let (user, group) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if !user.is_empty() {
+            self.map_users("--chown", all(user));
+        }
+        if !group.is_empty() {
+            self.map_groups("--chown", all(group));
+        }
+    }
+
+    fn map_users(&mut self, option: &'static str, map: OsString) {
+        self.owner = true;
+        self.users.set(option, map);
+    }
+
+    fn map_groups(&mut self, option: &'static str, map: OsString) {
+        self.group = true;
+        self.groups.set(option, map);
     }
 }
 

@@ -201,7 +201,7 @@ fn nothing_is_written() {
         // What a killed run left is removed by the next sync, and not by a check.
         file(destination.join("dir/.ringsync-0123456789abcdef0123456789abcdef"), "litter");
         let before = traces(home.path());
-        for options in [&[][..], &["-c"], &["-c", "--no-times", "--no-owner"]] {
+        for options in [&[][..], &["-c"], &["-c", "--no-times", "--no-owner", "--no-group"]] {
             check(engine, options, &source, &destination).exits(23);
             assert_eq!(traces(home.path()), before, "{options:?}");
         }
@@ -382,19 +382,19 @@ fn options_leave_things_out() {
         fs::remove_file(destination.join("fifo")).unwrap();
         unmoved(&destination);
         let table = [
-            ("--no-owner", ".f....og... owner"),
-            ("--no-xattrs", ".f........x xattr"),
-            ("--no-hard-links", "hf          link 2 => link"),
-            ("--no-times", ">f..t...... time"),
-            ("--no-specials", "cS+++++++++ fifo"),
+            (&["--no-owner", "--no-group"][..], ".f....og... owner"),
+            (&["--no-xattrs"], ".f........x xattr"),
+            (&["--no-hard-links"], "hf          link 2 => link"),
+            (&["--no-times"], ">f..t...... time"),
+            (&["--no-specials"], "cS+++++++++ fifo"),
         ];
         let all = set(table.map(|(_, line)| line));
         assert_eq!(lines(&check(engine, &[], &source, &destination).exits(23)), all);
-        for (option, line) in table {
-            let found = lines(&check(engine, &[option], &source, &destination).exits(23));
-            assert_eq!(found, all.difference(&set([line])).cloned().collect(), "{option}");
+        for (options, line) in table {
+            let found = lines(&check(engine, options, &source, &destination).exits(23));
+            assert_eq!(found, all.difference(&set([line])).cloned().collect(), "{options:?}");
         }
-        check(engine, &table.map(|(option, _)| option), &source, &destination).exits(0);
+        check(engine, &table.map(|(options, _)| options).concat(), &source, &destination).exits(0);
     }
 }
 

@@ -190,7 +190,7 @@ fn habits_of_rsync_get_advice() {
         ("sync --hard-links --numeric-ids src dst", "leave out --hard-links, --numeric-ids: "),
         ("sync -z src dst", "leave out -z: both trees are on this machine"),
         ("sync -L src dst", "there is no -L: symlinks are mirrored, never followed"),
-        ("sync --no-acls src dst", "there is no --no-acls: use --no-xattrs"),
+        ("sync --no-D src dst", "there is no --no-D: use --no-devices and --no-specials"),
     ] {
         let line = first_line(words);
         assert!(line.starts_with(&format!("error: {advice}")), "{words}: {line}");

@@ -222,7 +222,7 @@ fn directories_that_cannot_be_flushed_are_told_once() {
         build(&source, 5, 40);
         file(destination.join("d0/e/file0"), "old");
         fuse.spoil(Call::Fsyncdir, "", Effect::Fail(errno), usize::MAX);
-        let options = ["--fsync", "--json", "--no-xattrs", "--backup-dir", "../old"];
+        let options = ["--fsync", "--json", "--no-acls", "--no-xattrs", "--backup-dir", "../old"];
         let ran = sync_with(engine, &options, &source, &destination).exits(0);
         assert_eq!(
             fs::read(destination.join("d4/e/file39")).unwrap(),
@@ -232,7 +232,7 @@ fn directories_that_cannot_be_flushed_are_told_once() {
         assert_eq!(told.iter().filter(|text| text.contains("can't be flushed")).count(), 1, "{told:?}");
         assert!(told.iter().any(|text| text.contains("without their names after a power cut")), "{told:?}");
         assert_eq!(ran.summary()["durable"], false);
-        let plain = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+        let plain = sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(0);
         assert!(!plain.err.contains("flushed"), "nobody asked for it: {}", plain.err);
     }
 }
@@ -247,7 +247,7 @@ fn files_that_cannot_be_flushed_are_told_once() {
         build(&source, 5, 40);
         fs::hard_link(source.join("d0/e/file0"), source.join("d1/link")).unwrap();
         fuse.spoil(Call::Fsync, "", Effect::Fail(errno), usize::MAX);
-        let options = ["--fsync", "--json", "--no-xattrs"];
+        let options = ["--fsync", "--json", "--no-acls", "--no-xattrs"];
         let ran = sync_with(engine, &options, &source, &destination).exits(23);
         for index in 0..40 {
             let path = format!("d{}/e/file{index}", index % 5);

@@ -198,7 +198,7 @@ fn what_is_in_the_way_stays_until_its_successor_is_there() {
         for path in [&destination, &destination.join("name")] {
             give(path, ALICE);
         }
-        as_alice(&["sync", "--no-owner", "--engine", engine], &source, &destination).exits(23);
+        as_alice(&["sync", "--no-owner", "--no-group", "--engine", engine], &source, &destination).exits(23);
         assert!(destination.join("name").is_dir());
     }
 }
@@ -215,7 +215,8 @@ fn what_cannot_be_read_costs_itself_alone() {
         mode(source.join("closed"), 0o000);
         mode(source.join("listed"), 0o744); // names can be listed and not opened
         mode(source.join("searched"), 0o711); // the other way round
-        let ran = as_alice(&["sync", "--no-owner", "--engine", engine], &source, &destination).exits(23);
+        let ran = as_alice(&["sync", "--no-owner", "--no-group", "--engine", engine], &source, &destination)
+            .exits(23);
         let mut lines: Vec<String> =
             ran.err.lines().map(|line| line.replace(&format!("{}/", source.display()), "")).collect();
         lines.sort();
@@ -247,7 +248,8 @@ fn what_cannot_be_made_costs_itself_alone() {
         }
         file(destination.join("theirs/old"), "root's"); // a directory of root's: not ours to write
         give(&destination, ALICE);
-        let ran = as_alice(&["sync", "--no-owner", "--engine", engine], &source, &destination).exits(23);
+        let ran = as_alice(&["sync", "--no-owner", "--no-group", "--engine", engine], &source, &destination)
+            .exits(23);
         assert!(ran.err.lines().all(|line| line.contains("/dst/theirs")), "{}", ran.err);
         assert!(
             ran.err.contains("create") && ran.err.contains("/dst/theirs/file: Permission denied"),

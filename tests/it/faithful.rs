@@ -315,7 +315,15 @@ fn options_leave_things_out() {
     xattr(source.join("file"), "user.comment", b"x");
     modified(source.join("file"), 1, 1);
     node(source.join("fifo"), FileType::Fifo, (0, 0));
-    let options = ["--no-owner", "--no-xattrs", "--no-times", "--no-specials"];
+    let options = [
+        "--no-owner",
+        "--no-group",
+        "--no-acls",
+        "--no-xattrs",
+        "--no-times",
+        "--no-devices",
+        "--no-specials",
+    ];
     for &engine in ENGINES.iter() {
         let destination = home.path().join(engine);
         sync_with(engine, &options, &source, &destination).exits(0);

@@ -41,8 +41,14 @@ fn assert_settled(engine: &str, options: &[&str], source: &Path, destination: &P
 }
 
 fn setuid_passes_to_no_other_contents_and_no_other_owner() {
-    let table: [&[&str]; 6] =
-        [&[], &["--chown", "0:0"], &["--no-owner"], &["--inplace"], &["-c"], &["--no-xattrs"]];
+    let table: [&[&str]; 6] = [
+        &[],
+        &["--chown", "0:0"],
+        &["--no-owner", "--no-group"],
+        &["--inplace"],
+        &["-c"],
+        &["--no-acls", "--no-xattrs"],
+    ];
     for (&engine, more) in ENGINES.iter().flat_map(|engine| table.map(|more| (engine, more))) {
         let options = [&["--no-perms"], more].concat();
         let home = scratch();
@@ -88,7 +94,9 @@ fn what_is_as_it_was_keeps_all_of_its_mode() {
         }
         mode(destination.join("d/f"), 0o6777);
         mode(destination.join("d"), 0o3777);
-        for options in [&["--no-perms"][..], &["--no-perms", "-c"], &["--no-perms", "--no-owner"]] {
+        for options in
+            [&["--no-perms"][..], &["--no-perms", "-c"], &["--no-perms", "--no-owner", "--no-group"]]
+        {
             modified(destination.join("d/f"), if options.contains(&"-c") { 5 } else { 1_000_000 }, 0);
             sync_with(engine, options, &source, &destination).exits(0);
             assert_eq!(found(destination.join("d/f")), (ALICE, "6777".into()), "{options:?}");
@@ -98,7 +106,8 @@ fn what_is_as_it_was_keeps_all_of_its_mode() {
 }
 
 fn a_mode_that_others_chose_shows_them_nothing() {
-    let table: [&[&str]; 5] = [&[], &["--inplace"], &["-c"], &["--chmod", "F600"], &["--no-xattrs"]];
+    let table: [&[&str]; 5] =
+        [&[], &["--inplace"], &["-c"], &["--chmod", "F600"], &["--no-acls", "--no-xattrs"]];
     for (&engine, more) in ENGINES.iter().flat_map(|engine| table.map(|more| (engine, more))) {
         let options = [&["--no-perms"], more].concat();
         let home = scratch();
@@ -150,7 +159,7 @@ fn a_shared_tree_stays_shared() {
 
 fn without_owners_nobody_gets_what_is_closed_to_them() {
     for (&engine, more) in ENGINES.iter().flat_map(|engine| [&[][..], &["--no-perms"]].map(|m| (engine, m))) {
-        let options = [&["--no-owner"], more].concat();
+        let options = [&["--no-owner", "--no-group"], more].concat();
         let home = scratch();
         let (source, destination) = (home.path().join("src"), home.path().join("dst"));
         for name in ["private", "open"] {
@@ -216,7 +225,8 @@ fn a_mark_that_can_not_be_removed_is_an_error() {
 }
 
 fn the_mask_of_an_acl_that_goes_is_not_kept() {
-    for (&engine, more) in ENGINES.iter().flat_map(|engine| [&[][..], &["--no-xattrs"]].map(|m| (engine, m)))
+    for (&engine, more) in
+        ENGINES.iter().flat_map(|engine| [&[][..], &["--no-acls", "--no-xattrs"]].map(|m| (engine, m)))
     {
         let options = [&["--no-perms"], more].concat();
         let home = scratch();
@@ -249,12 +259,12 @@ fn the_mask_of_an_acl_of_the_destination_itself_stays() {
         fs::create_dir(&destination).unwrap();
         tool("setfacl", &["-m", "u:7:rwx", destination.to_str().unwrap()]);
         mode(&destination, 0o700);
-        let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        let ran = sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(23);
         assert_eq!(found(&destination).1, "700", "{}", ran.err);
         assert!(ran.err.contains("0700, since an ACL of it lets others in"), "{}", ran.err);
         assert_eq!(fs::read_to_string(destination.join("f")).unwrap(), "contents");
         tool("setfacl", &["-b", destination.to_str().unwrap()]);
-        sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+        sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(0);
         assert_eq!(found(&destination).1, "750");
     }
 }

@@ -38,6 +38,7 @@ mod gain;
 mod guide;
 mod hostile;
 mod inplace;
+mod keeps;
 mod lacks;
 mod leaving;
 mod left_modes;
@@ -67,6 +68,7 @@ mod recased;
 mod report;
 mod rings;
 mod rsync;
+mod rsync_keeps;
 mod schema;
 mod secret;
 mod select;
@@ -139,6 +141,7 @@ fn main() {
         guide::TESTS,
         hostile::TESTS,
         inplace::TESTS,
+        keeps::TESTS,
         lacks::TESTS,
         left_modes::TESTS,
         leaving::TESTS,
@@ -170,6 +173,7 @@ fn main() {
         report::TESTS,
         rings::TESTS,
         rsync::TESTS,
+        rsync_keeps::TESTS,
         schema::TESTS,
         show::TESTS,
         snapshots::TESTS,

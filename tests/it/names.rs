@@ -69,7 +69,9 @@ fn names_that_meet_are_errors_and_replace_nothing() {
             fuse.take_names_for_one();
             let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
             meeting_tree(&source);
-            let sync = || sync_with(engine, &[&["--no-xattrs"], options].concat(), &source, &destination);
+            let sync = || {
+                sync_with(engine, &[&["--no-acls", "--no-xattrs"], options].concat(), &source, &destination)
+            };
             let ran = sync().exits(23);
             assert_eq!(meetings(&ran), MEETING.len(), "{options:?}: {}", ran.err);
             let winners = || MEETING.map(|two| winner(&source.join("d"), &destination.join("d"), two));
@@ -102,9 +104,11 @@ fn the_name_that_is_there_stays() {
             fuse.take_names_for_one();
             let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
             file(source.join(there), "was there");
-            sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+            sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(0);
             file(source.join(comes), "comes");
-            for options in [&["--no-xattrs", "--delete"][..], &["--no-xattrs", "--existing"]] {
+            for options in
+                [&["--no-acls", "--no-xattrs", "--delete"][..], &["--no-acls", "--no-xattrs", "--existing"]]
+            {
                 let ran = sync_with(engine, options, &source, &destination).exits(23);
                 let line = format!("create {}: another", destination.join(comes).display());
                 assert!(ran.err.contains(&line), "{}", ran.err);
@@ -115,7 +119,7 @@ fn the_name_that_is_there_stays() {
             }
             // Once the source has it no more, its place is free.
             fs::remove_file(source.join(there)).unwrap();
-            sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+            sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(0);
             assert_eq!(fs::read(destination.join(comes)).unwrap(), b"comes");
         }
     }
@@ -130,7 +134,8 @@ fn directories_that_meet_are_not_merged() {
             file(source.join(name), name);
         }
         for run in 0..3 {
-            let ran = sync_with(engine, &["--no-xattrs", "--delete"], &source, &destination).exits(23);
+            let ran =
+                sync_with(engine, &["--no-acls", "--no-xattrs", "--delete"], &source, &destination).exits(23);
             assert_eq!(meetings(&ran), 2, "run {run}: {}", ran.err);
             let (one, other) = (destination.join("D/one"), destination.join("D/two"));
             assert!(one.exists() != other.exists(), "run {run}: {}", ran.err);
@@ -157,11 +162,11 @@ fn entries_of_all_types_meet() {
             let is_link = fs::symlink_metadata(destination.join("file")).unwrap().is_symlink();
             (fs::read_link(destination.join("link")).unwrap(), is_link, names_in(&destination))
         };
-        let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        let ran = sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(23);
         assert_eq!(meetings(&ran), 3, "{}", ran.err);
         let first = state();
         assert_eq!(first.2.len(), 3);
-        let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        let ran = sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(23);
         assert_eq!((meetings(&ran), state()), (3, first), "{}", ran.err);
     }
 }
@@ -177,7 +182,10 @@ fn two_sources_that_meet_are_told() {
         file(&other, "other");
         let copy = || {
             let mut command = Command::new(program());
-            command.args(["copy", "--no-xattrs", "--engine", engine]).args([&one, &other]).arg(&destination);
+            command
+                .args(["copy", "--no-acls", "--no-xattrs", "--engine", engine])
+                .args([&one, &other])
+                .arg(&destination);
             run(command)
         };
         let ran = copy().exits(23);
@@ -197,8 +205,8 @@ fn a_comparison_tells_of_names_that_meet() {
         for name in ["E/x", "e/x"] {
             file(source.join(name), name);
         }
-        sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
-        for options in [&["--no-xattrs"][..], &["--no-xattrs", "--checksum"]] {
+        sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(23);
+        for options in [&["--no-acls", "--no-xattrs"][..], &["--no-acls", "--no-xattrs", "--checksum"]] {
             let mut command = Command::new(program());
             command.args(["check", "--engine", engine]).args(options).args([&source, &destination]);
             let ran = run(command).exits(23);
@@ -223,10 +231,10 @@ fn names_that_meet_in_large_directories_meet_in_any_order() {
             let read = |index| fs::read_to_string(destination.join(format!("n{index}"))).unwrap();
             (0..700).map(read).collect()
         };
-        let ran = sync_with(engine, &["--no-xattrs", "--json"], &source, &destination).exits(23);
+        let ran = sync_with(engine, &["--no-acls", "--no-xattrs", "--json"], &source, &destination).exits(23);
         assert_eq!(ran.summary()["failed"].as_u64(), Some(700), "{}", ran.summary());
         let first = contents();
-        let ran = sync_with(engine, &["--no-xattrs", "--json"], &source, &destination).exits(23);
+        let ran = sync_with(engine, &["--no-acls", "--no-xattrs", "--json"], &source, &destination).exits(23);
         let summary = ran.summary();
         assert_eq!(
             (summary["failed"].as_u64(), summary["updated"].as_u64()),
@@ -245,7 +253,7 @@ fn names_apart_stay_apart_where_nothing_is_folded() {
         file(source.join("D/file"), "file");
         fs::hard_link(source.join("d/other"), source.join("d/OTHER")).unwrap();
         for _ in 0..2 {
-            sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+            sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(0);
             assert_equal(&source, &destination);
         }
     }
@@ -257,11 +265,11 @@ fn a_refused_name_is_found_out_before_its_file_is_written() {
         fuse.refuse_names();
         let (source, destination) = (home.path().join("src"), fuse.path().join("dst"));
         file(source.join("fine"), noise(1, 6 << 20));
-        sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+        sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(0);
         let before = fuse.written();
         assert!(before >= 6 << 20);
         file(source.join("a:b"), noise(2, 6 << 20));
-        let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        let ran = sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(23);
         let line = format!(
             "create {}: the destination's file system does not take this name: it has the character : (Invalid",
             destination.join("a:b").display()
@@ -283,7 +291,7 @@ fn what_is_wrong_with_a_name_is_told() {
         }
         symlink("fine", source.join("link|")).unwrap();
         for _ in 0..2 {
-            let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+            let ran = sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(23);
             for (name, why) in [
                 ("small?", "it has the character ?"),
                 ("dir*", "it has the character *"),
@@ -311,7 +319,7 @@ fn a_name_that_is_too_long_is_told() {
         file(source.join(&long), noise(1, 6 << 20));
         file(source.join("fine"), "fine");
         fs::create_dir(source.join(format!("{long}d"))).unwrap();
-        let ran = sync_with(engine, &["--no-xattrs"], &source, &destination).exits(23);
+        let ran = sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(23);
         for why in ["it has 300 bytes, 45 more than there may be", "it has 301 bytes, 46 more"] {
             assert!(ran.err.contains(why), "{why}: {}", ran.err);
         }
@@ -326,7 +334,7 @@ fn links(path: impl AsRef<Path>) -> u64 {
 
 fn check(engine: &str, source: &Path, destination: &Path) -> Ran {
     let mut command = Command::new(program());
-    command.args(["check", "--no-xattrs", "--engine", engine]).args([source, destination]);
+    command.args(["check", "--no-acls", "--no-xattrs", "--engine", engine]).args([source, destination]);
     run(command)
 }
 
@@ -340,7 +348,7 @@ fn two_files_of_one_number_are_not_linked() {
         let inode = |name| fs::metadata(source.join(name)).unwrap().ino();
         assert_eq!(inode("first"), inode("second"), "else this tests nothing");
         for _ in 0..2 {
-            sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+            sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(0);
             assert_eq!(fs::read(destination.join("first")).unwrap(), b"a first file");
             assert_eq!(fs::read(destination.join("second")).unwrap(), b"a second one, longer");
             assert_eq!((links(destination.join("first")), links(destination.join("second"))), (1, 1));
@@ -350,7 +358,7 @@ fn two_files_of_one_number_are_not_linked() {
         fs::remove_file(destination.join("second")).unwrap();
         fs::hard_link(destination.join("first"), destination.join("second")).unwrap();
         check(engine, &source, &destination).exits(23);
-        sync_with(engine, &["--no-xattrs"], &source, &destination).exits(0);
+        sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(0);
         assert_eq!((links(destination.join("first")), links(destination.join("second"))), (1, 1));
     }
 }
@@ -369,12 +377,12 @@ fn two_files_of_one_number_and_one_look_are_not_linked() {
             assert!(fs::read(destination.join("second")).unwrap() == noise(2, 300_000));
             assert_eq!((links(destination.join("first")), links(destination.join("second"))), (1, 1));
         };
-        right(sync_with(engine, &["--no-xattrs"], &source, &destination));
-        right(sync_with(engine, &["--no-xattrs"], &source, &destination));
+        right(sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination));
+        right(sync_with(engine, &["--no-acls", "--no-xattrs"], &source, &destination));
         check(engine, &source, &destination).exits(0);
         fs::remove_file(destination.join("second")).unwrap();
         fs::hard_link(destination.join("first"), destination.join("second")).unwrap();
-        right(sync_with(engine, &["--no-xattrs", "--checksum"], &source, &destination));
+        right(sync_with(engine, &["--no-acls", "--no-xattrs", "--checksum"], &source, &destination));
     }
 }
 
@@ -388,7 +396,7 @@ fn links_on_a_file_system_in_user_space_stay_links() {
         fs::hard_link(source.join("a/one"), source.join("b/third")).unwrap();
         file(source.join("a/empty"), "");
         fs::hard_link(source.join("a/empty"), source.join("b/empty")).unwrap();
-        for options in [&["--no-xattrs"][..], &["--no-xattrs", "--checksum"]] {
+        for options in [&["--no-acls", "--no-xattrs"][..], &["--no-acls", "--no-xattrs", "--checksum"]] {
             sync_with(engine, options, &source, &destination).exits(0);
             assert_equal(&source, &destination);
             assert_eq!((links(destination.join("a/one")), links(destination.join("b/empty"))), (3, 2));
@@ -407,7 +415,7 @@ fn a_disk_of_windows_has_the_first_of_two_and_refuses_names() {
         }
         file(source.join("a:b"), noise(1, 6 << 20));
         file(source.join("dot."), "dot");
-        let options = ["--no-xattrs", "--no-perms", "--no-owner", "--delete"];
+        let options = ["--no-acls", "--no-xattrs", "--no-perms", "--no-owner", "--no-group", "--delete"];
         let state = || fs::read(destination.join("d/name")).unwrap();
         let mut first = None;
         for _ in 0..3 {

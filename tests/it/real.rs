@@ -118,7 +118,7 @@ fn what_ntfs_does_not_list_is_there() {
         let value = |name: &str| rustix::fs::getxattr(destination.join("f"), name, &mut [0_u8; 8]);
         assert_eq!((value("user.a"), value("trusted.a")), (Ok(1), Ok(1)));
         assert_eq!(done(&sync(engine, &[], &source, &destination, 0)), (0, 0));
-        assert_eq!(done(&sync(engine, &["--no-xattrs"], &source, &destination, 0)).0, 0);
+        assert_eq!(done(&sync(engine, &["--no-acls", "--no-xattrs"], &source, &destination, 0)).0, 0);
         assert_eq!(bits(destination.join("f")), 0o600, "what the ACL gives its group");
     }
 }
@@ -142,7 +142,7 @@ fn a_symlink_on_sshfs_leaves_the_time_of_its_target() {
         for name in ["link", "dangling"] {
             tool("touch", &["-h", "-d", "@1000000000", source.join(name).to_str().unwrap()]);
         }
-        for options in [&[][..], &["--no-xattrs"]] {
+        for options in [&[][..], &["--no-acls", "--no-xattrs"]] {
             let ran = sync(engine, options, &source, &destination, 23);
             assert_eq!(ran.err.matches("(--no-times leaves times alone)").count(), 2, "{}", ran.err);
             assert_eq!(fs::metadata(far.join("dst/a")).unwrap().mtime(), 1_000_000_000, "{engine}");
@@ -153,7 +153,7 @@ fn a_symlink_on_sshfs_leaves_the_time_of_its_target() {
         for contents in ["Contents", "CONTENTS", "cONTENTS"] {
             fs::write(source.join("a"), contents).unwrap();
             modified(source.join("a"), 1_200_000_000, 0);
-            sync(engine, &["--no-xattrs", "--no-times"], &source, &destination, 0);
+            sync(engine, &["--no-acls", "--no-xattrs", "--no-times"], &source, &destination, 0);
             let found = ["a", "b"].map(|name| fs::read_to_string(far.join("dst").join(name)).unwrap());
             assert_eq!(found, [contents; 2], "{engine}");
         }
@@ -179,9 +179,9 @@ fn what_exfat_has_not_is_named_with_its_option() {
             ": a symlink: Function not implemented (os error 38) (--no-links leaves symlinks out)",
             "make symlinks: Function not implemented (os error 38): the same for 2 more entries",
             "(--no-hard-links makes copies of hard links)",
-            "(--no-owner leaves owners and groups alone)",
+            "(--no-owner with --no-group leaves owners and groups alone)",
             "(--no-perms leaves modes alone)",
-            "(--no-xattrs leaves attributes and ACLs alone)",
+            "(--no-xattrs leaves attributes alone)",
         ] {
             assert!(ran.err.contains(text), "{text}: {}", ran.err);
         }
@@ -190,14 +190,31 @@ fn what_exfat_has_not_is_named_with_its_option() {
         }
         assert_eq!(done(&sync(engine, &[], &source, &destination, 23)), (0, 0));
         let doctor = run_doctor(&source, &mount.path().join("dst"));
-        for option in
-            ["--no-xattrs", "--no-owner", "--no-perms", "--no-links", "--no-hard-links", "--no-specials"]
-        {
+        for option in [
+            "--no-acls",
+            "--no-xattrs",
+            "--no-owner",
+            "--no-group",
+            "--no-perms",
+            "--no-links",
+            "--no-hard-links",
+            "--no-devices",
+            "--no-specials",
+        ] {
             assert!(doctor.out.contains(&format!("\n  {option} ")), "{option}: {}", doctor.out);
         }
         assert!(!doctor.out.contains("--no-times"), "{}", doctor.out);
-        let all =
-            ["--no-owner", "--no-perms", "--no-xattrs", "--no-links", "--no-hard-links", "--no-specials"];
+        let all = [
+            "--no-owner",
+            "--no-group",
+            "--no-perms",
+            "--no-acls",
+            "--no-xattrs",
+            "--no-links",
+            "--no-hard-links",
+            "--no-devices",
+            "--no-specials",
+        ];
         assert_eq!(done(&sync(engine, &all, &source, &destination, 0)), (0, 0));
         fs::write(source.join("d/f"), "CONTENTS").unwrap();
         modified(source.join("d/f"), 1_000_000_000, 0);
@@ -221,7 +238,7 @@ fn a_full_exfat_costs_what_does_not_fit() {
     for index in 0..220 {
         file(source.join(format!("d{}/tiny{index}", index % 20)), noise(index, 5000));
     }
-    let some = ["--no-owner", "--no-perms", "--no-xattrs"];
+    let some = ["--no-owner", "--no-group", "--no-perms", "--no-acls", "--no-xattrs"];
     for &engine in ENGINES.iter() {
         for more in [&[][..], &["--jobs=1", "--depth=1"]] {
             let mount = Mount::exfat();

@@ -24,7 +24,7 @@ tests![
 ];
 
 fn sync(engine: &str, options: &[&str], source: &Path, destination: &Path) -> Ran {
-    let all = [&["--no-xattrs", "--no-owner", "--no-perms"], options].concat();
+    let all = [&["--no-acls", "--no-xattrs", "--no-owner", "--no-group", "--no-perms"], options].concat();
     sync_with(engine, &all, source, destination)
 }
 

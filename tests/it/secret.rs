@@ -110,7 +110,7 @@ fn no_file_becomes_setuid_for_its_size_and_time() {
         // Her bytes in a file of root's, as --no-owner makes them.
         trees.theirs("evil", "alice's bytes!");
         modified(trees.at("src/alice/evil"), 1_000_000, 0);
-        trees.sync(engine, &["--no-owner"]);
+        trees.sync(engine, &["--no-owner", "--no-group"]);
         assert_eq!(fs::metadata(trees.at("dst/alice/evil")).unwrap().uid(), 0);
         mode(trees.at("dst/alice/evil"), 0o755);
         file(trees.at("src/alice/su"), "root's program");
@@ -150,7 +150,7 @@ fn nothing_in_a_planted_directory_is_opened_unread() {
         for options in [
             &["--update"][..],
             &["--ignore-existing"],
-            &["--no-owner"],
+            &["--no-owner", "--no-group"],
             &["--size-only"],
             &[],
             &["--existing"],
@@ -353,7 +353,7 @@ fn a_user_s_files_go_in_nobody_else_s_directory() {
 
 fn new_entries_have_no_acl_of_others() {
     for &engine in ENGINES.iter() {
-        for options in [&["--no-xattrs"][..], &[]] {
+        for options in [&["--no-acls", "--no-xattrs"][..], &[]] {
             let trees = Trees::new();
             file(trees.at("src/alice/f"), SECRET);
             file(trees.at("src/alice/d/g"), SECRET);
@@ -532,7 +532,9 @@ fn nodes_among_the_backups_are_not_exchanged() {
 
 fn an_older_mirror_gives_no_secret_away() {
     for &engine in ENGINES.iter() {
-        for options in [&["--no-owner"][..], &["--size-only", "--no-times", "--no-owner"]] {
+        for options in
+            [&["--no-owner", "--no-group"][..], &["--size-only", "--no-times", "--no-owner", "--no-group"]]
+        {
             let trees = Trees::new();
             trees.theirs("pub/f", "alice's bytes\n");
             file(trees.at("older/alice/pub/f"), SECRET);

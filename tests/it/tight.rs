@@ -112,7 +112,7 @@ fn a_group_that_is_taken_and_not_kept_is_not_believed() {
         lchown(source.join("f"), Some(7), Some(8)).unwrap();
         mode(source.join("f"), 0o640);
         let injected = ["inject=fchown,fchownat:error=EPERM:when=1+2"];
-        refused(&injected, engine, &["--no-xattrs"], &source, &destination).exits(23);
+        refused(&injected, engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(23);
         assert_eq!(bits(destination.join("f")), 0o600, "{engine}");
     }
 }
@@ -129,7 +129,7 @@ fn an_acl_that_is_not_there_can_stay() {
             mode(name, 0o777);
         }
         let injected = ["inject=fremovexattr,removexattr:error=EPERM"];
-        refused(&injected, engine, &["--no-xattrs"], &source, &destination).exits(0);
+        refused(&injected, engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(0);
         assert_eq!(fs::read_to_string(destination.join("d/f")).unwrap(), "contents");
     }
 }
@@ -146,19 +146,19 @@ fn an_inherited_acl_that_stays_grants_nothing() {
         }
         tool("setfacl", &["-d", "-m", "u:7:rwx", destination.to_str().unwrap()]);
         let injected = ["inject=fremovexattr,removexattr:error=EPERM"];
-        let ran = refused(&injected, engine, &["--no-xattrs"], &source, &destination).exits(23);
+        let ran = refused(&injected, engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(23);
         for name in ["f", "d/f"] {
             assert_eq!(fs::read_to_string(destination.join(name)).unwrap(), "contents", "{}", ran.err);
         }
         let found = || ["f", "d", "d/f"].map(|name| bits(destination.join(name)) & 0o077);
         assert_eq!(found(), [0, 0, 0], "{engine}");
         // The ACL is still there: a mode would open its mask.
-        let again = refused(&[], engine, &["--no-xattrs"], &source, &destination).exits(23);
+        let again = refused(&[], engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(23);
         assert_eq!(found(), [0, 0, 0], "{engine}: {}", again.out);
         assert_eq!((made(&again), again.summary()["metadata"].as_u64()), (0, Some(0)), "{}", again.out);
         assert!(again.err.contains("0600, since an ACL of it lets others in"), "{}", again.err);
         tool("setfacl", &["-R", "-b", destination.to_str().unwrap()]);
-        refused(&[], engine, &["--no-xattrs"], &source, &destination).exits(0);
+        refused(&[], engine, &["--no-acls", "--no-xattrs"], &source, &destination).exits(0);
         assert_eq!(found(), [0o044, 0o055, 0o044], "{engine}");
     }
 }

@@ -2,9 +2,11 @@
 
 pub(crate) mod count;
 pub(crate) mod duration;
+pub(crate) mod id_map;
 pub(crate) mod local;
 pub(crate) mod owner;
 pub(crate) mod rate;
 pub(crate) mod reflink;
 pub(crate) mod size;
 pub(crate) mod span;
+pub(crate) mod wild;

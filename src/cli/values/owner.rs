@@ -13,11 +13,19 @@ pub(crate) fn parse_owner(text: &str) -> Result<Owner, String> {
     if user.is_empty() && group.is_empty() {
         return Err("it names neither a user nor a group".into());
     }
-    let user = id(user, "user", |name| User::from_name(name).map(|user| user.map(|user| user.uid.as_raw())))?;
-    let group =
-        id(group, "group", |name| Group::from_name(name).map(|group| group.map(|group| group.gid.as_raw())))?;
+    let (user, group) = (self::user(user)?, self::group(group)?);
     let owner = Owner::default().with(|owner| (owner.user, owner.group) = (user, group));
     owner.refusal().map_or(Ok(owner), Err)
+}
+
+/// The number of a user.
+pub(crate) fn user(name: &str) -> Result<Option<u32>, String> {
+    id(name, "user", |name| User::from_name(name).map(|user| user.map(|user| user.uid.as_raw())))
+}
+
+/// The number of a group.
+pub(crate) fn group(name: &str) -> Result<Option<u32>, String> {
+    id(name, "group", |name| Group::from_name(name).map(|group| group.map(|group| group.gid.as_raw())))
 }
 
 /// The number of a user or a group; `None` if none is given.

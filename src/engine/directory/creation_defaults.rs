@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use crate::engine::Run;
 use crate::engine::state::pair::{CreationDefaults, Pair};
-use crate::metadata::xattr::has_default_acl;
+use crate::metadata::xattr::{default_permissions, has_default_acl};
 use crate::plan::writers::Writers;
 use crate::stat::{Stat, Time, stat_open};
 
@@ -34,9 +34,23 @@ impl Pair {
         found.unwrap_or(run.rules.privileges.group)
     }
 
+    /// The permissions that a new entry may have where modes are left alone: what the umask leaves, or the default ACL grants
+    /// that it inherits.
+    pub(crate) fn allowed(&self, run: &Run) -> u32 {
+        let rules = &run.rules;
+        if rules.keep.permissions {
+            return 0o777; // nobody asks
+        }
+        *self.allowed.get_or_init(|| {
+            let inherits = !rules.keep.acls && !self.sheds_inherited_acl(run);
+            let directory = self.destination.as_ref().filter(|_| inherits);
+            directory.and_then(|fd| default_permissions(fd)).unwrap_or(0o777 & !rules.umask)
+        })
+    }
+
     /// Whether new entries are to lose the ACL that they inherit: where none are kept, and others chose it, or could not be
     /// kept from it.
     pub(crate) fn sheds_inherited_acl(&self, run: &Run) -> bool {
-        !run.rules.keep.xattrs && (self.writers != Writers::Nobody || self.acl_stays)
+        !run.rules.keep.acls && (self.writers != Writers::Nobody || self.acl_stays)
     }
 }

@@ -32,7 +32,7 @@ fn compare(earlier: &OwnedFd, directory: &Directory, pair: &Pair, run: &Run) -> 
     let of_stat = differences(&pair.source_stat, &have, &run.rules).changes(&have);
     let of_xattrs = match &pair.source_xattrs {
         Some(want) => {
-            let reach = run.rules.privileges.namespaces;
+            let reach = run.rules.reach();
             xattr::changes(want, &xattr::read(&HeldInode::Handle(earlier.as_fd()).into(), reach, path)?)
         }
         None => Changes::NONE,

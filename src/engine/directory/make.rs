@@ -208,6 +208,7 @@ impl Directory {
             origin.judge(parent, (&source, &mirror), &stat, run);
         } else {
             origin.sheds_acl = parent.sheds_inherited_acl(run);
+            source.inherit_setgid(&stat, run);
         }
         let mut narrowed = Difference::default();
         if !origin.private {
@@ -215,7 +216,7 @@ impl Directory {
         }
         if origin.existing.is_some() {
             origin.taken |= narrowed.owner.is_some();
-            origin.sheds_acl = origin.taken && !run.rules.keep.xattrs;
+            origin.sheds_acl = origin.taken && !run.rules.keep.acls;
         }
         origin.file_system = run.file_systems.of(&mirror, &stat);
         if origin.sheds_acl && run.config.writes() {
@@ -288,8 +289,9 @@ impl Directory {
         };
         let stat = stat_open(&fd).at(Operation::StatSource, path)?;
         let writers = Writers::of(&stat, run.rules.privileges.user);
-        let mut stat = metadata::adopt(stat, &Holder::Link(proc_path(&fd)), &run.rules, path)?;
-        let xattrs = if run.rules.keep.xattrs {
+        let holder = Holder::Link(proc_path(&fd));
+        let mut stat = metadata::adopt(stat, &holder, (&run.rules, parent.allowed(run)), path)?;
+        let xattrs = if run.rules.keep.attributes() {
             let holder = Holder::Name(parent.source.as_fd(), &self.name);
             let xattrs = xattr::read_source(&holder, &stat, &run.rules, path)?;
             if xattrs.hides_acl() {
@@ -408,6 +410,7 @@ impl SourceDirectory {
     fn is_exposed(&self, mirror: &OwnedFd, have: &Stat, run: &Run) -> bool {
         let inode = HeldInode::Open(mirror.as_fd());
         let is_same = |want| metadata::has_acl_of(inode, want) == Ok(true);
-        is_exposed(&self.stat, have, self.xattrs.as_ref().is_none_or(is_same), &run.rules)
+        let xattrs = self.xattrs.as_ref().filter(|_| run.rules.keep.acls);
+        is_exposed(&self.stat, have, xattrs.is_none_or(is_same), &run.rules)
     }
 }

@@ -237,7 +237,7 @@ fn new_file_with_flags(
 
 /// The attributes that the file is to have, if any are kept.
 fn source_xattrs(item: &Item<'_>, source: &File, stat: &Stat) -> Result<Option<Xattrs>> {
-    if !item.run().rules.keep.xattrs {
+    if !item.run().rules.keep.attributes() {
         return Ok(None);
     }
     item.source_xattrs(stat, Some(source)).map(Some)

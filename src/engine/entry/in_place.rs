@@ -33,7 +33,7 @@ pub(crate) fn open(item: &Item<'_>, source: &File, want: &Stat) -> Option<OwnedF
 /// Whether it has the ACL of its source, or none, and no capability. What can't be read is not right.
 fn has_right_acl(item: &Item<'_>, source: &File, target: HeldInode<'_>, want: &Stat) -> bool {
     let run = item.run();
-    let wanted = match run.rules.keep.xattrs {
+    let wanted = match run.rules.keep.acls {
         true => item.source_xattrs(want, Some(source)),
         false => Ok(xattr::Xattrs::new()),
     };

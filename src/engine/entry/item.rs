@@ -97,7 +97,8 @@ impl Item<'_> {
 
     /// The stat of a source as the destination is to have it. In a directory that stays open it is its owner's alone.
     pub(crate) fn adopt(&self, stat: Stat, holder: &Holder<'_>) -> Result<Stat> {
-        let stat = metadata::adopt(stat, holder, &self.run().rules, || self.source_path())?;
+        let (rules, allowed) = (&self.run().rules, self.pair.allowed(self.run()));
+        let stat = metadata::adopt(stat, holder, (rules, allowed), || self.source_path())?;
         Ok(if self.pair.exposed { shed::closed(stat, None, true).0 } else { stat })
     }
 
@@ -115,7 +116,7 @@ impl Item<'_> {
         let within = self.pair.destination.as_ref()?;
         let destination = Holder::Name(within.as_fd(), self.target());
         let destination = xattr::access_acl_of(&destination, self.pair.file_system.is_faithful);
-        let kept = rules.keep.xattrs;
+        let kept = rules.keep.acls;
         let source_acl = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
         let source_acl = if kept { xattr::access_acl_of(&source_acl, true) } else { None };
         let shown = Acls { kept, source: source_acl, destination }.mode_to_keep(source, have);
@@ -197,7 +198,7 @@ impl Item<'_> {
             Some(file) => Holder::Open(file.as_fd()),
             None => Holder::Name(self.within()?.as_fd(), self.target()),
         };
-        let read = xattr::read(&holder, self.run().rules.privileges.namespaces, || self.path());
+        let read = xattr::read(&holder, self.run().rules.reach(), || self.path());
         self.pair.file_system.attributes(read)
     }
 }

@@ -250,7 +250,7 @@ impl Item<'_> {
             return Ok(None);
         }
         let wanted = || self.source_xattrs(&source.stat, source.file.as_ref());
-        let xattrs = self.run().rules.keep.xattrs.then(wanted).transpose()?;
+        let xattrs = self.run().rules.keep.attributes().then(wanted).transpose()?;
         let have_xattrs = match xattrs {
             Some(_) => self.readable_xattrs(theirs.as_ref())?.ok(),
             None => Some(xattr::Xattrs::new()),
@@ -262,7 +262,7 @@ impl Item<'_> {
     /// The changes, and those of attributes where these are to be told: what is replaced gets them anew in any case.
     pub(crate) fn with_xattrs(&self, source: &Stat, changes: Changes) -> Changes {
         let config = &self.run().config;
-        if !config.details || !self.run().rules.keep.xattrs || changes.new {
+        if !config.details || !self.run().rules.keep.attributes() || changes.new {
             return changes;
         }
         match (self.source_xattrs(source, None), self.destination_xattrs(None)) {
@@ -368,7 +368,7 @@ impl Item<'_> {
     ) -> Result<Copied> {
         let run = self.run();
         let wanted = || self.source_xattrs(&source.stat, source.file.as_ref());
-        let xattrs = run.rules.keep.xattrs.then(wanted).transpose()?;
+        let xattrs = run.rules.keep.attributes().then(wanted).transpose()?;
         let (of_xattrs, grants, unread) = match &xattrs {
             Some(want) => self.changes_of_xattrs(want, theirs.as_ref())?,
             None => (Changes::NONE, false, None),

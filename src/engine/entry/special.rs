@@ -139,7 +139,7 @@ fn refusal(item: &Item<'_>, stat: &Stat, home: &OwnedFd, errno: Errno) -> Cause 
         Kind::Symlink => (Property::Symlink, "a symlink".to_owned()),
         Kind::Fifo => (Property::Special, "a FIFO".to_owned()),
         Kind::Socket => (Property::Special, "a socket".to_owned()),
-        _ => (Property::Special, format!("a device {}:{}", stat.device_node.0, stat.device_node.1)),
+        _ => (Property::Device, format!("a device {}:{}", stat.device_node.0, stat.device_node.1)),
     };
     Cause::from(NotKept::refused(property, wanted, errno))
 }
@@ -160,7 +160,7 @@ fn complete(item: &Item<'_>, want: &Stat, (home, name): (&OwnedFd, &CStr)) -> Re
     }
     // Its own time is that of its making, which is not to be taken for the source's, however close.
     let have = Stat { modified: Time::NEVER, ..have };
-    let keep = item.run().rules.keep.xattrs;
+    let keep = item.run().rules.keep.attributes();
     let xattrs = if keep { Some(item.source_xattrs(want, None)?) } else { None };
     let bare = !item.pair.inherits_acl();
     let inode = HeldInode::Handle(handle.as_fd());

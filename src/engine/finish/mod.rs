@@ -261,7 +261,7 @@ impl Directory {
             let of_xattrs = match xattrs {
                 Some(want) => {
                     applied.lacks.extend(want.lacks());
-                    xattr::changes(want, &xattr::read(&inode.into(), run.rules.privileges.namespaces, path)?)
+                    xattr::changes(want, &xattr::read(&inode.into(), run.rules.reach(), path)?)
                 }
                 None => Changes::NONE,
             };
@@ -295,15 +295,16 @@ impl Directory {
 
 /// What differs, less what could not be set.
 fn without(changes: Changes, applied: &Applied) -> Changes {
-    let lacks = |property| {
-        let is_it = |error: &Error| matches!(&error.cause, Cause::NotKept(lack) if lack.property == property);
-        applied.lacks.iter().any(is_it)
+    let lacks_any = |is_it: fn(Property) -> bool| {
+        let is_lack = |error: &Error| matches!(&error.cause, Cause::NotKept(lack) if is_it(lack.property));
+        applied.lacks.iter().any(is_lack)
     };
+    let lacks_owner = lacks_any(Property::is_owner) || applied.squashed;
     Changes {
-        times: changes.times && !lacks(Property::DirectoryTimes),
-        mode: changes.mode && !lacks(Property::Mode),
-        owner: changes.owner && !lacks(Property::Owner) && !applied.squashed,
-        group: changes.group && !lacks(Property::Owner) && !applied.squashed,
+        times: changes.times && !lacks_any(|property| property == Property::DirectoryTimes),
+        mode: changes.mode && !lacks_any(|property| property == Property::Mode),
+        owner: changes.owner && !lacks_owner,
+        group: changes.group && !lacks_owner,
         ..changes
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn keep_mask(
     path: impl FnOnce() -> PathBuf,
 ) -> Option<Error> {
     let opens = want.mode & !have.mode & 0o070 != 0 && want.kind == have.kind && want.kind != Kind::Symlink;
-    if !opens || run.rules.keep.xattrs || !run.config.writes() {
+    if !opens || run.rules.keep.acls || !run.config.writes() {
         return None;
     }
     xattr::access_acl_of(holder, faithful)?;

@@ -62,7 +62,6 @@ pub(crate) fn is_as_a_copy(
 
 fn is_alike(outcome: &Outcome, want: &Stat, (have, xattrs): (&Stat, Option<&Xattrs>), run: &Run) -> bool {
     let keep = &run.rules.keep;
-    let owner = |stat: &Stat| (stat.uid, stat.gid);
     // A time that a copy would not have says nothing of this one.
     let becomes = &outcome.stat;
     let is_rounded = may_be_rounded(want.modified, becomes).is_some();
@@ -71,15 +70,16 @@ fn is_alike(outcome: &Outcome, want: &Stat, (have, xattrs): (&Stat, Option<&Xatt
         || matched == Match::Other && !is_rounded
         || (is_rounded || matched == Match::Clamped) && becomes.modified == have.modified
         || run.rules.same_time(want.modified, have);
-    let same_xattrs = !keep.xattrs
+    let same_xattrs = !keep.attributes()
         || match (&outcome.xattrs, xattrs) {
             (Some(becomes), Some(have)) => xattr::changes(becomes, have).is_empty(),
             (becomes, have) => becomes.is_none() && have.is_none(),
         };
-    let same_owner = !keep.owner || owner(&outcome.stat) == owner(have);
+    let same_user = !keep.owner || outcome.stat.uid == have.uid;
+    let same_group = !keep.group || outcome.stat.gid == have.gid;
     // No mode of a symlink can be set, and what is tried is a file.
     let same_mode = want.kind == Kind::Symlink || outcome.stat.mode == have.mode;
-    same_time && same_xattrs && same_owner && same_mode
+    same_time && same_xattrs && same_user && same_group && same_mode
 }
 
 /// What another time than the source's says of a file.
@@ -145,7 +145,7 @@ pub(crate) fn spare_target(
     if want.kind != Kind::Symlink || file_system.is_faithful || !is_set || !follows_symlinks(place)? {
         return Ok((*want, None));
     }
-    let lack = NotKept::refused(Property::Times, want.modified.to_string(), Errno::OPNOTSUPP);
+    let lack = NotKept::refused(Property::SymlinkTimes, want.modified.to_string(), Errno::OPNOTSUPP);
     let lack = Error::new(Operation::SetTimes, (place.path)(), Cause::from(lack));
     Ok((Stat { modified: now, ..*want }, Some(lack)))
 }
@@ -210,9 +210,9 @@ fn try_out(place: Place<'_, impl Fn() -> PathBuf + Copy>, want: Wanted<'_>) -> R
         let target = Target { inode, have: &have, bare, sure: false, program };
         let Applied { mut lacks, squashed, .. } = metadata::apply(want, target, rules, place.path)?;
         let stat = stat_open(&new.fd).at(Operation::StatDestination, place.path)?;
-        let xattrs = match rules.keep.xattrs {
+        let xattrs = match rules.keep.attributes() {
             true => {
-                let read = xattr::read(&inode.into(), rules.privileges.namespaces, place.path);
+                let read = xattr::read(&inode.into(), rules.reach(), place.path);
                 match place.pair.file_system.attributes(read) {
                     Err(error) if error.errno().is_some_and(metadata::is_refusal) => {
                         // What was there before would have been said.

@@ -71,6 +71,8 @@ pub(crate) struct PairState {
     pub(crate) broken_off: AtomicBool,
     /// What a file made in it is like; learnt from the first one.
     pub(crate) creation_defaults: OnceLock<CreationDefaults>,
+    /// The permissions that new entries of it may have where modes are left alone; learnt when the first one is met.
+    pub(crate) allowed: OnceLock<u32>,
     /// Files can be cloned into it, as far as is known.
     pub(crate) clones: AtomicBool,
     /// Names of the source that the destination has too, whatever is behind them.
@@ -134,7 +136,8 @@ pub(crate) fn opens_up(
     rules: &Rules,
 ) -> rustix::io::Result<bool> {
     let has_acl = |want| xattr::has_access_acl_of(HeldInode::Open(directory.as_fd()), want);
-    Ok(gives_more(&differences(want, have, rules), have) || !xattrs.map_or(Ok(true), has_acl)?)
+    Ok(gives_more(&differences(want, have, rules), have)
+        || !xattrs.filter(|_| rules.keep.acls).map_or(Ok(true), has_acl)?)
 }
 
 /// Two directories that were closed because descriptors are scarce.
@@ -183,6 +186,7 @@ impl Pair {
             set_aside: Mutex::default(),
             broken_off: AtomicBool::new(false),
             creation_defaults: OnceLock::new(),
+            allowed: OnceLock::new(),
             clones: AtomicBool::new(true),
             compared: AtomicUsize::new(0),
             reference_writers: Mutex::default(),

@@ -26,7 +26,9 @@ pub(crate) fn apply(config: &mut Config, wishes: &Wishes) -> Result<(), Failure>
         // The sources, and of those whose contents are meant what lies in them.
         config.select.exclude("/*/*".as_ref())?;
     }
-    config.keep = Keep::default().with(|keep| (keep.hard_links, keep.xattrs) = (false, false));
+    config.keep = Keep::default().with(|keep| {
+        (keep.hard_links, keep.acls, keep.xattrs) = (false, false, false);
+    });
     config.mode = Mode::DryRun;
     config.details = true;
     (config.delete, config.backup, config.timeout) = (None, None, None);

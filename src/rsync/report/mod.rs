@@ -11,6 +11,7 @@ use crate::report::lines::{Out, warn};
 use crate::report::words::told;
 use crate::rsync::wishes::{Tells, Wishes};
 use ringsync::Error;
+use ringsync::Keep;
 use ringsync::event::{Action, EntryEvent, Kind, Reporter, Start, Summary, Totals, itemize};
 
 pub(super) use self::text::{help, version};
@@ -23,6 +24,7 @@ pub(super) struct Report {
     lists: bool,
     /// A list shows where symlinks lead.
     arrows: bool,
+    keep: Keep,
     recursive: bool,
     dry_run: bool,
     /// What is to be said at the end, by what it is sorted by.
@@ -35,9 +37,9 @@ impl Report {
     pub(super) fn new(wishes: &Wishes, lists: bool) -> Self {
         let Wishes { recursive, dry_run, .. } = *wishes;
         let Tells { verbose, itemize, quiet, .. } = wishes.tells;
-        let arrows = wishes.keep.links;
+        let (arrows, keep) = (wishes.keep.links, wishes.keep.of());
         let (lines, totals, out) = (Vec::new(), Totals::default(), Out::new());
-        Report { verbose, itemize, quiet, lists, arrows, recursive, dry_run, lines, totals, out }
+        Report { verbose, itemize, quiet, lists, arrows, keep, recursive, dry_run, lines, totals, out }
     }
 
     /// Says a line on standard output, unless nothing is to be said.
@@ -82,9 +84,8 @@ impl Report {
         }
         let name = || format!("{}{}", itemize::name(directory, event), itemize::arrow(event));
         if event.action == Action::Skipped {
-            let is_left_out = !matches!(event.kind, Kind::File | Kind::Directory);
             let name = itemize::name(directory, event);
-            return is_left_out.then(|| format!("skipping non-regular file \"{name}\""));
+            return (!self.keep.takes(event.kind)).then(|| format!("skipping non-regular file \"{name}\""));
         }
         if self.itemize > 0 {
             let unchanged = self.itemize > 1 || self.verbose > 1;

@@ -48,7 +48,7 @@ async fn compare(
     let run = item.run();
     let is_alike = decide_held(item, source, (handle, have)).await?.is_some();
     let mut changes = Changes { contents: false, ..changes(&source.stat, Some(have), &run.rules) };
-    if run.rules.keep.xattrs
+    if run.rules.keep.attributes()
         && let Ok(want) = item.source_xattrs(&source.stat, source.file.as_ref())
         && let Ok(found) = link::xattrs(item, &tree.fd, handle, have)
     {

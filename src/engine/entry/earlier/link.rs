@@ -112,7 +112,7 @@ async fn is_same(
         Decision::Keep(difference) => difference.is_empty(),
         _ => false,
     };
-    let wanted = match rules.keep.xattrs {
+    let wanted = match rules.keep.attributes() {
         true => Some(item.source_xattrs(&source.stat, source.file.as_ref())?),
         false => None,
     };
@@ -141,7 +141,7 @@ pub(super) fn xattrs(
     handle: &OwnedFd,
     have: &Stat,
 ) -> Result<xattr::Xattrs> {
-    let reach = item.run().rules.privileges.namespaces;
+    let reach = item.run().rules.reach();
     if have.kind != Kind::Symlink {
         return xattr::read(&HeldInode::Handle(handle.as_fd()).into(), reach, || item.path());
     }

@@ -30,7 +30,7 @@ impl Metadata {
         for left in (0..LOOKS).rev() {
             let stat = item.adopt_open(now, source)?;
             let wanted = || item.source_xattrs(&stat, Some(source));
-            let xattrs = item.run().rules.keep.xattrs.then(wanted).transpose()?;
+            let xattrs = item.run().rules.keep.attributes().then(wanted).transpose()?;
             let then = look()?;
             if then.changed == now.changed {
                 return Ok(Metadata { stat, xattrs });
