@@ -76,6 +76,8 @@ pub struct Config {
     pub select: Selection,
     /// Delete what the destination has and the source lacks.
     pub delete: Option<Delete>,
+    /// A directory that is not empty makes way for an entry of another type, as it does where [`Config::delete`] is set.
+    pub force: bool,
     /// Files of the caller's own, for example a log, that are not deleted if they lie in the destination.
     pub own_files: Vec<PathBuf>,
     /// Keep what is replaced or deleted.
@@ -161,6 +163,7 @@ impl Config {
             mode: Mode::Sync,
             select: Selection::default(),
             delete: None,
+            force: false,
             own_files: Vec::new(),
             backup: None,
             link_dest: Vec::new(),

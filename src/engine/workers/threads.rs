@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use async_channel::Sender;
 
 use crate::engine::Run;
+use crate::engine::delete::ahead;
 use crate::engine::state::batch::{Batch, Parcel};
 use crate::engine::state::directory::Directory;
 use crate::engine::state::watched::Watched;
@@ -16,6 +17,7 @@ use crate::engine::workers::tasks::{self, Watch};
 use crate::error::{Context, Error, Operation, Result, panicked};
 use crate::event::Event;
 use crate::io::{Io, ring};
+use crate::options::DeleteWhen;
 use crate::walk::{self, Entry};
 
 /// Starts the walk and the threads that copy.
@@ -39,6 +41,9 @@ pub(crate) fn start_workers(
 fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> Result<JoinHandle<()>> {
     spawn_thread("walk", run, None, move |run| {
         run.tell_misplaced_rules();
+        if run.config.delete.is_some_and(|delete| delete.when == DeleteWhen::Before) {
+            ahead::clear(run, &root)?;
+        }
         let Some(single) = &run.roots.single else {
             let scope = root.scope().cloned();
             return walk::walk((&run.config, &run.roots, &run.stop), (root, scope), &**run, &parcels);
