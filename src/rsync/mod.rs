@@ -126,7 +126,7 @@ fn copy(wishes: &Wishes, paths: &[OsString], stop: &Stop) -> Result<u8, Failure>
         warn(format_args!("rsync: {}", told(&trouble)));
         outcome = outcome.max(Outcome::Failed);
     }
-    if outcome == Outcome::DeletionRefused && report.has_failed() {
+    if outcome == Outcome::DeletionRefused && (report.has_failed() || code != 0) {
         outcome = Outcome::Failed; // as in rsync that is told first
     }
     if outcome != Outcome::Done && (code == 0 || outcome > Outcome::Failed) {
@@ -135,7 +135,7 @@ fn copy(wishes: &Wishes, paths: &[OsString], stop: &Stop) -> Result<u8, Failure>
     Ok(code)
 }
 
-/// Where sources can't be looked at nothing is deleted, as it might be theirs.
+/// Where sources are missing nothing is deleted, as it might be theirs.
 fn settle_deletions(
     wishes: &Wishes,
     sources: &Sources,
@@ -145,11 +145,9 @@ fn settle_deletions(
     if !wishes.delete.wanted {
         return Ok(());
     }
-    if sources.unread && !wishes.delete.ignore_errors {
+    if sources.missing {
         report.say("IO error encountered -- skipping file deletion");
-        for config in runs {
-            (config.delete, config.select.delete_excluded, config.force) = (None, false, true);
-        }
+        runs.iter_mut().for_each(|config| (config.delete, config.select.delete_excluded) = (None, false));
     } else if runs.len() > 1 {
         return Err(Failure::lacking("--delete with the contents of several sources"));
     }

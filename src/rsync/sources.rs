@@ -28,10 +28,8 @@ pub(super) struct Source {
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     pub(super) found: Vec<Source>,
-    /// Some are not there, or can't be looked at, which was told.
+    /// Some are not there, which was told.
     pub(super) missing: bool,
-    /// Some may be there, and can't be looked at.
-    pub(super) unread: bool,
 }
 
 impl Sources {
@@ -58,7 +56,6 @@ impl Sources {
                         reason(&error)
                     ));
                     sources.missing = true;
-                    sources.unread |= error.kind() != io::ErrorKind::NotFound;
                 }
             }
         }

@@ -275,7 +275,6 @@ fn what_goes_is_told_as_rsync_tells_it() {
         "-ai --delete --filter=P_kept src/ dst",
         "-ai --delete-delay --exclude=kept src/ dst",
         "-ai --force --exclude=a src/ dst",
-        "-ai --ignore-errors --delete src/ missing dst",
         "-ai --delete --existing src/ dst",
         "-ai --delete --ignore-existing src/ dst",
         "-aiu --delete src/ dst",
