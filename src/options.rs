@@ -134,7 +134,8 @@ pub enum DeleteWhen {
     /// When all else is done.
     #[default]
     After,
-    /// Before anything is copied, so that there is more room: both trees are listed once more for that.
+    /// Before anything is copied, so that there is more room: both trees are listed once more for that. With
+    /// [`Config::timeout`](crate::Config::timeout), or limits to the sizes of files, it is as `After`.
     Before,
 }
 

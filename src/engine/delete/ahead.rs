@@ -36,8 +36,7 @@ pub(crate) fn clear(run: &Run, root: &Directory) -> Result<()> {
     let (sender, parcels) = async_channel::unbounded();
     let ahead = Ahead { run, parcels, unread: Mutex::default() };
     let scope = root.scope().cloned();
-    let mut top = Place::default();
-    top.kept = root.kept.clone();
+    let top = Place::new(None, CString::default(), root.kept.clone());
     walk::walk((&run.config, &run.roots, &run.stop), (Arc::new(top), scope), &ahead, &sender)?;
     ahead.empty_unread();
     run.protect_left_mounts();
@@ -48,7 +47,7 @@ pub(crate) fn clear(run: &Run, root: &Directory) -> Result<()> {
     let mut begun = Begun::default();
     if collect::holds_back(run, delete) {
         doomed.clear();
-        begun.refused = true;
+        begun.held_back = true;
     }
     match collect::may_delete(run, &doomed, 0, delete, None) {
         Ok(()) => begun.count = collect::remove(run, doomed, delete, None),
@@ -62,13 +61,10 @@ pub(crate) fn clear(run: &Run, root: &Directory) -> Result<()> {
 }
 
 /// A directory of the source.
-#[derive(Default)]
 struct Place {
     parent: Option<Arc<Place>>,
     /// That of one around sources has none.
     name: CString,
-    /// Only its subdirectories are mirrored.
-    implied: bool,
     /// As the walk opened it, until its rules are known.
     source: Mutex<Option<Arc<OwnedFd>>>,
     scope: OnceLock<Arc<Scope>>,
@@ -87,10 +83,14 @@ impl Drop for Place {
 }
 
 impl Place {
-    fn below(parent: &Arc<Place>, name: CString) -> Self {
-        let mut place = Place::default();
-        (place.parent, place.name) = (Some(parent.clone()), name);
-        place
+    fn new(parent: Option<Arc<Place>>, name: CString, kept: OnceLock<Arc<Scope>>) -> Self {
+        let (source, scope) = (Mutex::default(), OnceLock::new());
+        Place { parent, name, source, scope, kept }
+    }
+
+    /// Whether only its subdirectories are mirrored, as of one around sources.
+    fn is_implied(&self) -> bool {
+        self.parent.is_some() && self.name.is_empty()
     }
 
     fn path(&self) -> PathBuf {
@@ -156,13 +156,11 @@ impl Sink for Ahead<'_> {
 
     fn child(&self, parent: &Arc<Place>, name: CString) -> Arc<Place> {
         while self.parcels.try_recv().is_ok() {} // entries that are no directories are not asked about
-        Arc::new(Place::below(parent, name))
+        Arc::new(Place::new(Some(parent.clone()), name, OnceLock::new()))
     }
 
     fn around(&self, root: &Arc<Place>, _around: Arc<Parent>) -> Arc<Place> {
-        let mut place = Place::below(root, CString::default());
-        place.implied = true;
-        Arc::new(place)
+        Arc::new(Place::new(Some(root.clone()), CString::default(), OnceLock::new()))
     }
 
     fn lend(&self, directory: &Arc<Place>, fd: &Arc<OwnedFd>) {
@@ -176,7 +174,7 @@ impl Sink for Ahead<'_> {
         let lent = directory.source.lock().unwrap_or_else(PoisonError::into_inner).take();
         let is_root = directory.parent.is_none() && self.run.roots.several.is_none();
         let source = lent.or_else(|| self.run.roots.source.fd.clone().filter(|_| is_root));
-        if let Some(source) = source.filter(|_| !directory.implied)
+        if let Some(source) = source.filter(|_| !directory.is_implied())
             && let Err(error) = self.look(directory, source)
         {
             self.run.report_blocking(Event::Failed(error));
@@ -201,7 +199,7 @@ impl Sink for Ahead<'_> {
         self.mark_unlisted(directory);
         self.run.deletions.mark_read_failed();
         let empties = |delete: Delete| delete.unread == Unread::ProtectsNothing;
-        if name.is_none() && !directory.implied && self.run.config.delete.is_some_and(empties) {
+        if name.is_none() && !directory.is_implied() && self.run.config.delete.is_some_and(empties) {
             self.unread.lock().unwrap_or_else(PoisonError::into_inner).push(directory.clone());
         }
     }

@@ -17,7 +17,7 @@ use crate::engine::state::pair::Pair;
 use crate::engine::state::watched::Watched;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::event::{Event, Notice};
-use crate::options::{Delete, DeleteLimit, DeleteWhen, Unread};
+use crate::options::{Delete, DeleteLimit, Unread};
 use crate::plan::delete::{Refusal, judge};
 
 /// Takes note of what the mirror of a directory, which is done, has beyond it.
@@ -86,7 +86,7 @@ pub(crate) async fn carry_out(lane: &Lane) {
 /// Whether nothing is deleted, since something could not be read: that is told.
 pub(super) fn holds_back(run: &Run, delete: Delete) -> bool {
     let holds = delete.unread == Unread::ProtectsAll && run.deletions.has_read_failed();
-    let is_told = delete.when == DeleteWhen::Before && run.deletions.begun().refused;
+    let is_told = run.deletions.begun().held_back;
     if holds && !is_told && run.config.delete.is_some() {
         run.report_blocking(Event::Notice(Notice::NothingDeleted));
     }

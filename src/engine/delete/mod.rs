@@ -5,6 +5,7 @@ pub(crate) mod aside;
 pub(crate) mod collect;
 pub(crate) mod extras;
 pub(crate) mod namesakes;
+mod quota;
 pub(crate) mod removal;
 pub(crate) mod replace;
 pub(crate) mod subtree;

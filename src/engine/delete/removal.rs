@@ -15,6 +15,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::engine::Run;
+use crate::engine::delete::quota::Quota;
 use crate::engine::delete::subtree::Subtree;
 use crate::engine::delete::work_stack::{Searching, Stack};
 use crate::engine::own::refused::explain_frozen;
@@ -80,31 +81,6 @@ pub(crate) struct Removal<'a> {
     stack: Stack<Chore<'a>>,
 }
 
-/// How many entries may be removed.
-struct Quota {
-    left: AtomicU64,
-    /// Those that were more than that.
-    skipped: AtomicU64,
-}
-
-impl Quota {
-    /// Whether one more may be removed.
-    fn takes(&self) -> bool {
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if taken.is_err() {
-            self.skipped.fetch_add(1, Ordering::Relaxed);
-        }
-        taken.is_ok()
-    }
-
-    /// Counts one that can't be removed anyway as too many, if it is.
-    fn skips(&self) -> bool {
-        let is_used = self.left.load(Ordering::Relaxed) == 0;
-        self.skipped.fetch_add(u64::from(is_used), Ordering::Relaxed);
-        is_used
-    }
-}
-
 impl<'a> Removal<'a> {
     pub(crate) fn of(run: &'a Run, doing: Doing) -> Self {
         let (open, kept) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -132,7 +108,7 @@ impl<'a> Removal<'a> {
 
     /// No more than this, in rsync's order: each directory's entries backwards, all that is in one before the next.
     pub(crate) fn first(self, most: u64) -> Self {
-        let quota = Some(Quota { left: AtomicU64::new(most), skipped: AtomicU64::new(0) });
+        let quota = Some(Quota::of(most));
         Removal { quota, threads: 1, ..self }
     }
 
@@ -169,7 +145,7 @@ impl<'a> Removal<'a> {
             self.run.report_blocking(Event::Deleted(untold));
         }
         let trouble = self.trouble.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let skipped = self.quota.map_or(0, |quota| quota.skipped.into_inner());
+        let skipped = self.quota.map_or(0, Quota::into_skipped);
         let count = self.count.into_inner() + untold;
         Removed { count, kept: self.kept.into_inner(), skipped, trouble }
     }

@@ -27,7 +27,7 @@ use crate::io::rename::rename_free;
 use crate::metadata::flags;
 use crate::metadata::xattr::{self, has_default_acl};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
-use crate::options::{Delete, DeleteWhen, Unread};
+use crate::options::{Delete, Unread};
 use crate::plan::compare::differences;
 use crate::stat::Stat;
 
@@ -97,7 +97,7 @@ impl Directory {
                     Err(error) => EntryEvent::failed(Kind::Directory, error),
                 };
                 self.report(event.of(&pair.source_stat), lane).await;
-                if lane.run.config.delete.is_some_and(|delete| self.is_collected(delete)) {
+                if lane.run.config.delete.is_some_and(|delete| self.is_collected(delete, &lane.run)) {
                     collect::collect(self, &pair, lane).await;
                 }
                 if lane.run.judges_extras() && self.elsewhere.load(Ordering::Relaxed) {
@@ -127,9 +127,9 @@ impl Directory {
     }
 
     /// Whether what its mirror has beyond it is found now: not if that was done before, or is known already.
-    fn is_collected(&self, delete: Delete) -> bool {
+    fn is_collected(&self, delete: Delete, run: &Run) -> bool {
         let is_emptied = delete.unread == Unread::ProtectsNothing && self.unlisted.load(Ordering::Relaxed);
-        delete.when == DeleteWhen::After && !is_emptied
+        !run.config.deletes_before() && !is_emptied
     }
 
     /// After a stop the directory may be incomplete. It keeps the time that tells the next run so; what it has goes under

@@ -9,7 +9,7 @@ use crate::engine::run::Run;
 use crate::engine::state::directory::Directory;
 use crate::error::Error;
 use crate::event::Event;
-use crate::options::{Delete, DeleteWhen, Unread};
+use crate::options::{Delete, Unread};
 use crate::roots::several::Parent;
 use crate::select::Scope;
 use crate::walk::{Sink, Unlisted};
@@ -61,7 +61,7 @@ impl Sink for Run {
     fn report_unlisted(&self, directory: &Arc<Directory>, Unlisted { name, operation, cause }: Unlisted) {
         self.mark_unlisted(directory);
         let empties =
-            |delete: Delete| delete.unread == Unread::ProtectsNothing && delete.when == DeleteWhen::After;
+            |delete: Delete| delete.unread == Unread::ProtectsNothing && !self.config.deletes_before();
         if name.is_none() && directory.around.is_none() && self.config.delete.is_some_and(empties) {
             self.deletions.add_unread(directory);
         }

@@ -93,6 +93,8 @@ pub(crate) struct Begun {
     pub(crate) count: u64,
     /// More would have been than may be, and so nothing was.
     pub(crate) refused: bool,
+    /// Nothing was, since something could not be read, which was told.
+    pub(crate) held_back: bool,
 }
 
 impl Deletions {

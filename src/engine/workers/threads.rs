@@ -17,7 +17,6 @@ use crate::engine::workers::tasks::{self, Watch};
 use crate::error::{Context, Error, Operation, Result, panicked};
 use crate::event::Event;
 use crate::io::{Io, ring};
-use crate::options::DeleteWhen;
 use crate::walk::{self, Entry};
 
 /// Starts the walk and the threads that copy.
@@ -41,7 +40,7 @@ pub(crate) fn start_workers(
 fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> Result<JoinHandle<()>> {
     spawn_thread("walk", run, None, move |run| {
         run.tell_misplaced_rules();
-        if run.config.delete.is_some_and(|delete| delete.when == DeleteWhen::Before) {
+        if run.config.deletes_before() {
             ahead::clear(run, &root)?;
         }
         let Some(single) = &run.roots.single else {
