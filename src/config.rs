@@ -13,7 +13,7 @@ use crate::files::key::default_state_directory;
 use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
 use crate::options::{
-    Backup, Compare, Delete, Engine, Hashing, Keep, Lock, Owner, Reflink, Reuse, try_with, with,
+    Backup, Compare, Delete, DeleteWhen, Engine, Hashing, Keep, Lock, Owner, Reflink, Reuse, try_with, with,
 };
 use crate::plan::chmod::Chmod;
 use crate::plan::id_map::IdMap;
@@ -77,6 +77,8 @@ pub struct Config {
     pub select: Selection,
     /// Delete what the destination has and the source lacks.
     pub delete: Option<Delete>,
+    /// A directory that is not empty makes way for an entry of another type, as it does where [`Config::delete`] is set.
+    pub force: bool,
     /// Files of the caller's own, for example a log, that are not deleted if they lie in the destination.
     pub own_files: Vec<PathBuf>,
     /// Keep what is replaced or deleted.
@@ -166,6 +168,7 @@ impl Config {
             mode: Mode::Sync,
             select: Selection::default(),
             delete: None,
+            force: false,
             own_files: Vec::new(),
             backup: None,
             link_dest: Vec::new(),
@@ -249,6 +252,15 @@ impl Config {
     /// Whether the destination is changed.
     pub(crate) fn writes(&self) -> bool {
         self.mode == Mode::Sync
+    }
+
+    /// Whether something may be deleted before anything is copied. What hangs then could not be given up, and whether the source
+    /// has a file of the right size is not known.
+    pub(crate) fn deletes_before(&self) -> bool {
+        let knows_sizes = self.select.max_size.is_none() && self.select.min_size.is_none();
+        let may =
+            |delete: Delete| delete.when == DeleteWhen::Before && (knows_sizes || delete.allow_empty_source);
+        self.timeout.is_none() && self.delete.is_some_and(may)
     }
 
     /// Whether the trees are only compared.

@@ -115,7 +115,8 @@ pub use crate::event::{Changes, Incomplete, Kind};
 pub use crate::files::key::default_state_directory;
 pub use crate::io::ring::ring_refusal;
 pub use crate::options::{
-    Backup, Compare, CompareBy, Delete, DeleteLimit, Engine, Hashing, Keep, Lock, Owner, Reflink, Reuse,
+    Backup, Compare, CompareBy, Delete, DeleteLimit, DeleteWhen, Engine, Hashing, Keep, Lock, Owner, Reflink,
+    Reuse, Unread,
 };
 pub use crate::plan::chmod::{Chmod, InvalidChmod};
 pub use crate::plan::id_map::IdMap;

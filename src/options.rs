@@ -126,7 +126,7 @@ pub struct Hashing {
     pub manifest: Option<PathBuf>,
 }
 
-/// How much may be deleted.
+/// What may be deleted, and when.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delete {
@@ -136,6 +136,35 @@ pub struct Delete {
     pub allow_empty_source: bool,
     /// Also where nothing that the destination has at its top is in the source, as if they were swapped.
     pub allow_strangers: bool,
+    /// Before anything is copied or after all is.
+    pub when: DeleteWhen,
+    /// What becomes of it where something of the source could not be read.
+    pub unread: Unread,
+    /// Say which directories stay since something in them does.
+    pub tells_kept: bool,
+}
+
+/// When a run deletes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeleteWhen {
+    /// When all else is done.
+    #[default]
+    After,
+    /// Before anything is copied, so that there is more room: both trees are listed once more for that. With
+    /// [`Config::timeout`](crate::Config::timeout), or limits to the sizes of files, it is as `After`.
+    Before,
+}
+
+/// What a run deletes where something of the source could not be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unread {
+    /// Nothing beneath what could not be read.
+    #[default]
+    ProtectsItsOwn,
+    /// Nothing at all: what rsync does.
+    ProtectsAll,
+    /// All that was not seen in the source, and so all that an unreadable directory's mirror has: rsync's `--ignore-errors`.
+    ProtectsNothing,
 }
 
 /// The most that may be deleted.
@@ -146,6 +175,8 @@ pub enum DeleteLimit {
     Entries(u64),
     /// This percentage of all entries of the destination, from 0 to 100.
     Percent(u8),
+    /// As many entries are deleted, in rsync's order, and the rest stays: what rsync means by `--max-delete`.
+    First(u64),
 }
 
 /// By what a file of the destination is taken to be the source's. The meanings are those of rsync(1).

@@ -144,7 +144,8 @@ pub(super) fn open_root(run: &Arc<Run>) -> Result<Arc<Directory>> {
     run.directories.opened();
     let root = Directory::root(pair, implied);
     let scope = root_scope(run)?;
-    let destination = run.roots.destination.fd.as_ref().filter(|_| run.judges_extras() && !run.roots.fresh);
+    let destination =
+        run.roots.destination.fd.as_ref().filter(|_| run.heeds_kept_rules() && !run.roots.fresh);
     if let (Some(scope), Some(destination)) = (&scope, destination)
         && run.config.select.has_files()
     {

@@ -119,6 +119,8 @@ pub enum Cause {
     },
     /// Nothing was deleted, since it would have been this many entries.
     TooManyDeletions(u64),
+    /// As much as may be deleted was, and as many entries more would have been.
+    DeletionsStopped(u64),
     /// A run that was killed has left it under a temporary name, and this one does not delete.
     SetAside,
     /// With what a backup's name ends in, it would be too long.
@@ -221,6 +223,10 @@ impl Cause {
             Cause::TooManyDeletions(count) => {
                 let limit = names(Setting::DeleteLimit);
                 format!("nothing is deleted: it would be {count}, more than {limit} allows")
+            }
+            Cause::DeletionsStopped(left) => {
+                let limit = names(Setting::DeleteLimit);
+                format!("deletions stopped at what {limit} allows: {left} more were not done")
             }
             Cause::SetAside => format!(
                 "a run that was killed had set it aside ({} removes it, with {} to the backups)",

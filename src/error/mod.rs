@@ -121,6 +121,7 @@ impl Error {
                 Cause::EmptySource
                 | Cause::NothingShared { .. }
                 | Cause::TooManyDeletions(_)
+                | Cause::DeletionsStopped(_)
                 | Cause::Uncounted(_),
                 _,
             ) => Outcome::DeletionRefused,

@@ -121,6 +121,10 @@ pub enum Notice {
         /// How many entries it has.
         entries: u64,
     },
+    /// A directory is not deleted, since something in it stays: [`Delete::tells_kept`](crate::Delete::tells_kept).
+    NotEmpty(PathBuf),
+    /// Nothing is deleted, since something of the source could not be read.
+    NothingDeleted,
     /// A rule matches nothing, since it begins with the path of the source, where a leading slash stands for the source.
     MisplacedRule {
         /// As it is written.
@@ -183,6 +187,12 @@ impl Notice {
                 "the destination's file system can't be flushed by itself ({}): all were (sync), which tells of no error",
                 why.told(names)
             ),
+            Notice::NotEmpty(path) => {
+                format!("{} is not deleted, since something in it stays", Escaped::path(path))
+            }
+            Notice::NothingDeleted => {
+                "nothing is deleted, since something in SRC could not be read".to_owned()
+            }
             Notice::NoLinks { path, why } => format!(
                 "{} and all that follows is copied, not linked to {}: {}",
                 Escaped::path(path),

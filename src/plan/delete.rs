@@ -21,7 +21,7 @@ pub(crate) fn judge(
         return Some(Refusal::EmptySource);
     }
     let too_many = match limit {
-        None => false,
+        None | Some(DeleteLimit::First(_)) => false,
         Some(DeleteLimit::Entries(most)) => deletions > most,
         Some(DeleteLimit::Percent(most)) => {
             u128::from(deletions) * 100 > u128::from(entries) * u128::from(most)
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn all_or_nothing_is_deleted() {
-        use DeleteLimit::{Entries, Percent};
+        use DeleteLimit::{Entries, First, Percent};
         let table = [
             (0, 0, None, None),
             (100, 100, None, None),
@@ -49,6 +49,7 @@ mod tests {
             (1, 3, Some(Percent(33)), Some(Refusal::TooMany)),
             (1, 3, Some(Percent(34)), None),
             (0, 0, Some(Percent(0)), None),
+            (11, 100, Some(First(10)), None),
         ];
         for (deletions, entries, limit, expected) in table {
             assert_eq!(judge(deletions, entries, false, false, limit), expected, "{deletions} {limit:?}");

@@ -2,8 +2,10 @@
 //! whole seconds, and what guards ringsync's own users against mistakes of theirs is off.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::values::id_map::{Whose, read_as_rsync};
@@ -11,9 +13,15 @@ use crate::cli::values::rate::bytes_a_second;
 use crate::cli::values::size::parse_size;
 use crate::report::lines::warn;
 use crate::rsync::failure::{Failure, USAGE};
-use crate::rsync::wishes::{Keeps, OwnerMap, Rule, Wishes};
+use crate::rsync::wishes::{Deletes, Keeps, OwnerMap, Rule, Wishes};
 use ringsync::event::Mode;
-use ringsync::{Backup, Chmod, Compare, CompareBy, Config, Delete, Escaped, IdMap, Keep, Selection};
+use ringsync::{
+    Backup, Chmod, Compare, CompareBy, Config, Delete, DeleteLimit, DeleteWhen, Escaped, IdMap, Keep, Reuse,
+    Selection, Unread,
+};
+
+/// As many other trees as rsync takes.
+const MOST_TREES: usize = 20;
 
 impl Wishes {
     /// Refuses what contradicts itself, as rsync does.
@@ -32,7 +40,22 @@ impl Wishes {
         if self.backup_dir.is_none() && self.suffix.as_ref().is_some_and(|suffix| suffix.is_empty()) {
             return usage("--suffix cannot be empty without a --backup-dir");
         }
+        self.refuse_mixed_trees()?;
         self.keep.refuse_rivals()
+    }
+
+    /// All other trees are of one kind, and they are not too many.
+    fn refuse_mixed_trees(&self) -> Result<(), Failure> {
+        let Some((first, _)) = self.other_trees.first() else { return Ok(()) };
+        let other = self.other_trees.iter().find(|(option, _)| option != first);
+        let text = match other {
+            Some((other, _)) => format!("ERROR: the --{other} option conflicts with the --{first} option"),
+            None if self.other_trees.len() > MOST_TREES => {
+                format!("ERROR: at most {MOST_TREES} --{first} args may be specified")
+            }
+            None => return Ok(()),
+        };
+        Err(Failure::new(text, USAGE))
     }
 
     /// Sets what the options say; the sources and the destination are set already.
@@ -48,13 +71,9 @@ impl Wishes {
         config.groups = self.keep.map(&self.keep.groups, Whose::Groups)?;
         config.select = self.selection()?;
         config.compare = self.compare();
-        config.link_dest.clone_from(&self.link_dest);
-        if self.delete.wanted {
-            config.delete = Some(Delete::default().with(|delete| {
-                delete.allow_empty_source = true;
-                delete.allow_strangers = true;
-            }));
-        }
+        self.look_in_other_trees(config);
+        config.delete = self.delete.wanted.then(|| self.delete.of());
+        config.force = self.delete.force;
         config.backup = self.backup();
         (config.in_place, config.fsync) = (self.in_place, self.fsync);
         config.partial = self.partial && !self.in_place;
@@ -68,6 +87,23 @@ impl Wishes {
         config.own_files.extend(self.tells.log_file.clone());
         config.details = self.tells.itemize > 0 || self.tells.verbose > 0 || self.tells.log_file.is_some();
         Ok(())
+    }
+
+    /// Sets the trees that `--link-dest` and its like name. What is no directory is left out, and told.
+    fn look_in_other_trees(&self, config: &mut Config) {
+        let Some((option, _)) = self.other_trees.first() else { return };
+        config.reuse = match *option {
+            "compare-dest" => Reuse::Compare,
+            "copy-dest" => Reuse::Copy,
+            _ => Reuse::Relink,
+        };
+        let is_file = |path: &Path| fs::metadata(path).is_ok_and(|found| !found.is_dir());
+        for (_, path) in &self.other_trees {
+            match is_file(&config.destination.join(path)) {
+                true => warn(format_args!("--{option} arg is not a dir: {}", Escaped::path(path))),
+                false => config.link_dest.push(path.clone()),
+            }
+        }
     }
 
     fn chmod(&self, text: &OsString) -> Result<Chmod, Failure> {
@@ -142,6 +178,20 @@ impl Wishes {
                 backup.directory.clone_from(&self.backup_dir);
                 backup.suffix = self.own_suffix();
             })
+        })
+    }
+}
+
+impl Deletes {
+    /// What is deleted, and when: nothing of our own users' guards, and rsync's instead.
+    fn of(&self) -> Delete {
+        let is_late = self.times.iter().any(|time| matches!(*time, "delete-delay" | "delete-after"));
+        Delete::default().with(|delete| {
+            (delete.allow_empty_source, delete.allow_strangers, delete.tells_kept) = (true, true, true);
+            delete.limit = self.most.map(DeleteLimit::First);
+            // rsync deletes in a directory before it copies to it: here that is done before anything is copied.
+            delete.when = if is_late { DeleteWhen::After } else { DeleteWhen::Before };
+            delete.unread = if self.ignore_errors { Unread::ProtectsNothing } else { Unread::ProtectsAll };
         })
     }
 }

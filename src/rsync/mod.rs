@@ -126,6 +126,9 @@ fn copy(wishes: &Wishes, paths: &[OsString], stop: &Stop) -> Result<u8, Failure>
         warn(format_args!("rsync: {}", told(&trouble)));
         outcome = outcome.max(Outcome::Failed);
     }
+    if outcome == Outcome::DeletionRefused && (report.has_failed() || code != 0) {
+        outcome = Outcome::Failed; // as in rsync that is told first
+    }
     if outcome != Outcome::Done && (code == 0 || outcome > Outcome::Failed) {
         code = outcome.exit_code();
     }

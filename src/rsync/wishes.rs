@@ -29,7 +29,8 @@ pub(super) struct Wishes {
     pub(super) update: bool,
     pub(super) existing: bool,
     pub(super) ignore_existing: bool,
-    pub(super) link_dest: Vec<PathBuf>,
+    /// Other trees that may have what is new, and which option named each.
+    pub(super) other_trees: Vec<(&'static str, PathBuf)>,
     pub(super) delete: Deletes,
     pub(super) backup: bool,
     pub(super) backup_dir: Option<PathBuf>,
@@ -94,6 +95,12 @@ pub(super) struct Deletes {
     pub(super) excluded: bool,
     /// The options that say when.
     pub(super) times: Vec<&'static str>,
+    /// A directory that is not empty makes way.
+    pub(super) force: bool,
+    /// Also where something of the source could not be read.
+    pub(super) ignore_errors: bool,
+    /// As many at most.
+    pub(super) most: Option<u64>,
 }
 
 /// What is told.
@@ -161,7 +168,9 @@ impl Wishes {
             "update" => self.update = true,
             "existing" => self.existing = true,
             "ignore-existing" => self.ignore_existing = true,
-            "link-dest" => self.link_dest.push(value.into()),
+            name @ ("compare-dest" | "copy-dest" | "link-dest") => {
+                self.other_trees.push((name, value.into()))
+            }
             "backup" => self.backup = on,
             "backup-dir" => self.backup_dir = Some(value.into()),
             "suffix" => self.suffix = Some(value),
@@ -174,7 +183,7 @@ impl Wishes {
             "P" => (self.partial, self.tells.progress) = (true, true),
             name => {
                 let known = self.keep.take(name, on, &value)
-                    || self.delete.take(name)
+                    || self.delete.take(name, on, &value)
                     || self.tells.take(name, on, value);
                 return if known { Ok(()) } else { Err(Failure::lacking(&written)) };
             }
@@ -256,11 +265,15 @@ impl Keeps {
 
 impl Deletes {
     /// Whether it is one of these.
-    fn take(&mut self, name: &'static str) -> bool {
+    fn take(&mut self, name: &'static str, on: bool, value: &OsString) -> bool {
         match name {
             "delete" => self.wanted = true,
+            "force" => self.force = on,
+            "ignore-errors" => self.ignore_errors = on,
+            // Less than none is none.
+            "max-delete" => self.most = Some(number(value).try_into().unwrap_or(0)),
             "delete-excluded" => (self.wanted, self.excluded) = (true, true),
-            "delete-during" | "delete-delay" | "delete-after" => {
+            "delete-before" | "delete-during" | "delete-delay" | "delete-after" => {
                 self.wanted = true;
                 if !self.times.contains(&name) {
                     self.times.push(name);

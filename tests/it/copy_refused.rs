@@ -215,8 +215,15 @@ fn help_has_the_options_of_sync() {
             text.split_whitespace().map(|word| word.trim_matches(|c| ",.[]():".contains(c)).to_string());
         words.filter(|word| word.starts_with("--") && word.len() > 2).collect::<BTreeSet<_>>()
     };
-    let not_here =
-        ["--allow-empty-source", "--delete-excluded", "--files-from", "--max-delete", "--recursive"];
+    let not_here = [
+        "--allow-empty-source",
+        "--delete-before",
+        "--delete-excluded",
+        "--files-from",
+        "--ignore-errors",
+        "--max-delete",
+        "--recursive",
+    ];
     let mut expected = options("sync");
     for option in not_here {
         assert!(expected.remove(option), "{option}");

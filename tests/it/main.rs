@@ -21,6 +21,7 @@ mod copy;
 mod copy_refused;
 mod crashed;
 mod delete;
+mod delete_when;
 mod disks;
 mod display;
 mod docs;
@@ -121,6 +122,7 @@ fn main() {
         comfort::TESTS,
         crashed::TESTS,
         delete::TESTS,
+        delete_when::TESTS,
         compare::TESTS,
         disks::TESTS,
         display::TESTS,

@@ -18,6 +18,8 @@ tests![
     times_are_whole_seconds: [Need::Tool("rsync")],
     what_is_deleted_is_what_rsync_deletes: [Need::Tool("rsync")],
     what_cvs_leaves_out_is_left_out: [Need::Tool("rsync")],
+    what_goes_is_told_as_rsync_tells_it: [Need::Tool("rsync")],
+    other_trees_are_used_as_rsync_uses_them: [Need::Tool("rsync")],
     a_list_is_what_rsync_lists: [Need::Tool("rsync")],
     the_name_rsync_is_enough,
     what_is_not_to_be_had_is_refused,
@@ -248,6 +250,112 @@ fn what_is_deleted_is_what_rsync_deletes() {
     ] {
         both(plant, &arguments.split(' ').collect::<Vec<_>>(), Told::Nothing);
     }
+}
+
+fn what_goes_is_told_as_rsync_tells_it() {
+    let plant = |home: &Path| {
+        plant(home);
+        for name in [
+            "dst/dir/extra",
+            "dst/a/in/the/way",
+            "dst/more/kept",
+            "dst/more/gone",
+            "dst/more/sub/kept",
+            "dst/old~",
+        ] {
+            file(home.join(name), name);
+        }
+    };
+    for arguments in [
+        "-ai --delete-after src/ dst",
+        "-ai --delete --max-delete=2 --exclude=a src/ dst",
+        "-ai --delete --max-delete=0 --exclude=a src/ dst",
+        "-ai --delete --max-delete=-1 --exclude=a src/ dst",
+        "-ai --delete --max-delete=100 src/ dst",
+        "-ain --delete --max-delete=1 --exclude=a src/ dst",
+        "-ai --delete --filter=P_kept src/ dst",
+        "-ai --delete-delay --exclude=kept src/ dst",
+        "-ai --force --exclude=a src/ dst",
+        "-ai --delete --existing src/ dst",
+        "-ai --delete --ignore-existing src/ dst",
+        "-aiu --delete src/ dst",
+        "-av --delete --exclude=a src/ dst",
+    ] {
+        both(plant, &arguments.split(' ').collect::<Vec<_>>(), Told::Lines);
+    }
+    for arguments in [
+        "-a --delete-before src/ dst",
+        "-a --delete --max-delete=1 src/ dst",
+        "-a --force src/ dst",
+        "-a src/ dst",
+        "-a --no-force src/ dst",
+        "-ab --delete --exclude=a src/ dst",
+        "-ab --delete --backup-dir=../kept --exclude=a src/ dst",
+        "-a --delete-before --delete-after src/ dst",
+        "-a --delete missing src/ dst",
+    ] {
+        both(plant, &arguments.split(' ').collect::<Vec<_>>(), Told::Nothing);
+    }
+}
+
+fn other_trees_are_used_as_rsync_uses_them() {
+    // Trees whose names are of one length have equal times.
+    let plant = |home: &Path| {
+        for tree in ["src", "alt", "has"] {
+            for name in ["same", "mode", "dir/deep", "dir/sub/deeper"] {
+                file(home.join(tree).join(name), name);
+            }
+            symlink("same", home.join(tree).join("link")).unwrap();
+        }
+        for (path, text) in [
+            ("src/only", "only here"),
+            ("two/only", "only here"),
+            ("src/size", "longer than there"),
+            ("alt/size", "there"),
+            ("src/new", "new"),
+            ("later/same", "same"),
+            ("has/other", "stays"),
+        ] {
+            file(home.join(path), text);
+        }
+        symlink("a", home.join("src/elsewhere")).unwrap();
+        symlink("b", home.join("alt/elsewhere")).unwrap();
+        mode(home.join("src/mode"), 0o600);
+        mode(home.join("alt/mode"), 0o644);
+        file(home.join("has/same"), "other");
+        fs::create_dir(home.join("dst")).unwrap();
+    };
+    for kind in ["compare", "copy", "link"] {
+        for others in [
+            "../alt",
+            "../two ../alt",
+            "../alt ../two",
+            "../later",
+            "../later ../alt",
+            "../missing ../alt",
+            "../src/only",
+        ] {
+            let others: Vec<String> = others.split(' ').map(|tree| format!("--{kind}-dest={tree}")).collect();
+            for letters in ["-ai", "-aii", "-av", "-aci", "-ai --size-only", "-rlpti"] {
+                for destination in ["dst", "has"] {
+                    let words = letters.split(' ').chain(others.iter().map(String::as_str));
+                    let words: Vec<&str> = words.chain(["src/", destination]).collect();
+                    both(plant, &words, Told::Lines);
+                }
+            }
+        }
+    }
+    for arguments in [
+        "-a --link-dest=../alt --copy-dest=../two src/ dst",
+        "-a --compare-dest=../alt --link-dest=../two src/ dst",
+        "-a --link-dest=alt/../../alt src dst",
+        "-a --compare-dest=../alt src/same dst",
+    ] {
+        both(plant, &arguments.split(' ').collect::<Vec<_>>(), Told::Nothing);
+    }
+    let many: Vec<String> = (0..21).map(|_| "--link-dest=../alt".to_owned()).collect();
+    let words: Vec<&str> = many.iter().map(String::as_str).chain(["-a", "src/", "dst"]).collect();
+    both(plant, &words, Told::Nothing);
 }
 
 fn what_cvs_leaves_out_is_left_out() {

@@ -2,7 +2,7 @@
 
 use clap::{ArgGroup, Args};
 
-use ringsync::{Config, Delete, DeleteLimit};
+use ringsync::{Config, Delete, DeleteLimit, DeleteWhen, Unread};
 
 const DELETE: &str = "What is deleted from DST";
 
@@ -18,6 +18,9 @@ pub(crate) struct DeleteArgs {
         conflicts_with = "files_from"
     )]
     delete: bool,
+    /// The same, before anything is copied: there is room for it then
+    #[arg(long, group = "deletes", conflicts_with = "files_from")]
+    delete_before: bool,
     /// The same, and what the rules leave out
     #[arg(long, group = "deletes", conflicts_with = "files_from")]
     delete_excluded: bool,
@@ -27,6 +30,9 @@ pub(crate) struct DeleteArgs {
     /// Delete also if SRC is empty
     #[arg(long, requires = "deletes")]
     allow_empty_source: bool,
+    /// Delete also what lies beneath a directory that can't be read
+    #[arg(long, requires = "deletes")]
+    ignore_errors: bool,
 }
 
 /// A number of entries, or a share of them.
@@ -42,10 +48,16 @@ impl DeleteArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
         config.select.delete_excluded = self.delete_excluded;
-        config.delete = (self.delete || self.delete_excluded).then(|| {
+        config.delete = (self.delete || self.delete_before || self.delete_excluded).then(|| {
             Delete::default().with(|delete| {
                 delete.limit = self.max_delete;
                 delete.allow_empty_source = self.allow_empty_source;
+                if self.delete_before {
+                    delete.when = DeleteWhen::Before;
+                }
+                if self.ignore_errors {
+                    delete.unread = Unread::ProtectsNothing;
+                }
             })
         });
     }

@@ -22,6 +22,9 @@ pub(crate) struct WriteArgs {
     /// Write new files under their own names: faster in directories that DST has, but a kill leaves half a file
     #[arg(long)]
     no_atomic: bool,
+    /// Have a directory that is not empty make way for what is none in SRC (as --delete does)
+    #[arg(long)]
+    force: bool,
     /// Rewrite files where they are, only blocks that differ; a kill leaves a mixture
     #[arg(long)]
     inplace: bool,
@@ -67,6 +70,7 @@ impl WriteArgs {
     /// Puts the options into `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
         config.atomic = !self.no_atomic;
+        config.force = self.force;
         config.in_place = self.inplace;
         config.partial = self.partial;
         config.lock = match (self.lock, self.wait) {

@@ -2,6 +2,7 @@
 //! names than the source has there, each one is looked up in the source.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -40,13 +41,24 @@ pub(crate) struct Done {
     watched: Option<Arc<Watched>>,
     /// A name that another run is at work on.
     at_work: Cell<Option<CString>>,
+    /// The names that the source has, where nothing of it was looked at, and no rule hides any.
+    known: HashSet<CString>,
 }
 
 impl Done {
     pub(crate) fn new(directory: &Directory, pair: &Arc<Pair>, lane: &Lane) -> Self {
         let (path, scopes) = (directory.path(), directory.scopes());
         let watched = lane.watched.clone();
-        Done { pair: pair.clone(), path, scopes, watched, at_work: Cell::default() }
+        let known = HashSet::new();
+        Done { pair: pair.clone(), path, scopes, watched, at_work: Cell::default(), known }
+    }
+
+    /// One that is only looked at, before anything is copied.
+    pub(super) fn ahead(pair: Arc<Pair>, path: PathBuf, scopes: Vec<Arc<Scope>>) -> Self {
+        let listed = if scopes.is_empty() { names(&pair.source).ok() } else { None };
+        let listed = listed.into_iter().flatten().flatten();
+        let known = listed.map(|entry| entry.file_name().to_owned()).collect();
+        Done { pair, path, scopes, watched: None, at_work: Cell::default(), known }
     }
 
     /// What its mirror has beyond it, if anything.
@@ -70,6 +82,9 @@ impl Done {
                 watched.doing(Operation::ListDestination);
             }
             let (name, kind) = (entry.file_name(), kind_of(destination.as_fd(), &entry));
+            if self.known.contains(name) {
+                continue;
+            }
             if self.is_extra(run, name, kind, destination, &stat)
                 && !self.is_namesake(run, name, destination, &mut namesakes)?
             {

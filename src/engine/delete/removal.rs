@@ -15,6 +15,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::engine::Run;
+use crate::engine::delete::quota::Quota;
 use crate::engine::delete::subtree::Subtree;
 use crate::engine::delete::work_stack::{Searching, Stack};
 use crate::engine::own::refused::explain_frozen;
@@ -23,7 +24,7 @@ use crate::engine::state::backups::Backups;
 use crate::engine::state::deletions::Doomed;
 use crate::engine::state::watched::Watched;
 use crate::error::{Context, Error, Operation, Result};
-use crate::event::{Action, Entries, EntryEvent, Event, Kind};
+use crate::event::{Action, Entries, EntryEvent, Event, Kind, Notice};
 use crate::io::limits::descriptor_limit;
 use crate::io::list::{kind_of, kind_of_name, names};
 use crate::io::path::open_to_list;
@@ -51,6 +52,8 @@ pub(crate) struct Removed {
     pub(crate) count: u64,
     /// Something stays that is in a directory which would have gone.
     pub(crate) kept: bool,
+    /// Entries that stay, since as many were removed as may be.
+    pub(crate) skipped: u64,
     /// The first error of a count, which reports none.
     pub(crate) trouble: Option<Error>,
 }
@@ -73,6 +76,8 @@ pub(crate) struct Removal<'a> {
     pub(crate) untold: AtomicU64,
     pub(crate) kept: AtomicBool,
     trouble: Mutex<Option<Error>>,
+    /// How many may be removed, one after the other in rsync's order.
+    quota: Option<Quota>,
     stack: Stack<Chore<'a>>,
 }
 
@@ -82,7 +87,7 @@ impl<'a> Removal<'a> {
         let (count, untold) = (AtomicU64::new(0), AtomicU64::new(0));
         let (limit, trouble) = (descriptor_limit() / 8, Mutex::default());
         let (threads, watched, stack) = (run.offers.len(), None, Stack::default());
-        let (expected, keeps_mounts) = (None, false);
+        let (expected, keeps_mounts, quota) = (None, false, None);
         Removal {
             run,
             doing,
@@ -96,8 +101,15 @@ impl<'a> Removal<'a> {
             untold,
             kept,
             trouble,
+            quota,
             stack,
         }
+    }
+
+    /// No more than this, in rsync's order: each directory's entries backwards, all that is in one before the next.
+    pub(crate) fn first(self, most: u64) -> Self {
+        let quota = Some(Quota::of(most));
+        Removal { quota, threads: 1, ..self }
     }
 
     /// Of the one directory that is in the place of something else: what is mounted in it keeps it, and a directory that
@@ -133,7 +145,9 @@ impl<'a> Removal<'a> {
             self.run.report_blocking(Event::Deleted(untold));
         }
         let trouble = self.trouble.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Removed { count: self.count.into_inner() + untold, kept: self.kept.into_inner(), trouble }
+        let skipped = self.quota.map_or(0, Quota::into_skipped);
+        let count = self.count.into_inner() + untold;
+        Removed { count, kept: self.kept.into_inner(), skipped, trouble }
     }
 }
 
@@ -223,6 +237,9 @@ impl<'a> Removal<'a> {
 
     /// Takes up what a directory holds: directories are put on the stack, other names removed.
     fn sort(&self, subtree: &Arc<Subtree>, found: impl Iterator<Item = (CString, Kind)>) {
+        if self.quota.is_some() {
+            return self.put_in_order(subtree, found);
+        }
         let mut names = Vec::new();
         for (name, kind) in found {
             if self.is_stopped() {
@@ -246,6 +263,22 @@ impl<'a> Removal<'a> {
             }
         }
         self.remove_names(subtree, &names);
+    }
+
+    /// Puts what a directory holds on the stack, one by one: directories are taken from it first, the last name first.
+    fn put_in_order(&self, subtree: &Arc<Subtree>, found: impl Iterator<Item = (CString, Kind)>) {
+        let mut found: Vec<_> = found.collect();
+        found.sort_unstable_by(|(one, of_one), (other, of_other)| {
+            let is_directory = |kind: &Kind| *kind == Kind::Directory;
+            is_directory(of_one).cmp(&is_directory(of_other)).then_with(|| one.cmp(other))
+        });
+        for (name, kind) in found {
+            subtree.hold();
+            self.stack.push(match kind {
+                Kind::Directory => Chore::Directory(subtree.clone(), name),
+                kind => Chore::Names(subtree.clone(), vec![(name, kind)]),
+            });
+        }
     }
 
     fn below(&self, above: Arc<Subtree>, name: CString) -> Arc<Subtree> {
@@ -351,6 +384,10 @@ impl<'a> Removal<'a> {
 
     /// Removes one name. `None`: there is nothing to tell.
     fn remove_name(&self, subtree: &Subtree, name: &CStr, kind: Kind, flags: AtFlags) -> Option<EntryEvent> {
+        if self.quota.as_ref().is_some_and(|quota| !quota.takes()) {
+            subtree.kept.store(true, Ordering::Relaxed);
+            return None;
+        }
         let removed = if self.doing == Doing::Remove { self.unlink(subtree, name, flags) } else { Ok(()) };
         let event = match removed {
             Ok(()) => {
@@ -372,6 +409,21 @@ impl<'a> Removal<'a> {
         Some(event.named(name.to_owned()))
     }
 
+    /// Says that a directory stays, if that is wanted. As in rsync one below another is tried all the same, which is told once
+    /// more, or counts as one more that is too many.
+    fn tell_kept(&self, subtree: &Subtree) {
+        if self.doing == Doing::Count || self.is_stopped() {
+            return;
+        }
+        let is_told = self.run.config.delete.is_some_and(|delete| delete.tells_kept);
+        let is_nested = subtree.depth > 1;
+        let is_too_many = is_nested && self.quota.as_ref().is_some_and(Quota::skips);
+        let times = if !is_told { 0 } else { 1 + usize::from(is_nested && !is_too_many) };
+        for _ in 0..times {
+            self.run.report_blocking(Event::Notice(Notice::NotEmpty(subtree.path())));
+        }
+    }
+
     fn report(&self, directory: PathBuf, mut events: Vec<EntryEvent>) {
         if self.doing == Doing::Remove {
             events.iter_mut().for_each(|event| self.run.heed(event));
@@ -389,6 +441,7 @@ impl<'a> Removal<'a> {
                 return;
             };
             if subtree.kept.load(Ordering::Relaxed) {
+                self.tell_kept(&subtree);
                 self.restore_mode(&subtree);
                 self.close(&subtree);
                 above.kept.store(true, Ordering::Relaxed);

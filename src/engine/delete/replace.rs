@@ -39,6 +39,26 @@ pub(crate) struct Ready {
     /// The directory that was judged, and its mode.
     inode: Inode,
     mode: u32,
+    /// How many entries it has, itself among them.
+    count: u64,
+}
+
+impl Ready {
+    /// Parts those in whose place no more than `left` entries have to go from the others.
+    pub(crate) fn within(ready: Vec<Ready>, mut left: u64) -> (Vec<Ready>, Vec<Stuck>) {
+        let (mut within, mut beyond) = (Vec::new(), Vec::new());
+        for ready in ready {
+            // The directory itself is replaced.
+            match left.checked_sub(ready.count.saturating_sub(1)) {
+                Some(rest) => {
+                    left = rest;
+                    within.push(ready);
+                }
+                None => beyond.push(Stuck::from(ready.waiting)),
+            }
+        }
+        (within, beyond)
+    }
 }
 
 /// An entry in whose place something is to stay.
@@ -64,7 +84,7 @@ pub(crate) fn judge_all(
         match judge(run, &waiting, watched) {
             Ok((stat, count)) => {
                 total += count;
-                ready.push(Ready { waiting, inode: stat.inode, mode: stat.mode });
+                ready.push(Ready { waiting, inode: stat.inode, mode: stat.mode, count });
             }
             Err(why) => stuck.push(Stuck { waiting, why }),
         }
@@ -84,7 +104,7 @@ fn judge(run: &Run, waiting: &InTheWay, watched: Option<&Watched>) -> Result<(St
     let doomed = doomed(run, &waiting.directory, target.to_owned()).map_err(|error| error.cause)?;
     let removal = Removal::of(run, Doing::Count).of_one(None).threads(1).watched(watched);
     match removal.run(&[doomed]) {
-        Removed { count, kept: false, trouble: None } => Ok((Stat::from(&found), count)),
+        Removed { count, kept: false, trouble: None, .. } => Ok((Stat::from(&found), count)),
         Removed { trouble: Some(trouble), .. } => {
             Err(Cause::Refused(format!("the directory in the way has to stay: {trouble}")))
         }
@@ -110,10 +130,27 @@ fn reopen(root: Option<&Arc<OwnedFd>>, directory: &Directory) -> rustix::io::Res
     open_directory(root, directory.path().as_os_str().as_bytes())
 }
 
+/// The same of the source, where it may be one of several.
+fn reopen_source(run: &Run, directory: &Directory) -> Result<OwnedFd, Cause> {
+    let (mut names, mut top) = (Vec::new(), directory);
+    while top.around.is_none()
+        && let Some(above) = &top.parent
+    {
+        names.push(top.name.to_bytes());
+        top = above;
+    }
+    names.reverse();
+    let held = match &top.around {
+        Some(around) => Some(Arc::new(around.open()?)),
+        None => run.roots.source.fd.clone(),
+    };
+    Ok(open_directory(&held.ok_or(Errno::NOENT)?, &names.join(&b'/'))?)
+}
+
 /// The directory of the source that an entry is in.
 fn source_again(directory: &Directory, run: &Run) -> Result<SourceDirectory> {
     let path = || run.source_path(&directory.path());
-    let fd = reopen(run.roots.source.fd.as_ref(), directory).at(Operation::OpenSource, path)?;
+    let fd = reopen_source(run, directory).at(Operation::OpenSource, path)?;
     let stat = stat_open(&fd).at(Operation::StatSource, path)?;
     Ok(SourceDirectory { fd: Arc::new(fd), stat, writers: Writers::default(), xattrs: None })
 }

@@ -230,7 +230,7 @@ impl Directory {
         if origin.existing.is_some() && run.config.fsync {
             run.file_systems.add(&mirror, &stat);
         }
-        if origin.existing.is_some() && run.judges_extras() && run.config.select.has_files() {
+        if origin.existing.is_some() && run.heeds_kept_rules() && run.config.select.has_files() {
             self.read_kept(&mirror, lane).await;
         }
         let pair = Pair::new(source, Some(mirror), origin);

@@ -27,6 +27,7 @@ use crate::io::rename::rename_free;
 use crate::metadata::flags;
 use crate::metadata::xattr::{self, has_default_acl};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
+use crate::options::{Delete, Unread};
 use crate::plan::compare::differences;
 use crate::stat::Stat;
 
@@ -101,7 +102,7 @@ impl Directory {
                     Err(error) => EntryEvent::failed(Kind::Directory, error),
                 };
                 self.report(event.of(&pair.source_stat), lane).await;
-                if lane.run.config.delete.is_some() {
+                if lane.run.config.delete.is_some_and(|delete| self.is_collected(delete, &lane.run)) {
                     collect::collect(self, &pair, lane).await;
                 }
                 if lane.run.judges_extras() && self.elsewhere.load(Ordering::Relaxed) {
@@ -118,11 +119,8 @@ impl Directory {
         if self.parent.is_none() && !lane.run.stop.is_stopped() {
             lane.run.tell_left_mounts().await;
         }
-        if self.parent.is_none()
-            && lane.run.config.delete.is_some()
-            && lane.run.roots.single.is_none()
-            && !lane.run.stop.is_stopped()
-        {
+        let deletes = lane.run.config.delete.is_some() && lane.run.roots.single.is_none();
+        if self.parent.is_none() && (deletes || lane.run.config.force) && !lane.run.stop.is_stopped() {
             lane.outbox.send(&lane.run).await; // what was done is told before what is deleted
             Box::pin(collect::carry_out(lane)).await;
         }
@@ -131,6 +129,12 @@ impl Directory {
         {
             lane.run.directories.closed();
         }
+    }
+
+    /// Whether what its mirror has beyond it is found now: not if that was done before, or is known already.
+    fn is_collected(&self, delete: Delete, run: &Run) -> bool {
+        let is_emptied = delete.unread == Unread::ProtectsNothing && self.unlisted.load(Ordering::Relaxed);
+        !run.config.deletes_before() && !is_emptied
     }
 
     /// After a stop the directory may be incomplete. It keeps the time that tells the next run so; what it has goes under

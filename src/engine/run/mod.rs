@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_channel::{Receiver, Sender};
+use rustix::io::Errno;
 
 use crate::config::Config;
 use crate::engine::primitives::bandwidth::Rate;
@@ -42,13 +43,14 @@ use crate::engine::state::links::Links;
 use crate::engine::state::references::References;
 use crate::engine::state::room::Room;
 use crate::engine::state::twins::Twins;
-use crate::error::{Cause, Error, Operation, Result};
+use crate::error::{Cause, Error, Operation, Outcome, Result};
 use crate::event::{EntryEvent, Event, Kind, Missing, Notice};
 use crate::io::limits::{descriptor_limit, umask};
 use crate::io::metrics;
 use crate::io::subvolume::is_in_one_mount;
 use crate::io::temporary::TemporaryNames;
 use crate::metadata::Applied;
+use crate::options::Unread;
 use crate::plan::rules::Rules;
 use crate::roots::mounted::Mounted;
 use crate::roots::{self, Roots};
@@ -177,6 +179,12 @@ impl Run {
     }
 
     fn judge(&self, error: &mut Error) -> Verdict {
+        let is_of_source = matches!(error.operation, Operation::UseSource | Operation::ReadRules);
+        let reads = error.operation.reads_source() || is_of_source;
+        let is_missing = error.operation == Operation::UseSource && error.errno() == Some(Errno::NOENT);
+        if reads && !is_missing && error.outcome() != Outcome::Vanished {
+            self.deletions.mark_read_failed();
+        }
         let verdict = self.disk.judge(error);
         if verdict != Verdict::Bearable {
             self.abandon();
@@ -203,6 +211,16 @@ impl Run {
     /// Whether what only the destination has is looked for.
     pub(crate) fn judges_extras(&self) -> bool {
         self.config.checks() || self.config.delete.is_some()
+    }
+
+    /// Whether rules that the destination has itself may keep something in it.
+    pub(crate) fn heeds_kept_rules(&self) -> bool {
+        self.judges_extras() || self.config.force
+    }
+
+    /// Whether what failed, or could not be read, protects what lies beneath it, and nothing else.
+    pub(crate) fn protects_below(&self) -> bool {
+        self.config.delete.is_some_and(|delete| delete.unread == Unread::ProtectsItsOwn)
     }
 
     /// Whether the tasks have to wait until their reports are taken.
@@ -249,6 +267,13 @@ impl Run {
         // In this order: a task that sees the flag knows that no more offers can come.
         self.close();
         self.stop.stop();
+    }
+
+    /// Where a mount has left that was below the source when the run began, nothing is deleted.
+    pub(crate) fn protect_left_mounts(&self) {
+        for below in self.mounted.left() {
+            self.deletions.protect_vanished(below.to_path_buf());
+        }
     }
 
     /// Where a mount has left that was below the source when the run began, nothing is deleted. That it has left is an error,

@@ -9,6 +9,7 @@ use crate::engine::run::Run;
 use crate::engine::state::directory::Directory;
 use crate::error::Error;
 use crate::event::Event;
+use crate::options::{Delete, Unread};
 use crate::roots::several::Parent;
 use crate::select::Scope;
 use crate::walk::{Sink, Unlisted};
@@ -44,18 +45,26 @@ impl Sink for Run {
 
     fn mark_unlisted(&self, directory: &Arc<Directory>) {
         directory.mark_unlisted();
-        if self.config.delete.is_some() {
+        if self.protects_below() {
             self.deletions.protect(directory.path());
         }
     }
 
     fn mark_elsewhere(&self, directory: &Arc<Directory>) {
         directory.mark_elsewhere();
-        self.mark_unlisted(directory);
+        directory.mark_unlisted();
+        if self.config.delete.is_some() {
+            self.deletions.protect(directory.path());
+        }
     }
 
     fn report_unlisted(&self, directory: &Arc<Directory>, Unlisted { name, operation, cause }: Unlisted) {
         self.mark_unlisted(directory);
+        let empties =
+            |delete: Delete| delete.unread == Unread::ProtectsNothing && !self.config.deletes_before();
+        if name.is_none() && directory.around.is_none() && self.config.delete.is_some_and(empties) {
+            self.deletions.add_unread(directory);
+        }
         let path = match &name {
             Some(name) => self.source_path(&directory.path().join(name)),
             None => self.source_path_of(directory),

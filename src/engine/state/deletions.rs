@@ -80,6 +80,23 @@ pub(crate) struct Deletions {
     listed: AtomicU64,
     /// The source has something.
     source_has_entries: AtomicBool,
+    /// Something of the source could not be read.
+    read_failed: AtomicBool,
+    /// Directories of the source that can't be listed, if their mirrors are to be emptied all the same.
+    unread: Mutex<Vec<Arc<Directory>>>,
+    /// What was deleted before anything was copied.
+    begun: Mutex<Begun>,
+}
+
+/// What became of deletions before the rest of a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Begun {
+    /// Entries that were deleted.
+    pub(crate) count: u64,
+    /// More would have been than may be, and so nothing was.
+    pub(crate) refused: bool,
+    /// Nothing was, since something could not be read, which was told.
+    pub(crate) held_back: bool,
 }
 
 impl Deletions {
@@ -109,6 +126,33 @@ impl Deletions {
     /// What is left of it without what is known to have vanished.
     pub(crate) fn without_vanished(&self, doomed: Doomed) -> Doomed {
         doomed.without(&self.vanished.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Something of the source could not be read.
+    pub(crate) fn mark_read_failed(&self) {
+        self.read_failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_read_failed(&self) -> bool {
+        self.read_failed.load(Ordering::Relaxed)
+    }
+
+    /// The mirror of a directory that can't be listed is to be emptied.
+    pub(crate) fn add_unread(&self, directory: &Arc<Directory>) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).push(directory.clone());
+    }
+
+    pub(crate) fn take_unread(&self) -> Vec<Arc<Directory>> {
+        std::mem::take(&mut *self.unread.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes note of what was deleted before anything was copied.
+    pub(crate) fn set_begun(&self, begun: Begun) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+    }
+
+    pub(crate) fn begun(&self) -> Begun {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts the entries of a directory of the destination.

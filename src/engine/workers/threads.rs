@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use async_channel::Sender;
 
 use crate::engine::Run;
+use crate::engine::delete::ahead;
 use crate::engine::state::batch::{Batch, Parcel};
 use crate::engine::state::directory::Directory;
 use crate::engine::state::watched::Watched;
@@ -39,6 +40,9 @@ pub(crate) fn start_workers(
 fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> Result<JoinHandle<()>> {
     spawn_thread("walk", run, None, move |run| {
         run.tell_misplaced_rules();
+        if run.config.deletes_before() {
+            ahead::clear(run, &root)?;
+        }
         let Some(single) = &run.roots.single else {
             if run.config.delete.is_some() && !run.roots.fresh {
                 run.onset.wait_for_a_tick();

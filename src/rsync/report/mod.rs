@@ -4,15 +4,15 @@
 pub(super) mod list;
 mod text;
 
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::report::lines::{Out, warn};
 use crate::report::words::told;
 use crate::rsync::wishes::{Tells, Wishes};
-use ringsync::Error;
-use ringsync::Keep;
-use ringsync::event::{Action, EntryEvent, Kind, Reporter, Start, Summary, Totals, itemize};
+use ringsync::event::{Action, EntryEvent, Kind, Notice, Reporter, Start, Summary, Totals, itemize};
+use ringsync::{Cause, Error, Escaped, Keep, Outcome, Reuse};
 
 pub(super) use self::text::{help, version};
 
@@ -30,6 +30,10 @@ pub(super) struct Report {
     /// What is to be said at the end, by what it is sorted by.
     lines: Vec<(Vec<u8>, String)>,
     totals: Totals,
+    /// Something could not be copied.
+    failed: bool,
+    /// Directories that were deleted, and which lines tell it: rsync does not say so of one that makes way for an entry.
+    gone: BTreeMap<PathBuf, usize>,
     out: Out,
 }
 
@@ -39,7 +43,21 @@ impl Report {
         let Tells { verbose, itemize, quiet, .. } = wishes.tells;
         let (arrows, keep) = (wishes.keep.links, wishes.keep.of());
         let (lines, totals, out) = (Vec::new(), Totals::default(), Out::new());
-        Report { verbose, itemize, quiet, lists, arrows, keep, recursive, dry_run, lines, totals, out }
+        Report {
+            verbose,
+            itemize,
+            quiet,
+            lists,
+            arrows,
+            keep,
+            recursive,
+            dry_run,
+            lines,
+            totals,
+            failed: false,
+            gone: BTreeMap::new(),
+            out,
+        }
     }
 
     /// Says a line on standard output, unless nothing is to be said.
@@ -64,7 +82,7 @@ impl Report {
     /// The lines of all entries, and the closing ones.
     pub(super) fn close(&mut self) {
         self.lines.sort();
-        for (_, line) in std::mem::take(&mut self.lines) {
+        for (_, line) in std::mem::take(&mut self.lines).into_iter().filter(|(_, line)| !line.is_empty()) {
             self.say(line);
         }
         if self.verbose > 0 && !self.lists {
@@ -89,33 +107,56 @@ impl Report {
         }
         if self.itemize > 0 {
             let unchanged = self.itemize > 1 || self.verbose > 1;
+            if event.is_left_out() {
+                let letters = itemize::letters(event).replace("*deleting  ", ".f         ");
+                return unchanged.then(|| format!("{letters} {}", name()));
+            }
             let letters = itemize::letters(event);
             return itemize::wanted(event, unchanged).then(|| format!("{letters} {}", name()));
         }
         if self.verbose == 0 {
             return None;
         }
+        let is_right = || Some(format!("{} is uptodate", itemize::name(directory, event)));
         match event.action {
-            Action::Created | Action::Updated | Action::Linked => Some(name()),
+            Action::Created | Action::Updated | Action::Linked if itemize::wanted(event, false) => {
+                Some(name())
+            }
+            Action::Created | Action::Linked if self.verbose > 1 => is_right(),
+            Action::Deleted if event.is_left_out() => is_right().filter(|_| self.verbose > 1),
             Action::Deleted => Some(format!("deleting {}", itemize::name(directory, event))),
             Action::Metadata if event.kind == Kind::Directory || self.verbose > 1 => Some(name()),
-            Action::Unchanged if self.verbose > 1 && event.kind != Kind::Directory => {
-                Some(format!("{} is uptodate", itemize::name(directory, event)))
-            }
+            Action::Unchanged if self.verbose > 1 && event.kind != Kind::Directory => is_right(),
             _ => None,
         }
     }
 
-    fn tell(&self, error: &Error) {
-        warn(format_args!("rsync: {}", told(error)));
+    fn tell(&mut self, error: &Error) {
+        self.failed |= error.outcome() == Outcome::Failed;
+        match error.cause {
+            Cause::DeletionsStopped(left) => {
+                warn(format_args!("Deletions stopped due to --max-delete limit ({left} skipped)"));
+            }
+            _ => warn(format_args!("rsync: {}", told(error))),
+        }
+    }
+
+    /// Whether something could not be copied.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
     }
 }
 
 impl Reporter for Report {
     fn start(&mut self, start: &Start) {
         for missing in &start.missing {
-            let path = ringsync::Escaped::path(&missing.path);
-            warn(format_args!("--link-dest arg does not exist: {path}"));
+            let path = Escaped::path(&missing.path);
+            let option = match missing.reuse {
+                Reuse::Compare => "compare-dest",
+                Reuse::Copy => "copy-dest",
+                _ => "link-dest",
+            };
+            warn(format_args!("--{option} arg does not exist: {path}"));
         }
     }
 
@@ -124,8 +165,25 @@ impl Reporter for Report {
             self.tell(error);
         }
         event.lacks().iter().for_each(|error| self.tell(error));
+        let is_made = matches!(event.action, Action::Created | Action::Updated | Action::Linked);
+        if is_made && let Some(line) = self.gone.remove(&event.path(directory)) {
+            self.lines[line].1.clear();
+        }
         if let Some(line) = self.describe(directory, event) {
+            if event.action == Action::Deleted && event.kind == Kind::Directory {
+                self.gone.insert(event.path(directory), self.lines.len());
+            }
             self.lines.push((text::order(directory, event), line));
+        }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        match notice {
+            Notice::NotEmpty(path) => {
+                self.say(format_args!("cannot delete non-empty directory: {}", Escaped::path(path)));
+            }
+            Notice::NothingDeleted => self.say("IO error encountered -- skipping file deletion"),
+            _ => {}
         }
     }
 
