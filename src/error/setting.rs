@@ -32,6 +32,8 @@ pub enum Setting {
     Flags,
     Lock,
     LockWait,
+    FollowUnsafe,
+    InsecureLinks,
 }
 
 /// What settings are called.
@@ -68,6 +70,8 @@ impl Setting {
             Setting::Flags => "keep.flags = true",
             Setting::Lock => "lock",
             Setting::LockWait => "a lock of Lock::Wait",
+            Setting::FollowUnsafe => "symlinks.follow_unsafe",
+            Setting::InsecureLinks => "insecure_links",
         }
     }
 }

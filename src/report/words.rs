@@ -32,6 +32,8 @@ pub(crate) fn option(setting: Setting) -> &'static str {
         Setting::Flags => "--flags",
         Setting::Lock => "--lock",
         Setting::LockWait => "--wait",
+        Setting::FollowUnsafe => "--copy-unsafe-links",
+        Setting::InsecureLinks => "--insecure-links",
         other => other.field(),
     }
 }

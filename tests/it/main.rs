@@ -31,6 +31,7 @@ mod faithful;
 mod faults;
 mod first_use;
 mod flags;
+mod followed;
 mod frozen;
 mod fuse;
 mod gain;
@@ -127,6 +128,7 @@ fn main() {
         faults::TESTS,
         first_use::TESTS,
         flags::TESTS,
+        followed::TESTS,
         frozen::TESTS,
         fuse::TESTS,
         gain::TESTS,

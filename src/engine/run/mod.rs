@@ -2,6 +2,7 @@
 
 pub(crate) mod blocking;
 pub(crate) mod flushed;
+mod follow;
 pub(crate) mod heed;
 pub(crate) mod lane;
 pub(crate) mod offer;
@@ -37,6 +38,7 @@ use crate::engine::state::budget::OpenDirectories;
 use crate::engine::state::deletions::Deletions;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::file_systems::{FileSystem, FileSystems};
+use crate::engine::state::kept_links::KeptLinks;
 use crate::engine::state::links::Links;
 use crate::engine::state::references::References;
 use crate::engine::state::room::Room;
@@ -60,6 +62,8 @@ pub(crate) struct Run {
     pub(crate) rules: Rules,
     pub(crate) roots: Roots,
     pub(crate) links: Links,
+    /// Symlinks of the destination that stand for directories there.
+    pub(crate) kept_links: KeptLinks,
     pub(crate) directories: OpenDirectories,
     pub(crate) file_systems: FileSystems,
     /// What errors say of the destination's disk.
@@ -310,6 +314,7 @@ pub(crate) fn new_run(
         rules: config.rules(umask()),
         roots,
         links: Links::default(),
+        kept_links: KeptLinks::default(),
         directories: OpenDirectories::new(descriptor_limit()),
         file_systems: FileSystems::default(),
         disk: Disk::default(),
