@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """What a night of snapshots, and removing old ones, takes beside other tools, on file systems of its own.
 
-As root, with rsync, rsnapshot and restic installed, after `cargo build --release`. Each round runs every tool once, one after the
-other; what is printed is the median of the rounds, and its ratio to ringsync's. `--files N` and `--rounds N` make it shorter.
+As root, with rsync, rsnapshot and restic installed, and rustic where it is on PATH (`cargo install rustic-rs`), after `cargo build
+--release`. Each round runs every tool once, one after the other; what is printed is the median of the rounds, and its ratio to
+ringsync's. `--files N` and `--rounds N` make it shorter, `--only nights` or `--only removals` leaves out the other half.
 """
 
 import argparse
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -54,7 +56,7 @@ def make_source(source, files):
         directory = source / f"{number // 1000}" / f"{number // 100 % 10}"
         if number % 100 == 0:
             directory.mkdir(parents=True)
-        (directory / f"file-{number}").write_bytes(number.to_bytes(4, "little") * 256)
+        (directory / f"file-{number}").write_bytes(random.Random(number).randbytes(1024))
 
 
 class Nights:
@@ -63,7 +65,8 @@ class Nights:
     def __init__(self, point, files):
         self.source, self.point, self.night = point / "source", point, 0
         make_source(self.source, files)
-        for tool in ("rsync", "ringsync", "rsnapshot", "restic"):
+        self.has_rustic = shutil.which("rustic") is not None
+        for tool in ("rsync", "ringsync", "rsnapshot", "restic", "rustic"):
             (point / tool).mkdir()
         self.configuration = point / "rsnapshot.conf"
         self.configuration.write_text(
@@ -73,6 +76,9 @@ class Nights:
         )
         self.secret = {**os.environ, "RESTIC_PASSWORD": "x", "RESTIC_CACHE_DIR": str(point / "cache")}
         run("restic", "init", "-q", "-r", point / "restic", env=self.secret)
+        self.rustic_options = ("-r", point / "rustic", "--password", "x", "--cache-dir", point / "rustic-cache", "--no-progress")
+        if self.has_rustic:
+            self.rustic("init")
 
     def ringsync(self, *options):
         run(PROGRAM, "snapshot", "take", "-q", *options, self.source, self.point / "ringsync/store")
@@ -88,14 +94,48 @@ class Nights:
     def restic(self):
         run("restic", "backup", "-q", "-r", self.point / "restic", self.source, env=self.secret)
 
+    def rustic(self, command, *arguments):
+        run("rustic", *self.rustic_options, "--log-level", "error", command, *arguments)
+
     def tools(self):
-        return {
+        tools = {
             "ringsync": self.ringsync,
             "ringsync --no-fsync": lambda: self.ringsync("--no-fsync"),
             "rsync --link-dest": self.rsync,
             "rsnapshot": self.rsnapshot,
             "restic": self.restic,
         }
+        if self.has_rustic:
+            tools["rustic"] = lambda: self.rustic("backup", self.source)
+        return tools
+
+    def restores(self, back):
+        restores = {
+            "ringsync": lambda: run(PROGRAM, "snapshot", "restore", "-q", self.point / "ringsync/store", back),
+            "rsync": lambda: run("rsync", "-a", f"{self.point}/rsync/1/", f"{back}/"),
+            "restic": lambda: run(
+                "restic", "restore", "-q", "latest", "-r", self.point / "restic", "-t", back, env=self.secret
+            ),
+        }
+        if self.has_rustic:
+            restores["rustic"] = lambda: self.rustic("restore", "latest", back)
+        return restores
+
+
+def taken(directory):
+    """Bytes that all below a directory takes, and its entries: each inode once."""
+    size = subprocess.run(["du", "-s", "--block-size=1", directory], check=True, capture_output=True, text=True).stdout
+    entries = subprocess.run(["du", "-s", "--inodes", directory], check=True, capture_output=True, text=True).stdout
+    return int(size.split()[0]), int(entries.split()[0])
+
+
+def show_taken(backup, kind):
+    print(f"\nwhat the backups take, {kind}, of a source of {taken(backup.source)[0] / 1e6:.1f} MB")
+    for tool in ("ringsync", "rsync", "rsnapshot", "restic", "rustic"):
+        if tool == "rustic" and not backup.has_rustic:
+            continue
+        size, inodes = taken(backup.point / tool)
+        print(f"  {tool:24} {size / 1e6:8.1f} MB {inodes:10} inodes")
 
 
 def show(title, figures):
@@ -117,13 +157,8 @@ def nights(kind, files, rounds):
             for name, tool in backup.tools().items():
                 figures[name].append(timed(tool))
         show(f"a night of {files} files that did not change, {kind}", figures)
-        restore = {
-            "ringsync": lambda: run(PROGRAM, "snapshot", "restore", "-q", point / "ringsync/store", point / "back"),
-            "rsync": lambda: run("rsync", "-a", f"{point}/rsync/1/", f"{point}/back/"),
-            "restic": lambda: run(
-                "restic", "restore", "-q", "latest", "-r", point / "restic", "-t", point / "back", env=backup.secret
-            ),
-        }
+        show_taken(backup, kind)
+        restore = backup.restores(point / "back")
         figures = {name: [] for name in restore}
         for _ in range(min(rounds, 3)):
             for name, tool in restore.items():
@@ -154,10 +189,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=("nights", "removals"))
     options = parser.parse_args()
     for kind in ("tmpfs", "ext4"):
-        nights(kind, options.files, options.rounds)
-        removals(kind, options.files, options.rounds)
+        if options.only != "removals":
+            nights(kind, options.files, options.rounds)
+        if options.only != "nights":
+            removals(kind, options.files, options.rounds)
 
 
 if __name__ == "__main__":

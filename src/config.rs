@@ -58,6 +58,8 @@ pub struct Config {
     pub source: PathBuf,
     /// What shall hold the same afterwards. May be a symlink to a directory.
     pub destination: PathBuf,
+    /// A source that is a symlink is copied as one, and not what it leads to.
+    pub source_itself: bool,
     /// Instead of `source`: what to put into `destination`, each under its own name. See [`Config::copy`].
     pub(crate) sources: Option<Vec<PathBuf>>,
     /// The source is this directory, which is no symlink, or the sources lie in it: no symlink on the way to them is followed.
@@ -83,10 +85,10 @@ pub struct Config {
     pub own_files: Vec<PathBuf>,
     /// Keep what is replaced or deleted.
     pub backup: Option<Backup>,
-    /// Trees of earlier runs, the first one first: what is the same there becomes a hard link to it. Relative paths begin at
-    /// the destination.
+    /// Trees of earlier runs, the first one first: what is the same there becomes a hard link to it, or what `reuse` says.
+    /// Relative paths begin at the destination.
     pub link_dest: Vec<PathBuf>,
-    /// How files of those trees are used again.
+    /// How entries of those trees are used again.
     pub reuse: Reuse,
     /// If this run is broken off, a later one takes what it has written for an earlier tree. Of those trees, by their numbers,
     /// that are such themselves a crash may have taken contents.
@@ -156,6 +158,7 @@ impl Config {
         Config {
             source: source.into(),
             destination: destination.into(),
+            source_itself: false,
             sources: None,
             within: None,
             shares_inodes: false,
@@ -199,8 +202,8 @@ impl Config {
     }
 
     /// The defaults for putting each of `sources`, files or directories, into `directory`, under its own name. That one is
-    /// not itself mirrored. A source that is a symlink is copied as one. Goes with neither [`Config::delete`] nor
-    /// [`Selection::paths`].
+    /// not itself mirrored. A source that is a symlink is copied as one. [`Config::delete`] is about what lies in the sources that
+    /// are directories. Goes not with [`Selection::paths`].
     pub fn copy(
         sources: impl IntoIterator<Item = impl Into<PathBuf>>,
         directory: impl Into<PathBuf>,

@@ -5,6 +5,7 @@ mod cli;
 mod doctor;
 mod exit;
 mod report;
+mod rsync;
 mod signals;
 mod snapshot;
 mod supervisor;
@@ -25,11 +26,15 @@ use ringsync::{Config, EXIT_UNUSABLE, EXIT_USAGE, Error, Operation, Outcome, Sto
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(words) = rsync::of_process() {
+        return rsync::rsync(words).unwrap_or_else(fail);
+    }
     let result = match Cli::of_process().map(|cli| cli.command) {
         Ok(Command::Sync(arguments)) => sync(arguments.config(), |config| arguments.reporter(config)),
         Ok(Command::Copy(arguments)) => sync(arguments.config(), |config| arguments.reporter(config)),
         Ok(Command::Check(arguments)) => check(&arguments),
         Ok(Command::Verify(arguments)) => verify(&arguments),
+        Ok(Command::Rsync(arguments)) => rsync::rsync(arguments.words),
         Ok(Command::Snapshot(arguments)) => snapshot::snapshot(arguments),
         Ok(Command::Doctor(arguments)) => doctor(arguments),
         Ok(Command::Completions(arguments)) => Ok(print(&arguments.script())),
@@ -41,17 +46,20 @@ fn main() -> ExitCode {
             return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    result.unwrap_or_else(|error| {
-        message(words::chain(&error));
-        let error: Option<&ringsync::Error> = error.downcast_ref();
-        let code = match error {
-            Some(error) if error.outcome() == Outcome::TimedOut => Outcome::TimedOut.exit_code(),
-            Some(Error { operation: Operation::UseRule, .. }) => EXIT_USAGE,
-            _ => EXIT_UNUSABLE,
-        };
-        supervisor::leave_word(code);
-        code.into()
-    })
+    result.unwrap_or_else(fail)
+}
+
+/// Says why nothing could begin.
+fn fail(error: anyhow::Error) -> ExitCode {
+    message(words::chain(&error));
+    let error: Option<&ringsync::Error> = error.downcast_ref();
+    let code = match error {
+        Some(error) if error.outcome() == Outcome::TimedOut => Outcome::TimedOut.exit_code(),
+        Some(Error { operation: Operation::UseRule, .. }) => EXIT_USAGE,
+        _ => EXIT_UNUSABLE,
+    };
+    supervisor::leave_word(code);
+    code.into()
 }
 
 /// A run that writes.

@@ -153,6 +153,8 @@ pub struct Delete {
     pub limit: Option<DeleteLimit>,
     /// Also where the source is empty, which is more often a disk that is not mounted.
     pub allow_empty_source: bool,
+    /// Also where nothing that the destination has at its top is in the source, as if they were swapped.
+    pub allow_strangers: bool,
 }
 
 /// The most that may be deleted.
@@ -226,6 +228,27 @@ pub enum Reuse {
     /// As a file of its own that shares its extents (`FICLONE`), whatever became of its metadata. Of a large file that has
     /// changed the blocks that differ are written to such a clone. What can't be cloned is copied.
     Clone,
+    /// As with `Link`, and by all rules of rsync's `--link-dest`: a file that the destination has, and that is the same, is
+    /// exchanged for a link too; a new one whose metadata alone differ comes as with `Copy`.
+    Relink,
+    /// As a file of its own that is copied from there, a clone where the file system can, whatever became of its metadata:
+    /// rsync's `--copy-dest`. What the destination has already is not looked up there.
+    Copy,
+    /// Not at all: what is the same there, with all metadata, is left out, and removed if the destination has it. A file whose
+    /// metadata alone differ comes as with `Copy`. This is rsync's `--compare-dest`.
+    Compare,
+}
+
+impl Reuse {
+    /// Whether files that the destination has, and that may be right, are looked up as well.
+    pub(crate) fn looks_at_all(self) -> bool {
+        matches!(self, Reuse::Relink | Reuse::Compare)
+    }
+
+    /// Whether the contents of an earlier tree's file are copied from there, where they can't be shared.
+    pub(crate) fn copies(self) -> bool {
+        matches!(self, Reuse::Relink | Reuse::Copy | Reuse::Compare)
+    }
 }
 
 /// How operations reach the kernel.

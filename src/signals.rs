@@ -45,8 +45,23 @@ pub(crate) fn stop_on_signal(stop: &Stop, limit: Option<Duration>) -> anyhow::Re
             std::process::exit(Outcome::Interrupted.exit_code().into());
         });
     };
-    std::thread::Builder::new().name("signals".into()).spawn(wait).context("start signals")?;
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map_err(no_thread)?;
     Ok(())
+}
+
+/// Why no thread could be started, and what to do about it. A run is made of threads: without them nothing begins.
+pub(crate) fn no_thread(error: std::io::Error) -> anyhow::Error {
+    let advice = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES | libc::EINVAL) => {
+            "; a sandbox forbids it: have it allow clone3, or answer ENOSYS for it, as newer container runtimes do"
+        }
+        Some(libc::ENOSYS) => "; a sandbox forbids it: have it allow clone",
+        Some(libc::EAGAIN) => {
+            "; there are as many processes and threads as may be (ulimit -u, pids.max of the cgroup)"
+        }
+        _ => "",
+    };
+    anyhow::anyhow!("start a thread: {error}{advice}")
 }
 
 /// Has Ctrl-Z leave no half line behind: it is removed before the process stops, and comes back when it goes on.
@@ -69,7 +84,7 @@ pub(crate) fn clear_before_stop() -> anyhow::Result<()> {
             }
         });
     };
-    std::thread::Builder::new().name("stops".into()).spawn(wait).context("start signals")?;
+    std::thread::Builder::new().name("stops".into()).spawn(wait).map_err(no_thread)?;
     Ok(())
 }
 

@@ -68,6 +68,19 @@ pub(crate) struct Identity {
     rest: u64,
 }
 
+impl Identity {
+    /// That of a file by the time of its birth, where the file system keeps it.
+    pub(crate) fn of_birth(x: &Statx) -> Option<Identity> {
+        if !StatxFlags::from_bits_retain(x.stx_mask).contains(StatxFlags::BTIME) {
+            return None;
+        }
+        let mut rest = DefaultHasher::new();
+        let stat = Stat::from(x);
+        (stat.kind.name(), x.stx_btime.tv_sec, x.stx_btime.tv_nsec).hash(&mut rest);
+        Some(Identity { inode: stat.inode, rest: rest.finish() })
+    }
+}
+
 /// What statx(2) or fstat(2) returned for one file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stat {

@@ -15,7 +15,7 @@ use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
-use crate::signals::Ends;
+use crate::signals::{Ends, no_thread};
 
 /// Tells a child that it is one: the descriptor to leave word at.
 const LINE: &str = "RINGSYNC_SUPERVISED";
@@ -79,7 +79,7 @@ fn pass_on_signals(child: &Child) -> anyhow::Result<()> {
             }
         });
     };
-    std::thread::Builder::new().name("signals".into()).spawn(pass_on).context("start signals")?;
+    std::thread::Builder::new().name("signals".into()).spawn(pass_on).map_err(no_thread)?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod copy;
 mod doctor;
 mod generate;
+mod like_rsync;
 mod mistakes;
 mod rsync;
 mod snapshot;
@@ -24,6 +25,7 @@ pub(crate) use crate::cli::check::CheckArgs;
 pub(crate) use crate::cli::copy::CopyArgs;
 pub(crate) use crate::cli::doctor::DoctorArgs;
 pub(crate) use crate::cli::generate::{CompletionsArgs, ManArgs};
+pub(crate) use crate::cli::like_rsync::RsyncArgs;
 pub(crate) use crate::cli::snapshot::{
     AdoptArgs, DiffArgs, ListArgs as SnapshotListArgs, PruneArgs, RebuildArgs, RestoreArgs, SnapshotArgs,
     SnapshotCommand, StatusArgs, TakeArgs, VersionsArgs,
@@ -79,6 +81,7 @@ pub(crate) enum Command {
     Copy(Box<CopyArgs>),
     Check(Box<CheckArgs>),
     Verify(VerifyArgs),
+    Rsync(RsyncArgs),
     Snapshot(SnapshotArgs),
     Doctor(DoctorArgs),
     Bench(Box<BenchArgs>),

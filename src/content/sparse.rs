@@ -89,11 +89,10 @@ pub(crate) fn next_run(bytes: &[u8], offset: u64, from: usize) -> Option<Stretch
 }
 
 /// The first stretch of data within `range`, or `None` where only a hole is left. What is passed over is sampled:
-/// `EILSEQ` tells that it is no hole, or that the answers make no sense.
+/// `EILSEQ` tells that it is no hole, that the answers make no sense, or that there are none.
 pub(crate) fn next_data(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result<Option<Range<u64>>> {
     let data = match seek_data(file, range.clone()) {
-        // Not every file system has an answer: then all of it is data.
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => Some(range.clone()),
+        Err(errno) if has_no_answer(errno) => return Err(Errno::ILSEQ),
         other => other?,
     };
     let hole = range.start..data.as_ref().map_or(range.end, |data| data.start);
@@ -116,6 +115,11 @@ pub(crate) fn seek_data(file: &OwnedFd, range: Range<u64>) -> rustix::io::Result
         return Err(Errno::ILSEQ); // an answer that would never come to an end
     }
     Ok(Some(start..end))
+}
+
+/// Whether an errno says that the file system has no answer, or that a sandbox lets nobody ask.
+pub(crate) fn has_no_answer(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::ACCESS)
 }
 
 /// Samples the first and last bytes of an alleged hole.

@@ -136,7 +136,7 @@ fn open_roots(config: &Config, stop: &Stop) -> Result<Roots> {
 }
 
 /// Does what may wait for the kernel, no longer than `--timeout` allows.
-fn within<T: Send + 'static>(
+pub(crate) fn within<T: Send + 'static>(
     config: &Config,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

@@ -31,7 +31,7 @@ pub(super) fn refuse(run: &Run) -> Result<()> {
     let Some(delete) = run.config.delete else { return Ok(()) };
     let roots = &run.roots;
     let is_tree = roots.single.is_none() && roots.several.is_none() && !roots.fresh && !run.config.checks();
-    if !is_tree || delete.limit == Some(DeleteLimit::Percent(100)) {
+    if !is_tree || delete.allow_strangers || delete.limit == Some(DeleteLimit::Percent(100)) {
         return Ok(());
     }
     let (Some(source), Some(destination)) = (&roots.source.fd, &roots.destination.fd) else { return Ok(()) };

@@ -189,7 +189,7 @@ impl Cause {
             }
             Cause::InsideSource { by_several_paths } => inside_source(*by_several_paths, names),
             Cause::Locked => format!(
-                "another run that was started with {} is at work in it ({} waits for its end)",
+                "it is locked, by another run with {} or another program (flock(2)) ({} waits for its end)",
                 names(Setting::Lock),
                 names(Setting::LockWait)
             ),

@@ -144,13 +144,20 @@ impl Error {
                 Outcome::BrokenOff
             }
             (Cause::VanishedSince, _) => Outcome::Vanished,
-            (_, Some(Errno::NOENT)) if self.operation.reads_source() => Outcome::Vanished,
+            _ if self.tells_vanished() => Outcome::Vanished,
             _ => Outcome::Failed,
         }
     }
 }
 
 impl Error {
+    /// Whether it says no more than that an entry is not in the source any more, which was there when it was listed.
+    pub fn tells_vanished(&self) -> bool {
+        matches!(self.cause, Cause::Io(_))
+            && self.errno() == Some(Errno::NOENT)
+            && self.operation.reads_source()
+    }
+
     /// Whether it says that the destination's disk is not there any more, or takes nothing any more: no other entry can
     /// succeed. A FUSE file system whose program has died says `ENOTCONN`. To open what has become a socket or a device
     /// without a driver says the same as a missing disk (open(2)), and tells nothing.

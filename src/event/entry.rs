@@ -31,11 +31,13 @@ pub enum Action {
     Failed,
     /// It was left out: its directory failed, its type is not kept, or it is to be left alone in the destination.
     Skipped,
+    /// It was listed, and the source does not have it any more, or not its directory: nothing was done. It may have moved.
+    Vanished,
 }
 
 impl Action {
     /// All of them, in the order of reports.
-    pub const ALL: [Action; 8] = [
+    pub const ALL: [Action; 9] = [
         Action::Created,
         Action::Updated,
         Action::Metadata,
@@ -43,12 +45,13 @@ impl Action {
         Action::Deleted,
         Action::Unchanged,
         Action::Skipped,
+        Action::Vanished,
         Action::Failed,
     ];
 
     /// Whether something was, or would be, changed in the destination.
     pub fn is_change(self) -> bool {
-        !matches!(self, Action::Unchanged | Action::Skipped | Action::Failed)
+        !matches!(self, Action::Unchanged | Action::Skipped | Action::Vanished | Action::Failed)
     }
 
     /// The word used in reports.
@@ -62,6 +65,7 @@ impl Action {
             Action::Deleted => "deleted",
             Action::Failed => "failed",
             Action::Skipped => "skipped",
+            Action::Vanished => "vanished",
         }
     }
 }
@@ -107,6 +111,8 @@ pub struct Reused {
     /// Bytes that are shared with it: all of a file that was linked or cloned, and of one that has changed what its clone
     /// could keep.
     pub bytes: u64,
+    /// The source's contents were not read, since they are the same there.
+    pub as_it_is: bool,
 }
 
 /// What a file of the source did while it was read, where it was copied all the same.
@@ -156,7 +162,7 @@ pub struct EntryEvent {
     pub reused: Option<Reused>,
     /// What its source did while it was read.
     pub live: Option<Live>,
-    /// Why it failed.
+    /// Why it failed, or how it was found to have vanished.
     pub error: Option<Box<Error>>,
     /// See [`EntryEvent::lacks`]; nearly always nothing, and no larger than that.
     pub(crate) lacks: Option<Box<[Error]>>,
@@ -195,6 +201,15 @@ impl EntryEvent {
         }
     }
 
+    /// The same once more, if it has no error.
+    pub(crate) fn again(&self) -> Option<Self> {
+        if self.error.is_some() || self.lacks.is_some() {
+            return None;
+        }
+        let (name, points_to) = (self.name.clone(), self.points_to.clone());
+        Some(EntryEvent { name, points_to, error: None, lacks: None, ..*self })
+    }
+
     /// The same of one that differed.
     pub fn changed(kind: Kind, action: Action, changes: Changes) -> Self {
         EntryEvent { changes, ..EntryEvent::done(kind, action) }
@@ -203,6 +218,12 @@ impl EntryEvent {
     /// Of an entry that failed.
     pub fn failed(kind: Kind, error: Error) -> Self {
         EntryEvent { error: Some(Box::new(error)), ..EntryEvent::done(kind, Action::Failed) }
+    }
+
+    /// Whether the destination does not have it since an earlier tree has the same: [`Reuse::Compare`](crate::Reuse::Compare).
+    pub fn is_left_out(&self) -> bool {
+        let lacks = matches!(self.action, Action::Unchanged | Action::Deleted);
+        lacks && !self.follows && self.reused.is_some()
     }
 
     /// With what the source says of it.

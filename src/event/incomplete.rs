@@ -12,7 +12,7 @@ use crate::event::Totals;
 pub struct Incomplete<T = Totals> {
     /// How it ended, never [`Outcome::Done`].
     pub outcome: Outcome,
-    /// How many errors there were. Files that a verification finds to be wrong are among them.
+    /// How many errors there were. Files that a verification finds to be wrong are among them, and what vanished.
     pub count: u64,
     /// All counts: [`Totals`], or those of a verification.
     pub totals: Box<T>,
@@ -54,9 +54,14 @@ impl<T> fmt::Display for Incomplete<T> {
 pub(crate) struct FirstErrors(Vec<Error>);
 
 impl FirstErrors {
-    /// Keeps an error if there is room for it.
+    /// Keeps an error if there is room for it. What vanished makes room for what failed.
     pub(crate) fn keep(&mut self, error: Error) {
         if self.0.len() < Incomplete::KEPT {
+            self.0.push(error);
+        } else if !error.tells_vanished()
+            && let Some(at) = self.0.iter().rposition(Error::tells_vanished)
+        {
+            self.0.remove(at);
             self.0.push(error);
         }
     }

@@ -1,7 +1,8 @@
 //! The itemised form of a difference, rsync's `YXcstpoguax path`: what would be done (Y), to what type (X), and a letter
 //! for each thing that differs. See rsync(1), `--itemize-changes`.
 //!
-//! Y is `>` for a file whose contents are to be copied, `c` for another entry that is to be made or changed, `h` for
+//! Y is `>` for a file whose contents are to be copied, `c` for one that has them from a tree of an earlier run and for another
+//! entry that is to be made or changed, `h` for
 //! one that is to be a hard link (or already is one, and changes with the name it is linked to), `.` where only metadata
 //! differ. X is `f`, `d`, `L`, `D` for a device, `S` for a FIFO or a socket. The letters stand for contents, size, time,
 //! permissions, owner, group, access time (never), ACL and extended attributes; all of them are `+` for what is new.
@@ -25,9 +26,9 @@ pub fn letters(event: &EntryEvent) -> String {
         Action::Deleted => return "*deleting  ".into(),
         Action::Linked => 'h',
         Action::Unchanged if event.follows => 'h',
-        Action::Created | Action::Updated if kind == Kind::File => '>',
+        Action::Created | Action::Updated if kind == Kind::File && !is_local(event) => '>',
         Action::Created | Action::Updated => 'c',
-        Action::Metadata | Action::Unchanged | Action::Failed | Action::Skipped => '.',
+        Action::Metadata | Action::Unchanged | Action::Failed | Action::Skipped | Action::Vanished => '.',
     };
     let mut text = String::from_iter([doing, what]);
     if changes.new {
@@ -51,13 +52,18 @@ pub fn letters(event: &EntryEvent) -> String {
     text
 }
 
+/// Whether a file's contents come from an earlier tree.
+fn is_local(event: &EntryEvent) -> bool {
+    event.reused.is_some_and(|reused| reused.as_it_is)
+}
+
 /// Whether an entry gets a line: it differs, or is right and `unchanged` asks for that too. What is the same in a tree of
-/// `--link-dest` does not differ: neither a link to it nor a directory.
+/// `--link-dest` and its like does not differ: neither a link to it, nor its copy, nor a directory.
 pub fn wanted(event: &EntryEvent, unchanged: bool) -> bool {
     let is_reference = event.changes.is_empty()
         && match event.action {
             Action::Linked => !event.follows,
-            Action::Created => event.kind == Kind::Directory,
+            Action::Created => event.kind != Kind::File || is_local(event),
             _ => false,
         };
     if is_reference {

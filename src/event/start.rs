@@ -8,7 +8,7 @@ use crate::event::Action;
 use crate::options::{Engine, Reuse};
 use crate::text::Escaped;
 
-/// A tree to link to that does not exist.
+/// A tree of an earlier run that does not exist.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Missing {
@@ -16,12 +16,14 @@ pub struct Missing {
     pub path: PathBuf,
     /// Other trees lie beside it: its name is more likely wrong than it is the first of a series.
     pub has_others: bool,
+    /// What it was for.
+    pub reuse: Reuse,
 }
 
 impl Missing {
-    /// Of a tree that should be there, with no others beside it.
+    /// Of a tree to link to that should be there, with no others beside it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Missing { path: path.into(), has_others: false }
+        Missing { path: path.into(), has_others: false, reuse: Reuse::Link }
     }
 }
 
@@ -254,13 +256,13 @@ pub struct Start {
     pub tasks: usize,
     /// What is not as it was hoped for.
     pub notices: Vec<Notice>,
-    /// Trees to link to that do not exist.
+    /// Trees of earlier runs that do not exist.
     pub missing: Vec<Missing>,
     /// What kind of run it is.
     pub mode: Mode,
     /// What is made is flushed to stable storage.
     pub fsync: bool,
-    /// How the files that earlier trees have come from there, if any trees to link to were named.
+    /// How the files that earlier trees have come from there, if any such trees were named.
     pub reuse: Option<Reuse>,
 }
 
@@ -295,7 +297,7 @@ impl Mode {
             Action::Linked => "linked otherwise",
             Action::Deleted => "extra",
             Action::Unchanged => "equal",
-            Action::Failed | Action::Skipped => action.name(),
+            Action::Failed | Action::Skipped | Action::Vanished => action.name(),
         }
     }
 

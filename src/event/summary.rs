@@ -30,7 +30,7 @@ pub struct Totals {
     pub bytes_hashed: u64,
     /// Bytes that files lacked for which there was no room in the destination, while there was for smaller ones.
     pub bytes_missing: u64,
-    /// Errors, those of directories' listings among them.
+    /// Errors, those of directories' listings among them. What vanished is none, and counts as [`Action::Vanished`].
     pub errors: u64,
     /// All of the destination is on stable storage: `--fsync`, and no error in flushing.
     pub durable: bool,
@@ -60,7 +60,7 @@ pub struct Totals {
 pub struct Shared {
     /// How they come from there.
     pub reuse: Reuse,
-    /// Regular files that share their contents with such a tree's: links, or clones.
+    /// Regular files whose contents come from such a tree, or that were left out since it has them.
     pub files: u64,
     /// Regular files that the destination did not have as they are, so that each could have been one.
     pub of: u64,
@@ -74,6 +74,10 @@ impl Shared {
 
     /// Counts an entry that is done.
     pub(crate) fn count(&mut self, event: &EntryEvent) {
+        if event.kind == Kind::File && event.is_left_out() {
+            (self.files, self.of) = (self.files + 1, self.of + 1);
+            return;
+        }
         let is_made = matches!(event.action, Action::Created | Action::Updated | Action::Linked);
         if event.kind == Kind::File && (is_made || event.action == Action::Failed) {
             self.of += 1;
@@ -201,7 +205,8 @@ pub struct Summary {
     pub totals: Totals,
     /// Some operation did not come back after the run was told to stop: threads are left behind.
     pub stuck: bool,
-    /// The first errors, [`Incomplete::KEPT`] at most; `totals.errors` counts all.
+    /// The first errors, [`Incomplete::KEPT`] at most; `totals.errors` counts all. Where there is room, those by which something
+    /// was found to have vanished are among them.
     pub errors: Vec<Error>,
     /// The figures of each ring, if [`Config::stats`](crate::Config::stats) asked for them. One that was left behind
     /// has none.
@@ -222,7 +227,7 @@ impl Summary {
         match self.outcome {
             Outcome::Done => Ok(self.totals),
             outcome => {
-                let count = self.totals.errors;
+                let count = self.totals.errors + self.totals.count(Action::Vanished);
                 Err(Incomplete { outcome, count, totals: Box::new(self.totals), errors: self.errors })
             }
         }

@@ -86,6 +86,24 @@ pub(crate) fn is_faithful(fd: impl AsFd) -> bool {
     ask(fd).1.is_some_and(faithful)
 }
 
+/// Whether the time of a file on the file system of an open one moves with each write, and with nothing else that is done to
+/// its contents. Those of networks and of programs may move as they like.
+pub(crate) fn tells_writes(fd: impl AsFd) -> bool {
+    const LOCAL: [u32; 4] = [OVERLAYFS_SUPER_MAGIC, 0x2fc1_2fc1, 0xf2f5_2010, 0xca45_1a4e]; // zfs, f2fs, bcachefs
+    is_faithful(&fd) || ask(fd).1.is_some_and(|kind| LOCAL.contains(&kind))
+}
+
+/// Whether an open file that has no size has no contents either: not so in /proc, and behind some programs.
+pub(crate) fn has_real_sizes(held: &OwnedFd, stat: &Stat) -> bool {
+    tells_writes(held) || is_on_disk(held, mounted_as(stat.inode))
+}
+
+/// Whether a clone of an open file holds what that held at one time: no write and no store through a mapping goes on meanwhile,
+/// on xfs and btrfs.
+pub(crate) fn clones_at_once(fd: impl AsFd) -> bool {
+    ask(fd).1.is_some_and(|kind| FINE[..2].contains(&kind))
+}
+
 /// Whether an open file lies behind FUSE, on somebody's program.
 pub(crate) fn lies_on_program(fd: &OwnedFd) -> bool {
     Family::of(fd) == Family::Fuse

@@ -159,12 +159,48 @@ pub(crate) fn list_xattrs_at(
         )
     };
     usize::try_from(result).map_err(|_| {
-        let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOSYS);
+        let errno = last_errno();
         if errno == Errno::NOSYS {
             UNKNOWN.store(true, Ordering::Relaxed);
         }
         errno
     })
+}
+
+/// Whether somebody has a file open to write to it, or has mapped it so (mmap(2)); `file` is open for reading alone. The kernel
+/// tells it who asks for a lease (fcntl(2)), which is given back at once: who opens the file in this moment waits for it, and is
+/// not told but by a signal that does nothing. Others' files take CAP_LEASE.
+pub(crate) fn is_open_for_writing(file: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    let ask = |command: libc::c_int, value: libc::c_int| {
+        // SAFETY: both commands take a number, and look at no memory of ours.
+        match unsafe { libc::fcntl(file.as_raw_fd(), command, value) } {
+            -1 => Err(last_errno()),
+            _ => Ok(()),
+        }
+    };
+    const SET_SIGNAL: libc::c_int = 10; // F_SETSIG, whose number is the same on all architectures
+    ask(SET_SIGNAL, libc::SIGURG)?;
+    match ask(libc::F_SETLEASE, libc::F_RDLCK) {
+        Ok(()) => ask(libc::F_SETLEASE, libc::F_UNLCK).map(|()| false),
+        Err(Errno::AGAIN) => Ok(true),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Writes what the kernel keeps of a file to its disk, and waits for that (sync_file_range(2)). From then on the first store
+/// through a mapping to each of its pages is one that the file system hears of.
+pub(crate) fn write_out(file: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let all =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: numbers alone; no bytes stand for all up to the end.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, all) } {
+        -1 => Err(last_errno()),
+        _ => Ok(()),
+    }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOSYS)
 }
 
 /// What btrfs tells of the subvolume that a file lies in (`struct btrfs_ioctl_get_subvol_info_args`).

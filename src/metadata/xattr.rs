@@ -74,6 +74,12 @@ fn is_kept(name: &[u8], reach: Namespaces) -> bool {
     }
 }
 
+/// Whether an errno of looking for an attribute says that it is not there, or that its file system has none. ENOSYS does not: a
+/// sandbox refuses the call, and what there is stays unknown.
+fn is_none(errno: Errno) -> bool {
+    matches!(errno, Errno::NODATA | Errno::OPNOTSUPP)
+}
+
 /// The kept attributes of `holder`, an empty list where the file system has none.
 pub(crate) fn read<P: AsRef<Path>>(
     holder: &Holder<'_>,
@@ -113,7 +119,7 @@ pub(super) fn read_known<P: AsRef<Path>>(
             found.mark_unread(None, errno, path());
             match get(holder, ACCESS_ACL) {
                 Ok(acl) => found.know_acl(Some(acl)),
-                Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => found.know_acl(None),
+                Err(errno) if is_none(errno) => found.know_acl(None),
                 Err(_) => {}
             }
             return Ok(found);
@@ -155,12 +161,17 @@ pub(crate) fn follow_mode(xattrs: &mut Xattrs, mode: u32) {
     }
 }
 
+/// Takes the file capability, if there is one, from some attributes.
+pub(crate) fn drop_capability(xattrs: &mut Xattrs) {
+    xattrs.retain(|(name, _)| name.as_c_str() != CAPABILITY);
+}
+
 /// The access ACL of `holder`. One that can't be read is an empty one, which grants nothing; a file system that is not
 /// `faithful` answers with EIO where it has none.
 pub(crate) fn access_acl_of(holder: &Holder<'_>, faithful: bool) -> Option<Vec<u8>> {
     match get(holder, ACCESS_ACL) {
         Ok(acl) => Some(acl),
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOENT) => None,
+        Err(errno) if is_none(errno) || errno == Errno::NOENT => None,
         Err(Errno::IO) if !faithful => None,
         Err(_) => Some(Vec::new()),
     }
@@ -170,7 +181,7 @@ pub(crate) fn access_acl_of(holder: &Holder<'_>, faithful: bool) -> Option<Vec<u
 pub(super) fn mode_without_acl(holder: &Holder<'_>, mode: u32) -> rustix::io::Result<u32> {
     match get(holder, ACCESS_ACL) {
         Ok(acl) => Ok(mode & !0o070 | acl::group_of(&acl) << 3),
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(mode),
+        Err(errno) if is_none(errno) => Ok(mode),
         Err(errno) => Err(errno),
     }
 }
@@ -185,7 +196,7 @@ pub(super) fn names(holder: &Holder<'_>, reach: Namespaces) -> rustix::io::Resul
             long = list_long(holder)?;
             &long[..]
         }
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Err(errno) => return Err(errno),
     };
     Ok(list
@@ -261,7 +272,7 @@ pub(crate) fn has_access_acl_of(target: HeldInode<'_>, want: &Xattrs) -> rustix:
     let wanted = access_acl(want);
     match get(&target.into(), ACCESS_ACL) {
         Ok(acl) => Ok(wanted == Some(acl.as_slice())),
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(wanted.is_none()),
+        Err(errno) if is_none(errno) => Ok(wanted.is_none()),
         Err(errno) => Err(errno),
     }
 }
@@ -269,7 +280,6 @@ pub(crate) fn has_access_acl_of(target: HeldInode<'_>, want: &Xattrs) -> rustix:
 /// Removes the ACLs of a file or directory. Where that is refused and there is none, as behind some programs for FUSE, there
 /// is nothing to remove.
 pub(crate) fn remove_acls(target: HeldInode<'_>) -> rustix::io::Result<()> {
-    let is_none = |errno| matches!(errno, Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS);
     for name in [ACCESS_ACL, DEFAULT_ACL] {
         match remove(target, name) {
             Err(errno) if !is_none(errno) && !get(&target.into(), name).is_err_and(is_none) => {
@@ -285,7 +295,7 @@ pub(crate) fn remove_acls(target: HeldInode<'_>) -> rustix::io::Result<()> {
 pub(crate) fn has_capability(target: HeldInode<'_>) -> rustix::io::Result<bool> {
     match get(&target.into(), CAPABILITY) {
         Ok(_) => Ok(true),
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        Err(errno) if is_none(errno) => Ok(false),
         Err(errno) => Err(errno),
     }
 }
@@ -331,6 +341,7 @@ pub(super) fn remove(target: HeldInode<'_>, name: &CStr) -> rustix::io::Result<(
     }
 }
 
+/// Whether a directory has an ACL that new entries inherit, or nobody can tell that it has none. Behind FUSE, EIO tells that.
 pub(crate) fn has_default_acl(directory: &OwnedFd) -> bool {
     let mut value = [0_u8; 256];
     let length = match rustix::fs::fgetxattr(directory, DEFAULT_ACL, &mut value[..]) {
@@ -340,7 +351,7 @@ pub(crate) fn has_default_acl(directory: &OwnedFd) -> bool {
     };
     match length {
         Ok(length) => length > 0,
-        Err(errno) => errno == Errno::RANGE, // a long one
+        Err(errno) => !is_none(errno) && errno != Errno::IO, // a long one, or one that is hidden
     }
 }
 

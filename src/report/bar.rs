@@ -7,7 +7,7 @@ use crate::report::handful::Handful;
 use crate::report::lines::{self, Lines, Verbosity, summary_line};
 use crate::report::number_format::NumberFormat;
 use crate::report::terminal::{self, StatusLine};
-use crate::report::{stats, tables, words};
+use crate::report::{stats, tables};
 use ringsync::Error;
 use ringsync::event::{EntryEvent, Mode, Notice, Reporter, Stall, Start, Summary, Totals};
 
@@ -55,10 +55,7 @@ impl Reporter for Bar {
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(error) = self.lacks.failure(event) {
-            lines::message(words::told(error));
-        }
-        lines::tell_lacks(&mut self.lacks, event);
+        self.lacks.of(event).into_iter().for_each(lines::message);
         if let Some(text) = self.lacks.live(directory, event).filter(|_| !self.verbosity.quiet) {
             lines::message(text);
         }
@@ -66,9 +63,7 @@ impl Reporter for Bar {
     }
 
     fn error(&mut self, error: &Error) {
-        if self.lacks.takes(error) {
-            lines::message(words::told(error));
-        }
+        self.lacks.error(error).into_iter().for_each(lines::message);
     }
 
     fn notice(&mut self, notice: &Notice) {

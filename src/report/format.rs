@@ -106,7 +106,7 @@ impl Format {
             Action::Deleted if !itemized && !self.has('o') => {
                 return Some(format!("deleting {}", itemize::name(directory, event)));
             }
-            Action::Failed | Action::Skipped => return None,
+            Action::Failed | Action::Skipped | Action::Vanished => return None,
             Action::Unchanged if !(itemized && unchanged) => return None,
             Action::Metadata if !itemized && event.kind != Kind::Directory => return None,
             _ => {}
@@ -155,7 +155,7 @@ impl Format {
 }
 
 /// As ls(1) shows them: `rwxr-sr-t`.
-fn permissions(mode: u32) -> String {
+pub(crate) fn permissions(mode: u32) -> String {
     let mut text = String::new();
     for (shift, special, set) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
         let bits = mode >> shift;

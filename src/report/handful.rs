@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::report::words;
 use ringsync::event::{EntryEvent, Live};
-use ringsync::{Cause, Error, Escaped, Operation, Outcome, Property};
+use ringsync::{Cause, Error, Escaped, Operation, Property};
 
 /// How many of each kind are told one by one.
 const TOLD: u64 = 3;
@@ -14,27 +14,35 @@ const TOLD: u64 = 3;
 /// What was told, and how often it came.
 #[derive(Debug, Default)]
 pub(crate) struct Handful {
+    /// What a message that tells of a failure begins with.
+    mark: &'static str,
     kinds: BTreeMap<String, u64>,
     live: BTreeMap<&'static str, u64>,
 }
 
 impl Handful {
-    /// The lacks of an entry that are to be told one by one.
-    pub(crate) fn of<'e>(&mut self, event: &'e EntryEvent) -> Vec<&'e Error> {
-        event.lacks().iter().filter(|error| self.takes(error)).collect()
+    /// Messages of which those that tell of a failure begin with `mark`.
+    pub(crate) fn marking(mark: &'static str) -> Self {
+        Handful { mark, ..Handful::default() }
     }
 
-    /// Why an entry failed, if that is to be told.
-    pub(crate) fn failure<'e>(&mut self, event: &'e EntryEvent) -> Option<&'e Error> {
-        event.error.as_deref().filter(|error| self.takes(error))
+    /// What to say of an entry's failure, and of what it lacks.
+    pub(crate) fn of(&mut self, event: &EntryEvent) -> Vec<String> {
+        let errors = event.error.as_deref().into_iter().chain(event.lacks());
+        errors.filter_map(|error| self.error(error)).collect()
     }
 
-    /// Whether an error, which may be no entry's, is to be told.
-    pub(crate) fn takes(&mut self, error: &Error) -> bool {
-        let Some(kind) = kind(error) else { return true };
-        let count = self.kinds.entry(kind).or_default();
-        *count += 1;
-        *count <= TOLD
+    /// What to say of an error, which may be no entry's.
+    pub(crate) fn error(&mut self, error: &Error) -> Option<String> {
+        let mark = if error.tells_vanished() { "" } else { self.mark };
+        if let Some(kind) = kind(error) {
+            let count = self.kinds.entry(format!("{mark}{kind}")).or_default();
+            *count += 1;
+            if *count > TOLD {
+                return None;
+            }
+        }
+        Some(format!("{mark}{}", told(error)))
     }
 
     /// What to say of a file that changed while it was read, and is there all the same.
@@ -79,6 +87,15 @@ fn rest<K: Display>(kinds: BTreeMap<K, u64>) -> Vec<String> {
     .collect()
 }
 
+/// An error of a run: what is missing in SRC by now was there when it was listed.
+fn told(error: &Error) -> String {
+    if error.tells_vanished() {
+        let operation = error.operation.told(words::option);
+        return format!("{operation} {}: it vanished from SRC during the run", Escaped::path(&error.path));
+    }
+    words::told(error)
+}
+
 fn live_kind(live: Live) -> &'static str {
     match live {
         Live::Grew => "files that grew while they were read",
@@ -95,9 +112,7 @@ fn kind(error: &Error) -> Option<String> {
         }
         Cause::Frozen { how, .. } => return Some(format!("change what is {how}")),
         Cause::VanishedSince => return Some(error.cause.to_string()),
-        _ if error.outcome() == Outcome::Vanished => {
-            return Some("vanished from SRC (No such file or directory)".into());
-        }
+        _ if error.tells_vanished() => return Some("vanished from SRC during the run".into()),
         _ => return None,
     };
     let what = match lack.property {

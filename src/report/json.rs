@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::report::handful::Handful;
-use crate::report::lines::{Out, message, stall, tell_lacks};
+use crate::report::lines::{Out, message, stall};
 use crate::report::tables::{JsonRing, JsonVerdict};
 use crate::report::words;
 use ringsync::event::{
@@ -89,6 +89,7 @@ enum Line {
         deleted: u64,
         unchanged: u64,
         skipped: u64,
+        vanished: u64,
         failed: u64,
         errors: u64,
         source_bytes: u64,
@@ -209,10 +210,7 @@ impl Reporter for Json {
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(error) = self.lacks.failure(event) {
-            message(words::told(error));
-        }
-        tell_lacks(&mut self.lacks, event);
+        self.lacks.of(event).into_iter().for_each(message);
         self.lacks.live(directory, event).into_iter().for_each(message);
         if event.action == Action::Unchanged && event.lacks().is_empty() && !self.unchanged {
             return;
@@ -234,9 +232,7 @@ impl Reporter for Json {
     }
 
     fn error(&mut self, error: &Error) {
-        if self.lacks.takes(error) {
-            message(words::told(error));
-        }
+        self.lacks.error(error).into_iter().for_each(message);
         self.write(&Line::Error { path: JsonPath::new(&error.path), error: JsonError::new(error) });
     }
 
@@ -275,6 +271,7 @@ impl Reporter for Json {
             deleted: totals.count(Action::Deleted),
             unchanged: totals.count(Action::Unchanged),
             skipped: totals.count(Action::Skipped),
+            vanished: totals.count(Action::Vanished),
             failed: totals.count(Action::Failed),
             errors: totals.errors,
             source_bytes: totals.source_bytes,

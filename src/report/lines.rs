@@ -144,10 +144,20 @@ pub fn message(text: impl std::fmt::Display) {
     terminal::above(|| writeln!(io::stderr(), "ringsync: {text}").ok());
 }
 
-/// What to say of a tree of `--link-dest` that is not there.
+/// The same without the program's name.
+pub fn warn(text: impl std::fmt::Display) {
+    terminal::above(|| writeln!(io::stderr(), "{text}").ok());
+}
+
+/// What to say of a tree of `--link-dest`, or its like, that is not there.
 pub(crate) fn missing(missing: &Missing) -> String {
     let others = if missing.has_others { ", though there are other trees beside it" } else { "" };
-    format!("--link-dest {} does not exist{others}: nothing is linked to it", Escaped::path(&missing.path))
+    let (option, lacks) = match missing.reuse {
+        Reuse::Compare => ("compare", "compared with"),
+        Reuse::Copy => ("copy", "copied from"),
+        _ => ("link", "linked to"),
+    };
+    format!("--{option}-dest {} does not exist{others}: nothing is {lacks} it", Escaped::path(&missing.path))
 }
 
 /// Says what a run can't do that its user may take for granted, unless that `is_told` already, or not wanted.
@@ -172,11 +182,6 @@ pub(crate) fn stall(stall: &Stall) -> String {
     )
 }
 
-/// Tells what an entry lacks, unless that was told of enough others.
-pub(crate) fn tell_lacks(lacks: &mut Handful, event: &EntryEvent) {
-    lacks.of(event).into_iter().for_each(|error| message(words::told(error)));
-}
-
 impl Reporter for Lines {
     fn start(&mut self, start: &Start) {
         self.mode = start.mode;
@@ -188,10 +193,7 @@ impl Reporter for Lines {
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(error) = self.lacks.failure(event) {
-            message(words::told(error));
-        }
-        tell_lacks(&mut self.lacks, event);
+        self.lacks.of(event).into_iter().for_each(message);
         if let Some(text) = self.lacks.live(directory, event).filter(|_| !self.verbosity.quiet) {
             message(text);
         }
@@ -201,9 +203,7 @@ impl Reporter for Lines {
     }
 
     fn error(&mut self, error: &Error) {
-        if self.lacks.takes(error) {
-            message(words::told(error));
-        }
+        self.lacks.error(error).into_iter().for_each(message);
     }
 
     fn notice(&mut self, notice: &Notice) {
@@ -266,7 +266,12 @@ pub fn summary_line(summary: &Summary, mode: Mode, figures: NumberFormat) -> Str
     };
     let mut line = format!("{opening}{}", parts.join(", "));
     if let Some(Shared { reuse, files, of, .. }) = totals.shared.filter(|shared| shared.of > 0) {
-        let done = if reuse == Reuse::Clone { "cloned" } else { "linked" };
+        let done = match reuse {
+            Reuse::Link | Reuse::Relink => "linked",
+            Reuse::Clone => "cloned",
+            Reuse::Copy => "reused",
+            Reuse::Compare => "left out",
+        };
         let plural = if of == 1 { "" } else { "s" };
         line += &format!("; {done} {} of {} file{plural}", figures.count(files), figures.count(of));
     }

@@ -61,7 +61,7 @@ impl Log {
             written: begun,
             opening,
             mode: Mode::Sync,
-            lacks: Handful::default(),
+            lacks: Handful::marking("error: "),
         })
     }
 
@@ -93,10 +93,6 @@ impl Log {
     }
 }
 
-fn error_line(error: &Error) -> String {
-    format!("error: {}", words::told(error))
-}
-
 impl Reporter for Log {
     fn start(&mut self, start: &Start) {
         self.mode = start.mode;
@@ -110,10 +106,7 @@ impl Reporter for Log {
     }
 
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
-        if let Some(error) = self.lacks.failure(event) {
-            self.line(error_line(error));
-        }
-        self.lacks.of(event).into_iter().for_each(|error| self.line(error_line(error)));
+        self.lacks.of(event).into_iter().for_each(|text| self.line(text));
         if let Some(text) = self.lacks.live(directory, event) {
             self.line(text);
         }
@@ -129,9 +122,7 @@ impl Reporter for Log {
     }
 
     fn error(&mut self, error: &Error) {
-        if self.lacks.takes(error) {
-            self.line(error_line(error));
-        }
+        self.lacks.error(error).into_iter().for_each(|text| self.line(text));
     }
 
     fn progress(&mut self, _totals: &Totals) {
@@ -141,8 +132,7 @@ impl Reporter for Log {
     }
 
     fn finish(&mut self, summary: &Summary) {
-        let more = self.lacks.rest();
-        more.into_iter().for_each(|line| self.line(format_args!("error: {line}")));
+        self.lacks.rest().into_iter().for_each(|line| self.line(line));
         self.lacks.rest_live().into_iter().for_each(|line| self.line(line));
         self.line(summary_line(summary, self.mode, NumberFormat::Human));
         self.write();

@@ -2,7 +2,7 @@
 //! counts them, and one of these shows them.
 
 pub(crate) mod bar;
-mod clock;
+pub(crate) mod clock;
 pub(crate) mod format;
 mod handful;
 pub(crate) mod json;

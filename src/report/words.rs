@@ -19,6 +19,8 @@ pub(crate) fn option(setting: Setting) -> &'static str {
         Setting::BackupDirectory => "--backup-dir",
         Setting::BackupSuffix => "--suffix",
         Setting::LinkDest => "--link-dest",
+        Setting::CopyDest => "--copy-dest",
+        Setting::CompareDest => "--compare-dest",
         Setting::Jobs => "--jobs",
         Setting::Threads => "--engine threads",
         Setting::NoOwner => "--no-owner",

@@ -107,8 +107,11 @@ pub(crate) fn open(config: &Config) -> Result<Roots> {
     if config.within.is_some() {
         return open_trees(config);
     }
-    let source = resolve_source(&config.source)?;
-    let stat = rustix::fs::statx(CWD, &source, AtFlags::empty(), Stat::FIELDS)
+    let (source, flags) = match config.source_itself {
+        true => (config.source.clone(), AtFlags::SYMLINK_NOFOLLOW),
+        false => (resolve_source(&config.source)?, AtFlags::empty()),
+    };
+    let stat = rustix::fs::statx(CWD, &source, flags, Stat::FIELDS)
         .map(|x| Stat::from(&x))
         .at(Operation::UseSource, || &config.source)?;
     if stat.kind == Kind::Directory { open_trees(config) } else { open_single(config, &source, stat.kind) }

@@ -124,9 +124,7 @@ fn found_in_one(named: &ByName, way: &Path) -> Option<PathBuf> {
 
 /// What has no meaning for several sources.
 fn refuse_options(config: &Config) -> Result<()> {
-    let why = if config.delete.is_some() {
-        "nothing is deleted where several sources are put into it"
-    } else if config.select.paths.is_some() {
+    let why = if config.select.paths.is_some() {
         "a list of paths is for one source"
     } else if config.sources.as_ref().is_some_and(Vec::is_empty) {
         "there is no source to put into it"

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
 use serde::Serialize;
 
 use crate::cli::SnapshotListArgs;
@@ -13,6 +14,7 @@ use crate::report::lines::message;
 use crate::report::number_format::NumberFormat;
 use crate::report::words;
 use crate::snapshot::missing::{TOLD, elsewhere};
+use crate::snapshot::status::span;
 use ringsync::Escaped;
 use ringsync::store::Record;
 use ringsync::store::clock::dated_ahead;
@@ -118,18 +120,33 @@ fn table(view: &View) -> String {
     sources.dedup();
     let has_several = sources.len() > 1;
     // Writing to a string can't fail.
-    writeln!(text, "{:widest$}  {:>12} {:>12} {:>12} {:>12}", "SNAPSHOT", "ENTRIES", "NEW", "SHARED", "ALL")
-        .ok();
+    writeln!(
+        text,
+        "{:widest$}  {:16}  {:>8} {:>11} {:>11} {:>11} {:>11}",
+        "SNAPSHOT", "LOCAL TIME", "AGE", "ENTRIES", "NEW", "SHARED", "ALL"
+    )
+    .ok();
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
     for found in all() {
+        let (time, age) = begun(found.started, now, &zone);
         let name = Escaped::name(found.name.as_ref()).to_string();
+        let first = format!("{name:widest$}  {time:16}  {age:>8}");
         match &found.record {
-            Some(record) => row(&mut text, &format!("{name:widest$}"), (record, has_several), view),
+            Some(record) => row(&mut text, &first, (record, has_several), view),
             None => {
-                writeln!(text, "{name:widest$}  {0:>12} {0:>12} {0:>12} {0:>12}  without a record", "-").ok();
+                writeln!(text, "{first} {0:>11} {0:>11} {0:>11} {0:>11}  without a record", "-").ok();
             }
         }
     }
     text
+}
+
+/// When a snapshot was begun by the local calendar, and how long ago that is.
+fn begun(started: Option<Timestamp>, now: Timestamp, zone: &TimeZone) -> (String, String) {
+    let Some(started) = started else { return ("-".into(), "-".into()) };
+    let time = ZonedDateTime::new(started, zone.clone()).strftime("%F %H:%M").to_string();
+    let age = now.duration_since(started);
+    (time, if age.is_negative() { "ahead".into() } else { span(age) })
 }
 
 /// What the record says of a snapshot, and of a partial one what is missing and where it is.
@@ -146,7 +163,7 @@ fn row(text: &mut String, name: &str, (record, tells_sources): (&Record, bool), 
     let new = if record.rebuilt { "-".into() } else { figures.bytes(record.bytes_copied).to_string() };
     writeln!(
         text,
-        "{name}  {:>12} {new:>12} {:>12} {:>12}{marks}",
+        "{name} {:>11} {new:>11} {:>11} {:>11}{marks}",
         figures.count(record.entries),
         figures.bytes(record.bytes_linked.saturating_add(record.bytes_cloned)),
         figures.bytes(record.bytes),

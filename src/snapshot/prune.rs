@@ -24,9 +24,11 @@ pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<ExitCode> {
     };
     let stop = Stop::default();
     stop_on_signal(&stop, Some(LIMIT))?;
-    let gone = Store::open(&prune.store).map_or(Vec::new(), |store| store.gone);
+    let store = Store::open(&prune.store);
+    let (gone, cut) = store.map_or((Vec::new(), None), |store| (store.gone, store.cut));
     let (decisions, errors) = ringsync::store::prune(&prune, &stop)?;
     tell_of_gone(&gone);
+    cut.iter().for_each(|error| message(words::told(error)));
     let snapshots: Vec<Record> = decisions.iter().map(|decision| decision.snapshot.clone()).collect();
     tell_of_clock(&snapshots);
     if let Ok(view) = View::open(&prune.store) {

@@ -49,15 +49,18 @@ fn text(status: &Status) -> String {
     format!("{word}: {}", parts.join(", "))
 }
 
-/// How old something is, in the largest unit of which it has two.
 fn old(age: SignedDuration) -> String {
-    let seconds = age.as_secs();
+    if age.is_negative() { "the clock is behind it".into() } else { format!("{} old", span(age)) }
+}
+
+/// A time in the largest unit of which it has two.
+pub(super) fn span(time: SignedDuration) -> String {
+    let seconds = time.as_secs();
     match seconds {
-        ..0 => "the clock is behind it".into(),
-        0..120 => format!("{seconds} s old"),
-        120..7200 => format!("{} min old", seconds / 60),
-        7200..172_800 => format!("{} h old", seconds / 3600),
-        _ => format!("{} days old", seconds / 86_400),
+        ..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
 use crate::snapshot::list::{json, line, tell_of_clock, tell_of_gone, tell_of_lost_record};
 use crate::snapshot::missing::{TOLD, elsewhere};
 use crate::snapshot::rebuild::entries;
+use crate::supervisor::{is_supervised, prepare_child, supervise};
 use ringsync::store::look::View;
 use ringsync::store::{Decision, NoRoom, Record, Taken};
 use ringsync::{EXIT_USAGE, Escaped, Operation, Outcome, Stop};
@@ -22,6 +23,12 @@ pub(super) fn take(arguments: &TakeArgs) -> anyhow::Result<ExitCode> {
     if let Some(why) = arguments.misuse() {
         message(why);
         return Ok(EXIT_USAGE.into());
+    }
+    if arguments.has_limit() {
+        if !is_supervised() {
+            return supervise();
+        }
+        prepare_child();
     }
     let take = arguments.take()?;
     let mut reporter = arguments.reporter(&take.run)?;
@@ -88,6 +95,7 @@ fn warn(store: &Path, taken: &Taken) {
         ));
     }
     tell_of_gone(&taken.gone);
+    taken.cut.iter().for_each(|error| message(words::told(error)));
     if taken.open_to_others {
         message("others can write to the store, and may change what is kept in it: chmod go-w");
     }

@@ -55,27 +55,33 @@ impl Attempt {
         }
         let started = Timestamp::now();
         let mut missing = Missing::of(&take.run);
-        let sources = Sources::note(&take.run);
-        let summary =
-            crate::engine::sync(&config, &mut Both(&mut *reporter, Both(&mut missing, &mut journal)), stop);
-        let mut summary = summary.inspect_err(|_| {
+        let summary = Sources::note(&take.run).and_then(|sources| {
+            let mut both = Both(&mut *reporter, Both(&mut missing, &mut journal));
+            Ok((crate::engine::sync(&config, &mut both, stop)?, sources))
+        });
+        let (mut summary, sources) = summary.inspect_err(|_| {
             held::remove_directory(&incomplete).ok();
             // It tells nothing of what runs before have left.
             record::remove(&held.layout.journal()).ok();
         })?;
-        for error in sources.lost() {
-            if missing.has(&error.path) {
+        let looked = match is_broken_off(&summary) {
+            true => Ok((Vec::new(), false)),
+            false => sources.look_again(&take.run),
+        };
+        let (lost, is_gone) = looked.unwrap_or_else(|late| (vec![late], false));
+        for error in lost {
+            if missing.has(&error.path) && error.outcome() != Outcome::TimedOut {
                 continue; // the engine has told it
             }
             reporter.error(&error);
             missing.error(&error);
             missing.is_partial = true;
             summary.totals.errors += 1;
-            summary.outcome = summary.outcome.max(Outcome::Failed);
+            summary.outcome = summary.outcome.max(error.outcome().max(Outcome::Failed));
             summary.errors.truncate(Incomplete::KEPT - 1);
             summary.errors.push(error);
         }
-        let (Missing { is_partial, paths: missing, .. }, is_gone) = (missing, sources.are_gone());
+        let Missing { is_partial, paths: missing, .. } = missing;
         Ok(Attempt { started, is_partial, missing, is_gone, summary, journal })
     }
 }
@@ -88,7 +94,7 @@ pub(super) fn foretell(
     reporter: &mut dyn Reporter,
     stop: &Stop,
 ) -> Result<(Summary, Option<Unfit>, Pruned)> {
-    let snapshots = known(layout)?.0;
+    let snapshots = known(layout)?.snapshots;
     refuse(layout, take.name.as_deref(), take.run.sources.is_some(), &snapshots)?;
     let store = std::path::absolute(layout.store()).at(Operation::UseStore, || layout.store())?;
     let mut config = take.run.clone();
@@ -99,19 +105,12 @@ pub(super) fn foretell(
             store.parent().map(std::fs::metadata).transpose().at(Operation::Create, || &store)?;
         }
     }
-    let pruned = match (&take.prune, layout.require()) {
-        (Some(prune), Ok(())) => {
-            let held = Held::look(layout.clone())?;
-            Some(prune::foretell(prune, &held, take.name.is_some(), stop)?)
-        }
-        _ => None,
-    };
     config.mode = Mode::DryRun;
     config.make_parents = true;
     // Nothing is called so.
     config.destination = layout.own("dry-run");
     let recorded = earlier::newest(&snapshots).map(|record| record.name.clone());
-    let earlier = recorded.chain(earlier::unrecorded(layout, &snapshots));
+    let earlier = earlier::unrecorded(layout, &snapshots).into_iter().chain(recorded);
     config.link_dest = earlier.map(|name| store.join(name)).collect();
     (config.delete, config.backup, config.fsync, config.reuse) = (None, None, false, Reuse::Link);
     let summary = crate::engine::sync(&config, reporter, stop)?;
@@ -123,8 +122,15 @@ pub(super) fn foretell(
             })
         }
     };
-    let pruned = pruned.filter(|_| unfit.is_none() && !is_broken_off(&summary));
-    Ok((summary, unfit, pruned.unwrap_or_default()))
+    let is_snapshot = unfit.is_none() && !is_broken_off(&summary);
+    let pruned = match (take.prune.as_ref().filter(|_| is_snapshot), layout.require()) {
+        (Some(prune), Ok(())) => {
+            let held = Held::look(layout.clone())?;
+            prune::foretell(prune, &held, (summary.totals.bytes, take.name.is_some()), stop)?
+        }
+        _ => Pruned::default(),
+    };
+    Ok((summary, unfit, pruned))
 }
 
 /// Takes note of whether something is missing in the end. What vanished is not: it is not in the source.

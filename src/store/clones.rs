@@ -8,7 +8,7 @@ use crate::options::{Reflink, Reuse};
 use crate::store::layout::Layout;
 use crate::store::own::held;
 use crate::store::record;
-use crate::store::shortage::is_no_room;
+use crate::store::space::is_no_room;
 
 /// How a snapshot uses the files of earlier ones again.
 ///

@@ -8,8 +8,9 @@ use crate::store::hashes::journal::{self, Head};
 use crate::store::hashes::manifest;
 use crate::store::layout::{Layout, manifest_name};
 use crate::store::own::held;
+use crate::store::prune::removal;
 use crate::store::record::Record;
-use crate::store::{Held, mounted, name, removal, rename_tree};
+use crate::store::{Held, mounted, name, rename_tree};
 
 /// A tree, and the name of its manifest in the directory for what is ours. There may be none.
 pub(super) struct Tree {
@@ -27,22 +28,27 @@ pub(super) fn newest(snapshots: &[Record]) -> impl Iterator<Item = &Record> {
 }
 
 /// The newest directory that is called by a time, where the record knows of none that is as new: the record was lost. Without
-/// any record it is the one that `latest` leads to.
+/// any record it is the one that `latest` leads to. What another user may have put there is none: its files are not linked to.
 pub(super) fn unrecorded(layout: &Layout, snapshots: &[Record]) -> Option<String> {
-    if let Some(latest) = layout.led_to().filter(|_| snapshots.is_empty()) {
+    let is_ours = |name: &String| !layout.is_strangers(name);
+    if let Some(latest) = layout.led_to().filter(|name| snapshots.is_empty() && is_ours(name)) {
         return Some(latest);
     }
     let is_known = |name: &String| snapshots.iter().any(|record| record.name == *name);
-    let newest = layout.dated().into_iter().rfind(|name| !is_known(name))?;
-    let is_older = |record: &Record| Some(record.started) < name::time(&newest);
+    let newest = layout.dated().into_iter().rfind(|name| !is_known(name) && is_ours(name))?;
+    // To the second: that, and the order in it, is all that names tell.
+    let time = name::time(&newest)?.as_second();
+    let is_older = |record: &Record| (record.started.as_second(), &record.name) < (time, &newest);
     snapshots.last().is_none_or(is_older).then_some(newest)
 }
 
-/// The trees, the first to be looked at first. What was being written last is put to what was broken off before it.
+/// The trees, the first to be looked at first: of a file that the newest one has no other is looked at. What was being written
+/// last is put to what was broken off before it. Where a crash has cut the record off, what it lacks may not have been flushed.
 pub(super) fn trees(held: &Held) -> Result<Vec<Tree>> {
     let layout = &held.layout;
     let recorded = newest(&held.snapshots).map(|record| (record.name.clone(), record.is_doubted()));
-    let trees = recorded.chain(unrecorded(layout, &held.snapshots).map(|name| (name, false)));
+    let unrecorded = unrecorded(layout, &held.snapshots).map(|name| (name, held.cut.is_some()));
+    let trees = unrecorded.into_iter().chain(recorded);
     let mut trees: Vec<Tree> = trees
         .map(|(name, is_doubted)| Tree {
             path: layout.snapshot(&name),

@@ -52,16 +52,21 @@ impl Layout {
         Ok(())
     }
 
-    /// Closes what is ours to others, if it was open to them and this user may. Returns whether it did.
+    /// Closes what is ours to others, if it was open to them and this user may. Returns whether that has helped: there are file
+    /// systems that have no modes of their own.
     pub(super) fn close(&self) -> Result<bool> {
         let path = self.own_directory();
         let held = held::open_own(&path).at(Operation::UseStore, || &path)?;
-        let stat = rustix::fs::fstat(&held).at(Operation::UseStore, || &path)?;
-        if stat.st_mode & 0o077 == 0 || stat.st_uid != rustix::process::geteuid().as_raw() {
+        let stat = || rustix::fs::fstat(&held).at(Operation::UseStore, || &path);
+        let was = stat()?;
+        if was.st_mode & 0o077 == 0 || was.st_uid != rustix::process::geteuid().as_raw() {
             return Ok(false);
         }
-        rustix::fs::fchmod(&held, Mode::RWXU).at(Operation::SetMode, || &path)?;
-        Ok(true)
+        match rustix::fs::fchmod(&held, Mode::RWXU) {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            closed => closed.at(Operation::SetMode, || &path)?,
+        }
+        Ok(stat()?.st_mode & 0o077 == 0)
     }
 
     /// Makes the store, if there is none, closes what is ours in it, and has it for this process alone. Returns what was made,
@@ -255,6 +260,20 @@ impl Layout {
     /// The manifest of a snapshot.
     pub(super) fn manifest(&self, name: &str) -> PathBuf {
         self.own(manifest_name(name))
+    }
+
+    /// Whether a directory was taken under a name: it has a manifest, as far as this user can see.
+    pub(super) fn has_manifest(&self, name: &str) -> bool {
+        is_part_of_path(name) && held::stat(&self.manifest(name)).is_ok()
+    }
+
+    /// Whether another user may have put a directory there. What root takes has the owner that it has in its source.
+    pub(super) fn is_strangers(&self, name: &str) -> bool {
+        let tree = self.snapshot(name).symlink_metadata();
+        let (Ok(store), Ok(tree)) = (std::fs::metadata(&self.store), tree) else { return false };
+        let is_trusted = tree.uid() == 0 || tree.uid() == store.uid();
+        let may_be_put = store.uid() != 0 || store.mode() & 0o022 != 0;
+        !is_trusted && may_be_put && held::is_absent(&self.manifest(name))
     }
 
     /// What the run that writes to `incomplete` knows of its files.

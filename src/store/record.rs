@@ -81,6 +81,9 @@ pub struct Record {
     /// is not known.
     #[serde(default)]
     pub rebuilt: bool,
+    /// It was another program's: it comes before all that were taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 impl Record {
@@ -102,68 +105,98 @@ struct Version {
     format: u32,
 }
 
-/// Reads the record. No file is no snapshot. A last line without an end that can't be read was being written when its run was
-/// killed: its snapshot is found again by what stands beside the record. Of another line that can't be read `refuse` says
-/// whether that is an error; one of a newer program always is.
-fn read(path: &Path, refuse: &mut dyn FnMut(Error) -> Result<()>) -> Result<Vec<Record>> {
+/// What a file of records has.
+#[derive(Default)]
+struct Lines {
+    records: Vec<Record>,
+    /// Why lines of it can't be read.
+    illegible: Vec<Error>,
+    /// Why its last line can't be, which has no end: a crash has cut it off.
+    cut: Option<Error>,
+}
+
+/// Reads records. No file has none, and an empty line is none.
+///
+/// # Errors
+/// When the file can't be read, or a newer program has written a line.
+fn read(path: &Path) -> Result<Lines> {
     let file = match held::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lines::default()),
         file => file.at(Operation::UseStore, || path)?,
     };
     let mut reader = BufReader::new(file);
-    let mut records = Vec::new();
+    let mut lines = Lines::default();
     let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
         reader.read_until(b'\n', &mut line).at(Operation::UseStore, || path)?;
         if line.is_empty() {
-            return Ok(records);
+            return Ok(lines);
         }
-        let is_cut = line.last() != Some(&b'\n');
         number += 1;
+        let is_cut = line.pop_if(|end| *end == b'\n').is_none();
+        if line.is_empty() {
+            continue;
+        }
         match parse(&line, number, path) {
-            Ok(record) => records.push(record),
+            Ok(record) => lines.records.push(record),
             Err(error) if is_newer(&line) => return Err(error),
-            Err(_) if is_cut => return Ok(records),
-            Err(error) => refuse(error)?,
+            Err(_) if is_cut => lines.cut = Some(refusal(path, cut_off(number))),
+            Err(error) => lines.illegible.push(error),
         }
     }
 }
 
-/// The snapshots that are there, the oldest first, and the sequence number of the next one. A run that was killed may have given
-/// one its name, and not got to write the record: what it had written down before tells it.
-pub(super) fn known(layout: &Layout) -> Result<(Vec<Record>, u64)> {
-    known_or(layout, &mut Err)
+/// What is known of the snapshots of a store.
+pub(super) struct Known {
+    /// Those that are there, the oldest first.
+    pub(super) snapshots: Vec<Record>,
+    /// The sequence number of the next one.
+    pub(super) next: u64,
+    /// The names that the record has, and of which there is no directory any more: the next run that writes it forgets them.
+    pub(super) gone: Vec<String>,
+    /// That the record's last line is cut off, whose snapshot is known by its directory alone.
+    pub(super) cut: Option<Error>,
+    /// Why other lines can't be read.
+    pub(super) illegible: Vec<Error>,
 }
 
-/// The same, as far as the record can be read, and why lines of it can't.
-pub(super) fn legible(layout: &Layout) -> Result<(Vec<Record>, Vec<Error>)> {
-    let mut illegible = Vec::new();
-    let (snapshots, _) = known_or(layout, &mut |error| {
-        illegible.push(error);
-        Ok(())
-    })?;
-    Ok((snapshots, illegible))
+/// What is known of the snapshots, where all of the record can be read, except for a last line that is cut off.
+///
+/// # Errors
+/// When it can't be read, or a line of it.
+pub(super) fn known(layout: &Layout) -> Result<Known> {
+    let mut known = legible(layout)?;
+    match known.illegible.is_empty() {
+        true => Ok(known),
+        false => Err(known.illegible.swap_remove(0)),
+    }
 }
 
-fn known_or(layout: &Layout, refuse: &mut dyn FnMut(Error) -> Result<()>) -> Result<(Vec<Record>, u64)> {
-    let mut snapshots = in_order(read(&layout.record(), refuse)?);
+/// What is known of the snapshots, as far as the record can be read. A run that was killed may have given one its name, and not
+/// got to write the record: what it had written down before tells it.
+///
+/// # Errors
+/// When the record can't be read, or is a newer program's.
+pub(super) fn legible(layout: &Layout) -> Result<Known> {
+    let Lines { records, mut illegible, mut cut } = read(&layout.record())?;
+    let mut snapshots = in_order(records);
+    let gone = snapshots.iter().map(|record| record.name.clone());
+    let gone = gone.filter(|name| !layout.may_have(name)).collect();
     let after = |record: Option<&Record>| record.map_or(1, |record| record.sequence.saturating_add(1));
     let next = after(snapshots.last());
-    let pending = read(&layout.pending(), refuse)?.pop();
+    let mut pending = read(&layout.pending())?;
+    illegible.append(&mut pending.illegible);
     // One that was found again since is there under another number.
     let is_known = |pending: &Record| snapshots.iter().any(|record| record.name == pending.name);
-    let pending = pending.filter(|pending| pending.sequence >= next && !is_known(pending));
-    snapshots.extend(pending);
+    let last = pending.records.pop().filter(|pending| pending.sequence >= next && !is_known(pending));
+    // The line that is cut off is the one of this snapshot.
+    cut = cut
+        .filter(|_| !last.as_ref().is_some_and(|last| last.sequence == next && layout.may_have(&last.name)));
+    snapshots.extend(last);
     let next = after(snapshots.last());
     snapshots.retain(|record| layout.may_have(&record.name));
-    Ok((snapshots, next))
-}
-
-/// The names that the record has, and of which there is no directory any more: the next run that writes it forgets them.
-pub(super) fn gone(layout: &Layout) -> Result<Vec<String>> {
-    let records = in_order(read(&layout.record(), &mut Err)?).into_iter();
-    Ok(records.map(|record| record.name).filter(|name| !layout.may_have(name)).collect())
+    Ok(Known { snapshots, next, gone, cut: cut.or(pending.cut), illegible })
 }
 
 /// Puts records in their order, which is that of their numbers. Of two with one name the later one is its snapshot's.
@@ -177,13 +210,13 @@ fn in_order(mut records: Vec<Record>) -> Vec<Record> {
 }
 
 /// Whether a newer program has written a line.
-pub(super) fn is_newer(line: &[u8]) -> bool {
+fn is_newer(line: &[u8]) -> bool {
     serde_json::from_slice(line).is_ok_and(|Version { format }| format > FORMAT)
 }
 
 /// Reads a line.
-pub(super) fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
-    let refuse = |why: String| Err(Error::new(Operation::UseStore, path, Cause::Refused(why)));
+fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
+    let refuse = |why: String| Err(refusal(path, why));
     match serde_json::from_slice(line) {
         Ok(Version { format }) if format > FORMAT => refuse(format!(
             "line {number} is of format {format}, and this program knows up to {FORMAT}: use a newer ringsync"
@@ -197,8 +230,19 @@ pub(super) fn parse(line: &[u8], number: usize, path: &Path) -> Result<Record> {
     }
 }
 
+fn refusal(path: &Path, why: String) -> Error {
+    Error::new(Operation::UseStore, path, Cause::Refused(why))
+}
+
 fn illegible(number: usize, error: &serde_json::Error) -> String {
     format!("line {number} is not a snapshot's ({error}): `snapshot rebuild` makes the record again")
+}
+
+fn cut_off(number: usize) -> String {
+    format!(
+        "line {number}, the last one, is cut off: its snapshot is known by its directory alone, and `snapshot rebuild` takes \
+         it in"
+    )
 }
 
 /// Whether a snapshot's directory can be called so.

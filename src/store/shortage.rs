@@ -1,15 +1,13 @@
 //! A run of `take` that found no room: how much it lacked, what makes room for it, and what would.
 
-use rustix::io::Errno;
-
-use crate::error::{Error, Outcome, Result};
+use crate::error::{Outcome, Result};
 use crate::event::{Summary, Totals};
 use crate::stop::Stop;
 use crate::store::attempt::Attempt;
-use crate::store::prune::{self, Decision, Pruned, room_to_make};
-use crate::store::space::Freed;
+use crate::store::prune::{self, Decision, Pruned, removal, room_to_make};
+use crate::store::space::{Freed, is_no_room};
 use crate::store::take::Take;
-use crate::store::{Held, Record, earlier, removal};
+use crate::store::{Held, Record, earlier};
 
 /// What would make room. Bytes that snapshots which stay have as well are not counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,11 +134,6 @@ fn empty_due(held: &Held, made: &mut MadeRoom, stop: &Stop) {
 pub(super) fn is_full(summary: &Summary) -> bool {
     let is_told = || summary.errors.iter().any(is_no_room);
     summary.outcome == Outcome::BrokenOff && !summary.stuck && (summary.totals.bytes_missing > 0 || is_told())
-}
-
-/// Whether an error is for want of room.
-pub(super) fn is_no_room(error: &Error) -> bool {
-    matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT))
 }
 
 /// What a run lacked at the least.

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::config::Config;
+use crate::engine::within;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::roots::nearest_existing;
 use crate::roots::nested::is_kept_out;
@@ -24,9 +25,18 @@ fn hold(path: &Path) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// Refuses a source or a store that is the wrong one. It is looked at no longer than the run waits for a call.
+pub(super) fn refuse_wrong(run: &Config, store: &Path) -> Result<()> {
+    let (looked, at) = (run.clone(), store.to_path_buf());
+    within(run, move || {
+        refuse_overlap(&looked, &at)?;
+        refuse_stores(&looked, &at)
+    })
+}
+
 /// Refuses a store from which snapshots would be taken into snapshots: one in a source, where no rule keeps the run out of
 /// all of it; and a source in the store.
-pub(super) fn refuse_overlap(run: &Config, store: &Path) -> Result<()> {
+fn refuse_overlap(run: &Config, store: &Path) -> Result<()> {
     let (existing, missing) = nearest_existing(store)?;
     let held = hold(&existing).at(Operation::UseStore, || store)?;
     let mounts = mounts();
@@ -64,7 +74,7 @@ pub(super) fn refuse_overlap(run: &Config, store: &Path) -> Result<()> {
 }
 
 /// Refuses a source that is a store, or lies in a snapshot of one.
-pub(super) fn refuse_stores(run: &Config, store: &Path) -> Result<()> {
+fn refuse_stores(run: &Config, store: &Path) -> Result<()> {
     for path in named(run) {
         let Ok(source) = path.canonicalize() else { continue }; // the engine says so
         let what = match &source {
@@ -122,21 +132,34 @@ pub(super) fn before(run: &Config, snapshots: &[Record]) -> Option<Vec<String>> 
 }
 
 /// The sources as a run finds them. What vanishes of them as a whole is not what vanishes of a directory: it was to be taken.
-pub(super) struct Sources<'a> {
-    run: &'a Config,
+pub(super) struct Sources {
+    all: Vec<PathBuf>,
     /// Of each, if it is there: which directory it is, if it is one.
-    named: Vec<(&'a Path, Option<(u64, u64)>)>,
+    there: Vec<(PathBuf, Option<(u64, u64)>)>,
 }
 
-impl<'a> Sources<'a> {
-    pub(super) fn note(run: &'a Config) -> Self {
-        let there = named(run).iter().filter(|path| path.symlink_metadata().is_ok());
-        let named = there.map(|path| (path.as_path(), directory(path))).collect();
-        Sources { run, named }
+impl Sources {
+    /// Looks at those of a run, no longer than it waits for a call.
+    pub(super) fn note(run: &Config) -> Result<Self> {
+        let all = named(run).to_vec();
+        within(run, move || {
+            let there = all.iter().filter(|path| path.symlink_metadata().is_ok());
+            let there = there.map(|path| (path.clone(), directory(path))).collect();
+            Ok(Sources { all, there })
+        })
     }
 
-    /// What has left since, an error each.
-    pub(super) fn lost(&self) -> Vec<Error> {
+    /// What has left since, an error each, and whether none is there any more. It is looked at no longer than a run waits for a
+    /// call.
+    pub(super) fn look_again(self, run: &Config) -> Result<(Vec<Error>, bool)> {
+        within(run, move || {
+            let are_gone = self.all.iter().all(|path| is_gone(path));
+            // The guard tells of that.
+            Ok((if are_gone { Vec::new() } else { self.lost() }, are_gone))
+        })
+    }
+
+    fn lost(&self) -> Vec<Error> {
         let lost = |path: &Path, why: &str| {
             Error::new(
                 Operation::UseSource,
@@ -145,7 +168,7 @@ impl<'a> Sources<'a> {
             )
         };
         let mut errors = Vec::new();
-        for (path, was) in &self.named {
+        for (path, was) in &self.there {
             if is_gone(path) {
                 errors.push(lost(path, "it has vanished during the run"));
             } else if was.is_some() && directory(path) != *was {
@@ -153,11 +176,6 @@ impl<'a> Sources<'a> {
             }
         }
         errors
-    }
-
-    /// Whether none of them is there any more.
-    pub(super) fn are_gone(&self) -> bool {
-        named(self.run).iter().all(|path| is_gone(path))
     }
 }
 

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::error::{Context, Operation, Result};
+use rustix::io::Errno;
+
+use crate::error::{Context, Error, Operation, Result};
 use crate::event::Kind;
 use crate::stat::{Inode, Stat};
 use crate::stop::Stop;
@@ -30,6 +32,11 @@ impl KeepFree {
             }
         }
     }
+}
+
+/// Whether an error is for want of room.
+pub(super) fn is_no_room(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT))
 }
 
 /// Of a file system, in bytes.

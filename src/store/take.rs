@@ -14,13 +14,12 @@ use crate::store::hashes::journal::Journal;
 use crate::store::hashes::manifest;
 use crate::store::layout::Layout;
 use crate::store::own::held;
-use crate::store::prune::{Decision, Prune, Pruned};
+use crate::store::prune::{Prune, removal};
 use crate::store::record::{FORMAT, Record, known};
 use crate::store::shortage::{MadeRoom, NoRoom, is_full, make_room, with_room};
-use crate::store::unfit::{MinEntries, Unfit, entries, unfit};
-use crate::store::{
-    Held, earlier, is_broken_off, mounted, name, prune, record, removal, rename_tree, sources,
-};
+use crate::store::taken::Taken;
+use crate::store::unfit::{MinEntries, entries, unfit};
+use crate::store::{Held, earlier, is_broken_off, mounted, name, prune, record, rename_tree, sources};
 use crate::text::Escaped;
 
 /// What to take, and where to.
@@ -45,8 +44,8 @@ pub struct Take {
     pub wait: bool,
     /// Also into a directory that is no store yet, and has other files.
     pub allow_other_files: bool,
-    /// Prune the store afterwards, without another run in between, and before that where there is no room. What it says of
-    /// the store, of names, of dry runs and of waiting is not looked at.
+    /// Prune the store afterwards, without another run in between, and before that where there is no room. Of its fields `rules`,
+    /// `keep_free`, `zone` and `force` count: the store is this one, and held already, and `names` is to be empty.
     pub prune: Option<Prune>,
     /// What the record says of the options.
     pub options: Vec<String>,
@@ -76,114 +75,6 @@ impl Take {
     }
 }
 
-/// What came of it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Taken {
-    /// Of the run.
-    pub summary: Summary,
-    /// The snapshot, if there is one: none of a run that was broken off, which the next one goes on with.
-    pub snapshot: Option<Record>,
-    /// Why there is none, though the run came to its end.
-    pub unfit: Option<Unfit>,
-    /// What the snapshot before was taken of, if that is something else.
-    pub other_sources: Option<Vec<String>>,
-    /// Others can write to the store, and may change what is kept in it.
-    pub open_to_others: bool,
-    /// Others could read or change what the program keeps in the store, and can no longer.
-    pub closed: bool,
-    /// The store is root's, and others can get into it: who owns a file of a source can change it in all snapshots.
-    pub lets_others_in: bool,
-    /// What could not be done any more when the snapshot had its name: the record, or `latest`, lacks it.
-    pub undone: Vec<Error>,
-    /// How many trees that runs which were broken off had left were removed, since there was no room for them.
-    pub dropped: usize,
-    /// The names of snapshots that the record had, and of which there was no directory any more.
-    pub gone: Vec<String>,
-    /// The first errors of what runs that were broken off had left, and could not be removed.
-    pub left: Vec<Error>,
-    /// Earlier snapshots that were not put on stable storage before the machine was started anew: their files were compared by
-    /// contents.
-    pub doubted: Vec<String>,
-    /// What became of each snapshot where [`Take::prune`] was carried out, or would become of it in a dry run, and why it was
-    /// not, or not all of it.
-    pub pruned: Vec<Decision>,
-    #[allow(missing_docs)]
-    pub prune_errors: Vec<Error>,
-    /// What would make room, where there was none.
-    pub no_room: Option<NoRoom>,
-}
-
-impl Taken {
-    fn new(summary: Summary, open_to_others: bool) -> Self {
-        Taken {
-            summary,
-            snapshot: None,
-            unfit: None,
-            other_sources: None,
-            open_to_others,
-            closed: false,
-            lets_others_in: false,
-            undone: Vec::new(),
-            dropped: 0,
-            gone: Vec::new(),
-            left: Vec::new(),
-            doubted: Vec::new(),
-            pruned: Vec::new(),
-            prune_errors: Vec::new(),
-            no_room: None,
-        }
-    }
-
-    /// Takes note of why it is no snapshot. Returns whether it is none.
-    fn refuse(&mut self, unfit: Option<Unfit>) -> bool {
-        self.unfit = unfit;
-        if self.unfit.is_some() {
-            self.summary.outcome = self.summary.outcome.max(Outcome::DeletionRefused);
-        }
-        self.unfit.is_some()
-    }
-
-    /// Of a run that could not begin again, or come to its end, after there was made room for it.
-    fn broken_off_by(mut self, error: Error, reporter: &mut dyn Reporter) -> Self {
-        reporter.error(&error);
-        self.summary.outcome = self.summary.outcome.max(Outcome::BrokenOff);
-        self.summary.totals.errors += 1;
-        self.summary.errors.push(error);
-        self
-    }
-
-    /// The error, or what there is to tell beside it.
-    fn failed(self, error: Error, reporter: &mut dyn Reporter) -> Result<Self> {
-        match self.pruned.is_empty() && self.dropped == 0 && self.left.is_empty() {
-            true => Err(error),
-            false => Ok(self.broken_off_by(error, reporter)),
-        }
-    }
-
-    fn note_room(&mut self, room: MadeRoom) {
-        self.dropped += room.dropped;
-        room.pruned.into_iter().for_each(|made| self.note_pruned(made));
-    }
-
-    /// The worse of what the run came to and of what pruning came to.
-    pub fn outcome(&self) -> Outcome {
-        let late = self.prune_errors.iter().chain(&self.undone);
-        let late = late.map(|error| error.outcome().max(Outcome::Failed)).max();
-        self.summary.outcome.max(late.unwrap_or_default())
-    }
-
-    fn note_pruned(&mut self, pruned: Result<Pruned>) {
-        match pruned {
-            Ok((decisions, errors)) => {
-                self.pruned.extend(decisions);
-                self.prune_errors.extend(errors);
-            }
-            Err(error) => self.prune_errors.push(error),
-        }
-    }
-}
-
 /// Takes a snapshot.
 ///
 /// # Errors
@@ -200,12 +91,13 @@ pub fn take(take: &Take, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Tak
     let several = take.run.sources.is_some();
     sources::refuse(&held.layout, take.name.as_deref(), several, &held.snapshots)?;
     removal::prepare(&held.layout)?;
-    let mut taken = Taken { closed, ..found(take, &held)? };
+    let mut taken = Taken { closed, ..found(take, &mut held) };
     let mut attempt = Attempt::make(take, &held, reporter, stop);
     let room = make_room(take, &mut held, &mut attempt, stop);
     if room.is_more {
         attempt = Attempt::make(take, &held, reporter, stop);
     }
+    taken.cut = held.cut.take();
     let has_pruned = !room.pruned.is_empty();
     taken.note_room(room);
     match attempt {
@@ -225,22 +117,21 @@ fn refuse(take: &Take, layout: &Layout) -> Result<()> {
         let why = format!("{}: {why}", Escaped::name(name.as_ref()));
         return Err(Error::new(Operation::UseStore, &take.store, Cause::Refused(why)));
     }
-    sources::refuse_overlap(&take.run, &take.store)?;
-    sources::refuse_stores(&take.run, &take.store)?;
+    sources::refuse_wrong(&take.run, &take.store)?;
     if take.allow_other_files { Ok(()) } else { layout.refuse_used() }
 }
 
 /// What is to be told of the store as it was found.
-fn found(take: &Take, held: &Held) -> Result<Taken> {
+fn found(take: &Take, held: &mut Held) -> Taken {
     let none = Summary::new(Outcome::Done, Totals::default());
     let doubted = earlier::newest(&held.snapshots).filter(|record| record.is_doubted());
-    Ok(Taken {
-        gone: record::gone(&held.layout)?,
+    Taken {
+        gone: std::mem::take(&mut held.gone),
         doubted: doubted.map(|record| record.name.clone()).collect(),
         other_sources: sources::before(&take.run, &held.snapshots),
         lets_others_in: held.layout.lets_others_in(),
         ..Taken::new(none, held.layout.is_open_to_others())
-    })
+    }
 }
 
 /// Makes a snapshot of what a run has written, if it is one.
@@ -329,7 +220,9 @@ fn foretell(take: &Take, layout: &Layout, reporter: &mut dyn Reporter, stop: &St
     let (summary, unfit, pruned) = attempt::foretell(take, layout, reporter, stop)?;
     let mut taken = Taken::new(summary, layout.is_open_to_others());
     taken.note_pruned(Ok(pruned));
-    taken.other_sources = sources::before(&take.run, &known(layout)?.0);
+    let known = known(layout)?;
+    taken.other_sources = sources::before(&take.run, &known.snapshots);
+    taken.cut = known.cut;
     taken.refuse(unfit);
     Ok(taken)
 }
@@ -377,6 +270,7 @@ fn describe(take: &Take, held: &Held, (started, complete): (Timestamp, bool), su
         exit_code: summary.outcome.exit_code(),
         version: env!("CARGO_PKG_VERSION").into(),
         rebuilt: false,
+        adopted: false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use crate::error::{Operation, Result};
+use crate::error::{Cause, Operation, Result};
 use crate::event::{Event, Notice};
 use crate::io::subvolume::Subvolume;
 use crate::walk::batch::Batch;
@@ -54,7 +54,12 @@ impl<S: Sink> Walk<'_, S> {
                 self.left_out.snapshots += 1;
             }
             Verdict::Unknown(errno) => {
-                let unlisted = Unlisted { name: None, operation: Operation::ListSource, cause: errno.into() };
+                let why = format!(
+                    "it is a subvolume, and whether it is a snapshot of what SRC has can't be told ({}): it is not read",
+                    std::io::Error::from(errno)
+                );
+                let cause = Cause::Refused(why);
+                let unlisted = Unlisted { name: None, operation: Operation::ListSource, cause };
                 return self.sink.report_unlisted(directory, unlisted);
             }
             Verdict::Inside | Verdict::Elsewhere | Verdict::Later(..) => {}

@@ -20,6 +20,9 @@ tests![
     trees_of_rsync_time_backup_are_adopted,
     trees_of_the_nightly_script_are_adopted,
     what_can_not_be_adopted_is_refused: [Need::Root],
+    what_is_adopted_comes_before_what_was_taken,
+    directories_that_are_named_are_taken_in_alone,
+    what_vanishes_ends_no_count: [Need::Tool("strace")],
     an_adoption_that_is_killed_is_gone_on_with: [Need::Tool("strace")],
 ];
 
@@ -308,4 +311,93 @@ fn an_adoption_that_is_killed_is_gone_on_with() {
         assert_eq!(complete, [true, false, true], "{number}");
     }
     assert!(killed >= 5, "{killed}");
+}
+
+/// Whatever the dates say: a directory that may be no snapshot is the oldest one, and what was taken keeps its order.
+fn what_is_adopted_comes_before_what_was_taken() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    take(&source, &store, &[], 0);
+    take(&source, &store, &["--name=kept"], 0);
+    take(&source, &store, &[], 0);
+    file(store.join("mine/f"), "contents");
+    modified(store.join("mine"), 4_000_000_000, 0);
+    // All that was taken is rebuilt.
+    fs::remove_file(store.join(".ringsync/snapshots.jsonl")).unwrap();
+    rebuild(&store, &[], 0);
+    let taken = names(&store)[1..].to_vec();
+    let last = taken[2].clone();
+    let mut adopted: Vec<String> = Vec::new();
+    // The second one is dated later than all, and the third one before the first.
+    for (tree, time) in [("daily.0", 1_700_000_000), ("daily.1", 3_000_000_000), ("daily.2", 1_600_000_000)] {
+        let tree = home.path().join(tree);
+        file(tree.join("f"), "contents");
+        modified(&tree, time, 0);
+        let ran = adopt(&[&store, &tree], &[], 0);
+        adopted.push(ran.out.rsplit(" as ").next().unwrap().split(':').next().unwrap().to_owned());
+        adopted.sort();
+        let order = [&["mine".into()], &adopted[..], &taken].concat();
+        assert_eq!((names(&store), latest(&store)), (order, last.clone()));
+    }
+    assert_lines_described(&list(&store));
+    // Nor does what was taken, and lost its record, become adopted.
+    let record = store.join(".ringsync/snapshots.jsonl");
+    let text = fs::read_to_string(&record).unwrap();
+    let (rest, _) = text.trim_end().rsplit_once('\n').unwrap();
+    fs::write(&record, format!("{rest}\n")).unwrap();
+    assert_eq!(adopt(&[&store], &[], 0).out, "nothing to adopt\n");
+    rebuild(&store, &[], 0);
+    assert_eq!((names(&store).last(), latest(&store)), (Some(&last), last.clone()));
+}
+
+fn directories_that_are_named_are_taken_in_alone() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let all = [(); 2].map(|()| name_of(&take(&source, &store, &[], 0)));
+    let record = store.join(".ringsync/snapshots.jsonl");
+    fs::remove_file(&record).unwrap();
+    for name in ["mine/f", "other/f", "daily.0/f"] {
+        file(store.join(name), "contents");
+    }
+    fs::create_dir(store.join("empty")).unwrap();
+    for (names, why) in [
+        (&["missing"][..], "there is no such directory"),
+        (&["mine", "daily.0"], "`adopt` takes daily.0 over"),
+        (&["../src"], "there is no such directory"),
+    ] {
+        let ran = rebuild(&store, names, 3);
+        assert!(ran.err.contains(why), "{}", ran.err);
+        assert!(!record.exists());
+    }
+    let lines = |ran: &Ran| ran.out.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+    let recorded = || -> Vec<String> {
+        let text = fs::read_to_string(&record).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.map(|line| line["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let added: Vec<String> = lines(&rebuild(&store, &[&all[1]], 0));
+    assert_eq!((added, recorded()), (vec![format!("added {}", all[1])], vec![all[1].clone()]));
+    let ran = rebuild(&store, &["mine", "empty", "mine"], 0);
+    let added: Vec<String> = lines(&ran);
+    assert_eq!((added, ran.err), (vec!["added empty".into(), "added mine".to_owned()], String::new()));
+    assert_eq!(recorded(), ["empty", "mine", &all[1]], "which may be none are the oldest");
+    let ran = rebuild(&store, &["mine"], 3);
+    assert!(ran.err.contains("it is a snapshot of this store already"), "{}", ran.err);
+}
+
+/// A file that goes between the listing of its directory and the look at it is one less.
+fn what_vanishes_ends_no_count() {
+    let home = scratch();
+    let (source, store) = (source(home.path()), home.path().join("store"));
+    let name = name_of(&take(&source, &store, &[], 0));
+    fs::remove_file(store.join(".ringsync/snapshots.jsonl")).unwrap();
+    let mut short = 0;
+    for number in 1..60 {
+        let mut command = program_with(&[&format!("inject=newfstatat:error=ENOENT:when={number}")]);
+        command.args(["snapshot", "rebuild", "-n"]).arg(&store);
+        let ran = run(command);
+        assert!(!ran.err.contains(&format!("store/{name}")), "{number}: {}", ran.err);
+        short += usize::from(ran.out.contains(&format!("would add {name}: 24 entries")));
+    }
+    assert!(short > 10, "{short} of the calls were for files");
 }

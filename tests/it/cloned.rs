@@ -4,14 +4,15 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::snapshots::{directories, inode, list, name_of, snapshot, source, take};
 use crate::support::mount::{Image, Mount};
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified, noise};
 use crate::support::user::{ALICE, give};
-use crate::support::{assert_equal, await_of, run, scratch, tool};
+use crate::support::{assert_equal, await_of, finish, is_long, run, scratch, scratch_on_disk, tool};
 
 tests![
     each_snapshot_has_the_hashes_of_all_its_files: [Need::Tool("b3sum")],
@@ -21,6 +22,8 @@ tests![
     what_did_not_change_is_cloned_on_btrfs: [Need::FileSystem("btrfs")],
     what_did_not_change_is_cloned_on_xfs: [Need::FileSystem("xfs")],
     of_a_large_file_only_what_differs_is_written: [Need::FileSystem("btrfs")],
+    of_an_image_one_percent_is_written_on_xfs: [Need::FileSystem("xfs"), Need::Tool("cmp")],
+    of_an_image_one_percent_is_written_on_btrfs: [Need::FileSystem("btrfs"), Need::Tool("cmp")],
     a_clone_holds_what_its_source_does_whatever_changed: [Need::FileSystem("xfs")],
     nobody_gets_anothers_contents_for_their_size_and_time: [Need::FileSystem("xfs")],
     where_nothing_can_be_cloned_links_are_made: [Need::Root],
@@ -199,6 +202,72 @@ fn of_a_large_file_only_what_differs_is_written() {
     let hash = blake3::hash(&fs::read(source.join("image")).unwrap());
     let text = fs::read_to_string(manifest(&store, &last)).unwrap();
     assert_eq!(text, format!("{hash}  image\n"));
+}
+
+/// Blocks of an image that differ from each other, and from those of another round.
+fn blocks(round: u64, place: u64, length: usize) -> Vec<u8> {
+    let mut bytes = noise(round, 4096).repeat(length / 4096);
+    for (number, block) in (0_u64..).zip(bytes.chunks_exact_mut(4096)) {
+        block[..8].copy_from_slice(&(place + number * 4096).to_le_bytes());
+    }
+    bytes
+}
+
+/// A virtual machine's image, of which 1 % changes in a day: 20 GiB in the long series, all of it allocated.
+fn one_percent(kind: &str) {
+    const LARGE: u64 = 4 << 20;
+    const SMALL: u64 = 64 << 10;
+    let (size, home, image) = match is_long() {
+        true => (20 << 30, scratch_on_disk(), Image::at(scratch_on_disk(), kind, "25G", &[])),
+        false => (200 << 20, scratch(), Image::new(kind, "400M", &[])),
+    };
+    let source = home.path().join("src");
+    fs::create_dir(&source).unwrap();
+    let file = fs::File::create(source.join("image")).unwrap();
+    for place in (0..size).step_by(LARGE as usize) {
+        file.write_all_at(&blocks(1, place, LARGE as usize), place).unwrap();
+    }
+    let take = || {
+        let mount = image.mount();
+        let mut command = snapshot(&[&"take", &source, &mount.path().join("store")]);
+        let begun = Instant::now();
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let name = name_of(&finish(child, Duration::from_secs(3600)).exits(0));
+        (name, begun.elapsed(), used(mount.path()))
+    };
+    let (_, first, _) = take();
+    let before = used(image.mount().path());
+    let changed = size / 100 / SMALL * SMALL;
+    for place in (0..changed / SMALL).map(|number| number * 100 * SMALL) {
+        file.write_all_at(&blocks(2, place, SMALL as usize), place).unwrap();
+    }
+    let (last, second, at_once) = take();
+    // Beside blocks that are written anew xfs keeps others ready, until it is unmounted or some minutes have passed.
+    let mount = image.mount();
+    let more = used(mount.path()).saturating_sub(before);
+    eprintln!(
+        "{kind}: of {size} bytes {changed} changed, and {more} more are used, {} at once; {first:.0?}, and then {second:.0?}",
+        at_once.saturating_sub(before)
+    );
+    // It has some metadata of its own.
+    assert!(
+        more < changed + changed / 10 + (2 << 20),
+        "{more} bytes more are used for {changed} that changed"
+    );
+    let store = mount.path().join("store");
+    let record = list(&store).pop().unwrap();
+    let figures = ["bytes_copied", "bytes_cloned", "bytes"].map(|key| record[key].as_u64().unwrap());
+    assert_eq!(figures, [changed, size - changed, size], "{record}");
+    let same = Command::new("cmp").arg(source.join("image")).arg(store.join(last).join("image")).status();
+    assert!(same.unwrap().success());
+}
+
+fn of_an_image_one_percent_is_written_on_xfs() {
+    one_percent("xfs");
+}
+
+fn of_an_image_one_percent_is_written_on_btrfs() {
+    one_percent("btrfs");
 }
 
 fn a_clone_holds_what_its_source_does_whatever_changed() {

@@ -80,7 +80,7 @@ fn files_that_vanish_are_told_apart() {
         })
     });
     let ran = vanished.expect("a file that vanished");
-    assert!(ran.err.lines().all(|line| line.contains("No such file or directory")), "{}", ran.err);
+    assert!(ran.err.lines().all(|line| line.contains("vanished from SRC during the run")), "{}", ran.err);
 }
 
 fn messages_that_nobody_reads_do_not_end_the_run() {

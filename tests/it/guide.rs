@@ -56,6 +56,7 @@ fn settled(text: &str) -> Vec<String> {
         (r"in [0-9.]+ (milli)?seconds?\b", "in TIME"),
         (r"20[0-9]{2}-[0-9]{2}-[0-9]{2}_[0-9]{6}Z(\.[0-9]{3})?", "SNAPSHOT"),
         (r"[0-9]+ (s|min|h) old\b", "AGE"),
+        (r"SNAPSHOT +20[0-9-]{8} [0-9:]{5} +[0-9]+ (s|min|h|days)\b", "SNAPSHOT BEGUN AGE"),
         (r" {2,}", " "), // a table is as wide as its names
     ];
     let mut text = text.to_owned();

@@ -18,7 +18,7 @@ use crate::support::source_root;
 tests![imports_run_one_way, circles_are_small, folders_are_small, the_library_stands_without_the_program];
 
 /// From the bottom up: a file imports only from its own level and those before it.
-const LEVELS: [&str; 46] = [
+const LEVELS: [&str; 47] = [
     "text",
     "error",
     "stop",
@@ -64,11 +64,12 @@ const LEVELS: [&str; 46] = [
     "cli/args",
     "cli",
     "snapshot",
+    "rsync",
     "main",
 ];
 /// What belongs to the program alone.
-const PROGRAM: [&str; 9] =
-    ["report", "signals", "supervisor", "exit", "bench", "doctor", "cli", "snapshot", "main"];
+const PROGRAM: [&str; 10] =
+    ["report", "signals", "supervisor", "exit", "bench", "doctor", "cli", "snapshot", "rsync", "main"];
 /// Files of one circle, at most.
 const CIRCLE: usize = 8;
 /// Files of a folder, at most.

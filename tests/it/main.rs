@@ -6,6 +6,7 @@
 
 mod adopted;
 mod again;
+mod alt_dest;
 mod bench;
 mod beneath;
 mod bounded;
@@ -49,8 +50,10 @@ mod live;
 mod look_back;
 mod look_doubt;
 mod manifest;
+mod mapped;
 mod mistakes;
 mod modes;
+mod moving;
 mod named;
 mod names;
 mod nested;
@@ -64,6 +67,7 @@ mod reality;
 mod recased;
 mod report;
 mod rings;
+mod rsync;
 mod schema;
 mod secret;
 mod select;
@@ -72,6 +76,7 @@ mod snapshots;
 mod spared;
 mod store_attacks;
 mod store_rules;
+mod store_stuck;
 mod subvolumes;
 mod support;
 mod swapped;
@@ -103,6 +108,7 @@ fn main() {
     let tests = [
         adopted::TESTS,
         again::TESTS,
+        alt_dest::TESTS,
         bench::TESTS,
         beneath::TESTS,
         bounded::TESTS,
@@ -146,8 +152,10 @@ fn main() {
         look_doubt::TESTS,
         library::TESTS,
         manifest::TESTS,
+        mapped::TESTS,
         mistakes::TESTS,
         modes::TESTS,
+        moving::TESTS,
         named::TESTS,
         names::TESTS,
         nights::TESTS,
@@ -163,11 +171,13 @@ fn main() {
         select::TESTS,
         report::TESTS,
         rings::TESTS,
+        rsync::TESTS,
         schema::TESTS,
         show::TESTS,
         snapshots::TESTS,
         store_attacks::TESTS,
         store_rules::TESTS,
+        store_stuck::TESTS,
         subvolumes::TESTS,
         spared::TESTS,
         swapped::TESTS,

@@ -11,20 +11,22 @@ use rustix::fs::FileType;
 use crate::engines::refusing;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{Node, differences, file, mode, modified, node, noise, snapshot, sparse, xattr};
-use crate::support::{ENGINES, Ran, assert_no_litter, is_long, scratch, sync_with, tool};
+use crate::support::{ENGINES, Ran, assert_no_litter, is_long, program_with, run, scratch, sync_with, tool};
 
 tests![
     each_newer_call_may_be_refused: [Need::Root, Need::Tool("setfacl")],
     many_newer_calls_may_be_refused: [Need::Root, Need::Tool("setfacl")],
     what_nothing_stands_in_for_is_told,
     a_lock_that_can_not_be_had_is_told,
+    what_can_not_be_asked_for_is_not_taken_for_none: [Need::Root, Need::Tool("setfacl")],
+    threads_that_can_not_be_had_are_told: [Need::Tool("strace")],
 ];
 
 /// fchmodat2(2), of Linux 6.6.
 const FCHMODAT2: i64 = 452;
 /// setxattrat(2), getxattrat(2), listxattrat(2) and removexattrat(2), of Linux 6.13.
 const XATTRS_AT: [i64; 4] = [463, 464, 465, 466];
-const OTHERS: [i64; 9] = [
+const OTHERS: [i64; 10] = [
     libc::SYS_openat2,
     libc::SYS_renameat2,
     libc::SYS_copy_file_range,
@@ -34,6 +36,7 @@ const OTHERS: [i64; 9] = [
     libc::SYS_memfd_create,
     libc::SYS_fadvise64,
     libc::SYS_syncfs,
+    libc::SYS_lseek,
 ];
 /// What a sandbox forbids that knows file systems without them.
 const FORBIDDEN: [i64; 5] = [
@@ -264,4 +267,77 @@ fn a_lock_that_can_not_be_had_is_told() {
         assert!(ran.err.contains("it can't be locked: "), "{}", ran.err);
         assert!(!destination.join("f").exists());
     }
+}
+
+/// Attributes that nobody may list, or read, may be anything: an ACL among them keeps others out.
+fn what_can_not_be_asked_for_is_not_taken_for_none() {
+    let lists = [libc::SYS_listxattr, libc::SYS_llistxattr, libc::SYS_flistxattr, XATTRS_AT[2]];
+    let reads = [libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_fgetxattr, XATTRS_AT[1]];
+    let sets: [&[i64]; 4] = [&[libc::SYS_flistxattr], &lists, &reads, &[lists, reads].concat()];
+    let home = scratch();
+    let source = home.path().join("src");
+    for name in ["d/acl", "d/plain"] {
+        file(source.join(name), name);
+        mode(source.join(name), 0o600);
+    }
+    mode(source.join("d"), 0o700);
+    for name in ["d", "d/acl"] {
+        tool("setfacl", &["-m", "u:5:r-x", source.join(name).to_str().unwrap()]);
+    }
+    // What is made inherits an ACL there, of which nobody can be told either.
+    let inherits = home.path().join("inherits");
+    fs::create_dir(&inherits).unwrap();
+    tool("setfacl", &["-m", "d:u:9:rwx,d:g::rwx", inherits.to_str().unwrap()]);
+    let places = ["new", "old", "inherits/new"].map(|name| home.path().join(name));
+    for (set, options) in sets.iter().flat_map(|set| [None, Some("--no-xattrs")].map(|option| (set, option)))
+    {
+        for (place, engine) in places.iter().zip(["auto", "threads", "auto"]) {
+            fs::remove_dir_all(place).ok();
+            if place.ends_with("old") {
+                sync_with("auto", &[], &source, place).exits(0);
+                file(source.join("d/acl"), "changed");
+            }
+            let mut arguments: Vec<&OsStr> = ["sync", "--engine", engine].map(OsStr::new).into();
+            arguments.extend(options.map(OsStr::new));
+            arguments.extend([source.as_os_str(), place.as_os_str()]);
+            let ran = refusing(set, libc::ENOSYS, &arguments);
+            let what = format!("{set:?} {options:?} {}: {ran:#?}", place.display());
+            assert!(ran.code == Some(23) || options.is_some() && ran.code == Some(0), "{what}");
+            for name in ["d", "d/acl", "d/plain"] {
+                let acl = |tree: &Path| {
+                    let facl =
+                        tool("getfacl", &["--omit-header", "--absolute-names", tree.to_str().unwrap()]);
+                    facl.lines().map(str::to_owned).collect::<Vec<_>>()
+                };
+                let (given, wanted) = (acl(&place.join(name)), acl(&source.join(name)));
+                // The ACL of SRC, or nothing for anybody but the owner.
+                let is_closed = fs::metadata(place.join(name)).unwrap().mode() & 0o077 == 0;
+                assert!(given == wanted || is_closed, "{name}: {given:?} {wanted:?} {what}");
+            }
+            assert_eq!(
+                fs::read(place.join("d/acl")).unwrap(),
+                fs::read(source.join("d/acl")).unwrap(),
+                "{what}"
+            );
+        }
+    }
+}
+
+fn threads_that_can_not_be_had_are_told() {
+    let home = scratch();
+    let (source, destination) = (home.path().join("src"), home.path().join("dst"));
+    file(source.join("f"), "new");
+    for (errno, remedy) in [("EPERM", "have it allow clone3"), ("EAGAIN", "ulimit -u")] {
+        let injected = format!("inject=clone3:error={errno}");
+        let mut command = program_with(&[&injected]);
+        command.arg("sync").args([&source, &destination]);
+        let ran = run(command).exits(3);
+        assert!(ran.err.starts_with("ringsync: start a thread: ") && ran.err.contains(remedy), "{}", ran.err);
+        assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+        assert!(!destination.exists());
+    }
+    let injected = "inject=clone3:error=ENOSYS";
+    let mut command = program_with(&[injected]);
+    command.arg("sync").args([&source, &destination]);
+    run(command).exits(0);
 }

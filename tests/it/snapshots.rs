@@ -129,8 +129,8 @@ fn what_did_not_change_is_one_more_hard_link() {
     assert_eq!(bytes(1, "_linked"), bytes(1, "") - 3 - 1000 - again);
     let table = run(snapshot(&[&"list", &store])).exits(0).out;
     let columns: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(columns[0], ["SNAPSHOT", "ENTRIES", "NEW", "SHARED", "ALL"]);
-    assert_eq!(columns[2][2..6], ["1003", "B", "16.60", "KiB"], "{table}");
+    assert_eq!(columns[0], ["SNAPSHOT", "LOCAL", "TIME", "AGE", "ENTRIES", "NEW", "SHARED", "ALL"]);
+    assert_eq!(columns[2][6..10], ["1003", "B", "16.60", "KiB"], "{table}");
     assert_eq!((&records[0]["sequence"], &records[1]["sequence"]), (&1.into(), &2.into()));
     assert_eq!(records[1]["entries"], 24);
     assert_tidy(&store);

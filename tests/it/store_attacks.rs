@@ -11,7 +11,7 @@ use rustix::fs::FileType;
 use crate::snapshots::{assert_tidy, directories, list, name_of, names, snapshot, take};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
-use crate::support::tree::{file, mode, node, noise};
+use crate::support::tree::{file, mode, modified, node, noise};
 use crate::support::user::{ALICE, give, give_tree, program_of_alice};
 use crate::support::{Ran, assert_equal, await_of, finish, program_with, run, scratch};
 
@@ -26,6 +26,8 @@ tests![
     a_record_without_its_last_end_is_whole,
     a_disk_without_an_inode_is_pruned: [Need::Root],
     what_a_stranger_has_put_there_is_no_snapshot: [Need::Root],
+    what_a_stranger_has_put_there_is_not_linked_to: [Need::Root, Need::Tool("setpriv")],
+    what_was_planted_as_broken_off_is_not_believed: [Need::Root, Need::Tool("setpriv")],
     a_snapshot_that_is_not_there_is_told,
     a_name_is_no_longer_than_its_manifest_can_be,
     a_clock_before_1970_is_no_reason_not_to_back_up: [Need::Tool("faketime")],
@@ -355,6 +357,61 @@ fn what_a_stranger_has_put_there_is_no_snapshot() {
     mode(&store, 0o700);
     give(&store, ALICE + 1);
     assert!(!added().out.contains("2020-01-01"));
+}
+
+/// A member of the group that may write to a store puts a directory there that is called by a time, with a file like a new one.
+fn what_a_stranger_has_put_there_is_not_linked_to() {
+    for lost in [false, true] {
+        let home = scratch();
+        mode(home.path(), 0o755);
+        let (source, store, _) = stored(home.path(), 1);
+        let planted = store.join("2099-01-01_000000Z");
+        for (tree, text) in [(&source, "mine"), (&planted, "evil")] {
+            file(tree.join("d/new"), text);
+            modified(tree.join("d/new"), 1_700_000_000, 1);
+            give_tree(tree, ALICE);
+        }
+        give_tree(&store, ALICE);
+        give(&planted, ALICE + 1);
+        mode(&store, 0o770);
+        if lost {
+            fs::remove_dir_all(store.join(".ringsync")).unwrap();
+            fs::remove_file(store.join("latest")).unwrap();
+            symlink("2099-01-01_000000Z", store.join("latest")).unwrap();
+        }
+        let mut command = program_of_alice();
+        command.args(["snapshot", "take"]).args([&source, &store]);
+        let name = name_of(&run(command).exits(0));
+        assert_eq!(fs::read_to_string(store.join(name).join("d/new")).unwrap(), "mine", "{lost}");
+    }
+}
+
+/// Others could write to what is ours until now: what looks as if a run had been broken off may be theirs.
+fn what_was_planted_as_broken_off_is_not_believed() {
+    for place in ["incomplete", "broken-off/0"] {
+        let home = scratch();
+        mode(home.path(), 0o755);
+        let (source, store, _) = stored(home.path(), 1);
+        let planted = store.join(".ringsync").join(place);
+        for (tree, text) in [(&source, "mine"), (&planted, "evil")] {
+            file(tree.join("d/new"), text);
+            modified(tree.join("d/new"), 1_700_000_000, 1);
+        }
+        give(&planted, ALICE + 1);
+        // Root's own has the owner that it has in its source: it is compared by contents.
+        let name = name_of(&take(&source, &store, &[], 0));
+        assert_eq!(fs::read_to_string(store.join(name).join("d/new")).unwrap(), "mine", "{place}");
+        // Another user's own is their own.
+        file(planted.join("d/f"), "evil");
+        give_tree(&store, ALICE);
+        give_tree(&source, ALICE);
+        give(&planted, ALICE + 1);
+        let mut command = program_of_alice();
+        command.args(["snapshot", "take"]).args([&source, &store]);
+        let ran = run(command).exits(3);
+        assert!(ran.err.contains("it is another user's"), "{}", ran.err);
+        assert_eq!(fs::read_to_string(planted.join("d/f")).unwrap(), "evil");
+    }
 }
 
 fn a_snapshot_that_is_not_there_is_told() {

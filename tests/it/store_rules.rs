@@ -23,6 +23,7 @@ tests![
     a_full_disk_is_told_with_what_would_help: [Need::Root],
     no_more_goes_than_space_takes: [Need::Root],
     removals_that_free_nothing_come_to_an_end: [Need::Root],
+    a_dry_run_counts_what_would_be_taken: [Need::Root],
     a_dry_run_names_what_goes_for_want_of_room: [Need::Root],
     no_snapshot_is_taken_into_a_snapshot,
     a_disk_in_the_source_takes_snapshots: [Need::Root],
@@ -210,6 +211,7 @@ fn a_full_disk_is_told_with_what_would_help() {
     assert!(ran.err.contains("removing the 2 oldest snapshots would free 3."), "{}", ran.err);
     let ran = take(&source, &store, &["--prune", "--keep-last=1"], 11);
     assert!(ran.err.contains("pruning by these rules would free 3."), "{}", ran.err);
+    assert_eq!(ran.err.matches("more than half").count(), 1, "{}", ran.err);
     assert_eq!(names(&store), before);
 }
 
@@ -285,6 +287,24 @@ fn a_dry_run_names_what_goes_for_want_of_room() {
     }
 }
 
+/// What is taken needs room as well, and is one of the newest ones.
+fn a_dry_run_counts_what_would_be_taken() {
+    let home = scratch();
+    for (sizes, free) in [(&[1; 12][..], "--keep-free=4M"), (&[1; 9], "--keep-free=60%")] {
+        let (source, _mount, store) = on_a_small_disk(home.path(), "16M", sizes);
+        file(source.join("f"), noise(99, 2 << 20));
+        let removed = |ran: &Ran, word: &str| -> Vec<String> {
+            ran.out.lines().filter_map(|line| line.strip_prefix(word)).map(String::from).collect()
+        };
+        let options = ["--prune", free, "--yes"];
+        let code = if sizes.len() == 12 { 0 } else { 23 };
+        let foretold = removed(&take(&source, &store, &[&["-n"], &options[..]].concat(), 0), "would remove ");
+        let gone = removed(&take(&source, &store, &options, code), "removed ");
+        assert_eq!(gone, foretold);
+        assert!(gone.len() >= 3, "{gone:?}");
+    }
+}
+
 fn no_snapshot_is_taken_into_a_snapshot() {
     let home = scratch();
     let source = small_source(home.path());
@@ -345,6 +365,13 @@ fn what_is_ours_is_closed_to_others() {
     assert_eq!(fs::metadata(store.join(".ringsync")).unwrap().mode() & 0o7777, 0o700);
     let ran = take(&source, &store, &[], 0);
     assert_eq!(ran.err, "");
+    // A prune closes it as well, and a dry run does not.
+    let bits = || fs::metadata(store.join(".ringsync")).unwrap().mode() & 0o7777;
+    for (options, closed) in [(&["-n", "--keep-last=9"][..], 0o755), (&["--keep-last=9"], 0o700)] {
+        mode(store.join(".ringsync"), 0o755);
+        prune(&store, options, 0);
+        assert_eq!(bits(), closed, "{options:?}");
+    }
     // A group that is not root's.
     std::os::unix::fs::chown(&store, None, Some(1000)).unwrap();
     mode(&store, 0o770);
@@ -440,6 +467,7 @@ fn a_source_that_vanishes_is_not_a_file_that_does() {
     let ran = take_while(&source, &store, &[], || fs::rename(&source, &away).unwrap());
     assert_eq!(ran.code, Some(25), "{}", ran.err);
     assert!(ran.err.contains("no snapshot: the source has vanished"), "{}", ran.err);
+    assert!(!ran.err.contains("it has vanished during the run"), "it is told once: {}", ran.err);
     assert_eq!(names(&store), before);
 }
 

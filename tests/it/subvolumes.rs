@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::engines::refusing;
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::file;
@@ -19,6 +20,7 @@ tests![
     a_destination_in_a_subvolume_of_the_source_is_refused: [Need::FileSystem("btrfs")],
     stores_and_copies_cross_as_well: [Need::FileSystem("btrfs")],
     subvolumes_are_crossed_with_x_alone,
+    a_subvolume_of_which_nothing_is_told_is_not_read: [Need::FileSystem("btrfs")],
 ];
 
 fn btrfs(arguments: &[&str], paths: &[&Path]) {
@@ -317,4 +319,19 @@ fn subvolumes_are_crossed_with_x_alone() {
         sync_with("threads", &["--cross-subvolumes"], &home.path().join("src"), &home.path().join("dst"))
             .exits(1);
     assert!(ran.err.contains("--one-file-system"), "{}", ran.err);
+}
+
+fn a_subvolume_of_which_nothing_is_told_is_not_read() {
+    let mount = Mount::new("btrfs", "200M");
+    let (source, destination) = (mount.path().join("src"), mount.path().join("dst"));
+    file(source.join("file"), "x");
+    subvolume(&source.join("a"));
+    file(source.join("a/file"), "x");
+    sync_with("auto", &["-x", "--cross-subvolumes"], &source, &destination).exits(0);
+    let words = ["sync", "-x", "--cross-subvolumes", "--delete"].map(AsRef::as_ref);
+    let arguments = [&words[..], &[source.as_os_str(), destination.as_os_str()]].concat();
+    let ran = refusing(&[libc::SYS_ioctl], libc::EPERM, &arguments).exits(23);
+    let told = "a: it is a subvolume, and whether it is a snapshot of what SRC has can't be told (Operation not permitted";
+    assert!(ran.err.contains(told), "{}", ran.err);
+    assert!(destination.join("a/file").exists(), "{}", ran.err);
 }

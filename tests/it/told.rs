@@ -3,17 +3,21 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::changed::mirror;
+use crate::support::fuse::{Call, Fuse};
 use crate::support::mount::Mount;
 use crate::support::needs::{Need, tests};
 use crate::support::tree::{file, mode, modified};
-use crate::support::{ENGINES, rsync, scratch, sync_with};
+use crate::support::{ENGINES, Ran, await_of, finish, program, rsync, scratch, sync_with};
 
 tests![
     the_summary_tells_how_many_files_were_linked,
     directories_that_an_earlier_tree_has_are_no_news: [Need::Root, Need::Tool("rsync")],
     what_stays_below_a_mount_point_is_told_once: [Need::Root],
+    what_vanishes_is_no_failure: [Need::Fuse],
 ];
 
 fn the_summary_tells_how_many_files_were_linked() {
@@ -120,5 +124,50 @@ fn what_stays_below_a_mount_point_is_told_once() {
         }
         assert!(told(&["-x"]).is_empty() && told(&["-x", "--delete", "-q"]).is_empty());
         assert!(Path::new(&destination.join("mnt/dir/two")).exists());
+    }
+}
+
+/// A run from a source of which a file and a directory vanish after they were listed.
+fn with_losses(engine: &str, options: &[&str]) -> Ran {
+    let (fuse, home) = (Fuse::new(), scratch());
+    let source = fuse.path().join("src");
+    for name in ["a/f", "moved/deep/f", "moved/g", "vanishes"] {
+        file(source.join(name), name);
+    }
+    fuse.hold(Call::Readdir, "a");
+    let mut command = Command::new(program());
+    command.args(["sync", "--engine", engine]).args(options).arg(&source).arg(home.path().join("dst"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    await_of(&mut child, "the first directory is listed", || fuse.held() > 0);
+    fs::rename(source.join("moved"), fuse.path().join("moved")).unwrap();
+    fs::remove_file(source.join("vanishes")).unwrap();
+    fuse.release();
+    finish(child, Duration::from_secs(60)).exits(24)
+}
+
+fn what_vanishes_is_no_failure() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let log = home.path().join("log");
+        let ran = with_losses(engine, &["-v", "--log-file", log.to_str().unwrap()]);
+        let told = ": it vanished from SRC during the run";
+        assert_eq!(ran.err.lines().filter(|line| line.ends_with(told)).count(), 2, "{}", ran.err);
+        let closing = ran.out.lines().last().unwrap();
+        assert!(closing.contains(", 2 vanished;"), "{closing}");
+        assert!(!closing.contains("error") && !closing.contains("failed"), "{closing}");
+        assert!(
+            ran.out.contains("vanished  moved/\n") && ran.out.contains("vanished  vanishes\n"),
+            "{}",
+            ran.out
+        );
+        let log = fs::read_to_string(log).unwrap();
+        assert!(log.contains(told) && !log.contains("error"), "{log}");
+        let ran = with_losses(engine, &["--json"]);
+        let summary = ran.summary();
+        let counts = ["vanished", "failed", "errors", "skipped"].map(|key| summary[key].as_u64());
+        assert_eq!(counts, [Some(2), Some(0), Some(0), Some(0)], "{}", ran.out);
+        assert_eq!(ran.out.matches(r#""action":"vanished""#).count(), 2, "{}", ran.out);
+        assert!(!ran.out.contains(r#""event":"error""#), "{}", ran.out);
     }
 }

@@ -156,7 +156,7 @@ fn explained(ran: &Ran) {
         "the hard link's first name was replaced during the run",
         "it was replaced during the run",
         "No such file or directory",
-        "vanished from SRC",
+        "vanished from SRC during the run",
         "a directory that is not empty is in the way",
         "nothing is deleted in it until the next run: names that were mirrored have vanished since",
     ];
@@ -268,7 +268,11 @@ fn a_lock_keeps_runs_apart() {
         let held = Held::new();
         let first = held.start(&["--lock"], &destination);
         let ran = sync_with(engine, &["--lock"], &other, &destination).exits(3);
-        assert!(ran.err.contains("another run that was started with --lock is at work in it"), "{}", ran.err);
+        assert!(
+            ran.err.contains("it is locked, by another run with --lock or another program (flock(2))"),
+            "{}",
+            ran.err
+        );
         assert!(ran.err.contains("(--wait waits for its end)"), "{}", ran.err);
         // Nothing was written, and what writes nothing needs no lock.
         assert!(!destination.join("mine").exists());
@@ -280,7 +284,7 @@ fn a_lock_keeps_runs_apart() {
         let mut copy = Command::new(program());
         copy.args(["copy", "--lock"]).arg(other.join("mine")).arg(&destination);
         let ran = run(copy).exits(3);
-        assert!(ran.err.contains("--lock is at work in it"), "{}", ran.err);
+        assert!(ran.err.contains("it is locked, by another run with --lock"), "{}", ran.err);
         // One that waits has the directory when the other is done.
         let waiting = start(&["--lock", "--wait", "--delete"], &other, &destination);
         held.fuse.release();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use crate::cli::values::local::local;
-use ringsync::{Backup, Config};
+use ringsync::{Backup, Config, Reuse};
 
 /// What is kept of what was there.
 #[derive(Debug, Args)]
@@ -23,8 +23,14 @@ pub(crate) struct BackupArgs {
     #[arg(long, value_name = "SUFFIX", requires = "backups")]
     suffix: Option<OsString>,
     /// Hard-link what is the same in DIR, an older mirror (from DST, if relative)
-    #[arg(long, value_name = "DIR", value_parser = local())]
+    #[arg(long, value_name = "DIR", value_parser = local(), conflicts_with_all = ["copy_dest", "compare_dest"])]
     link_dest: Vec<PathBuf>,
+    /// Copy, or clone, from DIR what is new in DST and the same there
+    #[arg(long, value_name = "DIR", value_parser = local(), conflicts_with = "compare_dest")]
+    copy_dest: Vec<PathBuf>,
+    /// Leave out what is the same in DIR, and remove it from DST
+    #[arg(long, value_name = "DIR", value_parser = local())]
+    compare_dest: Vec<PathBuf>,
 }
 
 impl BackupArgs {
@@ -33,7 +39,15 @@ impl BackupArgs {
     /// # Errors
     /// When the suffix can't be part of a rule.
     pub(crate) fn apply(&self, config: &mut Config) -> ringsync::Result<()> {
-        config.link_dest.clone_from(&self.link_dest);
+        let trees = [
+            (&self.link_dest, Reuse::Link),
+            (&self.copy_dest, Reuse::Copy),
+            (&self.compare_dest, Reuse::Compare),
+        ];
+        if let Some((trees, reuse)) = trees.into_iter().find(|(trees, _)| !trees.is_empty()) {
+            config.link_dest.clone_from(trees);
+            config.reuse = reuse;
+        }
         if !self.backup && self.backup_dir.is_none() {
             return Ok(());
         }

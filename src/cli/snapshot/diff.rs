@@ -14,8 +14,8 @@ use ringsync::{Compare, CompareBy};
 /// Tell what changed from one snapshot to another
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Prints a line for each difference, as check does: what would make A equal to B. What B lacks is shown as \
-*deleting. Names that share an inode in both are equal, and are not read.\n\n\
+    after_help = "Prints a line for each difference, as check does: what would make A equal to B, in the order of paths. What B \
+lacks is shown as *deleting. Names that share an inode in both are equal, and are not read.\n\n\
 Exit codes: 0 no difference, 1 usage, 3 STORE can't be used or has no such snapshot, 20 interrupted, 23 they differ, or \
 something could not be read."
 )]

@@ -9,7 +9,7 @@ use crate::cli::values::local::local;
 /// List the snapshots of a store
 #[derive(Debug, Args)]
 #[command(
-    after_help = "`rebuilt` are those of which no run is known, from `rebuild` or `adopt`. NEW are the bytes that were copied for a snapshot, SHARED those \
+    after_help = "LOCAL TIME is when a snapshot was begun, by the machine's calendar or that of TZ; its name has it in UTC. `rebuilt` are those of which no run is known, from `rebuild` or `adopt`. NEW are the bytes that were copied for a snapshot, SHARED those \
 that are linked to earlier ones or cloned from them, ALL those of its files, each name of one counted.\n\n\
 Exit codes: 0, 1 usage, 3 STORE can't be used."
 )]

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -10,6 +11,7 @@ use crate::cli::args::keep::KeepArgs;
 use crate::cli::args::select::SelectArgs;
 use crate::cli::args::show::{Closing, ShowArgs};
 use crate::cli::snapshot::keep::KeepRuleArgs;
+use crate::cli::values::duration::parse_limit;
 use crate::cli::values::local::local;
 use crate::cli::values::rate::bytes_a_second;
 use crate::cli::values::reflink::ReflinkArg;
@@ -26,7 +28,7 @@ use ringsync::{Config, Escaped, Hashing};
     after_help = "Of one directory the contents are at the top of the snapshot; a file, or several SRCs, are in it each \
 under its own name, and STORE is for one or the other. All that a file has is kept, as with sync.\n\n\
 A snapshot in which something is missing that could not be read is marked as partial (23). What vanished while it was read, \
-or metadata that STORE's file system can't hold, leave it complete. With 11 or 20 there is none: the next run goes on \
+or metadata that STORE's file system can't hold, leave it complete. With 11, 20 or 30 there is none: the next run goes on \
 with what was written.\n\n\
 With -n nothing is made, not even STORE: what would be copied, what is one more hard link, and what --prune would remove, is told, \
 and the exit code is that of sync -n, or 23 where pruning would be refused, or 25 as without it. What was broken off is not looked at.\n\n\
@@ -66,6 +68,9 @@ pub(crate) struct TakeArgs {
     /// Read no more than RATE a second: KiB, or 500K, 1.5M, 2GB
     #[arg(long, value_name = "RATE", value_parser = bytes_a_second)]
     bwlimit: Option<u64>,
+    /// Give up on what hangs for TIME (90s, 5m, 1h), and make no snapshot then (without io_uring)
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    timeout: Option<Duration>,
 
     /// Then prune STORE by the rules given; before, if there is no room
     #[arg(long)]
@@ -114,6 +119,22 @@ impl TakeArgs {
         typed.filter(|word| !is_path(word)).map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
+    /// Whether the contents of this are taken: it is a directory, or missing, which the run tells, or hangs for as long as is
+    /// allowed, and then it is given up.
+    fn is_tree(&self, source: &Path) -> bool {
+        let path = source.to_path_buf();
+        let look = move || path.is_dir() || !path.exists();
+        let Some(limit) = self.timeout else { return look() };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(look()));
+        receiver.recv_timeout(limit).unwrap_or(true)
+    }
+
+    /// Whether what hangs is given up.
+    pub(crate) fn has_limit(&self) -> bool {
+        self.timeout.is_some()
+    }
+
     /// The options, resolved.
     ///
     /// # Errors
@@ -121,9 +142,10 @@ impl TakeArgs {
     pub(crate) fn take(&self) -> ringsync::Result<Take> {
         let (sources, store) = self.places();
         let mut config = match sources {
-            [source] if source.is_dir() || !source.exists() => Config::new(source, store),
+            [source] if self.is_tree(source) => Config::new(source, store),
             sources => Config::copy(sources, store),
         };
+        config.timeout = self.timeout;
         self.select.apply(&mut config)?;
         self.keep.apply(&mut config);
         self.show.apply(&mut config);

@@ -15,7 +15,7 @@ pub(crate) fn local() -> impl TypedValueParser<Value = PathBuf> {
 
 /// Whether a colon comes before the first slash: `host:path`, `user@host:path`, `host::module`, `rsync://host/path`.
 /// rsync(1) tells remote paths in the same way.
-fn is_remote(path: &Path) -> bool {
+pub(crate) fn is_remote(path: &Path) -> bool {
     let bytes = path.as_os_str().as_bytes();
     bytes.iter().find(|byte| matches!(byte, b':' | b'/')) == Some(&b':')
 }

@@ -125,7 +125,7 @@ impl Old<'_> {
         let source = rustix::fs::open(proc_path(handle), flags, Mode::empty())?;
         let sparse = sparse::layout(&source, stat, Family::of(&source)) == Layout::Sparse;
         let (mut from, mut to) = (File::from(source.try_clone()?), File::from(new.try_clone()?));
-        let mut at = 0;
+        let (mut at, mut passed) = (0, 0);
         while at < stat.size {
             if let Some(watched) = self.watched {
                 watched.doing(Operation::Backup);
@@ -133,12 +133,20 @@ impl Old<'_> {
             if self.run.stop.is_stopped() {
                 return Err(std::io::ErrorKind::Interrupted.into());
             }
-            let data = if sparse { sparse::seek_data(&source, at..stat.size)? } else { Some(at..stat.size) };
+            let data = match sparse.then(|| sparse::seek_data(&source, at..stat.size)) {
+                Some(Err(errno)) if !sparse::has_no_answer(errno) => return Err(errno.into()),
+                Some(Ok(data)) => data,
+                Some(Err(_)) | None => Some(at..stat.size),
+            };
             let Some(data) = data else { break };
             let end = data.end.min(data.start + PIECE);
-            from.seek(SeekFrom::Start(data.start))?;
-            to.seek(SeekFrom::Start(data.start))?;
-            std::io::copy(&mut from.by_ref().take(end - data.start), &mut to)?;
+            if sparse {
+                // Where it may not be moved, it is there already: all of it is data.
+                let place = SeekFrom::Start(data.start);
+                let moved = from.seek(place).and_then(|_| to.seek(place));
+                moved.map(drop).or_else(|error| if passed == data.start { Ok(()) } else { Err(error) })?;
+            }
+            passed = data.start + std::io::copy(&mut from.by_ref().take(end - data.start), &mut to)?;
             at = end;
         }
         Ok(set_size(new, stat.size)?)

@@ -74,7 +74,12 @@ impl Directory {
                 return Some(pair);
             }
             Ok(None) => EntryEvent::done(Kind::Directory, Action::Skipped),
-            Err(error) => EntryEvent::failed(Kind::Directory, error),
+            Err(error) => {
+                if error.tells_vanished() && !lane.run.config.checks() {
+                    self.mark_vanished();
+                }
+                EntryEvent::failed(Kind::Directory, error)
+            }
         };
         *state = State::Failed;
         match event.error {

@@ -62,7 +62,8 @@ async fn copy_streamed(
     let mut shortage = Shortage::default();
     loop {
         let settled = settle(item, source, before).await?;
-        (before, patience.reading.apart) = (settled.stat, settled.apart);
+        before = settled.stat;
+        patience.reading.apart = settled.apart && settled.shows_stores;
         shortage.begin(item);
         item.lane.doing(Operation::Create);
         let xattrs = source_xattrs(item, source, &before)?;

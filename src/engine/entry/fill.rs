@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::content::sparse::{self, Layout};
 use crate::engine::entry::earlier::clone::Base;
 use crate::engine::entry::item::Item;
-use crate::engine::entry::large_file::{LARGE_FILE, LargeFile};
+use crate::engine::entry::large_file::{LARGE_FILE, LargeCopy, LargeFile};
 use crate::engine::entry::live::{Read, Reading, Seen, look_again};
 use crate::engine::entry::new_file::closing;
 use crate::engine::entry::{in_place, read_back};
@@ -24,7 +24,7 @@ use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::metrics::{Call, Stage};
 use crate::event::{Action, Live, Reused};
-use crate::io::file::File;
+use crate::io::file::{File, clones_at_once};
 use crate::metadata::xattr::{self, Xattrs};
 use crate::metadata::{self, Applied, HeldInode, Target, Wanted};
 use crate::options::Reflink;
@@ -39,10 +39,13 @@ pub(crate) struct Contents {
     pub(crate) reused: Option<Reused>,
     /// They came as extents, not as bytes: a hash was taken of another reading.
     pub(crate) cloned: bool,
+    /// The source's stat when the first of several pieces had been read.
+    begun: Option<Stat>,
 }
 
 impl Contents {
-    const NONE: Contents = Contents { hash: None, bytes: 0, expected: None, reused: None, cloned: false };
+    const NONE: Contents =
+        Contents { hash: None, bytes: 0, expected: None, reused: None, cloned: false, begun: None };
 
     /// What is reported of a file that has them.
     pub(crate) fn copied(self, live: Option<Live>) -> Copied {
@@ -76,12 +79,14 @@ pub(crate) async fn fill(
     let mut contents = copy_contents(item, source, before, (reading, base), new, streamed).await?;
     item.lane.doing_as(Operation::StatSource, Stage::Finish);
     let after = stat_open(source).at(Operation::StatSource, || item.source_path())?;
-    if !reading.has_moved(before, &after) {
+    if !reading.has_moved(source, contents.bytes, (before, &after)) {
         let applied = finish(item, wanted, &contents, new).await?;
         return Ok(Filled { contents, applied, modified: before.modified, live: None });
     }
     let hash = contents.hash.filter(|_| !contents.cloned);
-    let read = Read { before, after: &after, hash };
+    let is_clone = contents.cloned && contents.reused.is_none() && clones_at_once(&source.fd);
+    let begun = contents.begun.as_ref();
+    let read = Read { before, xattrs: wanted.xattrs, begun, after: &after, hash, is_clone };
     let Seen { stat, xattrs, live } = Box::pin(look_again(item, source, reading, read, new)).await?;
     if contents.cloned && contents.hash.is_some() {
         contents.hash = Some(Box::pin(read_back::hash_new(item, new)).await?);
@@ -174,10 +179,9 @@ async fn copy_contents(
     streamed: &Streamed,
 ) -> Result<Contents> {
     if let Some(base) = base.filter(|base| base.has_all(stat))
-        && share_extents(&base.file, base.size, new).await.is_ok()
+        && let Some(contents) = Box::pin(take_all(item, base, reading, new, streamed)).await?
     {
-        let reused = Some(base.reused(stat.size));
-        return Ok(Contents { reused, cloned: true, ..Contents::NONE });
+        return Ok(contents);
     }
     if stat.size > 0 && !new.has_contents() && clone(item, source, stat, new).await? {
         let hash = match item.run().config.needs_hashes() {
@@ -188,11 +192,50 @@ async fn copy_contents(
     }
     if let Some(base) =
         base.filter(|_| stat.size > LARGE_FILE && !new.has_contents() && !reading.takes_less())
-        && share_extents(&base.file, base.size, new).await.is_ok()
+        && share_extents(&base.file, base.size(), new).await.is_ok()
     {
         new.mark_cloned();
         return mend_clone(item, source, stat, (reading, base), new, streamed).await;
     }
+    copy_bytes(item, source, stat, reading, new, streamed).await
+}
+
+/// Takes all from an earlier tree's file, which has the same: its extents, or else its bytes if these are wanted. `None`: the
+/// source's are to be copied.
+async fn take_all(
+    item: &Item<'_>,
+    base: &Base,
+    reading: Reading,
+    new: &NewFile,
+    streamed: &Streamed,
+) -> Result<Option<Contents>> {
+    let reused = Some(base.reused(base.size(), true));
+    let config = &item.run().config;
+    let shares = config.reflink != Reflink::Never || !config.reuse.copies();
+    if shares && base.size() > 0 && share_extents(&base.file, base.size(), new).await.is_ok() {
+        return Ok(Some(Contents { reused, cloned: true, ..Contents::NONE }));
+    }
+    let Some((file, stat)) = base.to_read().filter(|_| !new.has_contents()) else { return Ok(None) };
+    let copied = copy_bytes(item, file, stat, reading, new, streamed).await;
+    if copied.as_ref().is_err_and(|error| error.operation.reads_source()) {
+        base.spoil();
+    }
+    match copied {
+        Ok(contents) if base.is_steady() => Ok(Some(Contents { reused, ..contents })),
+        Err(error) if !error.operation.reads_source() => Err(error),
+        // The source is read when it is tried again.
+        _ => Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed)),
+    }
+}
+
+async fn copy_bytes(
+    item: &Item<'_>,
+    source: &File,
+    stat: &Stat,
+    reading: Reading,
+    new: &NewFile,
+    streamed: &Streamed,
+) -> Result<Contents> {
     let in_order =
         (item.pair.file_system.is_written_in_order() || reading.takes_less()) && !new.has_contents();
     let layout = if in_order { Layout::Dense } else { layout_of(source, stat, reading) };
@@ -203,14 +246,15 @@ async fn copy_contents(
     let _admission = item.lane.admission().await;
     let is_large = stat.size > LARGE_FILE;
     if is_large && !in_order || layout != Layout::Dense || new.has_contents() {
-        let (hash, bytes, _) = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
-        return Ok(Contents { hash, bytes, expected: streamed.expected(), ..Contents::NONE });
+        let LargeCopy { hash, bytes, begun, .. } =
+            Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
+        return Ok(Contents { hash, bytes, expected: streamed.expected(), begun, ..Contents::NONE });
     }
     if limited || is_large {
         streamed.begin(stat.size, item.run()).await;
     }
-    let (hash, bytes) = copy_small(item, source, stat.size, new, streamed).await?;
-    Ok(Contents { hash, bytes, expected: streamed.expected(), ..Contents::NONE })
+    let (hash, bytes, begun) = copy_small(item, source, stat.size, new, streamed).await?;
+    Ok(Contents { hash, bytes, expected: streamed.expected(), begun, ..Contents::NONE })
 }
 
 /// How the source's bytes lie. Where a hole was found to be none, for the file system errs or somebody filled it, all is read, and
@@ -234,9 +278,9 @@ async fn mend_clone(
     let layout = layout_of(source, stat, reading);
     let _admission = item.lane.admission().await;
     let copied = Box::pin(LargeFile::copy(item, source, new, stat, layout, streamed)).await?;
-    let (hash, bytes, written) = copied;
-    let reused = Some(base.reused(bytes.saturating_sub(written)));
-    Ok(Contents { hash, bytes, expected: streamed.expected(), reused, cloned: false })
+    let LargeCopy { hash, bytes, written, begun } = copied;
+    let reused = Some(base.reused(bytes.saturating_sub(written), false));
+    Ok(Contents { hash, bytes, expected: streamed.expected(), reused, cloned: false, begun })
 }
 
 /// Shares the source's extents, where that is wanted and the file systems can (ioctl_ficlone(2)).
@@ -268,17 +312,18 @@ pub(crate) async fn share_extents(from: &Arc<OwnedFd>, size: u64, new: &NewFile)
     cloned.unwrap_or(Err(Errno::IO))
 }
 
-/// Copies in order through one buffer: for nearly all files a single read and a single write.
+/// Copies in order through one buffer: for nearly all files a single read and a single write. Returns the hash, the bytes, and
+/// the source's stat after the first of several reads.
 async fn copy_small(
     item: &Item<'_>,
     source: &File,
     size: u64,
     new: &NewFile,
     streamed: &Streamed,
-) -> Result<(Option<Hash>, u64)> {
+) -> Result<(Option<Hash>, u64, Option<Stat>)> {
     let io = &item.lane.io;
     let mut hasher = item.run().config.hashing.is_some().then(Hasher::new);
-    let mut whole = None;
+    let (mut whole, mut begun) = (None, None);
     let mut buffer = item.lane.buffers.take(size).await;
     let mut offset = 0;
     // A size of 0 is not believed: files in /proc have contents all the same.
@@ -295,6 +340,9 @@ async fn copy_small(
         let read = read.at(Operation::ReadSource, || item.source_path())?;
         if read == 0 {
             break;
+        }
+        if offset == 0 && (read as u64) < size {
+            begun = stat_open(source).ok();
         }
         let bytes = &buffer.bytes()[..read];
         if hasher.is_some() {
@@ -317,5 +365,5 @@ async fn copy_small(
         item.lane.count_in_order(read, streamed).await;
     }
     // Fewer bytes than its size: it shrank, which the caller's second stat tells, or its size is made up (in /sys).
-    Ok((whole.or_else(|| hasher.map(|hasher| hasher.finalize())), offset))
+    Ok((whole.or_else(|| hasher.map(|hasher| hasher.finalize())), offset, begun))
 }

@@ -2,12 +2,13 @@
 //! refuses that they become copies.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use rustix::io::Errno;
 
+use crate::engine::entry::earlier::{self, differs};
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::{contents, keep_old, special};
 use crate::engine::own::writable::writable;
@@ -20,13 +21,21 @@ use crate::event::{Action, Changes, Kind, PointsTo, Reused};
 use crate::io::file::is_union;
 use crate::io::rename::{Taken, take_place};
 use crate::metadata::flags::frozen_at;
+use crate::options::Reuse;
 use crate::plan::compare::changes;
-use crate::stat::{Inode, Stat, stat_open};
+use crate::stat::{Identity, Inode, Stat, stat_open};
 use crate::text::Escaped;
 
 /// Mirrors one of several names of an inode.
 pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Option<Stat>) -> Result<Copied> {
-    let (identity, links) = (item.identity(&source.stat), source.stat.links);
+    if item.run().config.reuse == Reuse::Compare
+        && !item.run().references.is_empty()
+        && let Some(left) = Box::pin(earlier::leave_name(&item, &source, destination.as_ref())).await?
+    {
+        return Ok(left); // each name for itself
+    }
+    let identity = born(&item, &source).unwrap_or_else(|| item.identity(&source.stat));
+    let links = source.stat.links;
     let Some(claim) = item.run().links.claim(identity, links, item.lane.watched()).await else {
         let limit = item.run().config.timeout.unwrap_or_default();
         return Err(Error::new(Operation::Link, item.path(), Cause::TimedOut(limit)));
@@ -47,6 +56,21 @@ pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Opt
             Ok(copied)
         }
     }
+}
+
+/// Which file a source is by its inode and the time of its birth, where the kernel knows that: a file that grows or changes
+/// while its names are mirrored is one file all the same, and a new one that has got the number of one that is gone is another.
+fn born(item: &Item<'_>, source: &SourceEntry) -> Option<Identity> {
+    if is_union(&item.pair.source) {
+        return None;
+    }
+    let (place, name, follow) = match &source.file {
+        Some(file) => (file.as_fd(), c"", AtFlags::EMPTY_PATH),
+        None => (item.pair.source.as_fd(), &*item.entry.name, AtFlags::SYMLINK_NOFOLLOW),
+    };
+    let fields = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let found = rustix::fs::statx(place, name, follow | AtFlags::NO_AUTOMOUNT, fields).ok()?;
+    Identity::of_birth(&found).filter(|born| born.inode == source.stat.inode)
 }
 
 /// The item as the name that others are linked to.
@@ -107,7 +131,7 @@ async fn follow(
     if is_linked {
         return Ok((leader.unchanged(), None));
     }
-    let linked = linked(&item, leader, &source.stat, destination);
+    let linked = Box::pin(linked(&item, leader, &source, destination)).await?;
     let taken = match destination {
         None => Taken::Nothing,
         Some(have) if have.kind == Kind::Directory => {
@@ -222,15 +246,31 @@ async fn is_one_file(item: &Item<'_>, leader: &Leader, source: &SourceEntry) -> 
 }
 
 /// What is reported of a link. What it holds comes with the leader's inode; metadata that differ are named with each.
-fn linked(item: &Item<'_>, leader: &Leader, source: &Stat, destination: Option<&Stat>) -> Copied {
+async fn linked(
+    item: &Item<'_>,
+    leader: &Leader,
+    source: &SourceEntry,
+    destination: Option<&Stat>,
+) -> Result<Copied> {
     let run = item.run();
-    let changes = item.with_xattrs(source, changes(source, destination, &run.rules));
+    let mut changes = changes(&source.stat, destination, &run.rules);
+    if destination.is_none() && run.config.details && !run.references.is_empty() {
+        if differs::has_inode(item, leader.inode) {
+            // All its names lie there as they do here.
+            let Leader { hash, reused, live, .. } = *leader;
+            return Ok(Copied { action: Action::Linked, hash, reused, live, ..Copied::skipped() });
+        }
+        let looks = run.config.reuse.copies() && run.config.reuse != Reuse::Relink;
+        let found = if looks { differs::differs(item, source).await? } else { None };
+        changes = found.unwrap_or(changes);
+    }
+    let changes = item.with_xattrs(&source.stat, changes);
     let changes = Changes { contents: false, ..changes };
     let name = || PointsTo::Name(leader.directory.path_of(&leader.name));
     let points_to = run.config.details.then(name);
     let Leader { hash, reused, live, .. } = *leader;
     let action = Action::Linked;
-    Copied { action, hash, reused, live, changes, points_to, follows: true, ..Copied::skipped() }
+    Ok(Copied { action, hash, reused, live, changes, points_to, follows: true, ..Copied::skipped() })
 }
 
 /// Puts the contents that get one more name on stable storage: where they were there before this run, nobody has yet.

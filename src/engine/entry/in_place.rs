@@ -10,9 +10,10 @@ use rustix::io::Errno;
 use crate::engine::entry::item::Item;
 use crate::engine::entry::keep_old;
 use crate::engine::own::new_file::NewFile;
-use crate::error::{Context, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::file::File;
-use crate::metadata::{HeldInode, xattr};
+use crate::metadata::HeldInode;
+use crate::metadata::xattr::{self, Holder};
 use crate::plan::compare::may_be_rewritten;
 use crate::stat::{Stat, proc_path, stat_open};
 
@@ -22,15 +23,16 @@ pub(crate) fn open(item: &Item<'_>, source: &File, want: &Stat) -> Option<OwnedF
     // Opening a device would already do something to it: first it is held, and looked at.
     let handle = item.handle(item.target()).ok()?;
     let have = stat_open(&handle).ok()?;
-    if !may_be_rewritten(want, &have, &item.run().rules) || !has_right_acl(item, source, &handle, want) {
+    let target = HeldInode::Handle(handle.as_fd());
+    if !may_be_rewritten(want, &have, &item.run().rules) || !has_right_acl(item, source, target, want) {
         return None;
     }
     rustix::fs::open(proc_path(&handle), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 /// Whether it has the ACL of its source, or none, and no capability. What can't be read is not right.
-fn has_right_acl(item: &Item<'_>, source: &File, handle: &OwnedFd, want: &Stat) -> bool {
-    let (run, target) = (item.run(), HeldInode::Handle(handle.as_fd()));
+fn has_right_acl(item: &Item<'_>, source: &File, target: HeldInode<'_>, want: &Stat) -> bool {
+    let run = item.run();
     let wanted = match run.rules.keep.xattrs {
         true => item.source_xattrs(want, Some(source)),
         false => Ok(xattr::Xattrs::new()),
@@ -38,6 +40,42 @@ fn has_right_acl(item: &Item<'_>, source: &File, handle: &OwnedFd, want: &Stat) 
     let same_acl = wanted
         .is_ok_and(|wanted| !wanted.hides_acl() && xattr::has_access_acl_of(target, &wanted) == Ok(true));
     same_acl && xattr::has_capability(target) == Ok(false)
+}
+
+/// Whom a source grants what it holds, while a file that is there is rewritten. If that changes meanwhile, what the source gets
+/// from then on is not for those who can read the file, also after a kill: it is to be replaced then.
+pub(crate) struct Guard {
+    stat: Stat,
+    acl: Option<Vec<u8>>,
+}
+
+impl Guard {
+    /// Looks once more whether the file may be rewritten: its source may have changed since it was opened.
+    ///
+    /// # Errors
+    /// `Changed`, if it may not any more.
+    pub(crate) fn new(item: &Item<'_>, source: &File, new: &NewFile) -> Result<Guard> {
+        let stat = stat_open(source).at(Operation::StatSource, || item.source_path())?;
+        let acl = xattr::access_acl_of(&Holder::Open(source.as_fd()), true);
+        let want = item.adopt_open(stat, source)?;
+        let have = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
+        let may_be = may_be_rewritten(&want, &have, &item.run().rules)
+            && has_right_acl(item, source, HeldInode::Open(new.fd.as_fd()), &want);
+        match may_be {
+            true => Ok(Guard { stat, acl }),
+            false => Err(Error::new(Operation::ReadSource, item.source_path(), Cause::Changed)),
+        }
+    }
+
+    /// Whether what was read of the source before this is for all who had the file.
+    pub(crate) fn holds(&self, source: &File) -> bool {
+        let whose = |stat: &Stat| (stat.mode, stat.uid, stat.gid);
+        stat_open(source).is_ok_and(|now| {
+            now.changed == self.stat.changed
+                || whose(&now) == whose(&self.stat)
+                    && xattr::access_acl_of(&Holder::Open(source.as_fd()), true) == self.acl
+        })
+    }
 }
 
 /// Backs up what is to be rewritten, unless an earlier run broke off in the middle of that: the mixture it left is no old

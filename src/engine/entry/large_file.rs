@@ -6,14 +6,15 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use blake3::Hash;
 use rustix::io::Errno;
 
 use crate::content::hash::{SEGMENT, SegmentHashes, segment_hasher};
 use crate::content::sparse::{self, Layout};
+use crate::engine::entry::in_place::Guard;
 use crate::engine::entry::item::Item;
 use crate::engine::entry::segment;
 use crate::engine::own::new_file::NewFile;
@@ -29,25 +30,38 @@ use crate::stat::{Stat, stat_open};
 /// Holes of more bytes in all are not hashed: hashing zeroes would take longer than copying the file.
 const HASHED_HOLES: u64 = 256 << 20;
 
+/// What came of a copy.
+pub(crate) struct LargeCopy {
+    /// Of the contents, if hashes are wanted and the holes allow it.
+    pub(crate) hash: Option<Hash>,
+    /// Bytes that were copied, or compared with what the new file had.
+    pub(crate) bytes: u64,
+    /// Those of them that differed, and were written, where the new file had contents.
+    pub(crate) written: u64,
+    /// The source's stat when a first segment had been copied.
+    pub(crate) begun: Option<Stat>,
+}
+
 /// What is done with a file's contents.
 #[derive(Clone)]
 pub(crate) enum Purpose {
     /// They are written to a file that has none.
     Copy(Arc<OwnedFd>),
-    /// They are compared with those of another file, and what differs there is written.
-    Update(File),
+    /// They are compared with those of another file, and what differs there is written, while its guard allows it.
+    Update(File, Option<Arc<Guard>>),
     /// They are only hashed.
     Hash,
 }
 
 impl Purpose {
     /// To give the new file its contents.
-    fn on(new: &NewFile, item: &Item<'_>) -> Result<Self> {
+    fn on(new: &NewFile, source: &File, item: &Item<'_>) -> Result<Self> {
         if !new.has_contents() {
             return Ok(Purpose::Copy(new.fd.clone()));
         }
         let have = stat_open(&new.fd).at(Operation::StatDestination, || item.path())?;
-        Ok(Purpose::Update(item.lane.io.file(new.fd.clone(), &have)))
+        let guard = new.is_in_place().then(|| Guard::new(item, source, new)).transpose()?;
+        Ok(Purpose::Update(item.lane.io.file(new.fd.clone(), &have), guard.map(Arc::new)))
     }
 }
 
@@ -66,6 +80,8 @@ pub(crate) struct LargeFile {
     written: AtomicU64,
     /// Bytes that were reported.
     told: AtomicU64,
+    /// The source's stat when a first segment had been copied.
+    begun: OnceLock<Option<Stat>>,
     /// Its path below the root, for a trace.
     path: Option<PathBuf>,
 }
@@ -91,8 +107,7 @@ impl Failure {
 }
 
 impl LargeFile {
-    /// Copies the contents of `source` and returns their hash, if hashes are wanted and the holes allow it, and the bytes
-    /// copied. Where the new file has contents already, only what differs is written; those bytes are returned as well.
+    /// Copies the contents of `source`. Where the new file has contents already, only what differs is written.
     pub(crate) async fn copy(
         item: &Item<'_>,
         source: &File,
@@ -100,12 +115,12 @@ impl LargeFile {
         stat: &Stat,
         layout: Layout,
         streamed: &Streamed,
-    ) -> Result<(Option<Hash>, u64, u64)> {
+    ) -> Result<LargeCopy> {
         let run = item.run();
-        let work = Purpose::on(new, item)?;
+        let work = Purpose::on(new, source, item)?;
         let layout = match &work {
             // A destination on FUSE may call data a hole: there the source's holes are read and compared as zeroes.
-            Purpose::Update(old) if old.family == Family::Fuse && layout == Layout::Sparse => {
+            Purpose::Update(old, _) if old.family == Family::Fuse && layout == Layout::Sparse => {
                 Layout::Doubtful
             }
             _ => layout,
@@ -119,7 +134,8 @@ impl LargeFile {
         let copied = file.clone().finish(item).await;
         streamed.add(file.told.load(Ordering::Relaxed));
         let (hash, bytes) = copied?;
-        Ok((hash, bytes, file.written.load(Ordering::Relaxed)))
+        let begun = file.begun.get().copied().flatten();
+        Ok(LargeCopy { hash, bytes, written: file.written.load(Ordering::Relaxed), begun })
     }
 
     /// Hashes a whole file. `reading` names it in errors: the source, or the destination.
@@ -155,6 +171,7 @@ impl LargeFile {
             copied: AtomicU64::new(0),
             written: AtomicU64::new(0),
             told: AtomicU64::new(0),
+            begun: OnceLock::new(),
             path: traced.then(|| item.directory.path_of(&item.entry.name)),
         })
     }
@@ -218,7 +235,8 @@ impl LargeFile {
             let mut hasher = self.segments.as_ref().map(|_| segment_hasher(segment.start));
             let copied = match &self.purpose {
                 Purpose::Copy(to) => self.copy_segment(lane, to, segment.clone(), hasher.as_mut()).await?,
-                Purpose::Update(old) => {
+                Purpose::Update(old, guard) => {
+                    let old = (old, guard.as_deref());
                     self.update_segment(lane, old, segment.clone(), hasher.as_mut()).await?
                 }
                 Purpose::Hash => self.hash_segment(lane, segment.clone(), hasher.as_mut()).await?,
@@ -227,6 +245,9 @@ impl LargeFile {
                 segments.put(segment.start, hasher);
             }
             self.copied.fetch_add(copied, Ordering::Relaxed);
+            if self.is_counted() {
+                self.begun.get_or_init(|| stat_open(&self.source).ok());
+            }
             if self.is_counted() && lane.run.rate.is_none() {
                 self.add_told(copied);
                 lane.run.report(Event::Bytes(copied)).await;
@@ -250,7 +271,7 @@ impl LargeFile {
                 Some(data) => data.start / SEGMENT * SEGMENT,
             };
             self.team.leap_to(next);
-            if let Purpose::Update(old) = &self.purpose {
+            if let Purpose::Update(old, _) = &self.purpose {
                 segment::make_hole(old, segment.start..next).map_err(Failure::of(Operation::Write))?;
             }
         }

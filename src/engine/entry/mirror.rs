@@ -143,7 +143,7 @@ impl Item<'_> {
     pub(crate) async fn mirror_one(self, source: SourceEntry, destination: Option<&Stat>) -> Result<Copied> {
         let kind = source.stat.kind;
         let mut copied = self.bring_about(source, destination).await?;
-        if kind == Kind::File && copied.hash.is_none() && self.lists_hashes() {
+        if kind == Kind::File && copied.hash.is_none() && self.lists_hashes() && !copied.is_left_out() {
             copied.hash = Some(Box::pin(read_back::hash_destination(&self)).await?);
         }
         Ok(copied)
@@ -202,12 +202,19 @@ impl Item<'_> {
         {
             return Ok(Copied::unchanged().lacking(lacks));
         }
-        if let Some(taken) = taken.filter(|_| !self.run().references.is_empty())
-            && let Some(earlier) = Box::pin(earlier::reuse(&self, &source, taken)).await?
-        {
-            match earlier {
-                Earlier::Linked(linked) => return Ok(linked),
-                Earlier::Base(found) => base = Some(found),
+        if !self.run().references.is_empty() {
+            let is_judged = matches!(decision, Decision::Keep(_)) && self.may_be_reused(&source.stat);
+            if let Some(taken) = taken.or(is_judged.then_some(Taken::Entry))
+                && let Some(earlier) = Box::pin(earlier::reuse(&self, &source, taken)).await?
+            {
+                match earlier {
+                    Earlier::Done(done) => return Ok(done),
+                    Earlier::Base(found) => base = Some(found),
+                }
+            }
+            if decision == Decision::Create && self.run().config.details {
+                let found = Box::pin(earlier::differs::differs(&self, &source)).await?;
+                changes = found.unwrap_or(changes);
             }
         }
         if matches!(decision, Decision::Replace | Decision::Renew) {
@@ -235,6 +242,11 @@ impl Item<'_> {
             },
         };
         copied.map(|copied| Copied { changes, ..copied })
+    }
+
+    /// Whether a file that the destination has, and that may be right, is looked for in earlier trees.
+    fn may_be_reused(&self, source: &Stat) -> bool {
+        source.kind == Kind::File && self.run().config.reuse.looks_at_all()
     }
 
     /// What a copy would lack that would have no more of its source's metadata than what is there.
@@ -301,7 +313,8 @@ impl Item<'_> {
         if !self.run().config.writes() {
             let is_copied = source.stat.kind == Kind::File && !has_all;
             let bytes = if is_copied { source.stat.data() } else { 0 };
-            return Ok(Copied { action, bytes, ..Copied::skipped() });
+            let reused = base.filter(|_| has_all).map(|base| base.reused(source.stat.size, true));
+            return Ok(Copied { action, bytes, reused, ..Copied::skipped() });
         }
         if taken == Taken::Entry && source.stat.kind != Kind::File {
             keep_old::keep(self).await?;

@@ -10,6 +10,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::content::sparse::{self, BLOCK, Layout, Stretch};
+use crate::engine::entry::in_place::Guard;
 use crate::engine::entry::large_file::{Failure, LARGE_FILE, LargeFile};
 use crate::engine::run::lane::Lane;
 use crate::error::{Cause, Operation, Result};
@@ -78,7 +79,7 @@ impl LargeFile {
     pub(crate) async fn update_segment(
         &self,
         lane: &Lane,
-        old: &File,
+        (old, guard): (&File, Option<&Guard>),
         segment: Range<u64>,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<u64, Failure> {
@@ -95,6 +96,9 @@ impl LargeFile {
             if let Some(hasher) = hasher.as_deref_mut() {
                 lane.hashing();
                 hasher.update(&new_data.bytes()[..length]);
+            }
+            if guard.is_some_and(|guard| !guard.holds(&self.source)) {
+                return Err(Failure { operation: self.reading, cause: Cause::Changed });
             }
             let had;
             (old_data, had) = read_old(lane, old, old_data, length, at).await?;

@@ -77,6 +77,11 @@ impl Directory {
             // One without entries has not been needed by anybody until now.
             pair.remove_obsolete(&lane.run);
             report_set_aside(self, &pair, lane).await;
+            if self.is_gone() {
+                let path = lane.run.source_path_of(self);
+                let error = Error::new(Operation::ListSource, path, Errno::NOENT);
+                lane.run.report(Event::Failed(error)).await;
+            }
             if !self.implied {
                 // Under its temporary name it stays its owner's alone, which is how the next run tells litter.
                 lane.doing(Operation::SetTimes);
@@ -108,12 +113,16 @@ impl Directory {
             }
         } else if self.lock(lane).await.is_some_and(|state| matches!(*state, State::Closed)) {
             // One above it has failed.
-            self.report(EntryEvent::done(Kind::Directory, Action::Skipped), lane).await;
+            self.report(EntryEvent::done(Kind::Directory, self.action_without()), lane).await;
         }
         if self.parent.is_none() && !lane.run.stop.is_stopped() {
             lane.run.tell_left_mounts().await;
         }
-        if self.parent.is_none() && !self.implied && !lane.run.stop.is_stopped() {
+        if self.parent.is_none()
+            && lane.run.config.delete.is_some()
+            && lane.run.roots.single.is_none()
+            && !lane.run.stop.is_stopped()
+        {
             lane.outbox.send(&lane.run).await; // what was done is told before what is deleted
             Box::pin(collect::carry_out(lane)).await;
         }

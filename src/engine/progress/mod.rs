@@ -212,9 +212,12 @@ impl Tally<'_> {
             if event.error.as_ref().is_some_and(|error| matches!(error.cause, Cause::Interrupted)) {
                 continue;
             }
+            if !self.check && event.error.as_ref().is_some_and(|error| error.tells_vanished()) {
+                event.action = Action::Vanished;
+            }
             let totals = &mut self.totals;
             // What is only in the destination was not found by the walk.
-            let is_found = event.action != Action::Deleted;
+            let is_found = event.action != Action::Deleted || event.is_left_out();
             totals.done += u64::from(is_found);
             totals.directories.1 += u64::from(is_found && event.kind == Kind::Directory);
             totals.add(event.action);
@@ -242,6 +245,9 @@ impl Tally<'_> {
             }
             for error in event.error.as_deref().into_iter().chain(event.lacks()) {
                 self.count_error(error);
+            }
+            if event.action == Action::Vanished {
+                self.outcome = self.outcome.max(Outcome::Vanished);
             }
             if self.check && event.action.is_change() {
                 self.outcome = self.outcome.max(Outcome::Different);
@@ -272,14 +278,16 @@ impl Tally<'_> {
     /// Reports an error that is no entry's.
     fn note(&mut self, result: Result<()>) {
         if let Err(error) = result {
+            self.totals.add_all(Action::Vanished, u64::from(!self.check && error.tells_vanished()));
             self.count_error(&error);
             self.reporter.error(&error);
             self.errors.keep(error);
         }
     }
 
+    /// Counts an error, which what vanished is none.
     fn count_error(&mut self, error: &Error) {
-        self.totals.errors += 1;
+        self.totals.errors += u64::from(self.check || !error.tells_vanished());
         if let Cause::NoRoom { missing, .. } = error.cause {
             self.totals.bytes_missing += missing;
         }

@@ -4,6 +4,7 @@ pub(crate) mod blocking;
 pub(crate) mod flushed;
 mod follow;
 pub(crate) mod heed;
+pub(crate) mod kept_links;
 pub(crate) mod lane;
 pub(crate) mod offer;
 pub(crate) mod outbox;
@@ -28,6 +29,7 @@ use crate::engine::primitives::channel::Channel;
 use crate::engine::primitives::disk::{Disk, Verdict};
 use crate::engine::primitives::heartbeat::Heartbeat;
 use crate::engine::primitives::reserve::Reserve;
+use crate::engine::run::kept_links::KeptLinks;
 use crate::engine::run::offer::Offer;
 use crate::engine::run::staffing::{
     DESCRIPTORS_A_TASK, EVENTS, MOST_LEFT_BEHIND, PARCELS_A_THREAD, Staffing,
@@ -38,7 +40,6 @@ use crate::engine::state::budget::OpenDirectories;
 use crate::engine::state::deletions::Deletions;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::file_systems::{FileSystem, FileSystems};
-use crate::engine::state::kept_links::KeptLinks;
 use crate::engine::state::links::Links;
 use crate::engine::state::references::References;
 use crate::engine::state::room::Room;

@@ -65,11 +65,17 @@ impl Sink for Run {
 
     fn report_unlisted(&self, directory: &Arc<Directory>, Unlisted { name, operation, cause }: Unlisted) {
         self.mark_unlisted(directory);
-        let path = match name {
+        let path = match &name {
             Some(name) => self.source_path(&directory.path().join(name)),
             None => self.source_path_of(directory),
         };
-        self.report_blocking(Event::Failed(Error::new(operation, path, cause)));
+        let is_of_all = name.is_none();
+        let error = Error::new(operation, path, cause);
+        if is_of_all && error.tells_vanished() {
+            directory.mark_gone();
+        } else {
+            self.report_blocking(Event::Failed(error));
+        }
     }
 
     fn report_failed(&self, directory: &Arc<Directory>, name: &CStr, cause: Cause) {

@@ -102,6 +102,11 @@ impl Copied {
         }
     }
 
+    /// Whether the destination does not have it, since an earlier tree has the same.
+    pub(crate) fn is_left_out(&self) -> bool {
+        matches!(self.action, Action::Unchanged | Action::Deleted) && !self.follows && self.reused.is_some()
+    }
+
     /// Everything was there already.
     pub(crate) fn unchanged() -> Self {
         Copied { action: Action::Unchanged, ..Copied::skipped() }

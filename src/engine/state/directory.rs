@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::engine::state::pair::{Evicted, Pair};
+use crate::event::Action;
 use crate::roots::several::Parent;
 use crate::select::Scope;
 
@@ -42,6 +43,10 @@ pub(crate) struct Directory {
     pub(crate) name_is_durable: AtomicBool,
     /// Not all of its names are known.
     pub(crate) unlisted: AtomicBool,
+    /// It was not in the source any more when it was to be listed.
+    gone: AtomicBool,
+    /// It could not be opened, since the source does not have it any more.
+    vanished: AtomicBool,
     /// It lies on a file system that is left out.
     pub(crate) elsewhere: AtomicBool,
     /// Something in it failed, or was left alone.
@@ -97,6 +102,8 @@ impl Directory {
             leaf: AtomicBool::new(false),
             name_is_durable: AtomicBool::new(false),
             unlisted: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            vanished: AtomicBool::new(false),
             elsewhere: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
             given_up: Arc::default(),
@@ -190,6 +197,32 @@ impl Directory {
     /// The walk could not list all of it.
     pub(crate) fn mark_unlisted(&self) {
         self.unlisted.store(true, Ordering::Relaxed);
+    }
+
+    /// The walk could not list it, since the source does not have it any more. That is told when it is opened or finished.
+    pub(crate) fn mark_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// It could not be opened, since the source does not have it any more.
+    pub(crate) fn mark_vanished(&self) {
+        self.vanished.store(true, Ordering::Relaxed);
+    }
+
+    /// What becomes of an entry of it, where it, or one above it, could not be opened.
+    pub(crate) fn action_without(&self) -> Action {
+        let mut next = Some(self);
+        while let Some(directory) = next {
+            if directory.vanished.load(Ordering::Relaxed) {
+                return Action::Vanished;
+            }
+            next = directory.parent.as_deref();
+        }
+        Action::Skipped
     }
 
     /// The walk does not read it: `--one-file-system`.

@@ -9,7 +9,6 @@ pub(crate) mod copied;
 pub(crate) mod deletions;
 pub(crate) mod directory;
 pub(crate) mod file_systems;
-pub(crate) mod kept_links;
 pub(crate) mod links;
 pub(crate) mod names;
 pub(crate) mod pair;

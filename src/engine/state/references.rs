@@ -1,4 +1,4 @@
-//! `--link-dest`: the trees of earlier runs, held open.
+//! `--link-dest`, `--copy-dest`, `--compare-dest`: the trees of earlier runs, held open.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -12,6 +12,7 @@ use crate::error::{Cause, Error, Operation, Result};
 use crate::event::{Kind, Missing};
 use crate::files::named;
 use crate::io::list::{kind_of, names};
+use crate::options::Reuse;
 use crate::roots::{self, Root, Roots};
 use crate::stat::{Stat, stat_open};
 
@@ -41,23 +42,25 @@ impl References {
         let inode = |root: &Root| root.fd.as_ref().and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
         let (mut trees, mut missing) = (Vec::new(), Vec::new());
         let beside = config.trees();
+        let reuse = config.reuse;
+        let operation = operation(reuse);
         let is_doubted = |number| config.salvage.as_ref().is_some_and(|doubted| doubted.contains(&number));
         for (number, named) in config.link_dest.iter().enumerate() {
             let path = destination.beside(named);
             let start = destination.fd.as_deref();
             let (way, start) = if start.is_some() { (named, start) } else { (&path, None) };
-            let held = named::directory(way, start, &beside, Operation::UseReference, false);
+            let held = named::directory(way, start, &beside, operation, false);
             match held.map(|fd| Root { fd: Some(Arc::new(fd)), path: path.clone() }) {
                 Ok(tree) if roots.single.is_none() && inode(&tree) == inode(&roots.source) => {
                     // What is written to SRC later would be written to the mirror.
                     let cause = Cause::Refused("it is SRC".into());
-                    return Err(Error::new(Operation::UseReference, path, cause));
+                    return Err(Error::new(operation, path, cause));
                 }
                 Ok(tree) => {
                     trees.extend(tree.fd.map(|fd| Tree { number, is_doubted: is_doubted(number), fd }))
                 }
                 Err(error) if error.errno() == Some(Errno::NOENT) => {
-                    missing.push(Missing { has_others: has_others(&path, roots), path })
+                    missing.push(Missing { has_others: has_others(&path, roots), path, reuse })
                 }
                 Err(error) => return Err(Error { path, ..error }),
             }
@@ -67,6 +70,15 @@ impl References {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.trees.is_empty()
+    }
+}
+
+/// What it is to use such a tree.
+fn operation(reuse: Reuse) -> Operation {
+    match reuse {
+        Reuse::Link | Reuse::Relink | Reuse::Clone => Operation::UseReference,
+        Reuse::Copy => Operation::UseCopyDest,
+        Reuse::Compare => Operation::UseCompareDest,
     }
 }
 

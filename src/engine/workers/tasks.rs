@@ -21,7 +21,7 @@ use crate::engine::state::watched::{Remains, Step, Watched};
 use crate::engine::workers::turns::Turns;
 use crate::engine::{Run, check};
 use crate::error::{Result, panicked};
-use crate::event::{Action, Entries, EntryEvent, Kind};
+use crate::event::{Entries, EntryEvent, Kind};
 use crate::io::Io;
 use crate::walk::Entry;
 
@@ -248,7 +248,7 @@ async fn run_entry(
     pair: Option<&Arc<Pair>>,
     entry: &Entry,
 ) -> Option<EntryEvent> {
-    let Some(pair) = pair else { return Some(EntryEvent::done(entry.kind, Action::Skipped)) };
+    let Some(pair) = pair else { return Some(EntryEvent::done(entry.kind, directory.action_without())) };
     let item = Item { lane, directory, pair, entry, replaces: false, old: None, led: None };
     if lane.run.config.checks() { Box::pin(check::check(item)).await } else { Some(item.mirror().await) }
 }

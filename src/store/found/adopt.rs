@@ -12,8 +12,10 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::roots::nearest_existing;
 use crate::stop::Stop;
 use crate::store::found::names::{Origin, Told, told};
+use crate::store::found::rebuild::is_ours;
 use crate::store::found::{directories, hold, number, refusal, tree, write_down};
 use crate::store::layout::Layout;
+use crate::store::own::held;
 use crate::store::record::{self, Record, known};
 use crate::store::{name, rename_tree};
 use crate::text::Escaped;
@@ -74,14 +76,14 @@ struct Tree {
 /// When the store can't be used, a tree is none or has a name that tells no time, or lies on another file system.
 pub fn adopt(adopt: &Adopt, stop: &Stop) -> Result<Adopted> {
     let layout = Layout::new(&adopt.store);
-    let mut trees = find(adopt, &known(&layout)?.0)?;
+    let mut trees = find(adopt, &known(&layout)?.snapshots)?;
     require_one_file_system(&adopt.store, &trees)?;
     // A run that was killed may have left `latest` behind its record.
     if trees.is_empty() && layout.require().is_err() {
         return Ok(Adopted { trees: Vec::new(), errors: Vec::new() });
     }
     let lock = (!adopt.dry_run).then(|| hold(&layout, adopt.wait, stop)).transpose()?;
-    let snapshots = known(&layout)?.0;
+    let snapshots = known(&layout)?.snapshots;
     if lock.is_some() {
         trees = find(adopt, &snapshots)?; // another run may have been at work until now
     }
@@ -91,7 +93,7 @@ pub fn adopt(adopt: &Adopt, stop: &Stop) -> Result<Adopted> {
         return Ok(Adopted { trees: adopted, errors });
     };
     // What is not there under its name is not known to anybody yet. If this is killed, what has its name is known for what it is.
-    let mut records = in_order(&adopted, &snapshots);
+    let mut records = in_order(&layout, &adopted, &snapshots);
     number(&mut records);
     record::write(&layout.record(), &records)?;
     record::remove(&layout.pending())?;
@@ -103,7 +105,8 @@ pub fn adopt(adopt: &Adopt, stop: &Stop) -> Result<Adopted> {
         }
     });
     record::flush_around(&layout.latest())?;
-    let records = write_down(layout, in_order(&adopted, &snapshots), lock)?;
+    let records = in_order(&layout, &adopted, &snapshots);
+    let records = write_down(layout, records, lock)?;
     for (_, record) in &mut adopted {
         record.sequence =
             records.iter().find(|known| known.name == record.name).map_or(0, |known| known.sequence);
@@ -111,13 +114,17 @@ pub fn adopt(adopt: &Adopt, stop: &Stop) -> Result<Adopted> {
     Ok(Adopted { trees: adopted, errors })
 }
 
-/// What is adopted comes before what was taken, and by its time among what was adopted before.
-fn in_order(adopted: &[(PathBuf, Record)], snapshots: &[Record]) -> Vec<Record> {
-    let taken = snapshots.iter().position(|record| !record.rebuilt).unwrap_or(snapshots.len());
-    let (earlier, taken) = snapshots.split_at(taken);
-    let mut records: Vec<Record> = adopted.iter().map(|(_, record)| record).chain(earlier).cloned().collect();
-    records.sort_by(|one, other| (one.started, &one.name).cmp(&(other.started, &other.name)));
-    records.extend_from_slice(taken);
+/// What is adopted comes before what was taken, and by its time among what was adopted before. What may be no snapshot, and so
+/// comes before all others (rebuild.rs), stays there, and what was taken keeps its order: dates say nothing of either.
+fn in_order(layout: &Layout, adopted: &[(PathBuf, Record)], snapshots: &[Record]) -> Vec<Record> {
+    let (earlier, others): (Vec<Record>, Vec<Record>) =
+        snapshots.iter().cloned().partition(|record| record.adopted);
+    let mut by_time: Vec<Record> = adopted.iter().map(|(_, record)| record.clone()).chain(earlier).collect();
+    by_time.sort_by(|one, other| (one.started, &one.name).cmp(&(other.started, &other.name)));
+    let is_stray = |record: &&Record| record.rebuilt && !is_ours(layout, &record.name);
+    let strays = others.iter().take_while(is_stray).count();
+    let mut records = others;
+    records.splice(strays..strays, by_time);
     records
 }
 
@@ -137,9 +144,9 @@ fn find(adopt: &Adopt, known: &[Record]) -> Result<Vec<Tree>> {
     for name in names.iter().filter(|name| !known.contains(&***name)) {
         let told = told(name, &adopt.zone, false);
         let is_asked = |told: &Told| adopt.trees.is_empty() || told.origin == Origin::Own;
-        // One that has a manifest was taken with this name.
-        let is_ours = |told: &Told| told.origin != Origin::Own && layout.manifest(name).exists();
-        if let Some(told) = told.filter(|told| is_asked(told) && !is_ours(told)) {
+        // One that has a manifest was taken here, and `rebuild` takes it in.
+        let was_taken = !held::is_absent(&layout.manifest(name));
+        if let Some(told) = told.filter(|told| is_asked(told) && !was_taken) {
             let path = adopt.store.join(name);
             let is_there = |tree: &Tree| same(&tree.path, &path);
             if !trees.iter().any(is_there) {
@@ -243,7 +250,7 @@ fn describe(
         let missing =
             tree.is_partial.then_some("something is missing in it, as the program that made it says");
         let record = tree::record_of((name, false), tree.started, several, missing, &counted);
-        described.push((tree.path, record));
+        described.push((tree.path, Record { adopted: true, ..record }));
     }
     (described, errors)
 }

@@ -43,7 +43,7 @@ fn directories(store: &Path) -> Result<(Vec<String>, Vec<Error>)> {
 /// Writes the record of these snapshots, in this order. What their order was before is nothing to anybody.
 fn write_down(layout: Layout, mut snapshots: Vec<Record>, lock: std::fs::File) -> Result<Vec<Record>> {
     let next = number(&mut snapshots);
-    let held = Held { layout, snapshots, next, lock };
+    let held = Held { layout, snapshots, next, gone: Vec::new(), cut: None, lock };
     held.write_down()?;
     Ok(held.snapshots)
 }

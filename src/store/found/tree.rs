@@ -70,5 +70,6 @@ pub(super) fn record_of(
         exit_code: 0,
         version: env!("CARGO_PKG_VERSION").into(),
         rebuilt: true,
+        adopted: false,
     }
 }

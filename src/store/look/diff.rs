@@ -1,11 +1,11 @@
 //! What changed from one snapshot to another one.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::error::{Outcome, Result};
-use crate::event::{Reporter, Summary, Totals};
+use crate::error::{Error, Outcome, Result};
+use crate::event::{EntryEvent, Notice, Reporter, Stall, Start, Summary, Totals};
 use crate::options::Owner;
 use crate::plan::chmod::Chmod;
 use crate::stop::Stop;
@@ -41,7 +41,7 @@ impl Diff {
     }
 }
 
-/// Tells what changed, as [`check`](crate::check()) does. What is one inode in both is equal, and is not read: but
+/// Tells what changed, as [`check`](crate::check()) does, but by path: a directory before what is in it. What is one inode in both is equal, and is not read: but
 /// options may want other modes and owners than it has.
 ///
 /// # Errors
@@ -54,5 +54,52 @@ pub fn diff(diff: &Diff, reporter: &mut dyn Reporter, stop: &Stop) -> Result<Sum
     }
     let mut run = diff.run.clone();
     run.shares_inodes = run.chmod == Chmod::default() && run.owner == Owner::default();
-    crate::engine::check(&run, reporter, stop)
+    crate::engine::check(&run, &mut Sorted { reporter, entries: Vec::new() }, stop)
+}
+
+/// Keeps differences until all are known, and passes them on by path. What is equal, and what has failed, it passes on at once.
+struct Sorted<'a> {
+    reporter: &'a mut dyn Reporter,
+    entries: Vec<(PathBuf, EntryEvent)>,
+}
+
+impl Reporter for Sorted<'_> {
+    fn start(&mut self, start: &Start) {
+        self.reporter.start(start);
+    }
+
+    fn entry(&mut self, directory: &Path, event: &EntryEvent) {
+        match event.again().filter(|event| event.action.is_change()) {
+            Some(event) => self.entries.push((directory.to_path_buf(), event)),
+            None => self.reporter.entry(directory, event),
+        }
+    }
+
+    fn error(&mut self, error: &Error) {
+        self.reporter.error(error);
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.reporter.notice(notice);
+    }
+
+    fn stall(&mut self, stall: &Stall) {
+        self.reporter.stall(stall);
+    }
+
+    fn progress(&mut self, totals: &Totals) {
+        self.reporter.progress(totals);
+    }
+
+    fn finish(&mut self, summary: &Summary) {
+        self.entries.sort_by_cached_key(|(directory, event)| directory.join(event.name()));
+        for (directory, event) in self.entries.drain(..) {
+            self.reporter.entry(&directory, &event);
+        }
+        self.reporter.finish(summary);
+    }
+
+    fn trouble(&mut self) -> Option<Error> {
+        self.reporter.trouble()
+    }
 }

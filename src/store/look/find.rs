@@ -13,7 +13,7 @@ use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::io::path::open_entry;
 use crate::store::layout::{LATEST, Layout};
 use crate::store::name;
-use crate::store::record::{self, Record};
+use crate::store::record::{self, Known, Record};
 use crate::text::Escaped;
 
 /// A snapshot that can be looked into.
@@ -63,7 +63,7 @@ impl Found {
 pub struct View {
     /// The oldest first.
     pub snapshots: Vec<Found>,
-    /// Directories named by time that a record does not tell of: it was lost, and begun anew.
+    /// Directories that are named by time, or have a manifest, and that a record does not tell of: it was lost, and begun anew.
     pub unrecorded: Vec<Found>,
     /// Why the record, or which lines of it, could not be read.
     pub unread: Vec<Error>,
@@ -81,8 +81,9 @@ impl View {
         std::fs::metadata(store).at(Operation::UseStore, || store)?;
         let mut view = View { snapshots: Vec::new(), unrecorded: Vec::new(), unread: Vec::new(), layout };
         match record::legible(&view.layout) {
-            Ok((records, unread)) if !records.is_empty() => {
-                view.snapshots = records.into_iter().map(|record| view.of_record(record)).collect();
+            Ok(Known { snapshots, illegible, cut, .. }) if !snapshots.is_empty() => {
+                let unread: Vec<Error> = illegible.into_iter().chain(cut).collect();
+                view.snapshots = snapshots.into_iter().map(|record| view.of_record(record)).collect();
                 let mut others = view.by_name().unwrap_or_default(); // of a store that can't be listed: none
                 others.retain(|other| view.snapshots.iter().all(|found| found.name != other.name));
                 match unread.is_empty() {
@@ -92,7 +93,7 @@ impl View {
                 view.unread = unread;
                 return Ok(view);
             }
-            Ok((_, unread)) => view.unread = unread,
+            Ok(known) => view.unread = known.illegible.into_iter().chain(known.cut).collect(),
             Err(error) if error.errno() == Some(Errno::ACCESS) => view.unread = vec![error],
             Err(error) => return Err(error),
         }
@@ -139,21 +140,29 @@ impl View {
         self.unread.iter().filter(|error| error.errno() != Some(Errno::ACCESS))
     }
 
-    /// The directories that are named by time, and the one that `latest` leads to as the last one.
+    /// The directories that are named by time, and those that have a manifest, by that time; the one that `latest` leads to, if
+    /// it is called otherwise, is the last one.
     fn by_name(&self) -> Result<Vec<Found>> {
         let store = self.layout.store();
         let at = || store;
+        let latest = self.layout.led_to().filter(|name| name::time(name).is_none());
         let mut found = Vec::new();
         for entry in std::fs::read_dir(store).at(Operation::UseStore, at)? {
             let entry = entry.at(Operation::UseStore, at)?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             let started = name::time(&name);
-            if started.is_some() && entry.file_type().at(Operation::UseStore, at)?.is_dir() {
+            let is_snapshot = started.is_some()
+                || name::refusal(name.as_ref()).is_none() && self.layout.has_manifest(&name);
+            if is_snapshot
+                && latest.as_ref() != Some(&name)
+                && entry.file_type().at(Operation::UseStore, at)?.is_dir()
+            {
                 found.push(Found { path: self.layout.snapshot(&name), name, started, record: None });
             }
         }
-        found.sort_by(|one, other| one.name.cmp(&other.name));
-        if let Some(name) = self.layout.led_to().filter(|name| name::time(name).is_none()) {
+        // What has no time for a name is nowhere the newest.
+        found.sort_by(|one, other| (one.started, &one.name).cmp(&(other.started, &other.name)));
+        if let Some(name) = latest {
             found.push(Found { path: self.layout.snapshot(&name), name, started: None, record: None });
         }
         Ok(found)

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::error::{Context, Error, Operation, Result};
 use crate::event::Kind;
@@ -52,8 +53,10 @@ fn list(top: impl AsFd, directory: &Path, each: &mut dyn FnMut(&[u8], &Stat)) ->
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        let stat = rustix::fs::statat(&held, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        each(name.to_bytes(), &Stat::from(&stat));
+        match rustix::fs::statat(&held, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {} // it has gone meanwhile
+            stat => each(name.to_bytes(), &Stat::from(&stat?)),
+        }
     }
     Ok(())
 }

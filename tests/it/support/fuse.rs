@@ -143,6 +143,16 @@ struct OneNumber {
     alike: bool,
 }
 
+/// A change that comes after a file was read.
+#[derive(Clone, Copy)]
+struct LateChange {
+    /// Reads to come before it.
+    reads: usize,
+    name: &'static str,
+    change: fn(&mut Vec<u8>),
+    mode: u16,
+}
+
 /// The mounted file system.
 pub struct Fuse {
     point: PathBuf,
@@ -193,6 +203,11 @@ impl Fuse {
     /// How many calls are held.
     pub fn held(&self) -> usize {
         self.memory.state().stalled.len()
+    }
+
+    /// When a file of this name has been read as often as this, somebody writes other bytes to it and gives it this mode.
+    pub fn change_after(&self, reads: usize, name: &'static str, change: fn(&mut Vec<u8>), mode: u16) {
+        self.memory.state().late_change = Some(LateChange { reads, name, change, mode });
     }
 
     /// From now on `call` goes wrong for everybody, always, but so many times before.
@@ -308,6 +323,7 @@ struct State {
     picky: bool,
     written: usize,
     one_number: Option<OneNumber>,
+    late_change: Option<LateChange>,
     /// What is to be held back.
     holds: Vec<(Call, &'static str)>,
     /// Answers that are held back.
@@ -343,6 +359,7 @@ impl State {
             picky: false,
             written: 0,
             one_number: None,
+            late_change: None,
             holes: HashMap::new(),
             holds: Vec::new(),
             stalled: Vec::new(),
@@ -364,6 +381,25 @@ impl State {
         match &mut self.node(ino)?.body {
             Body::File(bytes) => Ok(bytes),
             _ => Err(Errno::EISDIR),
+        }
+    }
+
+    /// Changes a file that has been read as often as that takes.
+    fn count_read(&mut self, ino: INodeNo) {
+        let name = self.nodes.get(&ino).map(|node| node.name.clone()).unwrap_or_default();
+        let Some(late) = self.late_change.as_mut().filter(|late| name == late.name) else { return };
+        late.reads -= 1;
+        if late.reads > 0 {
+            return;
+        }
+        let LateChange { change, mode, .. } = *late;
+        self.late_change = None;
+        if let Ok(bytes) = self.contents(ino) {
+            change(bytes);
+            self.touch(ino);
+        }
+        if let Ok(node) = self.node(ino) {
+            node.attr.perm = mode;
         }
     }
 
@@ -650,7 +686,8 @@ impl Memory {
     /// Answers a read.
     fn give(&self, (ino, offset): (INodeNo, u64), size: usize, reply: ReplyData) {
         let mut state = self.state();
-        answer!(reply, state.contents(ino), bytes => {
+        answer!(reply, state.contents(ino).cloned(), bytes => {
+            state.count_read(ino);
             let rest = &bytes[(offset as usize).min(bytes.len())..];
             reply.data(&rest[..rest.len().min(size)]);
         })

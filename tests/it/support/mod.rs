@@ -4,6 +4,7 @@ pub mod attacker;
 pub mod chance;
 pub mod changed;
 pub mod fuse;
+pub mod mapping;
 pub mod mount;
 pub mod needs;
 pub mod tree;
@@ -74,6 +75,11 @@ pub fn scratch() -> tempfile::TempDir {
     });
     let place = if roomy { shared.to_path_buf() } else { std::env::temp_dir() };
     tempfile::Builder::new().prefix("ringsync-test-").tempdir_in(place).expect("a scratch directory")
+}
+
+/// The same on a disk, for what is too large for memory.
+pub fn scratch_on_disk() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("ringsync-test-").tempdir_in("/var/tmp").expect("a scratch directory")
 }
 
 /// Tells another thread that a test, or a part of it, is over, also when it failed.

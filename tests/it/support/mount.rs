@@ -124,7 +124,12 @@ pub struct Image {
 impl Image {
     /// A new one, with further options of its mkfs(8).
     pub fn new(kind: &str, size: &str, options: &[&str]) -> Image {
-        let image = Image { home: scratch() };
+        Image::at(scratch(), kind, size, options)
+    }
+
+    /// The same in a directory, which goes with it.
+    pub fn at(home: tempfile::TempDir, kind: &str, size: &str, options: &[&str]) -> Image {
+        let image = Image { home };
         tool("truncate", &["-s", size, text(&image.path())]);
         let path = image.path();
         tool(&format!("mkfs.{kind}"), &[&["-q"], options, &[text(&path)]].concat());

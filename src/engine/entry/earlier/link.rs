@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::entry::earlier::{decide_held, holds_the_same, is_doubtful};
+use crate::engine::entry::earlier::{decide_held, hold, holds_the_same, is_doubtful};
 use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::keep_old;
@@ -16,14 +16,16 @@ use crate::engine::own::trial;
 use crate::engine::own::writable::writable;
 use crate::engine::run::flushed::flush_file;
 use crate::engine::state::copied::Copied;
+use crate::engine::state::references::Tree;
 use crate::error::{Context, Error, Operation, Result};
 use crate::event::{Action, Event, Kind, Notice, Reused};
-use crate::io::path::{open_directory, open_entry};
+use crate::io::path::open_directory;
 use crate::io::rename::{Taken, link_nameless, take_place};
 use crate::metadata::xattr::{self, Holder};
 use crate::metadata::{HeldInode, Wanted, is_refusal};
+use crate::options::Reuse;
 use crate::plan::compare::Decision;
-use crate::stat::{Stat, proc_path, stat_open};
+use crate::stat::{Stat, proc_path};
 
 /// As many names as an inode may have where that is little: on ext4 (`EXT4_LINK_MAX` of the kernel's ext4.h). Where there may be
 /// more a copy in some ten thousand costs little.
@@ -36,19 +38,11 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
         return Ok(None);
     }
     for reference in &run.references.trees {
-        let tree = &reference.fd;
-        let path = item.directory.path_of(item.target());
-        item.lane.doing(Operation::OpenDestination);
-        let Ok(handle) = open_entry(tree, path.as_os_str().as_bytes()) else { continue };
-        let Ok(have) = stat_open(&handle) else { continue };
-        let Some(mut lacks) = is_same(item, source, tree, (&handle, &have)).await? else { continue };
-        match flags::compare_held(item, source, &handle).await? {
-            Found::Same => {}
-            Found::Other => continue,
-            Found::Lacks(error) => lacks.push(error),
-        }
-        if is_doubtful(item, reference, &have) && !holds_the_same(item, source, &handle, &have).await? {
+        let Some(Exact { handle, have, lacks }) = find_exact(item, source, reference).await? else {
             continue;
+        };
+        if run.config.reuse == Reuse::Relink && item.old.is_some_and(|old| old.inode == have.inode) {
+            return Ok(None); // it is that file
         }
         // Names that are apart in the source must not become one file.
         let may_share = || run.links.may_share(have.inode, item.identity(&source.stat));
@@ -60,13 +54,48 @@ pub(crate) async fn link(item: &Item<'_>, source: &SourceEntry, taken: Taken) ->
             continue;
         }
         let bytes = if have.kind == Kind::File { have.size } else { 0 };
-        let reused = Some(Reused { tree: reference.number, bytes });
+        let reused = Some(Reused { tree: reference.number, bytes, as_it_is: true });
         let linked = Copied { action: Action::Linked, reused, ..Copied::skipped() }.lacking(lacks);
         if !run.config.writes() || give_name(item, &handle, &have, taken).await? {
             return Ok(Some(linked));
         }
     }
     Ok(None)
+}
+
+/// What an earlier tree has under the item's path, where that is the same with all metadata that are kept.
+pub(super) struct Exact {
+    handle: OwnedFd,
+    have: Stat,
+    /// What it lacks, as a copy would.
+    lacks: Vec<Error>,
+}
+
+/// Looks for it in one of them.
+pub(super) async fn find_exact(
+    item: &Item<'_>,
+    source: &SourceEntry,
+    reference: &Tree,
+) -> Result<Option<Exact>> {
+    item.lane.doing(Operation::OpenDestination);
+    let Some((handle, have)) = hold(item, reference) else { return Ok(None) };
+    let same = is_same(item, source, &reference.fd, (&handle, &have)).await?;
+    let Some(mut lacks) = same else { return Ok(None) };
+    match flags::compare_held(item, source, &handle).await? {
+        Found::Same => {}
+        Found::Other => return Ok(None),
+        Found::Lacks(error) => lacks.push(error),
+    }
+    if is_doubtful(item, reference, &have) && !holds_the_same(item, source, &handle, &have).await? {
+        return Ok(None);
+    }
+    Ok(Some(Exact { handle, have, lacks }))
+}
+
+impl Exact {
+    pub(super) fn size(&self) -> u64 {
+        if self.have.kind == Kind::File { self.have.size } else { 0 }
+    }
 }
 
 /// Whether an entry of an earlier tree has all metadata of the source's that are kept, or as much of them as a copy would get.
@@ -106,7 +135,12 @@ async fn is_same(
     trial::is_as_a_copy(item.place(), wanted, (have, found.as_ref()))
 }
 
-fn xattrs(item: &Item<'_>, tree: &OwnedFd, handle: &OwnedFd, have: &Stat) -> Result<xattr::Xattrs> {
+pub(super) fn xattrs(
+    item: &Item<'_>,
+    tree: &OwnedFd,
+    handle: &OwnedFd,
+    have: &Stat,
+) -> Result<xattr::Xattrs> {
     let reach = item.run().rules.privileges.namespaces;
     if have.kind != Kind::Symlink {
         return xattr::read(&HeldInode::Handle(handle.as_fd()).into(), reach, || item.path());

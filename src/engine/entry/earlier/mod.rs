@@ -1,7 +1,9 @@
-//! `--link-dest`: trees of earlier runs. What is the same there is not copied, but becomes one more name of it (link.rs), or
-//! a clone (clone.rs).
+//! `--link-dest`, `--copy-dest`, `--compare-dest`: trees of earlier runs. What is the same there is not copied from the source: it
+//! becomes one more name of it (link.rs), a clone or a copy of it (clone.rs), or is left out (leave.rs).
 
 pub(crate) mod clone;
+pub(crate) mod differs;
+mod leave;
 mod link;
 
 use std::os::fd::OwnedFd;
@@ -16,7 +18,7 @@ use crate::engine::state::copied::Copied;
 use crate::engine::state::references::Tree;
 use crate::error::{Error, Operation, Result};
 use crate::event::Kind;
-use crate::io::path::open_directory;
+use crate::io::path::{open_directory, open_entry};
 use crate::io::rename::Taken;
 use crate::options::Reuse;
 use crate::plan::compare::{Decision, decide, keep};
@@ -25,18 +27,49 @@ use crate::stat::{Stat, proc_path, stat_open};
 
 /// What the earlier trees have of an entry.
 pub(crate) enum Earlier {
-    /// It has its name now.
-    Linked(Copied),
-    /// The new file is to be a clone of this one.
+    /// It is done: it has its name now, or is left out.
+    Done(Copied),
+    /// The new file is to have the contents of this one.
     Base(Base),
 }
 
 /// Takes of the earlier trees what there is of an entry. `None`: it is to be copied.
 pub(crate) async fn reuse(item: &Item<'_>, source: &SourceEntry, taken: Taken) -> Result<Option<Earlier>> {
-    match item.run().config.reuse {
-        Reuse::Link => Ok(link::link(item, source, taken).await?.map(Earlier::Linked)),
-        Reuse::Clone => Ok(clone::find(item, source).await?.map(Earlier::Base)),
+    let reuse = item.run().config.reuse;
+    let done = match reuse {
+        Reuse::Link | Reuse::Relink => link::link(item, source, taken).await?,
+        Reuse::Compare => leave::leave(item, source, taken).await?,
+        Reuse::Clone | Reuse::Copy => None,
+    };
+    let takes_contents = reuse == Reuse::Clone || reuse.copies() && taken == Taken::Nothing;
+    match done {
+        Some(done) => Ok(Some(Earlier::Done(done))),
+        None if takes_contents => Ok(clone::find(item, source).await?.map(Earlier::Base)),
+        None => Ok(None),
     }
+}
+
+/// Leaves out one of several names of an inode, if an earlier tree has the same under it: `--compare-dest`.
+pub(crate) async fn leave_name(
+    item: &Item<'_>,
+    source: &SourceEntry,
+    destination: Option<&Stat>,
+) -> Result<Option<Copied>> {
+    match destination.map(|have| have.kind) {
+        None => leave::leave(item, source, Taken::Nothing).await,
+        Some(kind) if kind == Kind::File && source.stat.kind == Kind::File => {
+            leave::leave(item, source, Taken::Entry).await
+        }
+        Some(_) => Ok(None),
+    }
+}
+
+/// What an earlier tree has under the item's path, held.
+fn hold(item: &Item<'_>, tree: &Tree) -> Option<(OwnedFd, Stat)> {
+    let path = item.directory.path_of(item.target());
+    let handle = open_entry(&tree.fd, path.as_os_str().as_bytes()).ok()?;
+    let have = stat_open(&handle).ok()?;
+    Some((handle, have))
 }
 
 /// What a comparison with an earlier tree's entry says, if that holds what the source does: `Keep` or `Renew`.

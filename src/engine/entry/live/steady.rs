@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::time::ClockId;
 
 use crate::engine::entry::item::Item;
+use crate::engine::entry::live::mapped::show_stores;
 use crate::error::{Context, Operation, Result};
 use crate::io::file::File;
 use crate::stat::{Stat, Time, stat_open};
@@ -62,17 +63,20 @@ fn now() -> Time {
 pub(crate) struct Settled {
     pub(crate) stat: Stat,
     pub(crate) apart: bool,
+    /// Stores through a mapping show as well (mapped.rs).
+    pub(crate) shows_stores: bool,
 }
 
 /// Waits until `source`, which was found like `stat`, is in a state from which every change can be told, unless it is written
 /// to meanwhile: how long that goes on nobody knows. Files without a size (in /proc) have times that move with every look:
 /// any contents they get show by a size.
 pub(crate) async fn settle(item: &Item<'_>, source: &File, stat: Stat) -> Result<Settled> {
+    let shows_stores = show_stores(item, source, &stat).await?;
     let Age::Now(limit) = age(stat.changed, now(), source.fine_times) else {
-        return Ok(Settled { stat, apart: true });
+        return Ok(Settled { stat, apart: true, shows_stores });
     };
     if stat.size == 0 {
-        return Ok(Settled { stat, apart: true });
+        return Ok(Settled { stat, apart: true, shows_stores });
     }
     wait(item, &stat, source.fine_times, limit).await?;
     let found = stat_open(source).at(Operation::StatSource, || item.source_path())?;
@@ -80,7 +84,7 @@ pub(crate) async fn settle(item: &Item<'_>, source: &File, stat: Stat) -> Result
     // If nothing changed its clock is a little ahead of ours.
     let apart =
         found.changed == stat.changed || !matches!(age(found.changed, now(), source.fine_times), Age::Now(_));
-    Ok(Settled { stat: found, apart })
+    Ok(Settled { stat: found, apart, shows_stores })
 }
 
 /// Waits until a change of `source` has other times than those of `stat`, which it had a while ago.

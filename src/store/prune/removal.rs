@@ -15,7 +15,7 @@ use crate::store::record::flush_around;
 use crate::store::rename_tree;
 
 /// Takes a tree out of sight. It is not there any more for anybody, and its names are gone with the next [`empty`].
-pub(super) fn doom(layout: &Layout, path: &Path) -> Result<()> {
+pub(in crate::store) fn doom(layout: &Layout, path: &Path) -> Result<()> {
     let doomed = layout.doomed();
     make_private(&doomed)?;
     let free = (0_u32..).map(|number| doomed.join(number.to_string())).find(|path| held::is_absent(path));
@@ -25,19 +25,19 @@ pub(super) fn doom(layout: &Layout, path: &Path) -> Result<()> {
 }
 
 /// Makes the directories that a run takes, while there is room for them.
-pub(super) fn prepare(layout: &Layout) -> Result<()> {
+pub(in crate::store) fn prepare(layout: &Layout) -> Result<()> {
     make_private(&layout.doomed())?;
     make_private(&layout.manifests())?;
     make_private(&layout.own("nothing"))
 }
 
 /// Whether something is out of sight that is not removed yet.
-pub(super) fn is_due(layout: &Layout) -> bool {
+pub(in crate::store) fn is_due(layout: &Layout) -> bool {
     has_entries(&layout.doomed()).unwrap_or(false)
 }
 
 /// Removes all that is out of sight. Returns the first errors of what could not be removed.
-pub(super) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
+pub(in crate::store) fn empty(layout: &Layout, stop: &Stop) -> Result<Vec<Error>> {
     manifest::remove_orphans(layout)?;
     let doomed = layout.doomed();
     if !has_entries(&doomed)? {

@@ -1,0 +1,100 @@
+//! The texts of `ringsync rsync`, and the order of its lines.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use ringsync::event::{Action, EntryEvent, Kind, Totals};
+
+use crate::rsync::options::{OPTIONS, Standing, Takes};
+
+/// By what the line of an entry is sorted: deletions first, files of a directory before its subdirectories.
+pub(super) fn order(directory: &Path, event: &EntryEvent) -> Vec<u8> {
+    let mut key = vec![u8::from(event.action != Action::Deleted)];
+    for name in directory.iter() {
+        key.push(2);
+        key.extend_from_slice(name.as_bytes());
+        key.push(0);
+    }
+    if !event.name().is_empty() {
+        key.push(if event.kind == Kind::Directory { 2 } else { 1 });
+        key.extend_from_slice(event.name().as_bytes());
+        key.push(0);
+    }
+    key
+}
+
+/// What -v ends with.
+pub(super) fn closing(totals: &Totals, dry_run: bool) -> String {
+    let Totals { bytes, source_bytes, elapsed, .. } = totals;
+    let rate = *bytes as f64 / elapsed.as_secs_f64().max(0.5);
+    let speedup = *source_bytes as f64 / (*bytes).max(1) as f64;
+    let dry = if dry_run { " (DRY RUN)" } else { "" };
+    format!(
+        "\nsent {} bytes  received 0 bytes  {} bytes/sec\ntotal size is {}  speedup is {speedup:.2}{dry}",
+        grouped(*bytes),
+        decimal(rate),
+        grouped(*source_bytes)
+    )
+}
+
+/// A number with a comma before each three digits.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn decimal(number: f64) -> String {
+    let hundredths = (number * 100.0).round() as u64;
+    format!("{}.{:02}", grouped(hundredths / 100), hundredths % 100)
+}
+
+/// `--version`.
+pub(crate) fn version() -> String {
+    format!(
+        "ringsync {} with the command line of rsync 3.5, for copies on this machine\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// `--help`: what is taken, and what is not.
+pub(crate) fn help() -> String {
+    let mut text = String::from(
+        "Usage: ringsync rsync [OPTION]... SRC [SRC]... DST\n\n\
+         Copies between directories of this machine as rsync 3.5 does: see rsync(1) for what each option\n\
+         does, and docs/from-rsync.md for what differs. Called by the name rsync, through a link, the\n\
+         program does the same.\n",
+    );
+    for (standing, heading) in [
+        (Standing::Works, "Options"),
+        (Standing::Tunes, "Options that change nothing between two trees of one machine"),
+        (Standing::Lacks, "Options of rsync that ringsync refuses"),
+    ] {
+        text += &format!("\n{heading}:\n");
+        for spec in OPTIONS.iter().filter(|spec| spec.standing == standing) {
+            let letter = spec.letter.map(|letter| format!("-{}", char::from(letter)));
+            let names = spec.names.iter().filter(|name| name.len() > 1).map(|name| format!("--{name}"));
+            let written: Vec<String> = letter.into_iter().chain(names).collect();
+            let value = if spec.takes == Takes::Nothing { "" } else { " VALUE" };
+            text += &format!("  {}{value}\n", written.join(", "));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_commas() {
+        assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(decimal(1234.5), "1,234.50");
+    }
+}
