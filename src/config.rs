@@ -13,7 +13,8 @@ use crate::files::key::default_state_directory;
 use crate::files::named::{self, Existing};
 use crate::files::trees::Trees;
 use crate::options::{
-    Backup, Compare, Delete, DeleteWhen, Engine, Hashing, Keep, Lock, Owner, Reflink, Reuse, try_with, with,
+    Backup, Compare, Delete, DeleteWhen, Engine, Hashing, Keep, Lock, Owner, Reflink, Reuse, Symlinks,
+    try_with, with,
 };
 use crate::plan::chmod::Chmod;
 use crate::plan::id_map::IdMap;
@@ -73,6 +74,11 @@ pub struct Config {
     pub mode: Mode,
     /// What is kept besides contents and mode.
     pub keep: Keep,
+    /// Which symlinks stand for what they lead to.
+    pub symlinks: Symlinks,
+    /// Follow symlinks of other users than root and the one who runs this: on the way to what the user named, and in the trees
+    /// where [`Config::symlinks`] has them followed. Those users can then have read or written what is not theirs.
+    pub insecure_links: bool,
     /// What of the source is mirrored.
     pub select: Selection,
     /// Delete what the destination has and the source lacks.
@@ -182,6 +188,8 @@ impl Config {
             groups: None,
             state: default_state_directory(),
             keep: Keep::default(),
+            symlinks: Symlinks::default(),
+            insecure_links: false,
             atomic: true,
             in_place: false,
             partial: false,
@@ -229,10 +237,11 @@ impl Config {
 
     /// The trees of a run, as files beside them have to know them. Several sources are not followed where they are symlinks.
     pub(crate) fn trees(&self) -> Trees {
-        match &self.sources {
+        let trees = match &self.sources {
             Some(sources) => Trees::of(sources, AtFlags::SYMLINK_NOFOLLOW, &self.destination),
             None => Trees::of(std::slice::from_ref(&self.source), AtFlags::empty(), &self.destination),
-        }
+        };
+        trees.following(self.insecure_links)
     }
 
     /// The rules of a run by this process.

@@ -108,15 +108,15 @@ mod walk;
 pub use crate::config::{Config, DEFAULT_DEPTH, default_jobs};
 pub use crate::engine::{check, sync};
 pub use crate::error::{
-    Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Frozen, Names, NotKept, Operation, Outcome, Property, Result,
-    Setting,
+    Astray, Cause, EXIT_UNUSABLE, EXIT_USAGE, Error, Frozen, Names, NotKept, Operation, Outcome, Property,
+    Result, Setting,
 };
 pub use crate::event::{Changes, Incomplete, Kind};
 pub use crate::files::key::default_state_directory;
 pub use crate::io::ring::ring_refusal;
 pub use crate::options::{
-    Backup, Compare, CompareBy, Delete, DeleteLimit, DeleteWhen, Engine, Hashing, Keep, Lock, Owner, Reflink,
-    Reuse, Unread,
+    Backup, Compare, CompareBy, Delete, DeleteLimit, DeleteWhen, Engine, Follow, Hashing, Keep, Lock, Owner,
+    Reflink, Reuse, Symlinks, Unread,
 };
 pub use crate::plan::chmod::{Chmod, InvalidChmod};
 pub use crate::plan::id_map::IdMap;

@@ -38,7 +38,7 @@ macro_rules! try_with {
 
 pub(crate) use {try_with, with};
 
-with!(Keep, Backup, Hashing, Delete, Compare, Owner);
+with!(Keep, Backup, Hashing, Delete, Compare, Owner, Symlinks);
 
 /// What a copy keeps of its source besides contents, type and mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,41 @@ impl Default for Keep {
             flags: false,
         }
     }
+}
+
+/// Which symlinks stand for what they lead to. The meanings are those of rsync(1), but that none is followed out of the source
+/// unless [`Symlinks::follow_unsafe`] says so, nor to what its owner could not read, as far as owners and modes tell, unless that
+/// is root or the user who runs this ([`Config::insecure_links`](crate::Config::insecure_links) lifts it).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Symlinks {
+    /// In the source.
+    pub follow: Follow,
+    /// Those of the source as well that are absolute or lead out of it by their text; and what is followed may lie outside.
+    pub follow_unsafe: bool,
+    /// Such symlinks are left out, and what the destination has under their names stays.
+    pub skip_unsafe: bool,
+    /// In the destination: a symlink to a directory stays, and stands for it, where the source has a directory.
+    pub keep_directory_links: bool,
+}
+
+impl Symlinks {
+    /// Whether one in the source may stand for something else.
+    pub(crate) fn may_follow(&self) -> bool {
+        self.follow != Follow::None || self.follow_unsafe
+    }
+}
+
+/// Which symlinks of the source are followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Follow {
+    /// None: they are mirrored as they are.
+    #[default]
+    None,
+    /// Those that lead to directories.
+    Directories,
+    /// All. One that leads nowhere is an error.
+    All,
 }
 
 /// Where replaced and deleted entries are kept.

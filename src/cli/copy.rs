@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::args::copying::CopyingArgs;
+use crate::cli::args::symlinks::SymlinkArgs;
 use crate::cli::values::local::local;
 use ringsync::event::{Mode, Reporter};
 use ringsync::{Config, Escaped};
@@ -44,6 +45,8 @@ pub(crate) struct CopyArgs {
 
     #[command(flatten)]
     copying: CopyingArgs,
+    #[command(flatten)]
+    symlinks: SymlinkArgs,
 }
 
 impl CopyArgs {
@@ -55,6 +58,7 @@ impl CopyArgs {
         let mut config = Config::copy(&self.sources, &self.directory);
         config.make_parents = self.mkpath;
         config.mode = if self.dry_run { Mode::DryRun } else { Mode::Sync };
+        self.symlinks.apply(&mut config);
         self.copying.apply(&mut config)?;
         Ok(config)
     }

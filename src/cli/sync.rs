@@ -12,6 +12,7 @@ use crate::cli::args::keep::KeepArgs;
 use crate::cli::args::list::ListArgs;
 use crate::cli::args::select::SelectArgs;
 use crate::cli::args::show::ShowArgs;
+use crate::cli::args::symlinks::SymlinkArgs;
 use crate::cli::args::write::WriteArgs;
 use crate::cli::values::local::local;
 use ringsync::event::{Mode, Reporter};
@@ -58,6 +59,8 @@ pub(crate) struct SyncArgs {
     backup: BackupArgs,
     #[command(flatten)]
     keep: KeepArgs,
+    #[command(flatten)]
+    symlinks: SymlinkArgs,
 
     #[command(flatten)]
     write: WriteArgs,
@@ -76,6 +79,7 @@ impl SyncArgs {
         let mut config = Config::new(&self.source, &self.destination);
         config.make_parents = self.mkpath;
         config.mode = if self.dry_run { Mode::DryRun } else { Mode::Sync };
+        self.symlinks.apply(&mut config);
         self.select.apply(&mut config)?;
         self.list.apply(&mut config)?;
         self.delete.apply(&mut config);

@@ -10,6 +10,7 @@ use crate::engine::Run;
 use crate::engine::delete::extras;
 use crate::engine::entry::contents::{self, Compared};
 use crate::engine::entry::flags::{self, Found};
+use crate::engine::entry::follow;
 use crate::engine::entry::item::{Item, SourceEntry};
 use crate::engine::entry::special;
 use crate::engine::run::lane::Lane;
@@ -31,6 +32,8 @@ pub(crate) async fn check(item: Item<'_>) -> Option<EntryEvent> {
 }
 
 async fn check_entry(item: Item<'_>, kind: &mut Kind) -> Result<Option<EntryEvent>> {
+    let led = item.entry.followed.then(|| follow::follow(&item)).transpose()?;
+    let item = Item { led: led.as_ref(), ..item };
     let run = item.run();
     let mut opened = item.open_source().await?;
     let mut source = opened.stat;

@@ -8,6 +8,7 @@ use std::{fmt, io};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::error::astray::Astray;
 use crate::error::frozen::Frozen;
 use crate::error::not_kept::NotKept;
 use crate::error::setting::{Names, Setting};
@@ -128,6 +129,15 @@ pub enum Cause {
     /// A directory that others could have put there, or filled, is kept from them: the text tells why. What is in it was
     /// mirrored, and what is extra in it may be deleted.
     Withheld(&'static str),
+    /// It is a symlink that is not followed.
+    NotFollowed(Astray),
+    /// A symlink on the way to what the user named belongs to somebody who is neither root nor the user who runs this.
+    ForeignLink {
+        /// The symlink.
+        link: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
     /// It was not begun, or not continued: the text tells why.
     Refused(String),
 }
@@ -172,6 +182,13 @@ impl Cause {
             Cause::Withheld(why) => return (*why).into(),
             Cause::NotKept(lack) => return lack.told(names),
             Cause::Refused(why) => why.clone(),
+            Cause::NotFollowed(why) => why.told(names),
+            Cause::ForeignLink { link, uid } => format!(
+                "{} is a symlink of another user (uid {uid}), who may turn it elsewhere: name what it leads to ({} follows \
+                 it all the same)",
+                Escaped::path(link),
+                names(Setting::InsecureLinks)
+            ),
             Cause::Io(error) => error.to_string(),
             Cause::NoRoom { why, missing } => format!("{why}; {missing} bytes are missing for it"),
             Cause::KeepsFailing { why, times } => {

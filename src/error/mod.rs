@@ -3,6 +3,7 @@
 //! A message may name a setting that would help. It has as many names as there are programs: a field here, an option in
 //! ours. So the text asks for the name, [`Error::told`], and is itself there once.
 
+mod astray;
 mod cause;
 mod frozen;
 pub(crate) mod not_kept;
@@ -18,6 +19,7 @@ use rustix::io::Errno;
 
 use crate::text::Escaped;
 
+pub use astray::Astray;
 pub use cause::Cause;
 pub use frozen::Frozen;
 pub use not_kept::{NotKept, Property};

@@ -18,6 +18,7 @@ pub enum Operation {
     StatSource,
     ReadSource,
     ReadLink,
+    FollowLink,
     ReadXattrs,
     OpenDestination,
     StatDestination,
@@ -75,6 +76,7 @@ impl Operation {
             Operation::StatSource => "stat source",
             Operation::ReadSource => "read source",
             Operation::ReadLink => "read symlink",
+            Operation::FollowLink => "follow symlink",
             Operation::ReadXattrs => "read extended attributes of",
             Operation::OpenDestination => "open destination",
             Operation::StatDestination => "stat destination",
@@ -161,6 +163,7 @@ impl Operation {
                 | Operation::StatSource
                 | Operation::ReadSource
                 | Operation::ReadLink
+                | Operation::FollowLink
                 | Operation::ReadXattrs
         )
     }

@@ -40,6 +40,8 @@ pub enum Setting {
     Lock,
     LockWait,
     TakeChanging,
+    FollowUnsafe,
+    InsecureLinks,
 }
 
 /// What settings are called.
@@ -84,6 +86,8 @@ impl Setting {
             Setting::Lock => "lock",
             Setting::LockWait => "a lock of Lock::Wait",
             Setting::TakeChanging => "take_changing",
+            Setting::FollowUnsafe => "symlinks.follow_unsafe",
+            Setting::InsecureLinks => "insecure_links",
         }
     }
 }

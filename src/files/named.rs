@@ -2,8 +2,7 @@
 //! They are walked one name at a time from held directories, so that what another user plants does not lead astray:
 //!
 //! - Beneath SRC and DST no symlink is followed.
-//! - Elsewhere the last symlink must belong to root or to the user who runs this. So must one on the way there, if it
-//!   lies in a directory that others can write to.
+//! - Elsewhere each symlink must belong to root or to the user who runs this (`--insecure-links` lifts that).
 //! - What is there already is looked at before it is opened, and only then written to.
 
 use std::ffi::{CString, OsStr, OsString};
@@ -73,14 +72,24 @@ pub(crate) fn directory(
     Ok(walk.fd)
 }
 
-/// Opens a file to read it in order, wherever it lies. A FIFO that somebody else may have planted keeps nobody waiting,
-/// and nobody else's device is opened.
-pub(crate) fn open_to_read(path: &Path) -> std::io::Result<File> {
-    let held = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+/// Opens a file to read it in order, wherever it lies; symlinks of other users lead there only if this is `insecure`. A FIFO that
+/// somebody else may have planted keeps nobody waiting, and nobody else's device is opened.
+pub(crate) fn open_to_read(path: &Path, insecure: bool) -> Result<File, Cause> {
+    let held = match insecure {
+        true => rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
+        false => {
+            let named = find(path, &Trees::none(), Operation::ReadPaths).map_err(|error| error.cause)?;
+            let flags = if named.is_magic { OFlags::PATH | OFlags::CLOEXEC } else { HOLD };
+            rustix::fs::openat(&named.directory, &named.name, flags, Mode::empty())?
+        }
+    };
     let stat = stat_open(&held)?;
+    if stat.kind == Kind::Symlink {
+        return Err(Errno::LOOP.into()); // it has just become one
+    }
     if stat.kind.is_special() && !is_trusted(stat.uid) {
         let text = format!("it is a {}, and belongs to another user (uid {})", stat.kind.name(), stat.uid);
-        return Err(std::io::Error::other(text));
+        return Err(Cause::Refused(text));
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     Ok(rustix::fs::open(proc_path(&held), flags, Mode::empty())?.into())
@@ -232,12 +241,9 @@ impl<'a> Descent<'a> {
         if self.is_inside {
             return refused("is a symlink, and none is followed in SRC or DST: name what it leads to".into());
         }
-        let around = stat_open(&self.fd).at(self.operation, || self.path)?;
-        if !is_trusted(link.uid) && (self.names.is_empty() || is_open_to_others(&around)) {
-            let uid = link.uid;
-            return refused(format!(
-                "is a symlink of another user (uid {uid}), who may turn it elsewhere: name what it leads to"
-            ));
+        if !self.trees.insecure && !is_trusted(link.uid) {
+            let (link, uid) = (self.at.join(shown), link.uid);
+            return Err(Error::new(self.operation, self.path, Cause::ForeignLink { link, uid }));
         }
         self.links += 1;
         self.is_linked |= self.names.is_empty();

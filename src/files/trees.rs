@@ -21,6 +21,8 @@ pub(crate) struct Trees {
     roots: Vec<Inode>,
     /// Who may read all sources.
     readers: Readers,
+    /// Symlinks of other users are followed beside them.
+    pub(crate) insecure: bool,
 }
 
 /// Who else may read something.
@@ -94,7 +96,12 @@ impl Trees {
 
     /// No trees: there is nothing but the path.
     pub(crate) fn none() -> Self {
-        Trees { roots: Vec::new(), readers: Readers::ALL }
+        Trees { roots: Vec::new(), readers: Readers::ALL, insecure: false }
+    }
+
+    /// The same; beside them, symlinks of other users are followed if this is `insecure`.
+    pub(crate) fn following(self, insecure: bool) -> Self {
+        Trees { insecure, ..self }
     }
 
     fn add_root(&mut self, stat: &Stat) {
@@ -105,6 +112,9 @@ impl Trees {
 
     /// Whether a directory is one of the roots, or lies beneath one.
     pub(crate) fn have(&self, directory: &OwnedFd) -> bool {
+        if self.roots.is_empty() {
+            return false;
+        }
         let Ok(mut stat) = stat_open(directory) else { return false };
         let mut above: Option<OwnedFd> = None;
         for _ in 0..DEEPEST {

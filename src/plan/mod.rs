@@ -10,6 +10,7 @@ pub(crate) mod narrow;
 pub(crate) mod privileges;
 pub(crate) mod rules;
 pub(crate) mod skip;
+pub(crate) mod symlinks;
 pub(crate) mod tighten;
 pub(crate) mod times;
 pub(crate) mod writers;

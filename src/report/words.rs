@@ -40,6 +40,8 @@ pub(crate) fn option(setting: Setting) -> &'static str {
         Setting::Lock => "--lock",
         Setting::LockWait => "--wait",
         Setting::TakeChanging => "--take-changing",
+        Setting::FollowUnsafe => "--copy-unsafe-links",
+        Setting::InsecureLinks => "--insecure-links",
         other => other.field(),
     }
 }

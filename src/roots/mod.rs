@@ -3,6 +3,7 @@
 //! are the business of several.rs.
 
 pub(crate) mod backup_place;
+pub(crate) mod follow;
 pub(crate) mod lock;
 pub(crate) mod mounted;
 pub(crate) mod nested;
@@ -23,11 +24,12 @@ use rustix::io::Errno;
 use crate::config::Config;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
-use crate::files::named::is_trusted;
+use crate::files::named::{self, is_trusted};
+use crate::files::trees::Trees;
 use crate::io::temporary::MARKED;
 use crate::roots::backup_place::{found_in, refuse_backups_where_source_is};
 use crate::roots::several::Several;
-use crate::stat::{Stat, stat_open};
+use crate::stat::{Stat, proc_path, stat_open};
 use crate::text::Escaped;
 
 /// A directory that the user named, and everything beneath it.
@@ -121,7 +123,7 @@ fn open_trees(config: &Config) -> Result<Roots> {
     if let Some((manifest, named)) = &manifest {
         overlap::refuse_manifest_in_source(&config.select, manifest, named, &source)?;
     }
-    let (destination, fresh, nested) = match open_directory(&config.destination, Operation::UseDestination) {
+    let (destination, fresh, nested) = match open_named(&config.destination, config) {
         Ok(destination) => {
             let nested = overlap::refuse_overlap(config, &source, &destination, OsStr::new(""))?;
             refuse_backups(config, &source, &destination, Path::new(""))?;
@@ -157,7 +159,7 @@ fn refuse_backups(config: &Config, source: &Root, existing: &Root, missing: &Pat
 fn make_destination(config: &Config, source: &Root) -> Result<(Root, bool, bool)> {
     let path = &config.destination;
     let (existing, missing) = nearest_existing(path)?;
-    let parent = open_directory(&existing, Operation::UseDestination)?;
+    let parent = open_named(&existing, config)?;
     let nested = overlap::refuse_overlap(config, source, &parent, missing.as_os_str())?;
     refuse_backups(config, source, &parent, &missing)?;
     if missing.components().count() > 1 && !config.make_parents {
@@ -250,7 +252,7 @@ pub(crate) fn nearest_existing(path: &Path) -> Result<(PathBuf, PathBuf)> {
 fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
     let (directory, name) = split(source, Operation::UseSource)?;
     let source_root = open_around(&directory, Operation::UseSource)?;
-    let named = resolve_destination(&config.destination)?;
+    let named = resolve_destination(config)?;
     let is_directory = fs::symlink_metadata(&named).is_ok_and(|m| m.is_dir());
     let named_as_directory = config.destination.as_os_str().as_bytes().ends_with(b"/");
     let into = if is_directory || named_as_directory {
@@ -267,7 +269,7 @@ fn open_single(config: &Config, source: &Path, kind: Kind) -> Result<Roots> {
         return Err(Error::new(Operation::UseDestination, into, cause));
     }
     if config.make_parents && config.writes() {
-        fs::create_dir_all(&parent).at(Operation::UseDestination, || &parent)?;
+        hold_named(&parent, config, true)?;
     }
     let destination = match open_into(&parent, config) {
         Err(error) if !config.writes() && error.errno() == Some(Errno::NOENT) => {
@@ -302,14 +304,16 @@ fn resolve_source(path: &Path) -> Result<PathBuf> {
 
 /// DST of a file, as the user named it, may be a symlink to the directory to put it in, if it is the user's own or root's.
 /// Any other symlink is replaced, and not what it leads to.
-fn resolve_destination(path: &Path) -> Result<PathBuf> {
+fn resolve_destination(config: &Config) -> Result<PathBuf> {
+    let path = config.destination.as_path();
     let bare = path.components().as_path(); // with a slash at its end it would be followed
     let Some(link) = fs::symlink_metadata(bare).ok().filter(fs::Metadata::is_symlink) else {
         return Ok(path.to_path_buf());
     };
     let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
-    if is_directory && is_trusted(link.uid()) {
-        return fs::canonicalize(path).at(Operation::UseDestination, || path);
+    if is_directory && (config.insecure_links || is_trusted(link.uid())) {
+        let held = hold_named(path, config, false)?;
+        return fs::read_link(proc_path(&held)).at(Operation::UseDestination, || path);
     }
     if bare.as_os_str().len() < path.as_os_str().len() && path.as_os_str().as_bytes().ends_with(b"/") {
         let why = format!("it is a symlink of another user (uid {}): name what it leads to", link.uid());
@@ -389,12 +393,34 @@ pub(crate) fn open_around(path: &Path, operation: Operation) -> Result<Root> {
 /// Opens the directory that files are put into. One that can't be listed has to do: it can't be flushed, and what a killed
 /// run left in it can't be found.
 pub(crate) fn open_into(path: &Path, config: &Config) -> Result<Root> {
-    match open_directory(path, Operation::UseDestination) {
-        Err(error) if error.errno() == Some(Errno::ACCESS) && !config.fsync => {
-            open_around(path, Operation::UseDestination)
+    let held = hold_named(path, config, false)?;
+    match rustix::fs::openat(&held, c".", DIRECTORY, Mode::empty()) {
+        Err(Errno::ACCESS) if !config.fsync => {
+            Ok(Root { fd: Some(Arc::new(held)), path: path.to_path_buf() })
         }
-        opened => opened,
+        opened => root_of(opened, path),
     }
+}
+
+/// Opens a directory that is written to. A symlink on the way there must be root's or the user's own: what they named is meant,
+/// and not what somebody else had it lead to.
+pub(crate) fn open_named(path: &Path, config: &Config) -> Result<Root> {
+    let held = hold_named(path, config, false)?;
+    root_of(rustix::fs::openat(&held, c".", DIRECTORY, Mode::empty()), path)
+}
+
+fn root_of(opened: rustix::io::Result<OwnedFd>, path: &Path) -> Result<Root> {
+    let fd = opened.at(Operation::UseDestination, || path)?;
+    Ok(Root { fd: Some(Arc::new(fd)), path: path.to_path_buf() })
+}
+
+/// Holds such a directory; with `make`, what is missing of it is made.
+fn hold_named(path: &Path, config: &Config, make: bool) -> Result<OwnedFd> {
+    if path.as_os_str().is_empty() {
+        return Err(Errno::NOENT).at(Operation::UseDestination, || path);
+    }
+    let nothing = Trees::none().following(config.insecure_links);
+    named::directory(path, None, &nothing, Operation::UseDestination, make)
 }
 
 pub(crate) fn refusal(path: &Path, why: &str) -> Error {

@@ -20,9 +20,7 @@ use crate::files::named::Named;
 use crate::io::path::open_directory as open_beneath;
 use crate::roots::backup_place::{found_in, refuse_backups_where_source_is};
 use crate::roots::overlap::{Location, manifest_of, mounts, place, refuse_manifest};
-use crate::roots::{
-    self, Root, Roots, join, make_directories, nearest_existing, open_around, open_directory,
-};
+use crate::roots::{self, Root, Roots, join, make_directories, nearest_existing, open_around, open_named};
 use crate::select::list::ListedName;
 use crate::stat::{Inode, Stat, stat_open};
 use crate::text::Escaped;
@@ -191,7 +189,7 @@ fn open_target(config: &Config) -> Result<(Root, PathBuf)> {
             if !config.make_parents {
                 return Err(Error::new(Operation::UseDestination, path, Cause::Missing("it")));
             }
-            Ok((open_directory(&existing, Operation::UseDestination)?, missing))
+            Ok((open_named(&existing, config)?, missing))
         }
         opened => Ok((opened?, PathBuf::new())),
     }

@@ -16,8 +16,8 @@ use crate::rsync::failure::{Failure, USAGE};
 use crate::rsync::wishes::{Deletes, Keeps, OwnerMap, Rule, Wishes};
 use ringsync::event::Mode;
 use ringsync::{
-    Backup, Chmod, Compare, CompareBy, Config, Delete, DeleteLimit, DeleteWhen, Escaped, IdMap, Keep, Reuse,
-    Selection, Unread,
+    Backup, Chmod, Compare, CompareBy, Config, Delete, DeleteLimit, DeleteWhen, Escaped, Follow, IdMap, Keep,
+    Reuse, Selection, Symlinks, Unread,
 };
 
 /// As many other trees as rsync takes.
@@ -64,6 +64,8 @@ impl Wishes {
         config.keep = self.keep.of();
         // Each backup beside its file gives its directory another time.
         config.keep.directory_times &= !self.backup || self.backup_dir.is_some();
+        config.symlinks = self.symlinks();
+        config.insecure_links = self.follow.insecure;
         for chmod in &self.keep.chmod {
             config.chmod.extend(&self.chmod(chmod)?);
         }
@@ -106,6 +108,19 @@ impl Wishes {
         }
     }
 
+    fn symlinks(&self) -> Symlinks {
+        Symlinks::default().with(|symlinks| {
+            symlinks.follow = match (self.follow.all, self.follow.directories) {
+                (true, _) => Follow::All,
+                (false, true) => Follow::Directories,
+                (false, false) => Follow::None,
+            };
+            symlinks.follow_unsafe = self.follow.unsafe_ones;
+            symlinks.skip_unsafe = self.follow.safe_alone;
+            symlinks.keep_directory_links = self.follow.of_destination;
+        })
+    }
+
     fn chmod(&self, text: &OsString) -> Result<Chmod, Failure> {
         let parsed = text.to_str().and_then(|text| text.parse().ok());
         let told = || format!("Invalid argument passed to --chmod ({})", Escaped::name(text));
@@ -130,7 +145,7 @@ impl Wishes {
     /// The rules, and what else says which entries are copied.
     fn selection(&self) -> Result<Selection, Failure> {
         let mut select = Selection::default();
-        select.from0 = self.from0;
+        (select.from0, select.insecure_links) = (self.from0, self.follow.insecure);
         for rule in &self.rules {
             match rule {
                 Rule::Exclude(pattern) => select.exclude(pattern),

@@ -91,7 +91,7 @@ fn copy(wishes: &Wishes, paths: &[OsString], stop: &Stop) -> Result<u8, Failure>
         [sources @ .., destination] if !sources.is_empty() => (sources, Some(destination)),
         sources => (sources, None),
     };
-    let mut sources = Sources::look_at(sources)?;
+    let mut sources = Sources::look_at(sources, &wishes.follow)?;
     let lists = wishes.tells.list_only || destination.is_none();
     let mut report = Report::new(wishes, lists);
     if !wishes.recursive && !lists {

@@ -7,11 +7,12 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::cli::values::local::is_remote;
 use crate::report::lines::warn;
 use crate::rsync::failure::{FILES, Failure, UNSUPPORTED, WRITING};
+use crate::rsync::wishes::Follows;
 use ringsync::{Config, Escaped};
 
 /// One path that is to be copied.
@@ -21,6 +22,8 @@ pub(super) struct Source {
     path: PathBuf,
     /// Not itself is copied, but what it holds.
     contents: bool,
+    /// It is a symlink that stands for what it leads to.
+    followed: bool,
     metadata: Metadata,
 }
 
@@ -34,20 +37,26 @@ pub(super) struct Sources {
 
 impl Sources {
     /// Looks at the paths. What is not there is told, and the rest goes on.
-    pub(super) fn look_at(paths: &[OsString]) -> Result<Self, Failure> {
+    pub(super) fn look_at(paths: &[OsString], follow: &Follows) -> Result<Self, Failure> {
         refuse_remote(paths)?;
         let mut sources = Sources::default();
         let mut seen = BTreeSet::new();
         for path in paths {
             let (path, contents) = shape(path);
-            let metadata = if contents { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
-            match metadata {
+            let own = fs::symlink_metadata(&path);
+            let is_link = own.as_ref().is_ok_and(|metadata| metadata.is_symlink());
+            let followed = is_link && !contents && stands_for_it(&path, follow);
+            match if contents || followed { fs::metadata(&path) } else { own } {
                 // Named twice, it is copied once.
                 Ok(metadata) => {
                     let name = if contents { None } else { path.file_name().map(OsStr::to_os_string) };
                     if seen.insert((metadata.dev(), metadata.ino(), name)) {
-                        sources.found.push(Source { path, contents, metadata });
+                        sources.found.push(Source { path, contents, followed, metadata });
                     }
+                }
+                Err(error) if followed && error.kind() == io::ErrorKind::NotFound => {
+                    warn(format_args!("rsync: symlink has no referent: \"{}\"", full(&path)));
+                    sources.missing = true;
                 }
                 Err(error) => {
                     warn(format_args!(
@@ -99,6 +108,19 @@ impl Source {
     }
 }
 
+/// Whether a symlink that is named stands for what it leads to.
+fn stands_for_it(path: &Path, follow: &Follows) -> bool {
+    let leads_out = || {
+        fs::read_link(path).is_ok_and(|target| {
+            let mut names = target.components();
+            names.any(|name| !matches!(name, Component::Normal(_) | Component::CurDir))
+        })
+    };
+    follow.all
+        || follow.directories && fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
+        || follow.unsafe_ones && leads_out()
+}
+
 /// What the engine is to do, one run after the other.
 pub(super) fn runs(sources: &Sources, destination: &OsStr, mkpath: bool) -> Result<Vec<Config>, Failure> {
     refuse_remote(std::slice::from_ref(&destination.to_os_string()))?;
@@ -133,11 +155,11 @@ pub(super) fn runs(sources: &Sources, destination: &OsStr, mkpath: bool) -> Resu
         None => refuse_missing_parent(destination, mkpath, FILES)?,
     }
     // One file, or one empty directory, gets DST as its name.
-    let one = |source: &Source| Config::new(&source.path, destination);
-    let runs = sources.found.iter().map(one);
-    Ok(runs
-        .map(|config| config.with(|config| (config.source_itself, config.make_parents) = (true, mkpath)))
-        .collect())
+    let one = |source: &Source| {
+        let config = Config::new(&source.path, destination);
+        config.with(|config| (config.source_itself, config.make_parents) = (!source.followed, mkpath))
+    };
+    Ok(sources.found.iter().map(one).collect())
 }
 
 /// Each source that is named goes into the directory under its own name, and what is meant by its contents without it.

@@ -13,6 +13,7 @@ use crate::rsync::options::Standing;
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
     pub(super) keep: Keeps,
+    pub(super) follow: Follows,
     pub(super) recursive: bool,
     pub(super) one_file_system: bool,
     pub(super) sizes: (Option<OsString>, Option<OsString>),
@@ -85,6 +86,35 @@ impl OwnerMap {
             self.rival = Some(option);
         }
         (self.map, self.option) = (Some(map), option);
+    }
+}
+
+/// Which symlinks are followed.
+#[derive(Debug, Default)]
+pub(super) struct Follows {
+    pub(super) all: bool,
+    pub(super) directories: bool,
+    pub(super) of_destination: bool,
+    pub(super) unsafe_ones: bool,
+    /// Unsafe ones are left out.
+    pub(super) safe_alone: bool,
+    /// Those of other users too.
+    pub(super) insecure: bool,
+}
+
+impl Follows {
+    /// Whether it is one of these.
+    fn take(&mut self, name: &str, on: bool) -> bool {
+        match name {
+            "copy-links" => self.all = on,
+            "copy-dirlinks" => self.directories = on,
+            "keep-dirlinks" => self.of_destination = on,
+            "copy-unsafe-links" => self.unsafe_ones = on,
+            "safe-links" => self.safe_alone = on,
+            "insecure-links" => self.insecure = on,
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -184,6 +214,7 @@ impl Wishes {
             name => {
                 let known = self.keep.take(name, on, &value)
                     || self.delete.take(name, on, &value)
+                    || self.follow.take(name, on)
                     || self.tells.take(name, on, value);
                 return if known { Ok(()) } else { Err(Failure::lacking(&written)) };
             }

@@ -52,9 +52,21 @@ impl Paths {
     /// Reads a list; `-` is standard input.
     ///
     /// # Errors
-    /// When it can't be read, or a path leads up by `..`.
+    /// When it can't be read, a symlink on the way to it is neither root's nor the user's own, or a path leads up by `..`.
     pub fn read(file: &Path, separator: Separator) -> Result<Self> {
-        let input = open(file).at(Operation::ReadPaths, || file)?;
+        Self::read_from(file, separator, false)
+    }
+
+    /// The same; symlinks of any user may lead to the file.
+    ///
+    /// # Errors
+    /// As those of [`read`](Self::read).
+    pub fn read_insecurely(file: &Path, separator: Separator) -> Result<Self> {
+        Self::read_from(file, separator, true)
+    }
+
+    fn read_from(file: &Path, separator: Separator, insecure: bool) -> Result<Self> {
+        let input = open(file, insecure).at(Operation::ReadPaths, || file)?;
         let mut lines = Lines::new(BufReader::with_capacity(CHUNK, input), separator);
         let mut root = Tree::default();
         let mut may_be_marked = separator == Separator::Line;

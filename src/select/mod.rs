@@ -43,6 +43,8 @@ pub struct Selection {
     reads_input: bool,
     /// In files of rules that are added from now on, lines end in NUL bytes.
     pub from0: bool,
+    /// Files of rules that are added from now on may be reached through symlinks of any user.
+    pub insecure_links: bool,
     /// Leave out what git would not track.
     pub gitignore: bool,
     /// Rules that name no side don't protect what only the destination has.
@@ -184,7 +186,7 @@ impl Selection {
             let cause = Cause::Refused("standard input was read already, and is empty by now".into());
             return Err(Error::new(Operation::UseRule, file, cause));
         }
-        let text = read(file).at(Operation::ReadRules, || file)?;
+        let text = read(file, self.insecure_links).at(Operation::ReadRules, || file)?;
         let refused = |why| Error::new(Operation::ReadRules, file, Cause::Refused(why));
         if is_utf_16(&text) {
             return Err(refused(UTF_16.into()));
@@ -222,16 +224,16 @@ impl Selection {
 }
 
 /// Opens a file that the user named; `-` is standard input.
-fn open(file: &Path) -> std::io::Result<Box<dyn Read>> {
+fn open(file: &Path, insecure: bool) -> Result<Box<dyn Read>, Cause> {
     match file == Path::new("-") {
         true => Ok(Box::new(std::io::stdin().lock())),
-        false => Ok(Box::new(named::open_to_read(file)?)),
+        false => Ok(Box::new(named::open_to_read(file, insecure)?)),
     }
 }
 
-fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+fn read(file: &Path, insecure: bool) -> Result<Vec<u8>, Cause> {
     let mut text = Vec::new();
-    open(file)?.read_to_end(&mut text)?;
+    open(file, insecure)?.read_to_end(&mut text)?;
     Ok(text)
 }
 

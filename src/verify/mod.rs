@@ -129,7 +129,7 @@ fn size(config: &VerifyConfig, engine: Engine) -> (usize, usize) {
 fn open_manifest(manifest: &Manifest) -> Result<Input> {
     let name = manifest.name();
     let fd = match manifest {
-        Manifest::File(path) => named::open_to_read(path).at(Operation::UseManifest, || name)?.into(),
+        Manifest::File(path) => named::open_to_read(path, false).at(Operation::UseManifest, || name)?.into(),
         Manifest::StandardInput => {
             std::io::stdin().as_fd().try_clone_to_owned().at(Operation::UseManifest, || name)?
         }

@@ -27,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// Its name in the destination, where that is another one (SRC is one file).
     pub(crate) rename: Option<CString>,
+    /// It is a symlink that stands for what it leads to; the kind is that one's.
+    pub(crate) followed: bool,
 }
 
 impl Entry {

@@ -100,10 +100,13 @@ impl<S: Sink> Walk<'_, S> {
         let Some(level) = self.levels.pop() else { return };
         self.open -= usize::from(level.fd.is_some());
         let directory = level.directory;
-        let on_the_way = self.levels.iter().skip(1).map(|level| &level.name);
+        // No path leads through a symlink that was followed.
+        let first = self.levels.iter().rposition(|level| level.followed).unwrap_or_default();
+        let on_the_way = self.levels.iter().skip(first + 1).map(|level| &level.name);
         let names: Vec<&[u8]> = on_the_way.chain([&level.name]).map(|name| name.to_bytes()).collect();
         let below = names.join(&b'/');
-        let base = self.levels.first().and_then(|root| root.fd.clone()).filter(|_| below.len() < LONG_PATH);
+        let base =
+            self.levels.get(first).and_then(|root| root.fd.clone()).filter(|_| below.len() < LONG_PATH);
         let Some(base) = base else {
             self.leave_out(&directory, Verdict::Unknown(Errno::NAMETOOLONG));
             return self.add_to_parcel(Batch { directory, entries: Vec::new() });

@@ -4,13 +4,15 @@ use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::error::{Cause, Context, Operation, Result};
-use crate::event::Kind;
 use crate::io::path::open_directory;
+use crate::roots::follow::Follow;
 use crate::roots::several::Parent;
 use crate::select::list::ListedName;
 use crate::select::{Paths, Scope, Selection};
-use crate::stat::proc_path;
+use crate::stat::{Inode, proc_path};
 use crate::walk::Entry;
 use crate::walk::listing::{Found, Listing, Unlisted};
 
@@ -28,6 +30,10 @@ pub(super) struct Level<D> {
     /// What of it is wanted, if not all.
     pub(super) names: Option<Arc<ListedName>>,
     pub(super) rest: Rest,
+    /// It is what a symlink led to: no path leads there from above.
+    pub(super) followed: bool,
+    /// Which directory it is, where symlinks are followed.
+    pub(super) inode: Option<Inode>,
 }
 
 /// What is still to come of a directory.
@@ -35,7 +41,8 @@ pub(super) enum Rest {
     /// What has not been read yet.
     Listing(Box<Listing>),
     /// It has been read to its end; these were its subdirectories.
-    Directories(std::vec::IntoIter<CString>),
+    /// Or symlinks that may stand for one.
+    Directories(std::vec::IntoIter<Found>),
 }
 
 impl Rest {
@@ -46,7 +53,7 @@ impl Rest {
     pub(super) fn next(&mut self) -> Option<Result<Found, Unlisted>> {
         match self {
             Rest::Listing(listing) => listing.next(),
-            Rest::Directories(names) => names.next().map(|name| Ok(Found { name, kind: Kind::Directory })),
+            Rest::Directories(names) => names.next().map(Ok),
         }
     }
 }
@@ -58,6 +65,8 @@ pub(super) enum Base {
     Held(Arc<OwnedFd>),
     /// It lies around sources that the user named; the rules of the run, if it has any.
     Around(Arc<Parent>, Option<Arc<Selection>>),
+    /// It is what a symlink leads to.
+    Link(Arc<Follow>),
 }
 
 /// The way to a directory that is to be listed.
@@ -74,6 +83,14 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// The same way, but that a symlink leads to the end of it.
+    pub(super) fn through(self, link: Option<Arc<Follow>>) -> Route {
+        match link {
+            Some(link) => Route { base: Base::Link(link), below: Vec::new(), ..self },
+            None => self,
+        }
+    }
+
     /// Whether it leads to the root itself, which stays open.
     pub(super) fn is_of_root(&self) -> bool {
         matches!(self.base, Base::Held(_)) && self.below.is_empty()
@@ -81,6 +98,13 @@ impl Route {
 
     /// Opens the directory for listing.
     pub(super) fn open(&self) -> Result<Listing, Cause> {
+        if let Base::Link(follow) = &self.base {
+            let fd = follow.go()?.allowed()?.fd;
+            return Ok(match &self.names {
+                None => Listing::open(&fd, b"")?,
+                Some(names) => Listing::named(Arc::new(fd), names.clone(), Operation::FindPath),
+            });
+        }
         let (fd, names, if_missing) = match (&self.base, &self.names) {
             (Base::Held(fd), None) => return Ok(Listing::open(fd, &self.below)?),
             (Base::Held(fd), Some(names)) if self.below.is_empty() => {
@@ -89,6 +113,7 @@ impl Route {
             (Base::Held(fd), Some(names)) => {
                 (Arc::new(open_directory(fd, &self.below)?), names, Operation::FindPath)
             }
+            (Base::Link(_), _) => return Err(Errno::NOTDIR.into()), // it was opened above
             // Each was there when the run began.
             (Base::Around(parent, _), names) => {
                 (Arc::new(parent.open()?), names.as_ref().unwrap_or(&parent.names), Operation::StatSource)
@@ -105,7 +130,9 @@ impl Route {
                 let path = path.at(Operation::ReadRules, || &parent.path)?;
                 Ok(Some(Arc::new(Scope::around_sources(selection, &path, fd)?)))
             }
-            (_, Some(scope)) if !self.below.is_empty() => Ok(Some(Arc::new(scope.enter(&self.name, fd)?))),
+            (base, Some(scope)) if !self.below.is_empty() || matches!(base, Base::Link(_)) => {
+                Ok(Some(Arc::new(scope.enter(&self.name, fd)?)))
+            }
             (_, same) => Ok(same.clone()),
         }
     }

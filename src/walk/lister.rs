@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
-use crate::error::{Context, Operation, Result};
+use crate::error::{Cause, Context, Operation, Result};
+use crate::roots::follow::{Follow, Led};
 use crate::select::Scope;
 use crate::walk::level::Route;
 use crate::walk::listing::{Found, Unlisted};
@@ -24,9 +25,9 @@ pub(super) enum Told {
     Unlisted(Unlisted),
 }
 
-struct Order {
-    route: Route,
-    answers: SyncSender<Vec<Told>>,
+enum Order {
+    List { route: Route, answers: SyncSender<Vec<Told>> },
+    Follow { follow: Follow, answer: SyncSender<Result<Led, Cause>> },
 }
 
 /// The walk's side of the thread.
@@ -36,7 +37,12 @@ impl Lister {
     /// Starts the thread. It ends when this is dropped and it has nothing more to wait for.
     pub(super) fn start() -> Result<Self> {
         let (sender, orders) = mpsc::channel::<Order>();
-        let work = move || orders.into_iter().for_each(|order| list(&order));
+        let work = move || {
+            orders.into_iter().for_each(|order| match order {
+                Order::List { route, answers } => list(&route, &answers),
+                Order::Follow { follow, answer } => drop(answer.send(follow.go())),
+            });
+        };
         thread::Builder::new().name("list".into()).spawn(work).at(Operation::StartEngine, || "threads")?;
         Ok(Lister(sender))
     }
@@ -45,25 +51,32 @@ impl Lister {
     pub(super) fn list(&self, route: Route) -> Receiver<Vec<Told>> {
         let (answers, receiver) = mpsc::sync_channel(AHEAD);
         // A thread that is gone gives no answer, which the receiver tells.
-        self.0.send(Order { route, answers }).ok();
+        self.0.send(Order::List { route, answers }).ok();
+        receiver
+    }
+
+    /// Has a symlink followed.
+    pub(super) fn follow(&self, follow: Follow) -> Receiver<Result<Led, Cause>> {
+        let (answer, receiver) = mpsc::sync_channel(1);
+        self.0.send(Order::Follow { follow, answer }).ok();
         receiver
     }
 }
 
-fn list(order: &Order) {
-    let mut listing = match order.route.open() {
+fn list(route: &Route, answers: &SyncSender<Vec<Told>>) {
+    let mut listing = match route.open() {
         Ok(listing) => listing,
         Err(cause) => {
             let unlisted = Unlisted { name: None, operation: Operation::ListSource, cause };
-            order.answers.send(vec![Told::Unlisted(unlisted)]).ok();
+            answers.send(vec![Told::Unlisted(unlisted)]).ok();
             return;
         }
     };
-    let mut chunk = vec![Told::Opened(listing.fd.clone(), order.route.scope(&listing.fd))];
+    let mut chunk = vec![Told::Opened(listing.fd.clone(), route.scope(&listing.fd))];
     loop {
         chunk
             .extend(listing.by_ref().take(CHUNK).map(|entry| entry.map_or_else(Told::Unlisted, Told::Entry)));
-        if chunk.is_empty() || order.answers.send(std::mem::take(&mut chunk)).is_err() {
+        if chunk.is_empty() || answers.send(std::mem::take(&mut chunk)).is_err() {
             return;
         }
     }

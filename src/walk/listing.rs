@@ -39,6 +39,8 @@ enum Entries {
         names: Arc<ListedName>,
         position: usize,
         if_missing: Operation,
+        /// Symlinks may stand for directories.
+        follows: bool,
         /// To be told next.
         owed: Option<Unlisted>,
     },
@@ -74,12 +76,22 @@ impl Listing {
 
     /// Of a directory that is held, these names alone. `if_missing` is what has failed where one is not there.
     pub(crate) fn named(fd: Arc<OwnedFd>, names: Arc<ListedName>, if_missing: Operation) -> Self {
-        Listing { fd, entries: Entries::Named { names, position: 0, if_missing, owed: None } }
+        Listing { fd, entries: Entries::Named { names, position: 0, if_missing, follows: false, owed: None } }
+    }
+
+    /// The same, where symlinks may stand for directories.
+    pub(crate) fn following(mut self, may_follow: bool) -> Self {
+        if let Entries::Named { follows, .. } = &mut self.entries {
+            *follows = may_follow;
+        }
+        self
     }
 
     /// Looks up the next name of a list.
     fn next_named(&mut self) -> Option<Result<Found, Unlisted>> {
-        let Entries::Named { names, position, if_missing, owed } = &mut self.entries else { return None };
+        let Entries::Named { names, position, if_missing, follows, owed } = &mut self.entries else {
+            return None;
+        };
         if let Some(unlisted) = owed.take() {
             return Some(Err(unlisted));
         }
@@ -91,7 +103,7 @@ impl Listing {
             Err(errno) => return Some(Err(unlisted(errno))),
         };
         let is_on_the_way = !child.children.is_empty();
-        if is_on_the_way && kind != Kind::Directory {
+        if is_on_the_way && kind != Kind::Directory && !(*follows && kind == Kind::Symlink) {
             if !child.named {
                 return Some(Err(unlisted(Errno::NOTDIR)));
             }

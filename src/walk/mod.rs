@@ -4,6 +4,7 @@ pub(crate) mod batch;
 mod bounds;
 mod later;
 mod level;
+mod links;
 mod lister;
 pub(crate) mod listing;
 mod patient;

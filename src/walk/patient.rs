@@ -1,14 +1,13 @@
 //! `--timeout`: listing directories in a thread that can be left behind.
 
-use std::ffi::CString;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use crate::error::{Cause, Operation, Result};
-use crate::event::Kind;
+use crate::roots::follow::{Follow, Led};
 use crate::walk::level::{Rest, Route};
 use crate::walk::lister::{Lister, Told};
-use crate::walk::listing::Unlisted;
+use crate::walk::listing::{Found, Unlisted};
 use crate::walk::sink::Sink;
 use crate::walk::tree::{LANDINGS, LONG_PATH, Walk};
 
@@ -55,8 +54,23 @@ impl<S: Sink> Walk<'_, S> {
         Ok(())
     }
 
+    /// Follows a symlink; without `--timeout` in place.
+    pub(super) fn go(&mut self, follow: Follow) -> std::result::Result<Led, Cause> {
+        let Some(patience) = &mut self.patience else { return follow.go() };
+        let limit = patience.limit;
+        match patience.lister.follow(follow).recv_timeout(limit) {
+            Ok(led) => led,
+            Err(RecvTimeoutError::Disconnected) => Err(Cause::TimedOut(limit)),
+            Err(RecvTimeoutError::Timeout) => {
+                self.sink.leave_behind();
+                self.patience = Some(TimedLister::start(limit).map_err(|error| error.cause)?);
+                Err(Cause::TimedOut(limit))
+            }
+        }
+    }
+
     /// Takes note of what the lister tells of the directory on top. Returns whether to go on with it.
-    fn take_told(&mut self, told: Told, length: usize, names: &mut Vec<CString>) -> bool {
+    fn take_told(&mut self, told: Told, length: usize, names: &mut Vec<Found>) -> bool {
         match told {
             Told::Opened(fd, scope) => {
                 let depth = self.levels.len();
@@ -65,7 +79,8 @@ impl<S: Sink> Walk<'_, S> {
                     return false;
                 }
                 let is_landing = length >= LONG_PATH && self.open < LANDINGS * self.most_open;
-                if (self.open < self.most_open || is_landing)
+                let is_link = self.levels.last().is_some_and(|top| top.followed);
+                if (self.open < self.most_open || is_landing || is_link)
                     && let Some(top) = self.levels.last_mut()
                 {
                     top.fd = Some(fd);
@@ -73,7 +88,7 @@ impl<S: Sink> Walk<'_, S> {
                 }
                 return goes_on;
             }
-            Told::Entry(found) if found.kind == Kind::Directory => names.push(found.name),
+            Told::Entry(found) if self.may_be_directory(found.kind) => names.push(found),
             Told::Entry(found) => self.add(found),
             Told::Unlisted(unlisted) => self.report_unlisted(unlisted),
         }

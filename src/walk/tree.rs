@@ -12,9 +12,10 @@ use std::sync::Arc;
 use async_channel::Sender;
 
 use crate::config::Config;
-use crate::error::{Cause, Context, Error, Operation, Result};
+use crate::error::{Astray, Cause, Context, Error, Operation, Result};
 use crate::event::{Event, Kind};
 use crate::roots::Roots;
+use crate::roots::follow::Follow;
 use crate::roots::several::Several;
 use crate::select::Scope;
 use crate::stat::{Inode, stat_open};
@@ -42,7 +43,7 @@ const DIRECTORY_WEIGHT: usize = 4;
 const FOUND_STEP: u64 = 1024;
 
 pub(super) struct Walk<'a, S: Sink> {
-    config: &'a Config,
+    pub(super) config: &'a Config,
     roots: &'a Roots,
     pub(super) stop: &'a Stop,
     pub(super) sink: &'a S,
@@ -71,6 +72,8 @@ pub(super) struct Walk<'a, S: Sink> {
     /// The destination, where it lies below the source: it is not read, however it came to be found.
     destination: Option<Inode>,
     pub(super) patience: Option<TimedLister>,
+    /// Symlinks may stand for what they lead to.
+    pub(super) follows: bool,
 }
 
 /// Fewer where descriptors are scarce.
@@ -91,7 +94,8 @@ pub(crate) fn walk<S: Sink>(
     parcels: &Sender<Parcel<S::Directory>>,
 ) -> Result<()> {
     let patience = config.timeout.map(TimedLister::start).transpose()?;
-    let destination = roots.destination.fd.as_ref().filter(|_| roots.nested);
+    let follows = config.symlinks.may_follow();
+    let destination = roots.destination.fd.as_ref().filter(|_| roots.nested || follows);
     let destination = destination.and_then(|fd| stat_open(fd).ok()).map(|stat| stat.inode);
     let mut walk = Walk {
         config,
@@ -113,6 +117,7 @@ pub(crate) fn walk<S: Sink>(
         above: 0,
         destination,
         patience,
+        follows,
     };
     match (&roots.several, &roots.source.fd) {
         (Some(several), _) => walk.sources(several, root)?,
@@ -181,7 +186,8 @@ impl<S: Sink> Walk<'_, S> {
     fn step(&mut self) -> Result<()> {
         let Some(top) = self.levels.last_mut() else { return Ok(()) };
         match top.rest.next() {
-            Some(Ok(found)) if found.kind == Kind::Directory => self.descend(found)?,
+            Some(Ok(found)) if found.kind == Kind::Directory => self.descend(found, None)?,
+            Some(Ok(found)) if found.kind == Kind::Symlink && self.follows => self.meet_link(found)?,
             Some(Ok(found)) => self.add(found),
             Some(Err(unlisted)) => self.report_unlisted(unlisted),
             None => self.close_top(),
@@ -191,16 +197,20 @@ impl<S: Sink> Walk<'_, S> {
 
     /// Adds an entry that is no directory to the directory on top.
     pub(super) fn add(&mut self, found: Found) {
-        if self.is_hidden(&found) {
-            return;
+        if !self.is_hidden(&found) {
+            self.add_entry(found, false);
         }
+    }
+
+    /// The same, which no rule hides; it may be `followed` there.
+    pub(super) fn add_entry(&mut self, found: Found, followed: bool) {
         if self.is_certainly_mirrored(found.kind) {
             self.sink.mark_source_has_entries();
         }
         self.count();
         let size = self.batch_size();
         let Some(top) = self.levels.last_mut() else { return };
-        top.entries.push(Entry { name: found.name, kind: found.kind, rename: None });
+        top.entries.push(Entry { name: found.name, kind: found.kind, rename: None, followed });
         if top.entries.len() >= size {
             self.send();
         }
@@ -217,7 +227,7 @@ impl<S: Sink> Walk<'_, S> {
     }
 
     /// Whether the rules leave out an entry of the directory on top.
-    fn is_hidden(&self, found: &Found) -> bool {
+    pub(super) fn is_hidden(&self, found: &Found) -> bool {
         let Some(top) = self.levels.last() else { return false };
         // Rules are about what a list names, not about the directories on the way there.
         let is_on_the_way =
@@ -226,8 +236,8 @@ impl<S: Sink> Walk<'_, S> {
         scope.is_some_and(|scope| scope.hides(&found.name, found.kind == Kind::Directory))
     }
 
-    /// Begins a subdirectory of the directory on top.
-    fn descend(&mut self, found: Found) -> Result<()> {
+    /// Begins a subdirectory of the directory on top, which a symlink may have led to.
+    pub(super) fn descend(&mut self, found: Found, link: Option<Arc<Follow>>) -> Result<()> {
         if self.is_hidden(&found) {
             return Ok(());
         }
@@ -237,12 +247,15 @@ impl<S: Sink> Walk<'_, S> {
         let size = self.batch_size();
         let Some(top) = self.levels.last_mut() else { return Ok(()) };
         let directory = self.sink.child(&top.directory, found.name.clone());
+        if link.is_some() {
+            self.sink.mark_followed(&directory);
+        }
         top.leaf = false;
         if size == SMALLEST && !top.entries.is_empty() {
             self.send();
         }
         match self.route_to(found.name) {
-            Some(route) => self.begin(directory, route),
+            Some(route) => self.begin(directory, route.through(link)),
             None => Ok(()),
         }
     }
@@ -253,7 +266,7 @@ impl<S: Sink> Walk<'_, S> {
             return self.list_patiently(directory, route);
         }
         let listing = match route.open() {
-            Ok(listing) => listing,
+            Ok(listing) => listing.following(self.follows),
             Err(cause) => {
                 self.push_level(directory, route, None, Rest::nothing());
                 self.report_unlisted(Unlisted { name: None, operation: Operation::ListSource, cause });
@@ -283,14 +296,13 @@ impl<S: Sink> Walk<'_, S> {
             return false;
         }
         let is_inside = matches!(verdict, Verdict::Inside);
-        let scope = match self.destination.filter(|_| is_inside) {
-            Some(destination) if stat_open(fd).is_ok_and(|stat| stat.inode == destination) => {
-                let cause = Cause::Refused("it is DST, which rules kept out of the run when it began".into());
-                Err(Error::new(Operation::ListSource, &self.config.destination, cause))
-            }
-            _ => scope,
+        let inode = self.follows.then(|| stat_open(fd).ok()).flatten().map(|stat| stat.inode);
+        let scope = match self.refusal(fd, inode).filter(|_| is_inside) {
+            Some(error) => Err(error),
+            None => scope,
         };
         let Some(top) = self.levels.last_mut() else { return false };
+        top.inode = inode;
         match scope {
             Ok(scope) if is_inside => {
                 self.sink.set_scope(&top.directory, scope.clone());
@@ -309,6 +321,24 @@ impl<S: Sink> Walk<'_, S> {
             }
         }
         false
+    }
+
+    /// Why the directory on top is not read, if it is not: it is the destination, or lies in itself.
+    fn refusal(&self, fd: &OwnedFd, inode: Option<Inode>) -> Option<Error> {
+        let path = || self.levels.last().map(|top| self.sink.source_path(&top.directory)).unwrap_or_default();
+        if self.is_round(inode) {
+            return Some(Error::new(Operation::ListSource, path(), Cause::NotFollowed(Astray::Round)));
+        }
+        let destination = self.destination?;
+        if !stat_open(fd).is_ok_and(|stat| stat.inode == destination) {
+            return None;
+        }
+        if !self.roots.nested {
+            let cause = Cause::NotFollowed(Astray::IntoDestination);
+            return Some(Error::new(Operation::ListSource, path(), cause));
+        }
+        let cause = Cause::Refused("it is DST, which rules kept out of the run when it began".into());
+        Some(Error::new(Operation::ListSource, &self.config.destination, cause))
     }
 
     /// `--one-file-system`: what becomes of the directory on top, which `fd` holds.
@@ -348,9 +378,10 @@ impl<S: Sink> Walk<'_, S> {
         rest: Rest,
     ) {
         self.open += usize::from(fd.is_some());
-        let Route { name, names, .. } = route;
-        let (scope, entries) = (None, Vec::new());
-        self.levels.push(Level { directory, scope, name, entries, leaf: true, fd, names, rest });
+        let Route { base, name, names, .. } = route;
+        let (scope, entries, followed, inode) = (None, Vec::new(), matches!(base, Base::Link(_)), None);
+        let level = Level { directory, scope, name, entries, leaf: true, fd, names, rest, followed, inode };
+        self.levels.push(level);
     }
 
     /// Reads all of the directory on top and closes it. `length` is how long the way to it is, in bytes.
@@ -358,14 +389,15 @@ impl<S: Sink> Walk<'_, S> {
         let mut names = Vec::new();
         while let Some(entry) = self.levels.last_mut().and_then(|top| top.rest.next()) {
             match entry {
-                Ok(found) if found.kind == Kind::Directory => names.push(found.name),
+                Ok(found) if self.may_be_directory(found.kind) => names.push(found),
                 Ok(found) => self.add(found),
                 Err(unlisted) => self.report_unlisted(unlisted),
             }
         }
         let Some(top) = self.levels.last_mut() else { return };
         top.rest = Rest::Directories(names.into_iter());
-        if (length < LONG_PATH || self.open > LANDINGS * self.most_open) && top.fd.take().is_some() {
+        let may_close = length < LONG_PATH || self.open > LANDINGS * self.most_open;
+        if may_close && !top.followed && top.fd.take().is_some() {
             self.open -= 1;
         }
     }

@@ -181,7 +181,7 @@ fn run_under_attack(home: &Path, turn: usize) -> Option<Ran> {
     command
         .args(["sync", "--engine", ENGINES[turn % ENGINES.len()]])
         .args([home.join("src"), home.join("dst")]);
-    command.args(match turn % 8 {
+    command.args(match turn % 14 {
         1 => &["--inplace"][..],
         2 => &["--no-atomic"],
         3 => &["--partial", "--verify"],
@@ -189,6 +189,11 @@ fn run_under_attack(home: &Path, turn: usize) -> Option<Ran> {
         5 => &["--checksum", "--fsync"],
         6 => &["--inplace", "--no-times"],
         7 => &["--delete", "--backup-dir=../kept", "-F"],
+        8 => &["-L", "--delete"],
+        9 => &["-k", "--copy-unsafe-links"],
+        10 => &["-L", "--copy-unsafe-links", "--inplace"],
+        12 => &["-K", "--delete"],
+        11 => &["--copy-unsafe-links", "--checksum", "--delete"],
         _ => &[],
     });
     if turn % 5 != 4 {

@@ -33,6 +33,7 @@ mod faithful;
 mod faults;
 mod first_use;
 mod flags;
+mod followed;
 mod frozen;
 mod fuse;
 mod gain;
@@ -137,6 +138,7 @@ fn main() {
         faults::TESTS,
         first_use::TESTS,
         flags::TESTS,
+        followed::TESTS,
         frozen::TESTS,
         fuse::TESTS,
         gain::TESTS,

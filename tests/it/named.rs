@@ -23,6 +23,8 @@ tests![
     devices_and_pipes_take_a_log: [Need::Tool("sh")],
     a_file_takes_the_place_of_a_symlink_and_not_of_what_it_leads_to: [Need::Root],
     another_users_fifo_keeps_nobody_waiting: [Need::Root, Need::Tool("sh")],
+    no_symlink_of_another_user_is_on_the_way_to_what_is_named: [Need::Root],
+    the_destination_is_reached_from_held_directories: [Need::Root],
 ];
 
 /// Options that take a file to write to.
@@ -376,5 +378,114 @@ fn a_file_takes_the_place_of_a_symlink_and_not_of_what_it_leads_to() {
                 refused(sync_with(engine, &[], &from, &link), &["it is a device, FIFO or socket"]);
             }
         }
+    }
+}
+
+/// What a user names beside SRC, through a directory: options, and what is to lie there.
+const NAMED: [(&str, &str); 9] = [
+    ("--backup-dir=", ""),
+    ("--link-dest=", ""),
+    ("--manifest=", "sums"),
+    ("--log-file=", "log"),
+    ("--trace=", "trace"),
+    ("--files-from=", "list"),
+    ("--exclude-from=", "list"),
+    ("--include-from=", "list"),
+    ("--filter=merge ", "rules"),
+];
+
+/// Wherever it lies, also where only root can have put it.
+fn no_symlink_of_another_user_is_on_the_way_to_what_is_named() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let at = |name: &str| home.path().join(name);
+        file(at("s/file"), "new");
+        file(at("own/list"), "file\n");
+        file(at("own/rules"), "- nothing\n");
+        fs::create_dir(at("d")).unwrap();
+        fs::create_dir(at("links")).unwrap();
+        symlink("../own", at("links/alices")).unwrap();
+        symlink("../own", at("links/roots")).unwrap();
+        symlink("alices", at("links/chain")).unwrap();
+        give(at("links/alices"), ALICE);
+        let said = ["links/alices is a symlink of another user", "name what it leads to (--insecure-links"];
+        for (option, name) in NAMED {
+            let given = |link: &str| format!("{option}{}", at("links").join(link).join(name).display());
+            for link in ["alices", "chain"] {
+                refused(sync_with(engine, &["-q", &given(link)], &at("s"), &at("d")), &said);
+                sync_with(engine, &["-q", "--insecure-links", &given(link)], &at("s"), &at("d")).exits(0);
+            }
+            sync_with(engine, &["-q", &given("roots")], &at("s"), &at("d")).exits(0);
+        }
+        let mut command = Command::new(program());
+        command.args(["verify", "--engine", engine]).arg(at("links/alices/sums")).arg(at("d"));
+        refused(run(command), &said);
+        // DST, and the directory of a file.
+        let ran = |words: &[&str], source: &str, destination: &str| {
+            let mut command = Command::new(program());
+            command.args(words).args(["--engine", engine]).arg(at(source)).arg(at(destination));
+            run(command)
+        };
+        for (words, source, destination) in [
+            (&["sync"][..], "s", "links/alices"),
+            (&["sync"], "s", "links/chain/"),
+            (&["sync"], "s", "links/alices/new"),
+            (&["sync", "--mkpath"], "s", "links/alices/new/below"),
+            (&["sync", "-n"], "s", "links/alices"),
+            (&["copy"], "s", "links/alices"),
+            (&["copy", "--mkpath"], "s", "links/alices/new/below"),
+            (&["sync"], "s/file", "links/alices/"),
+            (&["sync"], "s/file", "links/alices/file"),
+            (&["sync", "--mkpath"], "s/file", "links/alices/new/file"),
+        ] {
+            let before = walkdir::WalkDir::new(at("own")).into_iter().count();
+            let refusal = ran(words, source, destination).exits(3);
+            assert!(refusal.err.contains("of another user"), "{words:?} {destination}: {}", refusal.err);
+            assert_eq!(walkdir::WalkDir::new(at("own")).into_iter().count(), before, "{words:?}");
+            ran(&[words, &["--insecure-links"]].concat(), source, destination).exits(0);
+            ran(words, source, &destination.replace("alices", "roots").replace("chain", "roots")).exits(0);
+        }
+        // SRC is read with the rights of its reader, and what it is decides who may read the copy.
+        ran(&["sync"], "links/alices", "copy").exits(0);
+        assert_eq!(fs::read(at("copy/list")).unwrap(), b"file\n");
+    }
+}
+
+/// Another user turns a directory on the way to DST into a symlink to what is root's, and back.
+fn the_destination_is_reached_from_held_directories() {
+    for &engine in ENGINES.iter() {
+        let home = scratch();
+        let at = |name: &str| home.path().join(name);
+        file(at("s/file"), "new");
+        file(at("out/d/victim"), "untouched");
+        file(at("out/victim"), "untouched");
+        fs::create_dir_all(at("theirs/way/d")).unwrap();
+        symlink("../out", at("theirs/way2")).unwrap();
+        for name in ["theirs", "theirs/way", "theirs/way/d", "theirs/way2"] {
+            give(at(name), ALICE);
+        }
+        let swap = || {
+            let (one, two) = (at("theirs/way"), at("theirs/way2"));
+            rustix::fs::renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
+        };
+        crate::support::meanwhile(swap, || {
+            for turn in 0..40 {
+                let (words, source, destination): (&[&str], _, _) = match turn % 5 {
+                    0 => (&["sync", "--delete", "--max-delete=100%"], "s", "theirs/way/d"),
+                    1 => (&["copy"], "s", "theirs/way/d"),
+                    2 => (&["sync"], "s/file", "theirs/way/d"),
+                    3 => (&["sync", "--mkpath"], "s/file", "theirs/way/new/file"),
+                    _ => (&["copy", "--mkpath"], "s", "theirs/way/new/dir"),
+                };
+                let mut command = Command::new(program());
+                command.args(words).args(["--engine", engine]).arg(at(source)).arg(at(destination));
+                let ran = run(command);
+                assert!(matches!(ran.code, Some(0 | 3 | 23)), "{ran:?}");
+            }
+        });
+        let mut names: Vec<_> =
+            walkdir::WalkDir::new(at("out")).into_iter().map(|entry| entry.unwrap().into_path()).collect();
+        names.sort();
+        assert_eq!(names, [at("out"), at("out/d"), at("out/d/victim"), at("out/victim")]);
     }
 }

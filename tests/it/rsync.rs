@@ -21,6 +21,7 @@ tests![
     what_goes_is_told_as_rsync_tells_it: [Need::Tool("rsync")],
     other_trees_are_used_as_rsync_uses_them: [Need::Tool("rsync")],
     a_list_is_what_rsync_lists: [Need::Tool("rsync")],
+    symlinks_are_followed_as_rsync_follows_them: [Need::Tool("rsync")],
     the_name_rsync_is_enough,
     what_is_not_to_be_had_is_refused,
 ];
@@ -435,4 +436,63 @@ fn what_is_not_to_be_had_is_refused() {
         assert!(ran.err.contains(text) && ran.out.is_empty(), "{ran:?}");
     }
     assert!(!home.path().join("dst/a").exists());
+}
+
+/// Symlinks of all kinds, in SRC and in DST.
+fn plant_links(home: &Path) {
+    plant(home);
+    file(home.join("outside/file"), "outside");
+    file(home.join("dst/real/deep/old"), "of before");
+    for (target, name) in [
+        ("dir", "src/to-dir"),
+        ("dir/b", "src/to-file"),
+        ("../a", "src/dir/up"),
+        ("../../outside", "src/dir/sub/inside-of-all"),
+        ("dir/../a", "src/embedded"),
+        ("real/deep", "dst/dir"),
+        ("a", "link-to-nothing"),
+    ] {
+        symlink(target, home.join(name)).unwrap();
+    }
+}
+
+fn symlinks_are_followed_as_rsync_follows_them() {
+    for arguments in [
+        "-aL to-src new",
+        "-aL to-src dst",
+        "-rL one to-src/a dst",
+        "-aL src/to-file new",
+        "-aL src/link new/",
+        "-aL link-to-nothing one dst",
+        "-rlk to-src dst",
+        "-rk src/ new",
+        "-ak src/ new",
+        "-a --copy-unsafe-links src/ new",
+        "-r --copy-unsafe-links src/ new",
+        "-a --copy-unsafe-links src new",
+        "-a --safe-links src/ new",
+        "-a --safe-links src new",
+        "-ak --safe-links src/ new",
+        "-rlK src/ dst",
+        "-rlpK src/dir dst",
+        "-rlK --delete --exclude=/real src/ dst",
+        "-a --insecure-links src/ dst",
+    ] {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        both(plant_links, &arguments, Told::Nothing);
+    }
+    // Of the line's own symlinks all but one lead somewhere in it.
+    let unlike = |home: &Path| {
+        plant(home);
+        file(home.join("outside"), "outside");
+        symlink("../outside", home.join("src/out")).unwrap();
+    };
+    both(unlike, &["-aL", "--copy-unsafe-links", "src/", "new"], Told::Nothing);
+    let home = scratch();
+    unlike(home.path());
+    let mut command = Command::new(program());
+    command.args(["rsync", "-aL", "src/", "new"]).current_dir(home.path());
+    let ran = run(command).exits(23);
+    assert!(ran.err.contains("leads out of SRC (--copy-unsafe-links"), "{}", ran.err);
+    assert!(home.path().join("new/dir/b").exists());
 }

@@ -25,7 +25,10 @@ impl ListArgs {
     pub(crate) fn apply(&self, config: &mut Config) -> ringsync::Result<()> {
         let Some(file) = &self.files_from else { return Ok(()) };
         let separator = if config.select.from0 { Separator::Nul } else { Separator::Line };
-        let mut paths = Paths::read(file, separator)?;
+        let mut paths = match config.insecure_links {
+            false => Paths::read(file, separator)?,
+            true => Paths::read_insecurely(file, separator)?,
+        };
         paths.recursive = self.recursive;
         config.select.paths = Some(paths);
         Ok(())

@@ -10,4 +10,5 @@ pub(crate) mod keep;
 pub(crate) mod list;
 pub(crate) mod select;
 pub(crate) mod show;
+pub(crate) mod symlinks;
 pub(crate) mod write;

@@ -180,6 +180,7 @@ impl SelectArgs {
         let Options { gitignore, max_size, min_size, one_file_system, cross_subvolumes, .. } = self.options;
         let mut select = Selection::default();
         select.from0 = self.options.from0;
+        select.insecure_links = config.insecure_links;
         for given in &self.rules {
             match &given.rule {
                 Rule::Exclude(pattern) => select.exclude(pattern),

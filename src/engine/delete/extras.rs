@@ -133,7 +133,9 @@ impl Done {
             Err(errno) => errno == Errno::NOENT,
             Ok(found) => {
                 let kind = Kind::from(FileType::from_raw_mode(found.stx_mode.into()));
-                self.scopes.first().is_some_and(|scope| scope.hides(name, kind == Kind::Directory))
+                let stands_for_it = kind == Kind::Symlink && run.config.symlinks.may_follow() && is_directory;
+                let is_directory = kind == Kind::Directory || stands_for_it;
+                self.scopes.first().is_some_and(|scope| scope.hides(name, is_directory))
             }
         }
     }

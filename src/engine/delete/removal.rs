@@ -4,7 +4,7 @@
 //! Every directory is opened beneath the one above it, never through a symlink. Where descriptors are scarce those above
 //! are closed, and opened again by their names.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::engine::own::set_aside;
 use crate::engine::state::backups::Backups;
 use crate::engine::state::deletions::Doomed;
 use crate::engine::state::watched::Watched;
-use crate::error::{Context, Error, Operation, Result};
+use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Action, Entries, EntryEvent, Event, Kind, Notice};
 use crate::io::limits::descriptor_limit;
 use crate::io::list::{kind_of, kind_of_name, names};
@@ -206,7 +206,11 @@ impl<'a> Removal<'a> {
     fn begin(&self, doomed: &'a Doomed) -> Result<()> {
         let path = || self.run.destination_path(&doomed.path);
         let root = self.run.roots.destination.fd.as_ref().ok_or(Errno::NOENT).at(Operation::Remove, path)?;
-        let opened = open_to_list(root, doomed.path.as_os_str().as_bytes());
+        let keeps_links = self.run.config.symlinks.keep_directory_links;
+        let opened = match keeps_links {
+            false => open_to_list(root, doomed.path.as_os_str().as_bytes()).map_err(Cause::from),
+            true => self.run.hold_in_destination(&doomed.path).and_then(|held| Ok(open_to_list(&held, b"")?)),
+        };
         let fd = Arc::new(opened.at(Operation::OpenDestination, path)?);
         let now = stat_open(&fd).at(Operation::StatDestination, path)?;
         let inode = now.inode;
@@ -229,7 +233,15 @@ impl<'a> Removal<'a> {
             mode: Mutex::default(),
             after: Some(after),
         });
-        let found = doomed.names().map(|name| (name.to_owned(), kind_of_name(fd.as_fd(), name)));
+        // What a symlink of the destination stands for was mirrored, under another path.
+        let place = self.run.place_in_destination(&doomed.path);
+        let is_mirror = |name: &CStr| {
+            keeps_links && self.run.kept_links.are_in(&place.join(OsStr::from_bytes(name.to_bytes())))
+        };
+        let found = doomed
+            .names()
+            .filter(|name| !is_mirror(name))
+            .map(|name| (name.to_owned(), kind_of_name(fd.as_fd(), name)));
         self.sort(&subtree, found);
         self.release(subtree);
         Ok(())

@@ -4,7 +4,6 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode};
@@ -28,7 +27,6 @@ use crate::engine::state::watched::Watched;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::{Entries, EntryEvent, Event, Kind};
 use crate::io::list::LIST;
-use crate::io::path::open_directory;
 use crate::metadata::{self, HeldInode};
 use crate::plan::writers::Writers;
 use crate::stat::{Inode, Stat, stat_open};
@@ -98,8 +96,8 @@ fn judge(run: &Run, waiting: &InTheWay, watched: Option<&Watched>) -> Result<(St
     if run.is_own_path(&waiting.directory.path_of(target)) {
         return Err(Cause::DirectoryInTheWay);
     }
-    refuse_changed(&reopen(run.roots.source.fd.as_ref(), &waiting.directory)?, run)?;
-    let within = reopen(run.roots.destination.fd.as_ref(), &waiting.directory)?;
+    refuse_changed(&run.hold_in_source(&waiting.directory)?, run)?;
+    let within = run.hold_in_destination(&waiting.directory.path())?;
     let found = rustix::fs::statx(&within, target, AtFlags::SYMLINK_NOFOLLOW, Stat::FIELDS)?;
     let doomed = doomed(run, &waiting.directory, target.to_owned()).map_err(|error| error.cause)?;
     let removal = Removal::of(run, Doing::Count).of_one(None).threads(1).watched(watched);
@@ -117,7 +115,7 @@ fn judge(run: &Run, waiting: &InTheWay, watched: Option<&Watched>) -> Result<(St
 fn doomed(run: &Run, directory: &Directory, name: CString) -> Result<Doomed> {
     let path = directory.path();
     let at = || run.destination_path(&path);
-    let destination = reopen(run.roots.destination.fd.as_ref(), directory);
+    let destination = run.hold_in_destination(&path);
     let destination = destination.at(Operation::OpenDestination, at)?;
     let stat = stat_open(&destination).at(Operation::StatDestination, at)?;
     let mut doomed = Doomed::new(path.clone(), stat, directory.scopes());
@@ -125,32 +123,10 @@ fn doomed(run: &Run, directory: &Directory, name: CString) -> Result<Doomed> {
     Ok(doomed)
 }
 
-fn reopen(root: Option<&Arc<OwnedFd>>, directory: &Directory) -> rustix::io::Result<OwnedFd> {
-    let root = root.ok_or(Errno::NOENT)?;
-    open_directory(root, directory.path().as_os_str().as_bytes())
-}
-
-/// The same of the source, where it may be one of several.
-fn reopen_source(run: &Run, directory: &Directory) -> Result<OwnedFd, Cause> {
-    let (mut names, mut top) = (Vec::new(), directory);
-    while top.around.is_none()
-        && let Some(above) = &top.parent
-    {
-        names.push(top.name.to_bytes());
-        top = above;
-    }
-    names.reverse();
-    let held = match &top.around {
-        Some(around) => Some(Arc::new(around.open()?)),
-        None => run.roots.source.fd.clone(),
-    };
-    Ok(open_directory(&held.ok_or(Errno::NOENT)?, &names.join(&b'/'))?)
-}
-
 /// The directory of the source that an entry is in.
 fn source_again(directory: &Directory, run: &Run) -> Result<SourceDirectory> {
     let path = || run.source_path(&directory.path());
-    let fd = reopen_source(run, directory).at(Operation::OpenSource, path)?;
+    let fd = run.hold_in_source(directory).at(Operation::OpenSource, path)?;
     let stat = stat_open(&fd).at(Operation::StatSource, path)?;
     Ok(SourceDirectory { fd: Arc::new(fd), stat, writers: Writers::default(), xattrs: None })
 }
@@ -166,7 +142,7 @@ pub(crate) async fn replace(ready: &Ready, lane: &Lane) {
             Err(error) => EntryEvent::failed(entry.kind, error),
             Ok(source) => {
                 let pair = &Arc::new(Pair::new(source, None, Origin::default()));
-                Item { lane, directory, pair, entry, replaces: true, old: None }.mirror().await
+                Item { lane, directory, pair, entry, replaces: true, old: None, led: None }.mirror().await
             }
         };
         return report(event, &ready.waiting, lane).await;
@@ -182,7 +158,7 @@ pub(crate) async fn replace(ready: &Ready, lane: &Lane) {
         }
     };
     if let Some(error) = event.error.take() {
-        let within = reopen(lane.run.roots.destination.fd.as_ref(), directory);
+        let within = lane.run.hold_in_destination(&directory.path());
         event.error = Some(match within {
             Ok(within) => Box::new(explain_frozen(*error, (&within, entry.target()))),
             Err(_) => error,
@@ -207,8 +183,7 @@ impl<'a> Replacement<'a> {
         let (directory, run) = (&ready.waiting.directory, &lane.run);
         let source = source_again(directory, run)?;
         let path = || run.destination_path(&directory.path());
-        let held =
-            reopen(run.roots.destination.fd.as_ref(), directory).at(Operation::OpenDestination, path)?;
+        let held = run.hold_in_destination(&directory.path()).at(Operation::OpenDestination, path)?;
         let within = rustix::fs::openat(&held, c".", LIST, Mode::empty());
         let within = Arc::new(within.at(Operation::OpenDestination, path)?);
         let stat = stat_open(&within).at(Operation::StatDestination, path)?;
@@ -227,7 +202,7 @@ impl<'a> Replacement<'a> {
 
     async fn mirror(&self, lane: &Lane) -> EntryEvent {
         let InTheWay { directory, entry } = &self.ready.waiting;
-        let item = Item { lane, directory, pair: &self.pair, entry, replaces: true, old: None };
+        let item = Item { lane, directory, pair: &self.pair, entry, replaces: true, old: None, led: None };
         let event = item.mirror().await;
         if event.error.is_some() || !event.action.is_change() {
             self.aside.discard();

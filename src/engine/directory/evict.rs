@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
-
 use crate::engine::Run;
-use crate::engine::directory::open::open_destination;
 use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::{Directory, State};
 use crate::engine::state::pair::{Evicted, Pair};
@@ -16,12 +13,11 @@ impl Directory {
     /// Opens an evicted one by its name. It must be the one it was: others may have moved it meanwhile.
     pub(crate) async fn open_again(&self, evicted: &Evicted, parent: &Pair, lane: &Lane) -> Result<Pair> {
         let path = || lane.run.source_path(&self.path());
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let source = lane.io.open(&parent.source, &self.name, flags).await.at(Operation::OpenSource, path)?;
+        let source = self.hold_source(parent, lane).await.at(Operation::OpenSource, path)?;
         let path = || lane.run.destination_path(&self.path());
         let destination = match &parent.destination {
             Some(within) if evicted.has_destination() => {
-                let opened = open_destination(lane, within, &self.name).await;
+                let opened = self.open_mirror(within, lane).await;
                 Some(Arc::new(opened.at(Operation::OpenDestination, path)?.0))
             }
             _ => None,

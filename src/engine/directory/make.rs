@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::engine::Run;
@@ -103,6 +103,13 @@ impl Directory {
         if existing.is_some() {
             parent.count_compared();
         }
+        let led = match existing {
+            Some(Stat { kind: Kind::Symlink, .. }) if run.config.symlinks.keep_directory_links => {
+                self.kept_link(parent, run).at(Operation::OpenDestination, path)?
+            }
+            _ => None,
+        };
+        let existing = led.as_ref().map(|led| led.stat).or(existing);
         if leaves_name(Kind::Directory, existing.as_ref(), &run.rules.compare) {
             self.mark_doubtful();
             return Ok(None);
@@ -128,7 +135,10 @@ impl Directory {
             self.make_mirror(parent, existing.is_none(), &mut origin, lane).await?;
         }
         let name = origin.provisional.as_ref().unwrap_or(&self.name);
-        let opened = open_destination(lane, within, name).await;
+        let opened = match led {
+            Some(led) => open_destination(lane, &Arc::new(led.fd), c".").await,
+            None => open_destination(lane, within, name).await,
+        };
         if origin.provisional.is_some() && !merge::holds(&opened, within, name) {
             // Another run has taken it for litter before it was locked: this time it is made under its own name.
             self.leaf.store(false, Ordering::Relaxed);
@@ -282,17 +292,17 @@ impl Directory {
         let path = || run.source_path(&self.path());
         let fd = match self.take_lent(run) {
             Some(fd) => fd,
-            None => {
-                let opened = lane.io.open(&parent.source, &self.name, OFlags::PATH | OFlags::DIRECTORY).await;
-                Arc::new(opened.at(Operation::OpenSource, path)?)
-            }
+            None => Arc::new(self.hold_source(parent, lane).await.at(Operation::OpenSource, path)?),
         };
         let stat = stat_open(&fd).at(Operation::StatSource, path)?;
         let writers = Writers::of(&stat, run.rules.privileges.user);
         let holder = Holder::Link(proc_path(&fd));
         let mut stat = metadata::adopt(stat, &holder, (&run.rules, parent.allowed(run)), path)?;
         let xattrs = if run.rules.keep.attributes() {
-            let holder = Holder::Name(parent.source.as_fd(), &self.name);
+            let holder = match self.followed.load(Ordering::Relaxed) {
+                false => Holder::Name(parent.source.as_fd(), &self.name),
+                true => Holder::Link(proc_path(&fd)),
+            };
             let xattrs = xattr::read_source(&holder, &stat, &run.rules, path)?;
             if xattrs.hides_acl() {
                 stat.mode = metadata::closed_to_others(stat.mode);

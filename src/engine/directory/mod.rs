@@ -3,6 +3,7 @@
 pub(crate) mod creation_defaults;
 pub(crate) mod earlier;
 pub(crate) mod evict;
+pub(crate) mod kept_link;
 pub(crate) mod kept_mode;
 pub(crate) mod make;
 pub(crate) mod meet;

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -14,7 +15,7 @@ use crate::engine::run::lane::Lane;
 use crate::engine::state::directory::{Directory, State};
 use crate::engine::state::pair::Pair;
 use crate::engine::state::watched::patiently;
-use crate::error::{Context, Operation, Result};
+use crate::error::{Cause, Context, Operation, Result};
 use crate::event::{Action, Entries, EntryEvent, Event, Kind};
 use crate::roots::several::Parent;
 use crate::stat::{proc_path, stat_open};
@@ -99,6 +100,17 @@ impl Directory {
         Ok(parent.seen_from(source))
     }
 
+    /// Opens its source by its name, which may be that of a symlink that is followed.
+    pub(crate) async fn hold_source(&self, parent: &Pair, lane: &Lane) -> Result<OwnedFd, Cause> {
+        let above = self.parent.as_ref().filter(|_| self.followed.load(Ordering::Relaxed));
+        let Some(above) = above else {
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            return Ok(lane.io.open(&parent.source, &self.name, flags).await?);
+        };
+        let led = lane.run.way_to(above, &self.name)?.go()?.allowed()?;
+        if led.stat.kind == Kind::Directory { Ok(led.fd) } else { Err(Cause::TypeChanged) }
+    }
+
     /// Its source, if the walk has left it open.
     pub(crate) fn take_lent(&self, run: &Run) -> Option<Arc<OwnedFd>> {
         let lent = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -125,6 +137,10 @@ impl Directory {
         let mut fd = loop {
             if let State::Open(pair) = &*directory.lock(lane).await.ok_or(Errno::NOENT)? {
                 break pair.destination.clone().ok_or(Errno::NOENT)?;
+            }
+            if directory.kept_link.load(Ordering::Relaxed) {
+                let held = lane.run.hold_in_destination(&directory.path());
+                break Arc::new(held.map_err(|_| Errno::NOENT)?);
             }
             if directory.around.is_none() {
                 names.push(&directory.name);

@@ -142,7 +142,7 @@ async fn open_source(item: &Item<'_>, file: Option<&File>) -> Result<File> {
         return Ok(file.clone());
     }
     item.lane.doing(Operation::OpenSource);
-    let opened = open(item.lane, item.source_side(), &item.entry.name).await;
+    let opened = open_source_of(item).await;
     Ok(opened.at(Operation::OpenSource, || item.source_path())?.0)
 }
 
@@ -201,6 +201,16 @@ pub(crate) async fn open(
     match regular::open(lane, side, name, OFlags::RDONLY | OFlags::NOATIME).await {
         Err(Cause::Io(error)) if Errno::from_io_error(&error) == Some(Errno::PERM) => {
             regular::open(lane, side, name, OFlags::RDONLY).await
+        }
+        opened => opened,
+    }
+}
+
+/// The same of an item's source.
+pub(crate) async fn open_source_of(item: &Item<'_>) -> Result<(File, Stat), Cause> {
+    match item.open_regular(OFlags::RDONLY | OFlags::NOATIME).await {
+        Err(Cause::Io(error)) if Errno::from_io_error(&error) == Some(Errno::PERM) => {
+            item.open_regular(OFlags::RDONLY).await
         }
         opened => opened,
     }

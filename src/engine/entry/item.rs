@@ -12,6 +12,7 @@ use crate::engine::Run;
 use crate::engine::own::shed;
 use crate::engine::own::trial::{self, Place, TimeTells};
 use crate::engine::run::lane::Lane;
+use crate::engine::run::regular;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::Pair;
 use crate::error::{Cause, Context, Error, Operation, Result};
@@ -23,7 +24,8 @@ use crate::metadata::xattr::{self, Holder};
 use crate::plan::compare::{Decision, Difference, differs_in_time_alone, keep};
 use crate::plan::kept::KeptMode;
 use crate::plan::writers::Writers;
-use crate::stat::{Identity, Inode, Stat};
+use crate::roots::follow::Led;
+use crate::stat::{Identity, Inode, Stat, proc_path};
 use crate::walk::Entry;
 
 /// One entry at work, with all that belongs to it.
@@ -37,6 +39,8 @@ pub(crate) struct Item<'a> {
     pub(crate) replaces: bool,
     /// What the destination had under its name when that was looked at.
     pub(crate) old: Option<Former>,
+    /// What it stands for, if it is a symlink that was followed.
+    pub(crate) led: Option<&'a Led>,
 }
 
 /// What the destination has under an entry's name.
@@ -70,10 +74,24 @@ impl Item<'_> {
         self.pair.destination.as_ref().ok_or(Errno::NOENT).at(Operation::OpenDestination, || self.path())
     }
 
-    /// The source's directory, as files in it are opened: at once. To hold each file first took a sixth more time for small
-    /// ones, and a device that somebody has put there meanwhile is not read.
-    pub(crate) fn source_side(&self) -> (&Arc<OwnedFd>, Writers) {
-        (&self.pair.source, Writers::Nobody)
+    /// Opens the source's file: at once. To hold each file first took a sixth more time for small ones, and a device that
+    /// somebody has put there meanwhile is not read. What a symlink led to is held already.
+    pub(crate) async fn open_regular(&self, flags: OFlags) -> Result<(File, Stat), Cause> {
+        match self.led {
+            None => {
+                let side = (&self.pair.source, Writers::Nobody);
+                regular::open(self.lane, side, &self.entry.name, flags).await
+            }
+            Some(led) => regular::reopen(self.lane, &led.fd, flags).await,
+        }
+    }
+
+    /// Whose attributes the source's are.
+    pub(crate) fn source_holder(&self) -> Holder<'_> {
+        match self.led {
+            None => Holder::Name(self.pair.source.as_fd(), &self.entry.name),
+            Some(led) => Holder::Link(proc_path(&led.fd)),
+        }
     }
 
     /// The destination's, and who else can write there.
@@ -117,8 +135,7 @@ impl Item<'_> {
         let destination = Holder::Name(within.as_fd(), self.target());
         let destination = xattr::access_acl_of(&destination, self.pair.file_system.is_faithful);
         let kept = rules.keep.acls;
-        let source_acl = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
-        let source_acl = if kept { xattr::access_acl_of(&source_acl, true) } else { None };
+        let source_acl = if kept { xattr::access_acl_of(&self.source_holder(), true) } else { None };
         let shown = Acls { kept, source: source_acl, destination }.mode_to_keep(source, have);
         let planted = self.pair.planted || self.pair.writers.could_plant(have);
         Some(rules.kept_mode(source, have, shown, (planted, self.pair.before())))
@@ -183,7 +200,7 @@ impl Item<'_> {
     pub(crate) fn source_xattrs(&self, source: &Stat, open: Option<&File>) -> Result<xattr::Xattrs> {
         let holder = match open {
             Some(file) => Holder::Open(file.as_fd()),
-            None => Holder::Name(self.pair.source.as_fd(), &self.entry.name),
+            None => self.source_holder(),
         };
         let mut found = xattr::read_source(&holder, source, &self.run().rules, || self.source_path())?;
         if self.pair.exposed {

@@ -1,17 +1,13 @@
 //! Looking at both sides of an entry.
 
-use std::os::fd::AsFd;
-
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::engine::entry::contents;
 use crate::engine::entry::item::{Item, SourceEntry};
-use crate::engine::run::regular;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Kind;
 use crate::io::file::File;
-use crate::metadata::xattr::Holder;
 use crate::stat::Stat;
 
 impl Item<'_> {
@@ -26,25 +22,29 @@ impl Item<'_> {
         if self.entry.kind == Kind::File && rules.compares_contents() && !fresh {
             self.lane.doing(Operation::OpenSource);
             // One that can't be opened need not be read: it may have a size that the destination's has not.
-            if let Ok((file, stat)) = contents::open(self.lane, self.source_side(), &self.entry.name).await {
+            if let Ok((file, stat)) = contents::open_source_of(self).await {
                 return Ok(SourceEntry { stat: self.adopt_open(stat, &file)?, file: Some(file) });
             }
         }
         self.lane.doing(Operation::StatSource);
-        let stat = self.lane.io.stat(&self.pair.source, &self.entry.name).await;
-        let stat = stat.and_then(|stat| stat.ok_or(Errno::NOENT));
-        let stat = stat.at(Operation::StatSource, || self.source_path())?;
+        let stat = match self.led {
+            None => {
+                let stat = self.lane.io.stat(&self.pair.source, &self.entry.name).await;
+                let stat = stat.and_then(|stat| stat.ok_or(Errno::NOENT));
+                stat.at(Operation::StatSource, || self.source_path())?
+            }
+            Some(led) => led.stat,
+        };
         if stat.kind == Kind::Directory {
             return Err(Error::new(Operation::StatSource, self.source_path(), Cause::TypeChanged));
         }
-        let holder = Holder::Name(self.pair.source.as_fd(), &self.entry.name);
-        Ok(SourceEntry { stat: self.adopt(stat, &holder)?, file: None })
+        Ok(SourceEntry { stat: self.adopt(stat, &self.source_holder())?, file: None })
     }
 
     /// Opens the source for reading. A FIFO or a device that took a file's place is not read.
     pub(crate) async fn open_file(&self) -> Result<(File, Stat)> {
         self.lane.doing(Operation::OpenSource);
-        let opened = regular::open(self.lane, self.source_side(), &self.entry.name, OFlags::RDONLY).await;
+        let opened = self.open_regular(OFlags::RDONLY).await;
         let (file, stat) = opened.at(Operation::OpenSource, || self.source_path())?;
         let stat = self.adopt_open(stat, &file)?;
         Ok((file, stat))

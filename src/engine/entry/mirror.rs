@@ -7,7 +7,7 @@ use crate::engine::entry::earlier::{self, Earlier};
 use crate::engine::entry::flags::{self, Found};
 use crate::engine::entry::item::{Former, Item, SourceEntry};
 use crate::engine::entry::new_file::room::Shortage;
-use crate::engine::entry::{contents, copy_file, hard_link, keep_old, read_back, special};
+use crate::engine::entry::{contents, copy_file, follow, hard_link, keep_old, read_back, special};
 use crate::engine::own::{litter, refused, shed, trial};
 use crate::engine::state::copied::Copied;
 use crate::error::{Cause, Context, Error, Operation, Outcome, Result};
@@ -24,6 +24,9 @@ use crate::stat::{Stat, stat_open};
 impl Item<'_> {
     /// Makes the destination's entry what the source's is, and tells what that took.
     pub(crate) async fn mirror(self) -> EntryEvent {
+        if self.entry.followed && self.led.is_none() {
+            return Box::pin(follow::mirror(self)).await;
+        }
         let mut kind = self.entry.kind;
         let mut found = None;
         let (mut is_absent, mut is_found) = (false, false);
@@ -35,6 +38,12 @@ impl Item<'_> {
                 return Ok(Copied::skipped());
             }
             if kind == Kind::File && !self.run().config.select.takes_size(source.stat.size) {
+                return Ok(Copied::skipped());
+            }
+            if kind == Kind::Symlink && self.run().config.symlinks.skip_unsafe && follow::leads_out(&self)? {
+                if self.pair.planted {
+                    self.directory.mark_doubtful();
+                }
                 return Ok(Copied::skipped());
             }
             self.run().deletions.mark_source_has_entries();

@@ -5,6 +5,7 @@ pub(crate) mod copy_file;
 pub(crate) mod earlier;
 pub(crate) mod fill;
 pub(crate) mod flags;
+pub(crate) mod follow;
 pub(crate) mod hard_link;
 pub(crate) mod in_place;
 pub(crate) mod item;

@@ -2,7 +2,9 @@
 
 pub(crate) mod blocking;
 pub(crate) mod flushed;
+mod follow;
 pub(crate) mod heed;
+pub(crate) mod kept_links;
 pub(crate) mod lane;
 pub(crate) mod offer;
 pub(crate) mod outbox;
@@ -29,6 +31,7 @@ use crate::engine::primitives::disk::{Disk, Verdict};
 use crate::engine::primitives::heartbeat::Heartbeat;
 use crate::engine::primitives::onset::Onset;
 use crate::engine::primitives::reserve::Reserve;
+use crate::engine::run::kept_links::KeptLinks;
 use crate::engine::run::offer::Offer;
 use crate::engine::run::staffing::{
     DESCRIPTORS_A_TASK, EVENTS, MOST_LEFT_BEHIND, PARCELS_A_THREAD, Staffing,
@@ -63,6 +66,8 @@ pub(crate) struct Run {
     pub(crate) rules: Rules,
     pub(crate) roots: Roots,
     pub(crate) links: Links,
+    /// Symlinks of the destination that stand for directories there.
+    pub(crate) kept_links: KeptLinks,
     pub(crate) directories: OpenDirectories,
     pub(crate) file_systems: FileSystems,
     /// What errors say of the destination's disk.
@@ -342,6 +347,7 @@ pub(crate) fn new_run(
         rules: config.rules(umask()),
         roots,
         links: Links::default(),
+        kept_links: KeptLinks::default(),
         directories: OpenDirectories::new(descriptor_limit()),
         file_systems: FileSystems::default(),
         disk: Disk::default(),

@@ -34,3 +34,14 @@ pub(crate) async fn open(
     }
     Ok((lane.io.file(file, &stat), stat))
 }
+
+/// Opens one that is held.
+pub(crate) async fn reopen(lane: &Lane, held: &OwnedFd, flags: OFlags) -> Result<(File, Stat), Cause> {
+    if stat_open(held)?.kind != Kind::File {
+        return Err(Cause::TypeChanged);
+    }
+    let held = Arc::new(rustix::io::fcntl_dupfd_cloexec(held, 0)?);
+    let file = Arc::new(lane.io.reopen(&held, flags).await?);
+    let stat = stat_open(&file)?;
+    Ok((lane.io.file(file, &stat), stat))
+}

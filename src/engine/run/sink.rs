@@ -1,15 +1,16 @@
 //! What the walk finds becomes directories of the run.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::run::Run;
 use crate::engine::state::directory::Directory;
-use crate::error::Error;
+use crate::error::{Cause, Error, Operation};
 use crate::event::Event;
 use crate::options::{Delete, Unread};
+use crate::roots::follow::Follow;
 use crate::roots::several::Parent;
 use crate::select::Scope;
 use crate::walk::{Sink, Unlisted};
@@ -23,6 +24,14 @@ impl Sink for Run {
 
     fn around(&self, root: &Arc<Directory>, around: Arc<Parent>) -> Arc<Directory> {
         Directory::around(root, around)
+    }
+
+    fn follow(&self, directory: &Arc<Directory>, name: &CStr) -> Result<Follow, Cause> {
+        self.way_to(directory, name)
+    }
+
+    fn mark_followed(&self, directory: &Arc<Directory>) {
+        directory.mark_followed();
     }
 
     fn lend(&self, directory: &Arc<Directory>, fd: &Arc<OwnedFd>) {
@@ -76,6 +85,11 @@ impl Sink for Run {
         } else {
             self.report_blocking(Event::Failed(error));
         }
+    }
+
+    fn report_failed(&self, directory: &Arc<Directory>, name: &CStr, cause: Cause) {
+        let path = self.source_path(&directory.path_of(name));
+        self.report_blocking(Event::Failed(Error::new(Operation::FollowLink, path, cause)));
     }
 
     fn mark_source_has_entries(&self) {

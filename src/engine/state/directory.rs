@@ -27,6 +27,10 @@ pub(crate) struct Directory {
     pub(crate) implied: bool,
     /// Where sources lie that are put into the directory above: it is that one's name, and has none of its own.
     pub(crate) around: Option<Arc<Parent>>,
+    /// Its source is a symlink to a directory.
+    pub(crate) followed: AtomicBool,
+    /// Its mirror is what a symlink leads to.
+    pub(crate) kept_link: AtomicBool,
     /// Its source, as the walk opened it, until somebody needs it.
     pub(crate) source: Mutex<Option<Arc<OwnedFd>>>,
     /// What of it is mirrored, if there are rules.
@@ -90,6 +94,8 @@ impl Directory {
             state: tokio::sync::Mutex::new(state),
             implied,
             around: None,
+            followed: AtomicBool::new(false),
+            kept_link: AtomicBool::new(false),
             source: Mutex::default(),
             scope: OnceLock::new(),
             kept: OnceLock::new(),
@@ -126,6 +132,11 @@ impl Directory {
 
     pub(crate) fn parent(&self) -> Option<&Arc<Directory>> {
         self.parent.as_ref()
+    }
+
+    /// The walk has come to it through a symlink.
+    pub(crate) fn mark_followed(&self) {
+        self.followed.store(true, Ordering::Relaxed);
     }
 
     /// Keeps the source directory that the walk has opened.

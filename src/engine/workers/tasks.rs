@@ -249,7 +249,7 @@ async fn run_entry(
     entry: &Entry,
 ) -> Option<EntryEvent> {
     let Some(pair) = pair else { return Some(EntryEvent::done(entry.kind, directory.action_without())) };
-    let item = Item { lane, directory, pair, entry, replaces: false, old: None };
+    let item = Item { lane, directory, pair, entry, replaces: false, old: None, led: None };
     if lane.run.config.checks() { Box::pin(check::check(item)).await } else { Some(item.mirror().await) }
 }
 

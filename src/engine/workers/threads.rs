@@ -52,7 +52,8 @@ fn start_walk(run: &Arc<Run>, root: Arc<Directory>, parcels: Sender<Parcel>) -> 
         };
         let name = single.source.clone();
         let hidden = root.scope().is_some_and(|scope| scope.hides(&name, false));
-        let entry = Entry { name, kind: single.kind, rename: Some(single.destination.clone()) };
+        let entry =
+            Entry { name, kind: single.kind, rename: Some(single.destination.clone()), followed: false };
         let entries = if hidden { Vec::new() } else { vec![entry] };
         run.report_blocking(Event::Found { entries: entries.len() as u64, directories: 0, complete: true });
         parcels.send_blocking(vec![Batch { directory: root, entries }]).ok();
