@@ -359,7 +359,7 @@ fn a_list_in_utf_16_is_refused() {
             }
         }
     }
-    fs::write(&list, "a\0b\n").unwrap();
+    fs::write(&list, "ab\0c\n").unwrap();
     let listed = format!("--files-from={}", list.display());
     let ran = sync_with("threads", &[&listed], &source, &destination).exits(3);
     assert!(ran.err.contains(&format!("{}: a path in it has a NUL byte", list.display())), "{}", ran.err);
