@@ -293,7 +293,6 @@ fn what_goes_is_told_as_rsync_tells_it() {
         "-ab --delete --exclude=a src/ dst",
         "-ab --delete --backup-dir=../kept --exclude=a src/ dst",
         "-a --delete-before --delete-after src/ dst",
-        "-a --delete missing src/ dst",
     ] {
         both(plant, &arguments.split(' ').collect::<Vec<_>>(), Told::Nothing);
     }
