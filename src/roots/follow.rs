@@ -120,7 +120,7 @@ impl Follow {
 
     /// Goes to the directory that the name lies in.
     fn way(&self) -> Result<Way<'_>, Cause> {
-        let mut way = Way::new(self, dup(&*self.top)?)?;
+        let mut way = Way::new(self, dup(&self.top)?)?;
         if let Some(own) = &self.own {
             way.push(own.to_bytes());
             let led = way.go().map_err(|errno| missing(errno, way.links > 0))?;
