@@ -263,13 +263,14 @@ impl Config {
         self.mode == Mode::Sync
     }
 
-    /// Whether something may be deleted before anything is copied. What hangs then could not be given up, and whether the source
-    /// has a file of the right size is not known.
+    /// Whether something may be deleted before anything is copied. What hangs then could not be given up, whether the source
+    /// has a file of the right size is not known, and where symlinks lead is found out later.
     pub(crate) fn deletes_before(&self) -> bool {
         let knows_sizes = self.select.max_size.is_none() && self.select.min_size.is_none();
         let may =
             |delete: Delete| delete.when == DeleteWhen::Before && (knows_sizes || delete.allow_empty_source);
-        self.timeout.is_none() && self.delete.is_some_and(may)
+        let follows = self.symlinks.may_follow() || self.symlinks.keep_directory_links;
+        self.timeout.is_none() && !follows && self.delete.is_some_and(may)
     }
 
     /// Whether the trees are only compared.

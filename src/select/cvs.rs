@@ -1,10 +1,13 @@
 //! What CVS leaves out, as rsync's `-C` has it: by a list of its own, by what the user adds to it (`~/.cvsignore`, `CVSIGNORE`), and
 //! by a file in each directory.
 
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Cause, Error, Operation, Result};
+use rustix::io::Errno;
+
+use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::files::named;
 use crate::select::rule::{Line, Rule, Template};
 
@@ -45,11 +48,10 @@ pub(super) fn rules() -> Result<Vec<Rule>> {
 
 fn read(file: &Path) -> Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
-    let read =
-        named::open_to_read(file).and_then(|mut open| std::io::Read::read_to_end(&mut open, &mut text));
-    match read {
-        Ok(_) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::new(Operation::ReadRules, file, error)),
+    let refused = |cause: Cause| Error::new(Operation::ReadRules, file, cause);
+    match named::open_to_read(file, false).map_err(refused) {
+        Ok(mut open) => open.read_to_end(&mut text).at(Operation::ReadRules, || file).map(|_| Some(text)),
+        Err(error) if error.errno() == Some(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -383,6 +383,8 @@ fn unknown(line: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn rules(text: &str) -> Result<Vec<Line>, String> {
@@ -404,7 +406,7 @@ mod tests {
         assert!(matches!(rules(":e .rules").unwrap()[..], [Line::Rule(_), Line::PerDirectory(_)]));
         assert!(matches!(rules("-C").unwrap()[..], [Line::Cvs]));
         assert!(matches!(&rules(":C").unwrap()[..], [Line::PerDirectory(file)]
-            if file.own && file.file == PathBuf::from(".cvsignore")));
+            if file.own && file.file == Path::new(".cvsignore")));
         assert!(rules("# nothing\n\n").unwrap().is_empty());
     }
 

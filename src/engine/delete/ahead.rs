@@ -1,7 +1,7 @@
 //! `--delete-before`: what the destination has beyond the source is found by a walk of its own, judged, and removed before
 //! anything is copied, so that there is room for it. Nothing is told of the source here: the walk to come does that.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -15,11 +15,12 @@ use crate::engine::delete::{collect, unread};
 use crate::engine::state::deletions::Begun;
 use crate::engine::state::directory::Directory;
 use crate::engine::state::pair::{Origin, Pair, SourceDirectory};
-use crate::error::{Context, Operation, Result};
+use crate::error::{Cause, Context, Operation, Result};
 use crate::event::Event;
 use crate::io::path::open_to_list;
 use crate::options::{Delete, Unread};
 use crate::plan::writers::Writers;
+use crate::roots::follow::Follow;
 use crate::roots::several::Parent;
 use crate::select::Scope;
 use crate::stat::stat_open;
@@ -161,6 +162,17 @@ impl Sink for Ahead<'_> {
 
     fn around(&self, root: &Arc<Place>, _around: Arc<Parent>) -> Arc<Place> {
         Arc::new(Place::new(Some(root.clone()), CString::default(), OnceLock::new()))
+    }
+
+    /// No run follows symlinks that deletes first.
+    fn follow(&self, _: &Arc<Place>, _: &CStr) -> Result<Follow, Cause> {
+        Err(Errno::LOOP.into())
+    }
+
+    fn mark_followed(&self, _: &Arc<Place>) {}
+
+    fn report_failed(&self, _: &Arc<Place>, _: &CStr, _: Cause) {
+        self.run.deletions.mark_read_failed();
     }
 
     fn lend(&self, directory: &Arc<Place>, fd: &Arc<OwnedFd>) {
