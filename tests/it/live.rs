@@ -127,7 +127,7 @@ fn a_file_that_grows_is_kept_as_it_was() {
             file(destination.join("log"), "older");
             // It grows when a part of it has been read, if there are several: else nobody knows when it did.
             let is_known = size > 1 << 20;
-            fuse.spoil_after(if is_known { 60 } else { 0 }, Call::Read, GROW);
+            fuse.spoil_after(if is_known { 15 } else { 0 }, Call::Read, GROW);
             let ran = sync_with(engine, options, &source, &destination).exits(0);
             fuse.release();
             assert_eq!(count(&ran, "grew"), 1);

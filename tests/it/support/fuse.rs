@@ -692,10 +692,13 @@ impl Memory {
     /// Answers a read.
     fn give(&self, (ino, offset): (INodeNo, u64), size: usize, reply: ReplyData) {
         let mut state = self.state();
-        answer!(reply, state.contents(ino).cloned(), bytes => {
-            state.count_read(ino);
+        let part = state.contents(ino).map(|bytes| {
             let rest = &bytes[(offset as usize).min(bytes.len())..];
-            reply.data(&rest[..rest.len().min(size)]);
+            rest[..rest.len().min(size)].to_vec()
+        });
+        answer!(reply, part, part => {
+            state.count_read(ino);
+            reply.data(&part);
         })
     }
 
