@@ -10,6 +10,7 @@ use crate::cli::values::owner::parse_owner;
 use crate::cli::values::rate::bytes_a_second;
 use crate::cli::values::size::parse_size;
 use crate::rsync::failure::{Failure, USAGE};
+use crate::rsync::sources::Run;
 use crate::rsync::wishes::{Keeps, Rule, Wishes};
 use ringsync::event::Mode;
 use ringsync::{Backup, Chmod, Compare, CompareBy, Config, Delete, Escaped, Keep, Selection};
@@ -35,7 +36,8 @@ impl Wishes {
     }
 
     /// Sets what the options say; the sources and the destination are set already.
-    pub(super) fn apply(&self, config: &mut Config) -> Result<(), Failure> {
+    pub(super) fn apply(&self, run: &mut Run) -> Result<(), Failure> {
+        let Run { config, taken } = run;
         config.mode = if self.dry_run { Mode::DryRun } else { Mode::Sync };
         config.keep = self.keep.of();
         // Each backup beside its file gives its directory another time.
@@ -48,7 +50,7 @@ impl Wishes {
             config.owner = parse_owner(text).map_err(|why| refused("--chown", owner, &why))?;
             config.keep.owner = true;
         }
-        config.select = self.selection()?;
+        config.select = self.selection(taken)?;
         config.compare = self.compare();
         config.link_dest.clone_from(&self.link_dest);
         if self.delete.wanted {
@@ -94,8 +96,11 @@ impl Wishes {
     }
 
     /// The rules, and what else says which entries are copied.
-    fn selection(&self) -> Result<Selection, Failure> {
+    fn selection(&self, taken: &[OsString]) -> Result<Selection, Failure> {
         let mut select = Selection::default();
+        for name in taken {
+            select.filter(&rule(b"H /", name))?;
+        }
         select.from0 = self.from0;
         for rule in &self.rules {
             match rule {
@@ -118,9 +123,7 @@ impl Wishes {
         select.delete_excluded = self.delete.excluded;
         let suffix = self.own_suffix();
         if self.keeps_backups() && self.backup_dir.is_none() && self.delete.wanted && !self.delete.excluded {
-            let escaped = suffix.as_bytes().iter().flat_map(|&byte| [b'\\', byte]);
-            let rule = b"P *".iter().copied().chain(escaped).collect();
-            select.filter(&OsString::from_vec(rule))?;
+            select.filter(&rule(b"P *", &suffix))?;
         }
         Ok(select)
     }
@@ -173,6 +176,12 @@ impl Keeps {
         }
         Ok(())
     }
+}
+
+/// A rule that ends in a name, whose bytes stand for themselves.
+fn rule(beginning: &[u8], name: &OsStr) -> OsString {
+    let escaped = name.as_bytes().iter().flat_map(|&byte| [b'\\', byte]);
+    OsString::from_vec(beginning.iter().copied().chain(escaped).collect())
 }
 
 /// A value that can't be read.

@@ -4,14 +4,15 @@
 pub(super) mod list;
 mod text;
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 
 use crate::report::lines::{Out, warn};
 use crate::report::words::told;
 use crate::rsync::wishes::{Tells, Wishes};
-use ringsync::Error;
 use ringsync::event::{Action, EntryEvent, Kind, Reporter, Start, Summary, Totals, itemize};
+use ringsync::{Error, Escaped};
 
 pub(super) use self::text::{help, version};
 
@@ -56,6 +57,15 @@ impl Report {
         }
         if self.verbose > 0 && self.recursive && !self.lists {
             self.say("sending incremental file list");
+        }
+    }
+
+    /// DST itself was made.
+    pub(super) fn made(&mut self, destination: &OsStr) {
+        if self.verbose > 0 || self.itemize > 0 {
+            let path = Escaped::path(Path::new(destination)).to_string();
+            let bare = path.trim_end_matches('/');
+            self.say(format_args!("created directory {}", if bare.is_empty() { "/" } else { bare }));
         }
     }
 
@@ -113,7 +123,7 @@ impl Report {
 impl Reporter for Report {
     fn start(&mut self, start: &Start) {
         for missing in &start.missing {
-            let path = ringsync::Escaped::path(&missing.path);
+            let path = Escaped::path(&missing.path);
             warn(format_args!("--link-dest arg does not exist: {path}"));
         }
     }
@@ -121,6 +131,9 @@ impl Reporter for Report {
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
         if let Some(error) = &event.error {
             self.tell(error);
+        }
+        if event.action == Action::Vanished {
+            warn(format_args!("file has vanished: \"{}\"", Escaped::path(&event.path(directory))));
         }
         event.lacks().iter().for_each(|error| self.tell(error));
         if let Some(line) = self.describe(directory, event) {
