@@ -68,6 +68,9 @@ pub struct Config {
     pub(crate) within: Option<PathBuf>,
     /// Both trees are a store's: what is one inode in both is equal, and a comparison leaves it at that.
     pub(crate) shares_inodes: bool,
+    /// Other sources of the same destination, which runs of their own copy: where in it each one goes, and its path. What
+    /// one of them has is not deleted there.
+    pub shared_with: Vec<(PathBuf, PathBuf)>,
     /// Make missing parents of the destination.
     pub make_parents: bool,
     /// Whether the destination is changed, or it is reported what that would take.
@@ -170,6 +173,7 @@ impl Config {
             sources: None,
             within: None,
             shares_inodes: false,
+            shared_with: Vec::new(),
             make_parents: false,
             mode: Mode::Sync,
             select: Selection::default(),

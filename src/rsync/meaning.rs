@@ -13,6 +13,7 @@ use crate::cli::values::rate::bytes_a_second;
 use crate::cli::values::size::parse_size;
 use crate::report::lines::warn;
 use crate::rsync::failure::{Failure, USAGE};
+use crate::rsync::sources::Run;
 use crate::rsync::wishes::{Deletes, Keeps, OwnerMap, Rule, Wishes};
 use ringsync::event::Mode;
 use ringsync::{
@@ -59,7 +60,8 @@ impl Wishes {
     }
 
     /// Sets what the options say; the sources and the destination are set already.
-    pub(super) fn apply(&self, config: &mut Config) -> Result<(), Failure> {
+    pub(super) fn apply(&self, run: &mut Run) -> Result<(), Failure> {
+        let Run { config, taken } = run;
         config.mode = if self.dry_run { Mode::DryRun } else { Mode::Sync };
         config.keep = self.keep.of();
         // Each backup beside its file gives its directory another time.
@@ -71,7 +73,7 @@ impl Wishes {
         }
         config.users = self.keep.map(&self.keep.users, Whose::Users)?;
         config.groups = self.keep.map(&self.keep.groups, Whose::Groups)?;
-        config.select = self.selection()?;
+        config.select = self.selection(taken)?;
         config.compare = self.compare();
         self.look_in_other_trees(config);
         config.delete = self.delete.wanted.then(|| self.delete.of());
@@ -143,8 +145,11 @@ impl Wishes {
     }
 
     /// The rules, and what else says which entries are copied.
-    fn selection(&self) -> Result<Selection, Failure> {
+    fn selection(&self, taken: &[OsString]) -> Result<Selection, Failure> {
         let mut select = Selection::default();
+        for name in taken {
+            select.filter(&rule(b"H /", name))?;
+        }
         (select.from0, select.insecure_links) = (self.from0, self.follow.insecure);
         for rule in &self.rules {
             match rule {
@@ -171,9 +176,7 @@ impl Wishes {
         select.delete_excluded = self.delete.excluded;
         let suffix = self.own_suffix();
         if self.keeps_backups() && self.backup_dir.is_none() && self.delete.wanted && !self.delete.excluded {
-            let escaped = suffix.as_bytes().iter().flat_map(|&byte| [b'\\', byte]);
-            let rule = b"P *".iter().copied().chain(escaped).collect();
-            select.filter(&OsString::from_vec(rule))?;
+            select.filter(&rule(b"P *", &suffix))?;
         }
         Ok(select)
     }
@@ -247,6 +250,12 @@ impl Keeps {
             |rival| format!("{rival} says again who is to own everything: give one of the options, once");
         rival.map_or(Ok(()), |rival| Err(Failure::new(told(rival), USAGE)))
     }
+}
+
+/// A rule that ends in a name, whose bytes stand for themselves.
+fn rule(beginning: &[u8], name: &OsStr) -> OsString {
+    let escaped = name.as_bytes().iter().flat_map(|&byte| [b'\\', byte]);
+    OsString::from_vec(beginning.iter().copied().chain(escaped).collect())
 }
 
 /// A value that can't be read.

@@ -22,7 +22,7 @@ use crate::report::log::Log;
 use crate::report::words::told;
 use crate::rsync::failure::{Failure, PARTIAL, USAGE, closing};
 use crate::rsync::report::{Report, list};
-use crate::rsync::sources::{Sources, runs};
+use crate::rsync::sources::{Run, Runs, Sources, runs};
 use crate::rsync::wishes::Wishes;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
 use crate::supervisor::{is_supervised, leave_word, prepare_child, supervise};
@@ -71,8 +71,8 @@ enum Begun {
 fn begin(words: Vec<OsString>) -> Result<Begun, Failure> {
     let line = grammar::read(words)?;
     let wishes = Wishes::of(line.options)?;
-    if wishes.tells.version {
-        return Ok(Begun::Said(report::version()));
+    if wishes.tells.version > 0 {
+        return Ok(Begun::Said(report::version(wishes.tells.version > 1)));
     }
     if wishes.tells.help {
         return Ok(Begun::Said(report::help()));
@@ -103,19 +103,21 @@ fn copy(wishes: &Wishes, paths: &[OsString], stop: &Stop) -> Result<u8, Failure>
         report.close();
         return Ok(code);
     }
-    let mut runs = match destination {
+    let Runs { mut runs, makes_directory } = match destination {
         Some(destination) if !lists => runs(&sources, destination, wishes.make_path)?,
         _ => list::runs(&sources),
     };
-    for config in &mut runs {
-        wishes.apply(config)?;
+    if let Some(made) = destination.filter(|_| makes_directory) {
+        report.made(made);
+    }
+    for run in &mut runs {
+        wishes.apply(run)?;
         if lists {
-            list::apply(config, wishes)?;
+            list::apply(&mut run.config, wishes)?;
         }
     }
-    settle_deletions(wishes, &sources, &mut runs, &mut report)?;
     let mut outcome = Outcome::Done;
-    for config in &runs {
+    for Run { config, .. } in &runs {
         if stop.is_stopped() {
             break;
         }
@@ -133,25 +135,6 @@ fn copy(wishes: &Wishes, paths: &[OsString], stop: &Stop) -> Result<u8, Failure>
         code = outcome.exit_code();
     }
     Ok(code)
-}
-
-/// Where sources are missing nothing is deleted, as it might be theirs.
-fn settle_deletions(
-    wishes: &Wishes,
-    sources: &Sources,
-    runs: &mut [Config],
-    report: &mut Report,
-) -> Result<(), Failure> {
-    if !wishes.delete.wanted {
-        return Ok(());
-    }
-    if sources.missing {
-        report.say("IO error encountered -- skipping file deletion");
-        runs.iter_mut().for_each(|config| (config.delete, config.select.delete_excluded) = (None, false));
-    } else if runs.len() > 1 {
-        return Err(Failure::lacking("--delete with the contents of several sources"));
-    }
-    Ok(())
 }
 
 /// One run of the engine.

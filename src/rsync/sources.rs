@@ -79,6 +79,15 @@ impl Sources {
         directories.iter().map(|source| format!("skipping directory {}", source.shown())).collect()
     }
 
+    /// Where each of them goes in DST.
+    fn places(&self) -> Vec<(PathBuf, PathBuf)> {
+        let place = |source: &Source| match source.path.file_name().filter(|_| !source.contents) {
+            Some(name) => (PathBuf::from(name), source.path.clone()),
+            None => (PathBuf::new(), source.path.clone()),
+        };
+        self.found.iter().map(place).collect()
+    }
+
     /// Whether they come to more than one entry of a list, or to one alone.
     fn are_several(&self) -> bool {
         match &self.found[..] {
@@ -121,8 +130,30 @@ fn stands_for_it(path: &Path, follow: &Follows) -> bool {
         || follow.unsafe_ones && leads_out()
 }
 
+/// One run of the engine.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) config: Config,
+    /// Names at the top of its source that another one has before it.
+    pub(super) taken: Vec<OsString>,
+}
+
+impl Run {
+    fn new(config: Config) -> Self {
+        Run { config, taken: Vec::new() }
+    }
+}
+
 /// What the engine is to do, one run after the other.
-pub(super) fn runs(sources: &Sources, destination: &OsStr, mkpath: bool) -> Result<Vec<Config>, Failure> {
+#[derive(Debug)]
+pub(super) struct Runs {
+    pub(super) runs: Vec<Run>,
+    /// DST is a directory that is not there yet.
+    pub(super) makes_directory: bool,
+}
+
+/// What the engine is to do with the sources.
+pub(super) fn runs(sources: &Sources, destination: &OsStr, mkpath: bool) -> Result<Runs, Failure> {
     refuse_remote(std::slice::from_ref(&destination.to_os_string()))?;
     let destination = if destination.is_empty() { OsStr::new(".") } else { destination };
     let named_as_directory = destination.as_bytes().ends_with(b"/");
@@ -138,7 +169,10 @@ pub(super) fn runs(sources: &Sources, destination: &OsStr, mkpath: bool) -> Resu
     };
     let several = sources.are_several();
     match existing {
-        Some(metadata) if metadata.is_dir() => return Ok(into_directory(sources, destination, false)),
+        Some(metadata) if metadata.is_dir() => {
+            let runs = into_directory(sources, destination, false);
+            return Ok(Runs { runs, makes_directory: false });
+        }
         Some(_) if several => {
             let text = "ERROR: destination must be a directory when copying more than 1 file";
             return Err(Failure::new(text, FILES));
@@ -150,44 +184,50 @@ pub(super) fn runs(sources: &Sources, destination: &OsStr, mkpath: bool) -> Resu
         Some(_) => {}
         None if several || named_as_directory => {
             refuse_missing_parent(destination, mkpath, WRITING)?;
-            return Ok(into_directory(sources, destination, true));
+            let runs = into_directory(sources, destination, true);
+            return Ok(Runs { runs, makes_directory: true });
         }
         None => refuse_missing_parent(destination, mkpath, FILES)?,
     }
     // One file, or one empty directory, gets DST as its name.
     let one = |source: &Source| {
         let config = Config::new(&source.path, destination);
-        config.with(|config| (config.source_itself, config.make_parents) = (!source.followed, mkpath))
+        Run::new(
+            config.with(|config| (config.source_itself, config.make_parents) = (!source.followed, mkpath)),
+        )
     };
-    Ok(sources.found.iter().map(one).collect())
+    Ok(Runs { runs: sources.found.iter().map(one).collect(), makes_directory: false })
 }
 
-/// Each source that is named goes into the directory under its own name, and what is meant by its contents without it.
-pub(super) fn into_directory(sources: &Sources, directory: &Path, make: bool) -> Vec<Config> {
-    let mut runs: Vec<Config> = Vec::new();
-    let (mut named, mut names): (Vec<&Path>, _) = (Vec::new(), BTreeSet::new());
-    let put = |named: &mut Vec<&Path>, runs: &mut Vec<Config>| {
-        if !named.is_empty() {
-            runs.push(Config::copy(std::mem::take(named), directory));
-        }
-    };
+/// Each source that is named goes into the directory under its own name, and what is meant by its contents without it. Where
+/// two have one path the first one counts, and so the last one is copied first. What is named is copied before contents, whose
+/// directory then keeps its time.
+pub(super) fn into_directory(sources: &Sources, directory: &Path, make: bool) -> Vec<Run> {
+    let (mut named, mut contents) = (Vec::<(BTreeSet<&OsStr>, Vec<&Path>)>::new(), Vec::new());
+    let mut taken = Vec::new();
     for source in &sources.found {
-        if source.contents {
-            put(&mut named, &mut runs);
-            names.clear();
-            runs.push(Config::new(&source.path, directory));
+        let Some(name) = source.path.file_name().filter(|_| !source.contents) else {
+            let config = Config::new(&source.path, directory);
+            contents.push(Run { config, taken: taken.clone() });
             continue;
+        };
+        if !source.is_directory() {
+            taken.push(name.to_os_string());
         }
-        if !names.insert(source.path.file_name()) {
-            put(&mut named, &mut runs);
-            names = BTreeSet::from([source.path.file_name()]);
+        match named.last_mut().filter(|(names, _)| !names.contains(name)) {
+            Some((names, paths)) => {
+                names.insert(name);
+                paths.push(&source.path);
+            }
+            None => named.push((BTreeSet::from([name]), vec![&source.path])),
         }
-        named.push(&source.path);
     }
-    put(&mut named, &mut runs);
-    runs.iter_mut().for_each(|config| config.make_parents = make);
-    // Where two sources have one path, the first one's entry is what DST gets in the end.
-    runs.reverse();
+    let named = named.into_iter().map(|(_, paths)| Run::new(Config::copy(paths, directory)));
+    let mut runs: Vec<Run> = named.rev().chain(contents.into_iter().rev()).collect();
+    if runs.len() > 1 {
+        runs.iter_mut().for_each(|run| run.config.shared_with = sources.places());
+    }
+    runs.iter_mut().for_each(|run| run.config.make_parents = make);
     runs
 }
 

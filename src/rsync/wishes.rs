@@ -144,7 +144,8 @@ pub(super) struct Tells {
     pub(super) list_only: bool,
     pub(super) log_file: Option<PathBuf>,
     pub(super) help: bool,
-    pub(super) version: bool,
+    /// How often `-V` was given.
+    pub(super) version: u8,
 }
 
 /// A rule, in the order in which they were given.
@@ -329,7 +330,7 @@ impl Tells {
             "list-only" => self.list_only = true,
             "log-file" => self.log_file = Some(value.into()),
             "help" => self.help = true,
-            "version" => self.version = true,
+            "version" => self.version = count(self.version),
             _ => return false,
         }
         true

@@ -125,6 +125,9 @@ fn paths_mean_what_they_mean_to_rsync() {
         "-a src/dir other/dir dst",
         "-a src/ one other dst",
         "-a src/ src/ src dst",
+        "-a src/a other/ dst",
+        "-a other/ src/a dst",
+        "-a one src/ two other/ dst",
         "-a to-src dst",
         "-a to-src/ dst",
         "-a src/link new",
@@ -142,7 +145,6 @@ fn paths_mean_what_they_mean_to_rsync() {
         "src dst",
         "src/ one dst",
         "one new",
-        "-a . ../ours/dst",
         "-an src new",
         "-an one two new",
     ] {
@@ -247,6 +249,11 @@ fn what_is_deleted_is_what_rsync_deletes() {
         "-ab --delete src/ dst",
         "-ab --delete --backup-dir=../kept src/ dst",
         "-a --delete src/ missing dst",
+        "-a --delete missing src dst",
+        "-a --delete src/ other/ dst",
+        "-a --delete src/ other dst",
+        "-a --delete src other/ one dst",
+        "-a --delete src/dir other/dir dst",
         "-an --delete src/ dst",
     ] {
         both(plant, &arguments.split(' ').collect::<Vec<_>>(), Told::Nothing);
@@ -416,6 +423,13 @@ fn the_name_rsync_is_enough() {
     command.args(["-a", "src/", "dst"]).current_dir(home.path());
     run(command).exits(0);
     assert!(home.path().join("dst/dir/b").exists());
+    let mut command = Command::new(&link);
+    command.arg("-VV");
+    let told: serde_json::Value = serde_json::from_str(&run(command).exits(0).out).unwrap();
+    assert_eq!(told["capabilities"]["xattrs"], true);
+    let mut command = Command::new(&link);
+    command.arg("--version");
+    assert!(run(command).exits(0).out.starts_with("rsync  version 3."));
 }
 
 fn what_is_not_to_be_had_is_refused() {

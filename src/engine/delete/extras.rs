@@ -4,9 +4,10 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::Metadata;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -32,6 +33,21 @@ use crate::io::temporary::is_partial;
 use crate::metadata::{self, HeldInode};
 use crate::select::Scope;
 use crate::stat::{Place, Stat, Time, stat_open};
+
+/// Whether another source of the same destination has what belongs at this path. No symlink in it is followed.
+fn has((place, source): &(PathBuf, PathBuf), path: &Path) -> bool {
+    let Ok(below) = path.strip_prefix(place) else { return false };
+    let mut way = source.clone();
+    let mut names = below.iter().peekable();
+    while let Some(name) = names.next() {
+        way.push(name);
+        let is_right = |found: Metadata| names.peek().is_none() || found.is_dir();
+        if !std::fs::symlink_metadata(&way).is_ok_and(is_right) {
+            return false;
+        }
+    }
+    true
+}
 
 /// A directory that is done, and what is known of it.
 pub(crate) struct Done {
@@ -130,7 +146,10 @@ impl Done {
         }
         let found = rustix::fs::statx(&self.pair.source, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
         match found {
-            Err(errno) => errno == Errno::NOENT,
+            Err(errno) => {
+                let path = || self.path.join(OsStr::from_bytes(name.to_bytes()));
+                errno == Errno::NOENT && !run.config.shared_with.iter().any(|other| has(other, &path()))
+            }
             Ok(found) => {
                 let kind = Kind::from(FileType::from_raw_mode(found.stx_mode.into()));
                 let stands_for_it = kind == Kind::Symlink && run.config.symlinks.may_follow() && is_directory;

@@ -7,7 +7,7 @@ use crate::report::clock::Clock;
 use crate::report::format::permissions;
 use crate::rsync::failure::Failure;
 use crate::rsync::report::text::grouped;
-use crate::rsync::sources::{Sources, into_directory};
+use crate::rsync::sources::{Runs, Sources, into_directory};
 use crate::rsync::wishes::Wishes;
 use ringsync::event::{EntryEvent, Kind, Mode, itemize};
 use ringsync::{Config, Keep};
@@ -16,8 +16,8 @@ use ringsync::{Config, Keep};
 const NOWHERE: &str = "/proc/self/nowhere";
 
 /// What lists each source.
-pub(crate) fn runs(sources: &Sources) -> Vec<Config> {
-    into_directory(sources, Path::new(NOWHERE), true)
+pub(crate) fn runs(sources: &Sources) -> Runs {
+    Runs { runs: into_directory(sources, Path::new(NOWHERE), true), makes_directory: false }
 }
 
 /// Makes a list of it.

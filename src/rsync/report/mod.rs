@@ -5,6 +5,7 @@ pub(super) mod list;
 mod text;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -76,6 +77,15 @@ impl Report {
         }
         if self.verbose > 0 && self.recursive && !self.lists {
             self.say("sending incremental file list");
+        }
+    }
+
+    /// DST itself was made.
+    pub(super) fn made(&mut self, destination: &OsStr) {
+        if self.verbose > 0 || self.itemize > 0 {
+            let path = Escaped::path(Path::new(destination)).to_string();
+            let bare = path.trim_end_matches('/');
+            self.say(format_args!("created directory {}", if bare.is_empty() { "/" } else { bare }));
         }
     }
 
@@ -163,6 +173,9 @@ impl Reporter for Report {
     fn entry(&mut self, directory: &Path, event: &EntryEvent) {
         if let Some(error) = &event.error {
             self.tell(error);
+        }
+        if event.action == Action::Vanished {
+            warn(format_args!("file has vanished: \"{}\"", Escaped::path(&event.path(directory))));
         }
         event.lacks().iter().for_each(|error| self.tell(error));
         let is_made = matches!(event.action, Action::Created | Action::Updated | Action::Linked);

@@ -55,11 +55,42 @@ fn decimal(number: f64) -> String {
     format!("{}.{:02}", grouped(hundredths / 100), hundredths % 100)
 }
 
-/// `--version`.
-pub(crate) fn version() -> String {
+/// What a build of rsync may have, and this program has or has not, as `-VV` names it.
+const CAPABILITIES: [(&str, bool); 15] = [
+    ("socketpairs", true),
+    ("symlinks", true),
+    ("symtimes", true),
+    ("hardlinks", true),
+    ("hardlink_specials", true),
+    ("hardlink_symlinks", true),
+    ("atimes", false),
+    ("batchfiles", false),
+    ("inplace", true),
+    ("append", true),
+    ("ACLs", true),
+    ("xattrs", true),
+    ("iconv", false),
+    ("prealloc", false),
+    ("crtimes", false),
+];
+
+/// `--version`, for programs where they ask for it (`-VV`). Its first line is rsync's, since scripts read the number there.
+pub(crate) fn version(for_programs: bool) -> String {
+    let own = env!("CARGO_PKG_VERSION");
+    if for_programs {
+        let capabilities = CAPABILITIES.map(|(name, has)| format!("    \"{name}\": {has}")).join(",\n");
+        return format!(
+            "{{\n  \"program\": \"ringsync\",\n  \"version\": \"3.5.0\",\n  \"protocol\": \"32.0\",\n  \
+             \"ringsync\": \"{own}\",\n  \"capabilities\": {{\n{capabilities}\n  }},\n  \
+             \"checksum_list\": [],\n  \"compress_list\": [],\n  \"daemon_auth_list\": []\n}}\n"
+        );
+    }
+    let capabilities =
+        CAPABILITIES.map(|(name, has)| if has { name.to_owned() } else { format!("no {name}") }).join(", ");
     format!(
-        "ringsync {} with the command line of rsync 3.5, for copies on this machine\n",
-        env!("CARGO_PKG_VERSION")
+        "rsync  version 3.5.0  protocol version 32\n\
+         This is ringsync {own}, with the command line of that version of rsync, for copies on this machine:\n\
+         it speaks no protocol.\nCapabilities:\n    {capabilities}\n"
     )
 }
 
