@@ -254,7 +254,10 @@ impl Keeps {
 
 /// A rule that ends in a name, whose bytes stand for themselves.
 fn rule(beginning: &[u8], name: &OsStr) -> OsString {
-    let escaped = name.as_bytes().iter().flat_map(|&byte| [b'\\', byte]);
+    // Without a wildcard a backslash stands for itself.
+    let is_wild = |byte: &u8| b"*?[".contains(byte);
+    let escapes = beginning.iter().chain(name.as_bytes()).any(is_wild);
+    let escaped = name.as_bytes().iter().flat_map(|&byte| escapes.then_some(b'\\').into_iter().chain([byte]));
     OsString::from_vec(beginning.iter().copied().chain(escaped).collect())
 }
 

@@ -36,7 +36,12 @@ pub(crate) fn of_process() -> Option<Vec<OsString>> {
     if Path::new(&program).file_name() == Some(OsStr::new("rsync")) {
         return Some(words.collect());
     }
-    (words.next()? == "rsync").then(|| words.collect())
+    let words: Vec<OsString> = words.collect();
+    match &words[..] {
+        [command, words @ ..] if command == "rsync" => Some(words.to_vec()),
+        [help, command] if help == "help" && command == "rsync" => Some(vec!["--help".into()]),
+        _ => None,
+    }
 }
 
 /// Does what rsync would do, and returns its exit code.

@@ -129,7 +129,8 @@ pub fn long_options(command: &str) -> Vec<String> {
 fn man_pages_name_every_option() {
     let home = scratch();
     ringsync(&["man", home.path().to_str().unwrap()]).exits(0);
-    for name in ringsync_commands() {
+    // What rsync's options do is in the page of rsync.
+    for name in ringsync_commands().into_iter().filter(|name| name != "rsync") {
         let page = fs::read_to_string(home.path().join(format!("ringsync-{name}.1"))).unwrap();
         let options = long_options(&name);
         assert!(options.len() > 20 || name != "sync", "{options:?}");
@@ -189,7 +190,7 @@ fn habits_of_rsync_get_advice() {
         ("sync --archive src dst", "leave out --archive: "),
         ("sync --hard-links --numeric-ids src dst", "leave out --hard-links, --numeric-ids: "),
         ("sync -z src dst", "leave out -z: both trees are on this machine"),
-        ("sync -L src dst", "there is no -L: symlinks are mirrored, never followed"),
+        ("sync -U src dst", "there is no -U: access and creation times are not kept"),
         ("sync --no-D src dst", "there is no --no-D: use --no-devices and --no-specials"),
     ] {
         let line = first_line(words);

@@ -98,9 +98,9 @@ pub(crate) fn version(for_programs: bool) -> String {
 pub(crate) fn help() -> String {
     let mut text = String::from(
         "Usage: ringsync rsync [OPTION]... SRC [SRC]... DST\n\n\
-         Copies between directories of this machine as rsync 3.5 does: see rsync(1) for what each option\n\
-         does, and docs/from-rsync.md for what differs. Called by the name rsync, through a link, the\n\
-         program does the same.\n",
+         Copies between directories of this machine as rsync 3.5 does: see rsync(1)\n\
+         for what each option does, and docs/from-rsync.md for what differs. Called by\n\
+         the name rsync, through a link, the program does the same.\n",
     );
     for (standing, heading) in [
         (Standing::Works, "Options"),
