@@ -101,7 +101,7 @@ mod tests {
             (Cause::TooManyDeletions(3), "nothing is deleted: it would be 3, more than --max-delete allows"),
             (
                 Cause::KeepsChanging { times: 3, destination: "DST keeps what it had" },
-                "it changed while it was being read, each of 3 times: DST keeps what it had (--take-changing takes what was read                  last)",
+                "it changed while it was being read, each of 3 times: DST keeps what it had (--take-changing takes what was read last)",
             ),
             (
                 Cause::SetAside,

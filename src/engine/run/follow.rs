@@ -48,14 +48,29 @@ impl Run {
 
     /// Holds a directory of the source again, by its path.
     pub(crate) fn hold_in_source(&self, directory: &Directory) -> Result<OwnedFd, Cause> {
-        let root = self.roots.source.fd.as_ref().ok_or(Errno::NOENT)?;
-        let path = directory.path();
         if !self.config.symlinks.may_follow() {
-            return Ok(open_directory(root, path.as_os_str().as_bytes())?);
+            return self.hold_unfollowed(directory);
         }
         let mut way = self.way_to(directory, c".")?;
         way.name = None;
         Ok(way.go()?.allowed()?.fd)
+    }
+
+    /// The same where no symlink is followed. It may be in one of several sources.
+    fn hold_unfollowed(&self, directory: &Directory) -> Result<OwnedFd, Cause> {
+        let (mut names, mut top) = (Vec::new(), directory);
+        while top.around.is_none()
+            && let Some(above) = &top.parent
+        {
+            names.push(top.name.to_bytes());
+            top = above;
+        }
+        names.reverse();
+        let held = match &top.around {
+            Some(around) => Some(Arc::new(around.open()?)),
+            None => self.roots.source.fd.clone(),
+        };
+        Ok(open_directory(&held.ok_or(Errno::NOENT)?, &names.join(&b'/'))?)
     }
 
     /// Holds a directory of the destination again, by its path.
