@@ -38,8 +38,8 @@ pub struct Taken {
     /// Earlier snapshots that were not put on stable storage before the machine was started anew: their files were compared by
     /// contents.
     pub doubted: Vec<String>,
-    /// What became of each snapshot where [`Take::prune`] was carried out, or would become of it in a dry run, and why it was
-    /// not, or not all of it.
+    /// What became of each snapshot where [`Take::prune`](crate::store::Take::prune) was carried out, or would become of it in
+    /// a dry run, and why it was not, or not all of it.
     pub pruned: Vec<Decision>,
     #[allow(missing_docs)]
     pub prune_errors: Vec<Error>,
