@@ -351,7 +351,7 @@ pub(crate) fn default_permissions(directory: &OwnedFd) -> Option<u32> {
     Some(acl::permissions(&acl))
 }
 
-/// Whether a directory has an ACL that new entries inherit, or nobody can tell that it has none. Behind FUSE, EIO tells that.
+/// Whether a directory has an ACL that new entries inherit, or a sandbox hides whether it has.
 pub(crate) fn has_default_acl(directory: &OwnedFd) -> bool {
     let mut value = [0_u8; 256];
     let length = match rustix::fs::fgetxattr(directory, DEFAULT_ACL, &mut value[..]) {
@@ -361,7 +361,7 @@ pub(crate) fn has_default_acl(directory: &OwnedFd) -> bool {
     };
     match length {
         Ok(length) => length > 0,
-        Err(errno) => !is_none(errno) && errno != Errno::IO, // a long one, or one that is hidden
+        Err(errno) => matches!(errno, Errno::RANGE | Errno::NOSYS), // a long one, or one that is hidden
     }
 }
 

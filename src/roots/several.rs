@@ -77,6 +77,14 @@ impl Several {
         self.parents.iter().flat_map(|parent| parent.names.children.iter()).map(|(name, _)| name.as_c_str())
     }
 
+    /// Where the source lies that gets this name in DIR.
+    pub(crate) fn parent_of(&self, name: &OsStr) -> Option<&Arc<Parent>> {
+        let has = |parent: &&Arc<Parent>| {
+            parent.names.children.iter().any(|(child, _)| child.as_bytes() == name.as_bytes())
+        };
+        self.parents.iter().find(has)
+    }
+
     /// Where what lies at `below` in DIR comes from, as the user would name it.
     pub(crate) fn source_path(&self, below: &Path) -> Option<PathBuf> {
         let mut names = below.components();

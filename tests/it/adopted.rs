@@ -391,13 +391,14 @@ fn what_vanishes_ends_no_count() {
     let (source, store) = (source(home.path()), home.path().join("store"));
     let name = name_of(&take(&source, &store, &[], 0));
     fs::remove_file(store.join(".ringsync/snapshots.jsonl")).unwrap();
-    let mut short = 0;
+    let (mut short, mut told) = (0, String::new());
     for number in 1..60 {
         let mut command = program_with(&[&format!("inject=newfstatat:error=ENOENT:when={number}")]);
         command.args(["snapshot", "rebuild", "-n"]).arg(&store);
         let ran = run(command);
         assert!(!ran.err.contains(&format!("store/{name}")), "{number}: {}", ran.err);
         short += usize::from(ran.out.contains(&format!("would add {name}: 24 entries")));
+        told += &format!("{number}: {}{}", ran.out, ran.err);
     }
-    assert!(short > 10, "{short} of the calls were for files");
+    assert!(short > 10, "{short} of the calls were for files: {told}");
 }

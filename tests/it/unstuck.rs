@@ -81,7 +81,7 @@ fn owners_that_a_file_system_pretends_to_set_are_told() {
         lchown(source.join("d/f"), Some(7), Some(8)).unwrap();
         mode(source.join("d/f"), 0o4755);
         let ran = sync(engine, &[], &source, &destination, 23);
-        assert!(ran.err.contains("d/f: 7:8 became 0:0 (--no-owner leaves"), "{}", ran.err);
+        assert!(ran.err.contains("d/f: 7:8 became 0:0 (--no-owner with --no-group leaves"), "{}", ran.err);
         let again = sync(engine, &[], &source, &destination, 23);
         assert_eq!(done(&again), (0, 0), "{}", again.out);
         assert_eq!(

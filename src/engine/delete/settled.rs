@@ -4,7 +4,6 @@
 //! mounted there, or has left, and may be back.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::AtFlags;
 
@@ -12,7 +11,6 @@ use crate::engine::Run;
 use crate::engine::state::deletions::Doomed;
 use crate::error::{Cause, Context, Error, Operation, Result};
 use crate::event::Event;
-use crate::io::path::open_directory;
 use crate::stat::{Place, Stat};
 
 /// Fails where a directory of the source has changed since the run began. Its names were looked up before.
@@ -38,9 +36,9 @@ pub(crate) fn keep_settled(run: &Run, doomed: Vec<Doomed>) -> Vec<Doomed> {
 }
 
 fn find_again(run: &Run, doomed: &Doomed) -> Result<()> {
-    let (Some(root), Some(place)) = (&run.roots.source.fd, doomed.source) else { return Ok(()) };
+    let Some(place) = doomed.source else { return Ok(()) };
     let path = || run.source_path(&doomed.path);
-    let found = open_directory(root, doomed.path.as_os_str().as_bytes()).at(Operation::OpenSource, path)?;
+    let found = run.hold_source_at(&doomed.path).at(Operation::OpenSource, path)?;
     match Place::of(&found).at(Operation::StatSource, path)? == place {
         true => Ok(()),
         false => Err(Error::new(Operation::ListSource, path(), Cause::Refused(REPLACED.into()))),

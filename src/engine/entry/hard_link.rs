@@ -35,7 +35,8 @@ pub(crate) async fn mirror(item: Item<'_>, source: SourceEntry, destination: Opt
         return Ok(left); // each name for itself
     }
     let identity = born(&item, &source).unwrap_or_else(|| item.identity(&source.stat));
-    let links = source.stat.links;
+    // What is reached through symlinks has more names here than links.
+    let links = if item.run().config.symlinks.may_follow() { u32::MAX } else { source.stat.links };
     let Some(claim) = item.run().links.claim(identity, links, item.lane.watched()).await else {
         let limit = item.run().config.timeout.unwrap_or_default();
         return Err(Error::new(Operation::Link, item.path(), Cause::TimedOut(limit)));

@@ -33,8 +33,13 @@ impl Run {
                 }
             }
         };
+        Ok(self.way(top, own, below, name))
+    }
+
+    /// The way from a top of the source.
+    fn way(&self, top: Arc<OwnedFd>, own: Option<CString>, below: PathBuf, name: Option<&CStr>) -> Follow {
         let destination = self.roots.destination.fd.as_ref().and_then(|fd| stat_open(fd).ok());
-        Ok(Follow {
+        Follow {
             top,
             own,
             below,
@@ -43,7 +48,7 @@ impl Run {
             avoid: destination.map(|stat| stat.inode),
             anywhere: self.config.symlinks.follow_unsafe,
             insecure: self.config.insecure_links,
-        })
+        }
     }
 
     /// Holds a directory of the source again, by its path.
@@ -54,6 +59,22 @@ impl Run {
         let mut way = self.way_to(directory, c".")?;
         way.name = None;
         Ok(way.go()?.allowed()?.fd)
+    }
+
+    /// The same of a directory of which no more is known than its path.
+    pub(crate) fn hold_source_at(&self, path: &Path) -> Result<OwnedFd, Cause> {
+        let mut names = path.components();
+        let own = names.next().map(|own| own.as_os_str());
+        let parent = self.roots.several.as_ref().zip(own).and_then(|(several, own)| several.parent_of(own));
+        let (top, own, below) = match parent {
+            Some(parent) => (Arc::new(parent.open()?), own, names.as_path()),
+            None => (self.roots.source.fd.clone().ok_or(Errno::NOENT)?, None, path),
+        };
+        if !self.config.symlinks.may_follow() {
+            return Ok(open_directory(&top, path.as_os_str().as_bytes())?);
+        }
+        let own = own.map(|own| CString::new(own.as_bytes())).transpose().map_err(|_| Errno::INVAL)?;
+        Ok(self.way(top, own, below.to_path_buf(), None).go()?.allowed()?.fd)
     }
 
     /// The same where no symlink is followed. It may be in one of several sources.

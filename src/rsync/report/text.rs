@@ -66,7 +66,7 @@ const CAPABILITIES: [(&str, bool); 15] = [
     ("atimes", false),
     ("batchfiles", false),
     ("inplace", true),
-    ("append", true),
+    ("append", false),
     ("ACLs", true),
     ("xattrs", true),
     ("iconv", false),
