@@ -3,9 +3,13 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::stat::{Stat, Time};
+
+/// Nanoseconds.
+const SECOND: i128 = 1_000_000_000;
 
 /// Times further ahead of the clock tell nothing: some clock was wrong.
 const AHEAD: i64 = 3600;
@@ -16,14 +20,15 @@ pub(crate) struct Onset(Time);
 
 impl Onset {
     pub(crate) fn now() -> Self {
-        Onset(time_of(ClockId::Realtime))
+        Onset(now())
     }
 
     /// Waits until each change gets a later time than this. File systems take their times from a clock that stands still for up
     /// to 10 ms: what was changed before the run, and what is changed once something was read, are not to have the same.
     pub(crate) fn wait_for_a_tick(&self) {
         for _ in 0..20 {
-            if time_of(ClockId::RealtimeCoarse) > self.0 {
+            let tick = clock_gettime(ClockId::RealtimeCoarse);
+            if (Time { seconds: tick.tv_sec, nanoseconds: tick.tv_nsec as u32 }) > self.0 {
                 return;
             }
             sleep(Duration::from_millis(1));
@@ -33,13 +38,13 @@ impl Onset {
     /// Whether an inode has changed since. Nobody but the kernel sets the time that tells.
     pub(crate) fn is_before_change_of(&self, stat: &Stat) -> bool {
         let changed = stat.changed;
-        changed > self.0 && changed.seconds < time_of(ClockId::Realtime).seconds + AHEAD
+        changed > self.0 && changed.seconds < now().seconds + AHEAD
     }
 }
 
-fn time_of(clock: ClockId) -> Time {
-    let now = clock_gettime(clock);
-    Time { seconds: now.tv_sec, nanoseconds: now.tv_nsec as u32 }
+fn now() -> Time {
+    let now = Timestamp::now().as_nanosecond();
+    Time { seconds: now.div_euclid(SECOND) as i64, nanoseconds: now.rem_euclid(SECOND) as u32 }
 }
 
 #[cfg(test)]
