@@ -1,5 +1,5 @@
-//! What the options ask for, in rsync's terms: one field for each, set in the order of appearance. A coder of a new option
-//! gives it a field, a line in `take`, and says in `meaning.rs` what of the engine it sets.
+//! What the options ask for, in rsync's terms: one field for each, set in the order of appearance. What a field sets of
+//! the engine is in `meaning.rs`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

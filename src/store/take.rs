@@ -121,7 +121,7 @@ fn refuse(take: &Take, layout: &Layout) -> Result<()> {
     if take.allow_other_files { Ok(()) } else { layout.refuse_used() }
 }
 
-/// What is to be told of the store as it was found.
+/// What a take has to say about the store as it was found.
 fn found(take: &Take, held: &mut Held) -> Taken {
     let none = Summary::new(Outcome::Done, Totals::default());
     let doubted = earlier::newest(&held.snapshots).filter(|record| record.is_doubted());

@@ -229,7 +229,7 @@ fn help_has_the_options_of_sync() {
     for option in not_here {
         assert!(expected.remove(option), "{option}");
     }
-    assert_eq!(options("copy"), expected, "--delete is told of");
+    assert_eq!(options("copy"), expected, "--delete is named as missing");
     let mut help = Command::new(program());
     help.args(["copy", "--help"]);
     let text = run(help).exits(0).out;

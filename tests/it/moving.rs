@@ -145,7 +145,7 @@ fn a_mixture_runs_as_nobody_else() {
     });
 }
 
-/// Whoever has DST's file open goes on seeing what was for them alone.
+/// A reader who has DST's file open goes on seeing what was for them alone.
 fn what_is_written_in_place_is_for_those_who_had_the_file() {
     each(&SIZES[1..], |fuse, engine, size, source, destination| {
         let old = noise(2, size);

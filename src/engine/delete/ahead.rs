@@ -1,5 +1,5 @@
 //! `--delete-before`: what the destination has beyond the source is found by a walk of its own, judged, and removed before
-//! anything is copied, so that there is room for it. Nothing is told of the source here: the walk to come does that.
+//! anything is copied, so that there is room for it. Errors of the source are left to the walk to come, which reports them.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::OwnedFd;

@@ -1,7 +1,9 @@
 //! `--keep-dirlinks`: a symlink in the destination that leads to a directory stands for that, where the source has a directory.
 //! It must lead to somewhere in the destination that is no other directory's mirror, and nobody else may have put it there.
 
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,7 +72,7 @@ fn writers_above(inside: &Path, run: &Run) -> Result<Writers, Cause> {
     let root = run.roots.destination.fd.as_ref().ok_or(Errno::NOENT)?;
     let mut writers = Writers::Nobody;
     for above in inside.ancestors().skip(1) {
-        let fd = open_directory(root, std::os::unix::ffi::OsStrExt::as_bytes(above.as_os_str()))?;
+        let fd = open_directory(root, above.as_os_str().as_bytes())?;
         writers = writers.below(Writers::of(&stat_open(&fd)?, run.rules.privileges.user));
     }
     Ok(writers)
@@ -78,12 +80,11 @@ fn writers_above(inside: &Path, run: &Run) -> Result<Writers, Cause> {
 
 /// Whether the source has something at this place in the destination. Of several sources, one that has its name is enough.
 fn is_mirror(inside: &Path, run: &Run) -> bool {
-    let bytes = std::os::unix::ffi::OsStrExt::as_bytes(inside.as_os_str());
+    let bytes = inside.as_os_str().as_bytes();
     match (&run.roots.several, &run.roots.source.fd) {
         _ if bytes.is_empty() => true,
         (Some(several), _) => inside.components().next().is_some_and(|first| {
-            std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(first.as_os_str()))
-                .is_ok_and(|name| several.has(&name))
+            CString::new(first.as_os_str().as_bytes()).is_ok_and(|name| several.has(&name))
         }),
         (None, Some(source)) => open_entry(source, bytes).is_ok(),
         (None, None) => false,

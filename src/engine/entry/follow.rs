@@ -7,8 +7,8 @@ use crate::event::{EntryEvent, Kind};
 use crate::plan::symlinks::is_unsafe;
 use crate::roots::follow::Led;
 
-/// Follows the item's symlink, and mirrors what that leads to. It is asked where it leads when that is opened: whoever turns it
-/// elsewhere in between has it lead there.
+/// Follows the item's symlink, and mirrors what that leads to. Where it leads is found out when that is opened: it may have been
+/// turned elsewhere since the walk looked.
 pub(super) async fn mirror(item: Item<'_>) -> EntryEvent {
     match follow(&item) {
         Ok(led) => Box::pin(Item { led: Some(&led), ..item }.mirror()).await,

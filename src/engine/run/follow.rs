@@ -53,15 +53,10 @@ impl Run {
 
     /// Holds a directory of the source again, by its path.
     pub(crate) fn hold_in_source(&self, directory: &Directory) -> Result<OwnedFd, Cause> {
-        if !self.config.symlinks.may_follow() {
-            return self.hold_unfollowed(directory);
-        }
-        let mut way = self.way_to(directory, c".")?;
-        way.name = None;
-        Ok(way.go()?.allowed()?.fd)
+        self.hold_source_at(&directory.path())
     }
 
-    /// The same of a directory of which no more is known than its path.
+    /// The same of a directory of which no more is known than its path. It may be in one of several sources.
     pub(crate) fn hold_source_at(&self, path: &Path) -> Result<OwnedFd, Cause> {
         let mut names = path.components();
         let own = names.next().map(|own| own.as_os_str());
@@ -75,23 +70,6 @@ impl Run {
         }
         let own = own.map(|own| CString::new(own.as_bytes())).transpose().map_err(|_| Errno::INVAL)?;
         Ok(self.way(top, own, below.to_path_buf(), None).go()?.allowed()?.fd)
-    }
-
-    /// The same where no symlink is followed. It may be in one of several sources.
-    fn hold_unfollowed(&self, directory: &Directory) -> Result<OwnedFd, Cause> {
-        let (mut names, mut top) = (Vec::new(), directory);
-        while top.around.is_none()
-            && let Some(above) = &top.parent
-        {
-            names.push(top.name.to_bytes());
-            top = above;
-        }
-        names.reverse();
-        let held = match &top.around {
-            Some(around) => Some(Arc::new(around.open()?)),
-            None => self.roots.source.fd.clone(),
-        };
-        Ok(open_directory(&held.ok_or(Errno::NOENT)?, &names.join(&b'/'))?)
     }
 
     /// Holds a directory of the destination again, by its path.
