@@ -19,6 +19,8 @@ use std::process::ExitCode;
 use crate::exit::print;
 use crate::report::lines::warn;
 use crate::report::log::Log;
+use crate::report::number_format::NumberFormat;
+use crate::report::ticker::Ticker;
 use crate::report::words::told;
 use crate::rsync::failure::{Failure, PARTIAL, USAGE, closing};
 use crate::rsync::report::{Report, list};
@@ -26,7 +28,7 @@ use crate::rsync::sources::{Run, Runs, Sources, runs};
 use crate::rsync::wishes::Wishes;
 use crate::signals::{LIMIT, clear_before_stop, stop_on_signal};
 use crate::supervisor::{is_supervised, leave_word, prepare_child, supervise};
-use ringsync::event::{Both, Reporter};
+use ringsync::event::{Both, Reporter, Silent};
 use ringsync::{Config, Error, Outcome, Stop};
 
 /// The words of a command line that is rsync's: after `ringsync rsync`, or after the program's name where that is `rsync`.
@@ -144,6 +146,11 @@ fn copy(wishes: &Wishes, paths: &[OsString], stop: &Stop) -> Result<u8, Failure>
 
 /// One run of the engine.
 fn run(config: &Config, wishes: &Wishes, report: &mut Report, stop: &Stop) -> Result<Outcome, Failure> {
+    let ticker: Box<dyn Reporter> = match wishes.tells.progress {
+        true => Box::new(Ticker::new(NumberFormat::Plain)),
+        false => Box::new(Silent),
+    };
+    let report = &mut Both(&mut *report, ticker);
     let summary = match &wishes.tells.log_file {
         None => ringsync::sync(config, report, stop),
         Some(path) => {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::rsync::failure::Failure;
 use crate::rsync::grammar::Given;
 use crate::rsync::options::Standing;
+use crate::rsync::report::figures::Figures;
 
 /// All that the options ask for; rsync's defaults.
 #[derive(Debug, Default)]
@@ -139,7 +140,7 @@ pub(super) struct Tells {
     pub(super) verbose: u8,
     pub(super) quiet: bool,
     pub(super) itemize: u8,
-    pub(super) human: u8,
+    pub(super) figures: Figures,
     pub(super) progress: bool,
     pub(super) list_only: bool,
     pub(super) log_file: Option<PathBuf>,
@@ -325,7 +326,7 @@ impl Tells {
             "verbose" => self.verbose = count(self.verbose),
             "quiet" => self.quiet = true,
             "itemize-changes" => self.itemize = count(self.itemize),
-            "human-readable" => self.human = count(self.human),
+            "human-readable" => self.figures = self.figures.after(on),
             "progress" => self.progress = on,
             "list-only" => self.list_only = true,
             "log-file" => self.log_file = Some(value.into()),

@@ -21,6 +21,8 @@ tests![
     what_goes_is_told_as_rsync_tells_it: [Need::Tool("rsync")],
     other_trees_are_used_as_rsync_uses_them: [Need::Tool("rsync")],
     a_list_is_what_rsync_lists: [Need::Tool("rsync")],
+    numbers_are_shown_as_rsync_shows_them: [Need::Tool("rsync")],
+    progress_is_told_on_standard_error,
     symlinks_are_followed_as_rsync_follows_them: [Need::Tool("rsync")],
     the_name_rsync_is_enough,
     what_is_not_to_be_had_is_refused,
@@ -417,6 +419,33 @@ fn a_list_is_what_rsync_lists() {
     {
         both(plant, &arguments.split(' ').collect::<Vec<_>>(), Told::Lines);
     }
+}
+
+fn numbers_are_shown_as_rsync_shows_them() {
+    let plant = |home: &Path| {
+        for (name, size) in [("none", 0), ("some", 999), ("more", 1000), ("most", 12_345_678)] {
+            let sparse = fs::File::create(home.join(name)).unwrap();
+            sparse.set_len(size).unwrap();
+        }
+    };
+    for option in ["--no-v", "-h", "-hh", "-hhh", "--no-h", "--human-readable"] {
+        both(plant, &["--list-only", option, "none", "some", "more", "most"], Told::Lines);
+    }
+}
+
+fn progress_is_told_on_standard_error() {
+    let home = scratch();
+    plant(home.path());
+    let copy = |options: &[&str], destination: &str| {
+        let mut command = Command::new(program());
+        command.args(["rsync", "-a"]).args(options).args(["src/", destination]).current_dir(home.path());
+        run(command).exits(0)
+    };
+    for option in ["--progress", "-P"] {
+        let ran = copy(&[option], option.trim_matches('-'));
+        assert!(ran.err.contains(" entries") && ran.out.is_empty(), "{ran:?}");
+    }
+    assert_eq!(copy(&["--progress", "--no-progress"], "quiet").err, "");
 }
 
 fn the_name_rsync_is_enough() {

@@ -53,23 +53,31 @@ impl Run {
 
     /// Holds a directory of the source again, by its path.
     pub(crate) fn hold_in_source(&self, directory: &Directory) -> Result<OwnedFd, Cause> {
-        self.hold_source_at(&directory.path())
+        self.hold_below(around(directory), &directory.path())
     }
 
-    /// The same of a directory of which no more is known than its path. It may be in one of several sources.
+    /// The same of a directory of which no more is known than its path: none that lies around sources.
     pub(crate) fn hold_source_at(&self, path: &Path) -> Result<OwnedFd, Cause> {
+        let own = path.components().next();
+        let several = self.roots.several.as_ref().zip(own);
+        let parent = several.and_then(|(several, own)| several.parent_of(own.as_os_str()));
+        self.hold_below(parent.cloned(), path)
+    }
+
+    /// Holds what lies at a path in the source, or in the directory around several.
+    fn hold_below(&self, parent: Option<Arc<Parent>>, path: &Path) -> Result<OwnedFd, Cause> {
         let mut names = path.components();
-        let own = names.next().map(|own| own.as_os_str());
-        let parent = self.roots.several.as_ref().zip(own).and_then(|(several, own)| several.parent_of(own));
-        let (top, own, below) = match parent {
-            Some(parent) => (Arc::new(parent.open()?), own, names.as_path()),
-            None => (self.roots.source.fd.clone().ok_or(Errno::NOENT)?, None, path),
+        let own = parent.is_some().then(|| names.next()).flatten();
+        let top = match parent {
+            Some(parent) => Arc::new(parent.open()?),
+            None => self.roots.source.fd.clone().ok_or(Errno::NOENT)?,
         };
         if !self.config.symlinks.may_follow() {
             return Ok(open_directory(&top, path.as_os_str().as_bytes())?);
         }
-        let own = own.map(|own| CString::new(own.as_bytes())).transpose().map_err(|_| Errno::INVAL)?;
-        Ok(self.way(top, own, below.to_path_buf(), None).go()?.allowed()?.fd)
+        let own = own.map(|own| CString::new(own.as_os_str().as_bytes()));
+        let own = own.transpose().map_err(|_| Errno::INVAL)?;
+        Ok(self.way(top, own, names.as_path().to_path_buf(), None).go()?.allowed()?.fd)
     }
 
     /// Holds a directory of the destination again, by its path.

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::report::clock::Clock;
 use crate::report::format::permissions;
 use crate::rsync::failure::Failure;
-use crate::rsync::report::text::grouped;
+use crate::rsync::report::figures::Figures;
 use crate::rsync::sources::{Runs, Sources, into_directory};
 use crate::rsync::wishes::Wishes;
 use ringsync::event::{EntryEvent, Kind, Mode, itemize};
@@ -38,7 +38,7 @@ pub(crate) fn apply(config: &mut Config, wishes: &Wishes) -> Result<(), Failure>
 }
 
 /// One line of it.
-pub(crate) fn line(directory: &Path, event: &EntryEvent, arrows: bool) -> Option<String> {
+pub(crate) fn line(directory: &Path, event: &EntryEvent, arrows: bool, figures: Figures) -> Option<String> {
     let source = event.source?;
     let kind = match event.kind {
         Kind::File => '-',
@@ -53,6 +53,6 @@ pub(crate) fn line(directory: &Path, event: &EntryEvent, arrows: bool) -> Option
     let name = itemize::name(directory, event);
     let name = name.strip_suffix('/').unwrap_or(&name);
     let arrow = if arrows { itemize::arrow(event) } else { String::new() };
-    let (mode, size) = (permissions(source.mode), grouped(source.size));
-    Some(format!("{kind}{mode} {size:>14} {time} {name}{arrow}"))
+    let (mode, size, width) = (permissions(source.mode), figures.whole(source.size), figures.width());
+    Some(format!("{kind}{mode} {size:>width$} {time} {name}{arrow}"))
 }

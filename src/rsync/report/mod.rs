@@ -1,6 +1,7 @@
 //! What is told, as rsync tells it: nothing without -v, names and closing lines with it, the letters of -i. Lines are
 //! sorted, the entries of a directory before what its subdirectories hold.
 
+pub(super) mod figures;
 pub(super) mod list;
 mod text;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::report::lines::{Out, warn};
 use crate::report::words::told;
+use crate::rsync::report::figures::Figures;
 use crate::rsync::wishes::{Tells, Wishes};
 use ringsync::event::{Action, EntryEvent, Kind, Notice, Reporter, Start, Summary, Totals, itemize};
 use ringsync::{Cause, Error, Escaped, Keep, Outcome, Reuse};
@@ -28,6 +30,7 @@ pub(super) struct Report {
     keep: Keep,
     recursive: bool,
     dry_run: bool,
+    figures: Figures,
     /// What is to be said at the end, by what it is sorted by.
     lines: Vec<(Vec<u8>, String)>,
     totals: Totals,
@@ -41,7 +44,7 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(wishes: &Wishes, lists: bool) -> Self {
         let Wishes { recursive, dry_run, .. } = *wishes;
-        let Tells { verbose, itemize, quiet, .. } = wishes.tells;
+        let Tells { verbose, itemize, quiet, figures, .. } = wishes.tells;
         let (arrows, keep) = (wishes.keep.links, wishes.keep.of());
         let (lines, totals, out) = (Vec::new(), Totals::default(), Out::new());
         Report {
@@ -53,6 +56,7 @@ impl Report {
             keep,
             recursive,
             dry_run,
+            figures,
             lines,
             totals,
             failed: false,
@@ -96,7 +100,7 @@ impl Report {
             self.say(line);
         }
         if self.verbose > 0 && !self.lists {
-            self.say(text::closing(&self.totals, self.dry_run));
+            self.say(text::closing(&self.totals, self.dry_run, self.figures));
         }
         self.out.write(Write::flush);
     }
@@ -108,7 +112,7 @@ impl Report {
     /// The line for an entry, where one is wanted.
     fn describe(&self, directory: &Path, event: &EntryEvent) -> Option<String> {
         if self.lists {
-            return list::line(directory, event, self.arrows);
+            return list::line(directory, event, self.arrows, self.figures);
         }
         let name = || format!("{}{}", itemize::name(directory, event), itemize::arrow(event));
         if event.action == Action::Skipped {

@@ -6,6 +6,7 @@ use std::path::Path;
 use ringsync::event::{Action, EntryEvent, Kind, Totals};
 
 use crate::rsync::options::{OPTIONS, Standing, Takes};
+use crate::rsync::report::figures::Figures;
 
 /// By what the line of an entry is sorted: deletions first, files of a directory before its subdirectories.
 pub(super) fn order(directory: &Path, event: &EntryEvent) -> Vec<u8> {
@@ -24,35 +25,18 @@ pub(super) fn order(directory: &Path, event: &EntryEvent) -> Vec<u8> {
 }
 
 /// What -v ends with.
-pub(super) fn closing(totals: &Totals, dry_run: bool) -> String {
+pub(super) fn closing(totals: &Totals, dry_run: bool, figures: Figures) -> String {
     let Totals { bytes, source_bytes, elapsed, .. } = totals;
     let rate = *bytes as f64 / elapsed.as_secs_f64().max(0.5);
     let speedup = *source_bytes as f64 / (*bytes).max(1) as f64;
     let dry = if dry_run { " (DRY RUN)" } else { "" };
     format!(
-        "\nsent {} bytes  received 0 bytes  {} bytes/sec\ntotal size is {}  speedup is {speedup:.2}{dry}",
-        grouped(*bytes),
-        decimal(rate),
-        grouped(*source_bytes)
+        "\nsent {} bytes  received 0 bytes  {} bytes/sec\ntotal size is {}  speedup is {}{dry}",
+        figures.whole(*bytes),
+        figures.decimal(rate),
+        figures.whole(*source_bytes),
+        figures.decimal(speedup)
     )
-}
-
-/// A number with a comma before each three digits.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn decimal(number: f64) -> String {
-    let hundredths = (number * 100.0).round() as u64;
-    format!("{}.{:02}", grouped(hundredths / 100), hundredths % 100)
 }
 
 /// What a build of rsync may have, and this program has or has not, as `-VV` names it.
@@ -117,15 +101,4 @@ pub(crate) fn help() -> String {
         }
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_commas() {
-        assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(decimal(1234.5), "1,234.50");
-    }
 }
