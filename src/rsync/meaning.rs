@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use crate::cli::values::id_map::{Whose, read_as_rsync};
 use crate::cli::values::rate::bytes_a_second;
+use crate::cli::values::rule::add_cvs;
 use crate::cli::values::size::parse_size;
 use crate::report::lines::warn;
 use crate::rsync::failure::{Failure, USAGE};
 use crate::rsync::sources::Run;
-use crate::rsync::wishes::{Deletes, Keeps, OwnerMap, Rule, Wishes};
+use crate::rsync::wishes::{Deletes, Keeps, OwnerMap, Wishes};
 use ringsync::event::Mode;
 use ringsync::{
     Backup, Chmod, Compare, CompareBy, Config, Delete, DeleteLimit, DeleteWhen, Escaped, Follow, IdMap, Keep,
@@ -152,17 +153,10 @@ impl Wishes {
         }
         (select.from0, select.insecure_links) = (self.from0, self.follow.insecure);
         for rule in &self.rules {
-            match rule {
-                Rule::Exclude(pattern) => select.exclude(pattern),
-                Rule::Include(pattern) => select.include(pattern),
-                Rule::ExcludeFrom(file) => select.exclude_from(file),
-                Rule::IncludeFrom(file) => select.include_from(file),
-                Rule::Filter(rule) => select.filter(rule),
-            }?;
+            rule.add(&mut select)?;
         }
         if self.cvs {
-            select.filter(OsStr::new(":C"))?;
-            select.filter(OsStr::new("-C"))?;
+            add_cvs(&mut select)?;
         }
         let size = |name: &str, text: &Option<OsString>| match text {
             Some(text) => parse_size(text.to_str().unwrap_or_default())

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use crate::cli::values::rule::{OF_FILES, Rule};
 use crate::rsync::failure::Failure;
 use crate::rsync::grammar::Given;
 use crate::rsync::options::Standing;
@@ -18,6 +19,7 @@ pub(super) struct Wishes {
     pub(super) recursive: bool,
     pub(super) one_file_system: bool,
     pub(super) sizes: (Option<OsString>, Option<OsString>),
+    /// In the order in which they were given.
     pub(super) rules: Vec<Rule>,
     /// How often `-F` was given.
     pub(super) rule_files: u8,
@@ -149,16 +151,6 @@ pub(super) struct Tells {
     pub(super) version: u8,
 }
 
-/// A rule, in the order in which they were given.
-#[derive(Debug)]
-pub(super) enum Rule {
-    Exclude(OsString),
-    Include(OsString),
-    ExcludeFrom(PathBuf),
-    IncludeFrom(PathBuf),
-    Filter(OsString),
-}
-
 impl Wishes {
     /// What these options ask for, the last one of several that contradict each other.
     pub(super) fn of(options: Vec<Given>) -> Result<Self, Failure> {
@@ -232,10 +224,9 @@ impl Wishes {
         (keep.devices, keep.specials) = (true, true);
     }
 
-    /// The first -F looks for files of rules, the second one leaves them out; more say nothing new.
+    /// -F once more.
     fn rule_file(&mut self) {
-        let rules = ["dir-merge /.rsync-filter", "exclude .rsync-filter"];
-        if let Some(rule) = rules.get(usize::from(self.rule_files)) {
+        if let Some(rule) = OF_FILES.get(usize::from(self.rule_files)) {
             self.rules.push(Rule::Filter(rule.into()));
         }
         self.rule_files = self.rule_files.saturating_add(1);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use crate::cli::values::rule::{OF_FILES, Rule, add_cvs};
 use crate::cli::values::size::parse_size;
 use ringsync::{Config, Selection, is_standard_input};
 
@@ -69,15 +70,6 @@ pub(crate) struct SelectArgs {
 struct Given {
     position: usize,
     rule: Rule,
-}
-
-#[derive(Debug)]
-enum Rule {
-    Exclude(OsString),
-    Include(OsString),
-    ExcludeFrom(PathBuf),
-    IncludeFrom(PathBuf),
-    Filter(OsString),
 }
 
 impl Args for SelectArgs {
@@ -165,10 +157,8 @@ fn rules(options: &Options, matches: &ArgMatches) -> Vec<Given> {
     add("exclude_from", options.exclude_from.iter().cloned().map(Rule::ExcludeFrom).collect());
     add("include_from", options.include_from.iter().cloned().map(Rule::IncludeFrom).collect());
     add("filter", options.filter.iter().cloned().map(Rule::Filter).collect());
-    // The first -F looks for files, the second one leaves them out; more say nothing new.
-    let files = ["dir-merge /.rsync-filter", "exclude .rsync-filter"];
     let position = matches.index_of("filter_files").unwrap_or_default();
-    let files = files.iter().take(usize::from(options.filter_files));
+    let files = OF_FILES.iter().take(usize::from(options.filter_files));
     rules.extend(files.map(|rule| Given { position, rule: Rule::Filter(rule.into()) }));
     rules.sort_by_key(|given| given.position);
     rules
@@ -182,18 +172,10 @@ impl SelectArgs {
         select.from0 = self.options.from0;
         select.insecure_links = config.insecure_links;
         for given in &self.rules {
-            match &given.rule {
-                Rule::Exclude(pattern) => select.exclude(pattern),
-                Rule::Include(pattern) => select.include(pattern),
-                Rule::ExcludeFrom(file) => select.exclude_from(file),
-                Rule::IncludeFrom(file) => select.include_from(file),
-                Rule::Filter(rule) => select.filter(rule),
-            }?;
+            given.rule.add(&mut select)?;
         }
         if self.options.cvs_exclude {
-            // All other rules come before.
-            select.filter(":C".as_ref())?;
-            select.filter("-C".as_ref())?;
+            add_cvs(&mut select)?;
         }
         (select.max_size, select.min_size) = (max_size, min_size);
         (select.gitignore, select.one_file_system) = (gitignore, one_file_system);

@@ -7,6 +7,7 @@ pub(crate) mod local;
 pub(crate) mod owner;
 pub(crate) mod rate;
 pub(crate) mod reflink;
+pub(crate) mod rule;
 pub(crate) mod size;
 pub(crate) mod span;
 pub(crate) mod wild;
