@@ -120,7 +120,7 @@ pub use crate::options::{
 };
 pub use crate::plan::chmod::{Chmod, InvalidChmod};
 pub use crate::plan::id_map::IdMap;
-pub use crate::select::{Paths, Selection, Separator, is_standard_input};
+pub use crate::select::{NamePattern, Paths, Selection, Separator, is_standard_input};
 pub use crate::stop::Stop;
 pub use crate::text::Escaped;
 pub use crate::verify::config::VerifyConfig;

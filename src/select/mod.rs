@@ -8,6 +8,7 @@ mod git;
 mod git_pattern;
 mod given;
 pub(crate) mod list;
+mod name_pattern;
 mod pattern;
 mod rule;
 pub(crate) mod rule_file;
@@ -26,6 +27,7 @@ use crate::select::given::Given;
 use crate::select::rule::{Line, PerDirectory, Question, Side, Template};
 
 pub use crate::select::list::{Paths, Separator};
+pub use crate::select::name_pattern::NamePattern;
 
 pub(crate) use crate::select::scope::Scope;
 

@@ -53,6 +53,11 @@ impl Pattern {
         Some(Pattern { matcher, directories, with_contents, anchored })
     }
 
+    /// Whether there is anything that it matches.
+    pub(super) fn may_match(&self) -> bool {
+        !matches!(self.matcher, Matcher::Nothing)
+    }
+
     /// Whether it begins at the directory that its rule comes from; others match anywhere in the tree.
     pub(crate) fn is_anchored(&self) -> bool {
         self.anchored

@@ -428,7 +428,7 @@ fn a_map_that_can_not_be_understood_is_refused() {
         (&["--groupmap=7:no such group"], "there is no group no such group"),
         (&["--groupmap=7x:0"], "7x: what begins with a digit is a number"),
         (&["--groupmap=9-7:0"], "the first number of a range is the lower one"),
-        (&["--usermap=[a:0"], "its [ has no ]"),
+        (&["--usermap=[a:0"], "a [ has no ]"),
         (&[&map, "--no-owner"], "--no-owner"),
     ] {
         let mut ringsync = Command::new(program());

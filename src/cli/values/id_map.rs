@@ -6,8 +6,7 @@ use std::ops::RangeInclusive;
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::cli::values::owner;
-use crate::cli::values::wild::{is_wild, matches, mistake};
-use ringsync::{Escaped, IdMap, Owner};
+use ringsync::{Escaped, IdMap, NamePattern, Owner};
 
 /// One pair.
 struct Pair {
@@ -21,7 +20,9 @@ enum From {
     /// A name; an empty one is that of numbers without a name.
     Name(String),
     /// A name, by a pattern.
-    Wild(String),
+    Wild(NamePattern),
+    /// Anybody.
+    All,
 }
 
 /// Whose numbers are mapped.
@@ -136,10 +137,13 @@ fn from_of(text: &str) -> Result<From, String> {
             _ => Err("what begins with a digit is a number, or a range as 100-199".into()),
         };
     }
-    match mistake(text) {
-        Some(why) if is_wild(text) => Err(why.into()),
-        _ if is_wild(text) => Ok(From::Wild(text.into())),
-        _ => Ok(From::Name(text.into())),
+    match text {
+        "*" => Ok(From::All), // who has no name too
+        _ if !text.contains(['*', '?', '[']) => Ok(From::Name(text.into())),
+        _ => match NamePattern::new(text) {
+            Some(pattern) => Ok(From::Wild(pattern)),
+            None => Err("no name can match it: a [ has no ], or nothing follows a backslash".into()),
+        },
     }
 }
 
@@ -148,9 +152,9 @@ fn map(pairs: &[Pair], id: u32, name: impl Fn(u32) -> String) -> u32 {
     let mut known = None;
     let mut fits = |from: &From| match from {
         From::Numbers(numbers) => numbers.contains(&id),
-        From::Wild(pattern) if pattern == "*" => true,
+        From::All => true,
         From::Name(one) => *known.get_or_insert_with(|| name(id)) == *one,
-        From::Wild(pattern) => matches(pattern, known.get_or_insert_with(|| name(id)).as_bytes()),
+        From::Wild(pattern) => pattern.matches(known.get_or_insert_with(|| name(id)).as_bytes()),
     };
     pairs.iter().find(|pair| fits(&pair.from)).map_or(id, |pair| pair.to)
 }
@@ -203,7 +207,7 @@ mod tests {
             ("1-:1", "a number, or a range"),
             ("4294967295:1", "a number, or a range"),
             ("9-1:1", "the lower one"),
-            ("[a:1", "has no ]"),
+            ("[a:1", "a [ has no ]"),
         ] {
             let found = read(text).err().unwrap_or_default();
             assert!(found.contains(why), "{text}: {found}");

@@ -10,4 +10,3 @@ pub(crate) mod reflink;
 pub(crate) mod rule;
 pub(crate) mod size;
 pub(crate) mod span;
-pub(crate) mod wild;
